@@ -1,0 +1,222 @@
+"""Which residual units a ResNet has. Pure Python: no Keras, no TensorFlow.
+
+The paper says "block" for a stage and "layer" or "unit" for a residual unit; here a
+stage is a run of residual units of one output shape, and a residual unit is one
+`x + ω·F(x)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+CONVOLUTIONS_PER_UNIT = {"bottleneck": 3, "basic": 2}
+EXPANSION = {"bottleneck": 4, "basic": 1}
+_IMAGENET_UNITS = {
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
+}
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class UnitId:
+    """Place of a residual unit, counted from 1 and fixed for life.
+
+    Removing unit 4 of a stage never renumbers unit 5. `str()` gives the prefix of the
+    unit's layer names, such as `stage2_unit5`.
+    """
+
+    stage: int
+    unit: int
+
+    def __str__(self) -> str:
+        return f"stage{self.stage}_unit{self.unit}"
+
+    @classmethod
+    def parse(cls, text: str) -> UnitId:
+        """Reads `stage2_unit5`, or a layer name that begins with it.
+
+        Raises:
+            ValueError: if `text` does not begin with `stage<number>_unit<number>`.
+        """
+        match = re.match(r"stage(\d+)_unit(\d+)(?:_|$)", text)
+        if not match:
+            raise ValueError(
+                "A unit of our ResNets is named like 'stage2_unit5'. "
+                f"Received: {text!r}."
+            )
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the graph of a ResNet, and nothing about its weights.
+
+    Args:
+        kept: for each stage, the numbers of the units it has, ascending, from 1.
+            A full ResNet-56 has `((1, 2, 3, 4, 5, 6),) * 3`.
+        widths: channels of the inner convolutions of each stage; a stage puts out
+            `widths[i]` (basic) or `4 * widths[i]` (bottleneck) channels.
+        unit_kind: `"bottleneck"` (1x1, 3x3, 1x1) or `"basic"` (3x3, 3x3).
+        activation: `"pre"` (BN-ReLU-conv; He et al. 2016, arXiv:1603.05027) or
+            `"post"` (conv-BN-ReLU; He et al. 2015, arXiv:1512.03385).
+        stem: `"cifar"` (one 3x3 convolution) or `"imagenet"` (7x7 stride 2, pooling).
+        strided_convolution: which convolution of a stage's first unit carries the
+            stride, counted from 1. The paper's CIFAR nets stride in the first 1x1,
+            its ImageNet nets in the 3x3 (the second).
+        shortcut: `"projection"` (1x1 convolution, option B) or `"zero_pad"`
+            (subsampling and zero channels, option A) where the shape changes.
+        importance: whether an `ImportanceScale` sits on every removable unit.
+        num_classes: outputs of the last dense layer.
+        image_shape: `(height, width, channels)`.
+
+    Raises:
+        ValueError: if the fields contradict each other.
+    """
+
+    kept: tuple[tuple[int, ...], ...]
+    widths: tuple[int, ...]
+    unit_kind: str = "bottleneck"
+    activation: str = "pre"
+    stem: str = "cifar"
+    strided_convolution: int = 1
+    shortcut: str = "projection"
+    importance: bool = True
+    num_classes: int = 10
+    image_shape: tuple[int, int, int] = (32, 32, 3)
+
+    def __post_init__(self):
+        for field, allowed in (
+            ("unit_kind", tuple(EXPANSION)),
+            ("activation", ("pre", "post")),
+            ("stem", ("cifar", "imagenet")),
+            ("shortcut", ("projection", "zero_pad")),
+        ):
+            if getattr(self, field) not in allowed:
+                raise ValueError(
+                    f"`{field}` must be one of {allowed}. "
+                    f"Received: {field}={getattr(self, field)!r}."
+                )
+        # Lists (from JSON) become tuples, so that equal nets compare and hash equal.
+        object.__setattr__(self, "kept", tuple(tuple(s) for s in self.kept))
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "image_shape", tuple(self.image_shape))
+        if len(self.kept) != len(self.widths):
+            raise ValueError(
+                "`kept` and `widths` must name the same stages. "
+                f"Received: {len(self.kept)} and {len(self.widths)} stages."
+            )
+        for stage, units in enumerate(self.kept, start=1):
+            if not units or units[0] != 1 or list(units) != sorted(set(units)):
+                raise ValueError(
+                    "Every stage keeps its first unit, which changes the shape, and "
+                    "lists its units ascending without repeats. "
+                    f"Received: {units} in stage {stage}."
+                )
+        if not 1 <= self.strided_convolution <= CONVOLUTIONS_PER_UNIT[self.unit_kind]:
+            raise ValueError(
+                f"A {self.unit_kind} unit has "
+                f"{CONVOLUTIONS_PER_UNIT[self.unit_kind]} convolutions. "
+                f"Received: strided_convolution={self.strided_convolution}."
+            )
+
+    @classmethod
+    def cifar(cls, depth=56, unit_kind="bottleneck", width=16, **fields):
+        """The CIFAR ResNet of `depth` layers: three stages, `width` doubling.
+
+        Args:
+            depth: 9n+2 for bottleneck units, 6n+2 for basic ones.
+            unit_kind: `"bottleneck"` or `"basic"`.
+            width: inner channels of the first stage; 16 in the literature.
+            **fields: further fields of `Architecture`.
+
+        Raises:
+            ValueError: if no net of this kind has that depth.
+        """
+        if unit_kind not in CONVOLUTIONS_PER_UNIT:
+            raise ValueError(
+                f"`unit_kind` must be one of {tuple(CONVOLUTIONS_PER_UNIT)}. "
+                f"Received: unit_kind={unit_kind!r}."
+            )
+        per_step = 3 * CONVOLUTIONS_PER_UNIT[unit_kind]
+        units, rest = divmod(depth - 2, per_step)
+        if rest or units < 1:
+            near = [per_step * n + 2 for n in range(max(1, units - 1), units + 3)]
+            raise ValueError(
+                f"A CIFAR ResNet of {unit_kind} units has {per_step}n+2 layers, "
+                f"such as {', '.join(map(str, near))}. Received: depth={depth}."
+            )
+        return cls(
+            kept=(tuple(range(1, units + 1)),) * 3,
+            widths=(width, 2 * width, 4 * width),
+            unit_kind=unit_kind,
+            **fields,
+        )
+
+    @classmethod
+    def imagenet(cls, depth=50, **fields):
+        """The ImageNet ResNet of 18, 34, 50, 101 or 152 layers.
+
+        Raises:
+            ValueError: if `depth` is none of these.
+        """
+        if depth not in _IMAGENET_UNITS:
+            raise ValueError(
+                f"ImageNet ResNets have {', '.join(map(str, _IMAGENET_UNITS))} layers. "
+                f"Received: depth={depth}."
+            )
+        unit_kind, units = _IMAGENET_UNITS[depth]
+        fields = {
+            "strided_convolution": 2 if unit_kind == "bottleneck" else 1,
+            "num_classes": 1000,
+            "image_shape": (224, 224, 3),
+            **fields,
+        }
+        return cls(
+            kept=tuple(tuple(range(1, count + 1)) for count in units),
+            widths=(64, 128, 256, 512),
+            unit_kind=unit_kind,
+            stem="imagenet",
+            **fields,
+        )
+
+    @property
+    def units(self) -> tuple[UnitId, ...]:
+        """All units, first to last."""
+        return tuple(
+            UnitId(stage, unit)
+            for stage, units in enumerate(self.kept, start=1)
+            for unit in units
+        )
+
+    @property
+    def removable(self) -> tuple[UnitId, ...]:
+        """The units Algorithm 1 may remove: all but the first of each stage."""
+        return tuple(unit for unit in self.units if unit.unit > 1)
+
+    @property
+    def depth(self) -> int:
+        """Layers as the literature counts them: without projection shortcuts."""
+        return len(self.units) * CONVOLUTIONS_PER_UNIT[self.unit_kind] + 2
+
+    def without(self, units) -> Architecture:
+        """The architecture with `units` (`UnitId`s or their names) taken out.
+
+        Raises:
+            ValueError: if one of them is not removable here.
+        """
+        gone = {u if isinstance(u, UnitId) else UnitId.parse(str(u)) for u in units}
+        wrong = sorted(gone.difference(self.removable))
+        if wrong:
+            raise ValueError(
+                f"Cannot remove {', '.join(map(str, wrong))}. "
+                f"Removable units: {', '.join(map(str, self.removable)) or 'none'}."
+            )
+        kept = tuple(
+            tuple(unit for unit in units if UnitId(stage, unit) not in gone)
+            for stage, units in enumerate(self.kept, start=1)
+        )
+        return dataclasses.replace(self, kept=kept)
