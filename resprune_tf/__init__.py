@@ -1,19 +1,48 @@
 """Shorter residual networks in Keras: learn, delete, retrain, export."""
 
 from resprune_tf.architecture import Architecture, UnitId
+from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
+from resprune_tf.cost import Cost, Latency, cost, latency
+from resprune_tf.data import DataError, Dataset, Split, load_dataset
+from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
+from resprune_tf.folding import fold
 from resprune_tf.importance import ImportanceScale, importances
+from resprune_tf.loop import PruningResult, prune_and_retrain
+from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
+from resprune_tf.selection import Target
+from resprune_tf.training import Recipe
 from resprune_tf.units import Unit, find_units
 
 __all__ = [
     "Architecture",
+    "Cost",
+    "DataError",
+    "Dataset",
+    "DeletionRound",
     "ImportanceScale",
+    "Latency",
+    "LayerDeletion",
+    "PruningResult",
+    "Recipe",
+    "Round",
+    "RunDirectoryError",
+    "RunInterrupted",
+    "Split",
+    "Target",
+    "TrainingDiverged",
     "Unit",
     "UnitId",
     "build_resnet",
+    "cost",
     "find_units",
+    "fit_with_deletion",
+    "fold",
     "importances",
+    "latency",
+    "load_dataset",
+    "prune_and_retrain",
     "remove_units",
     "resnet50",
     "resnet56",

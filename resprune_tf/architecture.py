@@ -144,7 +144,8 @@ class Architecture:
         per_step = 3 * CONVOLUTIONS_PER_UNIT[unit_kind]
         units, rest = divmod(depth - 2, per_step)
         if rest or units < 1:
-            near = [per_step * n + 2 for n in range(max(1, units - 1), units + 3)]
+            lowest = max(1, units - 1)
+            near = [per_step * n + 2 for n in range(lowest, lowest + 4)]
             raise ValueError(
                 f"A CIFAR ResNet of {unit_kind} units has {per_step}n+2 layers, "
                 f"such as {', '.join(map(str, near))}. Received: depth={depth}."

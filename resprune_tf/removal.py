@@ -1,6 +1,7 @@
 """Taking residual units out of a model for good."""
 
 from resprune_tf import graph
+from resprune_tf.architecture import UnitId
 from resprune_tf.units import Unit, find_units
 
 
@@ -13,7 +14,8 @@ def remove_units(model, units):
 
     Args:
         model: a functional `keras.Model`.
-        units: names (`"stage1_unit3"`), `UnitId`s or `Unit`s, in any order.
+        units: one or several names (`"stage1_unit3"`), `UnitId`s or `Unit`s, in any
+            order.
 
     Returns:
         A functional `keras.Model`, not compiled, that shares nothing with `model`.
@@ -28,7 +30,7 @@ def remove_units(model, units):
     found = {unit.name: unit for unit in find_units(model)}
     removable = [name for name, unit in found.items() if unit.removable]
     offer = f"Removable units of '{model.name}': {', '.join(removable) or 'none'}."
-    if isinstance(units, (str, Unit)):
+    if isinstance(units, (str, UnitId, Unit)):
         units = [units]
     names = list(
         dict.fromkeys(u.name if isinstance(u, Unit) else str(u) for u in units)

@@ -1,0 +1,1 @@
+"""Experiments: flags -> library -> records -> tables, figures and reports."""

@@ -1,0 +1,223 @@
+"""What every experiment shares: flags of the run, stopping, results at the end."""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+
+from absl import flags
+
+RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Folder of this run's records; a run there is continued."
+)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Of weights, held-out images, image order and augmentation.", 0
+)
+_EPOCHS = flags.DEFINE_integer("epochs", 200, "Of the initial training.", 1)
+_RETRAIN_EPOCHS = flags.DEFINE_integer(
+    "retrain_epochs", None, "Of each retraining. Default: --epochs.", 1
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "Initial learning rate.")
+_MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of SGD.")
+_NESTEROV = flags.DEFINE_bool("nesterov", True, "Nesterov's momentum.")
+_L2 = flags.DEFINE_float("l2", 1e-4, "Weight decay, on all weights and ω.")
+_UNITS_PER_ROUND = flags.DEFINE_integer(
+    "units_per_round", 1, "Units to remove before each retraining (k).", 1
+)
+_TARGET_LAYERS = flags.DEFINE_integer(
+    "target_layers", None, "Stop at so many layers. Default: remove all units."
+)
+_TARGET_UNITS = flags.DEFINE_integer(
+    "target_units", None, "Stop at so many residual units, fixed ones included."
+)
+_TARGET_MACS = flags.DEFINE_float(
+    "target_macs", None, "Stop at so many MACs; below 1: a fraction of the initial."
+)
+_TARGET_PARAMETERS = flags.DEFINE_float(
+    "target_parameters",
+    None,
+    "Stop at so many parameters; below 1: a fraction of the initial.",
+)
+_PROTECT = flags.DEFINE_list(
+    "protect", [], "Units that must stay, such as stage1_unit3,stage2_unit2."
+)
+_STOP_ON_DROP = flags.DEFINE_bool(
+    "stop_on_drop", False, "Stop at the first round below the initial accuracy."
+)
+_TOLERANCE = flags.DEFINE_float(
+    "tolerance", 0.0, "Accuracy (a fraction) that may be lost and counts as held."
+)
+_SELECT_ON = flags.DEFINE_enum(
+    "select_on",
+    "validation",
+    ["validation", "test"],
+    "What rounds are judged by: images held out of training, or the test set as in "
+    "the paper.",
+)
+_TIME_BUDGET = flags.DEFINE_float(
+    "time_budget_minutes",
+    None,
+    "Stop before so many minutes, resumably. Default: none.",
+    lower_bound=0,
+)
+_EXPORT = flags.DEFINE_list(
+    "export", ["saved_model", "keras"], "Formats to export the chosen net to."
+)
+_NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
+
+# Of one call, not of the run: another value does not make it another run.
+_PER_CALL = ("time_budget_minutes",)
+
+
+def run(load_dataset, build_model, own_flags):
+    """Runs an experiment to its end, or to where it is stopped.
+
+    Args:
+        load_dataset: function without arguments that returns a `Dataset`.
+        build_model: function from it to the model to shorten.
+        own_flags: the experiment's own absl flags, to record.
+    """
+    begun = time.monotonic()
+    run_dir = _check_run_dir()
+    stop = _StopRequest()
+    # TensorFlow's start-up notes are about its build and would hide ours.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    print("Starting Keras and loading the data ...", flush=True)
+    import keras
+
+    import resprune_tf as rp
+
+    try:
+        target = _target(rp)
+        recipe = _recipe(rp)
+        if hasattr(rp, "check_formats"):
+            rp.check_formats(_EXPORT.value)
+        dataset = load_dataset()
+        print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
+        keras.utils.set_random_seed(SEED.value)
+        model = build_model(dataset)
+        _record_flags(run_dir, own_flags)
+        budget = _TIME_BUDGET.value
+        result = rp.prune_and_retrain(
+            model,
+            dataset,
+            recipe,
+            units_per_round=_UNITS_PER_ROUND.value,
+            target=target,
+            retrain_epochs=_RETRAIN_EPOCHS.value,
+            stop_on_drop=_STOP_ON_DROP.value,
+            tolerance=_TOLERANCE.value,
+            select_on=_SELECT_ON.value,
+            protected=_PROTECT.value,
+            seed=SEED.value,
+            run_dir=run_dir,
+            deadline=float("inf") if budget is None else begun + 60 * budget,
+            should_stop=stop.reason,
+        )
+    except rp.RunInterrupted as interruption:
+        report = _write_report(run_dir)
+        print(f"\nStopped: {interruption}. The same command continues it.\n{report}")
+        sys.exit(stop.status)
+    except (ValueError, TypeError, rp.TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+    _show(rp, result, run_dir)
+
+
+def _show(rp, result, run_dir):
+    from experiments.report import format_rounds
+
+    print(f"\n{format_rounds(result.rounds, result.final)}\n")
+    print("Exporting, and comparing what was exported with the model ...", flush=True)
+    for made in rp.export(result.model, run_dir / "export", _EXPORT.value):
+        print(
+            f"  {made.path}  {made.bytes / 1e6:.2f} MB, outputs agree to "
+            f"{made.max_abs_difference:.1e}"
+        )
+    print(f"Report: {_write_report(run_dir)}")
+
+
+def _check_run_dir():
+    """The run directory, writable."""
+    if not RUN_DIR.value:
+        sys.exit("error: --run_dir is missing: name a folder for this run's records")
+    path = pathlib.Path(RUN_DIR.value)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writing-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        sys.exit(
+            f"error: cannot write --run_dir={path}: {error.strerror}. "
+            "Choose a folder that you may write to."
+        )
+    return path
+
+
+def _target(rp):
+    limits = {
+        "layers": _TARGET_LAYERS.value,
+        "units": _TARGET_UNITS.value,
+        "macs": _TARGET_MACS.value,
+        "parameters": _TARGET_PARAMETERS.value,
+    }
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    return rp.Target(**given) if given else None
+
+
+def _recipe(rp):
+    return rp.Recipe(
+        epochs=_EPOCHS.value,
+        batch_size=_BATCH_SIZE.value,
+        learning_rate=_LEARNING_RATE.value,
+        momentum=_MOMENTUM.value,
+        nesterov=_NESTEROV.value,
+        l2=_L2.value,
+    )
+
+
+def _record_flags(run_dir, own_flags):
+    """Writes flags.txt, of which `--flagfile` makes the same run again."""
+    from resprune_tf.records import write_text
+
+    shared = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
+    lines = [
+        flag.serialize()
+        for flag in [*own_flags, *shared]
+        if flag.name not in _PER_CALL and flag.value is not None
+    ]
+    write_text(run_dir / "flags.txt", "".join(f"{line}\n" for line in lines if line))
+
+
+def _write_report(run_dir):
+    from experiments.report import write_report
+
+    return write_report(run_dir)
+
+
+def _sizes(dataset):
+    return ", ".join(f"{count:,} {split}" for split, count in dataset.sizes.items())
+
+
+class _StopRequest:
+    """Remembers a signal until the training next asks; a second one ends at once."""
+
+    def __init__(self):
+        self.signal = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number, frame):
+        self.signal = signal.Signals(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def reason(self):
+        """Why to stop, or None."""
+        return f"{self.signal.name} received" if self.signal else None
+
+    @property
+    def status(self):
+        """Exit status: 0 unless a signal ended the run."""
+        return 128 + self.signal if self.signal else 0

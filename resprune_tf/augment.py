@@ -1,0 +1,111 @@
+"""Augmentation on the accelerator, as a layer inside the compiled training step."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="resprune_tf")
+class RandomCropFlip(keras.layers.Layer):
+    """Shifts and mirrors every image of a batch at random while training.
+
+    The standard CIFAR augmentation: pad each side, crop a window of the image's own
+    size at a uniformly random place, mirror it with probability 1/2. Outside of
+    training, images are only cast. It belongs in front of the net in the model that
+    is trained, not in the one that is saved: `net(RandomCropFlip(...)(image))`.
+
+    Args:
+        padding: int >= 0, pixels: the largest shift in each direction.
+        flip: whether images are mirrored left to right.
+        fill: pixel value of what lies outside the image: one for each channel, or
+            one for all. With the data's mean, the padding is 0 once the net has
+            normalised its input, as in code that normalises before it pads.
+        seed: int, or None for a random one. Its state is one variable, advanced with
+            every training batch; stored and assigned, it continues the sequence.
+            Keras has it in `non_trainable_variables`, but not in `weights`, and does
+            not write it to `.keras` files.
+        dtype: of the output; float32 whatever the global policy, as pixels are.
+        **kwargs: base layer arguments, such as `name`.
+
+    Input shape: `(batch, height, width, channels)`, uint8 or float pixels, 0 to 255,
+    channels last. Output shape: the same.
+
+    Raises:
+        ValueError: if `padding` is negative, the input is no batch of images, or
+            `fill` does not fit its channels.
+
+    References: Lee et al., Deeply-Supervised Nets, arXiv:1409.5185 (pad by 4, crop,
+    mirror); facebookarchive/fb.resnet.torch, datasets/transforms.lua.
+    """
+
+    def __init__(
+        self, padding=4, flip=True, fill=0.0, seed=None, dtype="float32", **kwargs
+    ):
+        super().__init__(dtype=dtype, **kwargs)
+        if padding < 0:
+            raise ValueError(
+                "`padding` is a number of pixels and must be >= 0. "
+                f"Received: padding={padding} (layer '{self.name}')."
+            )
+        self.padding = int(padding)
+        self.flip = bool(flip)
+        self.fill = np.ravel(fill).astype(float).tolist()
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, input_shape):
+        if len(input_shape) != 4 or None in input_shape[1:]:
+            raise ValueError(
+                "Images must have the shape (batch, height, width, channels), known "
+                f"but for the batch. Received: {tuple(input_shape)} "
+                f"(layer '{self.name}')."
+            )
+        if len(self.fill) not in (1, input_shape[-1]):
+            raise ValueError(
+                "`fill` must be one pixel value, or one for each channel. "
+                f"Received: {len(self.fill)} values for {input_shape[-1]} channels "
+                f"(layer '{self.name}')."
+            )
+
+    def call(self, images, training=False):
+        if not training or not (self.padding or self.flip):
+            return ops.cast(images, self.compute_dtype)
+        batch = ops.shape(images)[0]
+        height, width, channels = images.shape[1:]
+        shift = keras.random.randint(
+            (2, batch, 1), -self.padding, self.padding + 1, seed=self.seed_generator
+        )
+        mirrored = keras.random.randint(
+            (batch, 1), 0, 1 + self.flip, seed=self.seed_generator
+        )
+        # Where each output pixel comes from: [batch, height] and [batch, width].
+        column = ops.arange(width, dtype="int32")
+        column = ops.where(mirrored == 1, width - 1 - column, column) + shift[0]
+        row = ops.arange(height, dtype="int32") + shift[1]
+        inside = ops.logical_and(
+            ops.logical_and(row >= 0, row < height)[:, :, None],
+            ops.logical_and(column >= 0, column < width)[:, None, :],
+        )
+        # One gather for the whole batch; it must stay in range, so clip and then fill.
+        image = ops.arange(batch, dtype="int32")[:, None, None]
+        row = ops.clip(row, 0, height - 1)[:, :, None]
+        column = ops.clip(column, 0, width - 1)[:, None, :]
+        pixels = ops.take(
+            ops.reshape(images, (-1, channels)),
+            (image * height + row) * width + column,
+            axis=0,
+        )
+        fill = ops.convert_to_tensor(self.fill, self.compute_dtype)
+        return ops.where(inside[..., None], ops.cast(pixels, self.compute_dtype), fill)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "padding": self.padding,
+            "flip": self.flip,
+            "fill": self.fill,
+            "seed": self.seed,
+        }

@@ -1,0 +1,143 @@
+"""Callbacks of a run: state after every epoch, clean stops, live progress."""
+
+import math
+import sys
+import time
+
+import keras
+
+from resprune_tf.checkpoint import save_state
+
+
+class RunInterrupted(Exception):
+    """A run stopped as asked, between two steps; calling it again continues it."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The training loss became infinite or not a number."""
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the state after every epoch, and stops the training when asked.
+
+    Args:
+        path: of the state file; None to save none.
+        meta: dict kept with the state, such as the round.
+        history: list of the epochs done; each epoch adds its line.
+        should_stop: function that returns a reason to stop at once, or None. It is
+            asked after every step.
+        deadline: `time.monotonic()` second before which to stop, with the last whole
+            epoch saved.
+
+    Raises (out of `fit`):
+        RunInterrupted: when stopped.
+        TrainingDiverged: when the loss is not finite; the last state stays.
+    """
+
+    def __init__(self, path, meta, history, should_stop=None, deadline=math.inf):
+        super().__init__()
+        self.path, self.meta, self.history = path, meta, history
+        self.should_stop = should_stop or (lambda: None)
+        self.deadline = deadline
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if reason := self.should_stop():
+            raise RunInterrupted(reason)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.started
+        logs = {name: float(value) for name, value in logs.items()}
+        if not math.isfinite(logs["loss"]):
+            raise TrainingDiverged(
+                f"The training loss became {logs['loss']} in epoch {epoch + 1} of "
+                f"round {self.meta.get('round', 0)} at learning rate "
+                f"{logs['learning_rate']:g}. Everything up to the epoch before is "
+                "kept; start a new run with a lower learning rate."
+            )
+        self.history.append({"epoch": epoch + 1, **logs, "seconds": round(seconds, 3)})
+        if self.path is not None:
+            save_state(
+                self.path,
+                self.model,
+                **self.meta,
+                epoch=epoch + 1,
+                history=self.history,
+            )
+        if time.monotonic() + 1.5 * seconds > self.deadline:
+            raise RunInterrupted("the time budget is used up")
+
+
+class Progress(keras.callbacks.Callback):
+    """Live progress of a run of several rounds: one line, with the time left.
+
+    On a terminal the line is rewritten in place; elsewhere a line is printed every
+    few seconds at most. `start_round` must be called before each fit.
+
+    Args:
+        stream: where to write; standard output by default.
+    """
+
+    def __init__(self, stream=None):
+        super().__init__()
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.begun = time.monotonic()
+        self.epochs_done = 0
+        self.printed = -math.inf
+
+    def start_round(self, label, epochs, later_epochs):
+        """Announces a round of `epochs`, and the epochs of the rounds after it."""
+        self.label, self.epochs, self.later_epochs = label, epochs, later_epochs
+
+    def say(self, text):
+        """Prints a line of its own."""
+        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
+        self.stream.flush()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.started = epoch, time.monotonic()
+        self.steps = self.params["steps"]
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.live:
+            self._show(batch + 1, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs_done += 1
+        self._show(self.steps, logs, last=epoch + 1 == self.epochs)
+
+    def _show(self, step, logs, last=False):
+        now = time.monotonic()
+        if now - self.printed < (0.2 if self.live else 5) and not last:
+            return
+        self.printed = now
+        spent = now - self.started
+        parts = [
+            f"{self.label}  epoch {self.epoch + 1:>{len(str(self.epochs))}}"
+            f"/{self.epochs}",
+            f"loss {float(logs['loss']):.4f}",
+            f"accuracy {float(logs['accuracy']):6.2%}",
+        ]
+        if self.live:
+            filled = round(20 * step / self.steps)
+            parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
+            parts.append(f"epoch {_clock(spent * (self.steps / step - 1))} left")
+        else:
+            parts.append(f"{_clock(spent)} an epoch")
+        # Mean over this process, building and measuring included: the nets shrink,
+        # so it tends to promise a little too much rather than too little.
+        done = self.epochs_done + (step / self.steps if step < self.steps else 0)
+        left = self.epochs - self.epoch - step / self.steps + self.later_epochs
+        parts.append(f"run {_clock((now - self.begun) / done * left)} left")
+        line = "  ".join(parts)
+        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+        self.stream.flush()
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,206 @@
+"""One removal step of Algorithm 1 as a Keras callback, for a `fit` of one's own."""
+
+import dataclasses
+
+import keras
+
+from resprune_tf import criteria
+from resprune_tf.plan import measure
+from resprune_tf.removal import remove_units
+from resprune_tf.selection import Target, select_units
+
+
+class LayerDeletion(keras.callbacks.Callback):
+    """Trains a model for a while, then hands over a shorter one.
+
+    A compiled model cannot lose layers while `fit` runs. So after `epochs` the
+    callback decides which units go and stops the training; when `fit` ends it builds
+    the shorter model as `shortened_model`, not compiled. Continue on that one, or let
+    `fit_with_deletion` do so.
+
+    Args:
+        epochs: int; epochs of training before each deletion.
+        units_per_round: int; units to remove at a time.
+        target: `Target` at which no more is removed. By default all units that may
+            go are removed, in as many rounds as that takes.
+        monitor: name of a logged value that may not get worse than after the first
+            round, such as `"val_accuracy"`; None to remove without a guard.
+        mode: `"max"` or `"min"`: which way `monitor` is better. By default `"max"`
+            for accuracies and AUC, `"min"` else.
+        tolerance: how much worse `monitor` may get.
+        criterion: function from a model to `{unit name: score}`; the smallest go.
+
+    Attributes:
+        shortened_model: what to train next; None when nothing more is to be removed.
+        removed: names of the units taken out of it.
+        held: whether the monitored value of the last training was good enough.
+        stop_reason: why nothing more is removed, or None.
+
+    Raises (out of `fit`):
+        ValueError: if the model has no unit to remove, or `monitor` is not logged.
+        TypeError: if the model is not functional.
+
+    >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
+    >>> model.fit(images, labels, epochs=60, validation_split=0.1,
+    ...           callbacks=[deletion])
+    >>> shorter = deletion.shortened_model
+    """
+
+    def __init__(
+        self,
+        epochs,
+        units_per_round=1,
+        target=None,
+        monitor=None,
+        mode=None,
+        tolerance=0.0,
+        criterion=criteria.importance,
+    ):
+        super().__init__()
+        if epochs < 1 or units_per_round < 1:
+            raise ValueError(
+                "`epochs` and `units_per_round` must be >= 1. "
+                f"Received: epochs={epochs}, units_per_round={units_per_round}."
+            )
+        if mode not in (None, "min", "max"):
+            raise ValueError(f'`mode` must be "min" or "max". Received: {mode!r}.')
+        if target is not None and not isinstance(target, Target):
+            raise TypeError(
+                "`target` must be a Target, such as Target(layers=32). "
+                f"Received: {target!r}."
+            )
+        self.epochs = epochs
+        self.units_per_round = units_per_round
+        self.target = target
+        self.monitor = monitor
+        if mode is None and monitor:
+            mode = "max" if "acc" in monitor or "auc" in monitor else "min"
+        self.mode = mode
+        self.tolerance = tolerance
+        self.criterion = criterion
+        self.initial = None  # monitored value of the first round
+        self._started = False
+        self._resolved = None  # the target in absolute numbers
+        self._reset()
+
+    def _reset(self):
+        self.shortened_model, self.removed, self.stop_reason = None, (), None
+        self.held = True
+
+    def on_train_begin(self, logs=None):
+        self._reset()
+        self._trained, self._logs = 0, {}
+        if self._started:
+            return
+        self._started = True
+        scores = self.criterion(self.model)
+        criteria.check_scores(scores, self.model)
+        if self.target is not None:
+            smallest = measure(remove_units(self.model, list(scores)))
+            self._resolved = self.target.resolve(measure(self.model), smallest)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._trained += 1
+        self._logs = logs or {}
+        if self.monitor and self.monitor not in self._logs:
+            raise ValueError(
+                f"`monitor={self.monitor!r}` is not logged. "
+                f"Logged: {', '.join(self._logs)}."
+            )
+        if self._trained >= self.epochs:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.monitor:
+            value = float(self._logs[self.monitor])
+            if self.initial is None:
+                self.initial = value
+            worse = self.initial - value if self.mode == "max" else value - self.initial
+            self.held = worse <= self.tolerance
+            if not self.held:
+                self.stop_reason = (
+                    f"{self.monitor} went from {self.initial:.6g} to {value:.6g}"
+                )
+                return
+        if self._resolved and self._resolved.reached(measure(self.model)):
+            self.stop_reason = f"target reached: at most {self._resolved}"
+            return
+        scores = self.criterion(self.model)
+        if not scores:
+            self.stop_reason = "no unit is left that may go"
+            return
+        self.removed = select_units(scores, min(self.units_per_round, len(scores)))
+        self.shortened_model = remove_units(self.model, self.removed)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeletionRound:
+    """One training of `fit_with_deletion`.
+
+    Attributes:
+        removed: names of the units taken out before it.
+        history: dict from logged name to its value after each epoch.
+        held: whether the monitored value was good enough.
+    """
+
+    removed: tuple[str, ...]
+    history: dict
+    held: bool
+
+
+def fit_with_deletion(
+    model, deletion, *args, make_callbacks=None, compile_fn=None, **kwargs
+):
+    """Repeats `fit` on ever shorter models until `deletion` removes no more.
+
+    Every round trains for `deletion.epochs` with a fresh optimizer at its initial
+    learning rate, as Algorithm 1 asks.
+
+    Args:
+        model: a compiled functional `keras.Model`; it gets trained.
+        deletion: a `LayerDeletion`.
+        *args, **kwargs: for `fit`, except `epochs` and `callbacks`.
+        make_callbacks: function without arguments that returns further callbacks.
+            Callbacks keep state (the best value so far, say), so that every round
+            needs its own.
+        compile_fn: function that compiles a model, for compile settings that Keras
+            cannot repeat: a lambda as loss, `exclude_from_weight_decay`.
+
+    Returns:
+        `(model, rounds)`: the shortest model whose monitored value held, trained and
+        compiled, and a `DeletionRound` for each training.
+
+    Raises:
+        TypeError: if `epochs` or `callbacks` is given.
+        ValueError: if `model` is not compiled.
+    """
+    for name, instead in (
+        ("epochs", "LayerDeletion(epochs=...)"),
+        ("callbacks", "`make_callbacks`"),
+    ):
+        if name in kwargs:
+            raise TypeError(f"fit_with_deletion takes no `{name}`: use {instead}.")
+    if not model.compiled:
+        raise ValueError(f"'{model.name}' is not compiled. Call its `compile()` first.")
+    if compile_fn is None:
+        # Read before any training: later it would hold the last learning rate.
+        settings = model.get_compile_config()
+
+        def compile_fn(shorter):
+            shorter.compile_from_config(settings)
+
+    rounds, best, removed = [], model, ()
+    while True:
+        history = model.fit(
+            *args,
+            epochs=deletion.epochs,
+            callbacks=[*(make_callbacks() if make_callbacks else ()), deletion],
+            **kwargs,
+        )
+        rounds.append(DeletionRound(removed, history.history, deletion.held))
+        if deletion.held:
+            best = model
+        if deletion.shortened_model is None:
+            return best, rounds
+        removed, model = deletion.removed, deletion.shortened_model
+        compile_fn(model)

@@ -1,0 +1,206 @@
+"""Folding importances and BatchNormalization into the layers before them."""
+
+import collections
+
+import keras
+import numpy as np
+from keras import layers
+
+from resprune_tf import graph
+from resprune_tf.importance import ImportanceScale
+
+
+def fold(model):
+    """A plain Keras model with the same inference outputs and fewer layers.
+
+    Each ω goes into the layer that produces the branch: into gamma and beta of a
+    BatchNormalization, or into the kernel and bias of a linear convolution or dense
+    layer. A BatchNormalization goes, with its moving statistics, into the convolution
+    or dense layer before it; one that follows a ReLU or an addition stays. Dropout and
+    other layers that do nothing at inference go away. Nothing is folded where it would
+    change another path: the producer has to have one call and one consumer. An ω that
+    cannot be folded becomes a `keras.layers.Rescaling` of the same name.
+
+    The factors are multiplied in float64 and rounded once. The result is for inference:
+    it has lost the batch statistics that training needs.
+
+    Args:
+        model: a functional `keras.Model`; it is only read. Nested functional models are
+            folded too, each on its own.
+
+    Returns:
+        A functional `keras.Model` with the names of the layers that are left.
+
+    Raises:
+        TypeError: if `model` is not functional.
+
+    Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
+    """
+    graph.check_functional(model, "fold")
+    replace, absorbed = _plan(model)
+
+    def clone(operation):
+        if _is_functional(operation):
+            return fold(operation)
+        if type(operation) is ImportanceScale:
+            return layers.Rescaling(
+                float(_value(operation.importance)),
+                dtype=operation.dtype_policy,
+                name=operation.name,
+            )
+        if id(operation) in absorbed:
+            return _widened(operation, *absorbed[id(operation)])
+        return graph.clone_operation(operation)
+
+    def copy(old, new):
+        if _is_functional(old) or type(old) is ImportanceScale:
+            return  # clone has done it
+        if id(old) in absorbed:
+            _assign(old, new, *absorbed[id(old)])
+        else:
+            graph.copy_state(old, new)
+
+    return graph.rebuild(model, replace, clone, copy)
+
+
+def _plan(model):
+    """What vanishes, and what the layers before it take over.
+
+    Returns:
+        `replace` for `graph.rebuild`, and a dict from `id(layer)` to `(scale, shift)`,
+        float64 arrays by which the layer's output becomes `scale * output + shift`.
+    """
+    order = graph.nodes(model)
+    calls = collections.Counter(id(node.operation) for node in order)
+    consumers = collections.Counter(id(t) for node in order for t in node.input_tensors)
+    consumers.update(id(tensor) for tensor in model.outputs)
+    replace, absorbed = {}, {}
+    for node in order:
+        if len(node.input_tensors) != 1 or len(node.outputs) != 1:
+            continue
+        source = graph.resolve(node.input_tensors[0], replace)
+        output = node.outputs[0]
+        if (source.shape, source.dtype) != (output.shape, output.dtype):
+            continue
+        if not _is_identity(node):
+            producer = graph.node_of(source).operation
+            once = calls[id(node.operation)] == calls[id(producer)] == 1
+            if not once or consumers[id(source)] > 1 or not _absorbs(producer):
+                continue
+            affine = _affine(node, _channel_axis(producer, len(source.shape)))
+            if affine is None:
+                continue
+            scale, shift = absorbed.get(id(producer), (1.0, 0.0))
+            absorbed[id(producer)] = (affine[0] * scale, affine[0] * shift + affine[1])
+        replace[id(output)] = source
+        consumers[id(source)] += consumers[id(output)] - 1
+    return replace, absorbed
+
+
+def _is_functional(operation):
+    return isinstance(operation, keras.Model) and hasattr(operation, "_inputs_struct")
+
+
+def _value(variable):
+    return keras.ops.convert_to_numpy(variable.value).astype("float64")
+
+
+def _trains(node):
+    """Whether a call was made with `training=True`, which holds at inference too."""
+    return node.arguments.kwargs.get("training") is True
+
+
+def _is_identity(node):
+    operation = node.operation
+    if type(operation) is layers.Activation:
+        return operation.activation is keras.activations.linear
+    return type(operation) in _IDENTITIES and not _trains(node)
+
+
+def _affine(node, channel_axis):
+    """`(scale, shift)` of a call that only scales and shifts channels, else None."""
+    layer = node.operation
+    if type(layer) is ImportanceScale:
+        return _value(layer.importance), 0.0
+    if type(layer) is not layers.BatchNormalization or _trains(node):
+        return None
+    if layer.axis % len(node.outputs[0].shape) != channel_axis:
+        return None
+    scale = 1.0 / np.sqrt(_value(layer.moving_variance) + layer.epsilon)
+    if layer.scale:
+        scale = scale * _value(layer.gamma)
+    shift = -_value(layer.moving_mean) * scale
+    return scale, shift + _value(layer.beta) if layer.center else shift
+
+
+# The exact classes: a subclass may compute something else with the same weights.
+_KERNELS_BY_FILTER = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense)
+_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+_TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_IDENTITIES = (
+    layers.ActivityRegularization,
+    layers.AlphaDropout,
+    layers.Dropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.Identity,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+)
+
+
+def _absorbs(layer):
+    """Whether a layer's weights can take over a scale and shift of its output."""
+    if type(layer) is layers.BatchNormalization:
+        return True
+    return (
+        type(layer) in (*_KERNELS_BY_FILTER, *_DEPTHWISE, *_TRANSPOSE)
+        and layer.activation is keras.activations.linear
+        # Their kernels are computed from other variables.
+        and layer.quantization_mode is None
+        and not getattr(layer, "lora_enabled", False)
+    )
+
+
+def _channel_axis(layer, rank):
+    if type(layer) is layers.BatchNormalization:
+        return layer.axis % rank
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return 1 if first else rank - 1
+
+
+def _widened(layer, scale, shift):
+    """A clone with room for a scale and, if there is one, a shift."""
+    config = layer.get_config()
+    shifts = bool(np.any(shift))
+    if type(layer) is layers.BatchNormalization:
+        config["scale"] = True
+        config["center"] = layer.center or shifts
+    else:
+        config["use_bias"] = layer.use_bias or shifts
+    return type(layer).from_config(config)
+
+
+def _assign(old, new, scale, shift):
+    """Gives a clone the weights of `scale * old(x) + shift`."""
+    values = {variable.name: _value(variable) for variable in old.variables}
+    if type(old) is layers.BatchNormalization:
+        values["gamma"] = values.get("gamma", 1.0) * scale
+        values["beta"] = values.get("beta", 0.0) * scale + shift
+    else:
+        values["kernel"] = values["kernel"] * _along_outputs(old, scale)
+        values["bias"] = values.get("bias", 0.0) * scale + shift
+    for variable in new.variables:
+        variable.assign(np.broadcast_to(values[variable.name], variable.shape))
+
+
+def _along_outputs(layer, scale):
+    """`scale`, a number or one per channel, shaped to broadcast over the kernel."""
+    if np.ndim(scale) == 0:
+        return scale
+    if type(layer) in _DEPTHWISE:
+        return scale.reshape(layer.kernel.shape[-2:])
+    if type(layer) in _TRANSPOSE:
+        return scale[:, None]
+    return scale

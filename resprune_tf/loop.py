@@ -1,0 +1,281 @@
+"""Algorithm 1: train, score, remove, retrain, repeat; every round on record."""
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+import time
+
+import keras
+import numpy as np
+
+from resprune_tf import checkpoint, criteria
+from resprune_tf.callbacks import Checkpoint, Progress, RunInterrupted
+from resprune_tf.importance import importances
+from resprune_tf.plan import Plan, measure
+from resprune_tf.records import (
+    Round,
+    RunDirectory,
+    atomic_file,
+    environment,
+    write_json,
+)
+from resprune_tf.removal import remove_units
+from resprune_tf.training import evaluate, fit, training_model
+from resprune_tf.units import find_units
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningResult:
+    """Outcome of `prune_and_retrain`.
+
+    Attributes:
+        model: the smallest net that held the initial accuracy.
+        rounds: all `Round`s, the initial training first.
+        selected: the `Round` that `model` comes from.
+        final: the record of the outcome, as in `final.json`.
+    """
+
+    model: keras.Model
+    rounds: tuple[Round, ...]
+    selected: Round
+    final: dict
+
+
+def prune_and_retrain(
+    model,
+    dataset,
+    recipe,
+    *,
+    units_per_round=1,
+    target=None,
+    retrain_epochs=None,
+    stop_on_drop=False,
+    tolerance=0.0,
+    select_on="validation",
+    criterion=criteria.importance,
+    protected=(),
+    seed=0,
+    run_dir=None,
+    deadline=math.inf,
+    should_stop=None,
+    verbose=True,
+):
+    """Shortens a residual network without losing accuracy (Algorithm 1 of the paper).
+
+    Round 0 trains the model as it is. Every further round takes out the units with
+    the smallest scores and retrains what is left from the initial learning rate, with
+    inherited weights and a fresh optimizer.
+
+    A run in a directory continues where it was stopped, from the last whole epoch,
+    and ends with the same weights as an unbroken one.
+
+    Args:
+        model: functional `keras.Model` from pixels (0 to 255) to logits, with an
+            `ImportanceScale` on each unit that may go. It is not changed.
+        dataset: a `Dataset`.
+        recipe: `Recipe` of the initial training.
+        units_per_round: units to remove before each retraining (k in the paper).
+        target: `Target` to stop at; by default all units that may go are removed.
+        retrain_epochs: epochs of each retraining; by default those of `recipe`. The
+            schedule is scaled to them.
+        stop_on_drop: stop at the first round below the initial accuracy.
+        tolerance: accuracy (a fraction) that may be lost and still counts as held.
+        select_on: `"validation"` (held out of the training images) or `"test"`, as
+            the paper did; what rounds are judged by.
+        criterion: function from a model to `{unit name: score}`; the smallest go.
+        protected: names of units that must stay.
+        seed: int; of image order and augmentation.
+        run_dir: directory of the records; a temporary one by default.
+        deadline: `time.monotonic()` second before which to stop resumably.
+        should_stop: function that returns a reason to stop now, or None.
+        verbose: whether to show progress.
+
+    Returns:
+        `PruningResult`: every round, and the smallest net that held the initial
+        accuracy.
+
+    Raises:
+        ValueError: if an argument is out of range, before any work.
+        RunDirectoryError: if `run_dir` holds another run or another process has it.
+        RunInterrupted: when stopped; the same call continues.
+        TrainingDiverged: if a training loss is not finite.
+    """
+    plan = Plan.check(
+        model,
+        recipe=recipe,
+        units_per_round=units_per_round,
+        target=target,
+        retrain_epochs=retrain_epochs,
+        stop_on_drop=stop_on_drop,
+        tolerance=tolerance,
+        select_on=select_on,
+        criterion=criterion,
+        protected=protected,
+        seed=seed,
+    )
+    with contextlib.ExitStack() as stack:
+        if run_dir is None:
+            run_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        files = stack.enter_context(RunDirectory(run_dir))
+        files.claim(
+            {"dataset": {"name": dataset.name, **dataset.sizes}, **plan.settings()}
+        )
+        progress = Progress() if verbose else None
+        run = _Run(files, plan, dataset, progress, deadline, should_stop)
+        return run.to_the_end(model)
+
+
+class _Run:
+    """One process's work on a run."""
+
+    def __init__(self, files, plan, dataset, progress, deadline, should_stop):
+        self.files, self.plan, self.dataset = files, plan, dataset
+        self.progress = progress
+        self.deadline, self.should_stop = deadline, should_stop
+        self.rounds = files.rounds
+
+    def to_the_end(self, model):
+        found = environment()
+        self.files.add_session(round=len(self.rounds), **found)
+        write_json(self.files.path / "environment.json", found)
+        first = self.files.path / "models" / "initial.keras"
+        if not first.exists():
+            self._save(model, first)
+        while (stop := self.plan.stop_reason(self.rounds)) is None:
+            self._check_time()
+            self.rounds.append(self._round(len(self.rounds)))
+        final = self._finish(stop)
+        selected = self.rounds[final["selected_round"]]
+        return PruningResult(
+            self._load(selected.model), tuple(self.rounds), selected, final
+        )
+
+    def _round(self, number):
+        """Removes, trains, measures and records."""
+        begun = time.monotonic()
+        core, removed, recipe = self._next_net(number)
+        size = measure(core)
+        self._announce(number, size, removed, recipe)
+        trainer, history, spent = self._train(number, core, recipe)
+        self._say(f"round {number}: measuring accuracy")
+        validation_loss, validation_accuracy = evaluate(
+            trainer, self.dataset.validation
+        )
+        test_loss, test_accuracy = evaluate(trainer, self.dataset.test)
+        name = f"models/round-{number:02}.keras"
+        self._save(core, self.files.path / name)
+        record = Round(
+            round=number,
+            removed=removed,
+            units=tuple(unit.name for unit in find_units(core)),
+            layers=size["layers"],
+            parameters=size["parameters"],
+            macs=size["macs"],
+            importances=importances(core),
+            scores=self.plan.scores(core),
+            epochs=recipe.epochs,
+            train_loss=history[-1]["loss"],
+            train_accuracy=history[-1]["accuracy"],
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+            seconds=round(time.monotonic() - begun + spent, 1),
+            model=name,
+        )
+        self.files.add_round(record, history)
+        (self.files.path / "state.npz").unlink(missing_ok=True)
+        self._say(
+            f"round {number}: {size['layers']} layers, {self.plan.select_on} accuracy "
+            f"{record.accuracy(self.plan.select_on):.2%}"
+        )
+        return record
+
+    def _next_net(self, number):
+        """The net of a round before its training, what it lost, and its recipe."""
+        if number == 0:
+            return self._load("models/initial.keras"), (), self.plan.recipe
+        # Loaded although the last round's net may be in memory: an unbroken run goes
+        # the very way that a continued one goes.
+        last = self.rounds[-1]
+        removed = self.plan.next_units(last.scores)
+        core = remove_units(self._load(last.model), removed)
+        return core, removed, self.plan.retrain_recipe
+
+    def _train(self, number, core, recipe):
+        """Trains to the recipe's end, from the saved state if there is one.
+
+        Returns:
+            The trainer, its history, and the seconds earlier processes spent on it.
+        """
+        seed = int(
+            np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
+        )
+        trainer = training_model(core, self.dataset, recipe, seed)
+        path = self.files.path / "state.npz"
+        meta = checkpoint.read_meta(path)
+        history, spent = [], 0.0
+        if meta is not None and meta["round"] == number:
+            checkpoint.load_state(path, trainer)
+            history = meta["history"]
+            spent = sum(epoch["seconds"] for epoch in history)
+            self._say(f"round {number}: continuing after epoch {len(history)}")
+        callbacks = [
+            Checkpoint(
+                path, {"round": number}, history, self.should_stop, self.deadline
+            )
+        ]
+        if self.progress:
+            # First, so that an interrupted epoch is still shown.
+            callbacks.insert(0, self.progress)
+        fit(trainer, self.dataset.train, recipe, seed, len(history), callbacks)
+        return trainer, history, spent
+
+    def _finish(self, stop):
+        """Chooses the smallest net that held the accuracy, and records the outcome."""
+        plan, first = self.plan, self.rounds[0]
+        selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
+        final = {
+            "selected_round": selected.round,
+            "select_on": plan.select_on,
+            "tolerance": plan.tolerance,
+            "stop_reason": stop,
+            "initial_accuracy": first.accuracy(plan.select_on),
+            "selected_accuracy": selected.accuracy(plan.select_on),
+            "initial_test_accuracy": first.test_accuracy,
+            "selected_test_accuracy": selected.test_accuracy,
+            "selection_examples": self.dataset.sizes[plan.select_on],
+            "test_examples": self.dataset.sizes["test"],
+            "total_epochs": sum(record.epochs for record in self.rounds),
+            "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
+        }
+        write_json(self.files.path / "final.json", final)
+        return final
+
+    def _check_time(self):
+        if self.should_stop and (reason := self.should_stop()):
+            raise RunInterrupted(reason)
+        if time.monotonic() > self.deadline:
+            raise RunInterrupted("the time budget is used up")
+
+    def _announce(self, number, size, removed, recipe):
+        self._say(
+            f"round {number}: {size['layers']} layers, {size['parameters']:,} "
+            f"parameters, {size['macs'] / 1e6:,.2f} M MACs"
+            + (f"; removed {', '.join(removed)}" if removed else "")
+        )
+        if self.progress:
+            later = self.plan.later_rounds(size) * self.plan.retrain_recipe.epochs
+            self.progress.start_round(f"round {number}", recipe.epochs, later)
+
+    def _say(self, text):
+        if self.progress:
+            self.progress.say(text)
+
+    def _save(self, model, path):
+        with atomic_file(path) as temporary:
+            model.save(temporary)
+
+    def _load(self, name):
+        return keras.saving.load_model(self.files.path / name, compile=False)

@@ -1,0 +1,271 @@
+"""One run directory: what a run did, in files that survive any crash.
+
+Pure Python. Every write goes to a temporary file that is synced and renamed, so a
+reader finds the old content or the new, never a half of either.
+
+    run.json          settings; a run directory continues only under the same ones
+    sessions.jsonl    one line for every process that worked on the run
+    rounds.jsonl      one line a finished round (`Round`)
+    history.jsonl     one line a trained epoch of the finished rounds
+    final.json        the outcome, once there is one
+    models/           initial.keras, round-00.keras, ...: the model after each round
+    state.npz         the round in training, after its last whole epoch
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+
+import filelock
+
+_PACKAGES = ("resprune_tf", "keras", "tensorflow", "jax", "numpy")
+
+
+class RunDirectoryError(ValueError):
+    """The run directory cannot be used as asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What one round of training (the first is round 0) came to.
+
+    Accuracies are fractions, `macs` are of one image, `importances` are ω after
+    training, `scores` the criterion's values for the next removal.
+    """
+
+    round: int
+    removed: tuple[str, ...]
+    units: tuple[str, ...]
+    layers: int
+    parameters: int
+    macs: int
+    importances: dict[str, float]
+    scores: dict[str, float]
+    epochs: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    model: str
+
+    def accuracy(self, select_on: str) -> float:
+        """Accuracy on `"validation"` or `"test"`."""
+        return getattr(self, f"{select_on}_accuracy")
+
+
+class RunDirectory:
+    """A run's files. A context manager that holds the directory for one process.
+
+    Args:
+        path: the directory; made on entry.
+
+    Raises (on entry):
+        RunDirectoryError: if the directory cannot be written, or another process
+            holds it.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self._lock = filelock.FileLock(self.path / "lock")
+
+    def __enter__(self):
+        try:
+            (self.path / "models").mkdir(parents=True, exist_ok=True)
+            # The system drops the lock when the process dies, kill -9 included.
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise RunDirectoryError(
+                f"Another process is working in '{self.path}'. Wait for it, stop it, "
+                "or choose another run directory."
+            ) from None
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Cannot write the run directory '{self.path}': {error.strerror}. "
+                "Choose one in a folder that you may write to."
+            ) from None
+        for left in self.path.rglob(".writing-*"):  # a killed process's last file
+            left.unlink()
+        return self
+
+    def __exit__(self, *exception):
+        self._lock.release()
+
+    def claim(self, settings: dict) -> None:
+        """Writes the settings of a new run; checks those of one that continues.
+
+        Raises:
+            RunDirectoryError: if the directory holds a run with other settings, or
+                files that are no run of ours.
+        """
+        settings = json.loads(json.dumps(settings))
+        known = read_json(self.path / "run.json")
+        if known is None:
+            if (self.path / "rounds.jsonl").exists():
+                raise RunDirectoryError(
+                    f"'{self.path}' has rounds but no run.json, so it cannot be "
+                    "continued. Choose another run directory."
+                )
+            write_json(self.path / "run.json", settings)
+            return
+        old, new = _flatten(known), _flatten(settings)
+        changes = [
+            f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+        if changes:
+            raise RunDirectoryError(
+                f"'{self.path}' holds a run with other settings ({'; '.join(changes)})."
+                " Choose another run directory, or repeat that run's settings to "
+                "continue it."
+            )
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The finished rounds."""
+        return [
+            Round(
+                **{
+                    **line,
+                    "removed": tuple(line["removed"]),
+                    "units": tuple(line["units"]),
+                }
+            )
+            for line in read_lines(self.path / "rounds.jsonl")
+        ]
+
+    def add_round(self, record: Round, history: list[dict]) -> None:
+        """Appends a finished round. Its line in rounds.jsonl is what commits it."""
+        kept = [
+            line
+            for line in read_lines(self.path / "history.jsonl")
+            if line["round"] < record.round
+        ]
+        lines = [{"round": record.round, **epoch} for epoch in history]
+        write_lines(self.path / "history.jsonl", kept + lines)
+        write_lines(
+            self.path / "rounds.jsonl",
+            [*read_lines(self.path / "rounds.jsonl"), dataclasses.asdict(record)],
+        )
+
+    def add_session(self, **facts) -> None:
+        """Notes that a process begins to work here, and in which environment."""
+        line = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
+        path = self.path / "sessions.jsonl"
+        write_lines(path, [*read_lines(path), line])
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """Yields a temporary path beside `path` that replaces it when all went well."""
+    path = pathlib.Path(path)
+    # The suffix stays: Keras chooses its file format by it.
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path, text: str) -> None:
+    """Replaces a text file as a whole."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value) -> None:
+    """Replaces a JSON file as a whole."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path):
+    """The value in a JSON file, or None if there is no such file."""
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_lines(path, values) -> None:
+    """Replaces a file of one JSON value a line."""
+    write_text(path, "".join(json.dumps(value) + "\n" for value in values))
+
+
+def read_lines(path) -> list[dict]:
+    """The values of a file of one JSON value a line; none if there is no such file."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def environment() -> dict:
+    """Machine, versions and commit of the code, as a flat dict for the records."""
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+    }
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        found["commit"] = commit + (" with changes" if changed else "")
+    return found
+
+
+def _cpu_name():
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments):
+    folder = pathlib.Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", folder, *arguments], capture_output=True, text=True
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _flatten(value, prefix=""):
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat = {}
+    for key, inner in value.items():
+        flat.update(_flatten(inner, f"{prefix}.{key}" if prefix else key))
+    return flat

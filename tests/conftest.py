@@ -1,0 +1,72 @@
+"""Small nets that many tests share."""
+
+import os
+
+# Quiet TensorFlow's start-up notes before anything imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from resprune_tf import Architecture, build_resnet  # noqa: E402
+from resprune_tf.data import Dataset, Split  # noqa: E402
+
+
+def small_net(depth=20, **fields):
+    """A ResNet of 4 channels on 8x8 images, with lively statistics and ω."""
+    fields = {"width": 4, "num_classes": 5, "image_shape": (8, 8, 3), **fields}
+    model = build_resnet(Architecture.cifar(depth, **fields))
+    randomise(model)
+    return model
+
+
+def randomise(model, seed=0):
+    """Sets every variable to random values; variances stay positive."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        low, high = (0.5, 1.5) if "variance" in variable.path else (-0.6, 0.6)
+        variable.assign(rng.uniform(low, high, variable.shape))
+
+
+def images_of(model, count=4, seed=1):
+    """Random float32 images of a model's input shape."""
+    shape = (count, *model.input_shape[1:])
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def outputs(model, images):
+    """A model's inference outputs as an array."""
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def toy_dataset(train=64, validation=32, test=32, classes=3, seed=0):
+    """Images whose brightness in a corner tells the class, plus noise."""
+    rng = np.random.default_rng(seed)
+
+    def split(count):
+        labels = rng.integers(0, classes, count).astype("int32")
+        images = rng.integers(0, 100, (count, 8, 8, 3))
+        for label in range(classes):
+            images[labels == label, label * 2 : label * 2 + 2, :4] += 120
+        return Split(images.astype("uint8"), labels)
+
+    return Dataset(
+        name="toy",
+        train=split(train),
+        validation=split(validation),
+        test=split(test),
+        class_names=tuple(map(str, range(classes))),
+        mean=(80.0,) * 3,
+        std=(60.0,) * 3,
+        flip=True,
+        crop_padding=1,
+        source="made up",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _fresh_names():
+    """Auto-generated layer names start over, so that tests do not see each other."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)

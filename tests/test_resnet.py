@@ -1,0 +1,157 @@
+"""Builders: the paper's counts, names, initialisation, forward formula."""
+
+import keras
+import numpy as np
+import pytest
+
+from resprune_tf import (
+    Architecture,
+    build_resnet,
+    find_units,
+    importances,
+    resnet50,
+    resnet56,
+)
+from tests.conftest import images_of, outputs, small_net
+
+
+def trainable(model):
+    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+
+
+def total(model):
+    return sum(int(np.prod(w.shape)) for w in model.weights)
+
+
+# Reference counts of the paper's nets: trainable with ω, all without ω.
+@pytest.mark.parametrize(
+    ("classes", "kept", "with_omega", "all_without_omega"),
+    [
+        (10, None, 590_441, 598_522),
+        (10, (1, 5, 4), 409_121, 414_330),
+        (100, None, 613_571, 621_652),
+        (100, (1, 4, 6), 555_260, 561_620),
+    ],
+)
+def test_cifar_parameters(classes, kept, with_omega, all_without_omega):
+    net = Architecture.cifar(56, num_classes=classes)
+    if kept:
+        gone = [unit for unit in net.units if unit.unit > kept[unit.stage - 1]]
+        net = net.without(gone)
+    model = build_resnet(net)
+    assert trainable(model) == with_omega
+    assert total(model) - len(importances(model)) == all_without_omega
+
+
+def test_imagenet_parameters():
+    model = resnet50()
+    assert trainable(model) == 25_549_352 + 12
+    assert model.input_shape == (None, 224, 224, 3)
+    assert model.output_shape == (None, 1000)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"),
+    [
+        (Architecture.imagenet(50, activation="post", importance=False), 25_557_032),
+        (
+            Architecture.cifar(56, "basic", activation="post", importance=False),
+            855_770,
+        ),
+        (
+            Architecture.cifar(
+                56, "basic", activation="post", importance=False, shortcut="zero_pad"
+            ),
+            853_018,
+        ),
+        (
+            Architecture.cifar(20, "basic", activation="post", importance=False),
+            272_474,
+        ),
+    ],
+)
+def test_parameters_of_the_fields_common_nets(architecture, parameters):
+    assert trainable(build_resnet(architecture)) == parameters
+
+
+def test_importance_sits_on_every_unit_but_the_first_of_a_stage():
+    model = resnet56()
+    assert len(importances(model)) == 15
+    for unit in find_units(model):
+        assert unit.removable == (not unit.name.endswith("unit1"))
+        assert (unit.importance is not None) == unit.removable
+
+
+def test_names_are_the_contract():
+    names = [layer.name for layer in resnet56().layers]
+    assert names[:2] == ["image", "stem_conv"]
+    assert names[-4:] == ["final_bn", "final_relu", "pool", "logits"]
+    unit = [name for name in names if name.startswith("stage2_unit5_")]
+    assert unit == [
+        f"stage2_unit5_{part}"
+        for part in (
+            "bn1 relu1 conv1 bn2 relu2 conv2 bn3 relu3 conv3 importance add"
+        ).split()
+    ]
+
+
+def test_initialisation():
+    model = resnet56()
+    kernel = np.asarray(model.get_layer("stage3_unit2_conv3").kernel)
+    assert kernel.std() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
+    norm = model.get_layer("final_bn")
+    assert (norm.momentum, norm.epsilon) == (0.9, 1e-5)
+    assert np.abs(model.get_layer("logits").kernel).max() <= 1 / 16
+    assert np.abs(list(importances(model).values())).max() <= 1
+
+
+@pytest.mark.parametrize("activation", ["pre", "post"])
+def test_unit_computes_x_plus_omega_f(activation):
+    model = small_net(activation=activation)
+    unit = next(u for u in find_units(model) if u.name == "stage2_unit2")
+    branch = model.get_layer("stage2_unit2_importance").input
+    probe = keras.Model(model.input, [unit.shortcut, branch, unit.merge.outputs[0]])
+    x, f, y = (np.asarray(v) for v in probe(images_of(model), training=False))
+    omega = importances(model)["stage2_unit2"]
+    np.testing.assert_allclose(y, x + omega * f, rtol=1e-6, atol=1e-6)
+
+
+def test_normalisation_is_part_of_the_model():
+    net = Architecture.cifar(11, width=4, image_shape=(8, 8, 3))
+    raw = build_resnet(net, mean=(100, 120, 140), std=(50, 60, 70))
+    normalised = build_resnet(net)
+    normalised.set_weights(raw.get_weights())
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype("float32")
+    expected = outputs(normalised, (pixels - [100, 120, 140]) / [50, 60, 70])
+    np.testing.assert_allclose(outputs(raw, pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_stride_pads_both_sides():
+    """A 3x3 stride-2 convolution sees the same window as in the paper's framework."""
+    net = Architecture.cifar(
+        11, width=4, image_shape=(8, 8, 3), strided_convolution=2, importance=False
+    )
+    model = build_resnet(net)
+    layer = model.get_layer("stage2_unit1_conv2_pad")
+    assert layer.padding == ((1, 1), (1, 1))
+    assert model.get_layer("stage2_unit1_conv2").padding == "valid"
+    assert model.get_layer("stage2_unit1_add").output.shape[1:3] == (4, 4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_ends_in_float32(policy):
+    net = Architecture.cifar(11, width=4, image_shape=(8, 8, 3))
+    model = build_resnet(net, mean=(1, 1, 1), std=(1, 1, 1), dtype=policy)
+    assert model.get_layer("stem_conv").compute_dtype == policy.removeprefix("mixed_")
+    assert model.get_layer("normalize").compute_dtype == "float32"
+    assert model.output.dtype == "float32"
+
+
+def test_same_seed_same_net():
+    net = Architecture.cifar(11, width=4, image_shape=(8, 8, 3))
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        models.append(build_resnet(net))
+    for a, b in zip(*(m.get_weights() for m in models), strict=True):
+        np.testing.assert_array_equal(a, b)
