@@ -116,8 +116,9 @@ def paint_accuracy(figure, run):
     axes = figure.subplots()
     layers = sorted({r["layers"] for r in run.rounds}, reverse=True)
     # Two splits stand a little apart, so that their bars do not cover each other.
-    gap = min((a - b for a, b in itertools.pairwise(layers)), default=0.3)
-    dodge = 0.08 * gap * (len(run.splits) - 1)
+    gap = min((a - b for a, b in itertools.pairwise(layers)), default=1)
+    span = max(layers[0] - layers[-1], 1)
+    dodge = min(0.08 * gap, 0.01 * span) * (len(run.splits) - 1)
     if run.initial is not None:
         axes.axhline(
             100 * run.initial,

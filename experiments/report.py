@@ -224,11 +224,11 @@ def percent(fraction):
     return "-" if fraction is None else f"{100 * fraction:.2f}"
 
 
-def short(count):
+def short(count, digits=2):
     """A count with its order of magnitude: 84068864 is `84.07 M`."""
     for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= power:
-            return f"{count / power:.2f} {letter}"
+            return f"{count / power:.{digits}f} {letter}"
     return str(count)
 
 
@@ -331,8 +331,8 @@ def _tiles(run):
     tiles = []
     for key, word, shown in (
         ("layers", "Layers", str),
-        ("macs", "MACs", short),
-        ("parameters", "Parameters", short),
+        ("macs", "MACs", lambda count: short(count, 1).replace(" ", "\N{NBSP}")),
+        ("parameters", "Parameters", "{:,}".format),
     ):
         aside = f"{100 * net[key] / first[key]:.1f} % of the initial net"
         tiles.append((word, shown(first[key]), shown(net[key]), aside))
@@ -343,7 +343,7 @@ def _tiles(run):
         aside = ""
         if images:
             low, high = map(percent, plots.wilson(value, images))
-            aside = f"95 %: {low} to {high} ({images:,} images)"
+            aside = f"95 %: {low}–{high} ({images:,} images)"
         word = f"{split.capitalize()} accuracy, %"
         start = percent(run.accuracy(first, split))
         tiles.append((word, start, percent(value), aside))
@@ -370,8 +370,9 @@ def _rounds(run):
         for split in run.splits:
             now, start = run.accuracy(r, split), run.accuracy(first, split)
             known = r is not first and None not in (now, start)
-            delta = f"{100 * (now - start):+.2f}".replace("-", "−") if known else ""
-            cells.append(_cell(percent(now), delta))
+            # Adding 0 turns -0.0 into 0.0.
+            delta = f"{round(100 * (now - start), 2) + 0:+.2f}" if known else ""
+            cells.append(_cell(percent(now), delta.replace("-", "−")))
         names = _escape(", ".join(r["removed"]) or "–")
         cells.append(f'<td class="names mono">{names}</td>')
         mark = ' class="selected"' if r is run.selected else ""

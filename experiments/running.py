@@ -1,12 +1,13 @@
 """What every experiment shares: flags of the run, stopping, results at the end."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import sys
 import time
 
-from absl import flags
+from absl import flags, logging
 
 RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Folder of this run's records; a run there is continued."
@@ -82,12 +83,11 @@ def run(load_dataset, build_model, own_flags):
     begun = time.monotonic()
     run_dir = _check_run_dir()
     stop = _StopRequest()
-    # TensorFlow's start-up notes are about its build and would hide ours.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print("Starting Keras and loading the data ...", flush=True)
-    import keras
+    with _quiet_start():
+        import keras
 
-    import resprune_tf as rp
+        import resprune_tf as rp
 
     try:
         target = _target(rp)
@@ -199,6 +199,24 @@ def _write_report(run_dir):
 
 def _sizes(dataset):
     return ", ".join(f"{count:,} {split}" for split, count in dataset.sizes.items())
+
+
+@contextlib.contextmanager
+def _quiet_start():
+    """Keeps TensorFlow's notes on its own build out of the run's output."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # tfds reports every file it opens
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        # Some notes come from C++ before it reads its log level.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class _StopRequest:

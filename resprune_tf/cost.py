@@ -135,6 +135,8 @@ class _Tally:
             above = [depth[id(tensor)] for tensor in node.input_tensors]
             inner = getattr(node.operation, "_functional", None) or node.operation
             if hasattr(inner, "_inputs_struct"):
+                if len(above) != len(inner.inputs):  # optional inputs, masks
+                    above = [max(above)] * len(inner.inputs)
                 below = self.walk(inner, above)
             else:
                 below = [max(above) + self.count(node)] * len(node.outputs)
@@ -461,6 +463,8 @@ _COMPILERS = {"tensorflow": _compile_tensorflow, "jax": _compile_jax}
 def _precision(model):
     """The dtype policy of most layers with weights."""
     policies = collections.Counter(
-        layer.dtype_policy.name for layer in model._flatten_layers() if layer.weights
+        layer.dtype_policy.name
+        for layer in model._flatten_layers(include_self=False)
+        if layer.weights and not isinstance(layer, keras.Model)
     )
     return policies.most_common(1)[0][0] if policies else model.dtype_policy.name

@@ -68,8 +68,8 @@ def export(
         tuple of `Exported`, in the order of `formats`.
 
     Raises:
-        ValueError: if a format is unknown, or there is no fit between `images` and the
-            model's input.
+        ValueError: if a format is unknown, `images` are too few or do not fit, or the
+            model has several inputs.
         TypeError: if `model` is to be folded and is not functional.
         ImportError: if `"saved_model"` is asked for and TensorFlow is not installed.
         ExportError: if an artefact does not load, or its outputs differ.
@@ -126,13 +126,10 @@ def _checked_images(model, images):
             )
         images = np.random.default_rng(0).standard_normal((8, *shape))
     images = np.asarray(images, model.inputs[0].dtype)
-    fits = len(images.shape) == len(shape) + 1 and all(
-        want in (None, got) for want, got in zip(shape, images.shape[1:], strict=True)
-    )
-    if not fits or len(images) < 4:
+    if len(images) < 4:
         raise ValueError(
-            f"`images` must be 4 or more of shape {shape}, to try batches of 1, 3 and "
-            f"more. Received: an array of shape {images.shape}."
+            "`images` must be 4 or more, to try batches of 1, 3 and all of them. "
+            f"Received: an array of shape {images.shape}."
         )
     return images
 

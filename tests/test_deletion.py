@@ -1,0 +1,175 @@
+"""LayerDeletion and its driver, in a fit of one's own."""
+
+import keras
+import numpy as np
+import pytest
+
+from resprune_tf import (
+    LayerDeletion,
+    Target,
+    find_units,
+    fit_with_deletion,
+    importances,
+)
+from tests.conftest import small_net, toy_dataset
+
+TRAIN = toy_dataset().train
+IMAGES = TRAIN.images.astype("float32") / 255
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def compiled(**fields):
+    model = small_net(20, num_classes=3, **fields)
+    model.compile(keras.optimizers.SGD(0.01, 0.9), LOSS, metrics=["accuracy"])
+    return model
+
+
+def data():
+    """tf.data, without the autotuner that delays the end of every fit."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    pairs = tf.data.Dataset.from_tensor_slices((IMAGES, TRAIN.labels))
+    return pairs.batch(16).with_options(options)
+
+
+def removable(model):
+    return [unit.name for unit in find_units(model) if unit.removable]
+
+
+def test_callback_stops_and_hands_over_a_shorter_model():
+    model = compiled()
+    deletion = LayerDeletion(epochs=2)
+    history = model.fit(data(), epochs=9, verbose=0, callbacks=[deletion])
+    assert history.epoch == [0, 1]
+    values = importances(model)
+    smallest = min(values, key=lambda name: abs(values[name]))
+    assert deletion.removed == (smallest,)
+    assert len(removable(model)) == 3  # the trained model keeps its units
+    assert smallest not in removable(deletion.shortened_model)
+    kernel = "stage3_unit1_conv2"
+    np.testing.assert_array_equal(
+        deletion.shortened_model.get_layer(kernel).kernel,
+        model.get_layer(kernel).kernel,
+    )
+
+
+def test_driver_goes_on_to_the_last_unit_with_the_initial_learning_rate():
+    rates = []
+
+    def make_callbacks():
+        def schedule(epoch, rate):
+            rates.append(rate)
+            return rate * 0.1
+
+        return [keras.callbacks.LearningRateScheduler(schedule)]
+
+    model = compiled()
+    deletion = LayerDeletion(epochs=2, units_per_round=2)
+    shortest, rounds = fit_with_deletion(
+        model, deletion, data(), make_callbacks=make_callbacks, verbose=0
+    )
+    assert removable(shortest) == []
+    assert [len(r.removed) for r in rounds] == [0, 2, 1]
+    assert all(len(r.history["loss"]) == 2 for r in rounds)
+    assert rates == pytest.approx([0.01, 0.001] * 3)
+    assert deletion.stop_reason == "no unit is left that may go"
+    assert shortest.compiled and shortest.optimizer.momentum == 0.9
+
+
+def test_target_is_reached():
+    deletion = LayerDeletion(epochs=1, target=Target(layers=14))
+    shortest, rounds = fit_with_deletion(compiled(), deletion, data(), verbose=0)
+    assert len(removable(shortest)) == 1 and len(rounds) == 3
+    assert deletion.stop_reason == "target reached: at most 14 layers"
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "units_left"),
+    [
+        ("max", [0.9, 0.9, 0.5], 2),
+        ("min", [0.5, 0.4, 0.9], 2),
+        ("max", [0.9, 0.1], 3),
+    ],
+)
+def test_guard_returns_the_last_model_that_held(mode, values, units_left):
+    values = iter(values)
+
+    class Score(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["score"] = next(values)
+
+    deletion = LayerDeletion(epochs=1, monitor="score", mode=mode)
+    model, rounds = fit_with_deletion(
+        compiled(), deletion, data(), make_callbacks=lambda: [Score()], verbose=0
+    )
+    assert len(removable(model)) == units_left
+    assert [r.held for r in rounds][-1] is False
+    assert "score went from" in deletion.stop_reason
+
+
+def test_modes_follow_the_metric():
+    assert LayerDeletion(1, monitor="val_accuracy").mode == "max"
+    assert LayerDeletion(1, monitor="val_loss").mode == "min"
+
+
+def test_compile_fn_for_settings_that_keras_cannot_repeat():
+    calls = []
+
+    def compile_fn(model):
+        calls.append(model)
+        model.compile("sgd", lambda y, p: LOSS(y, p))
+
+    model = small_net(20, num_classes=3)
+    compile_fn(model)
+    deletion = LayerDeletion(epochs=1, units_per_round=3)
+    shortest, _ = fit_with_deletion(
+        model, deletion, data(), compile_fn=compile_fn, verbose=0
+    )
+    assert len(calls) == 2 and shortest is calls[1]
+
+
+def test_loss_scaling_survives():
+    model = compiled(importance=True)
+    model.dtype_policy = "mixed_float16"
+    model.compile(keras.optimizers.SGD(0.01), LOSS)
+    deletion = LayerDeletion(epochs=1, units_per_round=3)
+    shortest, _ = fit_with_deletion(model, deletion, data(), verbose=0)
+    assert isinstance(shortest.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "epochs=0"),
+        ({"epochs": 1, "units_per_round": 0}, ValueError, "units_per_round=0"),
+        ({"epochs": 1, "mode": "up"}, ValueError, "'up'"),
+        ({"epochs": 1, "target": 32}, TypeError, r"Target\(layers=32\)"),
+    ],
+)
+def test_wrong_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        LayerDeletion(**arguments)
+
+
+def test_unsuitable_models_and_metrics_are_refused_in_fit():
+    model = compiled(importance=False)
+    with pytest.raises(ValueError, match="ImportanceScale"):
+        model.fit(data(), verbose=0, callbacks=[LayerDeletion(1)])
+    with pytest.raises(ValueError, match="'val_f1'.*Logged: accuracy, loss"):
+        compiled().fit(
+            data(), verbose=0, callbacks=[LayerDeletion(1, monitor="val_f1")]
+        )
+    with pytest.raises(ValueError, match="cannot be reached"):
+        deletion = LayerDeletion(1, target=Target(layers=2))
+        compiled().fit(data(), verbose=0, callbacks=[deletion])
+
+
+def test_driver_refuses_what_it_decides_itself():
+    with pytest.raises(TypeError, match="no `epochs`"):
+        fit_with_deletion(compiled(), LayerDeletion(1), data(), epochs=3)
+    with pytest.raises(TypeError, match="make_callbacks"):
+        fit_with_deletion(compiled(), LayerDeletion(1), data(), callbacks=[])
+    with pytest.raises(ValueError, match="not compiled"):
+        fit_with_deletion(small_net(20), LayerDeletion(1), data())

@@ -1,0 +1,70 @@
+"""Imports point downward, and the pure modules stay pure."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+# A module may import those of lower rank only.
+RANKS = {
+    0: "architecture records selection graph augment optimizers readers",
+    1: "importance data checkpoint",
+    2: "resnet units cost training callbacks",
+    3: "removal criteria folding",
+    4: "plan export",
+    5: "deletion loop",
+}
+RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
+PURE = ("architecture", "records", "selection")
+
+
+def imported(path):
+    """Names of the modules that a file imports at its top level."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module in ("resprune_tf", "experiments"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+MODULES = sorted((ROOT / "resprune_tf").glob("[!_]*.py"))
+
+
+def test_every_module_has_a_rank():
+    assert {path.stem for path in MODULES} == set(RANK)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_downward(path):
+    for name in imported(path):
+        top, _, module = name.partition(".")
+        assert top != "experiments" and top not in ("absl", "matplotlib")
+        assert top not in ("tensorflow", "tensorflow_datasets", "jax", "sklearn"), (
+            f"{path.stem} must import {top} inside the functions that need it"
+        )
+        if top == "resprune_tf":
+            assert RANK[module] < RANK[path.stem], f"{path.stem} imports {module}"
+        if path.stem in PURE:
+            assert top not in ("keras", "resprune_tf")
+
+
+@pytest.mark.parametrize("module", ["report", "plots"])
+def test_reports_need_no_tensorflow(module):
+    code = (
+        f"import experiments.{module}, sys; "
+        "sys.exit(bool({'keras', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_library_reads_no_flags_or_environment():
+    for path in MODULES:
+        text = path.read_text()
+        assert "os.environ" not in text or path.stem == "export", path.stem
+        assert "getenv" not in text and "basicConfig" not in text, path.stem

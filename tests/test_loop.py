@@ -1,0 +1,242 @@
+"""prune_and_retrain: rounds, targets, guards, records, refusals."""
+
+import dataclasses
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from resprune_tf import (
+    Recipe,
+    RunDirectoryError,
+    RunInterrupted,
+    Target,
+    find_units,
+    importances,
+    prune_and_retrain,
+)
+from resprune_tf.plan import Plan
+from resprune_tf.records import read_json, read_lines
+from tests.conftest import outputs, small_net, toy_dataset
+
+RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
+DATASET = toy_dataset()
+
+
+def shorten(model, **arguments):
+    arguments = {"retrain_epochs": 1, "verbose": False, **arguments}
+    return prune_and_retrain(model, DATASET, RECIPE, **arguments)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A whole run: three removable units, one a round."""
+    folder = tmp_path_factory.mktemp("run")
+    model = small_net(20, num_classes=3)
+    before = model.get_weights()
+    result = shorten(model, run_dir=folder)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    return folder, result
+
+
+def test_rounds_shrink_to_the_last_removable_unit(run):
+    _, result = run
+    assert [r.layers for r in result.rounds] == [20, 17, 14, 11]
+    assert [r.epochs for r in result.rounds] == [2, 1, 1, 1]
+    assert [len(r.removed) for r in result.rounds] == [0, 1, 1, 1]
+    macs = [r.macs for r in result.rounds]
+    assert macs == sorted(macs, reverse=True) and len(set(macs)) == 4
+
+
+def test_each_round_removes_the_smallest_importance(run):
+    _, result = run
+    for last, this in zip(result.rounds, result.rounds[1:], strict=False):
+        smallest = min(last.importances, key=lambda name: abs(last.importances[name]))
+        assert this.removed == (smallest,)
+        assert set(last.units) - set(this.units) == {smallest}
+        assert last.scores == {k: abs(v) for k, v in last.importances.items()}
+
+
+def test_the_smallest_net_that_held_is_returned(run):
+    _, result = run
+    initial = result.rounds[0].validation_accuracy
+    held = [r for r in result.rounds if r.validation_accuracy >= initial]
+    assert result.selected == held[-1]
+    assert [u.name for u in find_units(result.model)] == list(result.selected.units)
+    assert importances(result.model) == result.selected.importances
+
+
+def test_records_tell_the_whole_run(run):
+    folder, result = run
+    lines = read_lines(folder / "rounds.jsonl")
+    assert [line["round"] for line in lines] == [0, 1, 2, 3]
+    assert lines[2]["removed"] == list(result.rounds[2].removed)
+    history = read_lines(folder / "history.jsonl")
+    assert [(e["round"], e["epoch"]) for e in history] == [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+        (2, 1),
+        (3, 1),
+    ]
+    final = read_json(folder / "final.json")
+    assert final == result.final
+    assert final["total_epochs"] == 5 and final["select_on"] == "validation"
+    assert final["stop_reason"] == "target reached: at most 11 layers"
+    assert read_json(folder / "run.json")["dataset"]["train"] == 64
+    assert "keras" in read_json(folder / "environment.json")
+    assert not (folder / "state.npz").exists()
+
+
+def test_model_files_hold_what_the_records_say(run):
+    folder, result = run
+    for record in result.rounds:
+        model = keras.saving.load_model(folder / record.model)
+        assert importances(model) == record.importances
+        logits = outputs(model, DATASET.test.images.astype("float32"))
+        right = logits.argmax(1) == DATASET.test.labels
+        assert record.test_accuracy == right.mean()
+
+
+def test_a_finished_run_is_returned_without_training(run):
+    folder, result = run
+    again = shorten(small_net(20, num_classes=3), run_dir=folder)
+    assert again.rounds == result.rounds and again.final == result.final
+    assert len(read_lines(folder / "sessions.jsonl")) == 2
+
+
+def test_other_settings_are_refused(run):
+    folder, _ = run
+    with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
+        shorten(small_net(20, num_classes=3), run_dir=folder, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "k", "layers"),
+    [
+        (Target(layers=15), 1, [20, 17, 14]),
+        (Target(units=4), 2, [20, 14]),
+        (Target(macs=0.7), 1, [20, 17, 14]),
+    ],
+)
+def test_targets(target, k, layers):
+    result = shorten(small_net(20, num_classes=3), target=target, units_per_round=k)
+    assert [r.layers for r in result.rounds] == layers
+
+
+def test_protected_units_stay():
+    model = small_net(20, num_classes=3)
+    result = shorten(model, protected=["stage1_unit2", "stage3_unit2"])
+    assert [r.removed for r in result.rounds] == [(), ("stage2_unit2",)]
+
+
+# The decisions, without training: rounds are made up.
+def plan(**arguments):
+    arguments = {
+        "recipe": RECIPE,
+        "units_per_round": 1,
+        "target": None,
+        "retrain_epochs": None,
+        "stop_on_drop": False,
+        "tolerance": 0.0,
+        "select_on": "validation",
+        "criterion": lambda model: {
+            u.name: 1.0 for u in find_units(model) if u.removable
+        },
+        "protected": (),
+        "seed": 0,
+        **arguments,
+    }
+    return Plan.check(small_net(20, num_classes=3), **arguments)
+
+
+def rounds(run, *accuracies, split="validation"):
+    first = run[1].rounds[0]
+    return [
+        dataclasses.replace(first, **{f"{split}_accuracy": value})
+        for value in accuracies
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "accuracies", "reason"),
+    [
+        ({"stop_on_drop": True}, (0.9, 0.9), None),
+        ({"stop_on_drop": True}, (0.9, 0.89), "accuracy dropped"),
+        ({"stop_on_drop": True, "tolerance": 0.01}, (0.9, 0.89), None),
+        ({"stop_on_drop": True, "tolerance": 0.01}, (0.9, 0.88), "accuracy dropped"),
+        ({"stop_on_drop": False}, (0.9, 0.1), None),
+    ],
+)
+def test_stop_on_drop(run, arguments, accuracies, reason):
+    assert plan(**arguments).stop_reason(rounds(run, *accuracies)) == reason
+
+
+def test_selection_on_the_test_set_reads_the_test_set(run):
+    made_up = rounds(run, 0.9, 0.1, split="test")
+    on_test = plan(select_on="test", stop_on_drop=True)
+    assert on_test.stop_reason(made_up) == "accuracy dropped"
+    assert plan(stop_on_drop=True).stop_reason(made_up) is None
+
+
+def test_nothing_left_to_remove(run):
+    last = dataclasses.replace(run[1].rounds[0], scores={})
+    assert plan().stop_reason([last]) == "no unit is left that may go"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": Target(layers=56)}, "no removal: the initial net has 20 layers"),
+        ({"target": Target(layers=5)}, "5 layers cannot be reached.*leaves 11"),
+        ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
+        ({"units_per_round": 0}, "from 1 to 3.*Received: 0"),
+        ({"select_on": "train"}, '"validation" or "test".*\'train\''),
+        ({"tolerance": -0.1}, "fraction in.*-0.1"),
+        ({"protected": ["stage1_unit9"]}, "no unit stage1_unit9 to protect"),
+        ({"retrain_epochs": 0}, "`epochs` must be >= 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        shorten(small_net(20, num_classes=3), run_dir=tmp_path / "never", **arguments)
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_net_without_importances_is_refused():
+    with pytest.raises(ValueError, match="has no unit that the criterion scores"):
+        shorten(small_net(20, num_classes=3, importance=False))
+
+
+def test_an_interrupted_run_keeps_what_it_has(tmp_path):
+    with pytest.raises(RunInterrupted, match="time budget"):
+        shorten(small_net(20, num_classes=3), run_dir=tmp_path, deadline=0.0)
+    assert (tmp_path / "models/initial.keras").exists()
+    asked = iter([None] * 6 + ["enough"])
+    with pytest.raises(RunInterrupted, match="enough"):
+        shorten(
+            small_net(20, num_classes=3),
+            run_dir=tmp_path,
+            should_stop=lambda: next(asked),
+        )
+    assert (tmp_path / "state.npz").exists()
+    assert not (tmp_path / "final.json").exists()
+
+
+def test_progress_is_printed(capsys):
+    result = shorten(
+        small_net(20, num_classes=3), target=Target(layers=17), verbose=True
+    )
+    out = capsys.readouterr().out
+    assert "round 0: 20 layers" in out and "epoch 2/2" in out
+    assert f"removed {result.rounds[1].removed[0]}" in out
+    assert out.count("left") >= 2 and "nan" not in out
+
+
+def test_settings_are_json():
+    settings = plan(target=Target(macs=0.7)).settings()
+    assert json.loads(json.dumps(settings))["target"]["macs"] > 1
+    assert not math.isnan(settings["recipe"]["l2"])

@@ -1,0 +1,183 @@
+"""Recipe, L2 through the momentum, order of images, exact resume."""
+
+import keras
+import numpy as np
+import pytest
+
+from resprune_tf import Recipe
+from resprune_tf.callbacks import Checkpoint, RunInterrupted, TrainingDiverged
+from resprune_tf.checkpoint import load_state, read_meta, save_state
+from resprune_tf.optimizers import L2SGD
+from resprune_tf.training import epoch_order, evaluate, fit, training_model
+from tests.conftest import outputs, small_net, toy_dataset
+
+RECIPE = Recipe(epochs=3, batch_size=16)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"),
+    [(200, (81, 122)), (120, (49, 73)), (60, (24, 37)), (30, (12, 18)), (1, (1, 1))],
+)
+def test_milestones_scale(epochs, milestones):
+    assert Recipe(epochs=epochs).milestones == milestones
+    assert Recipe().with_epochs(epochs).milestones == milestones
+
+
+def test_learning_rate_drops_from_the_milestones_on():
+    recipe = Recipe()
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0, 79, 80, 120, 121, 199)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"momentum": 1.0},
+        {"l2": -1.0},
+    ],
+)
+def test_senseless_recipes(fields):
+    name = next(iter(fields))
+    with pytest.raises(ValueError, match=f"`{name}` must be.*{fields[name]}"):
+        Recipe(**fields)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_l2sgd_equals_l2_in_the_loss(nesterov):
+    """And is not what Keras calls weight decay."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 5)).astype("float32"), rng.integers(0, 3, 64)
+
+    def trained(optimizer, l2=None):
+        keras.utils.set_random_seed(0)
+        penalty = keras.regularizers.L2(l2 / 2) if l2 else None
+        layer = keras.layers.Dense(
+            3, kernel_regularizer=penalty, bias_regularizer=penalty
+        )
+        model = keras.Sequential([keras.Input((5,)), layer])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss)
+        for step in range(40):
+            rows = slice(step % 4 * 16, step % 4 * 16 + 16)
+            model.train_on_batch(x[rows], y[rows])
+        return model.get_weights()
+
+    momentum = dict(momentum=0.9, nesterov=nesterov)
+    ours = trained(L2SGD(0.05, l2=0.02, **momentum))
+    reference = trained(keras.optimizers.SGD(0.05, **momentum), l2=0.02)
+    decoupled = trained(keras.optimizers.SGD(0.05, weight_decay=0.02, **momentum))
+    for a, b in zip(ours, reference, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert np.linalg.norm(ours[0]) < 0.97 * np.linalg.norm(decoupled[0])
+
+
+def test_l2sgd_round_trip():
+    config = L2SGD(0.2, l2=0.01, momentum=0.9).get_config()
+    assert L2SGD.from_config(config).l2 == 0.01
+
+
+def test_order_is_a_pure_function_and_drops_other_images_each_epoch():
+    first = epoch_order(50, 16, seed=3, epoch=0)
+    assert first.shape == (3, 16) and first.dtype == np.int32
+    assert len(np.unique(first)) == 48
+    np.testing.assert_array_equal(first, epoch_order(50, 16, seed=3, epoch=0))
+    assert (first != epoch_order(50, 16, seed=3, epoch=1)).any()
+    assert (first != epoch_order(50, 16, seed=4, epoch=0)).any()
+
+
+def trainer(seed=0):
+    keras.utils.set_random_seed(1)
+    core = small_net(11, num_classes=3)
+    return core, training_model(core, toy_dataset(), RECIPE, seed)
+
+
+def test_training_learns_and_evaluation_counts_exactly():
+    core, model = trainer()
+    dataset = toy_dataset()
+    fit(model, dataset.train, Recipe(epochs=8, batch_size=16), seed=0)
+    loss, accuracy = evaluate(model, dataset.validation, batch_size=10)
+    logits = outputs(core, dataset.validation.images.astype("float32"))
+    right = (logits.argmax(1) == dataset.validation.labels).mean()
+    assert accuracy == right and accuracy > 0.6
+    cross_entropy = keras.losses.sparse_categorical_crossentropy(
+        dataset.validation.labels, logits, from_logits=True
+    )
+    assert loss == pytest.approx(float(np.mean(cross_entropy)), rel=1e-4)
+
+
+def test_a_split_smaller_than_a_batch_is_refused():
+    _, model = trainer()
+    with pytest.raises(ValueError, match="needs 128 images. Received: 64"):
+        fit(model, toy_dataset().train, Recipe(epochs=1), seed=0)
+
+
+def test_state_continues_exactly(tmp_path):
+    """Stopped after two epochs, continued in another model: not a bit of difference."""
+    dataset = toy_dataset()
+    straight, model = trainer()
+    fit(model, dataset.train, RECIPE, seed=5)
+
+    stopped = trainer()[1]
+    history = []
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    path = tmp_path / "state.npz"
+    fit(
+        stopped,
+        dataset.train,
+        RECIPE,
+        seed=5,
+        callbacks=[Checkpoint(path, {"round": 4}, history), Stop()],
+    )
+    meta = read_meta(path)
+    assert meta["round"] == 4 and meta["epoch"] == 2 and len(meta["history"]) == 2
+    assert meta["history"][1]["learning_rate"] == pytest.approx(0.001)
+
+    continued, model = trainer(seed=99)  # the state brings the augmentation's seed
+    load_state(path, model)
+    fit(model, dataset.train, RECIPE, seed=5, initial_epoch=2)
+    for a, b in zip(straight.get_weights(), continued.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_state_of_another_net_is_refused(tmp_path):
+    model = trainer()[1]
+    model.optimizer.build(model.trainable_variables)
+    save_state(tmp_path / "s.npz", model)
+    other = training_model(small_net(20), toy_dataset(), RECIPE, 0)
+    with pytest.raises(ValueError, match="state of another net"):
+        load_state(tmp_path / "s.npz", other)
+    assert read_meta(tmp_path / "none.npz") is None
+
+
+def test_divergence_stops_and_keeps_the_last_state(tmp_path):
+    _, model = trainer()
+    recipe = Recipe(epochs=3, batch_size=16, learning_rate=1e30)
+    with pytest.raises(TrainingDiverged, match="round 2 at learning rate"):
+        fit(
+            model,
+            toy_dataset().train,
+            recipe,
+            seed=0,
+            callbacks=[Checkpoint(tmp_path / "s.npz", {"round": 2}, [])],
+        )
+
+
+def test_stop_requests_and_deadlines(tmp_path):
+    split = toy_dataset().train
+    _, model = trainer()
+    asked = iter([None, None, None, None, None, "enough"])
+    saver = Checkpoint(tmp_path / "s.npz", {}, [], should_stop=lambda: next(asked))
+    with pytest.raises(RunInterrupted, match="enough"):
+        fit(model, split, RECIPE, seed=0, callbacks=[saver])
+    assert read_meta(tmp_path / "s.npz")["epoch"] == 1
+    saver = Checkpoint(tmp_path / "t.npz", {}, [], deadline=0.0)
+    with pytest.raises(RunInterrupted, match="time budget"):
+        fit(model, split, RECIPE, seed=0, callbacks=[saver])
+    assert read_meta(tmp_path / "t.npz")["epoch"] == 1
