@@ -2,11 +2,13 @@
 
 from resprune_tf.architecture import Architecture, UnitId
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
-from resprune_tf.cost import Cost, Latency, cost, latency
+from resprune_tf.cost import Cost, cost
 from resprune_tf.data import DataError, Dataset, Split, load_dataset
 from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
+from resprune_tf.export import Exported, ExportError, check_formats, export
 from resprune_tf.folding import fold
 from resprune_tf.importance import ImportanceScale, importances
+from resprune_tf.latency import Latency, latency
 from resprune_tf.loop import PruningResult, prune_and_retrain
 from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units
@@ -21,6 +23,8 @@ __all__ = [
     "DataError",
     "Dataset",
     "DeletionRound",
+    "ExportError",
+    "Exported",
     "ImportanceScale",
     "Latency",
     "LayerDeletion",
@@ -35,7 +39,9 @@ __all__ = [
     "Unit",
     "UnitId",
     "build_resnet",
+    "check_formats",
     "cost",
+    "export",
     "find_units",
     "fit_with_deletion",
     "fold",

@@ -8,7 +8,8 @@ import pathlib
 
 import numpy as np
 
-from resprune_tf.readers import DataError, read_cifar, read_digits, read_npz
+from resprune_tf.cifar_files import read_cifar
+from resprune_tf.readers import DataError, read_digits, read_npz
 
 __all__ = ["DataError", "Dataset", "Split", "load_dataset"]
 

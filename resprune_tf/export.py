@@ -68,14 +68,13 @@ def export(
         tuple of `Exported`, in the order of `formats`.
 
     Raises:
-        ValueError: if a format is unknown, `images` are too few or do not fit, or the
-            model has several inputs.
+        ValueError: if a format is unknown or none is given, `images` are too few or do
+            not fit, or the model has several inputs.
         TypeError: if `model` is to be folded and is not functional.
         ImportError: if `"saved_model"` is asked for and TensorFlow is not installed.
         ExportError: if an artefact does not load, or its outputs differ.
     """
-    formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
-    _check_formats(formats)
+    formats = check_formats(formats)
     images = _checked_images(model, images)
     plain = fold_model(model) if fold else model
     # On the CPU, as the check is: accelerators round convolutions differently.
@@ -97,9 +96,21 @@ def export(
     return tuple(done)
 
 
-def _check_formats(formats):
-    unknown = [name for name in formats if name not in _FORMATS]
-    if unknown:
+def check_formats(formats):
+    """Raises what `export` would raise for `formats`, before any work is done.
+
+    Args:
+        formats: one name or several, as for `export`.
+
+    Returns:
+        tuple of str: the formats, each once.
+
+    Raises:
+        ValueError: if a format is unknown, or there is none.
+        ImportError: if `"saved_model"` is among them and TensorFlow is not installed.
+    """
+    formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
+    if not formats or not set(formats) <= set(_FORMATS):
         raise ValueError(
             f"Supported formats: {', '.join(_FORMATS)}. Received: formats={formats}."
         )
@@ -109,6 +120,7 @@ def _check_formats(formats):
             "and TensorFlow is not installed. `pip install tensorflow`, or export "
             "formats=('keras',)."
         )
+    return formats
 
 
 def _checked_images(model, images):

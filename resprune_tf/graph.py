@@ -23,6 +23,17 @@ def check_functional(model, purpose):
         )
 
 
+def as_functional(model, purpose):
+    """`model` itself, or the functional model inside a built Sequential.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    model = getattr(model, "_functional", None) or model
+    check_functional(model, purpose)
+    return model
+
+
 def node_of(tensor):
     """The node that made a symbolic tensor."""
     history = tensor._keras_history

@@ -21,6 +21,14 @@ def small_net(depth=20, **fields):
     return model
 
 
+def net_of(shape, *chain):
+    """A model of one input that runs through layers, or functions, in a row."""
+    x = image = keras.Input(shape)
+    for layer in chain:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
 def randomise(model, seed=0):
     """Sets every variable to random values; variances stay positive."""
     rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from tests.conftest import images_of, outputs, small_net
 # By name: the package's `export` is the function.
 exporting = importlib.import_module("resprune_tf.export")
 export, ExportError = exporting.export, exporting.ExportError
+check_formats = exporting.check_formats
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,13 @@ def test_refuses_unknown_formats_before_any_work(net, tmp_path):
     with pytest.raises(ValueError, match=message):
         export(net, tmp_path / "new", ("keras", "h5"))
     assert listing(tmp_path) == []
+    for formats in ("h5", ["keras", "h5"]):
+        with pytest.raises(ValueError, match=message):
+            check_formats(formats)
+    with pytest.raises(ValueError, match=r"Received: formats=\(\)\."):
+        check_formats([])
+    assert check_formats("keras") == ("keras",)
+    assert check_formats(["keras", "keras"]) == ("keras",)
 
 
 def test_says_that_tensorflow_is_missing(net, tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "architecture records selection graph augment optimizers readers",
-    1: "importance data checkpoint",
-    2: "resnet units cost training callbacks",
+    0: "architecture records selection graph augment optimizers readers macs",
+    1: "importance cifar_files checkpoint latency",
+    2: "resnet units cost data training callbacks",
     3: "removal criteria folding",
     4: "plan export",
     5: "deletion loop",

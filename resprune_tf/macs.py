@@ -1,0 +1,173 @@
+"""Multiply-accumulates (MACs) of one call of an operation: a rule for each kind.
+
+One MAC is one multiplication and one addition, for one image. Convolutions, dense
+layers and matrix products count; biases, normalisation, activations and additions do
+not. Axis 0 of every tensor is taken to be the batch.
+"""
+
+import inspect
+import math
+
+import keras
+from keras import layers
+from keras.src.ops import nn
+from keras.src.ops.numpy import Dot, Einsum, Inner, Matmul, Tensordot
+
+
+def count_macs(node):
+    """MACs of a node of a graph; None if it multiplies but has no rule.
+
+    Raises:
+        ValueError: if they depend on an unknown dimension (`None`).
+    """
+    operation = node.operation
+    for kinds, rule in _RULES:
+        if isinstance(operation, kinds):
+            return rule(node)
+    multiplies = isinstance(operation, _NO_RULE) or any(
+        len(weight.shape) > 1 for weight in getattr(operation, "weights", ())
+    )
+    return None if multiplies else 0
+
+
+def _product(sizes, node):
+    """Product of static sizes."""
+    if None in sizes:
+        raise ValueError(
+            f"The MACs of '{node.operation.name}' depend on its unknown dimensions: "
+            f"{[tuple(t.shape) for t in node.input_tensors]} -> "
+            f"{[tuple(t.shape) for t in node.outputs]}. Give the model a fixed input "
+            "shape, such as keras.Input((224, 224, 3))."
+        )
+    return math.prod(sizes)
+
+
+def _spatial(layer, tensor):
+    first = 1 if layer.data_format == "channels_last" else 2
+    return tensor.shape[first : first + layer.rank]
+
+
+def _convolution(node):
+    layer = node.operation
+    return _product((*layer.kernel.shape, *_spatial(layer, node.outputs[0])), node)
+
+
+def _separable(node):
+    layer = node.operation
+    kernels = layer.depthwise_kernel, layer.pointwise_kernel
+    positions = _product(_spatial(layer, node.outputs[0]), node)
+    return positions * sum(math.prod(kernel.shape) for kernel in kernels)
+
+
+def _transpose(node):
+    # Every input position is multiplied with the whole kernel.
+    layer = node.operation
+    return _product(
+        (*layer.kernel.shape, *_spatial(layer, node.input_tensors[0])), node
+    )
+
+
+def _dense(node):
+    kernel = node.operation.kernel
+    return _product((*kernel.shape, *node.outputs[0].shape[1:-1]), node)
+
+
+def _matmul(node):
+    summed = _operands(node)[0][-1]
+    return _product((*node.outputs[0].shape[1:], summed), node)
+
+
+def _einsum(node):
+    return _einsum_macs(node.operation.subscripts, _operands(node), node)
+
+
+def _einsum_dense(node):
+    layer = node.operation
+    return _einsum_macs(layer.equation, [*_operands(node), layer.kernel.shape], node)
+
+
+def _operands(node):
+    """Shapes of a node's tensors, constants included, the batch being 1."""
+    arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return [
+        (1, *a.shape[1:]) if isinstance(a, keras.KerasTensor) else tuple(a.shape)
+        for a in arguments
+        if hasattr(a, "shape")
+    ]
+
+
+def _einsum_macs(equation, shapes, node):
+    """Product of the sizes of all labels: the cost of the plain nested loops."""
+    if len(shapes) < 2:
+        return 0  # a transposition or a sum
+    sizes = {}
+    terms = equation.replace(" ", "").split("->")[0].split(",")
+    for term, shape in zip(terms, shapes, strict=True):
+        head, dots, tail = term.partition("...")
+        hidden = len(shape) - len(head) - len(tail) if dots else 0
+        # Axes behind an ellipsis broadcast, that is, count from the right.
+        labels = [*head, *range(-hidden, 0), *tail]
+        for label, size in zip(labels, shape, strict=True):
+            # Broadcasting: 1 gives way; and one known size is enough.
+            if sizes.get(label) in (None, 1):
+                sizes[label] = size or sizes.get(label)
+    return _product(tuple(sizes.values()), node)
+
+
+def _attention(node):
+    layer = node.operation
+    call = inspect.signature(layer.call).bind(
+        *node.arguments.args, **node.arguments.kwargs
+    )
+    query, value = call.arguments["query"], call.arguments["value"]
+    key = call.arguments.get("key")
+    key = value if key is None else key
+    projections = (
+        (layer.query_dense, query),
+        (layer.key_dense, key),
+        (layer.value_dense, value),
+        (layer.output_dense, query),
+    )
+    macs = sum(
+        _product((*dense.kernel.shape, *tensor.shape[1:-1]), node)
+        for dense, tensor in projections
+    )
+    # Scores and weighted sum: each query position meets each attended position.
+    attended = [value.shape[axis] for axis in layer.attention_axes]
+    pairs = _product((*query.shape[1:-1], *attended), node)
+    return macs + pairs * layer.num_heads * (layer.key_dim + layer.value_dim)
+
+
+def _nothing(node):
+    """Lookups and elementwise weights do not multiply and accumulate."""
+    return 0
+
+
+_PLAIN = (
+    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+)
+_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+_TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_ELEMENTWISE = (
+    *(layers.BatchNormalization, layers.LayerNormalization),
+    *(layers.Normalization, layers.Embedding, layers.PReLU),
+)
+CONVOLUTIONS = (*_PLAIN, *_SEPARABLE, *_TRANSPOSE)
+_RULES = (
+    (_SEPARABLE, _separable),
+    (_TRANSPOSE, _transpose),
+    (_PLAIN, _convolution),
+    (layers.Dense, _dense),
+    (layers.EinsumDense, _einsum_dense),
+    (layers.MultiHeadAttention, _attention),
+    ((Matmul, Dot), _matmul),
+    (Einsum, _einsum),
+    (_ELEMENTWISE, _nothing),
+)
+# Products without weights, or with weights that are no layer's: listed, not guessed.
+_NO_RULE = (
+    *(nn.Conv, nn.ConvTranspose, nn.DepthwiseConv, nn.SeparableConv),
+    *(nn.DotProductAttention, Inner, Tensordot),
+    *(layers.Attention, layers.AdditiveAttention, layers.Dot),
+)

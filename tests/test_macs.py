@@ -1,0 +1,123 @@
+"""Multiply-accumulates against counts by hand."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from resprune_tf.cost import cost
+from tests.conftest import net_of
+
+# name: (input shape, layer, MACs by hand, whether it is a convolution)
+TINY = {
+    "plain": ((8, 6, 3), lambda: layers.Conv2D(5, 3), 3 * 3 * 3 * 5 * 6 * 4, True),
+    "strided": (
+        (8, 8, 3),
+        lambda: layers.Conv2D(5, 3, 2, "same"),
+        3 * 3 * 3 * 5 * 4 * 4,
+        True,
+    ),
+    "channels first": (
+        (3, 8, 6),
+        lambda: layers.Conv2D(5, 1, data_format="channels_first"),
+        3 * 5 * 8 * 6,
+        True,
+    ),
+    "grouped": ((4, 4, 8), lambda: layers.Conv2D(6, 1, groups=2), 4 * 6 * 16, True),
+    "depthwise": (
+        (8, 8, 3),
+        lambda: layers.DepthwiseConv2D(3, depth_multiplier=2),
+        3 * 3 * 3 * 2 * 6 * 6,
+        True,
+    ),
+    "separable": (
+        (8, 8, 3),
+        lambda: layers.SeparableConv2D(5, 3, depth_multiplier=2),
+        (3 * 3 * 3 * 2 + 6 * 5) * 6 * 6,
+        True,
+    ),
+    "transpose": (
+        (4, 4, 3),
+        lambda: layers.Conv2DTranspose(5, 3, 2),
+        3 * 3 * 3 * 5 * 4 * 4,
+        True,
+    ),
+    "conv1d": ((8, 3), lambda: layers.Conv1D(5, 3), 3 * 3 * 5 * 6, True),
+    "conv3d": ((4, 4, 4, 2), lambda: layers.Conv3D(3, 2), 8 * 2 * 3 * 27, True),
+    "dense": ((7,), lambda: layers.Dense(3), 7 * 3, False),
+    "dense on a sequence": ((5, 7), lambda: layers.Dense(3), 5 * 7 * 3, False),
+    "einsum dense": (
+        (5, 7),
+        lambda: layers.EinsumDense("abc,cde->abde", (5, 2, 3)),
+        5 * 7 * 2 * 3,
+        False,
+    ),
+    "einsum dense with an ellipsis": (
+        (5, 6, 7),
+        lambda: layers.EinsumDense("...x,xy->...y", 4),
+        5 * 6 * 7 * 4,
+        False,
+    ),
+    "matmul": ((5, 7), lambda: lambda x: x @ ops.transpose(x, (0, 2, 1)), 175, False),
+    "constant": ((5, 7), lambda: lambda x: ops.matmul(x, np.ones((7, 2))), 70, False),
+    "einsum": (
+        (5, 7),
+        lambda: lambda x: ops.einsum("bij,bkj->bik", x, x),
+        5 * 5 * 7,
+        False,
+    ),
+    "a transposition": ((5, 7), lambda: lambda x: ops.einsum("bij->bji", x), 0, False),
+    "embedding": ((5,), lambda: layers.Embedding(9, 4), 0, False),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_hand_counts(name):
+    shape, make, macs, convolution = TINY[name]
+    c = cost(net_of(shape, make()))
+    assert c.uncounted == ()
+    assert (c.macs, c.conv_macs) == (macs, macs if convolution else 0)
+
+
+def test_attention():
+    query, value = keras.Input((5, 8)), keras.Input((7, 6))
+    attention = layers.MultiHeadAttention(num_heads=2, key_dim=3, value_dim=4)
+    projections = 5 * 8 * 6 + 7 * 6 * 6 + 7 * 6 * 8 + 5 * 8 * 8
+    pairs = 2 * 5 * 7 * (3 + 4)
+    c = cost(keras.Model([query, value], attention(query, value=value)))
+    assert (c.macs, c.conv_macs, c.layers) == (projections + pairs, 0, 1)
+
+
+def test_attention_over_one_of_two_axes():
+    image = keras.Input((5, 6, 8))
+    attention = layers.MultiHeadAttention(1, 4, attention_axes=2)
+    c = cost(keras.Model(image, attention(image, image)))
+    assert c.macs == 4 * (5 * 6) * 8 * 4 + 5 * (6 * 6) * (4 + 4)
+
+
+def test_what_has_no_rule_is_named():
+    class Odd(layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], shape[-1]))
+
+        def call(self, x):
+            return x @ self.kernel
+
+    odd = Odd(name="odd")
+    attention = layers.Attention(name="attention")
+    x = image = keras.Input((5, 4))
+    x = layers.LSTM(3, return_sequences=True, name="lstm")(odd(odd(x)))
+    x = layers.LayerNormalization()(attention([x, x]))
+    x = layers.BatchNormalization()(x)
+    c = cost(keras.Model(image, layers.Dense(2)(x)))
+    assert c.uncounted == ("odd", "lstm", "attention")
+    assert (c.macs, c.layers) == (5 * 3 * 2, 1)
+
+
+def test_names_the_layer_whose_shape_is_open():
+    message = r"MACs of 'conv' .*\(None, None, None, 3\).*fixed input shape"
+    with pytest.raises(ValueError, match=message):
+        cost(net_of((None, None, 3), layers.Conv2D(4, 3, name="conv")))
+    # A 1x1 output is known even so.
+    pooled = net_of((None, None, 3), layers.GlobalMaxPooling2D(), layers.Dense(2))
+    assert cost(pooled).macs == 6
