@@ -1,9 +1,8 @@
-"""The pictures of a run's report: three plots as SVG, the net as an HTML strip.
+"""The plots of a run's report, as SVG.
 
-All take a `Run` of `experiments.report`. A plot is drawn with fixed light colours;
-`inline` turns these into the CSS variables of the page, which lets one drawing follow
-light and dark mode. Nothing here depends on the clock or on the user's matplotlib
-settings: the same records give the same bytes.
+A plot is drawn with fixed light colours; `inline` turns these into the CSS variables
+of the page, which lets one drawing follow light and dark mode. Nothing here depends on
+the clock or on the user's matplotlib settings: the same records give the same bytes.
 """
 
 import collections
@@ -12,6 +11,8 @@ import io
 import itertools
 import math
 import re
+
+from experiments.run_records import group_units, wilson
 
 # One colour a role. The page defines `--plot-<role>` for each, in light and dark.
 COLORS = {
@@ -55,33 +56,6 @@ _STYLE = {
     "ytick.color": COLORS["muted"],
     "ytick.labelcolor": COLORS["ink"],
 }
-
-
-def wilson(accuracy, examples, z=1.96):
-    """The 95 % Wilson interval of an accuracy that was counted on `examples` images."""
-    shrink = 1 + z * z / examples
-    center = (accuracy + z * z / (2 * examples)) / shrink
-    spread = accuracy * (1 - accuracy) / examples + (z / (2 * examples)) ** 2
-    half = z * math.sqrt(max(spread, 0.0)) / shrink
-    return max(0.0, center - half), min(1.0, center + half)
-
-
-def group_units(names):
-    """Units by stage: `{"Stage 1": [("stage1_unit2", "2"), ...], ...}`, in order.
-
-    Names of other models, such as `conv2_block3`, group by their first part; names
-    without two numbers share the group "Units".
-    """
-    groups = {}
-    for name in names:
-        match = re.fullmatch(r"(\D*)(\d+)_\D*(\d+)", name)
-        label, short = "Units", name
-        if match:
-            label, short = f"{match[1]}{match[2]}", match[3]
-            if match[1] == "stage":
-                label = f"Stage {match[2]}"
-        groups.setdefault(label, []).append((name, short))
-    return groups
 
 
 def draw(paint, run, width=WIDTHS["wide"], height=3.4):
@@ -268,44 +242,3 @@ def _legend(figure, columns, *axes):
     handles = [handle for ax in axes for handle in ax.get_legend_handles_labels()[0]]
     columns = columns if figure.get_figwidth() > 5 else 2
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
-
-
-def net_strip(run):
-    """The initial net as HTML: a row a stage, a cell a unit, coloured by |ω|."""
-    removals, end = run.removals, run.net["round"]
-    units = [*run.rounds[0]["units"], *run.rounds[0]["removed"]]
-    largest = max(map(abs, run.importances.values()), default=0) or 1
-    stages = ""
-    for label, members in group_units(units).items():
-        cells, kept = "", 0
-        for name, short in members:
-            omega, number = run.importances.get(name), removals.get(name)
-            kind = "kept" if omega is not None else "fixed"
-            state = "kept" if omega is not None else "stays"
-            if number is not None and number <= end:
-                kind, state = "removed", f"round {number}"
-            elif number is not None:
-                state = f"kept ({number})"
-            kept += kind != "removed"
-            weight = abs(omega or 0) / largest
-            value = "–" if omega is None else f"{omega:+.2f}".replace("-", "−")
-            strong = " strong" if weight > 0.75 and kind == "kept" else ""
-            cells += (
-                f'<li class="unit {kind}" title="{html.escape(name)}">'
-                f'<span class="cell{strong}" style="--w:{weight:.2f}">'
-                f"<b>{html.escape(short)}</b><span>{value}</span></span>"
-                f'<span class="state">{state}</span></li>'
-            )
-        count = f"{kept} of {len(members)} units"
-        stages += (
-            f'<div class="stage"><h3>{html.escape(label)}<small>{count}</small></h3>'
-            f"<ol>{cells}</ol></div>\n"
-        )
-    tried = any(number > end for number in removals.values())
-    later = "<span>kept (7): removed in round 7, after the selected one</span>"
-    return (
-        f'{stages}<p class="key"><span>|ω| 0 <i class="ramp"></i> {largest:.2f}</span>'
-        '<span><i class="fixed"></i>cannot be removed</span>'
-        '<span><i class="removed"></i>removed, with its round</span>'
-        f"{later if tried else ''}</p>"
-    )

@@ -1,8 +1,6 @@
-"""The report of a run: what the page and the terminal's table say."""
+"""The report of a run: what the page says, and what the command prints."""
 
-import dataclasses
 import html.parser
-import json
 import pathlib
 import subprocess
 import sys
@@ -11,70 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from experiments import plots, report
-
-UNITS = [f"stage{stage}_unit{unit}" for stage in (1, 2, 3) for unit in (1, 2, 3)]
-OMEGA = {u: w for u, w in zip(UNITS, (0, 0.5, -0.9) * 3, strict=True) if w}
-HOSTILE = "<script>alert()</script>&\"'$x^$"
-
-
-def make_rounds(*accuracies, test=0.9, gone=("stage1_unit2", "stage3_unit2")):
-    """Rounds of a 29-layer net that loses 1 unit in each; made-up round numbers."""
-    rounds = []
-    for number, accuracy in enumerate(accuracies):
-        left = [unit for unit in UNITS if unit not in gone[:number]]
-        rounds.append(
-            {
-                "round": number,
-                "removed": list(gone[number - 1 : number]) if number else [],
-                "units": left,
-                "layers": 29 - 3 * number,
-                "parameters": 300_000 - 30_000 * number,
-                "macs": 40_000_000 - 8_000_000 * number,
-                "importances": {u: w for u, w in OMEGA.items() if u in left},
-                "scores": {},
-                "epochs": 2,
-                "validation_accuracy": accuracy,
-                "test_accuracy": test - 0.01 * number,
-                "seconds": 10.0 + number,
-            }
-        )
-    return rounds
-
-
-def make_final(rounds, selected, select_on="validation", **changes):
-    return {
-        "selected_round": selected,
-        "select_on": select_on,
-        "tolerance": 0.0,
-        "stop_reason": "target reached: 23 layers",
-        "initial_accuracy": rounds[0][f"{select_on}_accuracy"],
-        "test_examples": 200,
-        "selection_examples": 100 if select_on == "validation" else 200,
-        **changes,
-    }
-
-
-def write_records(folder, rounds, final=None, **files):
-    """Writes a run directory; `files` replaces or adds JSON files by stem."""
-    folder.mkdir(parents=True, exist_ok=True)
-    history = [
-        {"round": r["round"], "epoch": e, "loss": 1 / e, "accuracy": 0.5 + 0.1 * e}
-        for r in rounds
-        for e in (1, 2)
-    ]
-    for name, lines in (("rounds", rounds), ("history", history)):
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / f"{name}.jsonl").write_text(text)
-    (folder / "flags.txt").write_text("--depth=29\n--seed=7\n")
-    files = {
-        "run": {"dataset": {"name": "digits", "test": 200}, "recipe": {"epochs": 2}},
-        "environment": {"python": "3.12", "cores": 4},
-        **({"final": final} if final else {}),
-        **files,
-    }
-    for name, value in files.items():
-        (folder / f"{name}.json").write_text(json.dumps(value))
-    return folder
+from tests.made_runs import HOSTILE, UNITS, make_final, make_rounds, write_records
 
 
 class Page(html.parser.HTMLParser):
@@ -246,61 +181,6 @@ def test_selection_on_the_test_set_is_labelled(tmp_path):
     assert "validation" not in text
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "selected", "tolerance", "sentence"),
-    [
-        (
-            (0.9, 0.88, 0.85),
-            0,
-            0.0,
-            "Nothing could be removed without loss: the initial net of 29 layers has "
-            "90.00 % validation accuracy, the best shorter one (26 layers) 88.00 %.",
-        ),
-        (
-            (0.9, 0.88),
-            0,
-            0.01,
-            "Nothing could be removed without a loss above 1 points",
-        ),
-        ((0.9,), 0, 0.0, "Nothing was removed: only the initial net of 29 layers"),
-        ((0.9, 0.9), 0, 0.0, "The run selected the initial net of 29 layers"),
-        ((0.9, 0.88), 1, 0.0, "; the initial accuracy was not kept."),
-        ((0.9, 0.88), 1, 0.02, "accuracy 90.00 % -> 88.00 %, test"),
-    ],
-)
-def test_sentence_is_honest(accuracies, selected, tolerance, sentence):
-    rounds = make_rounds(*accuracies)
-    text = report.format_rounds(
-        rounds, make_final(rounds, selected, tolerance=tolerance)
-    )
-    assert sentence in text
-    kept = "the smallest net whose validation accuracy is at least" in text
-    assert kept == ("not kept" not in text)
-
-
-def test_format_rounds_exactly():
-    rounds = make_rounds(0.95, 0.95, 0.93)
-    final = make_final(rounds, 1, note="A toy")
-    expected = """\
-   round  layers  parameters      %     MACs      %  validation   test  seconds  \
-units removed
-       0      29     300,000  100.0  40.00 M  100.0       95.00  90.00     10.0  -
-*      1      26     270,000   90.0  32.00 M   80.0       95.00  89.00     11.0  \
-stage1_unit2
-       2      23     240,000   80.0  24.00 M   60.0       93.00  88.00     12.0  \
-stage3_unit2
-
-* selected, the smallest net whose validation accuracy is at least the initial \
-95.00 %. Parameters and MACs also in % of the initial net; accuracies in %.
-29 -> 26 layers: 20.0 % fewer MACs, 10.0 % fewer parameters; validation accuracy \
-95.00 % -> 95.00 %, test 90.00 % -> 89.00 % (200 test images: 1 image is 0.5 points).
-Note: A toy"""
-    assert report.format_rounds(rounds, final) == expected
-    # The library hands its rounds over as dataclasses.
-    Round = dataclasses.make_dataclass("Round", rounds[0])
-    assert report.format_rounds([Round(**r) for r in rounds], final) == expected
-
-
 def test_missing_accuracy_shows_as_a_dash(tmp_path):
     rounds = make_rounds(0.9, float("nan"))
     for r in rounds:
@@ -312,23 +192,6 @@ def test_missing_accuracy_shows_as_a_dash(tmp_path):
         "-",
         "-",
     ]
-
-
-@pytest.mark.parametrize(
-    ("correct", "low", "high"),
-    [(0, 0.0, 0.0370), (90, 0.8256, 0.9448), (100, 0.963, 1)],
-)
-def test_wilson_interval(correct, low, high):
-    assert plots.wilson(correct / 100, 100) == pytest.approx((low, high), abs=1e-4)
-
-
-def test_units_group_by_stage():
-    groups = plots.group_units(["stage1_unit2", "conv2_block3", "stage1_unit4", "add"])
-    assert groups == {
-        "Stage 1": [("stage1_unit2", "2"), ("stage1_unit4", "4")],
-        "conv2": [("conv2_block3", "3")],
-        "Units": [("add", "add")],
-    }
 
 
 @pytest.mark.parametrize(

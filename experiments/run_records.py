@@ -1,0 +1,170 @@
+"""The records of a run, read and checked, and what follows from them.
+
+Text only: imports no TensorFlow, and the run may still be going.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+import re
+
+_NEEDED = ("round", "removed", "units", "layers", "parameters", "macs")
+_FILES = ("rounds.jsonl", "history.jsonl", "final.json", "run.json", "flags.txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The records of a run; what it has not written yet is empty."""
+
+    rounds: list
+    final: dict = dataclasses.field(default_factory=dict)
+    history: list = ()
+    settings: dict = dataclasses.field(default_factory=dict)
+    environment: dict = dataclasses.field(default_factory=dict)
+    flags: str = ""
+
+    @classmethod
+    def read(cls, run_dir):
+        """Raises a ValueError if there are no records, or one cannot be read."""
+        folder = pathlib.Path(run_dir)
+        text = {
+            name: (folder / name).read_text(encoding="utf-8", errors="replace")
+            for name in (*_FILES, "environment.json")
+            if (folder / name).is_file()
+        }
+        if not any(name in text for name in _FILES):
+            raise ValueError(
+                f"'{run_dir}' holds no records of a run: none of {', '.join(_FILES)}."
+            )
+        run = cls(
+            rounds=_parse_lines("rounds.jsonl", text, ["round"], _NEEDED),
+            final=_parse("final.json", text.get("final.json")),
+            history=_parse_lines("history.jsonl", text, ["round", "epoch"]),
+            settings=_parse("run.json", text.get("run.json")),
+            environment=_parse("environment.json", text.get("environment.json")),
+            flags=text.get("flags.txt", "").strip(),
+        )
+        if run.final and run.selected is None:
+            raise ValueError(
+                f"final.json selects round {run.final.get('selected_round')!r}, which "
+                "rounds.jsonl does not hold."
+            )
+        return run
+
+    @functools.cached_property
+    def selected(self):
+        """The record of the selected round; None while the run is unfinished."""
+        number = self.final.get("selected_round")
+        return next((r for r in self.rounds if r["round"] == number), None)
+
+    @property
+    def net(self):
+        """The record of the net to report: the selected one, or the latest."""
+        return self.selected or self.rounds[-1]
+
+    @functools.cached_property
+    def split(self):
+        """The split that selects: `"validation"` or `"test"`."""
+        measured = any(r.get("validation_accuracy") is not None for r in self.rounds)
+        return self.final.get("select_on", "validation" if measured else "test")
+
+    @property
+    def splits(self):
+        """The splits to show, the one that selects first."""
+        return list(dict.fromkeys((self.split, "test")))
+
+    def accuracy(self, record, split=None):
+        """Accuracy of a round, on the selecting split by default; None if missing."""
+        value = record.get(f"{split or self.split}_accuracy")
+        return value if value is not None and math.isfinite(value) else None
+
+    def examples(self, split):
+        """Number of images behind an accuracy; None if it is not recorded."""
+        key = "test_examples" if split == "test" else "selection_examples"
+        return self.final.get(key) or self.settings.get("dataset", {}).get(split)
+
+    @property
+    def initial(self):
+        """The accuracy to hold, on the selecting split."""
+        return self.final.get("initial_accuracy", self.accuracy(self.rounds[0]))
+
+    @property
+    def tolerance(self):
+        """The loss of accuracy that counts as none, a fraction."""
+        return self.final.get("tolerance") or 0
+
+    def holds(self, record):
+        """Whether a round kept the initial accuracy, less the tolerance."""
+        accuracy = self.accuracy(record)
+        if accuracy is None or self.initial is None:
+            return False
+        # Rounding must not fail an equal accuracy.
+        return accuracy >= self.initial - self.tolerance - 1e-9
+
+    @property
+    def importances(self):
+        """ω by unit after the first training."""
+        return (self.rounds[0].get("importances") or {}) if self.rounds else {}
+
+    @property
+    def removals(self):
+        """The round that removed it, for each unit removed in any round."""
+        return {name: r["round"] for r in self.rounds for name in r["removed"]}
+
+    def total(self, key):
+        """`"epochs"` or `"seconds"` of the whole run, or as far as it got."""
+        known = sum(r.get(key) or 0 for r in self.rounds)
+        return self.final.get(f"total_{key}", known)
+
+
+def wilson(accuracy, examples, z=1.96):
+    """The 95 % Wilson interval of an accuracy that was counted on `examples` images."""
+    shrink = 1 + z * z / examples
+    center = (accuracy + z * z / (2 * examples)) / shrink
+    spread = accuracy * (1 - accuracy) / examples + (z / (2 * examples)) ** 2
+    half = z * math.sqrt(max(spread, 0.0)) / shrink
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def group_units(names):
+    """Units by stage: `{"Stage 1": [("stage1_unit2", "2"), ...], ...}`, in order.
+
+    Names of other models, such as `conv2_block3`, group by their first part; names
+    without two numbers share the group "Units".
+    """
+    groups = {}
+    for name in names:
+        match = re.fullmatch(r"(\D*)(\d+)_\D*(\d+)", name)
+        label, short = "Units", name
+        if match:
+            label, short = f"{match[1]}{match[2]}", match[3]
+            if match[1] == "stage":
+                label = f"Stage {match[2]}"
+        groups.setdefault(label, []).append((name, short))
+    return groups
+
+
+def _parse(name, text):
+    """A JSON object, empty if there is no text."""
+    try:
+        record = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON: {error}.") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{name} must hold a JSON object. Received: {text[:60]!r}.")
+    return record
+
+
+def _parse_lines(name, text, keys, needed=()):
+    """JSON objects, one a line. A repeated key, from a resumed run, replaces."""
+    records = {}
+    for number, line in enumerate(text.get(name, "").splitlines(), start=1):
+        if line.strip():
+            record = _parse(f"{name}, line {number},", line)
+            missing = [key for key in (*keys, *needed) if key not in record]
+            if missing:
+                raise ValueError(f"{name}, line {number}, has no {missing[0]!r}.")
+            records[tuple(record[key] for key in keys)] = record
+    return [records[key] for key in sorted(records)]
