@@ -68,8 +68,8 @@ _EXPORT = flags.DEFINE_list(
 )
 _NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 
-# Of one call, not of the run: another value does not make it another run.
-_PER_CALL = ("time_budget_minutes",)
+# Of a machine or a call, not of the run: not recorded.
+_PER_CALL = ("data_dir", "time_budget_minutes")
 
 
 def run(load_dataset, build_model, own_flags):
@@ -92,13 +92,14 @@ def run(load_dataset, build_model, own_flags):
     try:
         target = _target(rp)
         recipe = _recipe(rp)
-        if hasattr(rp, "check_formats"):
+        if _EXPORT.value:
             rp.check_formats(_EXPORT.value)
+        if (run_dir / "final.json").exists():
+            print(f"The run in '{run_dir}' finished before; this shows its result.")
         dataset = load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
         keras.utils.set_random_seed(SEED.value)
         model = build_model(dataset)
-        _record_flags(run_dir, own_flags)
         budget = _TIME_BUDGET.value
         result = rp.prune_and_retrain(
             model,
@@ -113,6 +114,7 @@ def run(load_dataset, build_model, own_flags):
             protected=_PROTECT.value,
             seed=SEED.value,
             run_dir=run_dir,
+            flags=_flag_lines(own_flags),
             deadline=float("inf") if budget is None else begun + 60 * budget,
             should_stop=stop.reason,
         )
@@ -120,7 +122,7 @@ def run(load_dataset, build_model, own_flags):
         report = _write_report(run_dir)
         print(f"\nStopped: {interruption}. The same command continues it.\n{report}")
         sys.exit(stop.status)
-    except (ValueError, TypeError, rp.TrainingDiverged) as error:
+    except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         sys.exit(f"error: {error}")
     _show(rp, result, run_dir)
 
@@ -129,13 +131,18 @@ def _show(rp, result, run_dir):
     from experiments.report import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
+    if _EXPORT.value:
+        _export(rp, result.model, run_dir)
+    print(f"Report: {_write_report(run_dir)}")
+
+
+def _export(rp, model, run_dir):
     print("Exporting, and comparing what was exported with the model ...", flush=True)
-    for made in rp.export(result.model, run_dir / "export", _EXPORT.value):
+    for made in rp.export(model, run_dir / "export", _EXPORT.value):
         print(
             f"  {made.path}  {made.bytes / 1e6:.2f} MB, outputs agree to "
             f"{made.max_abs_difference:.1e}"
         )
-    print(f"Report: {_write_report(run_dir)}")
 
 
 def _check_run_dir():
@@ -178,17 +185,15 @@ def _recipe(rp):
     )
 
 
-def _record_flags(run_dir, own_flags):
-    """Writes flags.txt, of which `--flagfile` makes the same run again."""
-    from resprune_tf.records import write_text
-
+def _flag_lines(own_flags):
+    """Text of flags.txt, of which `--flagfile` makes the same run again."""
     shared = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
     lines = [
         flag.serialize()
         for flag in [*own_flags, *shared]
         if flag.name not in _PER_CALL and flag.value is not None
     ]
-    write_text(run_dir / "flags.txt", "".join(f"{line}\n" for line in lines if line))
+    return "".join(f"{line}\n" for line in lines if line)
 
 
 def _write_report(run_dir):

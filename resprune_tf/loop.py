@@ -19,9 +19,10 @@ from resprune_tf.records import (
     atomic_file,
     environment,
     write_json,
+    write_text,
 )
 from resprune_tf.removal import remove_units
-from resprune_tf.training import evaluate, fit, training_model
+from resprune_tf.training import check_batches, evaluate, fit, training_model
 from resprune_tf.units import find_units
 
 
@@ -57,6 +58,7 @@ def prune_and_retrain(
     protected=(),
     seed=0,
     run_dir=None,
+    flags="",
     deadline=math.inf,
     should_stop=None,
     verbose=True,
@@ -87,6 +89,7 @@ def prune_and_retrain(
         protected: names of units that must stay.
         seed: int; of image order and augmentation.
         run_dir: directory of the records; a temporary one by default.
+        flags: text to keep as `flags.txt`: how the caller was called.
         deadline: `time.monotonic()` second before which to stop resumably.
         should_stop: function that returns a reason to stop now, or None.
         verbose: whether to show progress.
@@ -114,6 +117,7 @@ def prune_and_retrain(
         protected=protected,
         seed=seed,
     )
+    check_batches(dataset.train, recipe)
     with contextlib.ExitStack() as stack:
         if run_dir is None:
             run_dir = stack.enter_context(tempfile.TemporaryDirectory())
@@ -121,6 +125,8 @@ def prune_and_retrain(
         files.claim(
             {"dataset": {"name": dataset.name, **dataset.sizes}, **plan.settings()}
         )
+        if flags:
+            write_text(files.path / "flags.txt", flags)
         progress = Progress() if verbose else None
         run = _Run(files, plan, dataset, progress, deadline, should_stop)
         return run.to_the_end(model)

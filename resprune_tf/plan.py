@@ -97,7 +97,9 @@ class Plan:
             target=(target or Target(layers=smallest["layers"])).resolve(
                 initial, smallest
             ),
-            retrain_recipe=recipe.with_epochs(retrain_epochs or recipe.epochs),
+            retrain_recipe=recipe.with_epochs(
+                recipe.epochs if retrain_epochs is None else retrain_epochs
+            ),
             protected=protected,
             initial=initial,
             savings={

@@ -113,6 +113,15 @@ def epoch_order(examples, batch_size, seed, epoch):
     return order[: steps * batch_size].astype("int32").reshape(steps, batch_size)
 
 
+def check_batches(split, recipe):
+    """Raises a ValueError if a split is smaller than a batch."""
+    if len(split) < recipe.batch_size:
+        raise ValueError(
+            f"A batch needs {recipe.batch_size} images. Received: {len(split)} "
+            "training images. Lower the batch size."
+        )
+
+
 def fit(model, split, recipe, seed, initial_epoch=0, callbacks=()):
     """Trains a `training_model` from `initial_epoch` to the recipe's last epoch.
 
@@ -127,11 +136,7 @@ def fit(model, split, recipe, seed, initial_epoch=0, callbacks=()):
     Raises:
         ValueError: if the split is smaller than a batch.
     """
-    if len(split) < recipe.batch_size:
-        raise ValueError(
-            f"A batch needs {recipe.batch_size} images. Received: {len(split)} "
-            "training images. Lower the batch size."
-        )
+    check_batches(split, recipe)
     orders = [
         epoch_order(len(split), recipe.batch_size, seed, epoch)
         for epoch in range(initial_epoch, recipe.epochs)

@@ -17,12 +17,18 @@ from resprune_tf import (
     importances,
     prune_and_retrain,
 )
+from resprune_tf.criteria import importance
 from resprune_tf.plan import Plan
 from resprune_tf.records import read_json, read_lines
 from tests.conftest import outputs, small_net, toy_dataset
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
 DATASET = toy_dataset()
+
+
+def net(**fields):
+    """14 layers, one removable unit a stage."""
+    return small_net(14, unit_kind="basic", num_classes=3, **fields)
 
 
 def shorten(model, **arguments):
@@ -34,7 +40,7 @@ def shorten(model, **arguments):
 def run(tmp_path_factory):
     """A whole run: three removable units, one a round."""
     folder = tmp_path_factory.mktemp("run")
-    model = small_net(20, num_classes=3)
+    model = net()
     before = model.get_weights()
     result = shorten(model, run_dir=folder)
     for old, new in zip(before, model.get_weights(), strict=True):
@@ -44,7 +50,7 @@ def run(tmp_path_factory):
 
 def test_rounds_shrink_to_the_last_removable_unit(run):
     _, result = run
-    assert [r.layers for r in result.rounds] == [20, 17, 14, 11]
+    assert [r.layers for r in result.rounds] == [14, 12, 10, 8]
     assert [r.epochs for r in result.rounds] == [2, 1, 1, 1]
     assert [len(r.removed) for r in result.rounds] == [0, 1, 1, 1]
     macs = [r.macs for r in result.rounds]
@@ -85,7 +91,7 @@ def test_records_tell_the_whole_run(run):
     final = read_json(folder / "final.json")
     assert final == result.final
     assert final["total_epochs"] == 5 and final["select_on"] == "validation"
-    assert final["stop_reason"] == "target reached: at most 11 layers"
+    assert final["stop_reason"] == "target reached: at most 8 layers"
     assert read_json(folder / "run.json")["dataset"]["train"] == 64
     assert "keras" in read_json(folder / "environment.json")
     assert not (folder / "state.npz").exists()
@@ -103,7 +109,7 @@ def test_model_files_hold_what_the_records_say(run):
 
 def test_a_finished_run_is_returned_without_training(run):
     folder, result = run
-    again = shorten(small_net(20, num_classes=3), run_dir=folder)
+    again = shorten(net(), run_dir=folder)
     assert again.rounds == result.rounds and again.final == result.final
     assert len(read_lines(folder / "sessions.jsonl")) == 2
 
@@ -111,26 +117,14 @@ def test_a_finished_run_is_returned_without_training(run):
 def test_other_settings_are_refused(run):
     folder, _ = run
     with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
-        shorten(small_net(20, num_classes=3), run_dir=folder, seed=1)
+        shorten(net(), run_dir=folder, seed=1)
 
 
-@pytest.mark.parametrize(
-    ("target", "k", "layers"),
-    [
-        (Target(layers=15), 1, [20, 17, 14]),
-        (Target(units=4), 2, [20, 14]),
-        (Target(macs=0.7), 1, [20, 17, 14]),
-    ],
-)
-def test_targets(target, k, layers):
-    result = shorten(small_net(20, num_classes=3), target=target, units_per_round=k)
-    assert [r.layers for r in result.rounds] == layers
-
-
-def test_protected_units_stay():
-    model = small_net(20, num_classes=3)
-    result = shorten(model, protected=["stage1_unit2", "stage3_unit2"])
-    assert [r.removed for r in result.rounds] == [(), ("stage2_unit2",)]
+def test_several_units_a_round_and_protected_units():
+    result = shorten(net(), units_per_round=2, protected=["stage3_unit2"])
+    assert [r.layers for r in result.rounds] == [14, 10]
+    assert set(result.rounds[1].removed) == {"stage1_unit2", "stage2_unit2"}
+    assert result.final["stop_reason"] == "target reached: at most 10 layers"
 
 
 # The decisions, without training: rounds are made up.
@@ -150,7 +144,7 @@ def plan(**arguments):
         "seed": 0,
         **arguments,
     }
-    return Plan.check(small_net(20, num_classes=3), **arguments)
+    return Plan.check(net(), **arguments)
 
 
 def rounds(run, *accuracies, split="validation"):
@@ -182,6 +176,31 @@ def test_selection_on_the_test_set_reads_the_test_set(run):
     assert plan(stop_on_drop=True).stop_reason(made_up) is None
 
 
+@pytest.mark.parametrize(
+    ("target", "rounds_until_reached"),
+    [
+        (Target(layers=13), 1),
+        (Target(layers=10), 2),
+        (Target(units=5), 1),
+        (Target(macs=0.8), 2),
+        (Target(parameters=0.9), 1),
+        (Target(layers=13, units=4), 2),
+    ],
+)
+def test_targets(run, target, rounds_until_reached):
+    decided = plan(target=target, criterion=importance)
+    stops = [decided.stop_reason(run[1].rounds[: n + 1]) for n in range(4)]
+    expected = [n >= rounds_until_reached for n in range(4)]
+    assert [stop is not None for stop in stops] == expected
+    assert stops[-1].startswith("target reached")
+
+
+def test_later_rounds_are_foreseen():
+    decided = plan(target=Target(layers=8), units_per_round=2)
+    sizes = [{**decided.initial, "layers": layers} for layers in (14, 12, 10, 8)]
+    assert [decided.later_rounds(size) for size in sizes] == [2, 1, 1, 0]
+
+
 def test_nothing_left_to_remove(run):
     last = dataclasses.replace(run[1].rounds[0], scores={})
     assert plan().stop_reason([last]) == "no unit is left that may go"
@@ -190,8 +209,8 @@ def test_nothing_left_to_remove(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": Target(layers=56)}, "no removal: the initial net has 20 layers"),
-        ({"target": Target(layers=5)}, "5 layers cannot be reached.*leaves 11"),
+        ({"target": Target(layers=56)}, "no removal: the initial net has 14 layers"),
+        ({"target": Target(layers=5)}, "5 layers cannot be reached.*leaves 8"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
         ({"units_per_round": 0}, "from 1 to 3.*Received: 0"),
         ({"select_on": "train"}, '"validation" or "test".*\'train\''),
@@ -202,23 +221,23 @@ def test_nothing_left_to_remove(run):
 )
 def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        shorten(small_net(20, num_classes=3), run_dir=tmp_path / "never", **arguments)
+        shorten(net(), run_dir=tmp_path / "never", **arguments)
     assert not (tmp_path / "never").exists()
 
 
 def test_a_net_without_importances_is_refused():
     with pytest.raises(ValueError, match="has no unit that the criterion scores"):
-        shorten(small_net(20, num_classes=3, importance=False))
+        shorten(net(importance=False))
 
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path):
     with pytest.raises(RunInterrupted, match="time budget"):
-        shorten(small_net(20, num_classes=3), run_dir=tmp_path, deadline=0.0)
+        shorten(net(), run_dir=tmp_path, deadline=0.0)
     assert (tmp_path / "models/initial.keras").exists()
     asked = iter([None] * 6 + ["enough"])
     with pytest.raises(RunInterrupted, match="enough"):
         shorten(
-            small_net(20, num_classes=3),
+            net(),
             run_dir=tmp_path,
             should_stop=lambda: next(asked),
         )
@@ -227,11 +246,9 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path):
 
 
 def test_progress_is_printed(capsys):
-    result = shorten(
-        small_net(20, num_classes=3), target=Target(layers=17), verbose=True
-    )
+    result = shorten(net(), target=Target(layers=12), verbose=True)
     out = capsys.readouterr().out
-    assert "round 0: 20 layers" in out and "epoch 2/2" in out
+    assert "round 0: 14 layers" in out and "epoch 2/2" in out
     assert f"removed {result.rounds[1].removed[0]}" in out
     assert out.count("left") >= 2 and "nan" not in out
 

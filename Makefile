@@ -1,0 +1,56 @@
+# `make` alone lists what can be made. Every target installs what it needs into .venv.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help env demo test check wheel results clean
+
+help:
+	@echo "make demo     shorten a residual network on real digits, export it (minutes)"
+	@echo "make test     run the tests"
+	@echo "make check    formatting, lint and tests"
+	@echo "make results  rebuild docs/results from records"
+	@echo "make wheel    build the wheel into dist/"
+	@echo "make clean    remove the environment and what was built"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Creating the environment .venv ..."
+	@$(PYTHON) -m venv .venv || \
+	  { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; \
+	    rm -rf .venv; exit 1; }
+
+.venv/installed: .venv/bin/python setup.cfg pyproject.toml
+	@echo "Installing resprune_tf, TensorFlow and Keras into .venv (a minute or two) ..."
+	@$(PIP) -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "Installing the test tools ..."
+	@$(PIP) -e ".[dev]"
+	@touch $@
+
+env: .venv/installed
+
+demo: .venv/installed
+	@echo "Shortening a ResNet on real handwritten digits ..."
+	@$(PY) -m experiments.cifar --flagfile=experiments/flagfiles/demo.txt
+
+test: .venv/installed-dev
+	@echo "Running the tests ..."
+	@$(PY) -m pytest
+
+check: .venv/installed-dev
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(MAKE) --no-print-directory test
+
+results: .venv/installed
+	@$(PY) -m experiments.tables
+
+wheel: .venv/installed-dev
+	@$(PY) -m build --wheel
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,268 @@
+"""The cifar command: a whole run on real digits, and every refusal."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import cifar
+from resprune_tf import RunDirectory, importances
+from resprune_tf.records import read_json, read_lines
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = {
+    "dataset": "digits",
+    "depth": 14,
+    "unit_kind": "basic",
+    "width": 4,
+    "train_examples": 200,
+    "validation_examples": 100,
+    "epochs": 2,
+    "retrain_epochs": 1,
+    "batch_size": 50,
+    "units_per_round": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _restore_signals():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["tests"])
+    handlers = {number: signal.getsignal(number) for number in (2, 15)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def command(**values):
+    """Runs the command in this process."""
+    with flagsaver.flagsaver(**{**SMALL, **values}):
+        cifar.main(["cifar"])
+
+
+def arguments(run_dir, **values):
+    """The command line of a small run."""
+    named = {**SMALL, "run_dir": run_dir, "export": "", **values}
+    return [
+        sys.executable,
+        "-m",
+        "experiments.cifar",
+        *(f"--{name}={value}" for name, value in named.items()),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run from beginning to end, with what it printed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    done = subprocess.run(
+        arguments(folder, export="saved_model,keras"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done
+
+
+def test_a_run_prints_its_progress_and_what_it_achieved(finished):
+    _, done = finished
+    for text in (
+        "digits: ",
+        "200 train, 100 validation, 360 test",
+        "round 0: 14 layers",
+        "left",
+        "round 2: 8 layers",
+        "outputs agree to",
+        "report.html",
+    ):
+        assert text in done.stdout
+    assert re.search(r"^\*? *0 +14 ", done.stdout, re.MULTILINE), done.stdout
+    assert done.stderr == ""  # TensorFlow's notes are kept out
+
+
+def test_a_run_leaves_its_records_and_models(finished):
+    folder, _ = finished
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "run.json",
+        "flags.txt",
+        "environment.json",
+        "sessions.jsonl",
+        "rounds.jsonl",
+        "history.jsonl",
+        "final.json",
+        "report.html",
+        "plots",
+        "models",
+        "export",
+    } <= names
+    final = read_json(folder / "final.json")
+    chosen = read_lines(folder / "rounds.jsonl")[final["selected_round"]]
+    exported = keras.saving.load_model(folder / "export" / "model.keras")
+    model = keras.saving.load_model(folder / chosen["model"])
+    assert importances(exported) == {}
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype("float32")
+    np.testing.assert_allclose(exported(images), model(images), atol=1e-4)
+    assert "ω" in (folder / "report.html").read_text()
+
+
+def test_flags_txt_makes_the_same_run_again(finished, tmp_path, capsys):
+    folder, _ = finished
+    text = (folder / "flags.txt").read_text()
+    assert "--depth=14" in text and "--nesterov" in text and "data_dir" not in text
+    lines = [line for line in text.splitlines() if "run_dir" not in line]
+    (tmp_path / "flags.txt").write_text("\n".join(lines))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.cifar"),
+            f"--flagfile={tmp_path / 'flags.txt'}",
+            f"--run_dir={tmp_path / 'again'}",
+            "--export=",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = (
+        read_lines(path / "rounds.jsonl") for path in (tmp_path / "again", folder)
+    )
+    for line in (*ours, *theirs):
+        line.pop("seconds")
+    assert ours == theirs
+
+
+def test_a_finished_run_shows_its_result_again(finished, capsys):
+    folder, _ = finished
+    command(run_dir=str(folder), export=[])
+    out = capsys.readouterr().out
+    assert "finished before" in out and "report.html" in out
+    assert "epoch" not in out
+
+
+def test_the_time_budget_ends_a_run_resumably(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command(run_dir=str(tmp_path), time_budget_minutes=0.0)
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    assert "Stopped: the time budget is used up. The same command continues it." in out
+    assert not (tmp_path / "final.json").exists()
+
+
+def test_sigterm_ends_a_run_resumably(tmp_path):
+    with subprocess.Popen(
+        arguments(tmp_path, epochs=2000),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        while not (tmp_path / "state.npz").exists():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, out
+    assert "Stopped: SIGTERM received. The same command continues it." in out
+    assert "Traceback" not in out
+    assert (tmp_path / "state.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dataset": "mnist"}, "must be one of digits, cifar10, cifar100.*'mnist'"),
+        ({"dataset": "none.npz"}, "none.npz"),
+        ({"dataset": "cifar10", "data_dir": "/nowhere"}, "no folder.*/nowhere"),
+        ({"depth": 15}, r"6n\+2 layers, such as 8, 14.*depth=15"),
+        ({"target_layers": 20}, "asks for no removal: the initial net has 14 layers"),
+        ({"target_layers": 3}, "3 layers cannot be reached.*leaves 8"),
+        ({"units_per_round": 9}, "from 1 to 3.*Received: 9"),
+        ({"protect": ["stage7_unit1"]}, "no unit stage7_unit1 to protect"),
+        ({"train_examples": 5000}, "train_examples"),
+        ({"batch_size": 500}, "needs 500 images. Received: 200"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be > 0"),
+        ({"tolerance": 2.0}, "`tolerance` is a fraction"),
+        ({"export": ["pickle"]}, "'pickle'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_refusals_are_one_sentence_and_leave_nothing(tmp_path, values, message):
+    with pytest.raises(SystemExit) as exit_:
+        command(run_dir=str(tmp_path / "run"), **values)
+    text = exit_.value.code
+    assert text.startswith("error: ") and "\n" not in text.strip()
+    assert re.search(message, text)
+    assert not list((tmp_path / "run").rglob("*.*"))
+
+
+def test_missing_cifar_says_where_it_looked_and_what_fetches_it(tmp_path):
+    with pytest.raises(SystemExit, match=r"(?s)error: .*tfds.*cifar-10-binary.tar.gz"):
+        command(dataset="cifar10", data_dir=str(tmp_path), run_dir=str(tmp_path / "r"))
+
+
+def test_an_unwritable_run_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="error: cannot write --run_dir=.*file/run"):
+        command(run_dir=str(tmp_path / "file" / "run"))
+    with pytest.raises(SystemExit, match="error: --run_dir is missing"):
+        command(run_dir=None)
+
+
+def test_a_directory_in_use_or_of_another_run(tmp_path, finished):
+    with RunDirectory(tmp_path):
+        with pytest.raises(SystemExit, match="Another process is working in"):
+            command(run_dir=str(tmp_path))
+    with pytest.raises(SystemExit, match="seed: 0 there, 1 now"):
+        command(run_dir=str(finished[0]), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--select_on=train", "value should be one of <validation|test>"),
+        (
+            "--epochs=0",
+            "must be greater or equal to 1|must be positive|lower_bound|>= 1",
+        ),
+        ("--no_such_flag=1", "Unknown command line flag 'no_such_flag'"),
+    ],
+)
+def test_wrong_flags_are_refused_before_keras_starts(argument, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cifar", argument],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "must-not-be-read"},
+    )
+    assert done.returncode == 1
+    assert re.search(message, done.stderr) and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments/flagfiles").iterdir()))
+def test_flagfiles_parse_and_say_what_they_are(path):
+    text = path.read_text()
+    assert text.startswith("# ") and "Command:" in text
+    with flagsaver.flagsaver():
+        values = flags.FlagValues()
+        for module in ("experiments.cifar", "experiments.running"):
+            for flag in flags.FLAGS.get_flags_for_module(module):
+                values[flag.name] = flag
+        monkey = os.getcwd()
+        os.chdir(ROOT)
+        try:
+            values(["x", f"--flagfile={path}"])
+        finally:
+            os.chdir(monkey)
+        assert values["run_dir"].value.startswith("runs/")
