@@ -115,6 +115,7 @@ def run(load_dataset, build_model, own_flags):
             seed=SEED.value,
             run_dir=run_dir,
             flags=_flag_lines(own_flags),
+            note=_NOTE.value or "",
             deadline=float("inf") if budget is None else begun + 60 * budget,
             should_stop=stop.reason,
         )
@@ -211,7 +212,8 @@ def _quiet_start():
     """Keeps TensorFlow's notes on its own build out of the run's output."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # tfds reports every file it opens
+        # tfds reports every file it opens, TensorFlow that each round is compiled anew.
+        logging.set_verbosity(logging.ERROR)
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -59,6 +59,7 @@ def prune_and_retrain(
     seed=0,
     run_dir=None,
     flags="",
+    note="",
     deadline=math.inf,
     should_stop=None,
     verbose=True,
@@ -90,6 +91,7 @@ def prune_and_retrain(
         seed: int; of image order and augmentation.
         run_dir: directory of the records; a temporary one by default.
         flags: text to keep as `flags.txt`: how the caller was called.
+        note: a remark to keep with the outcome, such as what it is no proof of.
         deadline: `time.monotonic()` second before which to stop resumably.
         should_stop: function that returns a reason to stop now, or None.
         verbose: whether to show progress.
@@ -129,7 +131,7 @@ def prune_and_retrain(
             write_text(files.path / "flags.txt", flags)
         progress = Progress() if verbose else None
         run = _Run(files, plan, dataset, progress, deadline, should_stop)
-        return run.to_the_end(model)
+        return run.to_the_end(model, note)
 
 
 class _Run:
@@ -141,21 +143,29 @@ class _Run:
         self.deadline, self.should_stop = deadline, should_stop
         self.rounds = files.rounds
 
-    def to_the_end(self, model):
-        found = environment()
-        self.files.add_session(round=len(self.rounds), **found)
-        write_json(self.files.path / "environment.json", found)
-        first = self.files.path / "models" / "initial.keras"
-        if not first.exists():
-            self._save(model, first)
+    def to_the_end(self, model, note):
+        if self.plan.stop_reason(self.rounds) is None:
+            self._begin(model)
         while (stop := self.plan.stop_reason(self.rounds)) is None:
             self._check_time()
             self.rounds.append(self._round(len(self.rounds)))
-        final = self._finish(stop)
+        final = self._finish(stop, note)
         selected = self.rounds[final["selected_round"]]
         return PruningResult(
             self._load(selected.model), tuple(self.rounds), selected, final
         )
+
+    def _begin(self, model):
+        """Notes who works here from where on, and keeps the net as it was given."""
+        found = environment()
+        meta = checkpoint.read_meta(self.files.path / "state.npz") or {}
+        number = len(self.rounds)
+        epoch = meta["epoch"] if meta.get("round") == number else 0
+        self.files.add_session(round=number, epoch=epoch, **found)
+        write_json(self.files.path / "environment.json", found)
+        first = self.files.path / "models" / "initial.keras"
+        if not first.exists():
+            self._save(model, first)
 
     def _round(self, number):
         """Removes, trains, measures and records."""
@@ -238,7 +248,7 @@ class _Run:
         fit(trainer, self.dataset.train, recipe, seed, len(history), callbacks)
         return trainer, history, spent
 
-    def _finish(self, stop):
+    def _finish(self, stop, note):
         """Chooses the smallest net that held the accuracy, and records the outcome."""
         plan, first = self.plan, self.rounds[0]
         selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
@@ -255,6 +265,7 @@ class _Run:
             "test_examples": self.dataset.sizes["test"],
             "total_epochs": sum(record.epochs for record in self.rounds),
             "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
+            **({"note": note} if note else {}),
         }
         write_json(self.files.path / "final.json", final)
         return final

@@ -15,8 +15,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cifar
-from resprune_tf import RunDirectory, importances
-from resprune_tf.records import read_json, read_lines
+from resprune_tf import importances
+from resprune_tf.records import RunDirectory, read_json, read_lines
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = {
@@ -233,7 +233,7 @@ def test_a_directory_in_use_or_of_another_run(tmp_path, finished):
         ("--select_on=train", "value should be one of <validation|test>"),
         (
             "--epochs=0",
-            "must be greater or equal to 1|must be positive|lower_bound|>= 1",
+            "--epochs=0: 0 is not a positive integer",
         ),
         ("--no_such_flag=1", "Unknown command line flag 'no_such_flag'"),
     ],

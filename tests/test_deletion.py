@@ -41,7 +41,7 @@ def data():
 
 
 def removable(model):
-    return [unit.name for unit in find_units(model) if unit.removable]
+    return [unit.name for unit in find_units(model) if unit.importance]
 
 
 def test_callback_stops_and_hands_over_a_shorter_model():

@@ -111,7 +111,7 @@ def test_a_finished_run_is_returned_without_training(run):
     folder, result = run
     again = shorten(net(), run_dir=folder)
     assert again.rounds == result.rounds and again.final == result.final
-    assert len(read_lines(folder / "sessions.jsonl")) == 2
+    assert len(read_lines(folder / "sessions.jsonl")) == 1
 
 
 def test_other_settings_are_refused(run):

@@ -1,0 +1,55 @@
+"""Keeps the text of a finished run under records, to be committed.
+
+    python -m experiments.record runs/demo records/digits/demo-seed0
+
+Models and exports stay behind: flags.txt makes them again. Existing records are not
+replaced.
+"""
+
+import pathlib
+import shutil
+import sys
+
+_KEPT = (
+    "flags.txt",
+    "run.json",
+    "environment.json",
+    "sessions.jsonl",
+    "rounds.jsonl",
+    "history.jsonl",
+    "final.json",
+    "report.html",
+)
+
+
+def keep(run_dir, record):
+    """Copies the records of a finished run.
+
+    Raises:
+        ValueError: if the run is unfinished, or the record exists.
+    """
+    run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
+    missing = [name for name in _KEPT if not (run_dir / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"'{run_dir}' is no finished run: it has no {', '.join(missing)}."
+        )
+    if record.exists():
+        raise ValueError(f"'{record}' exists; records are not replaced.")
+    record.mkdir(parents=True)
+    for name in _KEPT:
+        shutil.copyfile(run_dir / name, record / name)
+
+
+def main(argv):
+    if len(argv) != 2:
+        sys.exit("usage: python -m experiments.record RUN_DIR RECORD_DIR")
+    try:
+        keep(*argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(f"{argv[1]}: kept; `make results` rebuilds the tables")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

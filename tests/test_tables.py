@@ -1,0 +1,89 @@
+"""Tables come from records alone, and the committed ones are up to date."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from experiments import record, tables
+from tests.made_runs import make_final, make_rounds, write_records
+
+
+def made_record(folder, **final):
+    rounds = make_rounds(0.9, 0.92, 0.95)
+    final = make_final(rounds, 2, total_epochs=6, total_seconds=90.0, **final)
+    sizes = {"name": "digits", "train": 1000, "validation": 100, "test": 200}
+    write_records(
+        folder,
+        rounds,
+        final,
+        run={"dataset": sizes, "backend": "tensorflow"},
+        environment={"cpu": "Some CPU", "cores": 4},
+    )
+    (folder / "sessions.jsonl").write_text("{}\n{}\n")
+    (folder / "report.html").write_text("<html>")
+    return folder
+
+
+def test_the_committed_page_is_what_the_records_give():
+    assert tables.OUTPUT.read_text(encoding="utf-8") == tables.records_page()
+
+
+def test_every_record_is_whole_and_of_the_project_alone():
+    for final in tables.RECORDS.glob("*/*/final.json"):
+        names = {path.name for path in final.parent.iterdir()}
+        assert names == set(record._KEPT), final.parent
+        assert "--data_dir" not in (final.parent / "flags.txt").read_text()
+
+
+def test_page_of_one_record(tmp_path):
+    made_record(tmp_path / "digits" / "demo-seed0", note="A toy.")
+    page = tables.records_page(tmp_path)
+    row = next(line for line in page.splitlines() if "demo-seed0](" in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "[digits/demo-seed0](../../records/digits/demo-seed0)",
+        "digits (1,000 / 100 / 200)",
+        "29 → 23",
+        "9 → 7",
+        "40.00 M → 60.0 %",
+        "300.00 k → 80.0 %",
+        "held-out images",
+        "90.00 ± 5.96 → 95.00 ± 4.51",
+        "90.00 ± 4.19 → 88.00 ± 4.52",
+        "6",
+        "1.5",
+        "2",
+        "Some CPU, 4 cores, tensorflow",
+    ]
+    assert page.endswith("Notes\n\n- digits/demo-seed0: A toy.\n")
+
+
+def test_selection_on_the_test_set_is_labelled(tmp_path):
+    made_record(tmp_path / "digits" / "a", select_on="test")
+    assert "| test set |" in tables.records_page(tmp_path)
+
+
+def test_no_record(tmp_path):
+    assert "No record yet." in tables.records_page(tmp_path)
+
+
+def test_keeping_a_run(tmp_path):
+    run = made_record(tmp_path / "run")
+    (run / "models").mkdir()
+    record.keep(run, tmp_path / "kept")
+    assert {p.name for p in (tmp_path / "kept").iterdir()} == set(record._KEPT)
+    final = json.loads((tmp_path / "kept/final.json").read_text())
+    assert final["selected_round"] == 2
+    with pytest.raises(ValueError, match="exists; records are not replaced"):
+        record.keep(run, tmp_path / "kept")
+    (run / "final.json").unlink()
+    with pytest.raises(ValueError, match="no finished run: it has no final.json"):
+        record.keep(run, tmp_path / "other")
+
+
+def test_command_line(tmp_path):
+    command = [sys.executable, "-m", "experiments.record"]
+    for arguments, message in (([], "usage:"), (["a", "b"], "error: 'a' is no")):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.startswith(message)
