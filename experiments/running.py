@@ -125,21 +125,22 @@ def run(load_dataset, build_model, own_flags):
         sys.exit(stop.status)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         sys.exit(f"error: {error}")
-    _show(rp, result, run_dir)
+    _show(rp, result, dataset, run_dir)
 
 
-def _show(rp, result, run_dir):
+def _show(rp, result, dataset, run_dir):
     from experiments.report import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
     if _EXPORT.value:
-        _export(rp, result.model, run_dir)
+        _export(rp, result.model, dataset, run_dir)
     print(f"Report: {_write_report(run_dir)}")
 
 
-def _export(rp, model, run_dir):
+def _export(rp, model, dataset, run_dir):
     print("Exporting, and comparing what was exported with the model ...", flush=True)
-    for made in rp.export(model, run_dir / "export", _EXPORT.value):
+    images = dataset.test.images[:64].astype("float32")
+    for made in rp.export(model, run_dir / "export", _EXPORT.value, images):
         print(
             f"  {made.path}  {made.bytes / 1e6:.2f} MB, outputs agree to "
             f"{made.max_abs_difference:.1e}"

@@ -106,8 +106,8 @@ class Progress(keras.callbacks.Callback):
             self._show(batch + 1, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.epochs_done += 1
         self._show(self.steps, logs, last=epoch + 1 == self.epochs)
+        self.epochs_done += 1
 
     def _show(self, step, logs, last=False):
         now = time.monotonic()
@@ -129,7 +129,7 @@ class Progress(keras.callbacks.Callback):
             parts.append(f"{_clock(spent)} an epoch")
         # Mean over this process, building and measuring included: the nets shrink,
         # so it tends to promise a little too much rather than too little.
-        done = self.epochs_done + (step / self.steps if step < self.steps else 0)
+        done = self.epochs_done + step / self.steps
         left = self.epochs - self.epoch - step / self.steps + self.later_epochs
         parts.append(f"run {_clock((now - self.begun) / done * left)} left")
         line = "  ".join(parts)

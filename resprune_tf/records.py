@@ -236,8 +236,8 @@ def environment() -> dict:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    commit = _git("rev-parse", "HEAD")
-    if commit:
+    # Tracked: an installed package may lie in somebody else's repository.
+    if _git("ls-files", __file__) and (commit := _git("rev-parse", "HEAD")):
         changed = _git("status", "--porcelain", "--untracked-files=no")
         found["commit"] = commit + (" with changes" if changed else "")
     return found

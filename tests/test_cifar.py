@@ -250,6 +250,26 @@ def test_wrong_flags_are_refused_before_keras_starts(argument, message):
     assert re.search(message, done.stderr) and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("source", ["tfds", "binary"])
+def test_real_cifar10_from_one_command(tmp_path, source, capsys):
+    data_dir = os.environ.get("RESPRUNE_TEST_DATA_DIR")
+    if not data_dir:
+        pytest.skip(
+            "RESPRUNE_TEST_DATA_DIR is not set: a folder with the real CIFAR-10"
+        )
+    command(
+        dataset="cifar10",
+        data_dir=data_dir,
+        data_source=source,
+        test_examples=100,
+        target_units=5,
+        run_dir=str(tmp_path),
+        export=[],
+    )
+    assert "200 train, 100 validation, 100 test" in capsys.readouterr().out
+    assert read_json(tmp_path / "final.json")["total_epochs"] == 3
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments/flagfiles").iterdir()))
 def test_flagfiles_parse_and_say_what_they_are(path):
     text = path.read_text()

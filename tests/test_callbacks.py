@@ -1,0 +1,65 @@
+"""Progress: what a person sees on a terminal, and what a log file gets."""
+
+import io
+import re
+
+from resprune_tf import callbacks
+from resprune_tf.callbacks import Progress
+
+LOGS = {"loss": 0.5, "accuracy": 0.875}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(stream, monkeypatch, seconds_a_step=2.0, epochs=2, steps=3):
+    """What a round of `epochs` shows, with a clock that only the steps move."""
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    progress = Progress(stream)
+    progress.set_params({"steps": steps, "epochs": epochs})
+    progress.say("round 1: 53 layers")
+    progress.start_round("round 1", epochs, later_epochs=4)
+    for epoch in range(epochs):
+        progress.on_epoch_begin(epoch)
+        for step in range(steps):
+            now += seconds_a_step
+            progress.on_train_batch_end(step, LOGS)
+        progress.on_epoch_end(epoch, LOGS)
+    return stream.getvalue()
+
+
+def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
+    lines = shown(io.StringIO(), monkeypatch).splitlines()
+    numbers = "loss 0.5000  accuracy 87.50%  0:06 an epoch"
+    assert lines == [
+        "round 1: 53 layers",
+        f"round 1  epoch 1/2  {numbers}  run 0:30 left",
+        f"round 1  epoch 2/2  {numbers}  run 0:24 left",
+    ]
+
+
+def test_a_log_file_is_not_flooded(monkeypatch):
+    out = shown(io.StringIO(), monkeypatch, seconds_a_step=0.01, epochs=50)
+    assert [re.findall(r"epoch +(\d+)/50", line) for line in out.splitlines()[1:]] == [
+        ["1"],
+        ["50"],
+    ]
+
+
+def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
+    out = shown(Terminal(), monkeypatch)
+    parts = out.split("\r\x1b[K")
+    assert parts[1] == "round 1: 53 layers\n"
+    assert "\n" not in "".join(parts[2:])
+    # The first step: 2 of 6 seconds of the epoch, and 5 epochs of 6 seconds later.
+    assert "epoch 1/2  [=======             ]" in parts[2]
+    assert "epoch 0:04 left  run 0:34 left" in parts[2]
+    assert "[====================]" in parts[-1] and "run 0:24 left" in parts[-1]
+
+
+def test_clock():
+    assert callbacks._clock(5.4) == "0:05"
+    assert callbacks._clock(3599.6) == "1:00:00"
