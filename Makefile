@@ -3,11 +3,12 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test check wheel results clean
+.PHONY: help env demo test test-oldest check wheel results clean
 
 help:
 	@echo "make demo     shorten a residual network on real digits, export it (minutes)"
 	@echo "make test     run the tests"
+	@echo "make test-oldest  run them with the oldest supported versions"
 	@echo "make check    formatting, lint and tests"
 	@echo "make results  rebuild docs/results from records"
 	@echo "make wheel    build the wheel into dist/"
@@ -41,6 +42,13 @@ test: .venv/installed-dev
 	@echo "Running the tests ..."
 	@$(PY) -m pytest
 
+test-oldest:
+	@echo "Running the tests with the oldest versions of setup.cfg, in .venv-oldest ..."
+	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -e . -r tests/oldest.txt
+	@.venv-oldest/bin/python -m pytest
+
 check: .venv/installed-dev
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -53,4 +61,4 @@ wheel: .venv/installed-dev
 	@$(PY) -m build --wheel
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache

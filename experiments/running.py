@@ -66,6 +66,12 @@ _TIME_BUDGET = flags.DEFINE_float(
 _EXPORT = flags.DEFINE_list(
     "export", ["saved_model", "keras"], "Formats to export the chosen net to."
 )
+_REPEATABLE = flags.DEFINE_bool(
+    "repeatable",
+    True,
+    "Same seed, same weights, to the last bit: TensorFlow on a CPU then runs one "
+    "operation at a time.",
+)
 _NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 
 # Of a machine or a call, not of the run: not recorded.
@@ -89,6 +95,8 @@ def run(load_dataset, build_model, own_flags):
 
         import resprune_tf as rp
 
+    if _REPEATABLE.value:
+        rp.make_repeatable()
     try:
         target = _target(rp)
         recipe = _recipe(rp)

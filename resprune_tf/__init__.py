@@ -14,7 +14,7 @@ from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.selection import Target
-from resprune_tf.training import Recipe
+from resprune_tf.training import Recipe, make_repeatable
 from resprune_tf.units import Unit, find_units
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "importances",
     "latency",
     "load_dataset",
+    "make_repeatable",
     "prune_and_retrain",
     "remove_units",
     "resnet50",

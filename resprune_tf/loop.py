@@ -71,7 +71,8 @@ def prune_and_retrain(
     inherited weights and a fresh optimizer.
 
     A run in a directory continues where it was stopped, from the last whole epoch,
-    and ends with the same weights as an unbroken one.
+    and ends with the same weights as an unbroken one: to the last bit after
+    `make_repeatable`, else to within the rounding of every step.
 
     Args:
         model: functional `keras.Model` from pixels (0 to 255) to logits, with an

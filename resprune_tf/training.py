@@ -73,6 +73,26 @@ class Recipe:
         )
 
 
+def make_repeatable():
+    """Makes training on TensorFlow's CPU repeatable to the last bit.
+
+    TensorFlow adds up the gradients of a tensor with several consumers in the order in
+    which their buffers come free. In a residual net that order, and with it the
+    rounding, depends on timing unless operations run one after another; each of them
+    still uses all cores. `tf.config.experimental.enable_op_determinism` does not change
+    that. Other backends need nothing; on a GPU more than this is needed.
+
+    Raises:
+        RuntimeError: if TensorFlow has already begun to run operations at a time.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    from tensorflow.config import threading
+
+    if threading.get_inter_op_parallelism_threads() != 1:
+        threading.set_inter_op_parallelism_threads(1)
+
+
 def training_model(core, dataset, recipe, seed):
     """Wraps a model so that one compiled step augments, normalises and trains.
 

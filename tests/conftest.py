@@ -9,8 +9,11 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from resprune_tf import Architecture, build_resnet  # noqa: E402
+from resprune_tf import Architecture, build_resnet, make_repeatable  # noqa: E402
 from resprune_tf.data import Dataset, Split  # noqa: E402
+
+
+make_repeatable()
 
 
 def small_net(depth=20, **fields):
