@@ -6,13 +6,13 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 .PHONY: help env demo test test-oldest check wheel results clean
 
 help:
-	@echo "make demo     shorten a residual network on real digits, export it (minutes)"
-	@echo "make test     run the tests"
+	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
+	@echo "make test         run the tests"
 	@echo "make test-oldest  run them with the oldest supported versions"
-	@echo "make check    formatting, lint and tests"
-	@echo "make results  rebuild docs/results from records"
-	@echo "make wheel    build the wheel into dist/"
-	@echo "make clean    remove the environment and what was built"
+	@echo "make check        formatting, lint and tests"
+	@echo "make results      rebuild docs/results from records"
+	@echo "make wheel        build the wheel into dist/"
+	@echo "make clean        remove the environments and what was built"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
