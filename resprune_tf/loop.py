@@ -11,13 +11,13 @@ import numpy as np
 
 from resprune_tf import checkpoint, criteria
 from resprune_tf.callbacks import Checkpoint, Progress, RunInterrupted
+from resprune_tf.environment import environment
 from resprune_tf.importance import importances
 from resprune_tf.plan import Plan, measure
 from resprune_tf.records import (
     Round,
     RunDirectory,
     atomic_file,
-    environment,
     write_json,
     write_text,
 )

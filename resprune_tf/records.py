@@ -16,17 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
-import subprocess
 import time
 
 import filelock
-
-_PACKAGES = ("resprune_tf", "keras", "tensorflow", "jax", "numpy")
 
 
 class RunDirectoryError(ValueError):
@@ -221,45 +216,6 @@ def read_lines(path) -> list[dict]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text.splitlines()]
-
-
-def environment() -> dict:
-    """Machine, versions and commit of the code, as a flat dict for the records."""
-    found = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-    }
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    # Tracked: an installed package may lie in somebody else's repository.
-    if _git("ls-files", __file__) and (commit := _git("rev-parse", "HEAD")):
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-        found["commit"] = commit + (" with changes" if changed else "")
-    return found
-
-
-def _cpu_name():
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _git(*arguments):
-    folder = pathlib.Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", folder, *arguments], capture_output=True, text=True
-        )
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _flatten(value, prefix=""):

@@ -10,7 +10,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "architecture records selection graph augment optimizers readers macs",
+    0: "architecture environment records selection "
+    "graph augment optimizers readers macs",
     1: "importance cifar_files checkpoint latency",
     2: "resnet units cost data training callbacks",
     3: "removal criteria folding",
@@ -18,7 +19,7 @@ RANKS = {
     5: "deletion loop",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
-PURE = ("architecture", "records", "selection")
+PURE = ("architecture", "environment", "records", "selection")
 
 
 def imported(path):

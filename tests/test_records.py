@@ -1,6 +1,5 @@
 """Run directories: atomic files, one owner, refusal of another run's settings."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from resprune_tf.records import (
     RunDirectory,
     RunDirectoryError,
     atomic_file,
-    environment,
     read_json,
     read_lines,
     write_json,
@@ -135,9 +133,3 @@ def test_sessions_add_up(tmp_path):
         run.add_session(round=0)
         run.add_session(round=1)
     assert [line["round"] for line in read_lines(tmp_path / "sessions.jsonl")] == [0, 1]
-
-
-def test_environment_is_flat_json():
-    found = json.loads(json.dumps(environment()))
-    assert found["keras"] and found["cores"] >= 1 and found["cpu"]
-    assert not any(isinstance(value, (dict, list)) for value in found.values())
