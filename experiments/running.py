@@ -24,6 +24,28 @@ _LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "Initial learning rate
 _MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of SGD.")
 _NESTEROV = flags.DEFINE_bool("nesterov", True, "Nesterov's momentum.")
 _L2 = flags.DEFINE_float("l2", 1e-4, "Weight decay, on all weights and ω.")
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    "step",
+    ["step", "cosine", "linear"],
+    "How the learning rate falls: ten times at 81 and 122 of 200 epochs (scaled to "
+    "--epochs), along half a cosine, or along a line to 0.",
+)
+_RETRAIN_SCHEDULE = flags.DEFINE_enum(
+    "retrain_schedule",
+    None,
+    ["step", "cosine", "linear"],
+    "Of the retrainings. Default: --schedule.",
+)
+_RETRAIN_LEARNING_RATE = flags.DEFINE_float(
+    "retrain_learning_rate", None, "First of each retraining. Default: --learning_rate."
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "Of the training; what is saved and measured is float32 either way.",
+)
 _UNITS_PER_ROUND = flags.DEFINE_integer(
     "units_per_round", 1, "Units to remove before each retraining (k).", 1
 )
@@ -100,6 +122,7 @@ def run(load_dataset, build_model, own_flags):
     try:
         target = _target(rp)
         recipe = _recipe(rp)
+        retrain_recipe = _retrain_recipe(recipe)
         if _EXPORT.value:
             rp.check_formats(_EXPORT.value)
         if (run_dir / "final.json").exists():
@@ -115,7 +138,7 @@ def run(load_dataset, build_model, own_flags):
             recipe,
             units_per_round=_UNITS_PER_ROUND.value,
             target=target,
-            retrain_epochs=_RETRAIN_EPOCHS.value,
+            retrain_recipe=retrain_recipe,
             stop_on_drop=_STOP_ON_DROP.value,
             tolerance=_TOLERANCE.value,
             select_on=_SELECT_ON.value,
@@ -192,6 +215,19 @@ def _recipe(rp):
         momentum=_MOMENTUM.value,
         nesterov=_NESTEROV.value,
         l2=_L2.value,
+        schedule=_SCHEDULE.value,
+        precision=_PRECISION.value,
+    )
+
+
+def _retrain_recipe(recipe):
+    changes = {
+        "epochs": _RETRAIN_EPOCHS.value,
+        "schedule": _RETRAIN_SCHEDULE.value,
+        "learning_rate": _RETRAIN_LEARNING_RATE.value,
+    }
+    return recipe.replace(
+        **{name: value for name, value in changes.items() if value is not None}
     )
 
 

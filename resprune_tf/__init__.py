@@ -10,11 +10,12 @@ from resprune_tf.folding import fold
 from resprune_tf.importance import ImportanceScale, importances
 from resprune_tf.latency import Latency, latency
 from resprune_tf.loop import PruningResult, prune_and_retrain
+from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.selection import Target
-from resprune_tf.training import Recipe, make_repeatable
+from resprune_tf.training import make_repeatable
 from resprune_tf.units import Unit, find_units
 
 __all__ = [

@@ -17,35 +17,63 @@ class TrainingDiverged(RuntimeError):
     """The training loss became infinite or not a number."""
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Saves the state after every epoch, and stops the training when asked.
+class StopCheck:
+    """When to stop a run: asked to, or out of time.
 
     Args:
-        path: of the state file; None to save none.
+        should_stop: function that returns a reason to stop at once, or None.
+        deadline: `time.monotonic()` second before which to stop.
+    """
+
+    def __init__(self, should_stop=None, deadline=math.inf):
+        self.should_stop = should_stop or (lambda: None)
+        self.deadline = deadline
+
+    def reason(self, ahead=0.0):
+        """Why to stop before another `ahead` seconds of work, or None."""
+        if reason := self.should_stop():
+            return reason
+        late = time.monotonic() + ahead > self.deadline
+        return "the time budget is used up" if late else None
+
+    def check(self):
+        """Raises RunInterrupted if it is time to stop."""
+        if reason := self.reason():
+            raise RunInterrupted(reason)
+
+
+# The share of the time that saving may take: where epochs are short, the state is not
+# saved after each of them. What a kill can cost is 1 / SAVING_SHARE savings.
+SAVING_SHARE = 0.02
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the state after epochs, and stops the training when asked.
+
+    Args:
+        path: of the state file.
         meta: dict kept with the state, such as the round.
         history: list of the epochs done; each epoch adds its line.
-        should_stop: function that returns a reason to stop at once, or None. It is
-            asked after every step.
-        deadline: `time.monotonic()` second before which to stop, with the last whole
-            epoch saved.
+        stop: a `StopCheck`, asked before every dispatch of steps and after every
+            epoch; its deadline is met with the last whole epoch saved.
 
     Raises (out of `fit`):
         RunInterrupted: when stopped.
         TrainingDiverged: when the loss is not finite; the last state stays.
     """
 
-    def __init__(self, path, meta, history, should_stop=None, deadline=math.inf):
+    def __init__(self, path, meta, history, stop=None):
         super().__init__()
         self.path, self.meta, self.history = path, meta, history
-        self.should_stop = should_stop or (lambda: None)
-        self.deadline = deadline
+        self.stop = stop or StopCheck()
+        self.next_saving = -math.inf
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if reason := self.should_stop():
-            raise RunInterrupted(reason)
+    # Not at the end of a batch: a callback there has Keras fetch all metrics each time.
+    def on_train_batch_begin(self, batch, logs=None):
+        self.stop.check()
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.started
@@ -58,16 +86,19 @@ class Checkpoint(keras.callbacks.Callback):
                 "kept; start a new run with a lower learning rate."
             )
         self.history.append({"epoch": epoch + 1, **logs, "seconds": round(seconds, 3)})
-        if self.path is not None:
-            save_state(
-                self.path,
-                self.model,
-                **self.meta,
-                epoch=epoch + 1,
-                history=self.history,
-            )
-        if time.monotonic() + 1.5 * seconds > self.deadline:
-            raise RunInterrupted("the time budget is used up")
+        reason = self.stop.reason(ahead=1.5 * seconds)
+        if reason or time.monotonic() >= self.next_saving:
+            self._save(epoch + 1)
+        if reason:
+            raise RunInterrupted(reason)
+
+    def _save(self, epoch):
+        begun = time.monotonic()
+        save_state(
+            self.path, self.model, **self.meta, epoch=epoch, history=self.history
+        )
+        ended = time.monotonic()
+        self.next_saving = ended + (ended - begun) / SAVING_SHARE
 
 
 class Progress(keras.callbacks.Callback):
@@ -87,10 +118,12 @@ class Progress(keras.callbacks.Callback):
         self.begun = time.monotonic()
         self.epochs_done = 0
         self.printed = -math.inf
+        self.last = None
 
     def start_round(self, label, epochs, later_epochs):
         """Announces a round of `epochs`, and the epochs of the rounds after it."""
         self.label, self.epochs, self.later_epochs = label, epochs, later_epochs
+        self.last = None
 
     def say(self, text):
         """Prints a line of its own."""
@@ -101,15 +134,16 @@ class Progress(keras.callbacks.Callback):
         self.epoch, self.started = epoch, time.monotonic()
         self.steps = self.params["steps"]
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.live:
-            self._show(batch + 1, logs)
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.live and batch:
+            self._show(batch)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._show(self.steps, logs, last=epoch + 1 == self.epochs)
+        self.last = logs
+        self._show(self.steps, last=epoch + 1 == self.epochs)
         self.epochs_done += 1
 
-    def _show(self, step, logs, last=False):
+    def _show(self, step, last=False):
         now = time.monotonic()
         if now - self.printed < (0.2 if self.live else 5) and not last:
             return
@@ -118,9 +152,10 @@ class Progress(keras.callbacks.Callback):
         parts = [
             f"{self.label}  epoch {self.epoch + 1:>{len(str(self.epochs))}}"
             f"/{self.epochs}",
-            f"loss {float(logs['loss']):.4f}",
-            f"accuracy {float(logs['accuracy']):6.2%}",
         ]
+        if self.last:  # of the last whole epoch
+            parts.append(f"loss {float(self.last['loss']):.4f}")
+            parts.append(f"accuracy {float(self.last['accuracy']):6.2%}")
         if self.live:
             filled = round(20 * step / self.steps)
             parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")

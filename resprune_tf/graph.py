@@ -6,6 +6,7 @@ operation (a layer, or a raw op such as `x + y`); a shared layer has several.
 """
 
 import keras
+import numpy as np
 
 
 def check_functional(model, purpose):
@@ -91,7 +92,9 @@ def copy_state(source, target):
             f"{[v.shape for v in targets]}."
         )
     for old, new in zip(sources, targets, strict=True):
-        new.assign(keras.ops.convert_to_numpy(old))
+        # A copy: on JAX two variables must not share one buffer, which the next
+        # training step gives away.
+        new.assign(np.array(keras.ops.convert_to_numpy(old)))
     for layer in target._flatten_layers():
         # Normalization caches its mean and variance outside its variables.
         if hasattr(layer, "finalize_state"):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from resprune_tf import checkpoint, criteria
-from resprune_tf.callbacks import Checkpoint, Progress, RunInterrupted
+from resprune_tf.callbacks import Checkpoint, Progress, StopCheck
 from resprune_tf.environment import environment
 from resprune_tf.importance import importances
 from resprune_tf.plan import Plan, measure
@@ -22,7 +22,7 @@ from resprune_tf.records import (
     write_text,
 )
 from resprune_tf.removal import remove_units
-from resprune_tf.training import check_batches, evaluate, fit, training_model
+from resprune_tf.training import Trainer, check_batches, evaluate
 from resprune_tf.units import find_units
 
 
@@ -50,7 +50,7 @@ def prune_and_retrain(
     *,
     units_per_round=1,
     target=None,
-    retrain_epochs=None,
+    retrain_recipe=None,
     stop_on_drop=False,
     tolerance=0.0,
     select_on="validation",
@@ -81,8 +81,8 @@ def prune_and_retrain(
         recipe: `Recipe` of the initial training.
         units_per_round: units to remove before each retraining (k in the paper).
         target: `Target` to stop at; by default all units that may go are removed.
-        retrain_epochs: epochs of each retraining; by default those of `recipe`. The
-            schedule is scaled to them.
+        retrain_recipe: `Recipe` of each retraining, such as
+            `recipe.replace(epochs=60)`; by default `recipe`.
         stop_on_drop: stop at the first round below the initial accuracy.
         tolerance: accuracy (a fraction) that may be lost and still counts as held.
         select_on: `"validation"` (held out of the training images) or `"test"`, as
@@ -112,7 +112,7 @@ def prune_and_retrain(
         recipe=recipe,
         units_per_round=units_per_round,
         target=target,
-        retrain_epochs=retrain_epochs,
+        retrain_recipe=retrain_recipe,
         stop_on_drop=stop_on_drop,
         tolerance=tolerance,
         select_on=select_on,
@@ -120,7 +120,8 @@ def prune_and_retrain(
         protected=protected,
         seed=seed,
     )
-    check_batches(dataset.train, recipe)
+    for each in (plan.recipe, plan.retrain_recipe):
+        check_batches(dataset.train, each)
     with contextlib.ExitStack() as stack:
         if run_dir is None:
             run_dir = stack.enter_context(tempfile.TemporaryDirectory())
@@ -131,26 +132,26 @@ def prune_and_retrain(
         if flags:
             write_text(files.path / "flags.txt", flags)
         progress = Progress() if verbose else None
-        run = _Run(files, plan, dataset, progress, deadline, should_stop)
+        stop = StopCheck(should_stop, deadline)
+        run = _Run(files, plan, dataset, progress, stop)
         return run.to_the_end(model, note)
 
 
 class _Run:
     """One process's work on a run."""
 
-    def __init__(self, files, plan, dataset, progress, deadline, should_stop):
+    def __init__(self, files, plan, dataset, progress, stop):
         self.files, self.plan, self.dataset = files, plan, dataset
-        self.progress = progress
-        self.deadline, self.should_stop = deadline, should_stop
+        self.progress, self.stop = progress, stop
         self.rounds = files.rounds
 
     def to_the_end(self, model, note):
         if self.plan.stop_reason(self.rounds) is None:
             self._begin(model)
-        while (stop := self.plan.stop_reason(self.rounds)) is None:
-            self._check_time()
+        while (outcome := self.plan.stop_reason(self.rounds)) is None:
+            self.stop.check()
             self.rounds.append(self._round(len(self.rounds)))
-        final = self._finish(stop, note)
+        final = self._finish(outcome, note)
         selected = self.rounds[final["selected_round"]]
         return PruningResult(
             self._load(selected.model), tuple(self.rounds), selected, final
@@ -165,7 +166,7 @@ class _Run:
         self.files.add_session(round=number, epoch=epoch, **found)
         write_json(self.files.path / "environment.json", found)
         first = self.files.path / "models" / "initial.keras"
-        if not first.exists():
+        if not self.rounds and not first.exists():
             self._save(model, first)
 
     def _round(self, number):
@@ -174,12 +175,10 @@ class _Run:
         core, removed, recipe = self._next_net(number)
         size = measure(core)
         self._announce(number, size, removed, recipe)
-        trainer, history, spent = self._train(number, core, recipe)
+        history, spent = self._train(number, core, recipe)
         self._say(f"round {number}: measuring accuracy")
-        validation_loss, validation_accuracy = evaluate(
-            trainer, self.dataset.validation
-        )
-        test_loss, test_accuracy = evaluate(trainer, self.dataset.test)
+        validation_loss, validation_accuracy = evaluate(core, self.dataset.validation)
+        test_loss, test_accuracy = evaluate(core, self.dataset.test)
         name = f"models/round-{number:02}.keras"
         self._save(core, self.files.path / name)
         record = Round(
@@ -224,32 +223,28 @@ class _Run:
         """Trains to the recipe's end, from the saved state if there is one.
 
         Returns:
-            The trainer, its history, and the seconds earlier processes spent on it.
+            The history, and the seconds that earlier processes spent on it.
         """
         seed = int(
             np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
         )
-        trainer = training_model(core, self.dataset, recipe, seed)
+        trainer = Trainer(core, self.dataset, recipe, seed)
         path = self.files.path / "state.npz"
         meta = checkpoint.read_meta(path)
         history, spent = [], 0.0
         if meta is not None and meta["round"] == number:
-            checkpoint.load_state(path, trainer)
+            checkpoint.load_state(path, trainer.model)
             history = meta["history"]
             spent = sum(epoch["seconds"] for epoch in history)
             self._say(f"round {number}: continuing after epoch {len(history)}")
-        callbacks = [
-            Checkpoint(
-                path, {"round": number}, history, self.should_stop, self.deadline
-            )
-        ]
+        callbacks = [Checkpoint(path, {"round": number}, history, self.stop)]
         if self.progress:
             # First, so that an interrupted epoch is still shown.
             callbacks.insert(0, self.progress)
-        fit(trainer, self.dataset.train, recipe, seed, len(history), callbacks)
-        return trainer, history, spent
+        trainer.fit(len(history), callbacks)
+        return history, spent
 
-    def _finish(self, stop, note):
+    def _finish(self, outcome, note):
         """Chooses the smallest net that held the accuracy, and records the outcome."""
         plan, first = self.plan, self.rounds[0]
         selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
@@ -257,7 +252,7 @@ class _Run:
             "selected_round": selected.round,
             "select_on": plan.select_on,
             "tolerance": plan.tolerance,
-            "stop_reason": stop,
+            "stop_reason": outcome,
             "initial_accuracy": first.accuracy(plan.select_on),
             "selected_accuracy": selected.accuracy(plan.select_on),
             "initial_test_accuracy": first.test_accuracy,
@@ -270,12 +265,6 @@ class _Run:
         }
         write_json(self.files.path / "final.json", final)
         return final
-
-    def _check_time(self):
-        if self.should_stop and (reason := self.should_stop()):
-            raise RunInterrupted(reason)
-        if time.monotonic() > self.deadline:
-            raise RunInterrupted("the time budget is used up")
 
     def _announce(self, number, size, removed, recipe):
         self._say(

@@ -8,9 +8,9 @@ import keras
 
 from resprune_tf.cost import cost
 from resprune_tf.criteria import check_scores
+from resprune_tf.recipe import Recipe
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
-from resprune_tf.training import Recipe
 from resprune_tf.units import find_units
 
 
@@ -57,7 +57,7 @@ class Plan:
     savings: dict
 
     @classmethod
-    def check(cls, model, *, target, retrain_epochs, protected, **settings):
+    def check(cls, model, *, target, retrain_recipe, protected, **settings):
         """The plan for a model.
 
         Raises:
@@ -97,9 +97,7 @@ class Plan:
             target=(target or Target(layers=smallest["layers"])).resolve(
                 initial, smallest
             ),
-            retrain_recipe=recipe.with_epochs(
-                recipe.epochs if retrain_epochs is None else retrain_epochs
-            ),
+            retrain_recipe=retrain_recipe or recipe,
             protected=protected,
             initial=initial,
             savings={
@@ -114,7 +112,7 @@ class Plan:
         return {
             "initial": self.initial,
             "recipe": dataclasses.asdict(self.recipe),
-            "retrain_epochs": self.retrain_recipe.epochs,
+            "retrain_recipe": dataclasses.asdict(self.retrain_recipe),
             "units_per_round": self.units_per_round,
             "target": self.target.limits,
             "stop_on_drop": self.stop_on_drop,

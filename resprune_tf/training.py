@@ -1,76 +1,11 @@
-"""One recipe, one compiled fit: how every net of a run is trained and measured."""
-
-import dataclasses
+"""One compiled fit: how every net of a run is trained and measured."""
 
 import keras
 import numpy as np
 
 from resprune_tf.augment import RandomCropFlip
-from resprune_tf.optimizers import L2SGD
-
-# The paper divides the learning rate at epochs 81 and 122 of 200.
-_DROPS = (81 / 200, 122 / 200)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How a net is trained. The defaults are the paper's for CIFAR.
-
-    Args:
-        epochs: passes over the training images.
-        batch_size: images a step; what remains of an epoch's last step is left out,
-            other images each epoch.
-        learning_rate: of the first epochs.
-        momentum, nesterov: of SGD.
-        l2: weight decay, on every weight (see `L2SGD`).
-        milestones: epochs, counted from 1, from which on the learning rate is ten
-            times smaller. Defaults to 81 and 122 of 200, scaled to `epochs`.
-
-    Raises:
-        ValueError: if a value is out of range.
-    """
-
-    epochs: int = 200
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = True
-    l2: float = 1e-4
-    milestones: tuple[int, ...] | None = None
-
-    def __post_init__(self):
-        if self.milestones is None:
-            drops = tuple(max(1, round(self.epochs * drop)) for drop in _DROPS)
-            object.__setattr__(self, "milestones", drops)
-        for name, valid, expected in (
-            ("epochs", self.epochs >= 1, ">= 1"),
-            ("batch_size", self.batch_size >= 1, ">= 1"),
-            ("learning_rate", self.learning_rate > 0, "> 0"),
-            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
-            ("l2", self.l2 >= 0, ">= 0"),
-        ):
-            if not valid:
-                raise ValueError(
-                    f"`{name}` must be {expected}. Received: {getattr(self, name)}."
-                )
-
-    def with_epochs(self, epochs):
-        """The same recipe with its milestones scaled to other `epochs`."""
-        return dataclasses.replace(self, epochs=epochs, milestones=None)
-
-    def learning_rate_at(self, epoch):
-        """Learning rate of an epoch, counted from 0."""
-        passed = sum(epoch + 1 >= milestone for milestone in self.milestones)
-        return self.learning_rate * 0.1**passed
-
-    def optimizer(self):
-        """A fresh optimizer at the initial learning rate."""
-        return L2SGD(
-            self.learning_rate,
-            l2=self.l2,
-            momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0,
-        )
+from resprune_tf.fast_copy import copy_values, fast_copy
+from resprune_tf.resident import ResidentModel, steps_per_dispatch
 
 
 def make_repeatable():
@@ -93,34 +28,13 @@ def make_repeatable():
         threading.set_inter_op_parallelism_threads(1)
 
 
-def training_model(core, dataset, recipe, seed):
-    """Wraps a model so that one compiled step augments, normalises and trains.
-
-    Args:
-        core: functional model from float pixels (0 to 255) to logits; it is trained
-            in place.
-        dataset: a `Dataset`; says how its images may be augmented.
-        recipe: a `Recipe`.
-        seed: int; of the augmentation.
-
-    Returns:
-        A compiled `keras.Model` from uint8 images to `core`'s logits.
-    """
-    pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
-    augmented = RandomCropFlip(
-        padding=dataset.crop_padding,
-        flip=dataset.flip,
-        fill=dataset.mean,
-        seed=seed,
-        name="augment",
-    )(pixels)
-    model = keras.Model(pixels, core(augmented), name="training")
-    model.compile(
-        optimizer=recipe.optimizer(),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model
+def check_batches(split, recipe):
+    """Raises a ValueError if a split is smaller than a batch."""
+    if len(split) < recipe.batch_size:
+        raise ValueError(
+            f"A batch needs {recipe.batch_size} images. Received: {len(split)} "
+            "training images. Lower the batch size."
+        )
 
 
 def epoch_order(examples, batch_size, seed, epoch):
@@ -133,84 +47,106 @@ def epoch_order(examples, batch_size, seed, epoch):
     return order[: steps * batch_size].astype("int32").reshape(steps, batch_size)
 
 
-def check_batches(split, recipe):
-    """Raises a ValueError if a split is smaller than a batch."""
-    if len(split) < recipe.batch_size:
-        raise ValueError(
-            f"A batch needs {recipe.batch_size} images. Received: {len(split)} "
-            "training images. Lower the batch size."
-        )
-
-
-def fit(model, split, recipe, seed, initial_epoch=0, callbacks=()):
-    """Trains a `training_model` from `initial_epoch` to the recipe's last epoch.
+class Trainer:
+    """Trains a model in a fast copy of it, with images resident on the device.
 
     Args:
-        model: from `training_model`.
-        split: `Split` to train on.
+        core: functional model from float pixels (0 to 255) to logits. It holds the
+            trained values once `fit` has come to its end, and is as it was till then.
+        dataset: a `Dataset`; its `train` split is trained on.
         recipe: a `Recipe`.
-        seed: int; of the order of the images.
-        initial_epoch: epochs already done.
-        callbacks: Keras callbacks.
+        seed: int; of the order of the images and of their augmentation.
+        dispatch: training steps to give the device at a time; by default what suits
+            it (see `steps_per_dispatch`).
+
+    Attributes:
+        model: the compiled `keras.Model` that is trained, from uint8 images to
+            logits: what a state file keeps.
 
     Raises:
-        ValueError: if the split is smaller than a batch.
+        ValueError: if there are fewer training images than a batch needs.
     """
-    check_batches(split, recipe)
-    orders = [
-        epoch_order(len(split), recipe.batch_size, seed, epoch)
-        for epoch in range(initial_epoch, recipe.epochs)
-    ]
-    if orders:
-        model.fit(
-            _batches(split, np.concatenate(orders)),
-            epochs=recipe.epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=len(orders[0]),
-            shuffle=False,  # the orders are shuffled
-            verbose=0,
-            callbacks=[
-                keras.callbacks.LearningRateScheduler(
-                    lambda epoch, _: recipe.learning_rate_at(epoch)
-                ),
-                *callbacks,
-            ],
+
+    def __init__(self, core, dataset, recipe, seed, dispatch=None):
+        check_batches(dataset.train, recipe)
+        self.core, self.split, self.recipe, self.seed = (
+            core,
+            dataset.train,
+            recipe,
+            seed,
+        )
+        self.steps = len(dataset.train) // recipe.batch_size
+        self.dispatch = min(dispatch or steps_per_dispatch(self.steps), self.steps)
+        self._fast = fast_copy(core, recipe.precision)
+        pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
+        augmented = RandomCropFlip(
+            padding=dataset.crop_padding,
+            flip=dataset.flip,
+            fill=dataset.mean,
+            seed=seed,
+            name="augment",
+        )(pixels)
+        self.model = ResidentModel(pixels, self._fast(augmented), name="training")
+        self.model.compile(
+            optimizer=recipe.optimizer(),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            steps_per_execution=self.dispatch
+            if keras.backend.backend() == "tensorflow"
+            else 1,
+        )
+
+    def fit(self, initial_epoch=0, callbacks=()):
+        """Trains from `initial_epoch` (epochs already done) to the recipe's last.
+
+        Args:
+            initial_epoch: epochs already done.
+            callbacks: Keras callbacks; the model they see is `model`.
+        """
+        if initial_epoch < self.recipe.epochs:
+            self.model.fit_rows(
+                self.split,
+                self._orders(range(initial_epoch, self.recipe.epochs)),
+                self.dispatch,
+                epochs=self.recipe.epochs,
+                initial_epoch=initial_epoch,
+                verbose=0,
+                callbacks=[
+                    keras.callbacks.LearningRateScheduler(
+                        lambda epoch, _: self.recipe.learning_rate_at(epoch)
+                    ),
+                    *callbacks,
+                ],
+            )
+        copy_values(self._fast, self.core)
+
+    def _orders(self, epochs):
+        return np.stack(
+            [
+                epoch_order(len(self.split), self.recipe.batch_size, self.seed, epoch)
+                for epoch in epochs
+            ]
         )
 
 
-def evaluate(model, split, batch_size=500):
-    """Mean loss and accuracy (a fraction) of a `training_model` on a split."""
-    starts = range(0, len(split), batch_size)
-    orders = [
-        np.arange(start, min(start + batch_size, len(split)), dtype="int32")
-        for start in starts
-    ]
-    values = model.evaluate(
-        _batches(split, orders), steps=len(orders), verbose=0, return_dict=True
+def evaluate(core, split, batch_size=500):
+    """Mean loss and accuracy (a fraction) of a model on a split.
+
+    Args:
+        core: model from float pixels (0 to 255) to logits.
+        split: a `Split`.
+        batch_size: images at a time.
+    """
+    logits = np.concatenate(
+        [
+            core.predict_on_batch(
+                split.images[start : start + batch_size].astype("float32")
+            )
+            for start in range(0, len(split), batch_size)
+        ]
     )
-    # The metric is a float32; a count of images is exact.
-    return values["loss"], round(values["accuracy"] * len(split)) / len(split)
-
-
-def _batches(split, orders):
-    """Batches of images and labels by rows of indices, as Keras likes them best."""
-    if keras.backend.backend() != "tensorflow":
-        return ((split.images[order], split.labels[order]) for order in orders)
-    import tensorflow as tf
-
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
-    if isinstance(orders, list):  # rows of different length
-        rows = tf.data.Dataset.from_generator(
-            lambda: iter(orders), output_signature=tf.TensorSpec([None], tf.int32)
-        )
-    else:
-        rows = tf.data.Dataset.from_tensor_slices(orders)
-    # tf.data's autotuner delays the end of an iteration by up to a minute, and has
-    # nothing to tune here.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return (
-        rows.map(lambda row: (tf.gather(images, row), tf.gather(labels, row)))
-        .prefetch(2)
-        .with_options(options)
+    losses = keras.losses.sparse_categorical_crossentropy(
+        split.labels, logits, from_logits=True
     )
+    accuracy = np.mean(logits.argmax(axis=-1) == split.labels)
+    return float(keras.ops.mean(losses)), float(accuracy)

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: E402
 
-from resprune_tf import Recipe, prune_and_retrain, records  # noqa: E402
+from resprune_tf import Recipe, callbacks, prune_and_retrain, records  # noqa: E402
 from tests.conftest import small_net, toy_dataset  # noqa: E402
 
 
@@ -42,12 +42,14 @@ def main():
     run_dir, *death = sys.argv[1:]
     if death:
         die_at(int(death[0]), death[1])
+    callbacks.SAVING_SHARE = 1.0  # save after every epoch, short as they are
     keras.utils.set_random_seed(0)
+    recipe = Recipe(epochs=3, batch_size=16, learning_rate=0.05)
     result = prune_and_retrain(
         small_net(14, unit_kind="basic", num_classes=3),
         toy_dataset(),
-        Recipe(epochs=3, batch_size=16, learning_rate=0.05),
-        retrain_epochs=2,
+        recipe,
+        retrain_recipe=recipe.replace(epochs=2),
         units_per_round=2,
         seed=4,
         run_dir=run_dir,

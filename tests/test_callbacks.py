@@ -25,8 +25,8 @@ def shown(stream, monkeypatch, seconds_a_step=2.0, epochs=2, steps=3):
     for epoch in range(epochs):
         progress.on_epoch_begin(epoch)
         for step in range(steps):
+            progress.on_train_batch_begin(step)
             now += seconds_a_step
-            progress.on_train_batch_end(step, LOGS)
         progress.on_epoch_end(epoch, LOGS)
     return stream.getvalue()
 

@@ -11,10 +11,11 @@ ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
     0: "architecture environment records selection "
-    "graph augment optimizers readers macs",
-    1: "importance cifar_files checkpoint latency",
-    2: "resnet units cost data training callbacks",
-    3: "removal criteria folding",
+    "graph importance augment optimizers readers macs batch_norm resident",
+    1: "units gates recalibration distillation cifar_files checkpoint latency "
+    "fast_copy",
+    2: "resnet sensitivity cost data recipe callbacks",
+    3: "removal criteria folding training",
     4: "plan export",
     5: "deletion loop",
 }

@@ -4,12 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import Recipe
-from resprune_tf.callbacks import Checkpoint, RunInterrupted, TrainingDiverged
+from resprune_tf import Recipe, callbacks
+from resprune_tf.callbacks import (
+    Checkpoint,
+    RunInterrupted,
+    StopCheck,
+    TrainingDiverged,
+)
 from resprune_tf.checkpoint import load_state, read_meta, save_state
 from resprune_tf.optimizers import L2SGD
-from resprune_tf.training import epoch_order, evaluate, fit, training_model
-from tests.conftest import outputs, small_net, toy_dataset
+from resprune_tf.training import Trainer, epoch_order, evaluate
+from tests.conftest import outputs, randomise, small_net, toy_dataset
 
 RECIPE = Recipe(epochs=3, batch_size=16)
 
@@ -20,7 +25,7 @@ RECIPE = Recipe(epochs=3, batch_size=16)
 )
 def test_milestones_scale(epochs, milestones):
     assert Recipe(epochs=epochs).milestones == milestones
-    assert Recipe().with_epochs(epochs).milestones == milestones
+    assert Recipe().replace(epochs=epochs).milestones == milestones
 
 
 def test_learning_rate_drops_from_the_milestones_on():
@@ -88,18 +93,18 @@ def test_order_is_a_pure_function_and_drops_other_images_each_epoch():
     assert (first != epoch_order(50, 16, seed=4, epoch=0)).any()
 
 
-def trainer(seed=0):
+def trainer(recipe=RECIPE, seed=5, **arguments):
     keras.utils.set_random_seed(1)
     core = small_net(11, num_classes=3)
-    return core, training_model(core, toy_dataset(), RECIPE, seed)
+    return Trainer(core, toy_dataset(), recipe, seed, **arguments)
 
 
 def test_training_learns_and_evaluation_counts_exactly():
-    core, model = trainer()
+    trained = trainer(Recipe(epochs=8, batch_size=16))
+    trained.fit()
     dataset = toy_dataset()
-    fit(model, dataset.train, Recipe(epochs=8, batch_size=16), seed=0)
-    loss, accuracy = evaluate(model, dataset.validation, batch_size=10)
-    logits = outputs(core, dataset.validation.images.astype("float32"))
+    loss, accuracy = evaluate(trained.core, dataset.validation, batch_size=10)
+    logits = outputs(trained.core, dataset.validation.images.astype("float32"))
     right = (logits.argmax(1) == dataset.validation.labels).mean()
     assert accuracy == right and accuracy > 0.6
     cross_entropy = keras.losses.sparse_categorical_crossentropy(
@@ -129,18 +134,16 @@ def test_a_training_step_is_repeatable_to_the_last_bit():
 
 
 def test_a_split_smaller_than_a_batch_is_refused():
-    _, model = trainer()
     with pytest.raises(ValueError, match="needs 128 images. Received: 64"):
-        fit(model, toy_dataset().train, Recipe(epochs=1), seed=0)
+        trainer(Recipe(epochs=1))
 
 
-def test_state_continues_exactly(tmp_path):
+def test_state_continues_exactly(tmp_path, monkeypatch):
     """Stopped after two epochs, continued in another model: not a bit of difference."""
-    dataset = toy_dataset()
-    straight, model = trainer()
-    fit(model, dataset.train, RECIPE, seed=5)
+    straight = trainer()
+    straight.fit()
 
-    stopped = trainer()[1]
+    stopped = trainer()
     history = []
 
     class Stop(keras.callbacks.Callback):
@@ -148,56 +151,45 @@ def test_state_continues_exactly(tmp_path):
             self.model.stop_training = epoch == 1
 
     path = tmp_path / "state.npz"
-    fit(
-        stopped,
-        dataset.train,
-        RECIPE,
-        seed=5,
-        callbacks=[Checkpoint(path, {"round": 4}, history), Stop()],
-    )
+    monkeypatch.setattr(callbacks, "SAVING_SHARE", 1.0)
+    stopped.fit(callbacks=[Checkpoint(path, {"round": 4}, history), Stop()])
     meta = read_meta(path)
     assert meta["round"] == 4 and meta["epoch"] == 2 and len(meta["history"]) == 2
     assert meta["history"][1]["learning_rate"] == pytest.approx(0.001)
 
-    continued, model = trainer(seed=99)  # the state brings the augmentation's seed
-    load_state(path, model)
-    fit(model, dataset.train, RECIPE, seed=5, initial_epoch=2)
-    for a, b in zip(straight.get_weights(), continued.get_weights(), strict=True):
+    continued = trainer()
+    randomise(continued.model)  # the state brings it all, seeds too
+    load_state(path, continued.model)
+    continued.fit(initial_epoch=2)
+    for a, b in zip(
+        straight.core.get_weights(), continued.core.get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
 def test_state_of_another_net_is_refused(tmp_path):
-    model = trainer()[1]
+    model = trainer().model
     model.optimizer.build(model.trainable_variables)
     save_state(tmp_path / "s.npz", model)
-    other = training_model(small_net(20), toy_dataset(), RECIPE, 0)
+    other = Trainer(small_net(20), toy_dataset(), RECIPE, 0).model
     with pytest.raises(ValueError, match="state of another net"):
         load_state(tmp_path / "s.npz", other)
     assert read_meta(tmp_path / "none.npz") is None
 
 
 def test_divergence_stops_and_keeps_the_last_state(tmp_path):
-    _, model = trainer()
-    recipe = Recipe(epochs=3, batch_size=16, learning_rate=1e30)
+    diverging = trainer(Recipe(epochs=3, batch_size=16, learning_rate=1e30))
     with pytest.raises(TrainingDiverged, match="round 2 at learning rate"):
-        fit(
-            model,
-            toy_dataset().train,
-            recipe,
-            seed=0,
-            callbacks=[Checkpoint(tmp_path / "s.npz", {"round": 2}, [])],
-        )
+        diverging.fit(callbacks=[Checkpoint(tmp_path / "s.npz", {"round": 2}, [])])
 
 
 def test_stop_requests_and_deadlines(tmp_path):
-    split = toy_dataset().train
-    _, model = trainer()
-    asked = iter([None, None, None, None, None, "enough"])
-    saver = Checkpoint(tmp_path / "s.npz", {}, [], should_stop=lambda: next(asked))
+    asked = iter([None] * 6 + ["enough"])
+    stop = StopCheck(lambda: next(asked))
     with pytest.raises(RunInterrupted, match="enough"):
-        fit(model, split, RECIPE, seed=0, callbacks=[saver])
+        trainer().fit(callbacks=[Checkpoint(tmp_path / "s.npz", {}, [], stop)])
     assert read_meta(tmp_path / "s.npz")["epoch"] == 1
-    saver = Checkpoint(tmp_path / "t.npz", {}, [], deadline=0.0)
+    saver = Checkpoint(tmp_path / "t.npz", {}, [], StopCheck(deadline=0.0))
     with pytest.raises(RunInterrupted, match="time budget"):
-        fit(model, split, RECIPE, seed=0, callbacks=[saver])
-    assert read_meta(tmp_path / "t.npz")["epoch"] == 1
+        trainer().fit(callbacks=[saver])
+    assert not (tmp_path / "t.npz").exists()

@@ -1,0 +1,105 @@
+"""Training images that stay on the device, and many training steps a dispatch."""
+
+import keras
+
+
+def steps_per_dispatch(steps):
+    """How many training steps to give the device at a time, of `steps` an epoch.
+
+    All of them on an accelerator, whose steps may take no longer than the dispatch of
+    one. One on a CPU: steps are long there, and XLA's CPU compiler makes convolutions
+    inside a loop several times slower.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return 1 if jax.default_backend() == "cpu" else steps
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        kinds = {device.device_type for device in tf.config.list_logical_devices()}
+        return steps if kinds & {"GPU", "TPU"} else 1
+    return 1
+
+
+class ResidentModel(keras.Model):
+    """A functional model whose training gathers its batches on the device.
+
+    The images stay there as uint8; what feeds the training is rows of indices. Many
+    steps can run as one dispatch: a `jax.lax.scan` on JAX, `steps_per_execution` on
+    TensorFlow. Losses, metrics and weights are those of a plain `fit` over the same
+    batches, and so are callbacks, but that they see one "batch" a dispatch.
+    """
+
+    def fit_rows(self, split, orders, dispatch, **kwargs):
+        """`fit` on batches that are given by rows of indices.
+
+        Args:
+            split: `Split` to train on, put on the device here.
+            orders: int32 `(epochs, steps, batch_size)`.
+            dispatch: steps to give the device at a time; on TensorFlow the model
+                must be compiled with `steps_per_execution` of the same number.
+            **kwargs: for `fit`.
+        """
+        steps = orders.shape[1]
+        batches = orders.reshape(-1, orders.shape[2])
+        # Built here: `fit` would try with what it is fed with, which is no images.
+        self._symbolic_build(
+            data_batch=(split.images[batches[0]], split.labels[batches[0]])
+        )
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            data = self._rows(split, batches)
+        elif backend == "jax" and dispatch > 1:
+            data, steps = _dispatches(split, orders, dispatch), -(-steps // dispatch)
+        else:
+            data = ((split.images[row], split.labels[row]) for row in batches)
+        self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
+
+    def _rows(self, split, batches):
+        """Rows of indices as a `tf.data.Dataset`; the step gathers."""
+        import tensorflow as tf
+
+        images, labels = tf.constant(split.images), tf.constant(split.labels)
+        # In a function, for Keras would track tensors as state of the model.
+        self._gather = lambda row: (tf.gather(images, row), tf.gather(labels, row))
+        # tf.data's autotuner delays the end of an iteration by up to a minute, and
+        # has nothing to tune here.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return (
+            tf.data.Dataset.from_tensor_slices(batches)
+            .prefetch(2)
+            .with_options(options)
+        )
+
+    def train_step(self, *arguments):
+        """One training step, or on JAX as many as there are rows."""
+        *state, data = arguments
+        if keras.backend.backend() == "tensorflow":
+            return super().train_step(self._gather(data))
+        if len(data) == 2:  # a batch
+            return super().train_step(*arguments)
+        import jax
+
+        images, labels, rows = data
+        step = super().train_step
+
+        def body(state, row):
+            logs, state = step(state, (images[row], labels[row]))
+            return state, logs
+
+        state, logs = jax.lax.scan(body, *state, rows)
+        # Metrics accumulate in the state: the last step's are those of all.
+        return jax.tree.map(lambda values: values[-1], logs), state
+
+
+def _dispatches(split, orders, dispatch):
+    """Images and labels on JAX's device, with the rows of some steps at a time."""
+    import jax
+
+    images, labels = jax.device_put((split.images, split.labels))
+    for rows in orders:
+        for start in range(0, len(rows), dispatch):
+            yield images, labels, rows[start : start + dispatch]
