@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-oldest check wheel results clean
+.PHONY: help env demo test test-oldest check wheel results bench clean
 
 help:
 	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-oldest  run them with the oldest supported versions"
 	@echo "make check        formatting, lint and tests"
 	@echo "make results      rebuild docs/results from records"
+	@echo "make bench        images/s of this package, plain Keras and PyTorch here (an hour)"
 	@echo "make wheel        build the wheel into dist/"
 	@echo "make clean        remove the environments and what was built"
 
@@ -56,9 +57,35 @@ check: .venv/installed-dev
 
 results: .venv/installed
 	@$(PY) -m experiments.tables
+	@$(PY) -m experiments.bench_page
+
+# What only the benchmark needs. PyTorch has an environment of its own, for its
+# dependencies must not change those of TensorFlow. What cannot be installed is left out.
+NVIDIA := $(shell command -v nvidia-smi)
+BENCH_JAX ?= $(if $(NVIDIA),jax[cuda12],jax)
+BENCH_TORCH_INDEX ?= $(if $(NVIDIA),,https://download.pytorch.org/whl/cpu)
+BENCH_FLAGS ?=
+TORCH_VENV := .venv-bench-torch
+TORCH_PIP := $(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+bench: .venv/installed
+	@$(PY) -c 'import jax' 2>/dev/null || \
+	  { echo "Installing JAX into .venv ..."; $(PIP) '$(BENCH_JAX)'; } || \
+	  echo "JAX could not be installed; the benchmark goes on without it."
+ifndef BENCH_TORCH_PYTHON
+	@test -x $(TORCH_VENV)/bin/python || $(PYTHON) -m venv $(TORCH_VENV)
+	@echo '*' >$(TORCH_VENV)/.gitignore
+	@$(TORCH_VENV)/bin/python -c 'import torch' 2>/dev/null || \
+	  { echo "Installing PyTorch into $(TORCH_VENV) ..."; \
+	    $(TORCH_PIP) $(addprefix --index-url ,$(BENCH_TORCH_INDEX)) torch || \
+	    $(TORCH_PIP) torch; } || \
+	  echo "PyTorch could not be installed; the benchmark goes on without it."
+endif
+	@$(PY) -m experiments.bench $(BENCH_FLAGS)
+	@$(PY) -m experiments.bench_page
 
 wheel: .venv/installed-dev
 	@$(PY) -m build --wheel
 
 clean:
-	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest $(TORCH_VENV) build dist *.egg-info .pytest_cache .ruff_cache

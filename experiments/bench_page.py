@@ -1,0 +1,231 @@
+"""The page of the committed benchmarks, as Markdown in docs/results.
+
+    python -m experiments.bench_page
+
+Reads records/bench and writes docs/results/bench.md. Imports no framework; nothing in
+the output is typed by hand.
+"""
+
+import json
+import statistics
+
+from experiments.bench_variants import DEFAULT, MEASURES, ROOT, VARIANTS
+
+RECORDS = ROOT / "records" / "bench"
+OUTPUT = ROOT / "docs" / "results" / "bench.md"
+_ALLOWED_OUTSIDE = 0.05
+_NETS = {("ours", "infer_folded"): ", folded", ("ours", "infer"): ", not folded"}
+# What of ours should be faster, and than what.
+_OWN_PAIRS = [
+    (("ours-bfloat16", "train"), (DEFAULT, "train")),
+    (("ours-bfloat16", "infer_folded"), (DEFAULT, "infer_folded")),
+    ((DEFAULT, "infer_folded"), (DEFAULT, "infer")),
+    ((DEFAULT, "train"), ("ours-jax-float32", "train")),
+    ((DEFAULT, "infer_folded"), ("ours-jax-float32", "infer_folded")),
+]
+
+_HEAD = """# How fast it is
+
+Made by `python -m experiments.bench_page` from records/bench; do not edit. `make bench`
+measures the machine it runs on: the paper's CIFAR ResNet (pre-activation, bottleneck,
+with ω) on random images, one net for all variants.
+
+- Every variant has a process that stays, compiles and warms up; then they are measured
+  in turns, one at a time. Numbers are medians over the rounds, with smallest and
+  largest; ratios are taken within each round, of what ran side by side, and are
+  speeds: above 1 is faster.
+- *This package* trains as its commands do: shuffling, augmentation, normalisation and
+  metrics included, on uint8 images. *Plain Keras* is stock layers with `fit` and
+  `predict` on normalised NumPy arrays, *PyTorch* the same net by hand, eager, channels
+  last, on normalised tensors; both without augmentation. Bfloat16 is mixed
+  precision: Keras's `mixed_bfloat16`, PyTorch's autocast.
+- *Repeatable* is TensorFlow running one operation at a time, the commands' default on
+  a CPU.
+- A measurement is one call of `fit` over one epoch, its set-up included. Processor
+  time an image leaves out waiting, such as that of a data pipeline, and disturbs less.
+"""
+
+
+def bench_page(records=RECORDS):
+    """The page as text.
+
+    Args:
+        records: folder with the records, one JSON file a machine.
+    """
+    paths = sorted(records.glob("*.json"))
+    sections = [section(json.loads(path.read_text("utf-8"))) for path in paths]
+    return "\n".join([_HEAD, *(sections or ["No record yet.\n"])])
+
+
+def section(record):
+    """The part of the page about one record."""
+    numbers = Numbers(record)
+    parts = [
+        _facts(record),
+        _table("Training", numbers, ["train"]),
+        _table("Inference", numbers, ["infer_folded", "infer"]),
+        _outside(numbers),
+        _not_ahead(numbers),
+        _absent(record),
+    ]
+    return "\n".join(filter(None, parts))
+
+
+class Numbers:
+    """What was measured, by variant and measure."""
+
+    def __init__(self, record):
+        measured = {
+            n for n, v in record["variants"].items() if v["status"] == "measured"
+        }
+        self.variants = [VARIANTS[name] for name in VARIANTS if name in measured]
+        self.rounds = record["rounds"]
+
+    def each(self, name, measure, value):
+        """`value` of every round's measurement; empty where there is none."""
+        return [
+            value(r[name][measure])
+            for r in self.rounds
+            if measure in r.get(name, ()) and VARIANTS[name] in self.variants
+        ]
+
+    def speeds(self, name, measure):
+        """Images a second."""
+        return self.each(name, measure, lambda m: m["images"] / m["seconds"])
+
+    def ratios(self, one, other):
+        """How many times as fast `one` is as `other`; each a name and a measure."""
+        speeds = [self.speeds(*one), self.speeds(*other)]
+        return [a / b for a, b in zip(*speeds, strict=True)] if all(speeds) else []
+
+
+def _facts(record):
+    net, machine = record["settings"], record["environment"]
+    versions = {"python": machine["python"]}
+    for variant in record["variants"].values():
+        versions |= variant.get("versions", {})
+    known = [v for v in record["variants"].values() if "parameters" in v]
+    devices = [device for device in record["devices"] if device != "cpu"]
+    title = ", ".join([machine["cpu"], f"{machine['cores']} cores", *devices])
+    size = net["image_size"]
+    return (
+        f"## {title}\n\n"
+        f"ResNet-{net['depth']}, {known[0]['parameters']:,} trainable parameters with "
+        f"ω, {size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
+        f"of {net['repeats']} rounds of {net['steps']} steps, {record['minutes']:g} "
+        f"minutes, {record['started'][:10]}.\n\n"
+        f"Command: `{record['command']}`\n\n"
+        f"Versions: {', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "
+        f"{machine['platform']}; commit {machine.get('commit', 'unknown')[:12]}.\n"
+    )
+
+
+def _table(title, numbers, measures):
+    reference = (DEFAULT, measures[0])
+    against = f"times {VARIANTS[DEFAULT].title}"
+    if len(measures) > 1:
+        against += ", folded"
+    rows = []
+    for variant in numbers.variants:
+        for measure in measures:
+            speeds = numbers.speeds(variant.name, measure)
+            if not speeds:
+                continue
+            cpu = numbers.each(
+                variant.name, measure, lambda m: 1000 * m["cpu_seconds"] / m["images"]
+            )
+            ratios = numbers.ratios((variant.name, measure), reference)
+            row = [
+                variant.title + _NETS.get((variant.path, measure), ""),
+                f"{statistics.median(speeds):,.1f}",
+                f"{min(speeds):,.1f}-{max(speeds):,.1f}",
+                _with_range(ratios) if ratios else "-",
+                f"{statistics.median(cpu):.2f}",
+            ]
+            rows.append(row)
+    if not rows:
+        return ""
+    head = ["variant", "images/s", "range", against, "processor ms an image"]
+    lines = [head, ["---"] * len(head), *rows]
+    return f"### {title}\n\n" + "".join(f"| {' | '.join(r)} |\n" for r in lines)
+
+
+def _outside(numbers):
+    lines = []
+    for variant in numbers.variants:
+        if variant.path == "ours":
+            shares = numbers.each(variant.name, "train", lambda m: m["outside"])
+            above = statistics.median(shares) >= _ALLOWED_OUTSIDE
+            lines.append(
+                f"- {variant.title}: {100 * statistics.median(shares):.1f} % "
+                f"({100 * min(shares):.1f}-{100 * max(shares):.1f})"
+                + (", above the aim\n" if above else "\n")
+            )
+    if not lines:
+        return ""
+    return (
+        "### Outside the compiled step\n\nShare of an epoch's time that is not spent "
+        "in the compiled training function "
+        f"(aim: below {100 * _ALLOWED_OUTSIDE:g} %).\n\n" + "".join(lines)
+    )
+
+
+def _not_ahead(numbers):
+    """A sentence on every comparison that does not come out as it should."""
+    pairs = [
+        ((variant.rival, ours), (variant.name, theirs))
+        for variant in numbers.variants
+        if variant.rival
+        for ours, theirs in (("train", "train"), ("infer_folded", "infer"))
+    ]
+    pairs += _OWN_PAIRS
+    sentences, ahead = [], 0
+    for ours, theirs in pairs:
+        ratios = numbers.ratios(theirs, ours)
+        if not ratios:
+            continue
+        if max(ratios) < 1:
+            ahead += 1
+            continue
+        clear = "" if min(ratios) > 1 else "no clear difference, "
+        sentences.append(
+            f"- {_named(*theirs)}: {clear}{_with_range(ratios)} times as fast as "
+            f"{_named(*ours)}.\n"
+        )
+    if not sentences and not ahead:
+        return ""
+    which = "other" if sentences else "all"
+    return (
+        "### Where we are not ahead\n\n"
+        "Peers against this package at the same precision (its inference folded), "
+        "float32 against our bfloat16, the stock net against the folded one.\n\n"
+        + "".join(sentences)
+        + f"- In {which} comparisons ({ahead}) we were ahead in every round.\n"
+    )
+
+
+def _named(name, measure):
+    return f"{VARIANTS[name].title}, {MEASURES[measure]}"
+
+
+def _absent(record):
+    lines = [
+        f"- {VARIANTS[name].title}: {variant['status']}\n"
+        for name, variant in record["variants"].items()
+        if variant["status"] != "measured"
+    ]
+    return "### Not measured\n\n" + "".join(lines) if lines else ""
+
+
+def _with_range(ratios):
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def main():
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(bench_page(), encoding="utf-8")
+    print(f"{OUTPUT.relative_to(ROOT)}: written")
+
+
+if __name__ == "__main__":
+    main()
