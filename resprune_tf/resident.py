@@ -38,8 +38,9 @@ class ResidentModel(keras.Model):
         Args:
             split: `Split` to train on, put on the device here.
             orders: int32 `(epochs, steps, batch_size)`.
-            dispatch: steps to give the device at a time; on TensorFlow the model
-                must be compiled with `steps_per_execution` of the same number.
+            dispatch: steps to give the device at a time, a divisor of the steps of
+                an epoch. On TensorFlow the model must be compiled with the same
+                number as `steps_per_execution`.
             **kwargs: for `fit`.
         """
         steps = orders.shape[1]
@@ -52,7 +53,7 @@ class ResidentModel(keras.Model):
         if backend == "tensorflow":
             data = self._rows(split, batches)
         elif backend == "jax" and dispatch > 1:
-            data, steps = _dispatches(split, orders, dispatch), -(-steps // dispatch)
+            data, steps = _dispatches(split, batches, dispatch), steps // dispatch
         else:
             data = ((split.images[row], split.labels[row]) for row in batches)
         self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
@@ -95,11 +96,10 @@ class ResidentModel(keras.Model):
         return jax.tree.map(lambda values: values[-1], logs), state
 
 
-def _dispatches(split, orders, dispatch):
+def _dispatches(split, batches, dispatch):
     """Images and labels on JAX's device, with the rows of some steps at a time."""
     import jax
 
     images, labels = jax.device_put((split.images, split.labels))
-    for rows in orders:
-        for start in range(0, len(rows), dispatch):
-            yield images, labels, rows[start : start + dispatch]
+    for start in range(0, len(batches), dispatch):
+        yield images, labels, batches[start : start + dispatch]

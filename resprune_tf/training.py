@@ -56,8 +56,8 @@ class Trainer:
         dataset: a `Dataset`; its `train` split is trained on.
         recipe: a `Recipe`.
         seed: int; of the order of the images and of their augmentation.
-        dispatch: training steps to give the device at a time; by default what suits
-            it (see `steps_per_dispatch`).
+        dispatch: most training steps to give the device at a time; by default what
+            suits it (see `steps_per_dispatch`).
 
     Attributes:
         model: the compiled `keras.Model` that is trained, from uint8 images to
@@ -76,7 +76,11 @@ class Trainer:
             seed,
         )
         self.steps = len(dataset.train) // recipe.batch_size
-        self.dispatch = min(dispatch or steps_per_dispatch(self.steps), self.steps)
+        most = dispatch or steps_per_dispatch(self.steps)
+        # A divisor, so that no dispatch runs on into the next epoch.
+        self.dispatch = max(
+            count for count in range(1, most + 1) if self.steps % count == 0
+        )
         self._fast = fast_copy(core, recipe.precision)
         pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
         augmented = RandomCropFlip(

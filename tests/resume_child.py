@@ -42,7 +42,7 @@ def main():
     run_dir, *death = sys.argv[1:]
     if death:
         die_at(int(death[0]), death[1])
-    callbacks.SAVING_SHARE = 1.0  # save after every epoch, short as they are
+    callbacks.SAVING_SHARE = float("inf")  # save after every epoch, short as they are
     keras.utils.set_random_seed(0)
     recipe = Recipe(epochs=3, batch_size=16, learning_rate=0.05)
     result = prune_and_retrain(

@@ -1,5 +1,7 @@
 """Recipe, L2 through the momentum, order of images, exact resume."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -151,7 +153,7 @@ def test_state_continues_exactly(tmp_path, monkeypatch):
             self.model.stop_training = epoch == 1
 
     path = tmp_path / "state.npz"
-    monkeypatch.setattr(callbacks, "SAVING_SHARE", 1.0)
+    monkeypatch.setattr(callbacks, "SAVING_SHARE", math.inf)
     stopped.fit(callbacks=[Checkpoint(path, {"round": 4}, history), Stop()])
     meta = read_meta(path)
     assert meta["round"] == 4 and meta["epoch"] == 2 and len(meta["history"]) == 2

@@ -1,0 +1,25 @@
+"""Makes TensorFlow look as if it were not installed.
+
+A pytest plugin (`pytest -p tests.no_tensorflow`), or a way to run a module:
+
+    python -m tests.no_tensorflow experiments.cifar --dataset=digits
+"""
+
+import runpy
+import sys
+
+NAMES = ("tensorflow", "tensorflow_datasets")
+
+
+class _Missing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in NAMES:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+
+sys.meta_path.insert(0, _Missing)
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,97 @@
+"""The same package on JAX, where TensorFlow is not to be had."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import small_net
+from tests.gradients import loss_and_gradients
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def on_jax(*arguments, timeout=400, **environment):
+    """Runs Python under KERAS_BACKEND=jax; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+BATCH = """
+import sys, tests.no_tensorflow, keras, numpy as np
+from tests.conftest import outputs
+from tests.gradients import loss_and_gradients
+assert keras.backend.backend() == "jax"
+with np.load(sys.argv[1]) as data:
+    model = keras.saving.load_model(sys.argv[2])
+    loss, gradients = loss_and_gradients(model, data["images"], data["labels"])
+    logits = outputs(model, data["images"])
+np.savez(sys.argv[3], loss, logits, *gradients)
+"""
+
+
+def test_losses_and_gradients_agree_between_backends(tmp_path):
+    """One batch, the same weights: float32 rounding, and no more."""
+    model = small_net(20, image_shape=(16, 16, 3))
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(16, 16, 16, 3)).astype("float32")
+    labels = rng.integers(0, 5, 16)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "batch.npz", images=images, labels=labels)
+    logits = keras.ops.convert_to_numpy(model(images, training=False))
+    loss, gradients = loss_and_gradients(model, images, labels)
+    found = [tmp_path / name for name in ("batch.npz", "model.keras", "found.npz")]
+    on_jax("-c", BATCH, *found)
+    with np.load(found[-1]) as data:
+        theirs = [data[name] for name in data.files]
+    np.testing.assert_allclose(logits, theirs[1], rtol=1e-4, atol=1e-5)
+    assert loss == pytest.approx(float(theirs[0]), rel=1e-5)
+    assert len(gradients) == len(theirs[2:]) == len(model.trainable_variables)
+    for a, b in zip(gradients, theirs[2:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * np.abs(b).max() + 1e-6)
+
+
+# Run again as a whole on the other backend.
+TESTS = (
+    "tests/test_batch_norm.py",
+    "tests/test_fast_copy.py",
+    "tests/test_resident.py",
+    "tests/test_training.py::test_state_continues_exactly",
+)
+
+
+def test_core_tests_pass_on_jax():
+    command = ["-m", "pytest", "-q", "-n", "0", "-p", "tests.no_tensorflow"]
+    out = on_jax(*command, *TESTS)
+    assert " passed" in out and "skipped" not in out
+
+
+FLAGS = (
+    "--dataset=digits --depth=14 --unit_kind=basic --width=4 --epochs=2 --retrain_epochs=1 "
+    "--train_examples=128 --batch_size=64 --units_per_round=3 --export=keras"
+).split()
+
+
+def test_the_whole_experiment_runs_on_jax_and_continues(tmp_path):
+    """Train, score, remove, retrain, records: stopped once, then to the end."""
+    run = ["-m", "tests.no_tensorflow", "experiments.cifar", *FLAGS]
+    run.append(f"--run_dir={tmp_path}")
+    assert "Stopped: the time budget" in on_jax(*run, "--time_budget_minutes=0.0001")
+    assert "layers: " in on_jax(*run)
+    assert json.loads((tmp_path / "run.json").read_text())["backend"] == "jax"
+    assert len((tmp_path / "sessions.jsonl").read_text().splitlines()) == 2
+    model = keras.saving.load_model(tmp_path / "export/model.keras")  # on TensorFlow
+    assert model.output_shape == (None, 10)
