@@ -1,7 +1,19 @@
-"""Scores of removable units: the units with the smallest score are removed first."""
+"""Scores of removable units: the units with the smallest score are removed first.
 
+A criterion is a function from a model to `{unit name: score}`. All of them score the
+same units, `scored_units(model)` in their order, so that they can be compared.
+"""
+
+import hashlib
+
+import numpy as np
+
+from resprune_tf import sensitivity
 from resprune_tf.importance import SUFFIX, importances
-from resprune_tf.units import find_units
+from resprune_tf.units import find_units, scored_units
+
+_ON_IMAGES = ("output_norm", "taylor", "leave_one_out")
+NAMES = ("importance", "random", "largest", *_ON_IMAGES)
 
 
 def importance(model):
@@ -21,6 +33,91 @@ def importance(model):
         for unit in find_units(model)
         if unit.removable and unit.importance
     }
+
+
+def largest(model):
+    """-|ω|: the units go in the opposite order of `importance`, as a control.
+
+    Args:
+        model: a functional `keras.Model`.
+
+    Returns:
+        dict as from `importance`, of negative numbers.
+    """
+    return {name: -score for name, score in importance(model).items()}
+
+
+def random(seed):
+    """A criterion that removes units in a random order, as a control.
+
+    A unit's score depends on the seed and its name only. So the order is the same
+    whichever units are left and on every machine, and any order is as likely as any
+    other.
+
+    Args:
+        seed: int.
+
+    Returns:
+        A criterion with scores in [0, 1).
+    """
+
+    def criterion(model):
+        return {
+            unit.name: _uniform(f"{seed} {unit.name}") for unit in scored_units(model)
+        }
+
+    criterion.__name__ = f"random(seed {seed})"
+    return criterion
+
+
+def _uniform(text):
+    """A number in [0, 1) that a text determines."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def named(name, dataset, seed=0, examples=512, batch_size=128, recalibrate=False):
+    """The criterion of a name.
+
+    Args:
+        name: one of `NAMES`.
+        dataset: a `Dataset`. Only its training images are used, and only by
+            `output_norm`, `taylor` and `leave_one_out`.
+        seed: int; of `random`, and of the choice of images.
+        examples: how many images to use: a random choice that stays the same for
+            every model. All, if there are fewer.
+        batch_size: images a step.
+        recalibrate: whether BatchNormalization statistics are estimated anew from the
+            same images before a score is taken; see `recalibration.py`.
+
+    Returns:
+        A criterion. Its `__name__` says everything that sets it apart, such as
+        `"taylor(512 images, seed 0, recalibrated)"`.
+
+    Raises:
+        ValueError: for an unknown name; for `examples` or `batch_size` below 1; or for
+            `recalibrate` where no image is looked at.
+    """
+    if name not in NAMES:
+        raise ValueError(
+            f"There is no criterion {name!r}. The criteria: {', '.join(NAMES)}."
+        )
+    if name in _ON_IMAGES:
+        order = np.random.default_rng(seed).permutation(len(dataset.train))
+        chosen = np.sort(order[: max(0, examples)])
+        arguments = [dataset.train.images[chosen]]
+        if name != "output_norm":
+            arguments.append(dataset.train.labels[chosen])
+        criterion = getattr(sensitivity, name)(*arguments, batch_size, recalibrate)
+        suffix = ", recalibrated" if recalibrate else ""
+        criterion.__name__ = f"{name}({len(chosen)} images, seed {seed}{suffix})"
+        return criterion
+    if recalibrate:
+        raise ValueError(
+            f"The criterion '{name}' looks at no images, so there is nothing to "
+            f"recalibrate. Those that do: {', '.join(_ON_IMAGES)}."
+        )
+    return {"importance": importance, "largest": largest, "random": random(seed)}[name]
 
 
 def check_scores(scores, model):

@@ -109,6 +109,23 @@ def find_units(model):
     return units
 
 
+def scored_units(model):
+    """The units that criteria score: the same ones whichever the criterion.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+
+    Returns:
+        list of the removable `Unit`s that have an `ImportanceScale`, in order of
+        computation; of all removable ones where none has it.
+
+    Raises:
+        TypeError: if `model` is not functional.
+    """
+    removable = [unit for unit in find_units(model) if unit.removable]
+    return [unit for unit in removable if unit.importance] or removable
+
+
 def _is_merge(operation):
     return isinstance(operation, (keras.layers.Add, AddOperation))
 
