@@ -1,6 +1,7 @@
 """What every experiment shares: flags of the run, stopping, results at the end."""
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import signal
@@ -85,8 +86,17 @@ _TIME_BUDGET = flags.DEFINE_float(
     "Stop before so many minutes, resumably. Default: none.",
     lower_bound=0,
 )
+_STATE_FILE = flags.DEFINE_string(
+    "state_file",
+    None,
+    "File (.tar) in which the run travels: continued from if it is further than "
+    "--run_dir, and written whenever the run stops or ends.",
+)
 _EXPORT = flags.DEFINE_list(
-    "export", ["saved_model", "keras"], "Formats to export the chosen net to."
+    "export",
+    None,
+    "Formats to export the chosen net to. Default: saved_model and keras, without "
+    "TensorFlow keras alone.",
 )
 _REPEATABLE = flags.DEFINE_bool(
     "repeatable",
@@ -97,7 +107,7 @@ _REPEATABLE = flags.DEFINE_bool(
 _NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 
 # Of a machine or a call, not of the run: not recorded.
-_PER_CALL = ("data_dir", "time_budget_minutes")
+_PER_CALL = ("data_dir", "time_budget_minutes", "state_file")
 
 
 def run(load_dataset, build_model, own_flags):
@@ -123,8 +133,12 @@ def run(load_dataset, build_model, own_flags):
         target = _target(rp)
         recipe = _recipe(rp)
         retrain_recipe = _retrain_recipe(recipe)
-        if _EXPORT.value:
-            rp.check_formats(_EXPORT.value)
+        formats = _formats()
+        if formats:
+            rp.check_formats(formats)
+        if _STATE_FILE.value and os.path.exists(_STATE_FILE.value):
+            if rp.travel.unpack(_STATE_FILE.value, run_dir):
+                print(f"Continuing from {_STATE_FILE.value}.")
         if (run_dir / "final.json").exists():
             print(f"The run in '{run_dir}' finished before; this shows its result.")
         dataset = load_dataset()
@@ -152,30 +166,45 @@ def run(load_dataset, build_model, own_flags):
         )
     except rp.RunInterrupted as interruption:
         report = _write_report(run_dir)
+        _pack(rp, run_dir)
         print(f"\nStopped: {interruption}. The same command continues it.\n{report}")
         sys.exit(stop.status)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         sys.exit(f"error: {error}")
-    _show(rp, result, dataset, run_dir)
+    _show(rp, result, dataset, run_dir, formats)
 
 
-def _show(rp, result, dataset, run_dir):
+def _show(rp, result, dataset, run_dir, formats):
     from experiments.report import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
-    if _EXPORT.value:
-        _export(rp, result.model, dataset, run_dir)
+    if formats:
+        _export(rp, result.model, dataset, run_dir, formats)
+    _pack(rp, run_dir)
     print(f"Report: {_write_report(run_dir)}")
 
 
-def _export(rp, model, dataset, run_dir):
+def _pack(rp, run_dir):
+    if _STATE_FILE.value:
+        size = rp.travel.pack(run_dir, _STATE_FILE.value)
+        print(f"State: {_STATE_FILE.value}, {size / 2**20:.2f} MiB")
+
+
+def _export(rp, model, dataset, run_dir, formats):
     print("Exporting, and comparing what was exported with the model ...", flush=True)
     images = dataset.test.images[:64].astype("float32")
-    for made in rp.export(model, run_dir / "export", _EXPORT.value, images):
+    for made in rp.export(model, run_dir / "export", formats, images):
         print(
             f"  {made.path}  {made.bytes / 1e6:.2f} MB, outputs agree to "
             f"{made.max_abs_difference:.1e}"
         )
+
+
+def _formats():
+    if _EXPORT.value is not None:
+        return _EXPORT.value
+    tensorflow = importlib.util.find_spec("tensorflow") is not None
+    return ["saved_model", "keras"] if tensorflow else ["keras"]
 
 
 def _check_run_dir():

@@ -1,5 +1,6 @@
 """Shorter residual networks in Keras: learn, delete, retrain, export."""
 
+from resprune_tf import travel
 from resprune_tf.architecture import Architecture, UnitId
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.cost import Cost, cost
@@ -54,4 +55,5 @@ __all__ = [
     "remove_units",
     "resnet50",
     "resnet56",
+    "travel",
 ]

@@ -8,17 +8,8 @@ A pytest plugin (`pytest -p tests.no_tensorflow`), or a way to run a module:
 import runpy
 import sys
 
-NAMES = ("tensorflow", "tensorflow_datasets")
-
-
-class _Missing:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in NAMES:
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-
-
-sys.meta_path.insert(0, _Missing)
+for name in ("tensorflow", "tensorflow_datasets"):
+    sys.modules[name] = None
 
 if __name__ == "__main__":
     del sys.argv[0]

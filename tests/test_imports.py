@@ -14,7 +14,7 @@ RANKS = {
     "graph importance augment optimizers readers macs batch_norm resident",
     1: "units gates recalibration distillation cifar_files checkpoint latency "
     "fast_copy",
-    2: "resnet sensitivity cost data recipe callbacks",
+    2: "travel resnet sensitivity cost data recipe callbacks",
     3: "removal criteria folding training",
     4: "plan export",
     5: "deletion loop",
