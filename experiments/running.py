@@ -73,6 +73,28 @@ _STOP_ON_DROP = flags.DEFINE_bool(
 _TOLERANCE = flags.DEFINE_float(
     "tolerance", 0.0, "Accuracy (a fraction) that may be lost and counts as held."
 )
+_CRITERION = flags.DEFINE_enum(
+    "criterion",
+    "importance",
+    ["importance", "random", "largest", "output_norm", "taylor", "leave_one_out"],
+    "Which units go first: smallest |ω|, a random order, largest |ω|, smallest output "
+    "next to the shortcut's, smallest estimated or measured loss without them.",
+)
+_CRITERION_EXAMPLES = flags.DEFINE_integer(
+    "criterion_examples", 512, "Training images that output_norm and on look at.", 1
+)
+_RECALIBRATE = flags.DEFINE_bool(
+    "recalibrate", False, "Estimate BatchNormalization statistics anew before scoring."
+)
+_DISTILL = flags.DEFINE_bool(
+    "distill_from_initial", False, "Retrain with the trained initial net as teacher."
+)
+_TEMPERATURE = flags.DEFINE_float(
+    "distillation_temperature", 4.0, "By which both nets' logits are divided."
+)
+_DISTILLATION_WEIGHT = flags.DEFINE_float(
+    "distillation_weight", 0.9, "Of the teacher against the labels, from 0 to 1."
+)
 _SELECT_ON = flags.DEFINE_enum(
     "select_on",
     "validation",
@@ -141,6 +163,9 @@ def run(load_dataset, build_model, own_flags):
                 print(f"Continuing from {_STATE_FILE.value}.")
         if (run_dir / "final.json").exists():
             print(f"The run in '{run_dir}' finished before; this shows its result.")
+        guidance = None
+        if _DISTILL.value:
+            guidance = rp.Guidance(_TEMPERATURE.value, _DISTILLATION_WEIGHT.value)
         dataset = load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
         keras.utils.set_random_seed(SEED.value)
@@ -156,6 +181,14 @@ def run(load_dataset, build_model, own_flags):
             stop_on_drop=_STOP_ON_DROP.value,
             tolerance=_TOLERANCE.value,
             select_on=_SELECT_ON.value,
+            criterion=rp.criteria.named(
+                _CRITERION.value,
+                dataset,
+                SEED.value,
+                _CRITERION_EXAMPLES.value,
+                recalibrate=_RECALIBRATE.value,
+            ),
+            guidance=guidance,
             protected=_PROTECT.value,
             seed=SEED.value,
             run_dir=run_dir,

@@ -1,11 +1,12 @@
 """Shorter residual networks in Keras: learn, delete, retrain, export."""
 
-from resprune_tf import travel
+from resprune_tf import criteria, travel
 from resprune_tf.architecture import Architecture, UnitId
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.cost import Cost, cost
 from resprune_tf.data import DataError, Dataset, Split, load_dataset
 from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
+from resprune_tf.distillation import Guidance
 from resprune_tf.export import Exported, ExportError, check_formats, export
 from resprune_tf.folding import fold
 from resprune_tf.importance import ImportanceScale, importances
@@ -27,6 +28,7 @@ __all__ = [
     "DeletionRound",
     "ExportError",
     "Exported",
+    "Guidance",
     "ImportanceScale",
     "Latency",
     "LayerDeletion",
@@ -42,6 +44,7 @@ __all__ = [
     "UnitId",
     "build_resnet",
     "check_formats",
+    "criteria",
     "cost",
     "export",
     "find_units",

@@ -1,5 +1,6 @@
 """Retraining a net under the guidance of another: knowledge distillation."""
 
+import dataclasses
 import math
 
 import keras
@@ -120,3 +121,23 @@ class Teacher(keras.layers.Layer):
     def from_config(cls, config):
         model = keras.saving.deserialize_keras_object(config["model"])
         return cls(**{**config, "model": model})
+
+
+@dataclasses.dataclass(frozen=True)
+class Guidance:
+    """How a net is taught by another; see `Distillation` for the arguments.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.9
+
+    def __post_init__(self):
+        Distillation(self.temperature, self.weight)
+
+    def __call__(self, student_logits, teacher, images):
+        """The student's logits, with the distance to a teacher's added to the loss."""
+        guided = Distillation(self.temperature, self.weight, dtype="float32")
+        return guided([student_logits, Teacher(teacher)(images)])

@@ -55,6 +55,7 @@ def prune_and_retrain(
     tolerance=0.0,
     select_on="validation",
     criterion=criteria.importance,
+    guidance=None,
     protected=(),
     seed=0,
     run_dir=None,
@@ -88,6 +89,9 @@ def prune_and_retrain(
         select_on: `"validation"` (held out of the training images) or `"test"`, as
             the paper did; what rounds are judged by.
         criterion: function from a model to `{unit name: score}`; the smallest go.
+            See `criteria.named`.
+        guidance: `Guidance` to retrain with the trained initial net as the teacher;
+            None to retrain by the labels alone, as the paper does.
         protected: names of units that must stay.
         seed: int; of image order and augmentation.
         run_dir: directory of the records; a temporary one by default.
@@ -117,6 +121,7 @@ def prune_and_retrain(
         tolerance=tolerance,
         select_on=select_on,
         criterion=criterion,
+        guidance=guidance,
         protected=protected,
         seed=seed,
     )
@@ -228,7 +233,15 @@ class _Run:
         seed = int(
             np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
         )
-        trainer = Trainer(core, self.dataset, recipe, seed)
+        taught = self.plan.guidance is not None and number > 0
+        trainer = Trainer(
+            core,
+            self.dataset,
+            recipe,
+            seed,
+            teacher=self._load(self.rounds[0].model) if taught else None,
+            guidance=self.plan.guidance if taught else None,
+        )
         path = self.files.path / "state.npz"
         meta = checkpoint.read_meta(path)
         history, spent = [], 0.0

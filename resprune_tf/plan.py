@@ -8,6 +8,7 @@ import keras
 
 from resprune_tf.cost import cost
 from resprune_tf.criteria import check_scores
+from resprune_tf.distillation import Guidance
 from resprune_tf.recipe import Recipe
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
@@ -51,6 +52,7 @@ class Plan:
     tolerance: float
     select_on: str
     criterion: Callable
+    guidance: Guidance | None
     protected: frozenset
     seed: int
     initial: dict
@@ -119,6 +121,7 @@ class Plan:
             "tolerance": self.tolerance,
             "select_on": self.select_on,
             "criterion": getattr(self.criterion, "__name__", str(self.criterion)),
+            "guidance": self.guidance and dataclasses.asdict(self.guidance),
             "protected": sorted(self.protected),
             "seed": self.seed,
             "backend": keras.backend.backend(),

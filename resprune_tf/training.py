@@ -58,6 +58,9 @@ class Trainer:
         seed: int; of the order of the images and of their augmentation.
         dispatch: most training steps to give the device at a time; by default what
             suits it (see `steps_per_dispatch`).
+        teacher: model like `core`, whose logits for the same augmented images are to
+            be approached; it is only read. Needs `guidance`.
+        guidance: `Guidance`: how much, or None for training by the labels alone.
 
     Attributes:
         model: the compiled `keras.Model` that is trained, from uint8 images to
@@ -67,7 +70,16 @@ class Trainer:
         ValueError: if there are fewer training images than a batch needs.
     """
 
-    def __init__(self, core, dataset, recipe, seed, dispatch=None):
+    def __init__(
+        self,
+        core,
+        dataset,
+        recipe,
+        seed,
+        dispatch=None,
+        teacher=None,
+        guidance=None,
+    ):
         check_batches(dataset.train, recipe)
         self.core, self.split, self.recipe, self.seed = (
             core,
@@ -90,10 +102,16 @@ class Trainer:
             seed=seed,
             name="augment",
         )(pixels)
-        self.model = ResidentModel(pixels, self._fast(augmented), name="training")
+        logits, label_weight = self._fast(augmented), 1.0
+        if guidance is not None:
+            teacher = fast_copy(teacher, recipe.precision)
+            logits = guidance(logits, teacher, augmented)
+            label_weight -= guidance.weight
+        self.model = ResidentModel(pixels, logits, name="training")
         self.model.compile(
             optimizer=recipe.optimizer(),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss_weights=[label_weight],
             metrics=["accuracy"],
             steps_per_execution=self.dispatch
             if keras.backend.backend() == "tensorflow"

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from resprune_tf import (
+    Guidance,
     Recipe,
     RunDirectoryError,
     RunInterrupted,
     Target,
+    criteria,
     find_units,
     importances,
     prune_and_retrain,
@@ -144,6 +146,7 @@ def plan(**arguments):
         "criterion": lambda model: {
             u.name: 1.0 for u in find_units(model) if u.removable
         },
+        "guidance": None,
         "protected": (),
         "seed": 0,
         **arguments,
@@ -246,6 +249,31 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path):
         )
     assert (tmp_path / "state.npz").exists()
     assert not (tmp_path / "final.json").exists()
+
+
+def test_retraining_under_the_guidance_of_the_initial_net(tmp_path):
+    """The label loss alone is higher than without a teacher of weight 1."""
+    guidance = Guidance(temperature=2.0, weight=1.0)
+    target = Target(layers=12)
+    result = shorten(net(), run_dir=tmp_path, target=target, guidance=guidance)
+    assert read_json(tmp_path / "run.json")["guidance"] == {
+        "temperature": 2.0,
+        "weight": 1.0,
+    }
+    # By the teacher alone: the loss is the distance to its logits, close to none.
+    assert result.rounds[1].train_loss < 0.5 * result.rounds[0].train_loss
+    kinds = {type(layer).__name__ for layer in result.model.layers}
+    assert not kinds & {"Teacher", "Distillation", "OnePassBatchNormalization"}
+
+
+@pytest.mark.parametrize("name", criteria.NAMES)
+def test_every_criterion_chooses_units(tmp_path, name):
+    criterion = criteria.named(name, DATASET, examples=16, batch_size=8)
+    result = shorten(net(), run_dir=tmp_path, units_per_round=3, criterion=criterion)
+    assert len(result.rounds[1].removed) == 3
+    assert read_json(tmp_path / "run.json")["criterion"] == criterion.__name__
+    first = result.rounds[0]
+    assert list(first.scores) == [u for u in first.units if u.endswith("unit2")]
 
 
 def test_progress_is_printed(capsys):
