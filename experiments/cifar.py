@@ -52,6 +52,12 @@ _ACTIVATION = flags.DEFINE_enum(
 _SHORTCUT = flags.DEFINE_enum(
     "shortcut", "projection", ["projection", "zero_pad"], "Where the shape changes."
 )
+_WITHOUT = flags.DEFINE_list(
+    "without", [], "Units to leave out from the start, such as stage1_unit3."
+)
+_IMPORTANCE = flags.DEFINE_bool(
+    "importance", True, "A learned scalar ω on each branch; plain nets have none."
+)
 _WIDTH = flags.DEFINE_integer(
     "width", 16, "Inner channels of the first stage.", lower_bound=1
 )
@@ -77,16 +83,18 @@ def _load_dataset():
 def _build_model(dataset):
     from resprune_tf import Architecture, build_resnet
 
+    architecture = Architecture.cifar(
+        _DEPTH.value,
+        _UNIT_KIND.value,
+        _WIDTH.value,
+        activation=_ACTIVATION.value,
+        shortcut=_SHORTCUT.value,
+        importance=_IMPORTANCE.value,
+        num_classes=dataset.num_classes,
+        image_shape=dataset.image_shape,
+    )
     return build_resnet(
-        Architecture.cifar(
-            _DEPTH.value,
-            _UNIT_KIND.value,
-            _WIDTH.value,
-            activation=_ACTIVATION.value,
-            shortcut=_SHORTCUT.value,
-            num_classes=dataset.num_classes,
-            image_shape=dataset.image_shape,
-        ),
+        architecture.without(_WITHOUT.value) if _WITHOUT.value else architecture,
         mean=dataset.mean,
         std=dataset.std,
         importance_l1=_IMPORTANCE_L1.value,

@@ -64,6 +64,9 @@ _TARGET_PARAMETERS = flags.DEFINE_float(
     None,
     "Stop at so many parameters; below 1: a fraction of the initial.",
 )
+_MAX_ROUNDS = flags.DEFINE_integer(
+    "max_rounds", None, "Most removals; 0 only trains, as baselines do.", 0
+)
 _PROTECT = flags.DEFINE_list(
     "protect", [], "Units that must stay, such as stage1_unit3,stage2_unit2."
 )
@@ -177,6 +180,7 @@ def run(load_dataset, build_model, own_flags):
             recipe,
             units_per_round=_UNITS_PER_ROUND.value,
             target=target,
+            max_rounds=_MAX_ROUNDS.value,
             retrain_recipe=retrain_recipe,
             stop_on_drop=_STOP_ON_DROP.value,
             tolerance=_TOLERANCE.value,

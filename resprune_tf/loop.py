@@ -50,6 +50,7 @@ def prune_and_retrain(
     *,
     units_per_round=1,
     target=None,
+    max_rounds=None,
     retrain_recipe=None,
     stop_on_drop=False,
     tolerance=0.0,
@@ -82,6 +83,8 @@ def prune_and_retrain(
         recipe: `Recipe` of the initial training.
         units_per_round: units to remove before each retraining (k in the paper).
         target: `Target` to stop at; by default all units that may go are removed.
+        max_rounds: most rounds after the initial training; 0 only trains, for which
+            no unit needs to be removable.
         retrain_recipe: `Recipe` of each retraining, such as
             `recipe.replace(epochs=60)`; by default `recipe`.
         stop_on_drop: stop at the first round below the initial accuracy.
@@ -116,6 +119,7 @@ def prune_and_retrain(
         recipe=recipe,
         units_per_round=units_per_round,
         target=target,
+        max_rounds=max_rounds,
         retrain_recipe=retrain_recipe,
         stop_on_drop=stop_on_drop,
         tolerance=tolerance,
@@ -286,7 +290,9 @@ class _Run:
             + (f"; removed {', '.join(removed)}" if removed else "")
         )
         if self.progress:
-            later = self.plan.later_rounds(size) * self.plan.retrain_recipe.epochs
+            later = (
+                self.plan.later_rounds(number, size) * self.plan.retrain_recipe.epochs
+            )
             self.progress.start_round(f"round {number}", recipe.epochs, later)
 
     def _say(self, text):

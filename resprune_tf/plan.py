@@ -48,6 +48,7 @@ class Plan:
     retrain_recipe: Recipe
     units_per_round: int
     target: Target
+    max_rounds: float
     stop_on_drop: bool
     tolerance: float
     select_on: str
@@ -71,6 +72,11 @@ class Plan:
                 '`select_on` must be "validation" or "test". '
                 f"Received: {settings['select_on']!r}."
             )
+        if settings["max_rounds"] is not None and settings["max_rounds"] < 0:
+            raise ValueError(
+                "`max_rounds` must be >= 0, or None for no limit. "
+                f"Received: {settings['max_rounds']}."
+            )
         if not 0 <= settings["tolerance"] < 1:
             raise ValueError(
                 "`tolerance` is a fraction in [0, 1), such as 0.002. "
@@ -83,6 +89,16 @@ class Plan:
                 f"'{model.name}' has no unit {', '.join(unknown)} to protect. "
                 f"Its units: {', '.join(names)}."
             )
+        max_rounds = settings.pop("max_rounds")
+        common = {
+            "max_rounds": math.inf if max_rounds is None else max_rounds,
+            "retrain_recipe": retrain_recipe or settings["recipe"],
+            "protected": protected,
+            "initial": measure(model),
+            **settings,
+        }
+        if max_rounds == 0:
+            return cls(target=None, savings={}, **common)
         scores = settings["criterion"](model)
         check_scores(scores, model)
         candidates = [name for name in scores if name not in protected]
@@ -92,21 +108,16 @@ class Plan:
                 f"of units of '{model.name}' that may go. "
                 f"Received: {settings['units_per_round']}."
             )
-        initial = measure(model)
+        initial = common["initial"]
         smallest = measure(remove_units(model, candidates))
-        recipe = settings["recipe"]
+        target = target or Target(layers=smallest["layers"])
         return cls(
-            target=(target or Target(layers=smallest["layers"])).resolve(
-                initial, smallest
-            ),
-            retrain_recipe=retrain_recipe or recipe,
-            protected=protected,
-            initial=initial,
+            target=target.resolve(initial, smallest),
             savings={
                 name: (initial[name] - smallest[name]) / len(candidates)
                 for name in initial
             },
-            **settings,
+            **common,
         )
 
     def settings(self):
@@ -116,7 +127,8 @@ class Plan:
             "recipe": dataclasses.asdict(self.recipe),
             "retrain_recipe": dataclasses.asdict(self.retrain_recipe),
             "units_per_round": self.units_per_round,
-            "target": self.target.limits,
+            "target": self.target and self.target.limits,
+            "max_rounds": None if math.isinf(self.max_rounds) else self.max_rounds,
             "stop_on_drop": self.stop_on_drop,
             "tolerance": self.tolerance,
             "select_on": self.select_on,
@@ -150,17 +162,24 @@ class Plan:
         if not rounds:
             return None
         last = rounds[-1]
+        if self.max_rounds == 0:
+            return "only the initial training was asked for"
         size = {**dataclasses.asdict(last), "units": len(last.units)}
         if self.target.reached(size):
             return f"target reached: at most {self.target}"
         if self.stop_on_drop and not self.held(last, rounds):
             return "accuracy dropped"
+        if last.round == self.max_rounds:
+            return f"{self.max_rounds} rounds are done"
         return None if last.scores else "no unit is left that may go"
 
-    def later_rounds(self, size):
+    def later_rounds(self, number, size):
         """How many rounds will follow one of this size, if units save the average."""
+        if self.target is None:
+            return 0
         units = max(
             math.ceil((size[name] - limit) / self.savings[name])
             for name, limit in self.target.limits.items()
         )
-        return max(0, math.ceil(units / self.units_per_round))
+        needed = math.ceil(units / self.units_per_round)
+        return max(0, min(needed, self.max_rounds - number))

@@ -139,6 +139,7 @@ def plan(**arguments):
         "recipe": RECIPE,
         "units_per_round": 1,
         "target": None,
+        "max_rounds": None,
         "retrain_recipe": None,
         "stop_on_drop": False,
         "tolerance": 0.0,
@@ -205,7 +206,7 @@ def test_targets(run, target, rounds_until_reached):
 def test_later_rounds_are_foreseen():
     decided = plan(target=Target(layers=8), units_per_round=2)
     sizes = [{**decided.initial, "layers": layers} for layers in (14, 12, 10, 8)]
-    assert [decided.later_rounds(size) for size in sizes] == [2, 1, 1, 0]
+    assert [decided.later_rounds(0, size) for size in sizes] == [2, 1, 1, 0]
 
 
 def test_nothing_left_to_remove(run):
@@ -220,6 +221,7 @@ def test_nothing_left_to_remove(run):
         ({"target": Target(layers=5)}, "5 layers cannot be reached.*leaves 8"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
         ({"units_per_round": 0}, "from 1 to 3.*Received: 0"),
+        ({"max_rounds": -1}, "`max_rounds` must be >= 0.*Received: -1"),
         ({"select_on": "train"}, '"validation" or "test".*\'train\''),
         ({"tolerance": -0.1}, "fraction in.*-0.1"),
         ({"protected": ["stage1_unit9"]}, "no unit stage1_unit9 to protect"),
@@ -229,6 +231,20 @@ def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, messag
     with pytest.raises(ValueError, match=message):
         shorten(net(), run_dir=tmp_path / "never", **arguments)
     assert not (tmp_path / "never").exists()
+
+
+def test_training_alone_needs_no_removable_unit(tmp_path):
+    result = shorten(net(importance=False), run_dir=tmp_path, max_rounds=0)
+    assert len(result.rounds) == 1 and result.selected.round == 0
+    assert result.final["stop_reason"] == "only the initial training was asked for"
+    assert read_json(tmp_path / "run.json")["target"] is None
+
+
+def test_the_number_of_rounds_can_be_limited():
+    decisions = plan(max_rounds=1)
+    size = {"layers": 14, "units": 6, "macs": 10**9, "parameters": 10**9}
+    assert decisions.later_rounds(0, size) == 1
+    assert decisions.later_rounds(1, size) == 0
 
 
 def test_a_net_without_importances_is_refused():
