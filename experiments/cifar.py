@@ -9,6 +9,7 @@ time budget ended the run, 1 for wrong flags or missing data, 128 + the signal's
 when a signal ended it.
 """
 
+import pathlib
 import sys
 
 from absl import app, flags
@@ -55,6 +56,12 @@ _SHORTCUT = flags.DEFINE_enum(
 _WITHOUT = flags.DEFINE_list(
     "without", [], "Units to leave out from the start, such as stage1_unit3."
 )
+_TWIN_OF = flags.DEFINE_string(
+    "twin_of",
+    None,
+    "Folder of a run: leave out what its chosen net lost, to train the same net from "
+    "scratch.",
+)
 _IMPORTANCE = flags.DEFINE_bool(
     "importance", True, "A learned scalar ω on each branch; plain nets have none."
 )
@@ -93,12 +100,31 @@ def _build_model(dataset):
         num_classes=dataset.num_classes,
         image_shape=dataset.image_shape,
     )
+    without = [*_WITHOUT.value, *_lost_in(_TWIN_OF.value)]
     return build_resnet(
-        architecture.without(_WITHOUT.value) if _WITHOUT.value else architecture,
+        architecture.without(without) if without else architecture,
         mean=dataset.mean,
         std=dataset.std,
         importance_l1=_IMPORTANCE_L1.value,
     )
+
+
+def _lost_in(run_dir):
+    """Units that the chosen net of a finished run lost."""
+    if run_dir is None:
+        return []
+    from resprune_tf import RunDirectoryError
+    from resprune_tf.records import read_json, read_lines
+
+    final = read_json(pathlib.Path(run_dir) / "final.json")
+    if final is None:
+        raise RunDirectoryError(f"'{run_dir}' holds no finished run to be a twin of.")
+    rounds = read_lines(pathlib.Path(run_dir) / "rounds.jsonl")
+    return [
+        unit
+        for line in rounds[: final["selected_round"] + 1]
+        for unit in line["removed"]
+    ]
 
 
 def main(argv):

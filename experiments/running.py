@@ -98,6 +98,12 @@ _TEMPERATURE = flags.DEFINE_float(
 _DISTILLATION_WEIGHT = flags.DEFINE_float(
     "distillation_weight", 0.9, "Of the teacher against the labels, from 0 to 1."
 )
+_START_FROM = flags.DEFINE_string(
+    "start_from",
+    None,
+    "Folder of a run with the same data, net, recipe and seed: its initial training "
+    "is taken over.",
+)
 _SELECT_ON = flags.DEFINE_enum(
     "select_on",
     "validation",
@@ -196,6 +202,7 @@ def run(load_dataset, build_model, own_flags):
             protected=_PROTECT.value,
             seed=SEED.value,
             run_dir=run_dir,
+            start_from=_START_FROM.value,
             flags=_flag_lines(own_flags),
             note=_NOTE.value or "",
             deadline=float("inf") if budget is None else begun + 60 * budget,

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import pathlib
 import tempfile
 import time
 
@@ -18,6 +19,8 @@ from resprune_tf.records import (
     Round,
     RunDirectory,
     atomic_file,
+    check_same_start,
+    read_lines,
     write_json,
     write_text,
 )
@@ -60,6 +63,7 @@ def prune_and_retrain(
     protected=(),
     seed=0,
     run_dir=None,
+    start_from=None,
     flags="",
     note="",
     deadline=math.inf,
@@ -98,6 +102,9 @@ def prune_and_retrain(
         protected: names of units that must stay.
         seed: int; of image order and augmentation.
         run_dir: directory of the records; a temporary one by default.
+        start_from: directory of another run whose initial training is taken over, so
+            that several ways to go on can be compared from the same net. Its data,
+            net, recipe and seed must be this run's.
         flags: text to keep as `flags.txt`: how the caller was called.
         note: a remark to keep with the outcome, such as what it is no proof of.
         deadline: `time.monotonic()` second before which to stop resumably.
@@ -110,7 +117,8 @@ def prune_and_retrain(
 
     Raises:
         ValueError: if an argument is out of range, before any work.
-        RunDirectoryError: if `run_dir` holds another run or another process has it.
+        RunDirectoryError: if `run_dir` holds another run or another process has it;
+            or if `start_from` is no such run.
         RunInterrupted: when stopped; the same call continues.
         TrainingDiverged: if a training loss is not finite.
     """
@@ -134,15 +142,21 @@ def prune_and_retrain(
     with contextlib.ExitStack() as stack:
         if run_dir is None:
             run_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        settings = {
+            "dataset": {"name": dataset.name, **dataset.sizes},
+            **plan.settings(),
+        }
+        if start_from is not None:
+            check_same_start(start_from, settings)
         files = stack.enter_context(RunDirectory(run_dir))
-        files.claim(
-            {"dataset": {"name": dataset.name, **dataset.sizes}, **plan.settings()}
-        )
+        files.claim(settings)
         if flags:
             write_text(files.path / "flags.txt", flags)
         progress = Progress() if verbose else None
         stop = StopCheck(should_stop, deadline)
         run = _Run(files, plan, dataset, progress, stop)
+        if start_from is not None and not run.rounds:
+            run.take_over(start_from)
         return run.to_the_end(model, note)
 
 
@@ -165,6 +179,23 @@ class _Run:
         return PruningResult(
             self._load(selected.model), tuple(self.rounds), selected, final
         )
+
+    def take_over(self, source):
+        """Makes the first round of another run the first of this one."""
+        first = RunDirectory(source).rounds[0]
+        model = keras.saving.load_model(
+            pathlib.Path(source) / first.model, compile=False
+        )
+        self._save(model, self.files.path / first.model)
+        history = [
+            {name: value for name, value in line.items() if name != "round"}
+            for line in read_lines(pathlib.Path(source) / "history.jsonl")
+            if line["round"] == 0
+        ]
+        record = dataclasses.replace(first, scores=self.plan.scores(model))
+        self.files.add_round(record, history)
+        self.rounds.append(record)
+        self._say(f"round 0: taken over from {source}")
 
     def _begin(self, model):
         """Notes who works here from where on, and keeps the net as it was given."""

@@ -113,17 +113,11 @@ class RunDirectory:
                 )
             write_json(self.path / "run.json", settings)
             return
-        old, new = _flatten(known), _flatten(settings)
-        changes = [
-            f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
-            for key in sorted({*old, *new})
-            if old.get(key) != new.get(key)
-        ]
+        changes = _changes(known, settings)
         if changes:
             raise RunDirectoryError(
-                f"'{self.path}' holds a run with other settings ({'; '.join(changes)})."
-                " Choose another run directory, or repeat that run's settings to "
-                "continue it."
+                f"'{self.path}' holds a run with other settings ({changes}). Choose "
+                "another run directory, or repeat that run's settings to continue it."
             )
 
     @property
@@ -159,6 +153,40 @@ class RunDirectory:
         line = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
         path = self.path / "sessions.jsonl"
         write_lines(path, [*read_lines(path), line])
+
+
+def check_same_start(path, settings: dict) -> None:
+    """Raises a RunDirectoryError unless a run begins as `settings` do.
+
+    It must have finished its initial training, with the data, net, recipe, seed and
+    backend of `settings`.
+    """
+    path = pathlib.Path(path)
+    known = read_json(path / "run.json")
+    if known is None or not read_lines(path / "rounds.jsonl"):
+        raise RunDirectoryError(
+            f"'{path}' holds no run that has finished its initial training."
+        )
+    settings = json.loads(json.dumps(settings))
+    keys = ("dataset", "initial", "recipe", "seed", "backend")
+    changes = _changes(
+        *({key: one.get(key) for key in keys} for one in (known, settings))
+    )
+    if changes:
+        raise RunDirectoryError(
+            f"The run in '{path}' begins in another way ({changes}), so its initial "
+            "training cannot be taken over."
+        )
+
+
+def _changes(old, new):
+    """What differs between two settings, in words; empty if nothing does."""
+    old, new = _flatten(old), _flatten(new)
+    return "; ".join(
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )
 
 
 @contextlib.contextmanager

@@ -233,6 +233,34 @@ def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, messag
     assert not (tmp_path / "never").exists()
 
 
+def test_an_initial_training_is_taken_over(tmp_path, run):
+    """Another criterion from the same initial net: scored anew, not trained anew."""
+    folder, first = run
+    result = shorten(
+        net(),
+        run_dir=tmp_path,
+        start_from=folder,
+        max_rounds=1,
+        criterion=criteria.largest,
+    )
+    ours, theirs = result.rounds[0], first.rounds[0]
+    assert ours.importances == theirs.importances
+    assert ours.test_accuracy == theirs.test_accuracy
+    assert ours.scores == {name: -score for name, score in theirs.scores.items()}
+    last = max(theirs.scores, key=theirs.scores.get)
+    assert result.rounds[1].removed == (last,)
+    history = read_lines(tmp_path / "history.jsonl")
+    assert [line["round"] for line in history] == [0, 0, 1]
+
+
+def test_another_start_is_refused(tmp_path, run):
+    with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
+        shorten(net(), run_dir=tmp_path / "a", start_from=run[0], seed=1)
+    with pytest.raises(RunDirectoryError, match="no run that has finished"):
+        shorten(net(), run_dir=tmp_path / "a", start_from=tmp_path)
+    assert not (tmp_path / "a").exists()
+
+
 def test_training_alone_needs_no_removable_unit(tmp_path):
     result = shorten(net(importance=False), run_dir=tmp_path, max_rounds=0)
     assert len(result.rounds) == 1 and result.selected.round == 0
