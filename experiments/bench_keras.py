@@ -154,6 +154,6 @@ def start(settings):
             "keras": keras.__version__,
             framework.__name__: framework.__version__,
         },
-        "warm_up_seconds": warm_up(variant, settings["measures"]),
+        **warm_up(variant, settings["measures"]),
     }
     return facts, variant

@@ -9,11 +9,13 @@ the output is typed by hand.
 import json
 import statistics
 
+from experiments.bench_numbers import Numbers
 from experiments.bench_variants import DEFAULT, MEASURES, ROOT, VARIANTS
 
 RECORDS = ROOT / "records" / "bench"
 OUTPUT = ROOT / "docs" / "results" / "bench.md"
 _ALLOWED_OUTSIDE = 0.05
+_IDLE = 0.05  # what others may take of an idle machine's processors
 _NETS = {("ours", "infer_folded"): ", folded", ("ours", "infer"): ", not folded"}
 # What of ours should be faster, and than what.
 _OWN_PAIRS = [
@@ -42,7 +44,8 @@ with ω) on random images, one net for all variants.
 - *Repeatable* is TensorFlow running one operation at a time, the commands' default on
   a CPU.
 - A measurement is one call of `fit` over one epoch, its set-up included. Processor
-  time an image leaves out waiting, such as that of a data pipeline, and disturbs less.
+  time an image leaves out waiting, such as for a data pipeline; threads that spin while
+  they wait for each other are in it.
 """
 
 
@@ -62,6 +65,7 @@ def section(record):
     numbers = Numbers(record)
     parts = [
         _facts(record),
+        _company(numbers),
         _table("Training", numbers, ["train"]),
         _table("Inference", numbers, ["infer_folded", "infer"]),
         _outside(numbers),
@@ -69,34 +73,6 @@ def section(record):
         _absent(record),
     ]
     return "\n".join(filter(None, parts))
-
-
-class Numbers:
-    """What was measured, by variant and measure."""
-
-    def __init__(self, record):
-        measured = {
-            n for n, v in record["variants"].items() if v["status"] == "measured"
-        }
-        self.variants = [VARIANTS[name] for name in VARIANTS if name in measured]
-        self.rounds = record["rounds"]
-
-    def each(self, name, measure, value):
-        """`value` of every round's measurement; empty where there is none."""
-        return [
-            value(r[name][measure])
-            for r in self.rounds
-            if measure in r.get(name, ()) and VARIANTS[name] in self.variants
-        ]
-
-    def speeds(self, name, measure):
-        """Images a second."""
-        return self.each(name, measure, lambda m: m["images"] / m["seconds"])
-
-    def ratios(self, one, other):
-        """How many times as fast `one` is as `other`; each a name and a measure."""
-        speeds = [self.speeds(*one), self.speeds(*other)]
-        return [a / b for a, b in zip(*speeds, strict=True)] if all(speeds) else []
 
 
 def _facts(record):
@@ -108,6 +84,7 @@ def _facts(record):
     devices = [device for device in record["devices"] if device != "cpu"]
     title = ", ".join([machine["cpu"], f"{machine['cores']} cores", *devices])
     size = net["image_size"]
+    commit, *changed = machine.get("commit", "unknown").split(" ", 1)
     return (
         f"## {title}\n\n"
         f"ResNet-{net['depth']}, {known[0]['parameters']:,} trainable parameters with "
@@ -116,7 +93,20 @@ def _facts(record):
         f"minutes, {record['started'][:10]}.\n\n"
         f"Command: `{record['command']}`\n\n"
         f"Versions: {', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "
-        f"{machine['platform']}; commit {machine.get('commit', 'unknown')[:12]}.\n"
+        f"{machine['platform']}; commit "
+        f"{' '.join([commit[:12], *changed])}.\n"
+    )
+
+
+def _company(numbers):
+    """How busy the machine was with other things."""
+    mean, most = numbers.elsewhere()
+    if mean is None:
+        return ""
+    busy = " The machine was not idle." if mean > _IDLE else ""
+    return (
+        f"Other processes took {100 * mean:.0f} % of the processors meanwhile, "
+        f"{100 * most:.0f} % in the worst measurement.{busy}\n"
     )
 
 

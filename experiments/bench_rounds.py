@@ -60,6 +60,9 @@ class Benchmark:
             if time.monotonic() > (begun + self.deadline) / 2:
                 self._give_up(variant, "skipped: half of the time budget was over")
                 continue
+            if lack := self._lacks_memory():
+                self._give_up(variant, f"skipped: {lack}")
+                continue
             start = time.monotonic()
             try:
                 facts = self._start(variant)
@@ -102,6 +105,14 @@ class Benchmark:
                 f"another net: {facts['parameters']:,} parameters, not {known[0]:,}"
             )
         return facts
+
+    def _lacks_memory(self):
+        """Why one more worker would not fit, or None."""
+        known = [v.get("memory_mb", 0) for v in self.record["variants"].values()]
+        need, free = max(known, default=0), _free_mb()
+        if free is None or free > need:
+            return None
+        return f"{free / 1e3:.1f} GB of memory free, a worker takes {need / 1e3:.1f}"
 
     def _give_up(self, variant, status):
         print(status, flush=True)
@@ -159,6 +170,16 @@ class Benchmark:
 
     def _expected(self, tasks):
         return sum(self._seconds[variant.name, measure] for variant, measure in tasks)
+
+
+def _free_mb():
+    """Memory that is available, where the system tells."""
+    try:
+        with open("/proc/meminfo") as lines:
+            sizes = dict(line.split(":") for line in lines)
+        return int(sizes["MemAvailable"].split()[0]) / 1e3
+    except (OSError, KeyError):
+        return None
 
 
 def _advice(variant):

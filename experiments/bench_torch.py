@@ -143,6 +143,6 @@ def start(settings):
         "parameters": sum(p.numel() for p in peer.net.parameters()),
         "device": torch.cuda.get_device_name() if peer.device == "cuda" else "cpu",
         "versions": {"torch": torch.__version__},
-        "warm_up_seconds": warm_up(peer, settings["measures"]),
+        **warm_up(peer, settings["measures"]),
     }
     return facts, peer

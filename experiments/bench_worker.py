@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pathlib
+import resource
 import sys
 import time
 
@@ -42,22 +43,50 @@ def serve(start):
 
 
 def timed(run, images):
-    """Wall-clock and processor time of a call that handles so many images."""
-    cpu, start = time.process_time(), time.perf_counter()
+    """Wall-clock and processor time of a call that handles so many images.
+
+    `elsewhere` is the share of the machine's processors that other processes took
+    meanwhile, where the system tells.
+    """
+    busy, cpu, start = _busy_seconds(), time.process_time(), time.perf_counter()
     run()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    elsewhere = None
+    if busy is not None:
+        others = _busy_seconds() - busy - cpu
+        # The system counts in ticks: a short call may come out below 0 or above 1.
+        elsewhere = min(max(0.0, others / (seconds * os.cpu_count())), 1.0)
     return {
         "images": images,
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - cpu,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "elsewhere": elsewhere,
     }
 
 
+def _busy_seconds():
+    """Processor time of all processes since the machine started, or None."""
+    try:
+        with open("/proc/stat") as stat:
+            fields = stat.readline().split()
+    except OSError:
+        return None
+    # user, nice, system, then idle and waiting, then interrupts and stolen time.
+    ticks = [int(field) for field in (*fields[1:4], *fields[6:9])]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def warm_up(measure, names):
-    """Measures everything once; returns the seconds it took."""
+    """Measures everything once; returns the seconds and the memory that took."""
     start = time.perf_counter()
     for name in names:
         measure(name)
-    return time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "warm_up_seconds": time.perf_counter() - start,
+        # Kilobytes, but bytes on macOS.
+        "memory_mb": peak / (1e6 if sys.platform == "darwin" else 1e3),
+    }
 
 
 def usable_cores():

@@ -52,6 +52,7 @@ def test_end_to_end(tmp_path):
         assert 0 < measured["ours-float32"]["train"]["outside"] < 1
         for result in [*measured["ours-float32"].values()]:
             assert result["images"] == 8 and result["seconds"] > 0
+            assert result["elsewhere"] is None or 0 <= result["elsewhere"] <= 1
     section = bench_page.section(record)
     assert section in done.stdout
     assert "PyTorch float32: not installed" in section
@@ -113,7 +114,8 @@ class FakeWorker:
         if self.plan.get(self.name) == "start":
             raise WorkerError("cannot start")
         count = 7 if self.plan.get(self.name) == "other net" else 5
-        facts = {"device": "cpu", "versions": {}, "warm_up_seconds": 1.0}
+        facts = {"device": "cpu", "versions": {}}
+        facts |= {"warm_up_seconds": 1.0, "memory_mb": 2000}
         return {"parameters": count, **facts}
 
     def measure(self, name, timeout):
@@ -200,6 +202,16 @@ def test_time_budget(benchmark):
     assert not list(short.rounds(3)) and not short.record["rounds"]
 
 
+def test_no_worker_is_started_that_would_not_fit(benchmark, monkeypatch):
+    bench = benchmark({})
+    monkeypatch.setattr(bench_rounds, "_free_mb", lambda: 1500)
+    bench.start()
+    assert [v["status"] for v in bench.record["variants"].values()] == [
+        "measured",
+        *["skipped: 1.5 GB of memory free, a worker takes 2.0"] * 2,
+    ]
+
+
 def test_wrong_flags():
     command = [sys.executable, "-m", "experiments.bench"]
     for flag, message in (
@@ -222,6 +234,7 @@ def made_record(speeds, **changes):
                     "seconds": 100 / each[number],
                     "cpu_seconds": 1.0,
                     "outside": 0.02,
+                    "elsewhere": 0.07,
                 }
                 for measure in bench_variants.VARIANTS[name].measures
             }
@@ -259,6 +272,7 @@ def test_ratios_are_of_one_round_and_losses_are_named():
     record["variants"]["torch-bfloat16"] = {"status": "failed: SomeError: no"}
     text = bench_page.section(record)
     assert "## Some CPU, 4 cores" in text and "590,441 trainable parameters" in text
+    assert "7 % in the worst measurement. The machine was not idle.\n" in text
     # The ratio of the medians would be 0.50 and 1.10.
     assert (
         "| plain Keras on TensorFlow float32 | 50.0 | 30.0-90.0 | 0.50 (0.45-0.60)"
