@@ -146,7 +146,8 @@ def prune_and_retrain(
             "dataset": {"name": dataset.name, **dataset.sizes},
             **plan.settings(),
         }
-        if start_from is not None:
+        begun = read_lines(pathlib.Path(run_dir) / "rounds.jsonl")
+        if start_from is not None and not begun:
             check_same_start(start_from, settings)
         files = stack.enter_context(RunDirectory(run_dir))
         files.claim(settings)

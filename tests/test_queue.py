@@ -1,0 +1,59 @@
+"""The queue: commands that parse, epochs that add up, a page that is up to date."""
+
+import pytest
+
+from experiments import queue
+from resprune_tf.records import write_json
+
+ROWS = {row.run: row for row in queue.ROWS}
+
+
+def test_the_committed_page_is_what_the_script_makes():
+    assert queue.OUTPUT.read_text() == queue.page()
+
+
+def test_every_row_has_its_own_records():
+    names = [row.record(seed) for row in queue.ROWS for seed in row.seeds]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("run", "epochs"),
+    [
+        ("c10-main", 200 + 8 * 60),  # 56 -> 32 layers
+        ("c10-guided", 15 * 60),  # 56 -> 11, from the main chain's first net
+        ("c10-k4", 2 * 60),
+        ("c10-retrain120", 8 * 120),
+        ("c10-plain20", 200),
+        ("c10-twin", 680),
+        ("c10-basic", 200 + 16 * 60),  # 27 -> 11 units
+        ("c100-main", 200 + 7 * 60),  # 56 -> 35 layers
+    ],
+)
+def test_epochs(run, epochs):
+    assert sum(number for number, _ in queue.rounds(ROWS[run])) == epochs
+
+
+def test_rows_that_share_a_start_agree_with_the_main_chain():
+    """--start_from asks for the same data, net, recipe and seed."""
+    main = queue.settings(ROWS["c10-main"])
+    for row in queue.ROWS:
+        values = queue.settings(row)
+        if values["start_from"]:
+            for name in (
+                "dataset",
+                "depth",
+                "unit_kind",
+                "epochs",
+                "seed",
+                "precision",
+            ):
+                assert values[name] == main[name], (row.run, name)
+
+
+def test_finished_runs_are_counted(tmp_path):
+    folder = tmp_path / "cifar10" / "c10-k2-seed1"
+    folder.mkdir(parents=True)
+    write_json(folder / "final.json", {})
+    line = next(li for li in queue.page(tmp_path).splitlines() if "c10-k2 |" in li)
+    assert line.endswith("| 1 of 3 seeds |")
