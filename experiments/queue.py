@@ -216,7 +216,7 @@ records/...` keeps a finished run.
 # What makes a command small. Nets stay what they are, but for their width.
 SMALL = (
     "--width=2 --epochs=1 --retrain_epochs=1 --batch_size=32 --train_examples=64 "
-    "--validation_examples=40 --test_examples=40 --criterion_examples=32 --export="
+    "--validation_examples=20 --test_examples=20 --criterion_examples=32 --export="
 ).split()
 
 

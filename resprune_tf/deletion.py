@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from resprune_tf import criteria
-from resprune_tf.plan import measure
+from resprune_tf.plan import extent, measure
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
 
@@ -96,8 +96,7 @@ class LayerDeletion(keras.callbacks.Callback):
         scores = self.criterion(self.model)
         criteria.check_scores(scores, self.model)
         if self.target is not None:
-            smallest = measure(remove_units(self.model, list(scores)))
-            self._resolved = self.target.resolve(measure(self.model), smallest)
+            self._resolved = self.target.resolve(*extent(self.model, list(scores)))
 
     def on_epoch_end(self, epoch, logs=None):
         self._trained += 1
@@ -129,7 +128,7 @@ class LayerDeletion(keras.callbacks.Callback):
         if not scores:
             self.stop_reason = "no unit is left that may go"
             return
-        self.removed = select_units(scores, min(self.units_per_round, len(scores)))
+        self.removed = select_units(scores, self.units_per_round)
         self.shortened_model = remove_units(self.model, self.removed)
 
 

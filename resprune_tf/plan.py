@@ -35,6 +35,11 @@ def measure(model):
     }
 
 
+def extent(model, units):
+    """Measures of a model, and of it without `units`: what a target lies between."""
+    return measure(model), measure(remove_units(model, units))
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """The settings of `prune_and_retrain` (see there) for one model.
@@ -108,8 +113,7 @@ class Plan:
                 f"of units of '{model.name}' that may go. "
                 f"Received: {settings['units_per_round']}."
             )
-        initial = common["initial"]
-        smallest = measure(remove_units(model, candidates))
+        initial, smallest = extent(model, candidates)
         target = target or Target(layers=smallest["layers"])
         return cls(
             target=target.resolve(initial, smallest),
@@ -149,7 +153,7 @@ class Plan:
 
     def next_units(self, scores):
         """The units to remove in the next round."""
-        return select_units(scores, min(self.units_per_round, len(scores)))
+        return select_units(scores, self.units_per_round)
 
     def held(self, record, rounds):
         """Whether a round kept the accuracy of the first."""

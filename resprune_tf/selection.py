@@ -83,16 +83,13 @@ class Target:
 
 
 def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
-    """The `count` units with the smallest scores, smallest first.
+    """The `count` units with the smallest scores, or all there are, smallest first.
 
     Equal scores keep the order of `scores`. Line 6 of Algorithm 1.
 
     Raises:
-        ValueError: if there are fewer units than `count`, or `count` < 1.
+        ValueError: if no unit has a score, or `count` < 1.
     """
-    if not 1 <= count <= len(scores):
-        raise ValueError(
-            f"Cannot select {count} of {len(scores)} scored units"
-            f"{': ' + ', '.join(scores) if scores else ''}."
-        )
+    if not scores or count < 1:
+        raise ValueError(f"Cannot select {count} of {len(scores)} scored units.")
     return tuple(sorted(scores, key=scores.get)[:count])

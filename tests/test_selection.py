@@ -14,10 +14,15 @@ def test_smallest_scores_go_first_and_ties_keep_their_order():
     assert select_units(scores, 4) == ("d", "b", "a", "c")
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_impossible_counts(count):
-    with pytest.raises(ValueError, match=f"select {count} of 2 scored units: a, b"):
-        select_units({"a": 1.0, "b": 2.0}, count)
+def test_all_go_when_fewer_are_left():
+    assert select_units({"a": 2.0, "b": 1.0}, 3) == ("b", "a")
+
+
+@pytest.mark.parametrize(("scores", "count"), [({"a": 1.0}, 0), ({}, 1)])
+def test_impossible_counts(scores, count):
+    message = f"select {count} of {len(scores)} scored units"
+    with pytest.raises(ValueError, match=message):
+        select_units(scores, count)
 
 
 @pytest.mark.parametrize(
