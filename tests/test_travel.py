@@ -1,14 +1,26 @@
 """A run cut into pieces that travel as one file ends like an unbroken one."""
 
+import dataclasses
 import itertools
 import shutil
 import tarfile
 
+import numpy as np
 import pytest
 
-from resprune_tf import RunDirectoryError, RunInterrupted, travel
+from resprune_tf import (
+    Guidance,
+    Recipe,
+    RunDirectoryError,
+    RunInterrupted,
+    Split,
+    resnet56,
+    travel,
+)
+from resprune_tf.checkpoint import save_state
+from resprune_tf.training import Trainer
 from tests.made_runs import make_rounds, write_records
-from tests.test_loop import net, shorten
+from tests.test_loop import DATASET, net, shorten
 from tests.test_resume import assert_same_run
 
 
@@ -68,6 +80,25 @@ def test_only_needed_models_travel(tmp_path):
     there = sorted(path.name for path in (tmp_path / "there/models").iterdir())
     assert there == ["round-00.keras", "round-02.keras", "round-04.keras"]
     assert not travel.unpack(tmp_path / "run.tar", tmp_path / "there")  # not further
+
+
+def test_the_papers_net_travels_in_16_mib(tmp_path):
+    """At its largest: whole nets, in training under the guidance of another one."""
+    run = made(tmp_path / "run", 0.9, 0.91, 0.895)
+    net, images = resnet56(), np.zeros((4, 32, 32, 3), "uint8")
+    split = Split(images, np.zeros(4, "int32"))
+    dataset = dataclasses.replace(DATASET, train=split)
+    recipe = Recipe(batch_size=4)
+    trainer = Trainer(net, dataset, recipe, 0, teacher=net, guidance=Guidance())
+    trainer.model.optimizer.build(trainer.model.trainable_variables)
+    save_state(run / "state.npz", trainer.model, round=3, epoch=1)
+    net.save(run / "models/round-00.keras")
+    for number in (1, 2):
+        shutil.copy(
+            run / "models/round-00.keras", run / f"models/round-0{number}.keras"
+        )
+    size = travel.pack(run, tmp_path / "run.tar")
+    assert 8 * 2**20 < size < 16 * 2**20
 
 
 def test_what_is_further_wins(tmp_path):
