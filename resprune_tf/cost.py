@@ -1,12 +1,11 @@
 """What a model costs: layers, parameters, multiply-accumulates (MACs)."""
 
 import dataclasses
-import math
 
 from keras import layers
 
 from resprune_tf import graph
-from resprune_tf.importance import ImportanceScale
+from resprune_tf.importance import count_parameters
 from resprune_tf.macs import CONVOLUTIONS, count_macs
 
 
@@ -56,22 +55,10 @@ def cost(model):
     depths = tally.walk(model, [0] * len(model.inputs))
     return Cost(
         layers=max(depths),
-        parameters=_parameters(model),
+        parameters=count_parameters([model]),
         macs=tally.macs,
         conv_macs=tally.conv_macs,
         uncounted=tuple(dict.fromkeys(tally.uncounted)),
-    )
-
-
-def _parameters(model):
-    scales = {
-        id(weight)
-        for layer in model._flatten_layers()
-        if isinstance(layer, ImportanceScale)
-        for weight in layer.weights
-    }
-    return sum(
-        math.prod(w.shape) for w in model.trainable_weights if id(w) not in scales
     )
 
 

@@ -1,5 +1,7 @@
 """The importance ω of a residual branch (Eq. 2 of the paper)."""
 
+import math
+
 import keras
 
 SUFFIX = "_importance"
@@ -82,3 +84,22 @@ def importances(model):
         for layer in model._flatten_layers(include_self=False)
         if isinstance(layer, ImportanceScale)
     }
+
+
+def count_parameters(operations):
+    """Trainable parameters of layers and models, each once and ω left out.
+
+    Args:
+        operations: layers, models and other operations, which have none.
+    """
+    weights, scales = {}, set()
+    for operation in operations:
+        if not isinstance(operation, keras.layers.Layer):
+            continue
+        weights.update((id(weight), weight) for weight in operation.trainable_weights)
+        for layer in operation._flatten_layers():
+            if isinstance(layer, ImportanceScale):
+                scales.update(map(id, layer.weights))
+    return sum(
+        math.prod(weight.shape) for key, weight in weights.items() if key not in scales
+    )

@@ -1,14 +1,13 @@
 """Finding the residual units of a functional Keras model."""
 
 import dataclasses
-import math
 from typing import Any
 
 import keras
 from keras.src.ops.numpy import Add as AddOperation  # what `x + y` becomes
 
 from resprune_tf import graph
-from resprune_tf.importance import ImportanceScale
+from resprune_tf.importance import ImportanceScale, count_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +99,7 @@ def find_units(model):
                 reason=None if kind == "identity" else _refusal(shortcut),
                 importance=_importance(branches),
                 layers=tuple(op.name for op in gone),
-                parameters=_parameters(gone),
+                parameters=count_parameters(gone),
                 merge=node,
                 shortcut=shortcut,
                 branches=branches,
@@ -163,13 +162,3 @@ def _importance(branches):
         if isinstance(operation, ImportanceScale):
             return operation.name
     return None
-
-
-def _parameters(operations):
-    return sum(
-        math.prod(weight.shape)
-        for operation in operations
-        if isinstance(operation, keras.layers.Layer)
-        and not isinstance(operation, ImportanceScale)
-        for weight in operation.trainable_weights
-    )
