@@ -104,7 +104,8 @@ def main(argv):
     keep()  # once more: a variant may have failed
     print(f"\n{section(benchmark.record)}")
     less = f" ({done} of {_REPEATS.value} rounds)" if done < _REPEATS.value else ""
-    print(f"{path}: written{less}; `python -m experiments.bench_page` makes its page")
+    print(f"{os.path.relpath(path)}: written{less}")
+    print("`python -m experiments.bench_page` makes the page of all records")
 
 
 def settings():

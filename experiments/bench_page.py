@@ -185,12 +185,15 @@ def _not_ahead(numbers):
     if not sentences and not ahead:
         return ""
     which = "other" if sentences else "all"
+    if ahead:
+        sentences.append(
+            f"- In {which} comparisons ({ahead}) we were ahead in every round.\n"
+        )
     return (
         "### Where we are not ahead\n\n"
         "Peers against this package at the same precision (its inference folded), "
         "float32 against our bfloat16, the stock net against the folded one.\n\n"
         + "".join(sentences)
-        + f"- In {which} comparisons ({ahead}) we were ahead in every round.\n"
     )
 
 

@@ -38,6 +38,7 @@ class Worker:
             stderr=self._log,
             env={**os.environ, **environment},
             cwd=folder,
+            start_new_session=True,  # Ctrl-C is for the parent alone
         )
 
     def ready(self, timeout):
