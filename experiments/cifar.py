@@ -14,7 +14,9 @@ import sys
 
 from absl import app, flags
 
-from experiments import running
+from experiments import run_flags, running
+
+flags.adopt_module_key_flags(run_flags)  # --helpshort shows them too
 
 _DATASET = flags.DEFINE_string(
     "dataset", "cifar10", "digits, cifar10, cifar100, or the path of an .npz archive."
@@ -83,7 +85,7 @@ def _load_dataset():
         validation_examples=_VALIDATION_EXAMPLES.value,
         train_examples=_TRAIN_EXAMPLES.value,
         test_examples=_TEST_EXAMPLES.value,
-        seed=running.SEED.value,
+        seed=run_flags.SEED.value,
     )
 
 
@@ -130,9 +132,7 @@ def _lost_in(run_dir):
 def main(argv):
     if len(argv) > 1:
         sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
-    running.run(
-        _load_dataset, _build_model, flags.FLAGS.get_key_flags_for_module(__file__)
-    )
+    running.run(_load_dataset, _build_model, sys.modules[__name__])
 
 
 if __name__ == "__main__":

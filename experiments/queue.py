@@ -101,14 +101,13 @@ ROWS = (
 
 def settings(row, seed=0):
     """Values of the flags of a row's command, as a dict."""
-    from experiments import cifar, running
+    from experiments import cifar
 
     with flagsaver.flagsaver():
         flags.FLAGS(["queue", *row.command(seed)])
         return {
             flag.name: flag.value
-            for module in (cifar, running)
-            for flag in flags.FLAGS.get_key_flags_for_module(module.__name__)
+            for flag in flags.FLAGS.get_key_flags_for_module(cifar)
         }
 
 

@@ -1,7 +1,6 @@
-"""What every experiment shares: flags of the run, stopping, results at the end."""
+"""What every experiment does: load, run or continue, stop cleanly, show and export."""
 
 import contextlib
-import importlib.util
 import os
 import pathlib
 import signal
@@ -10,144 +9,16 @@ import time
 
 from absl import flags, logging
 
-RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "Folder of this run's records; a run there is continued."
-)
-SEED = flags.DEFINE_integer(
-    "seed", 0, "Of weights, held-out images, image order and augmentation.", 0
-)
-_EPOCHS = flags.DEFINE_integer("epochs", 200, "Of the initial training.", 1)
-_RETRAIN_EPOCHS = flags.DEFINE_integer(
-    "retrain_epochs", None, "Of each retraining. Default: --epochs.", 1
-)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "Initial learning rate.")
-_MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of SGD.")
-_NESTEROV = flags.DEFINE_bool("nesterov", True, "Nesterov's momentum.")
-_L2 = flags.DEFINE_float("l2", 1e-4, "Weight decay, on all weights and ω.")
-_SCHEDULE = flags.DEFINE_enum(
-    "schedule",
-    "step",
-    ["step", "cosine", "linear"],
-    "How the learning rate falls: ten times at 81 and 122 of 200 epochs (scaled to "
-    "--epochs), along half a cosine, or along a line to 0.",
-)
-_RETRAIN_SCHEDULE = flags.DEFINE_enum(
-    "retrain_schedule",
-    None,
-    ["step", "cosine", "linear"],
-    "Of the retrainings. Default: --schedule.",
-)
-_RETRAIN_LEARNING_RATE = flags.DEFINE_float(
-    "retrain_learning_rate", None, "First of each retraining. Default: --learning_rate."
-)
-_PRECISION = flags.DEFINE_enum(
-    "precision",
-    "float32",
-    ["float32", "bfloat16"],
-    "Of the training; what is saved and measured is float32 either way.",
-)
-_UNITS_PER_ROUND = flags.DEFINE_integer(
-    "units_per_round", 1, "Units to remove before each retraining (k).", 1
-)
-_TARGET_LAYERS = flags.DEFINE_integer(
-    "target_layers", None, "Stop at so many layers. Default: remove all units."
-)
-_TARGET_UNITS = flags.DEFINE_integer(
-    "target_units", None, "Stop at so many residual units, fixed ones included."
-)
-_TARGET_MACS = flags.DEFINE_float(
-    "target_macs", None, "Stop at so many MACs; below 1: a fraction of the initial."
-)
-_TARGET_PARAMETERS = flags.DEFINE_float(
-    "target_parameters",
-    None,
-    "Stop at so many parameters; below 1: a fraction of the initial.",
-)
-_MAX_ROUNDS = flags.DEFINE_integer(
-    "max_rounds", None, "Most removals; 0 only trains, as baselines do.", 0
-)
-_PROTECT = flags.DEFINE_list(
-    "protect", [], "Units that must stay, such as stage1_unit3,stage2_unit2."
-)
-_STOP_ON_DROP = flags.DEFINE_bool(
-    "stop_on_drop", False, "Stop at the first round below the initial accuracy."
-)
-_TOLERANCE = flags.DEFINE_float(
-    "tolerance", 0.0, "Accuracy (a fraction) that may be lost and counts as held."
-)
-_CRITERION = flags.DEFINE_enum(
-    "criterion",
-    "importance",
-    ["importance", "random", "largest", "output_norm", "taylor", "leave_one_out"],
-    "Which units go first: smallest |ω|, a random order, largest |ω|, smallest output "
-    "next to the shortcut's, smallest estimated or measured loss without them.",
-)
-_CRITERION_EXAMPLES = flags.DEFINE_integer(
-    "criterion_examples", 512, "Training images that output_norm and on look at.", 1
-)
-_RECALIBRATE = flags.DEFINE_bool(
-    "recalibrate", False, "Estimate BatchNormalization statistics anew before scoring."
-)
-_DISTILL = flags.DEFINE_bool(
-    "distill_from_initial", False, "Retrain with the trained initial net as teacher."
-)
-_TEMPERATURE = flags.DEFINE_float(
-    "distillation_temperature", 4.0, "By which both nets' logits are divided."
-)
-_DISTILLATION_WEIGHT = flags.DEFINE_float(
-    "distillation_weight", 0.9, "Of the teacher against the labels, from 0 to 1."
-)
-_START_FROM = flags.DEFINE_string(
-    "start_from",
-    None,
-    "Folder of a run with the same data, net, recipe and seed: its initial training "
-    "is taken over.",
-)
-_SELECT_ON = flags.DEFINE_enum(
-    "select_on",
-    "validation",
-    ["validation", "test"],
-    "What rounds are judged by: images held out of training, or the test set as in "
-    "the paper.",
-)
-_TIME_BUDGET = flags.DEFINE_float(
-    "time_budget_minutes",
-    None,
-    "Stop before so many minutes, resumably. Default: none.",
-    lower_bound=0,
-)
-_STATE_FILE = flags.DEFINE_string(
-    "state_file",
-    None,
-    "File (.tar) in which the run travels: continued from if it is further than "
-    "--run_dir, and written whenever the run stops or ends.",
-)
-_EXPORT = flags.DEFINE_list(
-    "export",
-    None,
-    "Formats to export the chosen net to. Default: saved_model and keras, without "
-    "TensorFlow keras alone.",
-)
-_REPEATABLE = flags.DEFINE_bool(
-    "repeatable",
-    True,
-    "Same seed, same weights, to the last bit: TensorFlow on a CPU then runs one "
-    "operation at a time.",
-)
-_NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
-
-# Of a machine or a call, not of the run: not recorded.
-_PER_CALL = ("data_dir", "time_budget_minutes", "state_file")
+from experiments import run_flags
 
 
-def run(load_dataset, build_model, own_flags):
+def run(load_dataset, build_model, module):
     """Runs an experiment to its end, or to where it is stopped.
 
     Args:
         load_dataset: function without arguments that returns a `Dataset`.
         build_model: function from it to the model to shorten.
-        own_flags: the experiment's own absl flags, to record.
+        module: the experiment's, whose key flags are recorded.
     """
     begun = time.monotonic()
     run_dir = _check_run_dir()
@@ -158,53 +29,30 @@ def run(load_dataset, build_model, own_flags):
 
         import resprune_tf as rp
 
-    if _REPEATABLE.value:
+    if run_flags.REPEATABLE.value:
         rp.make_repeatable()
     try:
-        target = _target(rp)
-        recipe = _recipe(rp)
-        retrain_recipe = _retrain_recipe(recipe)
-        formats = _formats()
+        settings = run_flags.settings(rp)
+        formats = run_flags.formats()
         if formats:
             rp.check_formats(formats)
-        if _STATE_FILE.value and os.path.exists(_STATE_FILE.value):
-            if rp.travel.unpack(_STATE_FILE.value, run_dir):
-                print(f"Continuing from {_STATE_FILE.value}.")
+        if run_flags.STATE_FILE.value and os.path.exists(run_flags.STATE_FILE.value):
+            if rp.travel.unpack(run_flags.STATE_FILE.value, run_dir):
+                print(f"Continuing from {run_flags.STATE_FILE.value}.")
         if (run_dir / "final.json").exists():
             print(f"The run in '{run_dir}' finished before; this shows its result.")
-        guidance = None
-        if _DISTILL.value:
-            guidance = rp.Guidance(_TEMPERATURE.value, _DISTILLATION_WEIGHT.value)
         dataset = load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
-        keras.utils.set_random_seed(SEED.value)
+        keras.utils.set_random_seed(run_flags.SEED.value)
         model = build_model(dataset)
-        budget = _TIME_BUDGET.value
+        budget = run_flags.TIME_BUDGET.value
         result = rp.prune_and_retrain(
             model,
             dataset,
-            recipe,
-            units_per_round=_UNITS_PER_ROUND.value,
-            target=target,
-            max_rounds=_MAX_ROUNDS.value,
-            retrain_recipe=retrain_recipe,
-            stop_on_drop=_STOP_ON_DROP.value,
-            tolerance=_TOLERANCE.value,
-            select_on=_SELECT_ON.value,
-            criterion=rp.criteria.named(
-                _CRITERION.value,
-                dataset,
-                SEED.value,
-                _CRITERION_EXAMPLES.value,
-                recalibrate=_RECALIBRATE.value,
-            ),
-            guidance=guidance,
-            protected=_PROTECT.value,
-            seed=SEED.value,
+            **settings,
+            criterion=run_flags.criterion(rp, dataset),
             run_dir=run_dir,
-            start_from=_START_FROM.value,
-            flags=_flag_lines(own_flags),
-            note=_NOTE.value or "",
+            flags=run_flags.flag_lines(module),
             deadline=float("inf") if budget is None else begun + 60 * budget,
             should_stop=stop.reason,
         )
@@ -229,9 +77,9 @@ def _show(rp, result, dataset, run_dir, formats):
 
 
 def _pack(rp, run_dir):
-    if _STATE_FILE.value:
-        size = rp.travel.pack(run_dir, _STATE_FILE.value)
-        print(f"State: {_STATE_FILE.value}, {size / 2**20:.2f} MiB")
+    if run_flags.STATE_FILE.value:
+        size = rp.travel.pack(run_dir, run_flags.STATE_FILE.value)
+        print(f"State: {run_flags.STATE_FILE.value}, {size / 2**20:.2f} MiB")
 
 
 def _export(rp, model, dataset, run_dir, formats):
@@ -244,18 +92,11 @@ def _export(rp, model, dataset, run_dir, formats):
         )
 
 
-def _formats():
-    if _EXPORT.value is not None:
-        return _EXPORT.value
-    tensorflow = importlib.util.find_spec("tensorflow") is not None
-    return ["saved_model", "keras"] if tensorflow else ["keras"]
-
-
 def _check_run_dir():
     """The run directory, writable."""
-    if not RUN_DIR.value:
+    if not run_flags.RUN_DIR.value:
         sys.exit("error: --run_dir is missing: name a folder for this run's records")
-    path = pathlib.Path(RUN_DIR.value)
+    path = pathlib.Path(run_flags.RUN_DIR.value)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writing-probe"
@@ -267,52 +108,6 @@ def _check_run_dir():
             "Choose a folder that you may write to."
         )
     return path
-
-
-def _target(rp):
-    limits = {
-        "layers": _TARGET_LAYERS.value,
-        "units": _TARGET_UNITS.value,
-        "macs": _TARGET_MACS.value,
-        "parameters": _TARGET_PARAMETERS.value,
-    }
-    given = {name: limit for name, limit in limits.items() if limit is not None}
-    return rp.Target(**given) if given else None
-
-
-def _recipe(rp):
-    return rp.Recipe(
-        epochs=_EPOCHS.value,
-        batch_size=_BATCH_SIZE.value,
-        learning_rate=_LEARNING_RATE.value,
-        momentum=_MOMENTUM.value,
-        nesterov=_NESTEROV.value,
-        l2=_L2.value,
-        schedule=_SCHEDULE.value,
-        precision=_PRECISION.value,
-    )
-
-
-def _retrain_recipe(recipe):
-    changes = {
-        "epochs": _RETRAIN_EPOCHS.value,
-        "schedule": _RETRAIN_SCHEDULE.value,
-        "learning_rate": _RETRAIN_LEARNING_RATE.value,
-    }
-    return recipe.replace(
-        **{name: value for name, value in changes.items() if value is not None}
-    )
-
-
-def _flag_lines(own_flags):
-    """Text of flags.txt, of which `--flagfile` makes the same run again."""
-    shared = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
-    lines = [
-        flag.serialize()
-        for flag in [*own_flags, *shared]
-        if flag.name not in _PER_CALL and flag.value is not None
-    ]
-    return "".join(f"{line}\n" for line in lines if line)
 
 
 def _write_report(run_dir):
