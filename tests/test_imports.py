@@ -11,13 +11,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
     0: "architecture environment records selection "
-    "graph importance augment optimizers readers macs batch_norm resident",
+    "graph importance augment optimizers readers macs batch_norm resident strategy",
     1: "units gates recalibration distillation cifar_files checkpoint latency "
-    "fast_copy",
-    2: "travel resnet sensitivity cost data recipe callbacks",
+    "fast_copy matmul_conv",
+    2: "embedding travel resnet sensitivity cost data recipe callbacks",
     3: "removal criteria folding training",
-    4: "plan export",
-    5: "deletion loop",
+    4: "plan export stacked",
+    5: "deletion side_by_side",
+    6: "loop",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
 PURE = ("architecture", "environment", "records", "selection")
