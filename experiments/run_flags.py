@@ -123,6 +123,13 @@ _EXPORT = flags.DEFINE_list(
     "Formats to export the chosen net to. Default: saved_model and keras, without "
     "TensorFlow keras alone.",
 )
+STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "none",
+    ["none", "mirrored", "multiworker"],
+    "Devices to train on: one, all of this machine, or those of several workers, each "
+    "with this command and its own TF_CONFIG.",
+)
 REPEATABLE = flags.DEFINE_bool(
     "repeatable",
     True,

@@ -32,13 +32,16 @@ def run(load_dataset, build_model, module):
     if run_flags.REPEATABLE.value:
         rp.make_repeatable()
     try:
+        strategy = rp.training_strategy(run_flags.STRATEGY.value)
+        stop.listen()  # TensorFlow's workers take SIGTERM for themselves
         settings = run_flags.settings(rp)
         formats = run_flags.formats()
         if formats:
             rp.check_formats(formats)
-        if run_flags.STATE_FILE.value and os.path.exists(run_flags.STATE_FILE.value):
-            if rp.travel.unpack(run_flags.STATE_FILE.value, run_dir):
-                print(f"Continuing from {run_flags.STATE_FILE.value}.")
+        state = run_flags.STATE_FILE.value
+        if strategy.is_chief and state and os.path.exists(state):
+            if rp.travel.unpack(state, run_dir):
+                print(f"Continuing from {state}.")
         if (run_dir / "final.json").exists():
             print(f"The run in '{run_dir}' finished before; this shows its result.")
         dataset = load_dataset()
@@ -51,19 +54,23 @@ def run(load_dataset, build_model, module):
             dataset,
             **settings,
             criterion=run_flags.criterion(rp, dataset),
+            strategy=strategy,
             run_dir=run_dir,
             flags=run_flags.flag_lines(module),
             deadline=float("inf") if budget is None else begun + 60 * budget,
             should_stop=stop.reason,
         )
     except rp.RunInterrupted as interruption:
-        report = _write_report(run_dir)
-        _pack(rp, run_dir)
-        print(f"\nStopped: {interruption}. The same command continues it.\n{report}")
+        if strategy.is_chief:
+            report = _write_report(run_dir)
+            _pack(rp, run_dir)
+            print(f"\nStopped: {interruption}. The same command continues it.")
+            print(report)
         sys.exit(stop.status)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         sys.exit(f"error: {error}")
-    _show(rp, result, dataset, run_dir, formats)
+    if strategy.is_chief:
+        _show(rp, result, dataset, run_dir, formats)
 
 
 def _show(rp, result, dataset, run_dir, formats):
@@ -101,7 +108,7 @@ def _check_run_dir():
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writing-probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another worker's is the same
     except OSError as error:
         sys.exit(
             f"error: cannot write --run_dir={path}: {error.strerror}. "
@@ -144,6 +151,9 @@ class _StopRequest:
 
     def __init__(self):
         self.signal = None
+        self.listen()
+
+    def listen(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._receive)
 

@@ -17,6 +17,7 @@ from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.selection import Target
+from resprune_tf.strategy import Strategy, training_strategy
 from resprune_tf.training import make_repeatable
 from resprune_tf.units import Unit, find_units
 
@@ -38,6 +39,7 @@ __all__ = [
     "RunDirectoryError",
     "RunInterrupted",
     "Split",
+    "Strategy",
     "Target",
     "TrainingDiverged",
     "Unit",
@@ -58,5 +60,6 @@ __all__ = [
     "remove_units",
     "resnet50",
     "resnet56",
+    "training_strategy",
     "travel",
 ]

@@ -23,7 +23,9 @@ class RandomCropFlip(keras.layers.Layer):
         seed: int, or None for a random one. Its state is one variable, advanced with
             every training batch; stored and assigned, it continues the sequence.
             Keras has it in `non_trainable_variables`, but not in `weights`, and does
-            not write it to `.keras` files.
+            not write it to `.keras` files. The replicas of a `tf.distribute` strategy
+            keep the same state: each draws for the whole batch and takes its part, so
+            that a batch is augmented as on one device. Their parts must be equal.
         dtype: of the output; float32 whatever the global policy, as pixels are.
         **kwargs: base layer arguments, such as `name`.
 
@@ -72,12 +74,14 @@ class RandomCropFlip(keras.layers.Layer):
             return ops.cast(images, self.compute_dtype)
         batch = ops.shape(images)[0]
         height, width, channels = images.shape[1:]
+        replica, replicas = _place()
+        whole, first = batch * replicas, batch * replica
         shift = keras.random.randint(
-            (2, batch, 1), -self.padding, self.padding + 1, seed=self.seed_generator
-        )
+            (2, whole, 1), -self.padding, self.padding + 1, seed=self.seed_generator
+        )[:, first : first + batch]
         mirrored = keras.random.randint(
-            (batch, 1), 0, 1 + self.flip, seed=self.seed_generator
-        )
+            (whole, 1), 0, 1 + self.flip, seed=self.seed_generator
+        )[first : first + batch]
         # Where each output pixel comes from: [batch, height] and [batch, width].
         column = ops.arange(width, dtype="int32")
         column = ops.where(mirrored == 1, width - 1 - column, column) + shift[0]
@@ -109,3 +113,16 @@ class RandomCropFlip(keras.layers.Layer):
             "fill": self.fill,
             "seed": self.seed,
         }
+
+
+def _place():
+    """Number of this replica in `tf.distribute`, and how many share a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return 0, 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:  # where a model is made
+        return 0, 1
+    number = tf.get_static_value(context.replica_id_in_sync_group)
+    return number, context.num_replicas_in_sync

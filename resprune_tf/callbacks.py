@@ -23,18 +23,22 @@ class StopCheck:
     Args:
         should_stop: function that returns a reason to stop at once, or None.
         deadline: `time.monotonic()` second before which to stop.
+        agree: for several workers, which must stop at the same place: function from
+            one's reason, or None, to that of all (`Strategy.agree`). A training then
+            stops after whole epochs only.
     """
 
-    def __init__(self, should_stop=None, deadline=math.inf):
+    def __init__(self, should_stop=None, deadline=math.inf, agree=None):
         self.should_stop = should_stop or (lambda: None)
         self.deadline = deadline
+        self.agree = agree
 
     def reason(self, ahead=0.0):
         """Why to stop before another `ahead` seconds of work, or None."""
-        if reason := self.should_stop():
-            return reason
-        late = time.monotonic() + ahead > self.deadline
-        return "the time budget is used up" if late else None
+        reason = self.should_stop()
+        if not reason and time.monotonic() + ahead > self.deadline:
+            reason = "the time budget is used up"
+        return self.agree(reason) if self.agree else reason
 
     def check(self):
         """Raises RunInterrupted if it is time to stop."""
@@ -73,7 +77,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     # Not at the end of a batch: a callback there has Keras fetch all metrics each time.
     def on_train_batch_begin(self, batch, logs=None):
-        self.stop.check()
+        if self.stop.agree is None:
+            self.stop.check()
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.started

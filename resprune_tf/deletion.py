@@ -8,6 +8,7 @@ from resprune_tf import criteria
 from resprune_tf.plan import extent, measure
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
+from resprune_tf.strategy import scope_of
 
 
 class LayerDeletion(keras.callbacks.Callback):
@@ -202,4 +203,5 @@ def fit_with_deletion(
         if deletion.shortened_model is None:
             return best, rounds
         removed, model = deletion.removed, deletion.shortened_model
-        compile_fn(model)
+        with scope_of(model):
+            compile_fn(model)

@@ -25,6 +25,7 @@ from resprune_tf.records import (
     write_text,
 )
 from resprune_tf.removal import remove_units
+from resprune_tf.strategy import Strategy
 from resprune_tf.training import Trainer, check_batches, evaluate
 from resprune_tf.units import find_units
 
@@ -62,6 +63,7 @@ def prune_and_retrain(
     guidance=None,
     protected=(),
     seed=0,
+    strategy=None,
     run_dir=None,
     start_from=None,
     flags="",
@@ -101,6 +103,9 @@ def prune_and_retrain(
             None to retrain by the labels alone, as the paper does.
         protected: names of units that must stay.
         seed: int; of image order and augmentation.
+        strategy: what `training_strategy` returned, to train on several devices. Of
+            several workers, all call this with the same arguments; the chief alone
+            writes, the others read its `run_dir` once, when a run is continued.
         run_dir: directory of the records; a temporary one by default.
         start_from: directory of another run whose initial training is taken over, so
             that several ways to go on can be compared from the same net. Its data,
@@ -137,25 +142,36 @@ def prune_and_retrain(
         protected=protected,
         seed=seed,
     )
+    strategy = strategy or Strategy()
     for each in (plan.recipe, plan.retrain_recipe):
-        check_batches(dataset.train, each)
+        check_batches(dataset.train, each, strategy.replicas)
     with contextlib.ExitStack() as stack:
-        if run_dir is None:
-            run_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        folder = run_dir
+        if run_dir is None or not strategy.is_chief:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
         settings = {
             "dataset": {"name": dataset.name, **dataset.sizes},
             **plan.settings(),
+            "strategy": {"name": strategy.name, "replicas": strategy.replicas},
         }
-        begun = read_lines(pathlib.Path(run_dir) / "rounds.jsonl")
+        begun = read_lines(pathlib.Path(run_dir or folder) / "rounds.jsonl")
         if start_from is not None and not begun:
             check_same_start(start_from, settings)
-        files = stack.enter_context(RunDirectory(run_dir))
+        files = stack.enter_context(RunDirectory(folder))
+        strategy.follow(run_dir, files.path)
+        strategy.check_equal(
+            [*model.get_weights(), dataset.train.images, dataset.train.labels],
+            settings=settings,
+            rounds=len(files.rounds),
+            state=checkpoint.read_meta(files.path / "state.npz"),
+        )
         files.claim(settings)
         if flags:
             write_text(files.path / "flags.txt", flags)
-        progress = Progress() if verbose else None
-        stop = StopCheck(should_stop, deadline)
-        run = _Run(files, plan, dataset, progress, stop)
+        progress = Progress() if verbose and strategy.is_chief else None
+        agree = strategy.agree if strategy.workers > 1 else None
+        stop = StopCheck(should_stop, deadline, agree)
+        run = _Run(files, plan, dataset, progress, stop, strategy)
         if start_from is not None and not run.rounds:
             run.take_over(start_from)
         return run.to_the_end(model, note)
@@ -164,9 +180,9 @@ def prune_and_retrain(
 class _Run:
     """One process's work on a run."""
 
-    def __init__(self, files, plan, dataset, progress, stop):
+    def __init__(self, files, plan, dataset, progress, stop, strategy):
         self.files, self.plan, self.dataset = files, plan, dataset
-        self.progress, self.stop = progress, stop
+        self.progress, self.stop, self.strategy = progress, stop, strategy
         self.rounds = files.rounds
 
     def to_the_end(self, model, note):
@@ -193,7 +209,8 @@ class _Run:
             for line in read_lines(pathlib.Path(source) / "history.jsonl")
             if line["round"] == 0
         ]
-        record = dataclasses.replace(first, scores=self.plan.scores(model))
+        scores = self.strategy.share(self.plan.scores(model))
+        record = dataclasses.replace(first, scores=scores)
         self.files.add_round(record, history)
         self.rounds.append(record)
         self._say(f"round 0: taken over from {source}")
@@ -220,6 +237,17 @@ class _Run:
         self._say(f"round {number}: measuring accuracy")
         validation_loss, validation_accuracy = evaluate(core, self.dataset.validation)
         test_loss, test_accuracy = evaluate(core, self.dataset.test)
+        # What is decided by, from one worker, as another's may round otherwise.
+        measured = self.strategy.share(
+            {
+                "importances": importances(core),
+                "scores": self.plan.scores(core),
+                "validation_loss": validation_loss,
+                "validation_accuracy": validation_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
+        )
         name = f"models/round-{number:02}.keras"
         self._save(core, self.files.path / name)
         record = Round(
@@ -229,15 +257,10 @@ class _Run:
             layers=size["layers"],
             parameters=size["parameters"],
             macs=size["macs"],
-            importances=importances(core),
-            scores=self.plan.scores(core),
             epochs=recipe.epochs,
             train_loss=history[-1]["loss"],
             train_accuracy=history[-1]["accuracy"],
-            validation_loss=validation_loss,
-            validation_accuracy=validation_accuracy,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
+            **measured,
             seconds=round(time.monotonic() - begun + spent, 1),
             model=name,
         )
@@ -277,12 +300,14 @@ class _Run:
             seed,
             teacher=self._load(self.rounds[0].model) if taught else None,
             guidance=self.plan.guidance if taught else None,
+            strategy=self.strategy,
         )
         path = self.files.path / "state.npz"
         meta = checkpoint.read_meta(path)
         history, spent = [], 0.0
         if meta is not None and meta["round"] == number:
-            checkpoint.load_state(path, trainer.model)
+            with self.strategy.scope():
+                checkpoint.load_state(path, trainer.model)
             history = meta["history"]
             spent = sum(epoch["seconds"] for epoch in history)
             self._say(f"round {number}: continuing after epoch {len(history)}")

@@ -2,6 +2,7 @@
 
 from resprune_tf import graph
 from resprune_tf.architecture import UnitId
+from resprune_tf.strategy import scope_of
 from resprune_tf.units import Unit, find_units
 
 
@@ -18,7 +19,8 @@ def remove_units(model, units):
             order.
 
     Returns:
-        A functional `keras.Model`, not compiled, that shares nothing with `model`.
+        A functional `keras.Model`, not compiled, that shares nothing with `model`; of
+        the same `tf.distribute` strategy, if that was made under one.
 
     Raises:
         ValueError: if `units` is empty, or one of them is unknown or cannot be
@@ -44,9 +46,6 @@ def remove_units(model, units):
             raise ValueError(
                 f"Unit '{name}' cannot be removed: {found[name].reason}. {offer}"
             )
-    return graph.rebuild(
-        model,
-        replace={
-            id(found[name].merge.outputs[0]): found[name].shortcut for name in names
-        },
-    )
+    replace = {id(found[name].merge.outputs[0]): found[name].shortcut for name in names}
+    with scope_of(model):
+        return graph.rebuild(model, replace)

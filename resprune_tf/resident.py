@@ -62,24 +62,52 @@ class ResidentModel(keras.Model):
         """Rows of indices as a `tf.data.Dataset`; the step gathers."""
         import tensorflow as tf
 
-        images, labels = tf.constant(split.images), tf.constant(split.labels)
+        strategy = self.distribute_strategy
+        replicas = strategy.num_replicas_in_sync
+        # Every device has all images: a batch's rows come from anywhere.
+        devices = strategy.extended.worker_devices if replicas > 1 else [None]
+        copies = []
+        for device in devices:
+            with tf.device(device):
+                copies.append((tf.constant(split.images), tf.constant(split.labels)))
+
         # In a function, for Keras would track tensors as state of the model.
-        self._gather = lambda row: (tf.gather(images, row), tf.gather(labels, row))
+        def gather(row):
+            context = tf.distribute.get_replica_context()
+            number = tf.get_static_value(context.replica_id_in_sync_group)
+            images, labels = copies[number % len(copies)]
+            return tf.gather(images, row), tf.gather(labels, row)
+
+        self._gather = gather
         # tf.data's autotuner delays the end of an iteration by up to a minute, and
         # has nothing to tune here.
         options = tf.data.Options()
         options.autotune.enabled = False
-        return (
-            tf.data.Dataset.from_tensor_slices(batches)
-            .prefetch(2)
-            .with_options(options)
-        )
+
+        def shares(context):
+            """What a worker's replicas take in turn: theirs of each batch in order."""
+            each = batches.reshape(len(batches), replicas, -1)
+            local = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * local
+            each = each[:, first : first + local].reshape(-1, each.shape[-1])
+            rows = tf.data.Dataset.from_tensor_slices(each)
+            return rows.prefetch(2 * local).with_options(options)
+
+        return strategy.distribute_datasets_from_function(shares)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Does nothing: `fit` would try with rows, and `fit_rows` did with images."""
 
     def train_step(self, *arguments):
         """One training step, or on JAX as many as there are rows."""
         *state, data = arguments
         if keras.backend.backend() == "tensorflow":
-            return super().train_step(self._gather(data))
+            logs = super().train_step(self._gather(data))
+            if self.distribute_strategy.cluster_resolver is None:
+                return logs
+            # Keras 3 takes the mean of what several workers log along its first axis,
+            # which a number has not (keras issue 20585).
+            return {name: value[None] for name, value in logs.items()}
         if len(data) == 2:  # a batch
             return super().train_step(*arguments)
         import jax

@@ -6,6 +6,7 @@ import numpy as np
 from resprune_tf.augment import RandomCropFlip
 from resprune_tf.fast_copy import copy_values, fast_copy
 from resprune_tf.resident import ResidentModel, steps_per_dispatch
+from resprune_tf.strategy import Strategy
 
 
 def make_repeatable():
@@ -28,12 +29,17 @@ def make_repeatable():
         threading.set_inter_op_parallelism_threads(1)
 
 
-def check_batches(split, recipe):
-    """Raises a ValueError if a split is smaller than a batch."""
+def check_batches(split, recipe, replicas=1):
+    """Raises a ValueError if a split has no batch, or replicas cannot share one."""
     if len(split) < recipe.batch_size:
         raise ValueError(
             f"A batch needs {recipe.batch_size} images. Received: {len(split)} "
             "training images. Lower the batch size."
+        )
+    if recipe.batch_size % replicas:
+        raise ValueError(
+            f"A batch is shared among {replicas} replicas, so its size must be a "
+            f"multiple of that. Received: batch_size={recipe.batch_size}."
         )
 
 
@@ -57,17 +63,19 @@ class Trainer:
         recipe: a `Recipe`.
         seed: int; of the order of the images and of their augmentation.
         dispatch: most training steps to give the device at a time; by default what
-            suits it (see `steps_per_dispatch`).
+            suits it (see `steps_per_dispatch`), and 1 where a strategy allows no more.
         teacher: model like `core`, whose logits for the same augmented images are to
             be approached; it is only read. Needs `guidance`.
         guidance: `Guidance`: how much, or None for training by the labels alone.
+        strategy: a `Strategy` that shares each batch among devices.
 
     Attributes:
         model: the compiled `keras.Model` that is trained, from uint8 images to
             logits: what a state file keeps.
 
     Raises:
-        ValueError: if there are fewer training images than a batch needs.
+        ValueError: if there are fewer training images than a batch needs, or a batch
+            cannot be shared.
     """
 
     def __init__(
@@ -79,8 +87,10 @@ class Trainer:
         dispatch=None,
         teacher=None,
         guidance=None,
+        strategy=None,
     ):
-        check_batches(dataset.train, recipe)
+        self.strategy = strategy or Strategy()
+        check_batches(dataset.train, recipe, self.strategy.replicas)
         self.core, self.split, self.recipe, self.seed = (
             core,
             dataset.train,
@@ -89,27 +99,33 @@ class Trainer:
         )
         self.steps = len(dataset.train) // recipe.batch_size
         most = dispatch or steps_per_dispatch(self.steps)
+        if not self.strategy.many_steps:
+            most = 1
         # A divisor, so that no dispatch runs on into the next epoch.
         self.dispatch = max(
             count for count in range(1, most + 1) if self.steps % count == 0
         )
-        self._fast = fast_copy(core, recipe.precision)
+        with self.strategy.scope():
+            self._make(dataset, teacher, guidance)
+
+    def _make(self, dataset, teacher, guidance):
+        self._fast = fast_copy(self.core, self.recipe.precision)
         pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
         augmented = RandomCropFlip(
             padding=dataset.crop_padding,
             flip=dataset.flip,
             fill=dataset.mean,
-            seed=seed,
+            seed=self.seed,
             name="augment",
         )(pixels)
         logits, label_weight = self._fast(augmented), 1.0
         if guidance is not None:
-            teacher = fast_copy(teacher, recipe.precision)
+            teacher = fast_copy(teacher, self.recipe.precision)
             logits = guidance(logits, teacher, augmented)
             label_weight -= guidance.weight
         self.model = ResidentModel(pixels, logits, name="training")
         self.model.compile(
-            optimizer=recipe.optimizer(),
+            optimizer=self.recipe.optimizer(),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             loss_weights=[label_weight],
             metrics=["accuracy"],
@@ -117,6 +133,7 @@ class Trainer:
             if keras.backend.backend() == "tensorflow"
             else 1,
         )
+        self._average = self.strategy.averaging(self._fast)
 
     def fit(self, initial_epoch=0, callbacks=()):
         """Trains from `initial_epoch` (epochs already done) to the recipe's last.
@@ -126,20 +143,25 @@ class Trainer:
             callbacks: Keras callbacks; the model they see is `model`.
         """
         if initial_epoch < self.recipe.epochs:
-            self.model.fit_rows(
-                self.split,
-                self._orders(range(initial_epoch, self.recipe.epochs)),
-                self.dispatch,
-                epochs=self.recipe.epochs,
-                initial_epoch=initial_epoch,
-                verbose=0,
-                callbacks=[
-                    keras.callbacks.LearningRateScheduler(
-                        lambda epoch, _: self.recipe.learning_rate_at(epoch)
-                    ),
-                    *callbacks,
-                ],
-            )
+            with self.strategy.scope():
+                self.model.fit_rows(
+                    self.split,
+                    self._orders(range(initial_epoch, self.recipe.epochs)),
+                    self.dispatch,
+                    epochs=self.recipe.epochs,
+                    initial_epoch=initial_epoch,
+                    verbose=0,
+                    callbacks=[
+                        keras.callbacks.LearningRateScheduler(
+                            lambda epoch, _: self.recipe.learning_rate_at(epoch)
+                        ),
+                        # First, as the others may save what it averages.
+                        keras.callbacks.LambdaCallback(
+                            on_epoch_end=lambda epoch, logs: self._average()
+                        ),
+                        *callbacks,
+                    ],
+                )
         copy_values(self._fast, self.core)
 
     def _orders(self, epochs):
