@@ -1,24 +1,22 @@
 """What to run next when an accelerator is at hand: experiments/queue.md.
 
-    python -m experiments.queue             rewrites queue.md
-    python -m experiments.queue rehearse DATA_DIR    runs every command in small
+    python -m experiments.queue
 
 The rows are below; epochs come from their flagfiles, completion from the records.
 """
 
 import dataclasses
+import json
 import math
 import pathlib
-import subprocess
 import sys
-import tempfile
-import time
 
 from absl import flags
 from absl.testing import flagsaver
 
 ROOT = pathlib.Path(__file__).parent.parent
 OUTPUT = ROOT / "experiments" / "queue.md"
+REHEARSAL = ROOT / "records" / "queue" / "rehearsal.json"
 FLAGFILES = "experiments/flagfiles/queue"
 # Not measured yet: what an epoch of the full net is taken to need until a benchmark of
 # an accelerator is among the records, and a new net to be compiled.
@@ -170,6 +168,7 @@ def page(records=ROOT / "records"):
         table="\n".join(table),
         commands="\n".join(commands),
         hours=left / 60,
+        rehearsed=rehearsed(),
         epoch=ASSUMED_EPOCH_SECONDS,
         compile=ASSUMED_COMPILE_SECONDS,
     )
@@ -179,8 +178,8 @@ _PAGE = """# The queue
 
 Made by `python -m experiments.queue`; do not edit. Experiments that are worth time on
 an accelerator, the most telling first. Take the first that is not done; a run that is
-cut short goes on with the same command. `python -m experiments.queue rehearse` runs
-every command in small on any machine.
+cut short goes on with the same command. `python -m experiments.rehearsal DATA` runs
+every command in small on any machine. {rehearsed}
 
 - *epochs*: of the row itself; rows that start from `c10-main` share its first 200.
 - *minutes a seed*: {epoch} seconds an epoch of ResNet-56, less in proportion to the
@@ -212,64 +211,23 @@ records/...` keeps a finished run.
 ```
 """
 
-# What makes a command small. Nets stay what they are, but for their width.
-SMALL = (
-    "--width=2 --epochs=1 --retrain_epochs=1 --batch_size=32 --train_examples=64 "
-    "--validation_examples=20 --test_examples=20 --criterion_examples=32 --export="
-).split()
 
-
-def rehearse(data_dir):
-    """Runs the command of every row for one seed in small.
-
-    Prints a line for each.
-
-    Returns:
-        How many failed.
-    """
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for row in ROWS:
-            begun = time.monotonic()
-            small = [*SMALL, f"--data_dir={data_dir}"]
-            if "plain" not in row.name and "twin" not in row.name:
-                # Removes all in two rounds.
-                small += ["--max_rounds=2", "--units_per_round=4"]
-            done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "experiments.cifar",
-                    *_local(row, folder),
-                    *small,
-                ],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-            )
-            failed += done.returncode != 0
-            seconds = time.monotonic() - begun
-            said = (
-                "ok"
-                if done.returncode == 0
-                else f"FAILED\n{done.stdout[-500:]}{done.stderr[-1500:]}"
-            )
-            print(
-                f"{row.letter} {row.record(0):30} {seconds:6.1f} s  {said}", flush=True
-            )
-    return failed
-
-
-def _local(row, folder):
-    """A row's command with its runs in another folder."""
-    return [argument.replace("=runs/", f"={folder}/") for argument in row.command(0)]
+def rehearsed(path=REHEARSAL):
+    """A sentence on the last rehearsal."""
+    if not path.exists():
+        return "They have not been rehearsed yet."
+    record = json.loads(path.read_text())
+    ran = sum(row["ran"] for row in record["rows"].values())
+    found = record["environment"]
+    return (
+        f"Last rehearsed on {found['backend']} and {found['devices']}: {ran} of "
+        f"{len(record['rows'])} ran to their end."
+    )
 
 
 def main(argv):
-    if argv[:1] == ["rehearse"] and len(argv) == 2:
-        sys.exit(rehearse(argv[1]))
     if argv:
-        sys.exit("usage: python -m experiments.queue [rehearse DATA_DIR]")
+        sys.exit("usage: python -m experiments.queue")
     OUTPUT.write_text(page())
     print(f"{OUTPUT.relative_to(ROOT)} written")
 

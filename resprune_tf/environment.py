@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import sys
 
 _PACKAGES = ("resprune_tf", "keras", "tensorflow", "jax", "numpy")
 
@@ -25,11 +26,37 @@ def environment() -> dict:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
+    if "keras" in sys.modules:
+        found.update(_devices())
     # Tracked: an installed package may lie in somebody else's repository.
     if _git("ls-files", __file__) and (commit := _git("rev-parse", "HEAD")):
         changed = _git("status", "--porcelain", "--untracked-files=no")
         found["commit"] = commit + (" with changes" if changed else "")
     return found
+
+
+def _devices():
+    """Keras's backend and the devices it computes on."""
+    import keras
+
+    backend, names = keras.backend.backend(), []
+    if backend == "jax":
+        import jax
+
+        names = [device.device_kind for device in jax.local_devices()]
+    elif backend == "tensorflow":
+        from tensorflow import config
+
+        names = [
+            config.experimental.get_device_details(device).get("device_name", "GPU")
+            for device in config.list_physical_devices("GPU")
+        ] or ["cpu"]
+    return {
+        "backend": backend,
+        "devices": ", ".join(
+            f"{names.count(name)} {name}" for name in sorted({*names})
+        ),
+    }
 
 
 def _cpu_name():
