@@ -1,40 +1,19 @@
 """Several nets of one origin, trained and measured side by side (JAX)."""
 
 import contextlib
-import dataclasses
-import functools
-from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
+from resprune_tf.distillation import Distillation, Guidance
 from resprune_tf.embedding import embed, silenced, variables_by_name
-from resprune_tf.fast_copy import copy_values
 from resprune_tf.matmul_conv import matmul_copy
+from resprune_tf.members import Seat
 from resprune_tf.stacked import StackedTraining
-from resprune_tf.training import Trainer, epoch_order
 
 # What the program is compiled for. Epochs, learning rates and schedules may differ.
 _SHARED = ("batch_size", "momentum", "nesterov", "l2", "precision")
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """One net to train, as `trainer.fit(initial_epoch, callbacks)` would train it.
-
-    Attributes:
-        trainer: a `Trainer` of the whole net without any of its units. Its model may
-            hold a loaded state; its core holds the trained values in the end.
-        initial_epoch: epochs already done.
-        callbacks: Keras callbacks for this member alone. The model they see is the
-            trainer's, brought up to date when they look at it; they may read it, save
-            it and stop its training. They get no logs of batches.
-    """
-
-    trainer: Trainer
-    initial_epoch: int = 0
-    callbacks: Sequence = ()
 
 
 class SideBySide:
@@ -52,6 +31,8 @@ class SideBySide:
         recipe: a `Recipe`; the members' may differ in epochs, learning rate and
             schedule.
         dispatch: as for `Trainer`.
+        guidance: the `Guidance` of all members, if they have one; each has a teacher
+            of its own, a whole net.
 
     Raises:
         RuntimeError: if Keras's backend is not JAX.
@@ -59,7 +40,7 @@ class SideBySide:
         TypeError: if `core` is not functional.
     """
 
-    def __init__(self, core, dataset, recipe, dispatch=None):
+    def __init__(self, core, dataset, recipe, dispatch=None, guidance=None):
         if keras.backend.backend() != "jax":
             raise RuntimeError(
                 "Training side by side needs Keras's JAX backend "
@@ -67,16 +48,16 @@ class SideBySide:
             )
         import jax
 
-        self.recipe, self.split = recipe, dataset.train
+        self.recipe, self.split, self.guidance = recipe, dataset.train, guidance
         self._net = matmul_copy(core)
-        self._training = StackedTraining(self._net, dataset, recipe, dispatch)
+        self._training = StackedTraining(self._net, dataset, recipe, dispatch, guidance)
         self._predict = jax.jit(jax.vmap(self._logits, in_axes=(0, None)))
 
     def fit(self, members):
         """Trains every member to the last epoch of its recipe.
 
         Args:
-            members: `Member`s; they need not be in the same epoch.
+            members: `members.Member`s; they need not be in the same epoch.
 
         Raises:
             ValueError: if there are no members, or one does not fit the program.
@@ -87,7 +68,7 @@ class SideBySide:
         self._training.load([member.trainer for member in members])
         with contextlib.ExitStack() as stack:
             seats = [
-                stack.enter_context(_Seat(place, member, self._training))
+                stack.enter_context(Seat(place, member, self._training))
                 for place, member in enumerate(members)
             ]
             while any(seat.running for seat in seats):
@@ -105,6 +86,11 @@ class SideBySide:
                         f"Members must share `{name}` of the recipe, {ours!r} here. "
                         f"Received: {theirs!r}."
                     )
+            if _guidance(trainer.model) != self.guidance:
+                raise ValueError(
+                    f"Members must share the guidance, {self.guidance} here. "
+                    f"Received: {_guidance(trainer.model)}."
+                )
             if trainer.split is not self.split:
                 raise ValueError("Members must share the data set.")
 
@@ -144,6 +130,8 @@ class SideBySide:
         Returns:
             list of `(loss, accuracy)`.
         """
+        import jax
+
         nets = []
         for core in cores:
             zeros = {(name, 0): np.zeros(()) for name in silenced(self._net, core)}
@@ -158,8 +146,6 @@ class SideBySide:
                 self._net.non_trainable_variables,
             )
         ]
-        import jax
-
         state = jax.device_put(state)
         logits = np.concatenate(
             [
@@ -175,61 +161,11 @@ class SideBySide:
         return self._net.stateless_call(*state, images, training=False)[0]
 
 
-class _Seat:
-    """A member in training. A context manager that lends the member's model."""
-
-    def __init__(self, place, member, training):
-        trainer = member.trainer
-        self.place, self.member, self.training = place, member, training
-        self.epoch = member.initial_epoch
-        self.running = self.epoch < trainer.recipe.epochs
-        self.callbacks = keras.callbacks.CallbackList(
-            list(member.callbacks),
-            model=trainer.model,
-            epochs=trainer.recipe.epochs,
-            steps=trainer.steps // training.dispatch,
-            verbose=0,
-        )
-        self.store = functools.partial(training.store, place, trainer)
-
-    def __enter__(self):
-        model = self.member.trainer.model
-        # What Keras's callbacks call before they look at a model that JAX trains.
-        model.jax_state_sync = self.store
-        model.stop_training = False
-        if self.running:
-            self.callbacks.on_train_begin()
-        else:
-            self._publish()
-        return self
-
-    def __exit__(self, *_):
-        del self.member.trainer.model.jax_state_sync
-
-    @property
-    def learning_rate(self):
-        return self.member.trainer.recipe.learning_rate_at(self.epoch)
-
-    @property
-    def order(self):
-        trainer = self.member.trainer
-        return epoch_order(
-            len(trainer.split), trainer.recipe.batch_size, trainer.seed, self.epoch
-        )
-
-    def end_epoch(self, logs):
-        trainer = self.member.trainer
-        self.callbacks.on_epoch_end(self.epoch, logs)
-        self.epoch += 1
-        if self.epoch == trainer.recipe.epochs or trainer.model.stop_training:
-            self.running = False
-            self.store()
-            self.callbacks.on_train_end()
-            self._publish()
-
-    def _publish(self):
-        trainer = self.member.trainer
-        copy_values(trainer.model.get_layer(trainer.core.name), trainer.core)
+def _guidance(model):
+    for layer in model.layers:
+        if isinstance(layer, Distillation):
+            return Guidance(layer.temperature, layer.weight)
+    return None
 
 
 def _measures(logits, labels):

@@ -21,16 +21,18 @@ class StackedTraining:
         dataset: the `Dataset` of all members.
         recipe: a `Recipe`, of which batch size, momentum, weight decay and precision
             are those of all members.
-        dispatch: as for `Trainer`.
+        dispatch, guidance: as for `Trainer`; teachers are whole nets.
 
     Attributes:
         dispatch: steps to run at a time.
     """
 
-    def __init__(self, core, dataset, recipe, dispatch=None):
+    def __init__(self, core, dataset, recipe, dispatch=None, guidance=None):
         import jax
 
-        trainer = Trainer(core, dataset, recipe, seed=0, dispatch=dispatch)
+        trainer = Trainer(
+            core, dataset, recipe, 0, dispatch, teacher=core, guidance=guidance
+        )
         self.core, self.dispatch = core, trainer.dispatch
         self._model, split = trainer.model, dataset.train
         first = slice(0, recipe.batch_size)

@@ -16,9 +16,11 @@ from resprune_tf.callbacks import (
     TrainingDiverged,
 )
 from resprune_tf.checkpoint import load_state, read_meta
+from resprune_tf.distillation import Guidance
 from resprune_tf.fast_copy import fast_copy
 from resprune_tf.importance import ImportanceScale, importances
-from resprune_tf.side_by_side import Member, SideBySide
+from resprune_tf.members import Member
+from resprune_tf.side_by_side import SideBySide
 from resprune_tf.training import Trainer, evaluate
 from tests.conftest import randomise, small_net, toy_dataset
 
@@ -57,13 +59,14 @@ def side(_float64):
     return SideBySide(whole_net(), DATASET, RECIPE)
 
 
-def trainers(gone=GONE, recipe=RECIPE):
+def trainers(gone=GONE, recipe=RECIPE, **arguments):
     """Trainers of nets with other units and values each."""
     cores = [remove_units(whole_net(), units) for units in gone]
     for seed, core in enumerate(cores, start=10):
         randomise(core, seed)
     return [
-        Trainer(core, DATASET, recipe, seed) for seed, core in enumerate(cores, start=5)
+        Trainer(core, DATASET, recipe, seed, **arguments)
+        for seed, core in enumerate(cores, start=5)
     ]
 
 
@@ -213,6 +216,21 @@ def test_evaluation_equals_that_of_each_net(side, unbroken):
     found = side.evaluate(cores, DATASET.validation, batch_size=16)
     for core, measures in zip(cores, found, strict=True):
         assert measures == pytest.approx(evaluate(core, DATASET.validation), rel=1e-6)
+
+
+def test_members_with_a_teacher():
+    guidance = Guidance(temperature=2.0, weight=0.7)
+    recipe = RECIPE.replace(epochs=1)
+    side = SideBySide(whole_net(), DATASET, recipe, guidance=guidance)
+    teacher = whole_net()
+    randomise(teacher, 99)
+    taught = dict(recipe=recipe, teacher=teacher, guidance=guidance)
+    member, alone = (trainers(GONE[:1], **taught)[0] for _ in range(2))
+    side.fit([Member(member)])
+    alone.fit()
+    assert_equal([alone], [member], 1e-12)
+    with pytest.raises(ValueError, match="guidance, Guidance.* Received: None"):
+        side.fit([Member(trainers(GONE[:1])[0])])
 
 
 def test_misfits_are_refused_before_any_work(side):

@@ -16,7 +16,7 @@ RANKS = {
     "fast_copy matmul_conv",
     2: "embedding travel resnet sensitivity cost data recipe callbacks",
     3: "removal criteria folding training",
-    4: "plan export stacked",
+    4: "plan export members stacked",
     5: "deletion side_by_side",
     6: "loop",
 }
