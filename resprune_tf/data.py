@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import zlib
 
 import numpy as np
 
@@ -77,6 +78,15 @@ class Dataset:
             "validation": len(self.validation),
             "test": len(self.test),
         }
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of all images and labels in their order, 8 hexadecimal digits."""
+        value = 0
+        for split in (self.train, self.validation, self.test):
+            for array in (split.images, split.labels):
+                value = zlib.crc32(np.ascontiguousarray(array), value)
+        return f"{value:08x}"
 
 
 @dataclasses.dataclass(frozen=True)

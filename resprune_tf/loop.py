@@ -2,32 +2,27 @@
 
 import contextlib
 import dataclasses
+import inspect
 import math
 import pathlib
 import tempfile
-import time
 
 import keras
-import numpy as np
 
 from resprune_tf import checkpoint, criteria
-from resprune_tf.callbacks import Checkpoint, Progress, StopCheck
-from resprune_tf.environment import environment
-from resprune_tf.importance import importances
-from resprune_tf.plan import Plan, measure
+from resprune_tf.callbacks import Progress, StopCheck
+from resprune_tf.plan import Plan
 from resprune_tf.records import (
     Round,
     RunDirectory,
-    atomic_file,
     check_same_start,
     read_lines,
-    write_json,
     write_text,
 )
-from resprune_tf.removal import remove_units
+from resprune_tf.rounds import Run
+from resprune_tf.side_by_side import SideBySide, check_backend, program_key
 from resprune_tf.strategy import Strategy
-from resprune_tf.training import Trainer, check_batches, evaluate
-from resprune_tf.units import find_units
+from resprune_tf.training import check_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,21 +122,90 @@ def prune_and_retrain(
         RunInterrupted: when stopped; the same call continues.
         TrainingDiverged: if a training loss is not finite.
     """
-    plan = Plan.check(
-        model,
-        recipe=recipe,
-        units_per_round=units_per_round,
-        target=target,
-        max_rounds=max_rounds,
-        retrain_recipe=retrain_recipe,
-        stop_on_drop=stop_on_drop,
-        tolerance=tolerance,
-        select_on=select_on,
-        criterion=criterion,
-        guidance=guidance,
-        protected=protected,
-        seed=seed,
-    )
+    with contextlib.closing(_steps(**locals())) as steps:
+        while True:
+            try:
+                member = next(steps)
+            except StopIteration as end:
+                return end.value
+            member.trainer.fit(member.initial_epoch, member.callbacks)
+
+
+def prune_side_by_side(runs, dataset, recipe, **settings):
+    """`prune_and_retrain` for several seeds at once, in one compiled program (JAX).
+
+    The nets of all runs and all their rounds share the program that trains them: a
+    lost unit is one whose importance is held at 0 (see `SideBySide`). Each run has
+    its own directory and comes to what it would come to alone, but for rounding; it
+    may be continued alone, and one that was begun alone may be continued here.
+
+    Args:
+        runs: for each run a dict of those arguments of `prune_and_retrain` that are
+            its own: `model`, and as a rule `seed`, `run_dir` and `flags`. Models must
+            be of one architecture.
+        dataset, recipe: of all runs.
+        **settings: further arguments of `prune_and_retrain`, of all runs.
+
+    Returns:
+        list of `PruningResult`.
+
+    Raises:
+        ValueError: if there is no run, or an argument is out of range.
+        RuntimeError: if Keras's backend is not JAX.
+        RunDirectoryError, RunInterrupted, TrainingDiverged: as `prune_and_retrain`.
+            When one run stops, all do.
+    """
+    if not runs:
+        raise ValueError("There is no run.")
+    check_backend()
+    signature = inspect.signature(prune_and_retrain)
+    with contextlib.ExitStack() as stack:
+        steps = []
+        for run in runs:
+            bound = signature.bind(dataset=dataset, recipe=recipe, **settings, **run)
+            bound.apply_defaults()
+            steps.append(_steps(**bound.arguments))
+            stack.enter_context(contextlib.closing(steps[-1]))
+        return _train_together(steps, runs[0]["model"])
+
+
+def _train_together(runs, core):
+    """Drives several `_steps`; what they want trained at a time is trained at once."""
+    programs, results = {}, [None] * len(runs)
+    while None in results:
+        groups = {}
+        for number, steps in enumerate(runs):
+            if results[number] is not None:
+                continue
+            try:
+                member = next(steps)
+            except StopIteration as end:
+                results[number] = end.value
+                continue
+            groups.setdefault(program_key(member.trainer), []).append(member)
+        for key, group in groups.items():
+            if key not in programs:
+                programs[key] = SideBySide.like(core, group[0].trainer)
+            programs[key].fit(group)
+    return results
+
+
+def _steps(
+    model,
+    dataset,
+    *,
+    strategy,
+    run_dir,
+    start_from,
+    flags,
+    note,
+    deadline,
+    should_stop,
+    verbose,
+    **settings,
+):
+    """A run as a generator of what is to be trained; returns a `PruningResult`."""
+    plan = Plan.check(model, **settings)
     strategy = strategy or Strategy()
     for each in (plan.recipe, plan.retrain_recipe):
         check_batches(dataset.train, each, strategy.replicas)
@@ -150,7 +214,11 @@ def prune_and_retrain(
         if run_dir is None or not strategy.is_chief:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
         settings = {
-            "dataset": {"name": dataset.name, **dataset.sizes},
+            "dataset": {
+                "name": dataset.name,
+                **dataset.sizes,
+                "fingerprint": dataset.fingerprint,
+            },
             **plan.settings(),
             "strategy": {"name": strategy.name, "replicas": strategy.replicas},
         }
@@ -171,194 +239,11 @@ def prune_and_retrain(
         progress = Progress() if verbose and strategy.is_chief else None
         agree = strategy.agree if strategy.workers > 1 else None
         stop = StopCheck(should_stop, deadline, agree)
-        run = _Run(files, plan, dataset, progress, stop, strategy)
+        run = Run(files, plan, dataset, progress, stop, strategy)
         if start_from is not None and not run.rounds:
             run.take_over(start_from)
-        return run.to_the_end(model, note)
-
-
-class _Run:
-    """One process's work on a run."""
-
-    def __init__(self, files, plan, dataset, progress, stop, strategy):
-        self.files, self.plan, self.dataset = files, plan, dataset
-        self.progress, self.stop, self.strategy = progress, stop, strategy
-        self.rounds = files.rounds
-
-    def to_the_end(self, model, note):
-        if self.plan.stop_reason(self.rounds) is None:
-            self._begin(model)
-        while (outcome := self.plan.stop_reason(self.rounds)) is None:
-            self.stop.check()
-            self.rounds.append(self._round(len(self.rounds)))
-        final = self._finish(outcome, note)
-        selected = self.rounds[final["selected_round"]]
+        final = yield from run.to_the_end(model, note)
+        selected = run.rounds[final["selected_round"]]
         return PruningResult(
-            self._load(selected.model), tuple(self.rounds), selected, final
+            run.load(selected.model), tuple(run.rounds), selected, final
         )
-
-    def take_over(self, source):
-        """Makes the first round of another run the first of this one."""
-        first = RunDirectory(source).rounds[0]
-        model = keras.saving.load_model(
-            pathlib.Path(source) / first.model, compile=False
-        )
-        self._save(model, self.files.path / first.model)
-        history = [
-            {name: value for name, value in line.items() if name != "round"}
-            for line in read_lines(pathlib.Path(source) / "history.jsonl")
-            if line["round"] == 0
-        ]
-        scores = self.strategy.share(self.plan.scores(model))
-        record = dataclasses.replace(first, scores=scores)
-        self.files.add_round(record, history)
-        self.rounds.append(record)
-        self._say(f"round 0: taken over from {source}")
-
-    def _begin(self, model):
-        """Notes who works here from where on, and keeps the net as it was given."""
-        found = environment()
-        meta = checkpoint.read_meta(self.files.path / "state.npz") or {}
-        number = len(self.rounds)
-        epoch = meta["epoch"] if meta.get("round") == number else 0
-        self.files.add_session(round=number, epoch=epoch, **found)
-        write_json(self.files.path / "environment.json", found)
-        first = self.files.path / "models" / "initial.keras"
-        if not self.rounds and not first.exists():
-            self._save(model, first)
-
-    def _round(self, number):
-        """Removes, trains, measures and records."""
-        begun = time.monotonic()
-        core, removed, recipe = self._next_net(number)
-        size = measure(core)
-        self._announce(number, size, removed, recipe)
-        history, spent = self._train(number, core, recipe)
-        self._say(f"round {number}: measuring accuracy")
-        validation_loss, validation_accuracy = evaluate(core, self.dataset.validation)
-        test_loss, test_accuracy = evaluate(core, self.dataset.test)
-        # What is decided by, from one worker, as another's may round otherwise.
-        measured = self.strategy.share(
-            {
-                "importances": importances(core),
-                "scores": self.plan.scores(core),
-                "validation_loss": validation_loss,
-                "validation_accuracy": validation_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-            }
-        )
-        name = f"models/round-{number:02}.keras"
-        self._save(core, self.files.path / name)
-        record = Round(
-            round=number,
-            removed=removed,
-            units=tuple(unit.name for unit in find_units(core)),
-            layers=size["layers"],
-            parameters=size["parameters"],
-            macs=size["macs"],
-            epochs=recipe.epochs,
-            train_loss=history[-1]["loss"],
-            train_accuracy=history[-1]["accuracy"],
-            **measured,
-            seconds=round(time.monotonic() - begun + spent, 1),
-            model=name,
-        )
-        self.files.add_round(record, history)
-        (self.files.path / "state.npz").unlink(missing_ok=True)
-        self._say(
-            f"round {number}: {size['layers']} layers, {self.plan.select_on} accuracy "
-            f"{record.accuracy(self.plan.select_on):.2%}"
-        )
-        return record
-
-    def _next_net(self, number):
-        """The net of a round before its training, what it lost, and its recipe."""
-        if number == 0:
-            return self._load("models/initial.keras"), (), self.plan.recipe
-        # Loaded although the last round's net may be in memory: an unbroken run goes
-        # the very way that a continued one goes.
-        last = self.rounds[-1]
-        removed = self.plan.next_units(last.scores)
-        core = remove_units(self._load(last.model), removed)
-        return core, removed, self.plan.retrain_recipe
-
-    def _train(self, number, core, recipe):
-        """Trains to the recipe's end, from the saved state if there is one.
-
-        Returns:
-            The history, and the seconds that earlier processes spent on it.
-        """
-        seed = int(
-            np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
-        )
-        taught = self.plan.guidance is not None and number > 0
-        trainer = Trainer(
-            core,
-            self.dataset,
-            recipe,
-            seed,
-            teacher=self._load(self.rounds[0].model) if taught else None,
-            guidance=self.plan.guidance if taught else None,
-            strategy=self.strategy,
-        )
-        path = self.files.path / "state.npz"
-        meta = checkpoint.read_meta(path)
-        history, spent = [], 0.0
-        if meta is not None and meta["round"] == number:
-            with self.strategy.scope():
-                checkpoint.load_state(path, trainer.model)
-            history = meta["history"]
-            spent = sum(epoch["seconds"] for epoch in history)
-            self._say(f"round {number}: continuing after epoch {len(history)}")
-        callbacks = [Checkpoint(path, {"round": number}, history, self.stop)]
-        if self.progress:
-            # First, so that an interrupted epoch is still shown.
-            callbacks.insert(0, self.progress)
-        trainer.fit(len(history), callbacks)
-        return history, spent
-
-    def _finish(self, outcome, note):
-        """Chooses the smallest net that held the accuracy, and records the outcome."""
-        plan, first = self.plan, self.rounds[0]
-        selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
-        final = {
-            "selected_round": selected.round,
-            "select_on": plan.select_on,
-            "tolerance": plan.tolerance,
-            "stop_reason": outcome,
-            "initial_accuracy": first.accuracy(plan.select_on),
-            "selected_accuracy": selected.accuracy(plan.select_on),
-            "initial_test_accuracy": first.test_accuracy,
-            "selected_test_accuracy": selected.test_accuracy,
-            "selection_examples": self.dataset.sizes[plan.select_on],
-            "test_examples": self.dataset.sizes["test"],
-            "total_epochs": sum(record.epochs for record in self.rounds),
-            "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
-            **({"note": note} if note else {}),
-        }
-        write_json(self.files.path / "final.json", final)
-        return final
-
-    def _announce(self, number, size, removed, recipe):
-        self._say(
-            f"round {number}: {size['layers']} layers, {size['parameters']:,} "
-            f"parameters, {size['macs'] / 1e6:,.2f} M MACs"
-            + (f"; removed {', '.join(removed)}" if removed else "")
-        )
-        if self.progress:
-            later = (
-                self.plan.later_rounds(number, size) * self.plan.retrain_recipe.epochs
-            )
-            self.progress.start_round(f"round {number}", recipe.epochs, later)
-
-    def _say(self, text):
-        if self.progress:
-            self.progress.say(text)
-
-    def _save(self, model, path):
-        with atomic_file(path) as temporary:
-            model.save(temporary)
-
-    def _load(self, name):
-        return keras.saving.load_model(self.files.path / name, compile=False)

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
+from resprune_tf import graph
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.distillation import Distillation, Guidance
 from resprune_tf.embedding import embed, silenced, variables_by_name
@@ -33,6 +34,8 @@ class SideBySide:
         dispatch: as for `Trainer`.
         guidance: the `Guidance` of all members, if they have one; each has a teacher
             of its own, a whole net.
+        matmul: whether convolutions become matrix products (see `MatmulConv2D`). One
+            net alone needs none, and on a CPU is faster without.
 
     Raises:
         RuntimeError: if Keras's backend is not JAX.
@@ -40,18 +43,23 @@ class SideBySide:
         TypeError: if `core` is not functional.
     """
 
-    def __init__(self, core, dataset, recipe, dispatch=None, guidance=None):
-        if keras.backend.backend() != "jax":
-            raise RuntimeError(
-                "Training side by side needs Keras's JAX backend "
-                f"(KERAS_BACKEND=jax). Received: {keras.backend.backend()}."
-            )
+    def __init__(
+        self, core, dataset, recipe, dispatch=None, guidance=None, matmul=True
+    ):
+        check_backend()
         import jax
 
         self.recipe, self.split, self.guidance = recipe, dataset.train, guidance
-        self._net = matmul_copy(core)
+        self._net = matmul_copy(core) if matmul else graph.rebuild(core)
         self._training = StackedTraining(self._net, dataset, recipe, dispatch, guidance)
         self._predict = jax.jit(jax.vmap(self._logits, in_axes=(0, None)))
+
+    @classmethod
+    def like(cls, core, trainer):
+        """What trains such nets of `core` as a trainer has, and others like it."""
+        dataset = trainer.dataset
+        guidance = _guidance(trainer.model)
+        return cls(core, dataset, trainer.recipe, trainer.dispatch, guidance)
 
     def fit(self, members):
         """Trains every member to the last epoch of its recipe.
@@ -159,6 +167,21 @@ class SideBySide:
     def _logits(self, state, images):
         images = keras.ops.cast(images, "float32")
         return self._net.stateless_call(*state, images, training=False)[0]
+
+
+def check_backend():
+    """Raises a RuntimeError if Keras does not run on JAX."""
+    if keras.backend.backend() != "jax":
+        raise RuntimeError(
+            "Training side by side needs Keras's JAX backend (KERAS_BACKEND=jax). "
+            f"Received: {keras.backend.backend()}."
+        )
+
+
+def program_key(trainer):
+    """What trainers must have in common to be trained by one program."""
+    shared = [getattr(trainer.recipe, name) for name in _SHARED]
+    return (*shared, _guidance(trainer.model))
 
 
 def _guidance(model):

@@ -91,12 +91,8 @@ class Trainer:
     ):
         self.strategy = strategy or Strategy()
         check_batches(dataset.train, recipe, self.strategy.replicas)
-        self.core, self.split, self.recipe, self.seed = (
-            core,
-            dataset.train,
-            recipe,
-            seed,
-        )
+        self.core, self.dataset, self.split = core, dataset, dataset.train
+        self.recipe, self.seed = recipe, seed
         self.steps = len(dataset.train) // recipe.batch_size
         most = dispatch or steps_per_dispatch(self.steps)
         if not self.strategy.many_steps:
@@ -106,9 +102,10 @@ class Trainer:
             count for count in range(1, most + 1) if self.steps % count == 0
         )
         with self.strategy.scope():
-            self._make(dataset, teacher, guidance)
+            self._make(teacher, guidance)
 
-    def _make(self, dataset, teacher, guidance):
+    def _make(self, teacher, guidance):
+        dataset = self.dataset
         self._fast = fast_copy(self.core, self.recipe.precision)
         pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
         augmented = RandomCropFlip(

@@ -17,7 +17,7 @@ RANKS = {
     2: "embedding travel resnet sensitivity cost data recipe callbacks",
     3: "removal criteria folding training",
     4: "plan export members stacked",
-    5: "deletion side_by_side",
+    5: "deletion side_by_side rounds",
     6: "loop",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}

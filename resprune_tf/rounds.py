@@ -1,0 +1,228 @@
+"""A run, round by round: remove, have trained, measure, record."""
+
+import dataclasses
+import pathlib
+import time
+
+import keras
+import numpy as np
+
+from resprune_tf import checkpoint
+from resprune_tf.callbacks import Checkpoint
+from resprune_tf.environment import environment
+from resprune_tf.importance import importances
+from resprune_tf.members import Member
+from resprune_tf.plan import measure
+from resprune_tf.records import (
+    Round,
+    RunDirectory,
+    atomic_file,
+    read_lines,
+    write_json,
+)
+from resprune_tf.removal import remove_units
+from resprune_tf.training import Trainer, evaluate
+from resprune_tf.units import find_units
+
+
+class Run:
+    """One process's work on a run, but for the training itself.
+
+    Args:
+        files: the `RunDirectory`, held by this process.
+        plan: a `Plan`.
+        dataset: a `Dataset`.
+        progress: a `Progress`, or None.
+        stop: a `StopCheck`.
+        strategy: a `Strategy`.
+
+    Attributes:
+        rounds: the finished `Round`s.
+    """
+
+    def __init__(self, files, plan, dataset, progress, stop, strategy):
+        self.files, self.plan, self.dataset = files, plan, dataset
+        self.progress, self.stop, self.strategy = progress, stop, strategy
+        self.rounds = files.rounds
+
+    def to_the_end(self, model, note):
+        """A generator that yields a `Member` whenever a net is to be trained.
+
+        It goes on once the member's trainer has come to its end, and returns the
+        record of the outcome, as in `final.json`.
+        """
+        if self.plan.stop_reason(self.rounds) is None:
+            self._begin(model)
+        while (outcome := self.plan.stop_reason(self.rounds)) is None:
+            self.stop.check()
+            record = yield from self._round(len(self.rounds))
+            self.rounds.append(record)
+        return self._finish(outcome, note)
+
+    def take_over(self, source):
+        """Makes the first round of another run the first of this one."""
+        first = RunDirectory(source).rounds[0]
+        model = keras.saving.load_model(
+            pathlib.Path(source) / first.model, compile=False
+        )
+        self._save(model, self.files.path / first.model)
+        history = [
+            {name: value for name, value in line.items() if name != "round"}
+            for line in read_lines(pathlib.Path(source) / "history.jsonl")
+            if line["round"] == 0
+        ]
+        scores = self.strategy.share(self.plan.scores(model))
+        record = dataclasses.replace(first, scores=scores)
+        self.files.add_round(record, history)
+        self.rounds.append(record)
+        self._say(f"round 0: taken over from {source}")
+
+    def _begin(self, model):
+        """Notes who works here from where on, and keeps the net as it was given."""
+        found = environment()
+        meta = checkpoint.read_meta(self.files.path / "state.npz") or {}
+        number = len(self.rounds)
+        epoch = meta["epoch"] if meta.get("round") == number else 0
+        self.files.add_session(round=number, epoch=epoch, **found)
+        write_json(self.files.path / "environment.json", found)
+        first = self.files.path / "models" / "initial.keras"
+        if not self.rounds and not first.exists():
+            self._save(model, first)
+
+    def _round(self, number):
+        """Removes, trains, measures and records."""
+        begun = time.monotonic()
+        core, removed, recipe = self._next_net(number)
+        size = measure(core)
+        self._announce(number, size, removed, recipe)
+        member, history, spent = self._member(number, core, recipe)
+        yield member
+        self._say(f"round {number}: measuring accuracy")
+        validation_loss, validation_accuracy = evaluate(core, self.dataset.validation)
+        test_loss, test_accuracy = evaluate(core, self.dataset.test)
+        # What is decided by, from one worker, as another's may round otherwise.
+        measured = self.strategy.share(
+            {
+                "importances": importances(core),
+                "scores": self.plan.scores(core),
+                "validation_loss": validation_loss,
+                "validation_accuracy": validation_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
+        )
+        name = f"models/round-{number:02}.keras"
+        self._save(core, self.files.path / name)
+        record = Round(
+            round=number,
+            removed=removed,
+            units=tuple(unit.name for unit in find_units(core)),
+            layers=size["layers"],
+            parameters=size["parameters"],
+            macs=size["macs"],
+            epochs=recipe.epochs,
+            train_loss=history[-1]["loss"],
+            train_accuracy=history[-1]["accuracy"],
+            **measured,
+            seconds=round(time.monotonic() - begun + spent, 1),
+            model=name,
+        )
+        self.files.add_round(record, history)
+        (self.files.path / "state.npz").unlink(missing_ok=True)
+        self._say(
+            f"round {number}: {size['layers']} layers, {self.plan.select_on} accuracy "
+            f"{record.accuracy(self.plan.select_on):.2%}"
+        )
+        return record
+
+    def _next_net(self, number):
+        """The net of a round before its training, what it lost, and its recipe."""
+        if number == 0:
+            return self.load("models/initial.keras"), (), self.plan.recipe
+        # Loaded although the last round's net may be in memory: an unbroken run goes
+        # the very way that a continued one goes.
+        last = self.rounds[-1]
+        removed = self.plan.next_units(last.scores)
+        core = remove_units(self.load(last.model), removed)
+        return core, removed, self.plan.retrain_recipe
+
+    def _member(self, number, core, recipe):
+        """What is to be trained, from the saved state on if there is one.
+
+        Returns:
+            The `Member`, the history that its training will fill, and the seconds
+            that earlier processes spent on it.
+        """
+        seed = int(
+            np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
+        )
+        taught = self.plan.guidance is not None and number > 0
+        trainer = Trainer(
+            core,
+            self.dataset,
+            recipe,
+            seed,
+            teacher=self.load(self.rounds[0].model) if taught else None,
+            guidance=self.plan.guidance if taught else None,
+            strategy=self.strategy,
+        )
+        path = self.files.path / "state.npz"
+        meta = checkpoint.read_meta(path)
+        history, spent = [], 0.0
+        if meta is not None and meta["round"] == number:
+            with self.strategy.scope():
+                checkpoint.load_state(path, trainer.model)
+            history = meta["history"]
+            spent = sum(epoch["seconds"] for epoch in history)
+            self._say(f"round {number}: continuing after epoch {len(history)}")
+        callbacks = [Checkpoint(path, {"round": number}, history, self.stop)]
+        if self.progress:
+            # First, so that an interrupted epoch is still shown.
+            callbacks.insert(0, self.progress)
+        return Member(trainer, len(history), callbacks), history, spent
+
+    def _finish(self, outcome, note):
+        """Chooses the smallest net that held the accuracy, and records the outcome."""
+        plan, first = self.plan, self.rounds[0]
+        selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
+        final = {
+            "selected_round": selected.round,
+            "select_on": plan.select_on,
+            "tolerance": plan.tolerance,
+            "stop_reason": outcome,
+            "initial_accuracy": first.accuracy(plan.select_on),
+            "selected_accuracy": selected.accuracy(plan.select_on),
+            "initial_test_accuracy": first.test_accuracy,
+            "selected_test_accuracy": selected.test_accuracy,
+            "selection_examples": self.dataset.sizes[plan.select_on],
+            "test_examples": self.dataset.sizes["test"],
+            "total_epochs": sum(record.epochs for record in self.rounds),
+            "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
+            **({"note": note} if note else {}),
+        }
+        write_json(self.files.path / "final.json", final)
+        return final
+
+    def _announce(self, number, size, removed, recipe):
+        self._say(
+            f"round {number}: {size['layers']} layers, {size['parameters']:,} "
+            f"parameters, {size['macs'] / 1e6:,.2f} M MACs"
+            + (f"; removed {', '.join(removed)}" if removed else "")
+        )
+        if self.progress:
+            later = (
+                self.plan.later_rounds(number, size) * self.plan.retrain_recipe.epochs
+            )
+            self.progress.start_round(f"round {number}", recipe.epochs, later)
+
+    def _say(self, text):
+        if self.progress:
+            self.progress.say(text)
+
+    def _save(self, model, path):
+        with atomic_file(path) as temporary:
+            model.save(temporary)
+
+    def load(self, name):
+        """A model of the run directory."""
+        return keras.saving.load_model(self.files.path / name, compile=False)
