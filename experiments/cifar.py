@@ -85,7 +85,7 @@ def _load_dataset():
         validation_examples=_VALIDATION_EXAMPLES.value,
         train_examples=_TRAIN_EXAMPLES.value,
         test_examples=_TEST_EXAMPLES.value,
-        seed=run_flags.SEED.value,
+        seed=run_flags.data_seed(),
     )
 
 
@@ -102,7 +102,8 @@ def _build_model(dataset):
         num_classes=dataset.num_classes,
         image_shape=dataset.image_shape,
     )
-    without = [*_WITHOUT.value, *_lost_in(_TWIN_OF.value)]
+    twin_of = _TWIN_OF.value and _TWIN_OF.value.format(seed=run_flags.SEED.value)
+    without = [*_WITHOUT.value, *_lost_in(twin_of)]
     return build_resnet(
         architecture.without(without) if without else architecture,
         mean=dataset.mean,

@@ -203,8 +203,11 @@ SEED=0
 To run in pieces, on several machines if need be, add `--time_budget_minutes=N
 --state_file=FILE.tar` to every call and take that file along: it holds all that the run
 needs, in less than 16 MiB. `--start_from` and `--twin_of` read the folder of the run
-that they name when a run begins. `python -m experiments.record RUN_DIR
-records/...` keeps a finished run.
+that they name when a run begins.
+
+Several seeds share one compiled program for all their rounds with `--seeds=0,1,2` in
+place of `--seed`, and `{{seed}}` in place of the number in every path.
+`python -m experiments.record RUN_DIR records/...` keeps a finished run.
 
 ```
 {commands}

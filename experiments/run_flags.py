@@ -1,14 +1,28 @@
 """Flags that every experiment shares, and what they ask for."""
 
+import contextlib
 import importlib.util
 
 from absl import flags
+from absl.testing import flagsaver
 
 RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "Folder of this run's records; a run there is continued."
+    "run_dir",
+    None,
+    "Folder of this run's records; a run there is continued. {seed} in it, and in the "
+    "other names of files and folders below, stands for the seed.",
 )
 SEED = flags.DEFINE_integer(
     "seed", 0, "Of weights, held-out images, image order and augmentation.", 0
+)
+_SEEDS = flags.DEFINE_list(
+    "seeds",
+    None,
+    "Several seeds, each with its own --run_dir, trained side by side in one program "
+    "(JAX only).",
+)
+_DATA_SEED = flags.DEFINE_integer(
+    "data_seed", None, "Of the held-out images. Default: --seed, or the first seed.", 0
 )
 _EPOCHS = flags.DEFINE_integer("epochs", 200, "Of the initial training.", 1)
 _RETRAIN_EPOCHS = flags.DEFINE_integer(
@@ -139,7 +153,48 @@ REPEATABLE = flags.DEFINE_bool(
 _NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 
 # Of a machine or a call, not of the run: not recorded.
-_PER_CALL = ("data_dir", "time_budget_minutes", "state_file")
+_PER_CALL = ("data_dir", "time_budget_minutes", "state_file", "seeds")
+_PATHS = ("run_dir", "start_from", "state_file")
+
+
+def seeds():
+    """The seeds to run.
+
+    Raises:
+        ValueError: if one is no number or comes twice, or if they would share a
+            folder.
+    """
+    if _SEEDS.value is None:
+        return [SEED.value]
+    found = [int(seed) for seed in _SEEDS.value if seed.isdigit()]
+    if not found or len({*found}) != len(_SEEDS.value):
+        raise ValueError(
+            "--seeds must be different numbers, such as --seeds=0,1,2. "
+            f"Received: {','.join(_SEEDS.value)}."
+        )
+    for name in ("run_dir", "state_file"):
+        path = flags.FLAGS[name].value
+        if len(found) > 1 and path and "{seed}" not in path:
+            raise ValueError(
+                f"Each seed needs its own --{name}: put {{seed}} into it. "
+                f"Received: {path}."
+            )
+    return found
+
+
+def data_seed():
+    """Seed of the held-out images."""
+    return seeds()[0] if _DATA_SEED.value is None else _DATA_SEED.value
+
+
+@contextlib.contextmanager
+def of_seed(seed):
+    """The flags as they are for one seed."""
+    values = {name: flags.FLAGS[name].value for name in _PATHS}
+    filled = {name: path.format(seed=seed) for name, path in values.items() if path}
+    own = {"data_seed": data_seed()} if _SEEDS.value is not None else {}
+    with flagsaver.flagsaver(seed=seed, seeds=None, **own, **filled):
+        yield
 
 
 def settings(rp):

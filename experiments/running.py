@@ -21,7 +21,11 @@ def run(load_dataset, build_model, module):
         module: the experiment's, whose key flags are recorded.
     """
     begun = time.monotonic()
-    run_dir = _check_run_dir()
+    try:
+        seeds = run_flags.seeds()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    folders = [_check_run_dir(seed) for seed in seeds]
     stop = _StopRequest()
     print("Starting Keras and loading the data ...", flush=True)
     with _quiet_start():
@@ -32,61 +36,86 @@ def run(load_dataset, build_model, module):
     if run_flags.REPEATABLE.value:
         rp.make_repeatable()
     try:
+        if len(seeds) > 1:
+            rp.check_side_by_side(run_flags.STRATEGY.value)
         strategy = rp.training_strategy(run_flags.STRATEGY.value)
         stop.listen()  # TensorFlow's workers take SIGTERM for themselves
-        settings = run_flags.settings(rp)
         formats = run_flags.formats()
         if formats:
             rp.check_formats(formats)
-        state = run_flags.STATE_FILE.value
-        if strategy.is_chief and state and os.path.exists(state):
-            if rp.travel.unpack(state, run_dir):
-                print(f"Continuing from {state}.")
-        if (run_dir / "final.json").exists():
-            print(f"The run in '{run_dir}' finished before; this shows its result.")
+        if strategy.is_chief:
+            for seed, folder in zip(seeds, folders, strict=True):
+                _arrive(rp, seed, folder)
+        with run_flags.of_seed(seeds[0]):
+            run_flags.settings(rp)  # refuses before data are read
         dataset = load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
-        keras.utils.set_random_seed(run_flags.SEED.value)
-        model = build_model(dataset)
+        runs = []
+        for seed, folder in zip(seeds, folders, strict=True):
+            with run_flags.of_seed(seed):
+                keras.utils.set_random_seed(seed)
+                runs.append(
+                    {
+                        "model": build_model(dataset),
+                        **run_flags.settings(rp),
+                        "criterion": run_flags.criterion(rp, dataset),
+                        "run_dir": folder,
+                        "flags": run_flags.flag_lines(module),
+                    }
+                )
         budget = run_flags.TIME_BUDGET.value
-        result = rp.prune_and_retrain(
-            model,
-            dataset,
-            **settings,
-            criterion=run_flags.criterion(rp, dataset),
-            strategy=strategy,
-            run_dir=run_dir,
-            flags=run_flags.flag_lines(module),
-            deadline=float("inf") if budget is None else begun + 60 * budget,
-            should_stop=stop.reason,
-        )
+        common = {
+            "strategy": strategy,
+            "deadline": float("inf") if budget is None else begun + 60 * budget,
+            "should_stop": stop.reason,
+        }
+        if len(runs) == 1:
+            results = [rp.prune_and_retrain(dataset=dataset, **runs[0], **common)]
+        else:
+            results = rp.prune_side_by_side(runs, dataset, **common)
     except rp.RunInterrupted as interruption:
         if strategy.is_chief:
-            report = _write_report(run_dir)
-            _pack(rp, run_dir)
+            reports = [
+                _leave(rp, seed, folder)
+                for seed, folder in zip(seeds, folders, strict=True)
+            ]
             print(f"\nStopped: {interruption}. The same command continues it.")
-            print(report)
+            print(*reports, sep="\n")
         sys.exit(stop.status)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         sys.exit(f"error: {error}")
     if strategy.is_chief:
-        _show(rp, result, dataset, run_dir, formats)
+        for seed, folder, result in zip(seeds, folders, results, strict=True):
+            _show(rp, seed, result, dataset, folder, formats)
 
 
-def _show(rp, result, dataset, run_dir, formats):
+def _show(rp, seed, result, dataset, run_dir, formats):
     from experiments.report import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
     if formats:
         _export(rp, result.model, dataset, run_dir, formats)
-    _pack(rp, run_dir)
-    print(f"Report: {_write_report(run_dir)}")
+    print(f"Report: {_leave(rp, seed, run_dir)}")
 
 
-def _pack(rp, run_dir):
-    if run_flags.STATE_FILE.value:
-        size = rp.travel.pack(run_dir, run_flags.STATE_FILE.value)
-        print(f"State: {run_flags.STATE_FILE.value}, {size / 2**20:.2f} MiB")
+def _arrive(rp, seed, run_dir):
+    """Brings a run to where its state file stands, and says how it stands."""
+    with run_flags.of_seed(seed):
+        state = run_flags.STATE_FILE.value
+    if state and os.path.exists(state) and rp.travel.unpack(state, run_dir):
+        print(f"Continuing from {state}.")
+    if (run_dir / "final.json").exists():
+        print(f"The run in '{run_dir}' finished before; this shows its result.")
+
+
+def _leave(rp, seed, run_dir):
+    """Writes the state file, if one is asked for, and the report; its path."""
+    with run_flags.of_seed(seed):
+        state = run_flags.STATE_FILE.value
+    if state:
+        size = rp.travel.pack(run_dir, state)
+        print(f"State: {state}, {size / 2**20:.2f} MiB")
+    return _write_report(run_dir)
 
 
 def _export(rp, model, dataset, run_dir, formats):
@@ -99,11 +128,12 @@ def _export(rp, model, dataset, run_dir, formats):
         )
 
 
-def _check_run_dir():
-    """The run directory, writable."""
+def _check_run_dir(seed):
+    """The run directory of a seed, writable."""
     if not run_flags.RUN_DIR.value:
         sys.exit("error: --run_dir is missing: name a folder for this run's records")
-    path = pathlib.Path(run_flags.RUN_DIR.value)
+    with run_flags.of_seed(seed):
+        path = pathlib.Path(run_flags.RUN_DIR.value)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writing-probe"

@@ -11,12 +11,17 @@ from resprune_tf.export import Exported, ExportError, check_formats, export
 from resprune_tf.folding import fold
 from resprune_tf.importance import ImportanceScale, importances
 from resprune_tf.latency import Latency, latency
-from resprune_tf.loop import PruningResult, prune_and_retrain
+from resprune_tf.loop import (
+    PruningResult,
+    prune_and_retrain,
+    prune_side_by_side,
+)
 from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.selection import Target
+from resprune_tf.side_by_side import check_side_by_side
 from resprune_tf.strategy import Strategy, training_strategy
 from resprune_tf.training import make_repeatable
 from resprune_tf.units import Unit, find_units
@@ -46,6 +51,7 @@ __all__ = [
     "UnitId",
     "build_resnet",
     "check_formats",
+    "check_side_by_side",
     "cost",
     "criteria",
     "export",
@@ -57,6 +63,7 @@ __all__ = [
     "load_dataset",
     "make_repeatable",
     "prune_and_retrain",
+    "prune_side_by_side",
     "remove_units",
     "resnet50",
     "resnet56",

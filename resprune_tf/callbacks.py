@@ -114,12 +114,15 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         stream: where to write; standard output by default.
+        name: of one run among several, which share the stream, so that no line is
+            rewritten.
     """
 
-    def __init__(self, stream=None):
+    def __init__(self, stream=None, name=""):
         super().__init__()
         self.stream = stream or sys.stdout
-        self.live = self.stream.isatty()
+        self.live = self.stream.isatty() and not name
+        self.name = f"{name}  " if name else ""
         self.begun = time.monotonic()
         self.epochs_done = 0
         self.printed = -math.inf
@@ -132,7 +135,7 @@ class Progress(keras.callbacks.Callback):
 
     def say(self, text):
         """Prints a line of its own."""
-        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
+        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{self.name}{text}\n")
         self.stream.flush()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -173,7 +176,7 @@ class Progress(keras.callbacks.Callback):
         left = self.epochs - self.epoch - step / self.steps + self.later_epochs
         parts.append(f"run {_clock((now - self.begun) / done * left)} left")
         line = "  ".join(parts)
-        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{self.name}{line}\n")
         self.stream.flush()
 
 

@@ -20,7 +20,7 @@ from resprune_tf.records import (
     write_text,
 )
 from resprune_tf.rounds import Run
-from resprune_tf.side_by_side import SideBySide, check_backend, program_key
+from resprune_tf.side_by_side import SideBySide, check_side_by_side, program_key
 from resprune_tf.strategy import Strategy
 from resprune_tf.training import check_batches
 
@@ -109,7 +109,7 @@ def prune_and_retrain(
         note: a remark to keep with the outcome, such as what it is no proof of.
         deadline: `time.monotonic()` second before which to stop resumably.
         should_stop: function that returns a reason to stop now, or None.
-        verbose: whether to show progress.
+        verbose: whether to show progress; a text to show before each line of it.
 
     Returns:
         `PruningResult`: every round, and the smallest net that held the initial
@@ -131,7 +131,7 @@ def prune_and_retrain(
             member.trainer.fit(member.initial_epoch, member.callbacks)
 
 
-def prune_side_by_side(runs, dataset, recipe, **settings):
+def prune_side_by_side(runs, dataset, **settings):
     """`prune_and_retrain` for several seeds at once, in one compiled program (JAX).
 
     The nets of all runs and all their rounds share the program that trains them: a
@@ -142,28 +142,32 @@ def prune_side_by_side(runs, dataset, recipe, **settings):
     Args:
         runs: for each run a dict of those arguments of `prune_and_retrain` that are
             its own: `model`, and as a rule `seed`, `run_dir` and `flags`. Models must
-            be of one architecture.
-        dataset, recipe: of all runs.
+            be of one architecture, and recipes must differ in epochs and learning
+            rates only.
+        dataset: of all runs.
         **settings: further arguments of `prune_and_retrain`, of all runs.
 
     Returns:
         list of `PruningResult`.
 
     Raises:
-        ValueError: if there is no run, or an argument is out of range.
-        RuntimeError: if Keras's backend is not JAX.
+        ValueError: if there is no run, an argument is out of range, or Keras's
+            backend is not JAX.
         RunDirectoryError, RunInterrupted, TrainingDiverged: as `prune_and_retrain`.
             When one run stops, all do.
     """
     if not runs:
         raise ValueError("There is no run.")
-    check_backend()
+    shared = settings.get("strategy") or Strategy()
+    check_side_by_side(shared.name)
     signature = inspect.signature(prune_and_retrain)
     with contextlib.ExitStack() as stack:
         steps = []
         for run in runs:
-            bound = signature.bind(dataset=dataset, recipe=recipe, **settings, **run)
+            bound = signature.bind(dataset=dataset, **settings, **run)
             bound.apply_defaults()
+            if bound.arguments["verbose"] is True:
+                bound.arguments["verbose"] = f"seed {bound.arguments['seed']}"
             steps.append(_steps(**bound.arguments))
             stack.enter_context(contextlib.closing(steps[-1]))
         return _train_together(steps, runs[0]["model"])
@@ -236,7 +240,9 @@ def _steps(
         files.claim(settings)
         if flags:
             write_text(files.path / "flags.txt", flags)
-        progress = Progress() if verbose and strategy.is_chief else None
+        progress = None
+        if verbose and strategy.is_chief:
+            progress = Progress(name="" if verbose is True else verbose)
         agree = strategy.agree if strategy.workers > 1 else None
         stop = StopCheck(should_stop, deadline, agree)
         run = Run(files, plan, dataset, progress, stop, strategy)

@@ -38,15 +38,15 @@ class SideBySide:
             net alone needs none, and on a CPU is faster without.
 
     Raises:
-        RuntimeError: if Keras's backend is not JAX.
-        ValueError: if there are fewer training images than a batch needs.
+        ValueError: if Keras's backend is not JAX, or there are fewer training images
+            than a batch needs.
         TypeError: if `core` is not functional.
     """
 
     def __init__(
         self, core, dataset, recipe, dispatch=None, guidance=None, matmul=True
     ):
-        check_backend()
+        check_side_by_side()
         import jax
 
         self.recipe, self.split, self.guidance = recipe, dataset.train, guidance
@@ -169,12 +169,16 @@ class SideBySide:
         return self._net.stateless_call(*state, images, training=False)[0]
 
 
-def check_backend():
-    """Raises a RuntimeError if Keras does not run on JAX."""
-    if keras.backend.backend() != "jax":
-        raise RuntimeError(
-            "Training side by side needs Keras's JAX backend (KERAS_BACKEND=jax). "
-            f"Received: {keras.backend.backend()}."
+def check_side_by_side(strategy="none"):
+    """Raises a ValueError unless nets can be trained side by side here.
+
+    Args:
+        strategy: name of the strategy that is asked for.
+    """
+    if keras.backend.backend() != "jax" or strategy != "none":
+        raise ValueError(
+            "Training side by side needs Keras's JAX backend (KERAS_BACKEND=jax) and "
+            f"strategy none. Received: {keras.backend.backend()}, {strategy}."
         )
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from keras.src.backend.common import dtypes
 
-from resprune_tf import Recipe, callbacks, graph, remove_units
+from resprune_tf import (
+    Recipe,
+    callbacks,
+    graph,
+    prune_and_retrain,
+    prune_side_by_side,
+    remove_units,
+)
 from resprune_tf.callbacks import (
     Checkpoint,
     RunInterrupted,
@@ -218,10 +225,10 @@ def test_evaluation_equals_that_of_each_net(side, unbroken):
         assert measures == pytest.approx(evaluate(core, DATASET.validation), rel=1e-6)
 
 
-def test_members_with_a_teacher():
+def test_a_member_with_a_teacher_and_stock_convolutions():
     guidance = Guidance(temperature=2.0, weight=0.7)
     recipe = RECIPE.replace(epochs=1)
-    side = SideBySide(whole_net(), DATASET, recipe, guidance=guidance)
+    side = SideBySide(whole_net(), DATASET, recipe, guidance=guidance, matmul=False)
     teacher = whole_net()
     randomise(teacher, 99)
     taught = dict(recipe=recipe, teacher=teacher, guidance=guidance)
@@ -254,3 +261,31 @@ def test_the_net_is_only_read():
     for a, b in zip(before, net.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert fast_copy(net).count_params() == net.count_params()
+
+
+def test_runs_side_by_side_are_the_runs_alone(tmp_path):
+    """Two seeds: same removals, same accuracies, one record each; one continued."""
+    recipe = RECIPE.replace(epochs=2, milestones=None)
+    models = []
+    for seed in (0, 1):
+        models.append(whole_net())
+        randomise(models[-1], seed)
+    own = [{"model": model, "seed": seed} for seed, model in enumerate(models)]
+    shared = dict(dataset=DATASET, recipe=recipe, max_rounds=2, verbose=False)
+    alone = [
+        prune_and_retrain(**run, **shared, run_dir=tmp_path / f"alone{run['seed']}")
+        for run in own
+    ]
+    runs = [{**run, "run_dir": tmp_path / f"both{run['seed']}"} for run in own]
+    asked = iter([None] * 30)
+    with pytest.raises(RunInterrupted):
+        prune_side_by_side(runs, should_stop=lambda: next(asked, "enough"), **shared)
+    both = prune_side_by_side(runs, **shared)
+    for one, other in zip(alone, both, strict=True):
+        for ours, theirs in zip(one.rounds, other.rounds, strict=True):
+            assert ours.removed == theirs.removed
+            assert ours.test_accuracy == theirs.test_accuracy
+            assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-9)
+            for unit, value in ours.importances.items():
+                assert theirs.importances[unit] == pytest.approx(value, rel=1e-9)
+        assert len(one.rounds) == 3

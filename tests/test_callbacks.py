@@ -63,3 +63,9 @@ def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
 def test_clock():
     assert callbacks._clock(5.4) == "0:05"
     assert callbacks._clock(3599.6) == "1:00:00"
+
+
+def test_runs_side_by_side_have_their_names_before_each_line():
+    progress = Progress(Terminal(), name="seed 2")
+    progress.say("round 0: 56 layers")
+    assert progress.stream.getvalue() == "seed 2  round 0: 56 layers\n"

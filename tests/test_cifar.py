@@ -270,6 +270,22 @@ def test_real_cifar10_from_one_command(tmp_path, source, capsys):
     assert read_json(tmp_path / "final.json")["total_epochs"] == 3
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": ["0", "0"]}, "different numbers.*Received: 0,0"),
+        ({"seeds": ["0", "x"]}, "different numbers.*Received: 0,x"),
+        ({"seeds": ["0", "1"]}, "Each seed needs its own --run_dir"),
+        ({"seeds": ["0", "1"], "run_dir": "r{seed}"}, "needs Keras's JAX backend"),
+    ],
+)
+def test_several_seeds_are_refused_where_they_cannot_run(tmp_path, values, message):
+    values = {"run_dir": "runs", **values}
+    values["run_dir"] = str(tmp_path / values["run_dir"])
+    with pytest.raises(SystemExit, match=message):
+        command(**values)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments/flagfiles").glob("*.txt")))
 def test_flagfiles_parse_and_say_what_they_are(path):
     text = path.read_text()

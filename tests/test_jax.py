@@ -85,13 +85,19 @@ FLAGS = (
 ).split()
 
 
-def test_the_whole_experiment_runs_on_jax_and_continues(tmp_path):
-    """Train, score, remove, retrain, records: stopped once, then to the end."""
+def test_the_whole_experiment_runs_on_jax(tmp_path):
+    """Two seeds at once, stopped; one continued alone: train, score, remove, retrain."""
     run = ["-m", "tests.no_tensorflow", "experiments.cifar", *FLAGS]
-    run.append(f"--run_dir={tmp_path}")
-    assert "Stopped: the time budget" in on_jax(*run, "--time_budget_minutes=0.0001")
-    assert "Report: " in on_jax(*run)
-    assert json.loads((tmp_path / "run.json").read_text())["backend"] == "jax"
-    assert len((tmp_path / "sessions.jsonl").read_text().splitlines()) == 2
-    model = keras.saving.load_model(tmp_path / "export/model.keras")  # on TensorFlow
+    stopped = [*run, "--seeds=0,1", f"--run_dir={tmp_path}/run{{seed}}"]
+    out = on_jax(*stopped, "--time_budget_minutes=0.0001")
+    assert "Stopped: the time budget" in out
+    folder = tmp_path / "run1"
+    out = on_jax(*run, "--seed=1", "--data_seed=0", f"--run_dir={folder}")
+    assert "Report: " in out
+    assert json.loads((folder / "run.json").read_text())["backend"] == "jax"
+    assert len((folder / "sessions.jsonl").read_text().splitlines()) == 2
+    assert {"--seed=1", "--data_seed=0"} <= {
+        *(folder / "flags.txt").read_text().split()
+    }
+    model = keras.saving.load_model(folder / "export/model.keras")  # on TensorFlow
     assert model.output_shape == (None, 10)

@@ -46,7 +46,7 @@ def test_training_side_by_side_on_jax():
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="it works there")
 def test_other_backends_are_refused():
-    with pytest.raises(RuntimeError, match="JAX backend.*Received: tensorflow"):
+    with pytest.raises(ValueError, match="JAX backend.*Received: tensorflow"):
         SideBySide(small_net(11), toy_dataset(), Recipe(batch_size=16))
 
 
