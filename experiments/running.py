@@ -78,6 +78,7 @@ def run(load_dataset, build_model, module):
             reports = [
                 _leave(rp, seed, folder)
                 for seed, folder in zip(seeds, folders, strict=True)
+                if (folder / "run.json").exists()  # it was that run's turn
             ]
             print(f"\nStopped: {interruption}. The same command continues it.")
             print(*reports, sep="\n")
