@@ -34,8 +34,8 @@ class SideBySide:
         dispatch: as for `Trainer`.
         guidance: the `Guidance` of all members, if they have one; each has a teacher
             of its own, a whole net.
-        matmul: whether convolutions become matrix products (see `MatmulConv2D`). One
-            net alone needs none, and on a CPU is faster without.
+        matmul: whether convolutions become matrix products (see `MatmulConv2D`); a
+            program for one net at a time may do without.
 
     Raises:
         ValueError: if Keras's backend is not JAX, or there are fewer training images

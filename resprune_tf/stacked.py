@@ -146,6 +146,9 @@ class StackedTraining:
                 state[0][place] = jax.numpy.where(keep, state[0][place], 0)
             return state, logs
 
+        if len(rows) == 1:  # XLA's CPU compiler is slow at loops, even of one step
+            state, logs = step(state, rows[0])
+            return logs, state
         state, logs = jax.lax.scan(step, state, rows)
         # Metrics accumulate in the state: the last step's are those of all.
         return jax.tree.map(lambda values: values[-1], logs), state

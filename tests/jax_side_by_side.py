@@ -225,10 +225,12 @@ def test_evaluation_equals_that_of_each_net(side, unbroken):
         assert measures == pytest.approx(evaluate(core, DATASET.validation), rel=1e-6)
 
 
-def test_a_member_with_a_teacher_and_stock_convolutions():
+def test_a_teacher_stock_convolutions_and_an_epoch_a_dispatch():
     guidance = Guidance(temperature=2.0, weight=0.7)
     recipe = RECIPE.replace(epochs=1)
-    side = SideBySide(whole_net(), DATASET, recipe, guidance=guidance, matmul=False)
+    side = SideBySide(
+        whole_net(), DATASET, recipe, dispatch=4, guidance=guidance, matmul=False
+    )
     teacher = whole_net()
     randomise(teacher, 99)
     taught = dict(recipe=recipe, teacher=teacher, guidance=guidance)
