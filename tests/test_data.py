@@ -1,9 +1,11 @@
 """Held-out splits, subsets and statistics of data sets."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from resprune_tf.data import DataError, load_dataset
+from resprune_tf.data import DataError, Split, load_dataset
 from tests.made_data import assert_equal, rows_of, write_binary
 
 
@@ -85,3 +87,15 @@ def test_published_statistics_are_used(tmp_path):
         write_binary(tmp_path, name)
         dataset = load_dataset(name, tmp_path, "binary")
         assert (dataset.mean, dataset.std) == (mean, std)
+
+
+def test_fingerprint_tells_data_apart():
+    """A run is continued with the very images and labels that it began with."""
+    dataset = load_dataset("digits")
+    assert dataset.fingerprint == load_dataset("digits").fingerprint
+    assert dataset.fingerprint != load_dataset("digits", seed=1).fingerprint
+    labels = dataset.test.labels.copy()
+    labels[-1] = (labels[-1] + 1) % 10
+    test = Split(dataset.test.images, labels)
+    changed = dataclasses.replace(dataset, test=test)
+    assert changed.fingerprint != dataset.fingerprint
