@@ -58,6 +58,7 @@ check: .venv/installed-dev
 results: .venv/installed
 	@$(PY) -m experiments.tables
 	@$(PY) -m experiments.bench_page
+	@$(PY) -m experiments.seeds_page
 
 # What only the benchmark needs. PyTorch has an environment of its own, for its
 # dependencies must not change those of TensorFlow. What cannot be installed is left out.

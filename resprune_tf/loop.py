@@ -170,27 +170,37 @@ def prune_side_by_side(runs, dataset, **settings):
                 bound.arguments["verbose"] = f"seed {bound.arguments['seed']}"
             steps.append(_steps(**bound.arguments))
             stack.enter_context(contextlib.closing(steps[-1]))
-        return _train_together(steps, runs[0]["model"])
+        return _train_together(steps, runs[0]["model"], dataset)
 
 
-def _train_together(runs, core):
+def _train_together(runs, core, dataset):
     """Drives several `_steps`; what they want trained at a time is trained at once."""
-    programs, results = {}, [None] * len(runs)
+    programs, results, measures = {}, [None] * len(runs), [None] * len(runs)
     while None in results:
         groups = {}
         for number, steps in enumerate(runs):
             if results[number] is not None:
                 continue
             try:
-                member = next(steps)
+                member = steps.send(measures[number])
             except StopIteration as end:
                 results[number] = end.value
                 continue
-            groups.setdefault(program_key(member.trainer), []).append(member)
-        for key, group in groups.items():
+            key = program_key(member.trainer)
+            groups.setdefault(key, {})[number] = member
+        for key, members in groups.items():
+            trainers = [member.trainer for member in members.values()]
             if key not in programs:
-                programs[key] = SideBySide.like(core, group[0].trainer)
-            programs[key].fit(group)
+                programs[key] = SideBySide.like(core, trainers[0])
+            programs[key].fit(list(members.values()))
+            cores = [trainer.core for trainer in trainers]
+            on_splits = [
+                programs[key].evaluate(cores, split)
+                for split in (dataset.validation, dataset.test)
+            ]
+            measures_of = zip(members, zip(*on_splits, strict=True), strict=True)
+            for number, measured in measures_of:
+                measures[number] = measured
     return results
 
 

@@ -48,8 +48,9 @@ class Run:
     def to_the_end(self, model, note):
         """A generator that yields a `Member` whenever a net is to be trained.
 
-        It goes on once the member's trainer has come to its end, and returns the
-        record of the outcome, as in `final.json`.
+        To be resumed once the member's trainer has come to its end; whoever measured
+        the net may send `(loss, accuracy)` on the validation and the test split.
+        Returns the record of the outcome, as in `final.json`.
         """
         if self.plan.stop_reason(self.rounds) is None:
             self._begin(model)
@@ -96,10 +97,12 @@ class Run:
         size = measure(core)
         self._announce(number, size, removed, recipe)
         member, history, spent = self._member(number, core, recipe)
-        yield member
+        measures = yield member
         self._say(f"round {number}: measuring accuracy")
-        validation_loss, validation_accuracy = evaluate(core, self.dataset.validation)
-        test_loss, test_accuracy = evaluate(core, self.dataset.test)
+        if measures is None:
+            splits = (self.dataset.validation, self.dataset.test)
+            measures = [evaluate(core, split) for split in splits]
+        (validation_loss, validation_accuracy), (test_loss, test_accuracy) = measures
         # What is decided by, from one worker, as another's may round otherwise.
         measured = self.strategy.share(
             {

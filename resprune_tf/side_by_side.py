@@ -12,6 +12,7 @@ from resprune_tf.embedding import embed, silenced, variables_by_name
 from resprune_tf.matmul_conv import matmul_copy
 from resprune_tf.members import Seat
 from resprune_tf.stacked import StackedTraining
+from resprune_tf.training import measures
 
 # What the program is compiled for. Epochs, learning rates and schedules may differ.
 _SHARED = ("batch_size", "momentum", "nesterov", "l2", "precision")
@@ -162,7 +163,7 @@ class SideBySide:
             ],
             axis=1,
         )
-        return [_measures(each, split.labels) for each in logits]
+        return [measures(each, split.labels) for each in logits]
 
     def _logits(self, state, images):
         images = keras.ops.cast(images, "float32")
@@ -193,11 +194,3 @@ def _guidance(model):
         if isinstance(layer, Distillation):
             return Guidance(layer.temperature, layer.weight)
     return None
-
-
-def _measures(logits, labels):
-    losses = keras.losses.sparse_categorical_crossentropy(
-        labels, logits, from_logits=True
-    )
-    accuracy = np.mean(logits.argmax(axis=-1) == labels)
-    return float(keras.ops.mean(losses)), float(accuracy)

@@ -186,8 +186,13 @@ def evaluate(core, split, batch_size=500):
             for start in range(0, len(split), batch_size)
         ]
     )
+    return measures(logits, split.labels)
+
+
+def measures(logits, labels):
+    """Mean cross entropy and accuracy of logits `(images, classes)`."""
     losses = keras.losses.sparse_categorical_crossentropy(
-        split.labels, logits, from_logits=True
+        labels, logits, from_logits=True
     )
-    accuracy = np.mean(logits.argmax(axis=-1) == split.labels)
+    accuracy = np.mean(logits.argmax(axis=-1) == labels)
     return float(keras.ops.mean(losses)), float(accuracy)
