@@ -17,9 +17,9 @@ OUTPUT = ROOT / "docs" / "results" / "seeds.md"
 
 _HEAD = """# Several seeds: one after another, or side by side
 
-Made by `python -m experiments.seeds_page` from records/seeds; do not edit. JAX, images of
-noise; a part each in a process of its own. Compiling is the first epoch less a later
-one. The whole experiment is extrapolated from what was measured.
+Made by `python -m experiments.seeds_page` from records/seeds; do not edit. On JAX, on
+images of noise, each part in a process of its own. Compiling is the first epoch less a
+later one. The whole experiment is extrapolated from what was measured.
 
 """
 
