@@ -2,137 +2,55 @@
 
     python -m experiments.queue
 
-The rows are below; epochs come from their flagfiles, completion from the records.
+The rows are those of `queue_rows`; epochs come from their flagfiles, completion and
+epoch times from the records.
 """
 
-import dataclasses
 import json
 import math
-import pathlib
+import statistics
 import sys
 
-from absl import flags
-from absl.testing import flagsaver
+from experiments.bench_numbers import Numbers
+from experiments.queue_rows import ROOT, ROWS, rounds
 
-ROOT = pathlib.Path(__file__).parent.parent
 OUTPUT = ROOT / "experiments" / "queue.md"
 REHEARSAL = ROOT / "records" / "queue" / "rehearsal.json"
-FLAGFILES = "experiments/flagfiles/queue"
-# Not measured yet: what an epoch of the full net is taken to need until a benchmark of
-# an accelerator is among the records, and a new net to be compiled.
+# What an epoch of the full net is taken to need until the benchmark of an accelerator
+# is among the records, and a new net to be compiled.
 ASSUMED_EPOCH_SECONDS = 2.0
 ASSUMED_COMPILE_SECONDS = 40
+_EPOCH_IMAGES = 45_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One experiment of the queue, run once for each seed.
+def epoch_seconds(records, accelerator):
+    """Median seconds of an epoch of ResNet-56 in bfloat16, as benchmarks measured.
 
-    Attributes:
-        letter: group, in the order to run.
-        name: of the flagfile and of the records, `<name>-seed<k>`.
-        feeds: the table, figure or claim it is for.
-        seeds: of its runs.
-        extra: further flags; `{seed}` stands for the seed.
-        label: of the record, where one flagfile serves several.
+    Args:
+        records: folder of the records.
+        accelerator: whether of JAX on one, or of TensorFlow on a CPU.
+
+    Returns:
+        `(device, seconds)` of the fastest, or None if there is no such record.
     """
-
-    letter: str
-    name: str
-    feeds: str
-    seeds: tuple[int, ...] = (0, 1, 2)
-    extra: str = ""
-    label: str = ""
-
-    @property
-    def run(self):
-        """Its name in records and run directories, without the seed."""
-        return (self.label or self.name).replace("_", "-")
-
-    def record(self, seed):
-        """Folder of a seed's record, relative to `records`."""
-        data = "cifar100" if self.name.startswith("c100") else "cifar10"
-        return f"{data}/{self.run}-seed{seed}"
-
-    def command(self, seed):
-        """Arguments of `python -m experiments.cifar`, without data folder."""
-        extra = self.extra.format(seed=seed).split()
-        return [
-            f"--flagfile={FLAGFILES}/{self.name}.txt",
-            *extra,
-            f"--seed={seed}",
-            f"--run_dir=runs/{self.run}-seed{seed}",
-        ]
+    variant = "ours-jax-bfloat16" if accelerator else "ours-bfloat16"
+    found = []
+    for path in (records / "bench").glob("*.json"):
+        record = json.loads(path.read_text())
+        device = record["variants"].get(variant, {}).get("device")
+        speeds = Numbers(record).speeds(variant, "train")
+        told = record["settings"]
+        size = (told["depth"], told["width"], told["batch_size"])
+        if speeds and (device != "cpu") == accelerator and size == (56, 16, 128):
+            name = device if accelerator else path.stem.replace("-", " ")
+            found.append((_EPOCH_IMAGES / statistics.median(speeds), name))
+    return min(found)[::-1] if found else None
 
 
-_SHARED = "--start_from=runs/c10-main-seed{seed}"
-ROWS = (
-    Row("a", "c10_main", "Table 1, Figures 3-6: no loss from 56 to 32 layers"),
-    Row("b", "c10_guided", "beyond the paper: fewer layers, no loss", extra=_SHARED),
-    Row("b", "c10_cosine", "what of it the schedule does", extra=_SHARED),
-    *(
-        Row(
-            "c",
-            "c10_plain",
-            "Figure 3: baselines",
-            extra=f"--depth={depth}",
-            label=f"c10_plain{depth}",
-        )
-        for depth in (56, 47, 38, 29, 20, 11)
-    ),
-    Row(
-        "c",
-        "c10_twin",
-        "whether removal beats training the small net at once",
-        extra="--twin_of=runs/c10-main-seed{seed}",
-    ),
-    Row("c", "c10_random", "whether ω chooses better than chance", extra=_SHARED),
-    Row("c", "c10_largest", "the same, from the other end", extra=_SHARED),
-    Row("d", "c10_k2", "Figure 4b", extra=_SHARED),
-    Row("d", "c10_k4", "Figure 4b", extra=_SHARED),
-    Row("d", "c10_retrain30", "Figure 4a", extra=_SHARED),
-    Row("d", "c10_retrain120", "Figure 4a", extra=_SHARED),
-    Row("e", "c10_basic", "the field's common net and its frontier"),
-    Row("f", "c100_main", "Table 1, Figure 3: no loss from 56 to 35 layers"),
-)
-
-
-def settings(row, seed=0):
-    """Values of the flags of a row's command, as a dict."""
-    from experiments import cifar
-
-    with flagsaver.flagsaver():
-        flags.FLAGS(["queue", *row.command(seed)])
-        return {
-            flag.name: flag.value
-            for flag in flags.FLAGS.get_key_flags_for_module(cifar)
-        }
-
-
-def rounds(row):
-    """`(epochs, share of the full net)` of every round that a row trains."""
-    from resprune_tf.architecture import Architecture
-
-    values = settings(row)
-    full = Architecture.cifar(56, values["unit_kind"])
-    net = Architecture.cifar(values["depth"], values["unit_kind"])
-    first = (values["epochs"], net.depth / full.depth)
-    if values["max_rounds"] == 0:
-        return [first]
-    work = [] if values["start_from"] else [first]
-    retrain_epochs = values["retrain_epochs"] or values["epochs"]
-    while net.depth > values["target_layers"]:
-        for _ in range(min(values["units_per_round"], len(net.removable))):
-            net = net.without(net.removable[:1])
-        # Layers stand for time: which units will go is not known.
-        work.append((retrain_epochs, net.depth / full.depth))
-    return work
-
-
-def minutes(row, epoch_seconds=ASSUMED_EPOCH_SECONDS):
-    """Estimated minutes of one seed on an accelerator."""
+def minutes(row, epoch):
+    """Estimated minutes of one seed, from the seconds of an epoch of the full net."""
     seconds = sum(
-        epochs * epoch_seconds * share + ASSUMED_COMPILE_SECONDS
+        epochs * epoch * share + ASSUMED_COMPILE_SECONDS
         for epochs, share in rounds(row)
     )
     return seconds / 60
@@ -140,12 +58,21 @@ def minutes(row, epoch_seconds=ASSUMED_EPOCH_SECONDS):
 
 def page(records=ROOT / "records"):
     """The text of queue.md."""
+    measured = epoch_seconds(records, accelerator=True)
+    epoch = measured[1] if measured else ASSUMED_EPOCH_SECONDS
+    source = (
+        f"measured on {measured[0]}" if measured else "assumed: none was measured yet"
+    )
+    cpu, cpu_epoch = epoch_seconds(records, accelerator=False) or ("a CPU", math.nan)
     rows = []
     for row in ROWS:
         names = [row.record(seed) for seed in row.seeds]
         done = [name for name in names if (records / name / "final.json").exists()]
         cells = (row.letter, row.run, row.feeds)
-        numbers = (sum(epochs for epochs, _ in rounds(row)), math.ceil(minutes(row)))
+        numbers = (
+            sum(epochs for epochs, _ in rounds(row)),
+            math.ceil(minutes(row, epoch)),
+        )
         state = f"{len(done)} of {len(names)} seeds"
         rows.append((*cells, *(f"{number:,}" for number in numbers), state))
     table = [
@@ -163,13 +90,17 @@ def page(records=ROOT / "records"):
         )
         for row in ROWS
     ]
-    left = sum(minutes(row) * len(row.seeds) for row in ROWS)
+    left = sum(minutes(row, epoch) * len(row.seeds) for row in ROWS)
     return _PAGE.format(
         table="\n".join(table),
         commands="\n".join(commands),
         hours=left / 60,
         rehearsed=rehearsed(),
-        epoch=ASSUMED_EPOCH_SECONDS,
+        epoch=epoch,
+        source=source,
+        cpu=cpu,
+        cpu_epoch=cpu_epoch,
+        days=minutes(ROWS[0], cpu_epoch) / 60 / 24,
         compile=ASSUMED_COMPILE_SECONDS,
     )
 
@@ -182,12 +113,25 @@ cut short goes on with the same command. `python -m experiments.rehearsal DATA` 
 every command in small on any machine. {rehearsed}
 
 - *epochs*: of the row itself; rows that start from `c10-main` share its first 200.
-- *minutes a seed*: {epoch} seconds an epoch of ResNet-56, less in proportion to the
-  layers, and {compile} seconds to compile each net. Both are assumed: no accelerator
-  has been measured yet. All rows and seeds together: about {hours:.0f} hours.
+- *minutes a seed*: {epoch:.1f} seconds an epoch of ResNet-56 on an accelerator
+  ({source}),
+  less in proportion to the layers, and {compile} seconds (assumed) to compile each net.
+  All rows and seeds together: about {hours:.0f} hours. On {cpu} an epoch
+  takes {cpu_epoch:.0f} seconds, as measured, and one seed of row a {days:.1f} days.
 - `c10-twin` needs its main chain to be finished: it trains the net that was chosen.
 
 {table}
+
+## First of all
+
+Measure the accelerator; the page then goes by its epoch time. Each takes minutes, and
+the second tells whether seeds side by side pay there.
+
+```
+python -m experiments.bench --variants=ours-jax-float32,ours-jax-bfloat16
+python -m experiments.seeds_bench --precision=bfloat16 --time_budget_minutes=8 \\
+    --out=records/seeds/DEVICE.json
+```
 
 ## Commands
 

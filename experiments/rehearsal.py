@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 
-from experiments.queue import REHEARSAL, ROOT, ROWS, settings
+from experiments.queue import REHEARSAL
+from experiments.queue_rows import ROOT, ROWS, settings
 
 # What makes a command small. Nets stay what they are, but for their width.
 SMALL = (

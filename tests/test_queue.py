@@ -3,9 +3,10 @@
 import pytest
 
 from experiments import queue
+from experiments.queue_rows import ROWS, rounds, settings
 from resprune_tf.records import write_json
 
-ROWS = {row.run: row for row in queue.ROWS}
+BY_RUN = {row.run: row for row in ROWS}
 
 
 def test_the_committed_page_is_what_the_script_makes():
@@ -13,7 +14,7 @@ def test_the_committed_page_is_what_the_script_makes():
 
 
 def test_every_row_has_its_own_records():
-    names = [row.record(seed) for row in queue.ROWS for seed in row.seeds]
+    names = [row.record(seed) for row in ROWS for seed in row.seeds]
     assert len(names) == len(set(names))
 
 
@@ -31,14 +32,14 @@ def test_every_row_has_its_own_records():
     ],
 )
 def test_epochs(run, epochs):
-    assert sum(number for number, _ in queue.rounds(ROWS[run])) == epochs
+    assert sum(number for number, _ in rounds(BY_RUN[run])) == epochs
 
 
 def test_rows_that_share_a_start_agree_with_the_main_chain():
     """--start_from asks for the same data, net, recipe and seed."""
-    main = queue.settings(ROWS["c10-main"])
-    for row in queue.ROWS:
-        values = queue.settings(row)
+    main = settings(BY_RUN["c10-main"])
+    for row in ROWS:
+        values = settings(row)
         if values["start_from"]:
             for name in (
                 "dataset",
@@ -49,6 +50,23 @@ def test_rows_that_share_a_start_agree_with_the_main_chain():
                 "precision",
             ):
                 assert values[name] == main[name], (row.run, name)
+
+
+def test_minutes_go_by_the_accelerator_that_was_measured(tmp_path):
+    record = {
+        "settings": {"depth": 56, "width": 16, "batch_size": 128},
+        "variants": {"ours-jax-bfloat16": {"status": "measured", "device": "Swift 1"}},
+        "rounds": [
+            {"ours-jax-bfloat16": {"train": {"images": 90_000, "seconds": seconds}}}
+            for seconds in (3.0, 2.0, 2.0)
+        ],
+    }
+    (tmp_path / "bench").mkdir()
+    write_json(tmp_path / "bench" / "swift.json", record)
+    assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
+    assert queue.epoch_seconds(tmp_path, accelerator=False) is None
+    assert "1.0 seconds an epoch" in queue.page(tmp_path)
+    assert "(measured on Swift 1)" in queue.page(tmp_path)
 
 
 def test_finished_runs_are_counted(tmp_path):
