@@ -19,19 +19,9 @@ import time
 
 from absl import app, flags
 
-_ROOT = pathlib.Path(__file__).parent.parent
-# The most telling first. The second `reuse` finds what the first one compiled. Its two
-# nets have lost as many units of each stage, but others: XLA is given the same program.
-_PARTS = {
-    "masks": "side by side",
-    "removal": "one after another",
-    "one mask": "one net in the program of side by side",
-    "stock mask": "one net in that program, stock convolutions",
-    "reuse": "as many units in each stage, compilation cache",
-    "reuse again": "the same in another process",
-}
-_WHOLE = {"reuse": "one after another, compilation cache, at best"}
+from experiments.seeds_numbers import PARTS, conclusion, table
 
+_ROOT = pathlib.Path(__file__).parent.parent
 _DEPTH = flags.DEFINE_integer("depth", 56, "Layers of the net: 9n+2.", 20)
 _WIDTH = flags.DEFINE_integer("width", 16, "Its inner channels in the first stage.", 1)
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Pixels of an image's side.", 8)
@@ -47,7 +37,7 @@ _FIRST = flags.DEFINE_integer("first_epochs", 200, "Epochs of the first training
 _ROUND = flags.DEFINE_integer("round_epochs", 60, "Epochs of a retraining.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 8, "Removals of the experiment.", 1)
 _UNITS = flags.DEFINE_integer("units_per_round", 1, "Units lost in each.", 1)
-_CHOSEN = flags.DEFINE_list("parts", list(_PARTS), "What to measure.")
+_CHOSEN = flags.DEFINE_list("parts", list(PARTS), "What to measure.")
 _OUT = flags.DEFINE_string("out", "runs/seeds_bench.json", "Record to write.")
 _BUDGET = flags.DEFINE_float(
     "time_budget_minutes", None, "End by then, whatever is done. Default: no end.", 0
@@ -59,8 +49,8 @@ def main(argv):
         sys.exit(f"error: unexpected argument {argv[1]!r}; see --helpshort")
     if (_DEPTH.value - 2) % 9:
         sys.exit(f"error: --depth must be 9n+2. Received: {_DEPTH.value}.")
-    if unknown := set(_CHOSEN.value) - set(_PARTS):
-        sys.exit(f"error: no part {', '.join(unknown)}; there are {', '.join(_PARTS)}")
+    if unknown := set(_CHOSEN.value) - set(PARTS):
+        sys.exit(f"error: no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     removable = 3 * ((_DEPTH.value - 2) // 9 - 1)
     if _ROUNDS.value * _UNITS.value > removable:
         sys.exit(
@@ -74,8 +64,8 @@ def main(argv):
     out = pathlib.Path(_OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
-        for name in (part for part in _PARTS if part in _CHOSEN.value):
-            print(f"{_PARTS[name]} ...", flush=True)
+        for name in (part for part in PARTS if part in _CHOSEN.value):
+            print(f"{PARTS[name]} ...", flush=True)
             found, *lines, status = measure(name, record["settings"], cache, end)
             record |= found
             record["parts"][name] = {"status": status, "measured": lines}
@@ -148,82 +138,6 @@ def measure(name, settings, cache, end):
     # The last line may be half written.
     lines = output.decode().rpartition("\n")[0].splitlines()
     return [*(map(json.loads, lines) if lines else [{}]), status]
-
-
-def conclusion(record):
-    """Seconds that the whole experiment would take, as far as parts are measured.
-
-    With the compilation cache it is the least: all seeds lose units of the same stages.
-    """
-    parts = {name: part["measured"] for name, part in record["parts"].items()}
-    told = record["settings"]
-    seeds, rounds = told["members"], told["rounds"]
-    later = rounds * told["round_epochs"]
-    found = {}
-    if len(removal := parts.get("removal", [])) > 1:
-        whole, *short = removal
-        training = seeds * (
-            told["first_epochs"] * whole["epoch"] + later * _mean(short, "epoch")
-        )
-        compiling = (rounds + 1) * _compiling(removal)
-        found["removal"] = training + seeds * compiling
-        if len(reuse := parts.get("reuse", [])) > 1:
-            again = (rounds + 1) * _compiling(reuse[1:])
-            found["reuse"] = training + compiling + (seeds - 1) * again
-    for name, at_once in (("masks", seeds), ("one mask", 1), ("stock mask", 1)):
-        if len(measured := parts.get(name, [])) > 1:
-            first, again = measured
-            turns = seeds // at_once
-            found[name] = (
-                _compiling([first])
-                + turns * rounds * _compiling([again])
-                + turns * (told["first_epochs"] + later) * _mean(measured, "epoch")
-            )
-    return {name: round(seconds, 1) for name, seconds in found.items()}
-
-
-def _mean(lines, name):
-    return sum(line[name] for line in lines) / len(lines)
-
-
-def _compiling(lines):
-    """Of training and measuring. What is not compiled may come out below 0."""
-    return max(0, _mean(lines, "compile") + _mean(lines, "evaluate_compile"))
-
-
-def table(record):
-    """What was measured, and the conclusion, as text."""
-    told = record["settings"]
-    lines = [
-        f"ResNet-{told['depth']}, width {told['width']}, {told['members']} seeds, "
-        f"batches of {told['batch_size']}, {told['steps']} steps an epoch, "
-        f"{told['precision']}, on {record.get('device', 'an unknown device')}.",
-        "",
-        f"{'Seconds':58}{'compile':>9}{'epoch':>9}{'measure: compile':>18}{'run':>7}",
-    ]
-    for name, part in record["parts"].items():
-        if part["status"] != "measured":
-            lines.append(f"{_PARTS[name]}: {part['status']}")
-        for line in part["measured"]:
-            lines.append(
-                f"{_PARTS[name] + ', {units} units'.format(**line):58}"
-                f"{line['compile']:9.2f}{line['epoch']:9.3f}"
-                f"{line['evaluate_compile']:18.2f}{line['evaluate']:7.2f}"
-            )
-    if found := record["conclusion"]:
-        lines += [
-            "",
-            f"Whole experiment ({told['first_epochs']} epochs, then {told['rounds']} "
-            f"rounds of {told['round_epochs']}; {told['members']} seeds), minutes:",
-        ]
-        best = min(found, key=found.get)
-        for name, seconds in found.items():
-            title = _WHOLE.get(name, _PARTS[name])
-            lines.append(
-                f"  {title:56}{seconds / 60:9.1f}"
-                + ("  fastest" if name == best and len(found) > 1 else "")
-            )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

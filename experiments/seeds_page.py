@@ -9,7 +9,7 @@ docs/results/seeds.md. Nothing in the output is typed by hand.
 import json
 import pathlib
 
-from experiments.seeds_bench import table
+from experiments.seeds_numbers import table
 
 ROOT = pathlib.Path(__file__).parent.parent
 RECORDS = ROOT / "records" / "seeds"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from experiments import seeds_bench, seeds_page
+from experiments import seeds_numbers, seeds_page
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = (
@@ -91,7 +91,7 @@ def test_conclusion():
             }.items()
         },
     }
-    assert seeds_bench.conclusion(record) == {
+    assert seeds_numbers.conclusion(record) == {
         "removal": 3 * (20 + 10) + 3 * 3 * 10,
         "reuse": 3 * (20 + 10) + 3 * 10 + 2 * 3 * 2,
         "masks": 10 + 20 * 3,
