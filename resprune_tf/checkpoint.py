@@ -45,6 +45,12 @@ def read_meta(path):
         return None
 
 
+def epochs_done(path, round):
+    """Epochs of a round that a state file holds; 0 if it is of another, or none."""
+    meta = read_meta(path) or {}
+    return meta["epoch"] if meta.get("round") == round else 0
+
+
 def load_state(path, model):
     """Sets all variables of a compiled model of the same structure.
 

@@ -11,7 +11,7 @@ from resprune_tf.criteria import check_scores
 from resprune_tf.distillation import Guidance
 from resprune_tf.recipe import Recipe
 from resprune_tf.removal import remove_units
-from resprune_tf.selection import Target, select_units
+from resprune_tf.selection import Target, held, select_units
 from resprune_tf.units import find_units
 
 
@@ -99,11 +99,10 @@ class Plan:
             "max_rounds": math.inf if max_rounds is None else max_rounds,
             "retrain_recipe": retrain_recipe or settings["recipe"],
             "protected": protected,
-            "initial": measure(model),
             **settings,
         }
         if max_rounds == 0:
-            return cls(target=None, savings={}, **common)
+            return cls(target=None, initial=measure(model), savings={}, **common)
         scores = settings["criterion"](model)
         check_scores(scores, model)
         candidates = [name for name in scores if name not in protected]
@@ -117,6 +116,7 @@ class Plan:
         target = target or Target(layers=smallest["layers"])
         return cls(
             target=target.resolve(initial, smallest),
+            initial=initial,
             savings={
                 name: (initial[name] - smallest[name]) / len(candidates)
                 for name in initial
@@ -157,9 +157,8 @@ class Plan:
 
     def held(self, record, rounds):
         """Whether a round kept the accuracy of the first."""
-        lost = rounds[0].accuracy(self.select_on) - record.accuracy(self.select_on)
-        # Rounding must not fail a net that lost exactly the tolerance.
-        return lost <= self.tolerance + 1e-9
+        accuracies = (each.accuracy(self.select_on) for each in (rounds[0], record))
+        return held(*accuracies, self.tolerance)
 
     def stop_reason(self, rounds):
         """Why no further round is to run, or None."""

@@ -110,18 +110,36 @@ class ResidentModel(keras.Model):
             return {name: value[None] for name, value in logs.items()}
         if len(data) == 2:  # a batch
             return super().train_step(*arguments)
-        import jax
-
         images, labels, rows = data
         step = super().train_step
+        return scan_steps(
+            lambda state, row: step(state, (images[row], labels[row])), *state, rows
+        )
 
-        def body(state, row):
-            logs, state = step(state, (images[row], labels[row]))
-            return state, logs
 
-        state, logs = jax.lax.scan(body, *state, rows)
-        # Metrics accumulate in the state: the last step's are those of all.
-        return jax.tree.map(lambda values: values[-1], logs), state
+def scan_steps(step, state, rows):
+    """Training steps over rows of indices as one loop of the program (JAX).
+
+    Args:
+        step: function `(state, row)` that returns `(logs, state)`.
+        state: before the first step.
+        rows: one for each step.
+
+    Returns:
+        `(logs, state)` after the last step. Metrics accumulate in the state, so its
+        logs are those of all steps.
+    """
+    import jax
+
+    if len(rows) == 1:  # XLA's CPU compiler is slow at loops, even of one step
+        return step(state, rows[0])
+
+    def body(state, row):
+        logs, state = step(state, row)
+        return state, logs
+
+    state, logs = jax.lax.scan(body, state, rows)
+    return jax.tree.map(lambda values: values[-1], logs), state
 
 
 def _dispatches(split, batches, dispatch):

@@ -81,9 +81,8 @@ class Run:
     def _begin(self, model):
         """Notes who works here from where on, and keeps the net as it was given."""
         found = environment()
-        meta = checkpoint.read_meta(self.files.path / "state.npz") or {}
         number = len(self.rounds)
-        epoch = meta["epoch"] if meta.get("round") == number else 0
+        epoch = checkpoint.epochs_done(self.files.path / "state.npz", number)
         self.files.add_session(round=number, epoch=epoch, **found)
         write_json(self.files.path / "environment.json", found)
         first = self.files.path / "models" / "initial.keras"

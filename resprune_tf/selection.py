@@ -82,6 +82,12 @@ class Target:
         return ", ".join(f"{limit:,.10g} {name}" for name, limit in self.limits.items())
 
 
+def held(initial: float, accuracy: float, tolerance: float) -> bool:
+    """Whether no more than `tolerance` of the initial accuracy is lost."""
+    # Rounding must not fail a net that lost exactly the tolerance.
+    return initial - accuracy <= tolerance + 1e-9
+
+
 def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
     """The `count` units with the smallest scores, or all there are, smallest first.
 

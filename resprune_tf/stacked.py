@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from resprune_tf.embedding import embed, silenced, variables_by_name
+from resprune_tf.resident import scan_steps
 from resprune_tf.training import Trainer
 from resprune_tf.units import find_units
 
@@ -144,14 +145,9 @@ class StackedTraining:
             logs, state = self._model.train_step(state, (images[row], labels[row]))
             for place, keep in kept.items():
                 state[0][place] = jax.numpy.where(keep, state[0][place], 0)
-            return state, logs
-
-        if len(rows) == 1:  # XLA's CPU compiler is slow at loops, even of one step
-            state, logs = step(state, rows[0])
             return logs, state
-        state, logs = jax.lax.scan(step, state, rows)
-        # Metrics accumulate in the state: the last step's are those of all.
-        return jax.tree.map(lambda values: values[-1], logs), state
+
+        return scan_steps(step, state, rows)
 
 
 def _variables(trainer):

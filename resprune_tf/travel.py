@@ -13,6 +13,7 @@ from resprune_tf.records import (
     read_json,
     read_lines,
 )
+from resprune_tf.selection import held
 
 _RECORDS = (
     "run.json",
@@ -26,21 +27,19 @@ _RECORDS = (
 )
 
 
-def pack(run_dir, path, models=()):
-    """Writes a run's records, its state and some of its models into one file.
+def pack(run_dir, path):
+    """Writes a run's records, its state and its `needed_models` into one file.
 
     Args:
         run_dir: a run directory that no process works in.
         path: of the `.tar` file, replaced as a whole. For the paper's ResNet-56 it
             stays below 16 MiB.
-        models: names of the models to take along, such as `models/round-02.keras`;
-            by default those that the run needs to go on (see `needed_models`).
 
     Returns:
         Size of the file in bytes.
     """
     run_dir = pathlib.Path(run_dir)
-    names = [*_RECORDS, *(models or needed_models(run_dir))]
+    names = [*_RECORDS, *needed_models(run_dir)]
     with atomic_file(path) as temporary:
         with tarfile.open(temporary, "w") as archive:
             for name in names:
@@ -62,9 +61,9 @@ def needed_models(run_dir):
         return ["models/initial.keras"]
     settings = read_json(run_dir / "run.json")
     accuracy = f"{settings['select_on']}_accuracy"
-    least = rounds[0][accuracy] - settings["tolerance"] - 1e-9
-    held = [line for line in rounds if line[accuracy] >= least]
-    kept = (rounds[0], held[-1], rounds[-1])
+    first, tolerance = rounds[0][accuracy], settings["tolerance"]
+    smallest = [line for line in rounds if held(first, line[accuracy], tolerance)][-1]
+    kept = (rounds[0], smallest, rounds[-1])
     return sorted({line["model"] for line in kept})
 
 
@@ -116,6 +115,5 @@ def unpack(path, run_dir):
 
 def _progress(run_dir):
     rounds = len(read_lines(run_dir / "rounds.jsonl"))
-    meta = checkpoint.read_meta(run_dir / "state.npz") or {}
-    epoch = meta["epoch"] if meta.get("round") == rounds else 0
+    epoch = checkpoint.epochs_done(run_dir / "state.npz", rounds)
     return rounds, epoch, (run_dir / "final.json").exists()
