@@ -47,10 +47,9 @@ COSTS = {
 # Numbers of Table 2 that no net of the described kind has, and why.
 NOT_REPRODUCIBLE = {("cifar10", "macs"), ("cifar10", "parameters")}
 NOT_REPRODUCIBLE_BECAUSE = (
-    "A removable unit costs the same MACs in every stage, so 32 layers of 56, which are "
-    "8 units fewer, fix the share of MACs whichever units go; the printed one lies "
-    "between two such shares. No choice of units has the printed share of parameters "
-    "either. The row above is of the net that comes nearest in parameters."
+    "a removable unit costs the same MACs in every stage, so the number of units lost "
+    "fixes the share of MACs; 8 units fewer, from 56 layers to 32, leave less than "
+    "printed, 7 leave more. No choice of units has the printed share of parameters"
 )
 
 # Table 3 (parameters) and Figure 7 (times of training and testing) compare the original

@@ -10,7 +10,7 @@ from resprune_tf.distillation import Guidance
 from resprune_tf.export import Exported, ExportError, check_formats, export
 from resprune_tf.folding import fold
 from resprune_tf.importance import ImportanceScale, importances
-from resprune_tf.latency import Latency, latency
+from resprune_tf.latency import Latency, latencies, latency
 from resprune_tf.loop import (
     PruningResult,
     prune_and_retrain,
@@ -59,6 +59,7 @@ __all__ = [
     "fit_with_deletion",
     "fold",
     "importances",
+    "latencies",
     "latency",
     "load_dataset",
     "make_repeatable",

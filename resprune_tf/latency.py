@@ -22,6 +22,7 @@ class Latency:
         precision: dtype policy of most weighted layers, such as `"float32"`.
         device: name of the accelerator, or `"cpu"`.
         backend: `"tensorflow"` or `"jax"`.
+        times_ms: of the single calls, in their order.
     """
 
     median_ms: float
@@ -34,13 +35,33 @@ class Latency:
     precision: str
     device: str
     backend: str
+    times_ms: tuple[float, ...] = dataclasses.field(repr=False)
+
+    def ratios(self, other):
+        """This time as a fraction of another one, turn by turn.
+
+        Args:
+            other: a `Latency` of the same call of `latencies`.
+
+        Returns:
+            A list of `runs` floats.
+
+        Raises:
+            ValueError: if the numbers of turns differ.
+        """
+        if self.runs != other.runs:
+            raise ValueError(
+                "Times are compared turn by turn, so both models must be timed by one "
+                f"call of `latencies`. Received: {self.runs} and {other.runs} runs."
+            )
+        return [a / b for a, b in zip(self.times_ms, other.times_ms, strict=True)]
 
 
 def latency(model, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
     """Times a compiled call of a model on random images.
 
-    The clock stops when the result is there, not when the call returns. Compare
-    folded models with folded ones: folding alone makes a net faster.
+    The clock stops when the result is there, not when the call returns. To compare
+    models, time them side by side with `latencies`.
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`. Its variables stay
@@ -62,6 +83,29 @@ def latency(model, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
         ValueError: if a count is too small, an input dimension is unknown, or the
             Keras backend is neither TensorFlow nor JAX.
     """
+    return latencies([model], batch_size, backward, runs, warmup, seed)[0]
+
+
+def latencies(models, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
+    """Times models in turns: a machine that slows down slows all of them.
+
+    All are compiled and warmed up before the first turn; in each turn every model is
+    called once. Compare folded models with folded ones: folding alone makes a net
+    faster.
+
+    Args:
+        models: models as for `latency`, at least one.
+        batch_size, backward, runs, warmup, seed: as for `latency`.
+
+    Returns:
+        A tuple of `Latency`, one a model. `small.ratios(full)` compares two of them.
+
+    Raises:
+        TypeError, ValueError: as `latency` does; also if there is no model.
+
+    >>> full, small = latencies([fold(model), fold(remove_units(model, units))])
+    >>> np.percentile(small.ratios(full), [10, 50, 90])
+    """
     for name, value in (("batch_size", batch_size), ("runs", runs), ("warmup", warmup)):
         if value < 1:
             raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}.")
@@ -71,30 +115,43 @@ def latency(model, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
             f"latency runs on the Keras backends {', '.join(_COMPILERS)}. "
             f"Received: {backend}."
         )
-    model = graph.as_functional(model, "latency")
+    models = [graph.as_functional(model, "latency") for model in models]
+    if not models:
+        raise ValueError("`models` must hold at least one model. Received: none.")
+    compiled = [_compile(model, batch_size, backward, seed) for model in models]
+    for run, _ in compiled:
+        for _ in range(warmup):
+            run()
+    times = np.empty((runs, len(models)))
+    for turn in times:
+        for index, (run, _) in enumerate(compiled):
+            start = time.perf_counter()
+            run()
+            turn[index] = 1000 * (time.perf_counter() - start)
+    return tuple(
+        Latency(
+            median_ms=float(np.median(own)),
+            mean_ms=float(np.mean(own)),
+            p10_ms=float(np.percentile(own, 10)),
+            p90_ms=float(np.percentile(own, 90)),
+            runs=runs,
+            batch_size=batch_size,
+            backward=bool(backward),
+            precision=_precision(model),
+            device=device,
+            backend=backend,
+            times_ms=tuple(own.tolist()),
+        )
+        for model, (_, device), own in zip(models, compiled, times.T, strict=True)
+    )
+
+
+def _compile(model, batch_size, backward, seed):
+    """A function that runs a model to its end, and the name of the device."""
     rng = np.random.default_rng(seed)
     inputs = [_random_input(tensor, batch_size, rng) for tensor in model.inputs]
     step = _training_loss(model, rng, batch_size) if backward else _inference(model)
-    run, device = _COMPILERS[backend](model, step, inputs, backward)
-    for _ in range(warmup):
-        run()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        run()
-        times.append(1000 * (time.perf_counter() - start))
-    return Latency(
-        median_ms=float(np.median(times)),
-        mean_ms=float(np.mean(times)),
-        p10_ms=float(np.percentile(times, 10)),
-        p90_ms=float(np.percentile(times, 90)),
-        runs=runs,
-        batch_size=batch_size,
-        backward=bool(backward),
-        precision=_precision(model),
-        device=device,
-        backend=backend,
-    )
+    return _COMPILERS[keras.backend.backend()](model, step, inputs, backward)
 
 
 def _random_input(tensor, batch_size, rng):
