@@ -33,15 +33,55 @@ class Split:
     def __repr__(self) -> str:
         return f"<Split of {len(self)} images>"
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        return self.images.shape[1:]
+
+    def checksum(self, value=0) -> int:
+        """CRC-32 of all images and labels in their order.
+
+        Args:
+            value: checksum to go on from.
+        """
+        for array in (self.images, self.labels):
+            value = zlib.crc32(np.ascontiguousarray(array), value)
+        return value
+
+    def batches(self, batch_size):
+        """All images in their order.
+
+        Args:
+            batch_size: images a batch; the last may be smaller.
+
+        Yields:
+            `(images, labels)`: float32 `[N, H, W, C]`, 0 to 255, and int32 `[N]`.
+        """
+        for start in range(0, len(self), batch_size):
+            rows = slice(start, start + batch_size)
+            yield self.images[rows].astype(np.float32), self.labels[rows]
+
+    def sample(self, count, seed) -> Split:
+        """A random choice of images that stays the same, in their order.
+
+        Args:
+            count: int; all images, if there are fewer.
+            seed: int.
+        """
+        order = np.random.default_rng(seed).permutation(len(self))
+        chosen = np.sort(order[: max(0, count)])
+        return Split(self.images[chosen], self.labels[chosen])
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory, with what training on it needs to know.
+    """A data set, with what training on it needs to know.
 
     Attributes:
         name: such as `"cifar10"`.
         train, validation, test: disjoint splits. Validation images are held out of
-            the official training images: select with them, test once.
+            the official training images: select with them, test once. Each is a
+            `Split` in memory, or a `StreamedSplit`, which is read while it is used.
         class_names: one for each label.
         mean, std: per-channel pixel statistics, 0 to 255, to normalise with.
         flip: whether mirrored images are still images of their class.
@@ -63,7 +103,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)`."""
-        return self.train.images.shape[1:]
+        return self.train.image_shape
 
     @property
     def num_classes(self) -> int:
@@ -81,11 +121,10 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Checksum of all images and labels in their order, 8 hexadecimal digits."""
+        """Checksum of the splits, 8 hexadecimal digits; see their `checksum`."""
         value = 0
         for split in (self.train, self.validation, self.test):
-            for array in (split.images, split.labels):
-                value = zlib.crc32(np.ascontiguousarray(array), value)
+            value = split.checksum(value)
         return f"{value:08x}"
 
 
