@@ -1,0 +1,39 @@
+"""Text of the cells of tables: accuracies and differences in %, over seeds."""
+
+import collections
+
+
+def percent(summary):
+    """Mean and standard deviation over seeds, such as `92.88 ± 0.12 (n = 3)`."""
+    if summary is None:
+        return "-"
+    sd = "" if summary.sd is None else f" ± {100 * summary.sd:.2f}"
+    return f"{100 * summary.mean:.2f}{sd} (n = {summary.n})"
+
+
+def points(paired):
+    """A mean difference in points and its interval, such as `+0.10 [-0.02, +0.22]`."""
+    if paired is None:
+        return "-"
+    if paired.low is None:
+        return f"{100 * paired.mean:+.2f} (n = 1)"
+    low, high = (f"{100 * end:+.2f}" for end in (paired.low, paired.high))
+    return f"{100 * paired.mean:+.2f} [{low}, {high}] (n = {paired.n})"
+
+
+def each(values):
+    """Values over seeds, with how many have each: `32 (2), 35 (1)`; one is bare."""
+    counts = collections.Counter(values)
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    return ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
+
+
+def hours(seconds):
+    """Hours, such as `1.25`."""
+    return f"{seconds / 3600:.2f}"
+
+
+def on_split(split):
+    """The words for the split that selects."""
+    return "test set" if split == "test" else "held-out images"

@@ -1,0 +1,97 @@
+"""Numbers over seeds: mean and spread, paired differences, and what they allow to say.
+
+Accuracies and their differences are fractions.
+"""
+
+import math
+import statistics
+import typing
+
+from scipy import stats
+
+MARGIN = 0.002  # 0.2 points: what counts as no loss of accuracy
+HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
+
+
+class Summary(typing.NamedTuple):
+    """Mean, sample standard deviation (None of one value) and number of values."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+class Paired(typing.NamedTuple):
+    """Differences of pairs, with the 95 % t interval of their mean.
+
+    `sd`, `low` and `high` are None if there is only one pair.
+    """
+
+    mean: float
+    sd: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+
+class Verdict(typing.NamedTuple):
+    """`HOLDS`, `FAILS` or `OPEN`, and why."""
+
+    state: str
+    reason: str
+
+
+def summarize(values):
+    """The `Summary` of some numbers; None if there are none."""
+    values = list(values)
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Summary(statistics.fmean(values), sd, len(values))
+
+
+def pair(first, second):
+    """The `Paired` differences `first - second`; None if nothing can be paired.
+
+    Args:
+        first, second: numbers by seed. Seeds that only one of them has are left out.
+    """
+    common = sorted(first.keys() & second.keys())
+    summary = summarize(first[seed] - second[seed] for seed in common)
+    if summary is None or summary.sd is None:
+        return summary and Paired(*summary, None, None)
+    quantile = float(stats.t.ppf(0.975, summary.n - 1))
+    half = quantile * summary.sd / math.sqrt(summary.n)
+    return Paired(*summary, summary.mean - half, summary.mean + half)
+
+
+def above(paired, bound):
+    """Whether the mean difference lies above a bound.
+
+    It holds if the whole interval does, and does not hold if the whole interval lies
+    below.
+    """
+    return _judge(paired, bound, math.inf)
+
+
+def no_drop(paired):
+    """Whether accuracy was kept, but for a loss within `MARGIN`."""
+    return above(paired, -MARGIN)
+
+
+def equal(paired):
+    """Whether the mean difference is 0, but for `MARGIN` in either direction."""
+    return _judge(paired, -MARGIN, MARGIN)
+
+
+def _judge(paired, low, high):
+    """Whether the mean difference lies between two bounds, as far as it is known."""
+    if paired is None:
+        return Verdict(OPEN, "not run")
+    if paired.low is None:
+        return Verdict(OPEN, "one seed has no spread")
+    if low < paired.low and paired.high < high:
+        return Verdict(HOLDS, "the interval lies within the bounds")
+    if paired.high < low or high < paired.low:
+        return Verdict(FAILS, "the interval lies outside the bounds")
+    return Verdict(OPEN, f"too wide an interval of {paired.n} seeds")

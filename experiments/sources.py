@@ -1,0 +1,71 @@
+"""What a page is made from: series of records, the ones used, the ones not run."""
+
+from experiments.results import NotRun, head
+from experiments.rows import BY_RUN
+from experiments.series import Series
+
+_SMOKE = (
+    "> **These numbers mean nothing.** Some records were made at `--scale=smoke`: "
+    "narrow nets, few images, few epochs, to see that everything runs.\n"
+)
+_COMMANDS = (
+    "\nThey are the commands of the first seed; DATA is the folder of the data sets. "
+    "[The queue](../../experiments/queue.md) has the order, the other seeds and how "
+    "records are kept.\n"
+)
+
+
+class Sources:
+    """Reads series for one page and remembers which.
+
+    Args:
+        records: folder of all records.
+    """
+
+    def __init__(self, records):
+        self.records = records
+        self.not_run = NotRun()
+        self._used = {}
+
+    def series(self, run):
+        """The `Series` of a row, by its name in the records."""
+        if run not in self._used:
+            self._used[run] = Series.read(self.records, BY_RUN[run])
+        return self._used[run]
+
+    def first(self, *runs):
+        """The first of some series that has records; the last one if none has."""
+        return next(
+            (s for s in map(self.series, runs) if s.runs), self.series(runs[-1])
+        )
+
+    def cell(self, series):
+        """The text of a cell that a series without records would fill."""
+        return self.not_run.cell(series.row.shell(series.row.seeds[0]))
+
+    def page(self, title, name, about, *parts):
+        """The Markdown of a page: what it shows, from what, and what is missing."""
+        smoke = any(series.smoke for series in self._used.values())
+        blocks = [
+            head(title, name, about),
+            *([_SMOKE] if smoke else []),
+            *parts,
+            self._listing(),
+        ]
+        missing = self.not_run.listing()
+        return "\n".join(blocks) + missing + (_COMMANDS if missing else "")
+
+    def _listing(self):
+        """The records that were used, with how many seeds are to come."""
+        lines = []
+        for series in self._used.values():
+            row = series.row
+            if not series.runs:
+                continue
+            links = ", ".join(
+                f"[{seed}](../../records/{row.record(seed)})" for seed in series.runs
+            )
+            left = len(row.seeds) - len(series.runs)
+            missing = f" ({left} not run)" if left else ""
+            lines.append(f"- {row.run}: seeds {links}{missing}\n")
+        return "Records:\n\n" + "".join(lines) if lines else "No records yet.\n"
