@@ -197,9 +197,10 @@ def paint_training(figure, run):
     measured = {r["round"]: run.accuracy(r) for r in run.rounds}
     lengths = collections.Counter(epoch["round"] for epoch in run.history)
     every = math.ceil(len(lengths) / (3.2 * figure.get_figwidth()))
+    part = run.history[0]["epoch"]  # 1, or less where epochs are divided
     end, dots = 0, []
     for index, (number, length) in enumerate(lengths.items()):
-        start, end = end, end + length
+        start, end = end, end + length * part
         if index % 2 == 0:
             for axes in panels:
                 axes.axvspan(start, end, color=COLORS["band"], linewidth=0, zorder=0)
@@ -217,7 +218,7 @@ def paint_training(figure, run):
             dots.append((end, 100 * measured[number]))
     for axes, key, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
         y = [math.nan if e.get(key) is None else scale * e[key] for e in run.history]
-        x = range(1, len(y) + 1)
+        x = [part * number for number in range(1, len(y) + 1)]
         axes.plot(x, y, color=COLORS["ink"], linewidth=1, label="training")
         axes.grid(axis="x", visible=False)
     if dots:

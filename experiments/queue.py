@@ -2,7 +2,7 @@
 
     python -m experiments.queue
 
-The rows are those of `queue_rows`; epochs come from their flagfiles, completion and
+The rows are those of `rows`; epochs come from their flagfiles, completion and
 epoch times from the records.
 """
 
@@ -12,7 +12,8 @@ import statistics
 import sys
 
 from experiments.bench_numbers import Numbers
-from experiments.queue_rows import ROOT, ROWS, rounds
+from experiments.results import ROOT, markdown_table
+from experiments.rows import ROWS, rounds
 
 OUTPUT = ROOT / "experiments" / "queue.md"
 REHEARSAL = ROOT / "records" / "queue" / "rehearsal.json"
@@ -68,31 +69,28 @@ def page(records=ROOT / "records"):
     for row in ROWS:
         names = [row.record(seed) for seed in row.seeds]
         done = [name for name in names if (records / name / "final.json").exists()]
-        cells = (row.letter, row.run, row.feeds)
-        numbers = (
-            sum(epochs for epochs, _ in rounds(row)),
-            math.ceil(minutes(row, epoch)),
+        epochs = sum(number for number, _ in rounds(row))
+        needed = f"{math.ceil(minutes(row, epoch)):,}"
+        rows.append(
+            (
+                *(row.letter, row.run, row.feeds, f"{epochs:,}"),
+                "not estimated" if row.data == "imagenet" else needed,
+                f"{len(done)} of {len(names)} seeds",
+            )
         )
-        state = f"{len(done)} of {len(names)} seeds"
-        rows.append((*cells, *(f"{number:,}" for number in numbers), state))
-    table = [
-        "| " + " | ".join(cells) + " |"
-        for cells in (
-            ("", "run", "feeds", "epochs", "minutes a seed", "done"),
-            ("---",) * 6,
-            *rows,
-        )
-    ]
+    columns = ("", "run", "feeds", "epochs", "minutes a seed", "done")
     commands = [
         f"# {row.letter}: {row.run}, seeds {', '.join(map(str, row.seeds))}\n"
         + " \\\n    ".join(
-            ["python -m experiments.cifar $COMMON", *row.command("$SEED")]
+            [f"python -m experiments.{row.module} $COMMON", *row.command("$SEED")]
         )
         for row in ROWS
     ]
-    left = sum(minutes(row, epoch) * len(row.seeds) for row in ROWS)
+    left = sum(
+        minutes(row, epoch) * len(row.seeds) for row in ROWS if row.module == "cifar"
+    )
     return _PAGE.format(
-        table="\n".join(table),
+        table=markdown_table(columns, rows),
         commands="\n".join(commands),
         hours=left / 60,
         rehearsed=rehearsed(),
@@ -109,19 +107,21 @@ _PAGE = """# The queue
 
 Made by `python -m experiments.queue`; do not edit. Experiments that are worth time on
 an accelerator, the most telling first. Take the first that is not done; a run that is
-cut short goes on with the same command. `python -m experiments.rehearsal DATA` runs
-every command in small on any machine. {rehearsed}
+cut short goes on with the same command. `python -m experiments.rehearsal --out=FOLDER`
+runs every command in small on any machine. {rehearsed}
 
-- *epochs*: of the row itself; rows that start from `c10-main` share its first 200.
+- *epochs*: of the row itself; rows that start from another share its initial training.
 - *minutes a seed*: {epoch:.1f} seconds an epoch of ResNet-56 on an accelerator
   ({source}),
   less in proportion to the layers, and {compile} seconds (assumed) to compile each net.
-  All rows and seeds together: about {hours:.0f} hours. On {cpu} an epoch
-  takes {cpu_epoch:.0f} seconds, as measured, and one seed of row a {days:.1f} days.
-- `c10-twin` needs its main chain to be finished: it trains the net that was chosen.
+  All rows and seeds on CIFAR together: about {hours:.0f} hours. On {cpu}
+  an epoch takes {cpu_epoch:.0f} seconds, as measured, and one seed of row a
+  {days:.1f} days.
+- `c10-scratch-e`, `c10-scratch-b` and `c10-full` need their main chain to be finished:
+  they go by the net that it chose and by what it cost. Distilled nets need their
+  teacher.
 
 {table}
-
 ## First of all
 
 Measure the accelerator; the page then goes by its epoch time. Each takes minutes, and
@@ -140,14 +140,16 @@ On a machine with JAX (no TensorFlow needed) `export KERAS_BACKEND=jax`, and set
 ```
 export JAX_COMPILATION_CACHE_DIR=/tmp/jax-cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-COMMON="--data_dir=DATA --data_source=binary"
+COMMON="--data_dir=DATA"
 SEED=0
 ```
 
+Where tensorflow_datasets is not installed, those of CIFAR need `--data_source=binary`.
+
 To run in pieces, on several machines if need be, add `--time_budget_minutes=N
 --state_file=FILE.tar` to every call and take that file along: it holds all that the run
-needs, in less than 16 MiB. `--start_from` and `--twin_of` read the folder of the run
-that they name when a run begins.
+needs, in less than 16 MiB. `--start_from`, `--twin_of`, `--teacher_from`, `--epochs_of`
+and `--compute_of` read the folder of the run that they name.
 
 Several seeds share one compiled program for all their rounds with `--seeds=0,1,2` in
 place of `--seed`, and `{{seed}}` in place of the number in every path.

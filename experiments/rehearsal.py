@@ -1,66 +1,126 @@
-"""Every command of the queue in small, to know that it runs.
+"""Every command of the queue at the scale smoke, and the pages that come of it.
 
-    python -m experiments.rehearsal DATA_DIR
+    python -m experiments.rehearsal --out=runs/rehearsal --cifar10=DATA --imagenet=DATA
 
-Keeps what came of it in records/queue/rehearsal.json, for queue.md. Takes CIFAR from
-DATA_DIR. Exit status: the number of commands that failed.
+Tries commands and pages; their numbers mean nothing. Keeps the records of all rows in
+OUT/records and makes the tables and figures of docs/results from them in OUT/results.
+Continues where it was stopped. Exit status: the number of commands that failed.
 """
 
+import argparse
+import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 
-from experiments.queue import REHEARSAL
-from experiments.queue_rows import ROOT, ROWS, settings
+from experiments import record, reproduce
+from experiments.results import RECORDS, ROOT
+from experiments.rows import BY_RUN, ROWS
 
-# What makes a command small. Nets stay what they are, but for their width.
-SMALL = (
-    "--width=2 --epochs=1 --retrain_epochs=1 --batch_size=32 --train_examples=64 "
-    "--validation_examples=20 --test_examples=20 --criterion_examples=32 --export="
-).split()
+REHEARSAL = RECORDS / "queue" / "rehearsal.json"
 
 
-def rehearse(data_dir, rows=ROWS):
-    """Runs the command of every row for one seed, in the order of the queue.
+def command(row, seed, out, data):
+    """Arguments of a row's experiment at the scale smoke.
+
+    Args:
+        row: a `Row`.
+        seed: int.
+        out: folder, for whose `runs` the runs of rows and of those they name lie.
+        data: folder by name of the data set, of those that are at hand; in place of
+            CIFAR the digits are used.
+    """
+    made = [a.replace("=runs/", f"={out}/runs/") for a in row.command(seed)]
+    made.append("--scale=smoke")
+    if row.data in data:
+        return [*made, f"--data_dir={data[row.data]}"]
+    return [*made, "--dataset=digits"]
+
+
+def rehearse(rows, seeds, out, data):
+    """Runs rows in their order, and keeps their records.
 
     Returns:
-        dict from a row's run to whether it ran to its end, and its seconds.
+        dict from a row's run to its data, whether it ran to its end, and its seconds.
     """
     results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for row in rows:
-            begun = time.monotonic()
-            command = [a.replace("=runs/", f"={folder}/") for a in row.command(0)]
-            command += [*SMALL, f"--data_dir={data_dir}"]
-            if settings(row)["max_rounds"] != 0:
-                command += ["--max_rounds=2", "--units_per_round=4"]
+    for row in rows:
+        begun, ran = time.monotonic(), True
+        for seed in seeds:
+            kept = out / "records" / row.record(seed)
+            if kept.exists():
+                continue
             done = subprocess.run(
-                [sys.executable, "-m", "experiments.cifar", *command],
+                [
+                    *(sys.executable, "-m", f"experiments.{row.module}"),
+                    *command(row, seed, out, data),
+                ],
                 cwd=ROOT,
                 capture_output=True,
                 text=True,
             )
-            seconds = round(time.monotonic() - begun, 1)
-            results[row.run] = {"ran": done.returncode == 0, "seconds": seconds}
-            said = "ok" if done.returncode == 0 else done.stderr[-1500:] or done.stdout
-            print(f"{row.letter} {row.run:16} {seconds:6.1f} s  {said}", flush=True)
+            if done.returncode == 0:
+                record.keep(out / "runs" / kept.name, kept)
+            else:
+                ran = False
+                print(done.stderr[-1500:] or done.stdout)
+        seconds = round(time.monotonic() - begun, 1)
+        name = row.data if row.data in data else "digits"
+        results[row.run] = {"data": name, "ran": ran, "seconds": seconds}
+        said = "ok" if ran else "FAILED"
+        print(
+            f"{row.letter} {row.run:16} {name:9} {seconds:6.1f} s  {said}", flush=True
+        )
     return results
 
 
-def main(argv):
-    if len(argv) != 1:
-        sys.exit("usage: python -m experiments.rehearsal DATA_DIR")
-    results = rehearse(argv[0])
-    from resprune_tf.environment import environment
-    from resprune_tf.records import write_json
-
-    REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        REHEARSAL, {"environment": environment(), "small": SMALL, "rows": results}
+def main(argv=None):
+    """Command line; returns the number of commands that failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.rehearsal",
+        description="Runs every command of the queue at the scale smoke.",
     )
-    sys.exit(sum(not result["ran"] for result in results.values()))
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder")
+    for name in ("cifar10", "cifar100"):
+        text = f"data folder of {name}; the digits take its place if it is not given"
+        parser.add_argument(f"--{name}", metavar="DATA", help=text)
+    parser.add_argument(
+        "--imagenet",
+        metavar="DATA",
+        help="data folder; without it, its rows are left out",
+    )
+    parser.add_argument("--rows", help="some of the rows, such as c10-main,c10-plain56")
+    parser.add_argument("--seeds", default="0", help="such as 0,1,2")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="note in records/queue/rehearsal.json what ran, for the queue's page",
+    )
+    arguments = parser.parse_args(argv)
+    names = arguments.rows.split(",") if arguments.rows else list(BY_RUN)
+    if unknown := set(names).difference(BY_RUN):
+        parser.error(f"no row {', '.join(sorted(unknown))}; rows: {', '.join(BY_RUN)}")
+    data = {
+        name: pathlib.Path(folder).absolute()
+        for name in ("cifar10", "cifar100", "imagenet")
+        if (folder := getattr(arguments, name))
+    }
+    rows = [
+        row
+        for row in ROWS
+        if row.run in names and (row.module == "cifar" or row.data in data)
+    ]
+    out = arguments.out.absolute()
+    results = rehearse(rows, list(map(int, arguments.seeds.split(","))), out, data)
+    reproduce.main([f"--records={out / 'records'}", f"--out={out / 'results'}"])
+    if arguments.keep:
+        from resprune_tf.environment import environment
+        from resprune_tf.records import write_json
+
+        REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
+        write_json(REHEARSAL, {"environment": environment(), "rows": results})
+    return sum(not result["ran"] for result in results.values())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -9,7 +9,7 @@ import time
 
 from absl import flags, logging
 
-from experiments import run_flags
+from experiments import recipe_flags, removal_flags, run_flags
 
 
 def run(load_dataset, build_model, module):
@@ -47,18 +47,23 @@ def run(load_dataset, build_model, module):
             for seed, folder in zip(seeds, folders, strict=True):
                 _arrive(rp, seed, folder)
         with run_flags.of_seed(seeds[0]):
-            run_flags.settings(rp)  # refuses before data are read
+            recipe_flags.settings(rp)  # refuses before data are read
+            removal_flags.settings(rp)
         dataset = load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
         runs = []
         for seed, folder in zip(seeds, folders, strict=True):
             with run_flags.of_seed(seed):
                 keras.utils.set_random_seed(seed)
+                model = build_model(dataset)
                 runs.append(
                     {
-                        "model": build_model(dataset),
-                        **run_flags.settings(rp),
-                        "criterion": run_flags.criterion(rp, dataset),
+                        "model": model,
+                        **recipe_flags.settings(rp, model),
+                        **removal_flags.settings(rp),
+                        "criterion": removal_flags.criterion(rp, dataset),
+                        "seed": seed,
+                        "note": run_flags.NOTE.value or "",
                         "run_dir": folder,
                         "flags": run_flags.flag_lines(module),
                     }
@@ -121,7 +126,7 @@ def _leave(rp, seed, run_dir):
 
 def _export(rp, model, dataset, run_dir, formats):
     print("Exporting, and comparing what was exported with the model ...", flush=True)
-    images = dataset.test.images[:64].astype("float32")
+    images, _ = next(iter(dataset.test.batches(64)))
     for made in rp.export(model, run_dir / "export", formats, images):
         print(
             f"  {made.path}  {made.bytes / 1e6:.2f} MB, outputs agree to "

@@ -1,4 +1,8 @@
-"""Callbacks of a run: state after every epoch, clean stops, live progress."""
+"""Callbacks of a run: state after every epoch, clean stops, live progress.
+
+Where a recipe divides epochs, Keras's epochs are their parts, and counts of epochs here
+are fractions.
+"""
 
 import math
 import sys
@@ -60,15 +64,17 @@ class Checkpoint(keras.callbacks.Callback):
         history: list of the epochs done; each epoch adds its line.
         stop: a `StopCheck`, asked before every dispatch of steps and after every
             epoch; its deadline is met with the last whole epoch saved.
+        parts: of an epoch, each of which is an epoch to Keras.
 
     Raises (out of `fit`):
         RunInterrupted: when stopped.
         TrainingDiverged: when the loss is not finite; the last state stays.
     """
 
-    def __init__(self, path, meta, history, stop=None):
+    def __init__(self, path, meta, history, stop=None, parts=1):
         super().__init__()
         self.path, self.meta, self.history = path, meta, history
+        self.parts = parts
         self.stop = stop or StopCheck()
         self.next_saving = -math.inf
 
@@ -85,12 +91,14 @@ class Checkpoint(keras.callbacks.Callback):
         logs = {name: float(value) for name, value in logs.items()}
         if not math.isfinite(logs["loss"]):
             raise TrainingDiverged(
-                f"The training loss became {logs['loss']} in epoch {epoch + 1} of "
+                f"The training loss became {logs['loss']} in epoch "
+                f"{epoch // self.parts + 1} of "
                 f"round {self.meta.get('round', 0)} at learning rate "
                 f"{logs['learning_rate']:g}. Everything up to the epoch before is "
                 "kept; start a new run with a lower learning rate."
             )
-        self.history.append({"epoch": epoch + 1, **logs, "seconds": round(seconds, 3)})
+        done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
+        self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
         reason = self.stop.reason(ahead=1.5 * seconds)
         if reason or time.monotonic() >= self.next_saving:
             self._save(epoch + 1)
@@ -128,9 +136,17 @@ class Progress(keras.callbacks.Callback):
         self.printed = -math.inf
         self.last = None
 
-    def start_round(self, label, epochs, later_epochs):
-        """Announces a round of `epochs`, and the epochs of the rounds after it."""
-        self.label, self.epochs, self.later_epochs = label, epochs, later_epochs
+    def start_round(self, label, epochs, later_epochs, parts=1):
+        """Announces a round.
+
+        Args:
+            label: its name.
+            epochs: of the round.
+            later_epochs: of the rounds after it.
+            parts: of an epoch, each of which is an epoch to Keras.
+        """
+        self.label, self.epochs, self.parts = label, epochs, parts
+        self.later = later_epochs * parts
         self.last = None
 
     def say(self, text):
@@ -148,7 +164,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.last = logs
-        self._show(self.steps, last=epoch + 1 == self.epochs)
+        self._show(self.steps, last=epoch + 1 == self.epochs * self.parts)
         self.epochs_done += 1
 
     def _show(self, step, last=False):
@@ -157,10 +173,11 @@ class Progress(keras.callbacks.Callback):
             return
         self.printed = now
         spent = now - self.started
-        parts = [
-            f"{self.label}  epoch {self.epoch + 1:>{len(str(self.epochs))}}"
-            f"/{self.epochs}",
-        ]
+        number = f"{self.epoch + 1}"
+        if self.parts > 1:
+            number = f"{(self.epoch + 1) / self.parts:.2f}"
+        width = len(str(self.epochs)) + len(number) - len(number.split(".")[0])
+        parts = [f"{self.label}  epoch {number:>{width}}/{self.epochs}"]
         if self.last:  # of the last whole epoch
             parts.append(f"loss {float(self.last['loss']):.4f}")
             parts.append(f"accuracy {float(self.last['accuracy']):6.2%}")
@@ -169,11 +186,11 @@ class Progress(keras.callbacks.Callback):
             parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
             parts.append(f"epoch {_clock(spent * (self.steps / step - 1))} left")
         else:
-            parts.append(f"{_clock(spent)} an epoch")
+            parts.append(f"{_clock(spent * self.parts)} an epoch")
         # Mean over this process, building and measuring included: the nets shrink,
         # so it tends to promise a little too much rather than too little.
         done = self.epochs_done + step / self.steps
-        left = self.epochs - self.epoch - step / self.steps + self.later_epochs
+        left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
         parts.append(f"run {_clock((now - self.begun) / done * left)} left")
         line = "  ".join(parts)
         self.stream.write(f"\r\x1b[K{line}" if self.live else f"{self.name}{line}\n")

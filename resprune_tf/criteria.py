@@ -6,8 +6,6 @@ same units, `scored_units(model)` in their order, so that they can be compared.
 
 import hashlib
 
-import numpy as np
-
 from resprune_tf import sensitivity
 from resprune_tf.importance import SUFFIX, importances
 from resprune_tf.units import find_units, scored_units
@@ -103,11 +101,10 @@ def named(name, dataset, seed=0, examples=512, batch_size=128, recalibrate=False
             f"There is no criterion {name!r}. The criteria: {', '.join(NAMES)}."
         )
     if name in _ON_IMAGES:
-        order = np.random.default_rng(seed).permutation(len(dataset.train))
-        chosen = np.sort(order[: max(0, examples)])
-        arguments = [dataset.train.images[chosen]]
+        chosen = dataset.train.sample(examples, seed)
+        arguments = [chosen.images]
         if name != "output_norm":
-            arguments.append(dataset.train.labels[chosen])
+            arguments.append(chosen.labels)
         criterion = getattr(sensitivity, name)(*arguments, batch_size, recalibrate)
         suffix = ", recalibrated" if recalibrate else ""
         criterion.__name__ = f"{name}({len(chosen)} images, seed {seed}{suffix})"

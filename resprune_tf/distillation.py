@@ -1,7 +1,8 @@
-"""Retraining a net under the guidance of another: knowledge distillation."""
+"""Training a net under the guidance of another: knowledge distillation."""
 
 import dataclasses
 import math
+import os
 
 import keras
 from keras import ops
@@ -141,3 +142,38 @@ class Guidance:
         """The student's logits, with the distance to a teacher's added to the loss."""
         guided = Distillation(self.temperature, self.weight, dtype="float32")
         return guided([student_logits, Teacher(teacher)(images)])
+
+
+def load_teacher(teacher, student, guidance):
+    """The teacher as a model, checked.
+
+    Args:
+        teacher: a functional `keras.Model`, the path of its `.keras` file, or None.
+        student: the model to teach.
+        guidance: a `Guidance`, or None.
+
+    Raises:
+        ValueError: if there is a teacher without guidance, or it takes other images or
+            gives other logits than the student.
+        TypeError: if the teacher is not functional.
+    """
+    if teacher is None:
+        return None
+    if guidance is None:
+        raise ValueError(
+            "A `teacher` needs `guidance`, such as Guidance(temperature=4, weight=0.9)."
+        )
+    if isinstance(teacher, (str, os.PathLike)):
+        teacher = keras.saving.load_model(teacher, compile=False)
+    graph.check_functional(teacher, "teacher")
+    shapes = [
+        (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
+        for model in (teacher, student)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "A teacher must take the student's images and give as many logits. "
+            f"Received: {shapes[0][0]} to {shapes[0][1]}, the student from "
+            f"{shapes[1][0]} to {shapes[1][1]}."
+        )
+    return teacher

@@ -11,6 +11,9 @@ import keras
 
 from resprune_tf import checkpoint, criteria
 from resprune_tf.callbacks import Progress, StopCheck
+from resprune_tf.checksum import checksum
+from resprune_tf.data import Split
+from resprune_tf.distillation import load_teacher
 from resprune_tf.plan import Plan
 from resprune_tf.records import (
     Round,
@@ -56,6 +59,7 @@ def prune_and_retrain(
     select_on="validation",
     criterion=criteria.importance,
     guidance=None,
+    teacher=None,
     protected=(),
     seed=0,
     strategy=None,
@@ -96,6 +100,10 @@ def prune_and_retrain(
             See `criteria.named`.
         guidance: `Guidance` to retrain with the trained initial net as the teacher;
             None to retrain by the labels alone, as the paper does.
+        teacher: another model, or the path of its `.keras` file, to be the teacher in
+            every training, the initial one too: the distillation baseline, with
+            `max_rounds=0`. It takes the same images, gives as many logits and is only
+            read; the run keeps a copy. Needs `guidance`.
         protected: names of units that must stay.
         seed: int; of image order and augmentation.
         strategy: what `training_strategy` returned, to train on several devices. Of
@@ -160,12 +168,22 @@ def prune_side_by_side(runs, dataset, **settings):
         raise ValueError("There is no run.")
     shared = settings.get("strategy") or Strategy()
     check_side_by_side(shared.name)
+    if not isinstance(dataset.train, Split):
+        raise ValueError(
+            "Seeds side by side need their images in memory. Received: the streamed "
+            f"{dataset.name}. Run them one after another."
+        )
     signature = inspect.signature(prune_and_retrain)
     with contextlib.ExitStack() as stack:
         steps = []
         for run in runs:
             bound = signature.bind(dataset=dataset, **settings, **run)
             bound.apply_defaults()
+            if (parts := bound.arguments["recipe"].parts) > 1:
+                raise ValueError(
+                    "Seeds side by side train whole epochs. "
+                    f"Received: a recipe of parts={parts}."
+                )
             if bound.arguments["verbose"] is True:
                 bound.arguments["verbose"] = f"seed {bound.arguments['seed']}"
             steps.append(_steps(**bound.arguments))
@@ -208,6 +226,7 @@ def _steps(
     model,
     dataset,
     *,
+    teacher,
     strategy,
     run_dir,
     start_from,
@@ -220,6 +239,7 @@ def _steps(
 ):
     """A run as a generator of what is to be trained; returns a `PruningResult`."""
     plan = Plan.check(model, **settings)
+    teacher = load_teacher(teacher, model, plan.guidance)
     strategy = strategy or Strategy()
     for each in (plan.recipe, plan.retrain_recipe):
         check_batches(dataset.train, each, strategy.replicas)
@@ -234,6 +254,7 @@ def _steps(
                 "fingerprint": dataset.fingerprint,
             },
             **plan.settings(),
+            "teacher": None if teacher is None else checksum(teacher.get_weights()),
             "strategy": {"name": strategy.name, "replicas": strategy.replicas},
         }
         begun = read_lines(pathlib.Path(run_dir or folder) / "rounds.jsonl")
@@ -242,7 +263,7 @@ def _steps(
         files = stack.enter_context(RunDirectory(folder))
         strategy.follow(run_dir, files.path)
         strategy.check_equal(
-            [*model.get_weights(), dataset.train.images, dataset.train.labels],
+            model.get_weights(),
             settings=settings,
             rounds=len(files.rounds),
             state=checkpoint.read_meta(files.path / "state.npz"),
@@ -255,7 +276,7 @@ def _steps(
             progress = Progress(name="" if verbose is True else verbose)
         agree = strategy.agree if strategy.workers > 1 else None
         stop = StopCheck(should_stop, deadline, agree)
-        run = Run(files, plan, dataset, progress, stop, strategy)
+        run = Run(files, plan, dataset, progress, stop, strategy, teacher)
         if start_from is not None and not run.rounds:
             run.take_over(start_from)
         final = yield from run.to_the_end(model, note)

@@ -6,8 +6,10 @@ import math
 from resprune_tf.fast_copy import PRECISIONS
 from resprune_tf.optimizers import L2SGD
 
-# The paper divides the learning rate at epochs 81 and 122 of 200.
-_DROPS = (81 / 200, 122 / 200)
+# Where the paper divides the learning rate: from epoch 81 and 122 of 200 on for CIFAR,
+# from 31 and 61 of 90 on for ImageNet.
+CIFAR_DROPS = (81 / 200, 122 / 200)
+IMAGENET_DROPS = (31 / 90, 61 / 90)
 
 SCHEDULES = ("step", "cosine", "linear")
 
@@ -28,9 +30,11 @@ class Recipe:
             0; Loshchilov and Hutter, arXiv:1608.03983) or `"linear"` (a line to 0; Li
             et al., Budgeted Training, arXiv:1905.04753). The last two suit short
             trainings.
+        drops: for `"step"`: the fractions of `epochs` that `milestones` default to.
         milestones: for `"step"`: epochs, counted from 1, from which on the learning
-            rate is ten times smaller. Defaults to 81 and 122 of 200, scaled to
-            `epochs`.
+            rate is ten times smaller.
+        parts: parts into which an epoch is divided, after each of which the state can
+            be saved: for epochs that take hours. What does not divide is left out.
         precision: `"float32"` or `"bfloat16"` (see `fast_copy`), of the training
             only: the trained model stays what it was.
 
@@ -45,18 +49,22 @@ class Recipe:
     nesterov: bool = True
     l2: float = 1e-4
     schedule: str = "step"
+    drops: tuple[float, ...] = CIFAR_DROPS
     milestones: tuple[int, ...] | None = None
+    parts: int = 1
     precision: str = "float32"
 
     def __post_init__(self):
         for name, valid, expected in (
             ("epochs", self.epochs >= 1, ">= 1"),
             ("batch_size", self.batch_size >= 1, ">= 1"),
+            ("parts", self.parts >= 1, ">= 1"),
             ("learning_rate", self.learning_rate > 0, "> 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("l2", self.l2 >= 0, ">= 0"),
             ("schedule", self.schedule in SCHEDULES, _one_of(SCHEDULES)),
             ("precision", self.precision in PRECISIONS, _one_of(PRECISIONS)),
+            ("drops", all(0 <= drop <= 1 for drop in self.drops), "fractions"),
             (
                 "milestones",
                 self.schedule == "step" or not self.milestones,
@@ -68,7 +76,7 @@ class Recipe:
                     f"`{name}` must be {expected}. Received: {getattr(self, name)!r}."
                 )
         if self.milestones is None:
-            drops = _DROPS if self.schedule == "step" else ()
+            drops = self.drops if self.schedule == "step" else ()
             drops = tuple(max(1, round(self.epochs * drop)) for drop in drops)
             object.__setattr__(self, "milestones", drops)
 

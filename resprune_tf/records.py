@@ -8,7 +8,8 @@ reader finds the old content or the new, never a half of either.
     rounds.jsonl      one line a finished round (`Round`)
     history.jsonl     one line a trained epoch of the finished rounds
     final.json        the outcome, once there is one
-    models/           initial.keras, round-00.keras, ...: the model after each round
+    models/           initial.keras, round-00.keras, ...: the model after each round;
+                      teacher.keras, if another net teaches in all of them
     state.npz         the round in training, after its last whole epoch
 """
 
@@ -22,6 +23,8 @@ import pathlib
 import time
 
 import filelock
+
+TEACHER = "models/teacher.keras"
 
 
 class RunDirectoryError(ValueError):

@@ -1,6 +1,7 @@
-"""Training images that stay on the device, and many training steps a dispatch."""
+"""How images reach the training: from the device itself, or in a stream."""
 
 import keras
+import numpy as np
 
 
 def steps_per_dispatch(steps):
@@ -56,6 +57,33 @@ class ResidentModel(keras.Model):
             data, steps = _dispatches(split, batches, dispatch), steps // dispatch
         else:
             data = ((split.images[row], split.labels[row]) for row in batches)
+        self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
+
+    def fit_stream(self, stream, steps, **kwargs):
+        """`fit` on batches that come from a `tf.data.Dataset`.
+
+        Args:
+            stream: function from `(pipelines, pipeline, replicas)` to an endless
+                dataset of `(images, labels)`: the share of one of the input pipelines,
+                in batches for one replica each.
+            steps: training steps of what `fit` is to take for an epoch.
+            **kwargs: for `fit`.
+        """
+        shape = self.inputs[0].shape[1:]
+        # Two images, for a net of one would squeeze the batch.
+        images, labels = np.zeros((2, *shape), "float32"), np.zeros(2, "int32")
+        self._symbolic_build(data_batch=(images, labels))
+        if keras.backend.backend() == "tensorflow":
+            strategy = self.distribute_strategy
+            replicas = strategy.num_replicas_in_sync
+            self._gather = lambda batch: batch
+            data = strategy.distribute_datasets_from_function(
+                lambda context: stream(
+                    context.num_input_pipelines, context.input_pipeline_id, replicas
+                )
+            )
+        else:
+            data = stream(1, 0, 1)
         self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
 
     def _rows(self, split, batches):

@@ -14,6 +14,7 @@ from resprune_tf.importance import importances
 from resprune_tf.members import Member
 from resprune_tf.plan import measure
 from resprune_tf.records import (
+    TEACHER,
     Round,
     RunDirectory,
     atomic_file,
@@ -35,14 +36,16 @@ class Run:
         progress: a `Progress`, or None.
         stop: a `StopCheck`.
         strategy: a `Strategy`.
+        teacher: a model that teaches in every round, or None.
 
     Attributes:
         rounds: the finished `Round`s.
     """
 
-    def __init__(self, files, plan, dataset, progress, stop, strategy):
+    def __init__(self, files, plan, dataset, progress, stop, strategy, teacher=None):
         self.files, self.plan, self.dataset = files, plan, dataset
         self.progress, self.stop, self.strategy = progress, stop, strategy
+        self.teacher = teacher
         self.rounds = files.rounds
 
     def to_the_end(self, model, note):
@@ -88,6 +91,9 @@ class Run:
         first = self.files.path / "models" / "initial.keras"
         if not self.rounds and not first.exists():
             self._save(model, first)
+        teacher = self.files.path / TEACHER
+        if self.teacher is not None and not teacher.exists():
+            self._save(self.teacher, teacher)
 
     def _round(self, number):
         """Removes, trains, measures and records."""
@@ -158,14 +164,16 @@ class Run:
         seed = int(
             np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
         )
-        taught = self.plan.guidance is not None and number > 0
+        teacher = self.teacher
+        if teacher is None and self.plan.guidance is not None and number > 0:
+            teacher = self.load(self.rounds[0].model)
         trainer = Trainer(
             core,
             self.dataset,
             recipe,
             seed,
-            teacher=self.load(self.rounds[0].model) if taught else None,
-            guidance=self.plan.guidance if taught else None,
+            teacher=teacher,
+            guidance=self.plan.guidance if teacher is not None else None,
             strategy=self.strategy,
         )
         path = self.files.path / "state.npz"
@@ -176,8 +184,11 @@ class Run:
                 checkpoint.load_state(path, trainer.model)
             history = meta["history"]
             spent = sum(epoch["seconds"] for epoch in history)
-            self._say(f"round {number}: continuing after epoch {len(history)}")
-        callbacks = [Checkpoint(path, {"round": number}, history, self.stop)]
+            done = len(history) / recipe.parts
+            self._say(f"round {number}: continuing after epoch {done:g}")
+        callbacks = [
+            Checkpoint(path, {"round": number}, history, self.stop, recipe.parts)
+        ]
         if self.progress:
             # First, so that an interrupted epoch is still shown.
             callbacks.insert(0, self.progress)
@@ -215,7 +226,9 @@ class Run:
             later = (
                 self.plan.later_rounds(number, size) * self.plan.retrain_recipe.epochs
             )
-            self.progress.start_round(f"round {number}", recipe.epochs, later)
+            self.progress.start_round(
+                f"round {number}", recipe.epochs, later, recipe.parts
+            )
 
     def _say(self, text):
         if self.progress:

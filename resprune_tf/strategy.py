@@ -4,10 +4,11 @@ import contextlib
 import json
 import pathlib
 import shutil
-import zlib
 
 import keras
 import numpy as np
+
+from resprune_tf.checksum import checksum
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 
@@ -63,7 +64,7 @@ class Strategy:
         """Raises a ValueError on all workers unless arrays and JSON values are equal.
 
         Args:
-            arrays: what the model and its data are made of.
+            arrays: the weights of the model.
             **facts: JSON values.
         """
 
@@ -219,10 +220,7 @@ class _Multiworker(_Mirrored):
         self.any(False)  # the copy is made; the chief may write
 
     def check_equal(self, arrays, **facts):
-        checksum = 0
-        for array in arrays:
-            checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
-        own = json.loads(json.dumps({**facts, "model or data": checksum}))
+        own = json.loads(json.dumps({**facts, "weights": checksum(arrays)}))
         chiefs = self.share(own)
         differing = [name for name in own if own[name] != chiefs[name]]
         if self.any(bool(differing)):

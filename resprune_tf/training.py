@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from resprune_tf.augment import RandomCropFlip
+from resprune_tf.data import Split
 from resprune_tf.fast_copy import copy_values, fast_copy
 from resprune_tf.resident import ResidentModel, steps_per_dispatch
 from resprune_tf.strategy import Strategy
@@ -30,11 +31,12 @@ def make_repeatable():
 
 
 def check_batches(split, recipe, replicas=1):
-    """Raises a ValueError if a split has no batch, or replicas cannot share one."""
-    if len(split) < recipe.batch_size:
+    """Raises a ValueError if an epoch has no step, or replicas cannot share a batch."""
+    if len(split) < recipe.batch_size * recipe.parts:
+        of_parts = f" for each of {recipe.parts} parts" if recipe.parts > 1 else ""
         raise ValueError(
-            f"A batch needs {recipe.batch_size} images. Received: {len(split)} "
-            "training images. Lower the batch size."
+            f"A batch needs {recipe.batch_size} images{of_parts}. Received: "
+            f"{len(split)} training images. Lower the batch size."
         )
     if recipe.batch_size % replicas:
         raise ValueError(
@@ -54,7 +56,10 @@ def epoch_order(examples, batch_size, seed, epoch):
 
 
 class Trainer:
-    """Trains a model in a fast copy of it, with images resident on the device.
+    """Trains a model in a fast copy of it.
+
+    Images in memory are put on the device, others are streamed. What Keras and its
+    callbacks take for an epoch is a part of one, if the recipe divides epochs.
 
     Args:
         core: functional model from float pixels (0 to 255) to logits. It holds the
@@ -70,8 +75,10 @@ class Trainer:
         strategy: a `Strategy` that shares each batch among devices.
 
     Attributes:
-        model: the compiled `keras.Model` that is trained, from uint8 images to
-            logits: what a state file keeps.
+        model: the compiled `keras.Model` that is trained, from images to logits: what
+            a state file keeps.
+        steps: training steps of a part.
+        total: parts of all epochs.
 
     Raises:
         ValueError: if there are fewer training images than a batch needs, or a batch
@@ -93,9 +100,11 @@ class Trainer:
         check_batches(dataset.train, recipe, self.strategy.replicas)
         self.core, self.dataset, self.split = core, dataset, dataset.train
         self.recipe, self.seed = recipe, seed
-        self.steps = len(dataset.train) // recipe.batch_size
+        self.steps = len(dataset.train) // recipe.batch_size // recipe.parts
+        self.total = recipe.epochs * recipe.parts
+        self.resident = isinstance(dataset.train, Split)
         most = dispatch or steps_per_dispatch(self.steps)
-        if not self.strategy.many_steps:
+        if not (self.strategy.many_steps and self.resident):
             most = 1
         # A divisor, so that no dispatch runs on into the next epoch.
         self.dispatch = max(
@@ -105,16 +114,8 @@ class Trainer:
             self._make(teacher, guidance)
 
     def _make(self, teacher, guidance):
-        dataset = self.dataset
         self._fast = fast_copy(self.core, self.recipe.precision)
-        pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
-        augmented = RandomCropFlip(
-            padding=dataset.crop_padding,
-            flip=dataset.flip,
-            fill=dataset.mean,
-            seed=self.seed,
-            name="augment",
-        )(pixels)
+        pixels, augmented = self._images()
         logits, label_weight = self._fast(augmented), 1.0
         if guidance is not None:
             teacher = fast_copy(teacher, self.recipe.precision)
@@ -132,61 +133,102 @@ class Trainer:
         )
         self._average = self.strategy.averaging(self._fast)
 
+    def _images(self):
+        """What the model takes, and the images that its net is to see."""
+        dataset = self.dataset
+        if not self.resident:  # augmented on the way
+            pixels = keras.Input(dataset.image_shape, dtype="float32", name="pixels")
+            return pixels, pixels
+        pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
+        augmented = RandomCropFlip(
+            padding=dataset.crop_padding,
+            flip=dataset.flip,
+            fill=dataset.mean,
+            seed=self.seed,
+            name="augment",
+        )(pixels)
+        return pixels, augmented
+
     def fit(self, initial_epoch=0, callbacks=()):
-        """Trains from `initial_epoch` (epochs already done) to the recipe's last.
+        """Trains to the end of the recipe.
 
         Args:
-            initial_epoch: epochs already done.
+            initial_epoch: epochs, or parts of epochs, that are already done.
             callbacks: Keras callbacks; the model they see is `model`.
         """
-        if initial_epoch < self.recipe.epochs:
+        if initial_epoch < self.total:
+            parts = self.recipe.parts
+            settings = {
+                "epochs": self.total,
+                "initial_epoch": initial_epoch,
+                "verbose": 0,
+                "callbacks": [
+                    keras.callbacks.LearningRateScheduler(
+                        lambda part, _: self.recipe.learning_rate_at(part // parts)
+                    ),
+                    # First, as the others may save what it averages.
+                    keras.callbacks.LambdaCallback(
+                        on_epoch_end=lambda part, logs: self._average()
+                    ),
+                    *callbacks,
+                ],
+            }
             with self.strategy.scope():
-                self.model.fit_rows(
-                    self.split,
-                    self._orders(range(initial_epoch, self.recipe.epochs)),
-                    self.dispatch,
-                    epochs=self.recipe.epochs,
-                    initial_epoch=initial_epoch,
-                    verbose=0,
-                    callbacks=[
-                        keras.callbacks.LearningRateScheduler(
-                            lambda epoch, _: self.recipe.learning_rate_at(epoch)
-                        ),
-                        # First, as the others may save what it averages.
-                        keras.callbacks.LambdaCallback(
-                            on_epoch_end=lambda epoch, logs: self._average()
-                        ),
-                        *callbacks,
-                    ],
-                )
+                if self.resident:
+                    orders = self._orders(initial_epoch)
+                    self.model.fit_rows(self.split, orders, self.dispatch, **settings)
+                else:
+                    stream = self._stream(initial_epoch)
+                    self.model.fit_stream(stream, self.steps, **settings)
         copy_values(self._fast, self.core)
 
-    def _orders(self, epochs):
-        return np.stack(
-            [
-                epoch_order(len(self.split), self.recipe.batch_size, self.seed, epoch)
-                for epoch in epochs
-            ]
-        )
+    def _orders(self, done):
+        """Rows of indices of the parts to come, int32 `(parts, steps, batch_size)`."""
+        parts = self.recipe.parts
+        orders = [
+            epoch_order(len(self.split), self.recipe.batch_size, self.seed, epoch)
+            for epoch in range(done // parts, self.recipe.epochs)
+        ]
+        rows = np.stack(orders)[:, : parts * self.steps]
+        return rows.reshape(-1, self.steps, rows.shape[-1])[done % parts :]
+
+    def _stream(self, done):
+        """A function from `(pipelines, pipeline, replicas)` to the batches to come."""
+
+        def stream(pipelines, pipeline, replicas):
+            return self.split.training(
+                self.recipe.batch_size,
+                self.seed,
+                steps_per_epoch=self.recipe.parts * self.steps,
+                first_step=done * self.steps,
+                replicas=replicas,
+                pipelines=pipelines,
+                pipeline=pipeline,
+            )
+
+        return stream
 
 
-def evaluate(core, split, batch_size=500):
+# Pixels of the images that are measured at a time: 500 of CIFAR, 63 of ImageNet.
+_PIXELS = 3_200_000
+
+
+def evaluate(core, split, batch_size=None):
     """Mean loss and accuracy (a fraction) of a model on a split.
 
     Args:
         core: model from float pixels (0 to 255) to logits.
-        split: a `Split`.
-        batch_size: images at a time.
+        split: a `Split` or `StreamedSplit`.
+        batch_size: images at a time; by default 500 or what memory is likely to hold.
     """
-    logits = np.concatenate(
-        [
-            core.predict_on_batch(
-                split.images[start : start + batch_size].astype("float32")
-            )
-            for start in range(0, len(split), batch_size)
-        ]
-    )
-    return measures(logits, split.labels)
+    if batch_size is None:
+        height, width, _ = split.image_shape
+        batch_size = min(500, max(1, _PIXELS // (height * width)))
+    logits, labels = [], []
+    for images, some in split.batches(batch_size):
+        logits.append(core.predict_on_batch(images))
+        labels.append(some)
+    return measures(np.concatenate(logits), np.concatenate(labels))
 
 
 def measures(logits, labels):

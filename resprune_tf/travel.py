@@ -7,6 +7,7 @@ import tempfile
 
 from resprune_tf import checkpoint
 from resprune_tf.records import (
+    TEACHER,
     RunDirectory,
     RunDirectoryError,
     atomic_file,
@@ -53,18 +54,20 @@ def needed_models(run_dir):
 
     The net as it was given until its first training is done; then the first round's
     (a teacher, perhaps), the last round's, and every one that may turn out to be the
-    smallest that held the accuracy of the first: the last such one.
+    smallest that held the accuracy of the first: the last such one. And the teacher
+    from elsewhere, if there is one.
     """
     run_dir = pathlib.Path(run_dir)
+    teacher = [TEACHER] if (run_dir / TEACHER).exists() else []
     rounds = read_lines(run_dir / "rounds.jsonl")
     if not rounds:
-        return ["models/initial.keras"]
+        return ["models/initial.keras", *teacher]
     settings = read_json(run_dir / "run.json")
     accuracy = f"{settings['select_on']}_accuracy"
     first, tolerance = rounds[0][accuracy], settings["tolerance"]
     smallest = [line for line in rounds if held(first, line[accuracy], tolerance)][-1]
     kept = (rounds[0], smallest, rounds[-1])
-    return sorted({line["model"] for line in kept})
+    return sorted({line["model"] for line in kept}) + teacher
 
 
 def unpack(path, run_dir):

@@ -10,13 +10,13 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "architecture environment records selection "
-    "graph importance augment optimizers readers macs batch_norm resident strategy",
+    0: "architecture checksum environment records selection imagenet_augment shards "
+    "graph importance augment optimizers readers macs batch_norm resident",
     1: "units gates recalibration distillation cifar_files checkpoint latency "
-    "fast_copy matmul_conv",
+    "fast_copy matmul_conv strategy",
     2: "embedding travel resnet sensitivity cost data recipe callbacks",
-    3: "removal criteria folding training",
-    4: "plan export members stacked",
+    3: "removal criteria folding training streamed",
+    4: "plan export members stacked imagenet_files",
     5: "deletion side_by_side rounds",
     6: "loop",
 }

@@ -1,9 +1,11 @@
 """The queue: commands that parse, epochs that add up, a page that is up to date."""
 
+import re
+
 import pytest
 
 from experiments import queue
-from experiments.queue_rows import ROWS, rounds, settings
+from experiments.rows import ROWS, rounds, settings
 from resprune_tf.records import write_json
 
 BY_RUN = {row.run: row for row in ROWS}
@@ -26,7 +28,12 @@ def test_every_row_has_its_own_records():
         ("c10-k4", 2 * 60),
         ("c10-retrain120", 8 * 120),
         ("c10-plain20", 200),
-        ("c10-twin", 680),
+        ("c10-distilled47", 200),
+        ("c10-scratch-e", 680),
+        ("c10-full", 680),
+        ("c10-paper", 15 * 200),
+        ("in-main", 12 * 90),  # 50 -> 17 layers
+        ("in-plain18", 90),
         ("c10-basic", 200 + 16 * 60),  # 27 -> 11 units
         ("c100-main", 200 + 7 * 60),  # 56 -> 35 layers
     ],
@@ -35,21 +42,31 @@ def test_epochs(run, epochs):
     assert sum(number for number, _ in rounds(BY_RUN[run])) == epochs
 
 
-def test_rows_that_share_a_start_agree_with_the_main_chain():
+def test_rows_that_share_a_start_begin_alike():
     """--start_from asks for the same data, net, recipe and seed."""
-    main = settings(BY_RUN["c10-main"])
+    names = ("dataset", "depth", "unit_kind", "epochs", "seed", "precision", "drops")
     for row in ROWS:
         values = settings(row)
         if values["start_from"]:
-            for name in (
-                "dataset",
-                "depth",
-                "unit_kind",
-                "epochs",
-                "seed",
-                "precision",
-            ):
-                assert values[name] == main[name], (row.run, name)
+            run = re.fullmatch("runs/(.*)-seed0", values["start_from"])[1]
+            start = settings(BY_RUN[run])
+            for name in names:
+                assert values[name] == start[name], (row.run, name)
+
+
+def test_every_run_that_a_row_names_comes_before_it():
+    done = set()
+    for row in ROWS:
+        named = re.findall(r"=runs/(\S+)-seed0(?= |$)", " ".join(row.command(0)))
+        assert done.issuperset(set(named) - {row.run}), row.run
+        done.add(row.run)
+
+
+def test_scratch_b_spends_the_compute_of_the_main_chain():
+    main, twin = rounds(BY_RUN["c10-main"]), rounds(BY_RUN["c10-scratch-b"])
+    assert len(twin) == 1 and twin[0][1] == main[-1][1]
+    spent = [sum(epochs * share for epochs, share in work) for work in (main, twin)]
+    assert abs(spent[0] - spent[1]) < 1
 
 
 def test_minutes_go_by_the_accelerator_that_was_measured(tmp_path):

@@ -1,0 +1,82 @@
+"""Algorithm 1 on ImageNet, streamed from disk.
+
+    python -m experiments.imagenet --flagfile=experiments/flagfiles/imagenet.txt \
+        --manual_dir=FOLDER_OF_THE_TWO_ARCHIVES --data_dir=FOLDER_FOR_TFDS
+
+The official archives in --manual_dir are prepared once, by tensorflow_datasets, into
+--data_dir; with a prepared --data_dir alone they are not needed. All else is as in
+`experiments.cifar`. A run that is stopped or killed continues inside the epoch.
+"""
+
+import sys
+
+from absl import app, flags
+
+from experiments import net_flags, recipe_flags, removal_flags, run_flags, running
+
+for _module in (run_flags, net_flags, recipe_flags, removal_flags):
+    flags.adopt_module_key_flags(_module)  # --helpshort shows them too
+
+_MANUAL_DIR = flags.DEFINE_string(
+    "manual_dir",
+    None,
+    "Folder of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar (image-net.org).",
+)
+
+DEFAULTS = {
+    "depth": 50,
+    "epochs": 90,
+    "batch_size": 512,
+    "drops": ["0.34444", "0.67778"],  # from epoch 31 and 61 of 90 on
+    "parts": 20,
+}
+# A whole run in minutes: the nets at their depth, on few images.
+SMOKE = {
+    "epochs": 1,
+    "retrain_epochs": 1,
+    "batch_size": 16,
+    "parts": 2,
+    "train_examples": 64,
+    "validation_examples": 32,
+    "test_examples": 32,
+    "criterion_examples": 16,
+    "export": [],
+}
+
+
+def settle():
+    """Gives flags the values of ImageNet and of the scale."""
+    run_flags.settle(DEFAULTS, SMOKE)
+
+
+def _load_dataset():
+    from resprune_tf.imagenet_files import load_imagenet
+
+    return load_imagenet(
+        data_dir=net_flags.DATA_DIR.value,
+        manual_dir=_MANUAL_DIR.value,
+        validation_examples=net_flags.VALIDATION_EXAMPLES.value or 10_000,
+        train_examples=net_flags.TRAIN_EXAMPLES.value,
+        test_examples=net_flags.TEST_EXAMPLES.value,
+        seed=run_flags.data_seed(),
+    )
+
+
+def _build_model(dataset):
+    from resprune_tf import Architecture
+
+    architecture = Architecture.imagenet(
+        net_flags.DEPTH.value, **net_flags.architecture_fields(dataset)
+    )
+    return net_flags.build(architecture, dataset)
+
+
+def main(argv):
+    if len(argv) > 1:
+        sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
+    settle()
+    running.run(_load_dataset, _build_model, sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    app.run(main)
