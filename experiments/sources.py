@@ -1,6 +1,6 @@
 """What a page is made from: series of records, the ones used, the ones not run."""
 
-from experiments.results import NotRun, head
+from experiments.results import NotRun, Result, head
 from experiments.rows import BY_RUN
 from experiments.series import Series
 
@@ -43,8 +43,14 @@ class Sources:
         """The text of a cell that a series without records would fill."""
         return self.not_run.cell(series.row.shell(series.row.seeds[0]))
 
-    def page(self, title, name, about, *parts):
-        """The Markdown of a page: what it shows, from what, and what is missing."""
+    def result(self, title, name, about, *parts, **drawings):
+        """The `Result`: what it shows, from what records, and what is missing.
+
+        Args:
+            title, name, about: as for `head`.
+            *parts: Markdown.
+            **drawings: SVG text by file name without its ending.
+        """
         smoke = any(series.smoke for series in self._used.values())
         blocks = [
             head(title, name, about),
@@ -53,7 +59,8 @@ class Sources:
             self._listing(),
         ]
         missing = self.not_run.listing()
-        return "\n".join(blocks) + missing + (_COMMANDS if missing else "")
+        text = "\n".join(blocks) + missing + (_COMMANDS if missing else "")
+        return Result(name, text, {f"{key}.svg": svg for key, svg in drawings.items()})
 
     def _listing(self):
         """The records that were used, with how many seeds are to come."""
