@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 
 from resprune_tf.data import DataError, Dataset
-from resprune_tf.streamed import Shard, StreamedSplit, stretch
+from resprune_tf.shards import Shard, stretch
+from resprune_tf.streamed import StreamedSplit
 
 __all__ = ["load_imagenet"]
 

@@ -6,26 +6,17 @@ TensorFlow and tfds are imported by the functions that need them.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 
 from resprune_tf import imagenet_augment
 from resprune_tf.data import Split
+from resprune_tf.shards import Shard, read_records, shuffled_group, stretch
 
-__all__ = ["Shard", "StreamedSplit"]
-
-
-class Shard(NamedTuple):
-    """A stretch of a TFRecord file: `count` records from number `first` on."""
-
-    path: str
-    first: int
-    count: int
+__all__ = ["StreamedSplit"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -87,7 +78,7 @@ class StreamedSplit:
             return imagenet_augment.test_image(jpeg), label
 
         batches = (
-            _records(self.shards)
+            read_records(*zip(*self.shards, strict=True))
             .map(example, num_parallel_calls=_cores(), deterministic=True)
             .batch(batch_size)
             .prefetch(2)
@@ -167,41 +158,44 @@ class StreamedSplit:
                 f"pipelines={pipelines}."
             )
 
-        def groups():
-            epochs = itertools.count(first_step // steps_per_epoch)
-            done = first_step % steps_per_epoch * batch_size
-            for epoch in epochs:
-                for shards, order, places in self._epoch(seed, epoch):
-                    mine = (done <= places) & (places < steps_per_epoch * batch_size)
-                    mine &= places % batch_size % pipelines == pipeline
-                    if mine.any():
-                        yield (
-                            *zip(*shards, strict=True),
-                            order[mine],
-                            places[mine],
-                            epoch,
-                        )
-                done = 0
+        each = max(1, round(self.shuffled * len(self.shards) / len(self)))
+        groups = -(-len(self.shards) // each)  # an epoch
+        start, done = divmod(first_step, steps_per_epoch)
 
-        def read(paths, firsts, counts, order, places, epoch):
-            shards = tf.data.Dataset.from_tensor_slices((paths, firsts, counts))
-            records = shards.flat_map(_stretch_records)
+        def group(number):
+            epoch, number = divmod(int(number), groups)
+            *shards, order, places = shuffled_group(
+                self.shards, seed, epoch, number * each, each
+            )
+            mine = places < steps_per_epoch * batch_size
+            mine &= places % batch_size % pipelines == pipeline
+            if epoch == start:
+                mine &= places >= done * batch_size
+            return *shards, order[mine], places[mine], np.full(mine.sum(), epoch)
+
+        def plan(number):
+            columns = tf.numpy_function(
+                group, [number], [tf.string] + 5 * [tf.int64], stateful=False
+            )
+            return tuple(tf.ensure_shape(column, [None]) for column in columns)
+
+        def needed(paths, firsts, counts, order, places, epochs):
+            return tf.size(order) > 0
+
+        def read(paths, firsts, counts, order, places, epochs):
+            records = read_records(paths, firsts, counts)
             records = records.batch(tf.reduce_sum(counts)).with_options(_options(tf))
-            records = tf.gather(records.get_single_element(), order)
-            return records, places, tf.fill(tf.shape(places), epoch)
+            return tf.gather(records.get_single_element(), order), places, epochs
 
         def example(record, place, epoch):
             jpeg, label = _parse(record)
             key = imagenet_augment.image_key(seed, epoch, place)
             return imagenet_augment.training_image(jpeg, key), label
 
-        strings, numbers = (tf.TensorSpec([None], t) for t in (tf.string, tf.int64))
-        number = tf.TensorSpec([], tf.int64)
         return (
-            tf.data.Dataset.from_generator(
-                groups,
-                output_signature=(strings, numbers, numbers, numbers, numbers, number),
-            )
+            tf.data.Dataset.counter(start * groups)
+            .map(plan)
+            .filter(needed)
             .map(read)
             .prefetch(1)
             .unbatch()
@@ -210,49 +204,6 @@ class StreamedSplit:
             .prefetch(2)
             .with_options(_options(tf))
         )
-
-    def _epoch(self, seed, epoch):
-        """An epoch's order, in groups: shards, order of their records, their places."""
-        rng = np.random.default_rng((seed, epoch))
-        each = max(1, round(self.shuffled * len(self.shards) / len(self)))
-        order = rng.permutation(len(self.shards))
-        place = 0
-        for start in range(0, len(order), each):
-            shards = [self.shards[number] for number in order[start : start + each]]
-            count = sum(shard.count for shard in shards)
-            yield shards, rng.permutation(count), np.arange(place, place + count)
-            place += count
-
-
-def stretch(shards, start, count):
-    """The shards of `count` images from number `start` on.
-
-    Args:
-        shards: sequence of `Shard`.
-        start, count: ints; the images must exist.
-    """
-    found = []
-    for path, first, length in shards:
-        part = range(length)[max(0, start) : max(0, start + count)]
-        if part:
-            found.append(Shard(path, first + part.start, len(part)))
-        start -= length
-    return tuple(found)
-
-
-def _records(shards):
-    """`tf.data.Dataset` of the records of shards, in their order."""
-    import tensorflow as tf
-
-    columns = tuple(map(list, zip(*shards, strict=True)))
-    return tf.data.Dataset.from_tensor_slices(columns).flat_map(_stretch_records)
-
-
-def _stretch_records(path, first, count):
-    import tensorflow as tf
-
-    count, first = tf.cast(count, tf.int64), tf.cast(first, tf.int64)
-    return tf.data.TFRecordDataset(path, buffer_size=8 << 20).skip(first).take(count)
 
 
 def _parse(record):

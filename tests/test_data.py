@@ -99,3 +99,27 @@ def test_fingerprint_tells_data_apart():
     test = Split(dataset.test.images, labels)
     changed = dataclasses.replace(dataset, test=test)
     assert changed.fingerprint != dataset.fingerprint
+
+
+def test_batches_of_a_split():
+    split = load_dataset("digits").test
+    batches = list(split.batches(100))
+    assert [len(labels) for _, labels in batches] == [100, 100, 100, 60]
+    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert images.dtype == np.float32 and labels.dtype == np.int32
+    np.testing.assert_array_equal(images, split.images)
+    np.testing.assert_array_equal(labels, split.labels)
+
+
+def test_sample_of_a_split():
+    split = load_dataset("digits").train
+    assert split.image_shape == (8, 8, 1)
+    first, again, other = (split.sample(50, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.images, again.images)
+    assert rows_of(first) < rows_of(split) and rows_of(first) != rows_of(other)
+    # The choice that records name "512 images, seed 0", in the order of the split.
+    chosen = np.sort(np.random.default_rng(0).permutation(len(split))[:50])
+    np.testing.assert_array_equal(first.images, split.images[chosen])
+    np.testing.assert_array_equal(first.labels, split.labels[chosen])
+    np.testing.assert_array_equal(split.sample(10**6, 0).images, split.images)
+    assert len(split.sample(0, 0)) == 0
