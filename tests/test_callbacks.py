@@ -60,6 +60,16 @@ def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
     assert "[====================]" in parts[-1] and "run 0:24 left" in parts[-1]
 
 
+def test_parts_of_epochs_are_shown_as_such():
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.set_params({"steps": 3})
+    progress.start_round("round 0", 90, later_epochs=0, parts=20)
+    progress.on_epoch_begin(30)
+    progress.on_epoch_end(30, LOGS)
+    assert "round 0  epoch  1.55/90  loss" in stream.getvalue()
+
+
 def test_clock():
     assert callbacks._clock(5.4) == "0:05"
     assert callbacks._clock(3599.6) == "1:00:00"

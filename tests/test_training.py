@@ -169,6 +169,44 @@ def test_state_continues_exactly(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+def test_epochs_in_parts_train_the_same_net_and_continue_within_one(
+    tmp_path, monkeypatch
+):
+    """Four steps an epoch; stopped after an epoch and a half."""
+    whole, divided = trainer(), trainer(RECIPE.replace(parts=2))
+    whole.fit()
+    divided.fit()
+
+    monkeypatch.setattr(callbacks, "SAVING_SHARE", math.inf)
+    path, history = tmp_path / "state.npz", []
+    asked = iter([None] * 8 + ["enough"])  # before each step, after each part
+    stop = StopCheck(lambda: next(asked))
+    with pytest.raises(RunInterrupted):
+        saver = Checkpoint(path, {"round": 0}, history, stop, parts=2)
+        trainer(RECIPE.replace(parts=2)).fit(callbacks=[saver])
+    assert [line["epoch"] for line in history] == [0.5, 1, 1.5]
+    rates = [line["learning_rate"] for line in history]
+    assert rates == pytest.approx([RECIPE.learning_rate_at(e) for e in (0, 0, 1)])
+    continued = trainer(RECIPE.replace(parts=2))
+    load_state(path, continued.model)
+    continued.fit(initial_epoch=len(history))
+
+    for net in (divided, continued):
+        for a, b in zip(whole.core.get_weights(), net.core.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_parts_leave_out_what_does_not_divide():
+    odd = trainer(RECIPE.replace(parts=3))
+    assert (odd.steps, odd.total) == (1, 3 * RECIPE.epochs)
+    rows = odd._orders(1)
+    assert rows.shape == (3 * RECIPE.epochs - 1, 1, 16)
+    order = epoch_order(64, 16, odd.seed, 0)
+    np.testing.assert_array_equal(rows[:2, 0], order[1:3])
+    with pytest.raises(ValueError, match="each of 5 parts. Received: 64 training"):
+        trainer(RECIPE.replace(parts=5))
+
+
 def test_state_of_another_net_is_refused(tmp_path):
     model = trainer().model
     model.optimizer.build(model.trainable_variables)
