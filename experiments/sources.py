@@ -43,6 +43,10 @@ class Sources:
         """The text of a cell that a series without records would fill."""
         return self.not_run.cell(series.row.shell(series.row.seeds[0]))
 
+    def gap(self, series, cells):
+        """So many cells of a row that a series without records would fill."""
+        return [self.cell(series), *["-"] * (cells - 1)]
+
     def result(self, title, name, about, *parts, **drawings):
         """The `Result`: what it shows, from what records, and what is missing.
 

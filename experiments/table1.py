@@ -66,7 +66,7 @@ def _layers(sources):
             row += [_slashed([3 * count for count in after])]
             rows.append([*row, str(3 * sum(before) + 2), str(target), "-"])
         if not series.runs:
-            rows.append([*_title(name, series), *[sources.cell(series)] * 5, "-"])
+            rows.append([*_title(name, series), *sources.gap(series, 6)])
             continue
         chosen = series.chosen().values()
         kept = [list(kept_units(record).values()) for record in chosen]
@@ -91,7 +91,7 @@ def _accuracy(sources):
     for name, series in _rows(sources):
         title = _title(name, series)
         if not series.runs:
-            rows.append([*title, *[sources.cell(series)] * 5, "open (not run)"])
+            rows.append([*title, *sources.gap(series, 5), "open (not run)"])
             continue
         initial, chosen = series.initial(), series.chosen()
         for split in dict.fromkeys(("test", series.split)):
@@ -119,7 +119,7 @@ def _cost(sources):
     for name, series in _rows(sources):
         title = _title(name, series)
         if not series.runs:
-            rows.append([*title, *[sources.cell(series)] * 6])
+            rows.append([*title, *sources.gap(series, 6)])
             continue
         rounds = {r["epochs"] for run in series.runs.values() for r in run.rounds[1:]}
         seconds = series.spent("seconds").values()
