@@ -7,6 +7,7 @@ list of pairs: an original net and a shortened one, which were timed in turns.
 import dataclasses
 import json
 import re
+import statistics
 import typing
 
 from experiments import paper
@@ -114,7 +115,7 @@ class Machine:
 
     @property
     def about(self):
-        """Versions, commits, days and commands of the measurements, in a sentence."""
+        """Versions, commits, days, commands and other programs, as text."""
         facts = self._facts()
         versions = [
             f"{package} {facts[package]}"
@@ -128,6 +129,18 @@ class Machine:
             f"{', '.join(sorted({p['started'][:10] for p in pairs}))} at commit "
             f"{', '.join(sorted(commits))} by "
             f"{', '.join(sorted({'`' + p['command'] + '`' for p in pairs}))}."
+            f"{self._company()}"
+        )
+
+    def _company(self):
+        """A sentence on other programs, if the system told of them."""
+        pairs = self.pairs.values()
+        found = [times["elsewhere"] for p in pairs for times in p["times"].values()]
+        if None in found:
+            return ""
+        return (
+            f" Other programs took {100 * statistics.median(found):.0f} % of the "
+            f"processors meanwhile (median), {100 * max(found):.0f} % at most."
         )
 
     def _facts(self):

@@ -117,6 +117,7 @@ def test_a_pair_is_counted_and_timed():
     assert told == list(zip(measures, found["times"].values(), strict=True))
     for times in found["times"].values():
         assert times["runs"] == 3 and times["precision"] == "float32"
+        assert times["elsewhere"] is None or 0 <= times["elsewhere"] <= 1
         assert 0 < times["ratio"]["p10"] <= times["ratio"]["median"]
         assert 0 < times["shortened"]["p10_ms"] <= times["shortened"]["median_ms"]
 

@@ -60,6 +60,7 @@ def test_a_difference_that_rounds_to_zero_has_no_minus():
 def test_times_beside_the_paper(tmp_path):
     pair = made_pair(PAPER[0])
     pair["times"]["forward, batch 1"]["shortened"]["mean_ms"] = 7.7
+    pair["times"]["forward, batch 1"]["elsewhere"] = 0.3
     write_machine(tmp_path, pair)
     page = table2.make(tmp_path)
     assert "## Times: Some CPU, 4 cores, tensorflow\n" in page.text
@@ -67,6 +68,7 @@ def test_times_beside_the_paper(tmp_path):
         "python 3.12.1, keras 3.12.0, tensorflow 2.20.0, Linux; measured " in page.text
     )
     assert "2026-01-02 at commit 0123456789ab with changes by `python" in page.text
+    assert " took 25 % of the processors meanwhile (median), 30 % at most." in page.text
     cells = row(page, "CIFAR-10 1/5/4", "forward, batch 1")
     assert cells == ["60.23", "70.00", "+9.77", "60.00 (55.00-65.00)"]
     cells = row(page, "CIFAR-10 1/5/4", "forward + backward, batch 32")
@@ -90,6 +92,13 @@ def test_nets_of_our_own_runs(tmp_path):
     assert row(page, OWN.title, "forward, batch 1") == [
         *("-", "60.00", "-", "60.00 (55.00-65.00)")
     ]
+
+
+def test_a_system_may_not_tell_of_other_programs(tmp_path):
+    pair = made_pair(PAPER[0])
+    pair["times"]["forward, batch 1"]["elsewhere"] = None
+    write_machine(tmp_path, pair)
+    assert "processors" not in table2.make(tmp_path).text
 
 
 @pytest.mark.parametrize("maker", [table2, table3], ids=["table2", "table3"])
