@@ -1,20 +1,13 @@
 """Figures of made-up records, and of none: numbers on the page, text in the drawing."""
 
 import re
-import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from experiments import figure3, figure4, figure6
 from experiments.differences import FAILS, HOLDS, OPEN
 from tests.made_series import chain, keep, single
-from tests.test_table1 import cells
-
-
-def words(svg):
-    """All texts of a drawing."""
-    root = ElementTree.fromstring(svg)
-    return ["".join(e.itertext()) for e in root.iter() if e.tag.endswith("}text")]
+from tests.pages import cells, words
 
 
 @pytest.mark.parametrize("figure", [figure3, figure4, figure6])

@@ -2,17 +2,9 @@
 
 from experiments import table1
 from tests.made_series import chain, keep
+from tests.pages import cells
 
 LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to the paper's (1, 5, 4), which has 32 layers
-
-
-def cells(page, *starts):
-    """Cells of the first row of a page whose cells begin with some texts."""
-    for line in page.splitlines():
-        row = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(row) >= len(starts) and all(map(str.startswith, row, starts)):
-            return row
-    raise AssertionError(f"no row {starts}")
 
 
 def test_without_records_every_cell_says_what_would_fill_it(tmp_path):

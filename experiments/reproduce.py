@@ -1,0 +1,95 @@
+"""Writes tables and figures from the records: all of them, or those named.
+
+    python -m experiments.reproduce [NAME ...] [--records=DIR] [--out=DIR]
+
+Reads text only: no TensorFlow, no data, no accelerator. The same records give the same
+files, to the last byte; drawings, with the same matplotlib.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from experiments import (
+    bench_page,
+    controls,
+    figure3,
+    figure4,
+    figure6,
+    figure7,
+    seeds_page,
+    table1,
+    table2,
+    table3,
+    tables,
+)
+from experiments.results import OUTPUT, RECORDS, Result
+
+
+def _page(name, text, folder=""):
+    """A maker of a page without drawings, from a part of the records."""
+    return lambda records: Result(name, text(records / folder))
+
+
+MAKERS = {
+    "table1": table1.make,
+    "table2": table2.make,
+    "table3": table3.make,
+    "figure3": figure3.make,
+    "figure4": figure4.make,
+    "figure6": figure6.make,
+    "figure7": figure7.make,
+    "controls": controls.make,
+    "records": _page("records", tables.records_page),
+    "bench": _page("bench", bench_page.bench_page, "bench"),
+    "seeds": _page("seeds", seeds_page.seeds_page, "seeds"),
+}
+
+
+def files(name, records=RECORDS):
+    """Text by file name of a result, as it is written.
+
+    Args:
+        name: one of `MAKERS`.
+        records: folder of all records.
+    """
+    return {
+        file: text + _drawn_by() if file.endswith(".svg") else text
+        for file, text in MAKERS[name](records).files.items()
+    }
+
+
+def _drawn_by():
+    """A last line of drawings: other versions of matplotlib draw other bytes."""
+    import matplotlib
+
+    return f"<!-- matplotlib {matplotlib.__version__} -->\n"
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.reproduce",
+        description="Writes tables and figures from the records.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MAKERS))
+    parser.add_argument("--records", type=pathlib.Path, default=RECORDS)
+    parser.add_argument("--out", type=pathlib.Path, default=OUTPUT)
+    arguments = parser.parse_args(argv)
+    unknown = [name for name in arguments.names if name not in MAKERS]
+    if unknown:
+        sys.exit(
+            f"error: no result is named {', '.join(unknown)}. Choose from "
+            f"{', '.join(MAKERS)}."
+        )
+    if not arguments.records.is_dir():
+        sys.exit(f"error: there is no folder of records '{arguments.records}'")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names or MAKERS:
+        made = files(name, arguments.records)
+        for file, text in made.items():
+            (arguments.out / file).write_text(text, encoding="utf-8")
+        print(f"{name}: {', '.join(str(arguments.out / file) for file in made)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
