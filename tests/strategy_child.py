@@ -75,6 +75,43 @@ def frozen(strategy):
     return training(strategy, core, toy_dataset())
 
 
+class Stream:
+    """Images of the toy data in a stream, shared as `StreamedSplit` shares them."""
+
+    image_shape = (8, 8, 3)
+
+    def __len__(self):
+        return 64
+
+    def training(
+        self,
+        batch_size,
+        seed,
+        steps_per_epoch,
+        first_step,
+        replicas,
+        pipelines,
+        pipeline,
+    ):
+        import tensorflow as tf
+
+        split = toy_dataset().train
+        rows = np.random.default_rng(seed).integers(0, 64, (8, batch_size))
+        rows = np.ravel(rows[first_step:, pipeline::pipelines])
+        images, labels = split.images[rows].astype("float32"), split.labels[rows]
+        data = tf.data.Dataset.from_tensor_slices((images, labels))
+        return data.batch(batch_size // replicas).repeat()
+
+
+def streamed(strategy):
+    """Images that are not in memory, and parts of epochs; no statistics."""
+    core = net()
+    for number in (1, 2):
+        core.get_layer(f"norm{number}").trainable = False
+    data = dataclasses.replace(toy_dataset(), train=Stream())
+    return training(strategy, core, data, RECIPE.replace(parts=2))
+
+
 def halves(strategy):
     """Batches whose halves are the same images, not augmented."""
     data = dataclasses.replace(toy_dataset(), crop_padding=0, flip=False)
@@ -153,11 +190,12 @@ def refusal(strategy, worker, folder):
 
 CASES = {
     "frozen": frozen,
+    "streamed": streamed,
     "halves": halves,
     "statistics": statistics,
     "deletion": deletion,
 }
-EXACT = ("frozen", "halves", "statistics")
+EXACT = ("frozen", "streamed", "halves", "statistics")
 
 
 def outcome(strategy, folder, cases=EXACT):

@@ -105,6 +105,7 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
             tmp_path,
             "multiworker",
             "frozen",
+            "streamed",
             TF_CONFIG=json.dumps(
                 {
                     "cluster": {"worker": addresses},
@@ -122,7 +123,8 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
     found, others = map(arrays, files)
     for name in found:
         np.testing.assert_array_equal(found[name], others[name])
-    assert_close(found, arrays(mirrored[0] / "mirrored-0.npz"), ("frozen", "run"))
+    on_two_devices = arrays(mirrored[0] / "mirrored-0.npz")
+    assert_close(found, on_two_devices, ("frozen", "streamed", "run"))
     run = tmp_path / "multiworker"
     assert removed(run) == removed(alone[1])
     # The chief's, and nobody else's.
