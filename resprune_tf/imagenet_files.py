@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import numpy as np
 
 from resprune_tf.data import DataError, Dataset
-from resprune_tf.shards import Shard, stretch
+from resprune_tf.shards import Shard
 from resprune_tf.streamed import StreamedSplit
 
 __all__ = ["load_imagenet"]
@@ -68,12 +69,14 @@ def load_imagenet(
                 f"testing. Received: {argument}={count}."
             )
     rng = np.random.default_rng(seed)
-    turned = _turned(images["train"], rng)
+    train = _turned(images["train"], rng)
+    test = _turned(images["validation"], rng)
+    left = len(train) - validation_examples
     return Dataset(
         name=_NAME,
-        train=_part(turned, validation_examples, train_examples),
-        validation=_part(turned, 0, validation_examples),
-        test=_part(_turned(images["validation"], rng), 0, test_examples),
+        train=train.part(validation_examples, train_examples or left),
+        validation=train.part(0, validation_examples),
+        test=test.part(0, test_examples or len(test)),
         class_names=tuple(builder.info.features["label"].names),
         mean=(123.675, 116.28, 103.53),
         std=(58.395, 57.12, 57.375),
@@ -98,17 +101,21 @@ def _prepared(data_dir, manual_dir):
     tried = []
     for root in (data_dir, data_dir / "tfds") if data_dir else (None,):
         for version in _VERSIONS:
+            folder = root and root / _NAME / version
+            if folder and not folder.is_dir():  # tfds would log a warning
+                tried.append(f"  tfds: no folder {folder}\n")
+                continue
             builder = tfds.builder(f"{_NAME}:{version}", data_dir=root)
             if builder.is_prepared():
                 return builder
             tried.append(f"  tfds: not prepared in {builder.data_path}\n")
     if manual_dir is None:
         tried.append("  archives: manual_dir was not given\n")
+    # Asked here: tfds may prepare, and would then keep, what there is of the two.
     elif absent := [name for name in _ARCHIVES if not (manual_dir / name).exists()]:
         tried.append(f"  archives: no {' and no '.join(absent)} in {manual_dir}\n")
     else:
         builder = tfds.builder(f"{_NAME}:{_VERSIONS[0]}", data_dir=data_dir)
-        # tfds would prepare, and then keep, what there is of the two.
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(
                 manual_dir=manual_dir, try_download_gcs=False
@@ -147,11 +154,5 @@ def _images(builder, name):
 def _turned(split, rng):
     """The images from a random one on, with those before it at the end."""
     start = int(rng.integers(len(split)))
-    return _part(split, start, None, _part(split, 0, start).shards)
-
-
-def _part(split, start, count, then=()):
-    """`count` images, or all, from number `start` on."""
-    count = len(split) - start if count is None else count
-    shards = stretch(split.shards, start, count) + then
-    return StreamedSplit(shards, split.identity, split.shuffled)
+    shards = split.part(start, len(split) - start).shards + split.part(0, start).shards
+    return dataclasses.replace(split, shards=shards)

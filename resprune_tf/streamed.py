@@ -68,22 +68,20 @@ class StreamedSplit:
             `(images, labels)`: float32 `[N, 224, 224, 3]`, about 0 to 255, and int32
             `[N]`.
         """
-        import tensorflow as tf
-
         if not self.shards:
             return
 
         def example(record):
-            jpeg, label = _parse(record)
+            jpeg, label = parse_record(record)
             return imagenet_augment.test_image(jpeg), label
 
         batches = (
             read_records(*zip(*self.shards, strict=True))
-            .map(example, num_parallel_calls=_cores(), deterministic=True)
+            .map(example, num_parallel_calls=processors(), deterministic=True)
             .batch(batch_size)
             .prefetch(2)
         )
-        yield from batches.with_options(_options(tf)).as_numpy_iterator()
+        yield from batches.with_options(pipeline_options()).as_numpy_iterator()
 
     def sample(self, count, seed) -> Split:
         """Images in memory, as they are tested on: a random choice that stays the same.
@@ -100,12 +98,15 @@ class StreamedSplit:
         images = np.empty((count, *self.image_shape), np.uint8)
         labels = np.empty(count, np.int32)
         done = 0
-        part = dataclasses.replace(self, shards=stretch(self.shards, start, count))
-        for pixels, batch_labels in part.batches(128):
+        for pixels, batch_labels in self.part(start, count).batches(128):
             rows = slice(done, done := done + len(pixels))
             images[rows] = np.clip(np.rint(pixels), 0, 255)
             labels[rows] = batch_labels
         return Split(images, labels)
+
+    def part(self, start, count) -> StreamedSplit:
+        """The `count` images from number `start` on; they must exist."""
+        return dataclasses.replace(self, shards=stretch(self.shards, start, count))
 
     def training(
         self,
@@ -184,11 +185,13 @@ class StreamedSplit:
 
         def read(paths, firsts, counts, order, places, epochs):
             records = read_records(paths, firsts, counts)
-            records = records.batch(tf.reduce_sum(counts)).with_options(_options(tf))
+            records = records.batch(tf.reduce_sum(counts)).with_options(
+                pipeline_options()
+            )
             return tf.gather(records.get_single_element(), order), places, epochs
 
         def example(record, place, epoch):
-            jpeg, label = _parse(record)
+            jpeg, label = parse_record(record)
             key = imagenet_augment.image_key(seed, epoch, place)
             return imagenet_augment.training_image(jpeg, key), label
 
@@ -199,15 +202,15 @@ class StreamedSplit:
             .map(read)
             .prefetch(1)
             .unbatch()
-            .map(example, num_parallel_calls=_cores(), deterministic=True)
+            .map(example, num_parallel_calls=processors(), deterministic=True)
             .batch(batch_size // replicas, drop_remainder=True)
             .prefetch(2)
-            .with_options(_options(tf))
+            .with_options(pipeline_options())
         )
 
 
-def _parse(record):
-    """JPEG and label of a record."""
+def parse_record(record):
+    """JPEG, a string scalar, and label, an int32 scalar, of a record."""
     import tensorflow as tf
 
     parts = tf.io.parse_single_example(
@@ -220,14 +223,17 @@ def _parse(record):
     return parts["image"], tf.cast(parts["label"], tf.int32)
 
 
-def _options(tf):
+def pipeline_options():
+    """How tf.data is to run."""
+    import tensorflow as tf
+
     options = tf.data.Options()
     # tf.data's autotuner delays the end of an iteration by up to a minute.
     options.autotune.enabled = False
     return options
 
 
-def _cores():
+def processors():
     """Number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import pathlib
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from resprune_tf import imagenet_augment
+from resprune_tf import imagenet_augment, imagenet_files
 from resprune_tf.data import DataError
 from resprune_tf.imagenet_files import load_imagenet
 from resprune_tf.shards import Shard, read_records, shuffled_group, stretch
@@ -237,8 +238,8 @@ def test_missing_data(folder, tmp_path):
     with pytest.raises(DataError) as error:
         load_imagenet(tmp_path)
     for part in (
-        f"not prepared in {tmp_path}/imagenet2012/5.1.0",
-        f"not prepared in {tmp_path}/tfds/imagenet2012/5.0.0",
+        f"no folder {tmp_path}/imagenet2012/5.1.0",
+        f"no folder {tmp_path}/tfds/imagenet2012/5.0.0",
         "manual_dir was not given",
         "https://image-net.org/data/ILSVRC/2012/ILSVRC2012_img_train.tar",
     ):
@@ -255,6 +256,14 @@ def test_data_that_was_prepared_from_one_archive_only(folder, tmp_path):
     prepare(manual, tmp_path / "tfds", shards=1)
     with pytest.raises(DataError, match="without the train images"):
         load_imagenet(tmp_path, validation_examples=6)
+
+
+def test_data_that_was_prepared_in_another_format():
+    file_format = types.SimpleNamespace(file_suffix="array_record")
+    info = types.SimpleNamespace(splits={"train": None}, file_format=file_format)
+    builder = types.SimpleNamespace(info=info, data_path="here")
+    with pytest.raises(DataError, match="here must hold TFRecord.*array_record"):
+        imagenet_files._images(builder, "train")
 
 
 def test_real_archives(tmp_path):

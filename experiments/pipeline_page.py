@@ -1,0 +1,140 @@
+"""The page of the input pipeline's speed; imports no framework."""
+
+import json
+import math
+import statistics
+
+from experiments.pipeline_bench import COMMAND
+from experiments.pipeline_measures import OTHERS, PARTS, WHOLE
+from experiments.results import RECORDS, NotRun, Result, head, markdown_table
+
+# Images a second at which accelerators may train.
+_SPEEDS = (250, 500, 1000, 2000, 4000, 8000)
+_ABOUT = """How many ImageNet images a second the input pipeline reads, decodes and
+augments; an accelerator that trains faster waits for it. Measured in turns without a
+net; numbers are medians over the rounds, with smallest and largest. Processor time
+leaves out waiting, and other programs that run meanwhile; divided into 1,000 it is the
+speed of one processor. What a part costs is the processor time that it adds to the
+parts before it. Other ways are compared with the last part, round by round; above 1 is
+faster. The first five give the same pixels, up to rounding and the random numbers."""
+
+
+def make(records=RECORDS):
+    """The page.
+
+    Args:
+        records: folder of all records.
+    """
+    not_run = NotRun()
+    paths = sorted((records / "pipeline").glob("*.json"))
+    parts = [_section(json.loads(path.read_text("utf-8"))) for path in paths]
+    if not parts:
+        parts = [f"\nImages a second: {not_run.cell(COMMAND + ' --data_dir=DIR')}\n"]
+    text = head("How fast ImageNet is read", "pipeline", _ABOUT)
+    return Result("pipeline", text + "".join(parts) + not_run.listing())
+
+
+def images(record):
+    """Number of images of a measurement."""
+    return record["batch_size"] * record["batches"]
+
+
+def milliseconds(record, name):
+    """Processor time of an image, one number a round."""
+    return [
+        1e3 * measured[name]["processor_seconds"] / images(record)
+        for measured in record["rounds"]
+    ]
+
+
+def speeds(record, name):
+    """Images a second, one number a round."""
+    return [images(record) / each[name]["seconds"] for each in record["rounds"]]
+
+
+def processors_for(record, speed):
+    """How many processors like the record's prepare so many images a second."""
+    own = 1e3 / statistics.median(milliseconds(record, "training"))
+    return math.ceil(speed / own)
+
+
+def _section(record):
+    machine = record["environment"]
+    size = f"{record['mean_pixels'] / 1e3:,.0f} thousand pixels"
+    return (
+        f"\n## {machine['cpu']}, {machine['cores']} processors, images of {size}\n\n"
+        f"{record['images']:,} images, in the mean {size} and "
+        f"{record['mean_bytes'] / 1e3:,.0f} kB, {_origin(record)}; batches of "
+        f"{record['batch_size']}; {len(record['rounds'])} rounds, "
+        f"{record['started'][:10]}.\n\nCommand: `{record['command']}`\n\n"
+        f"{_wholes(record)}\n{_needed(record)}\n{_parts(record)}\n{_others(record)}"
+    )
+
+
+def _origin(record):
+    if record["longer_side"]:
+        return f"brought to a longer side of {record['longer_side']} pixels"
+    return "as they are"
+
+
+def _wholes(record):
+    rows = [
+        [
+            title,
+            _range(speeds(record, name), "{:,.0f}"),
+            _range(milliseconds(record, name), "{:.2f}"),
+            f"{1e3 / statistics.median(milliseconds(record, name)):,.0f}",
+        ]
+        for name, title in WHOLE.items()
+    ]
+    columns = ["pipeline", "images/s", "processor ms an image", "images/s a processor"]
+    return markdown_table(columns, rows)
+
+
+def _needed(record):
+    rows = [[f"{speed:,}", f"{processors_for(record, speed):,}"] for speed in _SPEEDS]
+    return (
+        "Processors like these that keep an accelerator busy, if speed grows with "
+        "their number:\n\n"
+        + markdown_table(["it trains, images/s", "processors"], rows)
+    )
+
+
+def _parts(record):
+    rows, before = [], 0.0
+    total = statistics.median(milliseconds(record, list(PARTS)[-1]))
+    for name, title in PARTS.items():
+        median = statistics.median(milliseconds(record, name))
+        added = median - before
+        rows.append([title, f"{added:.2f}", f"{100 * added / total:.0f} %"])
+        before = median
+    columns = ["part of the training pipeline", "processor ms an image", "share"]
+    return markdown_table(columns, rows)
+
+
+def _others(record):
+    rows = []
+    for name, title in OTHERS.items():
+        wall, processor = (
+            [
+                ours / theirs
+                for ours, theirs in zip(
+                    value(record, list(PARTS)[-1]), value(record, name), strict=True
+                )
+            ]
+            for value in (_seconds, milliseconds)
+        )
+        rows.append([title, _range(wall, "{:.2f}"), _range(processor, "{:.2f}")])
+    columns = ["other way", "times as fast", "times as fast by processor time"]
+    return markdown_table(columns, rows)
+
+
+def _seconds(record, name):
+    return [each[name]["seconds"] for each in record["rounds"]]
+
+
+def _range(values, form):
+    """Median, and smallest to largest."""
+    low, high = min(values), max(values)
+    numbers = [form.format(v) for v in (statistics.median(values), low, high)]
+    return f"{numbers[0]} ({numbers[1]}-{numbers[2]})"
