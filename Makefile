@@ -3,14 +3,16 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-oldest check wheel results bench clean
+.PHONY: help env demo test test-oldest check reproduce costs smoke wheel bench clean
 
 help:
 	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
 	@echo "make test         run the tests"
 	@echo "make test-oldest  run them with the oldest supported versions"
 	@echo "make check        formatting, lint and tests"
-	@echo "make results      rebuild docs/results from records"
+	@echo "make reproduce    every table and figure from the records; measures costs (10 min)"
+	@echo "make reproduce-X  one of table1 table2 table3 figure3 ... figure7 controls"
+	@echo "make smoke        every experiment in small, on real digits (half an hour)"
 	@echo "make bench        images/s of this package, plain Keras and PyTorch here (an hour)"
 	@echo "make wheel        build the wheel into dist/"
 	@echo "make clean        remove the environments and what was built"
@@ -55,10 +57,22 @@ check: .venv/installed-dev
 	@$(PY) -m ruff check .
 	@$(MAKE) --no-print-directory test
 
-results: .venv/installed
-	@$(PY) -m experiments.tables
-	@$(PY) -m experiments.bench_page
-	@$(PY) -m experiments.seeds_page
+# Costs are measured once a machine; a page is made from all machines in the records.
+costs: .venv/installed
+	@$(PY) -m experiments.costs
+
+reproduce: costs
+	@$(PY) -m experiments.reproduce
+
+reproduce-table2 reproduce-table3 reproduce-figure7: reproduce-%: costs
+	@$(PY) -m experiments.reproduce $*
+
+reproduce-%: .venv/installed
+	@$(PY) -m experiments.reproduce $*
+
+smoke: .venv/installed
+	@$(PY) -m experiments.rehearsal --out=runs/smoke
+	@echo "Records, and pages made from them: runs/smoke"
 
 # What only the benchmark needs. PyTorch has an environment of its own, for its
 # dependencies must not change those of TensorFlow. What cannot be installed is left out.
@@ -83,7 +97,7 @@ ifndef BENCH_TORCH_PYTHON
 	  echo "PyTorch could not be installed; the benchmark goes on without it."
 endif
 	@$(PY) -m experiments.bench $(BENCH_FLAGS)
-	@$(PY) -m experiments.bench_page
+	@$(PY) -m experiments.reproduce bench
 
 wheel: .venv/installed-dev
 	@$(PY) -m build --wheel

@@ -48,7 +48,7 @@ def main(argv):
         keep(*argv)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"{argv[1]}: kept; `make results` rebuilds the tables")
+    print(f"{argv[1]}: kept; `make reproduce` rebuilds the pages")
 
 
 if __name__ == "__main__":
