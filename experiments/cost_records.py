@@ -12,6 +12,7 @@ import typing
 
 from experiments import paper
 from experiments.run_records import Run
+from experiments.series import kept_units
 
 COMMAND = "python -m experiments.costs"
 # Layers and parameters of the nets that the paper starts from. A run that starts from
@@ -85,8 +86,7 @@ def own_nets(records):
         initial = (first["layers"], first["parameters"])
         if dataset not in _INITIAL or initial != _INITIAL[dataset]:
             continue
-        stages = [re.match(r"stage(\d+)_", unit)[1] for unit in run.selected["units"]]
-        units = tuple(stages.count(stage) for stage in sorted(set(stages)))
+        units = tuple(kept_units(run.selected).values())
         if units == paper.INITIAL_UNITS[dataset]:
             continue
         found[path.parent.relative_to(records).as_posix()] = run, Net(dataset, units)

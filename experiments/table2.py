@@ -29,7 +29,7 @@ command says otherwise.
   does both.
 - *ours*: ratio of the mean times, as in the paper, whose machine and batch size are
   not ours. *turn by turn*: median of the ratios of single turns, with their 10th and
-  90th percentiles; other work on the machine disturbs it least."""
+  90th percentiles; of the two it suffers less from other work on the machine."""
 
 
 def make(records=RECORDS):

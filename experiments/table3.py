@@ -31,9 +31,12 @@ def make(records=RECORDS):
             rows.append([title, net.title.split()[-1], cell, *["-"] * 6])
             continue
         for name in ("original", "shortened"):
-            rows.append(
-                [title, *_cells(net, name, found[name], found["original"]["unfolded"])]
-            )
+            row = [
+                title,
+                *_cells(net, name, found[name], found["original"]["unfolded"]),
+            ]
+            if row not in rows:  # nets of one data set share their original
+                rows.append(row)
     columns = "data set,units,layers,parameters,%,MACs,%,weights,folded"
     table = markdown_table(columns.split(","), rows)
     page = head("Table 3: parameters", "table3", _ABOUT)

@@ -111,6 +111,14 @@ def test_no_record(maker, tmp_path):
     assert list(page.files) == [f"{page.name}.md"]
 
 
+def test_an_original_net_has_one_row(tmp_path):
+    own_run(tmp_path)
+    write_machine(tmp_path, made_pair(PAPER[0]), made_pair(OWN))
+    page = table3.make(tmp_path)
+    assert page.text.count("| CIFAR-10 | 6/6/6 |") == 1
+    assert row(page, "CIFAR-10", "2/3/2")[:2] == ["32", "400,000"]
+
+
 def test_sizes(tmp_path):
     own_run(tmp_path)
     write_machine(tmp_path, made_pair(PAPER[0]))
