@@ -20,6 +20,8 @@ _KEPT = (
     "final.json",
     "report.html",
 )
+# Kept where they are: not every run has been measured further.
+_OPTIONAL = ("unit_norms.json",)
 
 
 def keep(run_dir, record):
@@ -37,7 +39,8 @@ def keep(run_dir, record):
     if record.exists():
         raise ValueError(f"'{record}' exists; records are not replaced.")
     record.mkdir(parents=True)
-    for name in _KEPT:
+    measured = [name for name in _OPTIONAL if (run_dir / name).is_file()]
+    for name in (*_KEPT, *measured):
         shutil.copyfile(run_dir / name, record / name)
 
 

@@ -6,12 +6,15 @@ removed first. Models take float pixels and return logits; they are only read. I
 belong to the training split: what is held out must not choose the net.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
 from resprune_tf import graph, recalibration
 from resprune_tf.gates import add_gates, gate_gradients
+from resprune_tf.importance import SUFFIX, ImportanceScale, importances
 from resprune_tf.recalibration import batches, check_images
 from resprune_tf.units import scored_units
 
@@ -39,21 +42,69 @@ def output_norm(images, batch_size=128, recalibrate=False):
     def criterion(model):
         graph.check_functional(model, "output_norm")
         if recalibrate:
-            copy = recalibration.recalibrate(model, images, batch_size)
-        else:
-            copy = graph.rebuild(model)
-        units = scored_units(copy)
-        if not units:
-            return {}
-        ratios = [
-            _norm(sum(unit.branches[1:], unit.branches[0]))
-            / ops.maximum(_norm(unit.shortcut), keras.config.epsilon())
-            for unit in units
-        ]
-        probe = keras.Model(copy.input, ops.stack(ratios, axis=-1))
-        return _by_unit(units, _predict(probe, images, batch_size).mean(axis=0))
+            model = recalibration.recalibrate(model, images, batch_size)
+        norms = unit_norms(model, images, batch_size)
+        return {name: norm.ratio for name, norm in norms.items()}
 
     return _named(criterion, "output_norm", images, recalibrate)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitNorms:
+    """How large the parts of a unit's sum `x + ω·F(x)` are: means over images.
+
+    Attributes:
+        importance: ω; None where the unit has none and so adds F(x) itself.
+        scaled: Euclidean norm of ω·F(x), what the unit adds.
+        branch: norm of F(x).
+        shortcut: norm of x.
+        ratio: of the norms of ω·F(x) and x, image by image.
+    """
+
+    importance: float | None
+    scaled: float
+    branch: float
+    shortcut: float
+    ratio: float
+
+
+def unit_norms(model, images, batch_size=128):
+    """Norms of what each unit adds and of what it adds it to (Figure 5 of the paper).
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        images: `(images, height, width, channels)`, pixels of 0 to 255.
+        batch_size: images a step.
+
+    Returns:
+        dict from the name of each of `scored_units(model)` to its `UnitNorms`.
+
+    Raises:
+        ValueError: if there are no images.
+        TypeError: if `model` is not functional.
+    """
+    check_images(images, batch_size)
+    graph.check_functional(model, "unit_norms")
+    copy = graph.rebuild(model)
+    units = scored_units(copy)
+    if not units:
+        return {}
+    rows = []
+    for unit in units:
+        scaled, shortcut = _norm(_sum(unit.branches)), _norm(unit.shortcut)
+        branch = _norm(_sum(map(_unscaled, unit.branches)))
+        ratio = scaled / ops.maximum(shortcut, keras.config.epsilon())
+        rows.append(ops.stack([scaled, branch, shortcut, ratio], axis=-1))
+    probe = keras.Model(copy.input, ops.stack(rows, axis=1))
+    means = _predict(probe, images, batch_size).mean(axis=0)
+    omegas = importances(copy)
+    return {
+        unit.name: UnitNorms(
+            omegas[unit.importance.removesuffix(SUFFIX)] if unit.importance else None,
+            *map(float, row),
+        )
+        for unit, row in zip(units, means, strict=True)
+    }
 
 
 def taylor(images, labels, batch_size=128, recalibrate=False):
@@ -138,6 +189,20 @@ def leave_one_out(images, labels, batch_size=128, recalibrate=False):
         return {unit.name: loss(without=unit.name) - whole for unit in units}
 
     return _named(criterion, "leave_one_out", images, recalibrate)
+
+
+def _sum(tensors):
+    first, *others = tensors
+    return sum(others, first)
+
+
+def _unscaled(tensor):
+    """What an `ImportanceScale` was given; another tensor is returned as it is."""
+    history = tensor._keras_history
+    if not isinstance(history.operation, ImportanceScale):
+        return tensor
+    node = history.operation._inbound_nodes[history.node_index]
+    return node.input_tensors[0]
 
 
 def _by_unit(units, values):

@@ -33,7 +33,7 @@ def test_the_committed_page_is_what_the_records_give():
 def test_every_record_is_whole_and_of_the_project_alone():
     for final in tables.RECORDS.glob("*/*/final.json"):
         names = {path.name for path in final.parent.iterdir()}
-        assert names == set(record._KEPT), final.parent
+        assert names - {*record._OPTIONAL} == {*record._KEPT}, final.parent
         assert "--data_dir" not in (final.parent / "flags.txt").read_text()
 
 
@@ -73,6 +73,10 @@ def test_keeping_a_run(tmp_path):
     (run / "models").mkdir()
     record.keep(run, tmp_path / "kept")
     assert {p.name for p in (tmp_path / "kept").iterdir()} == set(record._KEPT)
+    (run / "unit_norms.json").write_text("{}")
+    record.keep(run, tmp_path / "measured")
+    more = {p.name for p in (tmp_path / "measured").iterdir()}
+    assert more == {*record._KEPT, "unit_norms.json"}
     final = json.loads((tmp_path / "kept/final.json").read_text())
     assert final["selected_round"] == 2
     with pytest.raises(ValueError, match="exists; records are not replaced"):
