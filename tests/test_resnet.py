@@ -7,6 +7,7 @@ import pytest
 from resprune_tf import (
     Architecture,
     build_resnet,
+    cost,
     find_units,
     importances,
     resnet50,
@@ -33,6 +34,25 @@ def total(model):
         (100, (1, 4, 6), 555_260, 561_620),
     ],
 )
+def test_post_activation_resnet50_is_the_one_of_keras_applications():
+    """That strides in the 1x1; its convolutions have biases, ours have none."""
+    theirs = keras.applications.ResNet50(weights=None)
+    ours = build_resnet(
+        Architecture.imagenet(
+            50, activation="post", strided_convolution=1, importance=False
+        )
+    )
+    biases = sum(
+        layer.filters
+        for layer in theirs.layers
+        if isinstance(layer, keras.layers.Conv2D) and layer.use_bias
+    )
+    assert biases == 26_560
+    assert trainable(theirs) - biases == trainable(ours) == 25_557_032
+    assert cost(theirs).conv_macs == cost(ours).conv_macs
+    assert cost(theirs).macs == cost(ours).macs
+
+
 def test_cifar_parameters(classes, kept, with_omega, all_without_omega):
     net = Architecture.cifar(56, num_classes=classes)
     if kept:
