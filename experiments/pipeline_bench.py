@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+from experiments.bench_worker import timed
 from experiments.cost_records import machine_name
 from experiments.pipeline_measures import MEASURES, pipeline
 from experiments.quiet import quiet_start
@@ -82,17 +83,15 @@ def size_of(split):
 
 
 def measure(name, split, batch_size, batches):
-    """Wall and processor seconds of some batches, after as many to warm up."""
+    """Times of some batches, after as many to warm up; see `timed`."""
     iterator = iter(pipeline(name, split, batch_size))
-    for _ in range(batches):
-        next(iterator)
-    wall, processor = time.perf_counter(), time.process_time()
-    for _ in range(batches):
-        next(iterator)
-    return {
-        "seconds": time.perf_counter() - wall,
-        "processor_seconds": time.process_time() - processor,
-    }
+
+    def run():
+        for _ in range(batches):
+            next(iterator)
+
+    run()
+    return timed(run, batches * batch_size)
 
 
 def main(argv=None, records=RECORDS):

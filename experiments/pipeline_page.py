@@ -34,22 +34,14 @@ def make(records=RECORDS):
     return Result("pipeline", text + "".join(parts) + not_run.listing())
 
 
-def images(record):
-    """Number of images of a measurement."""
-    return record["batch_size"] * record["batches"]
-
-
 def milliseconds(record, name):
     """Processor time of an image, one number a round."""
-    return [
-        1e3 * measured[name]["processor_seconds"] / images(record)
-        for measured in record["rounds"]
-    ]
+    return [1e3 * m["cpu_seconds"] / m["images"] for m in _measured(record, name)]
 
 
 def speeds(record, name):
     """Images a second, one number a round."""
-    return [images(record) / each[name]["seconds"] for each in record["rounds"]]
+    return [m["images"] / m["seconds"] for m in _measured(record, name)]
 
 
 def processors_for(record, speed):
@@ -66,8 +58,8 @@ def _section(record):
         f"{record['images']:,} images, in the mean {size} and "
         f"{record['mean_bytes'] / 1e3:,.0f} kB, {_origin(record)}; batches of "
         f"{record['batch_size']}; {len(record['rounds'])} rounds, "
-        f"{record['started'][:10]}.\n\nCommand: `{record['command']}`\n\n"
-        f"{_wholes(record)}\n{_needed(record)}\n{_parts(record)}\n{_others(record)}"
+        f"{record['started'][:10]}.\n\nCommand: `{record['command']}`\n"
+        f"{_elsewhere(record)}\n{_wholes(record)}\n{_needed(record)}\n{_parts(record)}\n{_others(record)}"
     )
 
 
@@ -106,31 +98,45 @@ def _parts(record):
     for name, title in PARTS.items():
         median = statistics.median(milliseconds(record, name))
         added = median - before
-        rows.append([title, f"{added:.2f}", f"{100 * added / total:.0f} %"])
+        rows.append([title, f"{added:.2f}", f"{round(100 * added / total)} %"])
         before = median
     columns = ["part of the training pipeline", "processor ms an image", "share"]
     return markdown_table(columns, rows)
 
 
 def _others(record):
-    rows = []
+    rows, ours = [], list(PARTS)[-1]
     for name, title in OTHERS.items():
-        wall, processor = (
-            [
-                ours / theirs
-                for ours, theirs in zip(
-                    value(record, list(PARTS)[-1]), value(record, name), strict=True
-                )
-            ]
-            for value in (_seconds, milliseconds)
-        )
-        rows.append([title, _range(wall, "{:.2f}"), _range(processor, "{:.2f}")])
+        faster = _ratios(speeds(record, name), speeds(record, ours))
+        cheaper = _ratios(milliseconds(record, ours), milliseconds(record, name))
+        rows.append([title, _range(faster, "{:.2f}"), _range(cheaper, "{:.2f}")])
     columns = ["other way", "times as fast", "times as fast by processor time"]
     return markdown_table(columns, rows)
 
 
-def _seconds(record, name):
-    return [each[name]["seconds"] for each in record["rounds"]]
+def _elsewhere(record):
+    """A sentence on what other programs took of the machine; empty if not known."""
+    shares = [
+        m["elsewhere"]
+        for each in record["rounds"]
+        for m in each.values()
+        if m["elsewhere"] is not None
+    ]
+    if not shares:
+        return ""
+    return (
+        "\nOther programs took "
+        f"{_range([100 * share for share in shares], '{:.0f}')} % of the processors "
+        "meanwhile, which slows images/s.\n"
+    )
+
+
+def _measured(record, name):
+    return [each[name] for each in record["rounds"]]
+
+
+def _ratios(ones, others):
+    return [one / other for one, other in zip(ones, others, strict=True)]
 
 
 def _range(values, form):

@@ -21,14 +21,18 @@ def folder(tmp_path_factory):
 
 def made_record():
     """100 images a measurement; the n-th takes n ms an image, two at once."""
-    measured = {
-        name: {"seconds": 0.05 * number, "processor_seconds": 0.1 * number}
-        for number, name in enumerate(MEASURES, 1)
-    }
-    slower = {
-        name: {"seconds": 2 * m["seconds"], "processor_seconds": m["processor_seconds"]}
-        for name, m in measured.items()
-    }
+    fast, slow = (
+        {
+            name: {
+                "images": 100,
+                "seconds": seconds * number,
+                "cpu_seconds": 0.1 * number,
+                "elsewhere": elsewhere,
+            }
+            for number, name in enumerate(MEASURES, 1)
+        }
+        for seconds, elsewhere in ((0.05, 0.0), (0.1, 0.5))
+    )
     return {
         "started": "2026-01-02T03:04:05+0000",
         "command": pipeline_bench.COMMAND,
@@ -39,7 +43,7 @@ def made_record():
         "images": 1000,
         "mean_pixels": 187_500.0,
         "mean_bytes": 110_000.0,
-        "rounds": [measured, slower, slower],
+        "rounds": [fast, slow, slow],
     }
 
 
@@ -110,6 +114,7 @@ def test_page(tmp_path):
     assert "| mirror it | 1.00 | 11 % |" in lines
     # The first of the others, measure 10, against measure 9.
     assert f"| {OTHERS['serial']} | 0.90 (0.90-0.90) | 0.90 (0.90-0.90) |" in lines
+    assert "Other programs took 50 (0-50) % of the processors" in page.text
     assert "brought to a longer side of 500 pixels" in page.text
 
 
