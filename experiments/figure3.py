@@ -99,7 +99,7 @@ def curves_of(sources, name):
 
 def start(sources, name):
     """`Summary` of the initial accuracy on the test set; None without records."""
-    return initial(sources.first(*CHAINS[name]))
+    return initial(sources.fullest(*CHAINS[name]))
 
 
 def paint(figure, panels):

@@ -33,11 +33,14 @@ class Sources:
             self._used[run] = Series.read(self.records, BY_RUN[run])
         return self._used[run]
 
-    def first(self, *runs):
-        """The first of some series that has records; the last one if none has."""
-        return next(
-            (s for s in map(self.series, runs) if s.runs), self.series(runs[-1])
-        )
+    def fullest(self, *runs):
+        """The series with most seeds on record, the first of equals.
+
+        Without any records, the last: the one that is run first.
+        """
+        found = [self.series(run) for run in runs]
+        known = [series for series in found if series.runs]
+        return max(known, key=lambda series: len(series.runs), default=found[-1])
 
     def cell(self, series):
         """The text of a cell that a series without records would fill."""

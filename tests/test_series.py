@@ -117,9 +117,9 @@ def test_smoke_records_are_told(tmp_path):
 def test_a_page_lists_what_it_used_and_what_is_not_run(tmp_path):
     keep(tmp_path, "c10-main", 2, chain())
     sources = Sources(tmp_path)
-    assert sources.first("c10-paper", "c10-main").row.run == "c10-main"
+    assert sources.fullest("c10-paper", "c10-main").row.run == "c10-main"
     assert sources.cell(sources.series("c10-paper")) == "not run (1)"
-    assert sources.cell(sources.first("c10-k2", "c10-k4")) == "not run (2)"
+    assert sources.cell(sources.series("c10-k2")) == "not run (2)"
     page = sources.result("T", "t", "About.", "Part.\n").text
     assert page.startswith("# T\n\nMade by `make reproduce-t` from the records;")
     link = "[2](../../records/cifar10/c10-main-seed2)"

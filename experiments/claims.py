@@ -1,0 +1,279 @@
+"""The paper's claims, each with the rule by which records decide it."""
+
+import typing
+
+from experiments import controls, cost_records, figure5, figure6, paper, table1
+from experiments.cells import points
+from experiments.differences import (
+    FAILS,
+    HOLDS,
+    MARGIN,
+    OPEN,
+    Verdict,
+    above,
+    equal,
+    no_drop,
+    pair,
+)
+from experiments.series import kept_units
+
+_SOME_EXTENT = 0.01
+_COUNTS_AGREE = 0.05  # points: the paper's last digit, and a little
+# The baseline nearest to the paper's smallest net, and the net of the chain beside it.
+_BASELINE = {"cifar10": (38, 38), "cifar100": (38, 38), "imagenet2012": (34, 35)}
+_NAMES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
+RULES = f"""Intervals are 95 % t intervals of differences of the same seed, on the test
+set; one seed has none. A verdict is open where records are missing, where they were
+made at `--scale=smoke`, and where an interval decides neither way.
+
+- *No loss*: the interval of the net less the initial one lies above -{100 * MARGIN:g}
+  points. *To some extent*: above -{100 * _SOME_EXTENT:g} point.
+- *Better*, *below*: the interval lies above 0. *Alike*: within {100 * MARGIN:g} points
+  of 0.
+- *The first stage keeps the fewest units*: so in all nets of that depth, of two seeds
+  or more; it does not hold if in none.
+- *Monotone*, *two modes*: by the tests that their pages name.
+- *MACs and parameters* agree to {_COUNTS_AGREE} points.
+- *Faster*: nine of ten turns of the measurement, on every machine on record.
+"""
+
+
+class Claim(typing.NamedTuple):
+    """A claim as it stands.
+
+    Attributes:
+        text: what is claimed.
+        data: name of the data set, as in `paper.TITLES`.
+        verdict: a `Verdict`.
+        numbers: what decides, as text.
+        page: name of the result with the details.
+    """
+
+    text: str
+    data: str
+    verdict: Verdict
+    numbers: str
+    page: str
+
+
+def papers_claims(sources):
+    """What the paper shows, or argues.
+
+    Args:
+        sources: `Sources`.
+
+    Returns:
+        list of `Claim`, in the order of the paper's tables and figures.
+    """
+    chains = {name: sources.fullest(*runs) for name, runs in table1.RUNS.items()}
+    return [
+        *(_no_loss(sources, name, chain) for name, chain in chains.items()),
+        *(_first_stage(sources, name, chain) for name, chain in chains.items()),
+        *(_plain(sources, name, chain) for name, chain in chains.items()),
+        *(_distilled(sources, name, chain) for name, chain in chains.items()),
+        *(_counts(sources, name) for name in chains),
+        *_epochs_and_units(sources),
+        _monotone(sources),
+        _modes(sources),
+        *(_faster(sources, name) for name in chains),
+        *_argued(sources),
+    ]
+
+
+def further_questions(sources):
+    """What the paper leaves open: what long training alone would do.
+
+    Args:
+        sources: `Sources`.
+    """
+    texts = {
+        "c10-scratch-e": "the removal chain is better than its net from scratch, for "
+        "as many epochs",
+        "c10-scratch-b": "the same, for as much compute",
+        "c10-full": "the full net, trained for as many epochs, is no better",
+    }
+    return [
+        _against_main(sources, run, text, no_drop if run == "c10-full" else None)
+        for run, text in texts.items()
+    ]
+
+
+def _claim(sources, text, data, page, series, paired, judge):
+    """A claim that an interval decides."""
+    missing = [each for each in series if not each.runs]
+    if any(each.smoke for each in series):
+        verdict = Verdict(OPEN, "smoke records")
+    else:
+        verdict = judge(paired)
+    if missing:
+        numbers = ", ".join(map(sources.cell, missing))
+    elif paired is None:
+        numbers = "no net of that depth"
+    else:
+        runs = " and ".join(each.row.run for each in series)
+        numbers = f"{points(paired)}; {runs}"
+    return Claim(text, data, verdict, numbers, page)
+
+
+def _better(paired):
+    return above(paired, 0)
+
+
+def _no_loss(sources, name, chain):
+    layers = paper.SMALLEST_LAYERS[name]
+    paired = chain.change(chain.at(layers))
+    text = f"no loss of accuracy at {layers} layers"
+    return _claim(sources, text, name, "table1", [chain], paired, no_drop)
+
+
+def _first_stage(sources, name, chain):
+    layers = paper.SMALLEST_LAYERS[name]
+    kept = [list(kept_units(r).values()) for r in chain.at(layers).values()]
+    fewest = sum(counts[0] == min(counts) for counts in kept)
+    numbers = f"in {fewest} of {len(kept)} nets; {chain.row.run}"
+    if not kept:
+        numbers = "no net of that depth" if chain.runs else sources.cell(chain)
+    state = OPEN
+    if len(kept) > 1 and not chain.smoke:
+        state = {len(kept): HOLDS, 0: FAILS}.get(fewest, OPEN)
+    text = f"the first stage keeps the fewest units, at {layers} layers"
+    return Claim(text, name, Verdict(state, numbers), numbers, "table1")
+
+
+def _plain(sources, name, chain):
+    depth, layers = _BASELINE[name]
+    plain = sources.series(f"{_NAMES[name]}-plain{depth}")
+    paired = pair(chain.accuracies(chain.at(layers)), plain.accuracies(plain.initial()))
+    text = f"better than a plain net of {depth} layers"
+    series = [chain, plain]
+    return _claim(sources, text, name, "figure3", series, paired, _better)
+
+
+def _distilled(sources, name, chain):
+    depth, layers = _BASELINE[name]
+    distilled = sources.series(f"{_NAMES[name]}-distilled{depth}")
+    taught = distilled.accuracies(distilled.initial())
+    if name == "cifar10":
+        text, judge = f"like distillation, at {depth} layers", equal
+        mine = chain.accuracies(chain.at(layers))
+    else:
+        text, judge = (
+            f"distillation to {depth} layers is below the initial net",
+            _better,
+        )
+        mine = chain.accuracies(chain.initial())
+    series = [chain, distilled]
+    return _claim(sources, text, name, "figure3", series, pair(mine, taught), judge)
+
+
+def _counts(sources, name):
+    net = next(net for net in cost_records.PAPER if net.dataset == name)
+    theirs = {key: paper.COSTS[name][key] for key in ("macs", "parameters")}
+    macs, parameters = theirs.values()
+    text = f"MACs cut to {macs:.2f} %, parameters to {parameters:.2f} %"
+    found = cost_records.counts(cost_records.read_machines(sources.records), net)
+    if not found:
+        numbers = sources.not_run.cell(cost_records.COMMAND)
+        return Claim(text, name, Verdict(OPEN, "not run"), numbers, "table2")
+    ours = {key: cost_records.share(found, key) for key in theirs}
+    agree = all(abs(ours[key] - theirs[key]) <= _COUNTS_AGREE for key in theirs)
+    numbers = f"{ours['macs']:.2f} %, {ours['parameters']:.2f} %"
+    if any(dataset == name for dataset, _ in paper.NOT_REPRODUCIBLE):
+        numbers += "; not reproducible"
+    return Claim(text, name, Verdict(HOLDS if agree else FAILS, ""), numbers, "table2")
+
+
+def _epochs_and_units(sources):
+    main, short, two, four = map(
+        sources.series, ("c10-main", "c10-retrain30", "c10-k2", "c10-k4")
+    )
+    layers = paper.SMALLEST_BY_TWO
+
+    def some_extent(paired):
+        return above(paired, -_SOME_EXTENT)
+
+    kept = short.change(short.at(layers))
+    by_two = two.change(two.at(layers))
+    gain = pair(main.accuracies(main.at(layers)), four.accuracies(four.at(layers)))
+    texts = (
+        f"30 epochs of retraining keep accuracy to some extent, at {layers} layers",
+        f"no loss at {layers} layers with two units a round",
+        f"one unit a round is better than four, at {layers} layers",
+    )
+    return [
+        _claim(sources, text, "cifar10", "figure4", series, paired, judge)
+        for text, series, paired, judge in zip(
+            texts,
+            ([short], [two], [main, four]),
+            (kept, by_two, gain),
+            (some_extent, no_drop, _better),
+            strict=True,
+        )
+    ]
+
+
+def _monotone(sources):
+    nets, smoke = figure5.measured(sources), sources.series(figure5.RUN).smoke
+    verdict = figure5.monotone(nets)
+    numbers = verdict.reason if nets else figure5.gap(sources)
+    text = "units with a small |ω| add little: monotone"
+    return _tested(text, smoke, verdict, numbers, "figure5")
+
+
+def _modes(sources):
+    series = sources.series(figure6.RUN)
+    verdict = figure6.two_modes(figure6.pooled(series))
+    numbers = verdict.reason if series.runs else sources.cell(series)
+    text = f"ω gathers in two modes near ±{paper.MODE}, not at 0"
+    return _tested(text, series.smoke, verdict, numbers, "figure6")
+
+
+def _tested(text, smoke, verdict, numbers, page):
+    if smoke:
+        verdict = Verdict(OPEN, "smoke records")
+    return Claim(text, "cifar10", verdict, numbers, page)
+
+
+def _faster(sources, name):
+    net = next(net for net in cost_records.PAPER if net.dataset == name)
+    text = "training and testing are faster"
+    measures = {"training": cost_records.TRAIN[name], "testing": cost_records.TEST}
+    ratios = [
+        (phase, times["ratio"])
+        for machine in cost_records.read_machines(sources.records)
+        for phase, measure in measures.items()
+        if (times := machine.times(net, measure))
+    ]
+    if not ratios:
+        numbers = sources.not_run.cell(cost_records.COMMAND)
+        return Claim(text, name, Verdict(OPEN, "not run"), numbers, "figure7")
+    numbers = ", ".join(f"{phase} {100 * r['median']:.0f} %" for phase, r in ratios)
+    state = OPEN
+    if all(ratio["p90"] < 1 for _, ratio in ratios):
+        state = HOLDS
+    elif any(ratio["p10"] > 1 for _, ratio in ratios):
+        state = FAILS
+    return Claim(text, name, Verdict(state, ""), f"time cut to: {numbers}", "figure7")
+
+
+def _argued(sources):
+    return [
+        _against_main(sources, "c10-random", "better than removing random units"),
+        _against_main(sources, "c10-largest", "better than removing the largest |ω|"),
+        _against_main(
+            sources, "c10-small-lr", "better than retraining at a small learning rate"
+        ),
+    ]
+
+
+def _against_main(sources, run, text, judge=None):
+    """The main experiment's chosen nets against a control, as on its page."""
+    main, control = sources.series(controls.MAIN), sources.series(run)
+    paired = pair(
+        main.accuracies(main.chosen()),
+        control.accuracies(controls.compared(main, control)),
+    )
+    series = [main, control]
+    return _claim(
+        sources, text, "cifar10", "controls", series, paired, judge or _better
+    )

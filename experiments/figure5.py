@@ -1,0 +1,187 @@
+"""Figure 5: is a small |ω| the sign of a unit that adds little?"""
+
+import json
+import statistics
+import typing
+
+from scipy import stats
+
+from experiments.differences import FAILS, HOLDS, OPEN, Verdict
+from experiments.plots import COLORS, draw
+from experiments.results import RECORDS, markdown_table
+from experiments.sources import Sources
+
+RUN = "c10-main"
+_FILE = "unit_norms.json"
+_ALPHA = 0.05
+# What is held against |ω|, by its key in the records.
+_NORMS = {
+    "scaled": "‖ω·F(x)‖",
+    "branch": "‖F(x)‖",
+    "ratio": "‖ω·F(x)‖ / ‖x‖",
+}
+_STYLES = {
+    1: {"color": COLORS["selection"], "marker": "o"},
+    2: {"color": COLORS["test"], "marker": "s"},
+    3: {"color": COLORS["ink"], "marker": "^"},
+}
+_ABOUT = f"""CIFAR-10, after the initial training: one point a unit that may go, of all
+seeds that were measured. Across, |ω|; up, Euclidean norms, means over the images held
+out of training: of what the unit adds (the paper's output of a unit), of its branch F
+before ω, and of what it adds beside what it adds it to.
+
+*Monotone*: Spearman's rank correlation with |ω| of all units of a net is positive
+(one-sided, p below {_ALPHA}), in every net; it does not hold if in none. Ranks are
+within a net; correlations are means over nets, with the smallest and the largest."""
+
+
+class Point(typing.NamedTuple):
+    """A unit of a net: its stage, |ω|, and norms by their key in the records."""
+
+    stage: int
+    importance: float
+    norms: dict
+
+
+def make(records=RECORDS):
+    """The page and its drawing.
+
+    Args:
+        records: folder of all records.
+    """
+    sources = Sources(records)
+    nets = measured(sources)
+    parts = [
+        "![Norms of units against their importance](figure5.svg)\n",
+        "## Rank correlation with |ω|\n\n" + _correlations(sources, nets),
+    ]
+    if nets:
+        verdict = monotone(nets)
+        parts.append(f"Monotone: {verdict.state} ({verdict.reason}).\n")
+        parts.append("## Numbers\n\n" + _numbers(nets))
+    return sources.result(
+        "Figure 5: importance and what a unit adds",
+        "figure5",
+        _ABOUT,
+        *parts,
+        figure5=draw(paint, nets, width=10.0, height=3.9),
+    )
+
+
+def measured(sources):
+    """`Point`s by name of the unit, by seed, of the nets that were measured.
+
+    Args:
+        sources: `Sources`. The files are those of `experiments.unit_norms`.
+    """
+    series, nets = sources.series(RUN), {}
+    for seed in series.runs:
+        path = sources.records / series.row.record(seed) / _FILE
+        if path.is_file():
+            units = json.loads(path.read_text(encoding="utf-8"))["units"]
+            nets[seed] = {name: _point(name, norms) for name, norms in units.items()}
+    return nets
+
+
+def gap(sources):
+    """The text of a cell that the measurement would fill."""
+    series = sources.series(RUN)
+    if not series.runs:
+        return sources.cell(series)
+    seed = next(iter(series.runs))
+    return sources.not_run.cell(
+        f"python -m experiments.unit_norms runs/{RUN}-seed{seed} --data_dir=DATA"
+    )
+
+
+def monotone(nets):
+    """The `Verdict` on the norm of what units add growing with |ω|.
+
+    Args:
+        nets: what `measured` returned.
+    """
+    if not nets:
+        return Verdict(OPEN, "not run")
+    positive = sum(
+        stats.spearmanr(*_columns(points, "scaled"), alternative="greater").pvalue
+        < _ALPHA
+        for points in nets.values()
+    )
+    state = {len(nets): HOLDS, 0: FAILS}.get(positive, OPEN)
+    return Verdict(state, f"in {positive} of {len(nets)} nets")
+
+
+def paint(figure, nets):
+    """A panel for each norm, a colour and a mark for each stage."""
+    row = figure.subplots(1, len(_NORMS))
+    for axes, (key, title) in zip(row, _NORMS.items(), strict=True):
+        axes.set_title(title, fontsize=10.5)
+        axes.set_xlabel("importance |ω|")
+        if not nets:
+            axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            continue
+        points = [p for net in nets.values() for p in net.values()]
+        for stage, style in _STYLES.items():
+            own = [point for point in points if point.stage == stage]
+            x, y = _columns(dict(enumerate(own)), key)
+            label = f"stage {stage}"
+            axes.plot(x, y, linestyle="none", markersize=5, label=label, **style)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    row[0].set_ylabel("mean over held-out images")
+    handles = row[0].get_legend_handles_labels()[0]
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+
+
+def _correlations(sources, nets):
+    columns = ["units", "nets", *_NORMS.values()]
+    if not nets:
+        row = ["all", gap(sources), *["-"] * len(_NORMS)]
+        return markdown_table(columns, [row])
+    rows = []
+    groups = {"all": [*_STYLES], **{f"stage {stage}": [stage] for stage in _STYLES}}
+    for title, stages in groups.items():
+        own = [
+            {name: point for name, point in net.items() if point.stage in stages}
+            for net in nets.values()
+        ]
+        cells = [_spread([_spearman(points, key) for points in own]) for key in _NORMS]
+        rows.append([title, str(len(nets)), *cells])
+    return markdown_table(columns, rows)
+
+
+def _spearman(points, key):
+    return float(stats.spearmanr(*_columns(points, key)).statistic)
+
+
+def _spread(values):
+    low, high = min(values), max(values)
+    return f"{statistics.fmean(values):+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _numbers(nets):
+    rows = [
+        [
+            str(seed),
+            name,
+            f"{point.importance:.4f}",
+            *(f"{point.norms[key]:.4g}" for key in _NORMS),
+        ]
+        for seed, net in nets.items()
+        for name, point in net.items()
+    ]
+    return markdown_table(["seed", "unit", "|ω|", *_NORMS.values()], rows)
+
+
+def _point(name, norms):
+    stage = int(name.split("_")[0].removeprefix("stage"))
+    return Point(stage, abs(norms["importance"]), {key: norms[key] for key in _NORMS})
+
+
+def _columns(points, key):
+    """|ω| and a norm of some `Point`s, as two lists."""
+    importances = [point.importance for point in points.values()]
+    return importances, [point.norms[key] for point in points.values()]

@@ -1,0 +1,76 @@
+"""The front page of the results: every claim of the paper, and how it stands here."""
+
+import dataclasses
+
+from experiments import paper
+from experiments.claims import RULES, further_questions, papers_claims
+from experiments.differences import FAILS, HOLDS, OPEN
+from experiments.results import RECORDS, markdown_table
+from experiments.sources import Sources
+
+_ABOUT = """What of the paper holds here, as far as it was run. Every line is decided by
+a rule from committed records, none by hand; numbers in points are differences of
+accuracy on the test set with their 95 % intervals."""
+_PAGES = {
+    "table1": "Table 1: layers left without loss of accuracy",
+    "table2": "Table 2: computational cost",
+    "table3": "Table 3: parameters",
+    "figure3": "Figure 3: accuracy against layers",
+    "figure4": "Figure 4: epochs of retraining, units at once",
+    "figure5": "Figure 5: importance and what a unit adds",
+    "figure6": "Figure 6: importances after training",
+    "figure7": "Figure 7: times of training and testing",
+    "controls": "Controls, and beyond the paper",
+    "records": "What was run",
+    "bench": "How fast it is",
+    "seeds": "Several seeds: one after another, or side by side",
+}
+
+
+def make(records=RECORDS):
+    """The page.
+
+    Args:
+        records: folder of all records.
+    """
+    sources = Sources(records)
+    claims, further = papers_claims(sources), further_questions(sources)
+    result = sources.result(
+        "Results",
+        "overview",
+        _ABOUT,
+        f"{_count(claims)}\n",
+        _table("claim of the paper", claims),
+        f"## What the paper does not ask\n\n{_table('claim', further)}",
+        f"## Rules\n\n{RULES}",
+        f"## Pages\n\n{_pages()}",
+    )
+    return dataclasses.replace(result, name="README")
+
+
+def _count(claims):
+    states = [claim.verdict.state for claim in claims]
+    return (
+        f"**Of {len(states)} claims, {states.count(HOLDS)} hold here, "
+        f"{states.count(FAILS)} do not, {states.count(OPEN)} are open.**"
+    )
+
+
+def _table(title, claims):
+    rows = [
+        [
+            claim.text,
+            paper.TITLES[claim.data],
+            claim.verdict.state
+            if claim.verdict.state == OPEN
+            else f"**{claim.verdict.state}**",
+            claim.numbers,
+            f"[{_PAGES[claim.page].split(':')[0].split(',')[0]}]({claim.page}.md)",
+        ]
+        for claim in claims
+    ]
+    return markdown_table([title, "data set", "here", "numbers", "details"], rows)
+
+
+def _pages():
+    return "".join(f"- [{title}]({name}.md)\n" for name, title in _PAGES.items())
