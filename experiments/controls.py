@@ -25,7 +25,7 @@ net that the control trains.
 
 - *accuracy* on the test set in %: mean ± standard deviation over n seeds.
 - *less the main one's*: differences of the same seed in points, mean and 95 % t
-  interval. An interval that holds 0 shows no difference.
+  interval. One that holds 0 leaves open which is better.
 - *epochs*, *hours* of a seed: what it took to that net, the initial training included;
   hours are of the processor that is named."""
 

@@ -3,8 +3,9 @@
     python -m experiments.unit_norms runs/c10-main-seed0 --data_dir=DATA
 
 Takes the net after round 0 of a CIFAR run, finished or going, and the images that the
-run held out of training, and writes `unit_norms.json` into the run's directory. Norms
-are explained in `resprune_tf.sensitivity.UnitNorms`.
+run held out of training, and writes `unit_norms.json` into the run's directory, where
+`experiments.record` finds it: measure first, then keep the record. Norms are explained
+in `resprune_tf.sensitivity.UnitNorms`.
 """
 
 import argparse

@@ -49,6 +49,9 @@ def test_three_seeds(tmp_path):
     ]
     # Changes -0.1, 0 and +0.2 points: mean 0.0333, sd 0.1528, half width 0.3795.
     accuracy = page[page.index("## Accuracy") :]
+    theirs = ["test set", "test set", "92.88", "not lower", "-", "-"]
+    assert cells(accuracy, "CIFAR-10", "paper")[2:] == theirs
+    assert cells(accuracy, "ImageNet", "paper")[4] == "only drawn"
     assert cells(accuracy, "CIFAR-10", "c10-main", "held-out", "test")[4:] == [
         "92.80 ± 0.00 (n = 3)",
         "92.83 ± 0.15 (n = 3)",
@@ -76,7 +79,7 @@ def test_verdicts_of_clear_cases(tmp_path):
     accuracy = page[page.index("## Accuracy") :]
     verdicts = [
         cells(accuracy, *row)[-1]
-        for row in (("CIFAR-10", "c10-p"), ("CIFAR-100", "c100-p"), ("ImageNet",))
+        for row in (("CIFAR-10", "c10-p"), ("CIFAR-100", "c100-p"), ("ImageNet", "in"))
     ]
     assert verdicts == [
         "holds (the interval lies within the bounds)",
