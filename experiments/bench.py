@@ -7,7 +7,6 @@ records/bench/MACHINE.json after every round; `experiments.bench_page` makes a p
 it. A variant that is not installed, or fails, is named in the record and left out.
 """
 
-import contextlib
 import os
 import pathlib
 import re
@@ -21,6 +20,7 @@ from absl import app, flags
 from experiments import bench_variants
 from experiments.bench_page import section
 from experiments.bench_rounds import Benchmark
+from experiments.quiet import quiet_start
 
 _VARIANTS = flags.DEFINE_list(
     "variants", list(bench_variants.VARIANTS), "Which to measure."
@@ -70,7 +70,7 @@ def main(argv):
         sys.exit(f"error: --depth must be 9n+2. Received: {_DEPTH.value}.")
     begun = time.monotonic()
     budget = _TIME_BUDGET.value
-    with _quiet():
+    with quiet_start():
         from resprune_tf.environment import environment
         from resprune_tf.records import write_json
 
@@ -150,19 +150,6 @@ def machine(record):
     accelerators = [device for device in record["devices"] if device != "cpu"]
     name = " ".join([facts["cpu"], str(facts["cores"]), "cores", *accelerators])
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keeps TensorFlow's notes on its own build away, which come from C++."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What every experiment does: load, run or continue, stop cleanly, show and export."""
 
-import contextlib
 import os
 import pathlib
 import signal
@@ -10,6 +9,7 @@ import time
 from absl import flags, logging
 
 from experiments import recipe_flags, removal_flags, run_flags
+from experiments.quiet import quiet_start
 
 
 def run(load_dataset, build_model, module):
@@ -28,7 +28,10 @@ def run(load_dataset, build_model, module):
     folders = [_check_run_dir(seed) for seed in seeds]
     stop = _StopRequest()
     print("Starting Keras and loading the data ...", flush=True)
-    with _quiet_start():
+    if not flags.FLAGS["verbosity"].present:
+        # tfds reports every file it opens, TensorFlow that each round is compiled anew.
+        logging.set_verbosity(logging.ERROR)
+    with quiet_start():
         import keras
 
         import resprune_tf as rp
@@ -161,25 +164,6 @@ def _write_report(run_dir):
 
 def _sizes(dataset):
     return ", ".join(f"{count:,} {split}" for split, count in dataset.sizes.items())
-
-
-@contextlib.contextmanager
-def _quiet_start():
-    """Keeps TensorFlow's notes on its own build out of the run's output."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if not flags.FLAGS["verbosity"].present:
-        # tfds reports every file it opens, TensorFlow that each round is compiled anew.
-        logging.set_verbosity(logging.ERROR)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        # Some notes come from C++ before it reads its log level.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 class _StopRequest:
