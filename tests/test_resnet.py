@@ -34,6 +34,16 @@ def total(model):
         (100, (1, 4, 6), 555_260, 561_620),
     ],
 )
+def test_cifar_parameters(classes, kept, with_omega, all_without_omega):
+    net = Architecture.cifar(56, num_classes=classes)
+    if kept:
+        gone = [unit for unit in net.units if unit.unit > kept[unit.stage - 1]]
+        net = net.without(gone)
+    model = build_resnet(net)
+    assert trainable(model) == with_omega
+    assert total(model) - len(importances(model)) == all_without_omega
+
+
 def test_post_activation_resnet50_is_the_one_of_keras_applications():
     """That strides in the 1x1; its convolutions have biases, ours have none."""
     theirs = keras.applications.ResNet50(weights=None)
@@ -51,16 +61,6 @@ def test_post_activation_resnet50_is_the_one_of_keras_applications():
     assert trainable(theirs) - biases == trainable(ours) == 25_557_032
     assert cost(theirs).conv_macs == cost(ours).conv_macs
     assert cost(theirs).macs == cost(ours).macs
-
-
-def test_cifar_parameters(classes, kept, with_omega, all_without_omega):
-    net = Architecture.cifar(56, num_classes=classes)
-    if kept:
-        gone = [unit for unit in net.units if unit.unit > kept[unit.stage - 1]]
-        net = net.without(gone)
-    model = build_resnet(net)
-    assert trainable(model) == with_omega
-    assert total(model) - len(importances(model)) == all_without_omega
 
 
 def test_imagenet_parameters():
