@@ -102,5 +102,4 @@ def paint(figure, content):
     row[0].set_ylabel("test accuracy, %")
     for axes in row:
         if axes.get_legend_handles_labels()[0]:
-            # Accuracy is lost to the right, so that this corner stays free.
-            axes.legend(loc="lower left")
+            axes.legend(loc="best")  # where it covers least

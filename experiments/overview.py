@@ -23,6 +23,7 @@ _PAGES = {
     "controls": "Controls, and beyond the paper",
     "records": "What was run",
     "bench": "How fast it is",
+    "pipeline": "How fast ImageNet is read",
     "seeds": "Several seeds: one after another, or side by side",
 }
 

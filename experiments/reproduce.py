@@ -19,6 +19,7 @@ from experiments import (
     figure6,
     figure7,
     overview,
+    pipeline_page,
     seeds_page,
     table1,
     table2,
@@ -46,6 +47,7 @@ MAKERS = {
     "overview": overview.make,
     "records": _page("records", tables.records_page),
     "bench": _page("bench", bench_page.bench_page, "bench"),
+    "pipeline": pipeline_page.make,
     "seeds": _page("seeds", seeds_page.seeds_page, "seeds"),
 }
 
