@@ -9,6 +9,7 @@ from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
 from resprune_tf.distillation import Guidance
 from resprune_tf.export import Exported, ExportError, check_formats, export
 from resprune_tf.folding import fold
+from resprune_tf.imagenet_files import load_imagenet
 from resprune_tf.importance import ImportanceScale, importances
 from resprune_tf.latency import Latency, latencies, latency
 from resprune_tf.loop import (
@@ -23,6 +24,7 @@ from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.selection import Target
 from resprune_tf.side_by_side import check_side_by_side
 from resprune_tf.strategy import Strategy, training_strategy
+from resprune_tf.streamed import StreamedSplit
 from resprune_tf.training import make_repeatable
 from resprune_tf.units import Unit, find_units
 
@@ -45,6 +47,7 @@ __all__ = [
     "RunInterrupted",
     "Split",
     "Strategy",
+    "StreamedSplit",
     "Target",
     "TrainingDiverged",
     "Unit",
@@ -62,6 +65,7 @@ __all__ = [
     "latencies",
     "latency",
     "load_dataset",
+    "load_imagenet",
     "make_repeatable",
     "prune_and_retrain",
     "prune_side_by_side",
