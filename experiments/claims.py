@@ -1,8 +1,12 @@
-"""The paper's claims, each with the rule by which records decide it."""
+"""The claims that trained nets decide, each by a rule.
+
+Every function here takes `Sources` and returns a `Claim`, or a list of them. `name` is
+a data set as in `paper.TITLES`, `chain` the `Series` of its removals.
+"""
 
 import typing
 
-from experiments import controls, cost_records, figure5, figure6, paper, table1
+from experiments import controls, figure5, figure6, paper
 from experiments.cells import points
 from experiments.differences import (
     FAILS,
@@ -18,7 +22,6 @@ from experiments.differences import (
 from experiments.series import kept_units
 
 _SOME_EXTENT = 0.01
-_COUNTS_AGREE = 0.05  # points: the paper's last digit, and a little
 # The baseline nearest to the paper's smallest net, and the net of the chain beside it.
 _BASELINE = {"cifar10": (38, 38), "cifar100": (38, 38), "imagenet2012": (34, 35)}
 _NAMES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
@@ -33,8 +36,6 @@ made at `--scale=smoke`, and where an interval decides neither way.
 - *The first stage keeps the fewest units*: so in all nets of that depth, of two seeds
   or more; it does not hold if in none.
 - *Monotone*, *two modes*: by the tests that their pages name.
-- *MACs and parameters* agree to {_COUNTS_AGREE} points.
-- *Faster*: nine of ten turns of the measurement, on every machine on record.
 """
 
 
@@ -56,36 +57,8 @@ class Claim(typing.NamedTuple):
     page: str
 
 
-def papers_claims(sources):
-    """What the paper shows, or argues.
-
-    Args:
-        sources: `Sources`.
-
-    Returns:
-        list of `Claim`, in the order of the paper's tables and figures.
-    """
-    chains = {name: sources.fullest(*runs) for name, runs in table1.RUNS.items()}
-    return [
-        *(_no_loss(sources, name, chain) for name, chain in chains.items()),
-        *(_first_stage(sources, name, chain) for name, chain in chains.items()),
-        *(_plain(sources, name, chain) for name, chain in chains.items()),
-        *(_distilled(sources, name, chain) for name, chain in chains.items()),
-        *(_counts(sources, name) for name in chains),
-        *_epochs_and_units(sources),
-        _monotone(sources),
-        _modes(sources),
-        *(_faster(sources, name) for name in chains),
-        *_argued(sources),
-    ]
-
-
-def further_questions(sources):
-    """What the paper leaves open: what long training alone would do.
-
-    Args:
-        sources: `Sources`.
-    """
+def further(sources):
+    """What the paper leaves open: what long training alone would do."""
     texts = {
         "c10-scratch-e": "the removal chain is better than its net from scratch, for "
         "as many epochs",
@@ -119,14 +92,16 @@ def _better(paired):
     return above(paired, 0)
 
 
-def _no_loss(sources, name, chain):
+def no_loss(sources, name, chain):
+    """Table 1: accuracy is kept down to the paper's smallest net."""
     layers = paper.SMALLEST_LAYERS[name]
     paired = chain.change(chain.at(layers))
     text = f"no loss of accuracy at {layers} layers"
     return _claim(sources, text, name, "table1", [chain], paired, no_drop)
 
 
-def _first_stage(sources, name, chain):
+def first_stage(sources, name, chain):
+    """Table 1: most of what goes is in the first stage."""
     layers = paper.SMALLEST_LAYERS[name]
     kept = [list(kept_units(r).values()) for r in chain.at(layers).values()]
     fewest = sum(counts[0] == min(counts) for counts in kept)
@@ -140,7 +115,8 @@ def _first_stage(sources, name, chain):
     return Claim(text, name, Verdict(state, numbers), numbers, "table1")
 
 
-def _plain(sources, name, chain):
+def plain(sources, name, chain):
+    """Figure 3: nets trained from scratch are worse."""
     depth, layers = _BASELINE[name]
     plain = sources.series(f"{_NAMES[name]}-plain{depth}")
     paired = pair(chain.accuracies(chain.at(layers)), plain.accuracies(plain.initial()))
@@ -149,7 +125,8 @@ def _plain(sources, name, chain):
     return _claim(sources, text, name, "figure3", series, paired, _better)
 
 
-def _distilled(sources, name, chain):
+def distilled(sources, name, chain):
+    """Figure 3: distilled nets are alike on CIFAR-10, worse elsewhere."""
     depth, layers = _BASELINE[name]
     distilled = sources.series(f"{_NAMES[name]}-distilled{depth}")
     taught = distilled.accuracies(distilled.initial())
@@ -166,24 +143,8 @@ def _distilled(sources, name, chain):
     return _claim(sources, text, name, "figure3", series, pair(mine, taught), judge)
 
 
-def _counts(sources, name):
-    net = next(net for net in cost_records.PAPER if net.dataset == name)
-    theirs = {key: paper.COSTS[name][key] for key in ("macs", "parameters")}
-    macs, parameters = theirs.values()
-    text = f"MACs cut to {macs:.2f} %, parameters to {parameters:.2f} %"
-    found = cost_records.counts(cost_records.read_machines(sources.records), net)
-    if not found:
-        numbers = sources.not_run.cell(cost_records.COMMAND)
-        return Claim(text, name, Verdict(OPEN, "not run"), numbers, "table2")
-    ours = {key: cost_records.share(found, key) for key in theirs}
-    agree = all(abs(ours[key] - theirs[key]) <= _COUNTS_AGREE for key in theirs)
-    numbers = f"{ours['macs']:.2f} %, {ours['parameters']:.2f} %"
-    if any(dataset == name for dataset, _ in paper.NOT_REPRODUCIBLE):
-        numbers += "; not reproducible"
-    return Claim(text, name, Verdict(HOLDS if agree else FAILS, ""), numbers, "table2")
-
-
-def _epochs_and_units(sources):
+def epochs_and_units(sources):
+    """Figure 4: short retraining does, and few units at once are better."""
     main, short, two, four = map(
         sources.series, ("c10-main", "c10-retrain30", "c10-k2", "c10-k4")
     )
@@ -212,7 +173,8 @@ def _epochs_and_units(sources):
     ]
 
 
-def _monotone(sources):
+def monotone(sources):
+    """Figure 5: ω tells how much a unit adds."""
     nets, smoke = figure5.measured(sources), sources.series(figure5.RUN).smoke
     verdict = figure5.monotone(nets)
     numbers = verdict.reason if nets else figure5.gap(sources)
@@ -220,7 +182,8 @@ def _monotone(sources):
     return _tested(text, smoke, verdict, numbers, "figure5")
 
 
-def _modes(sources):
+def modes(sources):
+    """Figure 6: ω stays away from 0."""
     series = sources.series(figure6.RUN)
     verdict = figure6.two_modes(figure6.pooled(series))
     numbers = verdict.reason if series.runs else sources.cell(series)
@@ -234,29 +197,8 @@ def _tested(text, smoke, verdict, numbers, page):
     return Claim(text, "cifar10", verdict, numbers, page)
 
 
-def _faster(sources, name):
-    net = next(net for net in cost_records.PAPER if net.dataset == name)
-    text = "training and testing are faster"
-    measures = {"training": cost_records.TRAIN[name], "testing": cost_records.TEST}
-    ratios = [
-        (phase, times["ratio"])
-        for machine in cost_records.read_machines(sources.records)
-        for phase, measure in measures.items()
-        if (times := machine.times(net, measure))
-    ]
-    if not ratios:
-        numbers = sources.not_run.cell(cost_records.COMMAND)
-        return Claim(text, name, Verdict(OPEN, "not run"), numbers, "figure7")
-    numbers = ", ".join(f"{phase} {100 * r['median']:.0f} %" for phase, r in ratios)
-    state = OPEN
-    if all(ratio["p90"] < 1 for _, ratio in ratios):
-        state = HOLDS
-    elif any(ratio["p10"] > 1 for _, ratio in ratios):
-        state = FAILS
-    return Claim(text, name, Verdict(state, ""), f"time cut to: {numbers}", "figure7")
-
-
-def _argued(sources):
+def argued(sources):
+    """What the paper argues and does not show."""
     return [
         _against_main(sources, "c10-random", "better than removing random units"),
         _against_main(sources, "c10-largest", "better than removing the largest |ω|"),

@@ -1,7 +1,7 @@
 """Controls: what of the result is due to the method, and what to training for long."""
 
 from experiments.cells import each, hours, percent, points
-from experiments.differences import pair, summarize
+from experiments.differences import no_drop, pair, summarize
 from experiments.results import RECORDS, markdown_table
 from experiments.sources import Sources
 
@@ -19,6 +19,8 @@ BEYOND = {
     "c10-guided": "cosine schedule, initial net as teacher, Taylor scores",
     "c10-cosine": "cosine schedule alone",
 }
+# Whose smallest nets are of interest; the last one starts from another net.
+_HELD = (MAIN, *BEYOND, "c10-basic")
 _ABOUT = """CIFAR-10. Every experiment is compared with the main one, c10-main, at the
 net that the main one chose with the same seed: the same number of layers, or the one
 net that the control trains.
@@ -27,7 +29,9 @@ net that the control trains.
 - *less the main one's*: differences of the same seed in points, mean and 95 % t
   interval. One that holds 0 leaves open which is better.
 - *epochs*, *hours* of a seed: what it took to that net, the initial training included;
-  hours are of the processor that is named."""
+  hours are of the processor that is named.
+- *smallest nets that held*: as chosen on held-out images; *change* from the initial net
+  of the same seed. c10-basic starts from the field's common net, of basic units."""
 
 
 def make(records=RECORDS):
@@ -44,6 +48,7 @@ def make(records=RECORDS):
         _ABOUT,
         f"## Controls\n\n{_table(sources, main | CONTROLS)}",
         f"## Beyond the paper\n\n{_table(sources, main | BEYOND)}",
+        f"## Smallest nets that held\n\n{_held(sources)}",
     )
 
 
@@ -99,6 +104,39 @@ def _table(sources, runs):
                 each(series.spent("epochs", found).values()),
                 hours(sum(seconds) / len(seconds)),
                 series.processors,
+            ]
+        )
+    return markdown_table(columns.split(","), rows)
+
+
+def _held(sources):
+    columns = (
+        "experiment,layers before,layers after,MACs %,parameters %,initial,chosen,"
+    )
+    columns += "change,no loss,epochs"
+    rows = []
+    for run in _HELD:
+        series = sources.series(run)
+        if not series.runs:
+            rows.append([run, *sources.gap(series, 9)])
+            continue
+        first, chosen = series.initial(), series.chosen()
+        change = series.change(chosen)
+        left = [
+            each(f"{100 * chosen[seed][key] / first[seed][key]:.1f}" for seed in chosen)
+            for key in ("macs", "parameters")
+        ]
+        rows.append(
+            [
+                run,
+                each(record["layers"] for record in first.values()),
+                each(record["layers"] for record in chosen.values()),
+                *left,
+                percent(summarize(series.accuracies(first).values())),
+                percent(summarize(series.accuracies(chosen).values())),
+                points(change),
+                no_drop(change).state,
+                each(series.spent("epochs", chosen).values()),
             ]
         )
     return markdown_table(columns.split(","), rows)

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from experiments import paper
-from experiments.claims import RULES, further_questions, papers_claims
+from experiments import claims, cost_claims, paper, table1
 from experiments.differences import FAILS, HOLDS, OPEN
 from experiments.results import RECORDS, markdown_table
 from experiments.sources import Sources
@@ -35,29 +34,53 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     sources = Sources(records)
-    claims, further = papers_claims(sources), further_questions(sources)
+    papers, further = papers_claims(sources), claims.further(sources)
     result = sources.result(
         "Results",
         "overview",
         _ABOUT,
-        f"{_count(claims)}\n",
-        _table("claim of the paper", claims),
+        f"{_count(papers)}\n",
+        _table("claim of the paper", papers),
         f"## What the paper does not ask\n\n{_table('claim', further)}",
-        f"## Rules\n\n{RULES}",
+        f"## Rules\n\n{claims.RULES}{cost_claims.RULES}",
         f"## Pages\n\n{_pages()}",
     )
     return dataclasses.replace(result, name="README")
 
 
-def _count(claims):
-    states = [claim.verdict.state for claim in claims]
+def papers_claims(sources):
+    """What the paper shows, or argues.
+
+    Args:
+        sources: `Sources`.
+
+    Returns:
+        list of `Claim`, in the order of the paper's tables and figures.
+    """
+    chains = {name: sources.fullest(*runs) for name, runs in table1.RUNS.items()}
+    return [
+        *(claims.no_loss(sources, name, chain) for name, chain in chains.items()),
+        *(claims.first_stage(sources, name, chain) for name, chain in chains.items()),
+        *(claims.plain(sources, name, chain) for name, chain in chains.items()),
+        *(claims.distilled(sources, name, chain) for name, chain in chains.items()),
+        *(cost_claims.counts(sources, name) for name in chains),
+        *claims.epochs_and_units(sources),
+        claims.monotone(sources),
+        claims.modes(sources),
+        *(cost_claims.faster(sources, name) for name in chains),
+        *claims.argued(sources),
+    ]
+
+
+def _count(found):
+    states = [claim.verdict.state for claim in found]
     return (
         f"**Of {len(states)} claims, {states.count(HOLDS)} hold here, "
         f"{states.count(FAILS)} do not, {states.count(OPEN)} are open.**"
     )
 
 
-def _table(title, claims):
+def _table(title, found):
     rows = [
         [
             claim.text,
@@ -68,7 +91,7 @@ def _table(title, claims):
             claim.numbers,
             f"[{_PAGES[claim.page].split(':')[0].split(',')[0]}]({claim.page}.md)",
         ]
-        for claim in claims
+        for claim in found
     ]
     return markdown_table([title, "data set", "here", "numbers", "details"], rows)
 

@@ -39,6 +39,25 @@ def test_nets_are_compared_at_the_chosen_depth_of_the_same_seed(tmp_path):
     assert cells(page, "c10-main")[3:5] == ["93.50 ± 0.71 (n = 2)", "-"]
 
 
+def test_smallest_nets_that_held(tmp_path):
+    main_of(tmp_path)
+    page = controls.make(tmp_path).text
+    held = page[page.index("## Smallest nets that held") :]
+    # 17 and 16 of 18 units; changes of 1 and 0 points: half width 6.35.
+    assert cells(held, "c10-main")[1:] == [
+        "56",
+        "50 (1), 53 (1)",
+        "88.9 (1), 94.4 (1)",
+        "88.9 (1), 94.4 (1)",
+        "93.00 ± 0.00 (n = 2)",
+        "93.50 ± 0.71 (n = 2)",
+        "+0.50 [-5.85, +6.85] (n = 2)",
+        "open",
+        "260 (1), 320 (1)",
+    ]
+    assert cells(held, "c10-basic")[1].startswith("not run")
+
+
 def test_a_net_that_is_trained_once_is_compared_as_it_is(tmp_path):
     main_of(tmp_path)
     keep(tmp_path, "c10-full", 1, single(56, 0.95, epochs=320))

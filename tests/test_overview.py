@@ -16,7 +16,7 @@ LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to 32 layers, (1, 5, 4)
 def states(records):
     """State of every claim by its text and data set."""
     sources = Sources(records)
-    found = claims.papers_claims(sources) + claims.further_questions(sources)
+    found = overview.papers_claims(sources) + claims.further(sources)
     return {(claim.text, claim.data): claim.verdict.state for claim in found}
 
 
@@ -31,7 +31,7 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
     assert set(states(tmp_path).values()) == {"open"}
     result = overview.make(tmp_path)
     assert result.name == "README"
-    count = len(claims.papers_claims(Sources(tmp_path)))
+    count = len(overview.papers_claims(Sources(tmp_path)))
     line = f"**Of {count} claims, 0 hold here, 0 do not, {count} are open.**"
     assert line in result.text
     row = cells(result.text, "no loss of accuracy at 32 layers")
@@ -40,7 +40,7 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
 
 def test_every_claim_leads_to_a_page_and_is_told_apart(tmp_path):
     sources = Sources(tmp_path)
-    found = claims.papers_claims(sources) + claims.further_questions(sources)
+    found = overview.papers_claims(sources) + claims.further(sources)
     assert {claim.page for claim in found} <= set(overview._PAGES)
     assert len(states(tmp_path)) == len(found)
 
