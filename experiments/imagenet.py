@@ -49,7 +49,7 @@ def settle():
     run_flags.settle(DEFAULTS, SMOKE)
 
 
-def _load_dataset():
+def load_dataset():
     from resprune_tf.imagenet_files import load_imagenet
 
     return load_imagenet(
@@ -75,7 +75,7 @@ def main(argv):
     if len(argv) > 1:
         sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
     settle()
-    running.run(_load_dataset, _build_model, sys.modules[__name__])
+    running.run(load_dataset, _build_model, sys.modules[__name__])
 
 
 if __name__ == "__main__":

@@ -153,7 +153,8 @@ and `--compute_of` read the folder of the run that they name.
 
 Several seeds share one compiled program for all their rounds with `--seeds=0,1,2` in
 place of `--seed`, and `{{seed}}` in place of the number in every path.
-`python -m experiments.record RUN_DIR records/...` keeps a finished run.
+`python -m experiments.record RUN_DIR records/...` keeps a finished run; for Figure 5,
+`python -m experiments.unit_norms runs/c10-main-seed$SEED --data_dir=DATA` comes before.
 
 ```
 {commands}

@@ -50,20 +50,14 @@ def rehearse(rows, seeds, out, data):
             kept = out / "records" / row.record(seed)
             if kept.exists():
                 continue
-            done = subprocess.run(
-                [
-                    *(sys.executable, "-m", f"experiments.{row.module}"),
-                    *command(row, seed, out, data),
-                ],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode == 0:
-                record.keep(out / "runs" / kept.name, kept)
-            else:
-                ran = False
-                print(done.stderr[-1500:] or done.stdout)
+            run_dir = out / "runs" / kept.name
+            ran = _run(f"experiments.{row.module}", *command(row, seed, out, data))
+            if ran and row.run == "c10-main":
+                where = [f"--data_dir={data[row.data]}"] if row.data in data else []
+                ran = _run("experiments.unit_norms", run_dir, *where)
+            if not ran:
+                break
+            record.keep(run_dir, kept)
         seconds = round(time.monotonic() - begun, 1)
         name = row.data if row.data in data else "digits"
         results[row.run] = {"data": name, "ran": ran, "seconds": seconds}
@@ -72,6 +66,19 @@ def rehearse(rows, seeds, out, data):
             f"{row.letter} {row.run:16} {name:9} {seconds:6.1f} s  {said}", flush=True
         )
     return results
+
+
+def _run(module, *arguments):
+    """Whether a command ran to its end; what it complained of is printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        print(done.stderr[-1500:] or done.stdout)
+    return done.returncode == 0
 
 
 def main(argv=None):

@@ -79,7 +79,7 @@ def _dataset(run_dir, data_dir):
     with flagsaver.flagsaver():
         flags.FLAGS(["unit_norms", *arguments])
         cifar.settle()
-        return cifar._load_dataset()
+        return cifar.load_dataset()
 
 
 def main(argv):
