@@ -66,7 +66,7 @@ REPEATABLE = flags.DEFINE_bool(
 NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 
 # Of a machine or a call, not of the run: not recorded.
-_PER_CALL = ("data_dir", "time_budget_minutes", "state_file", "seeds")
+_PER_CALL = ("data_dir", "manual_dir", "time_budget_minutes", "state_file", "seeds")
 # Each may hold {seed}; not every experiment has them all.
 _PATHS = (
     "run_dir",

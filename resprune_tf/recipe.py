@@ -30,7 +30,8 @@ class Recipe:
             0; Loshchilov and Hutter, arXiv:1608.03983) or `"linear"` (a line to 0; Li
             et al., Budgeted Training, arXiv:1905.04753). The last two suit short
             trainings.
-        drops: for `"step"`: the fractions of `epochs` that `milestones` default to.
+        drops: for `"step"`: the fractions of `epochs` that `milestones` default to,
+            but not before epoch 2.
         milestones: for `"step"`: epochs, counted from 1, from which on the learning
             rate is ten times smaller.
         parts: parts into which an epoch is divided, after each of which the state can
@@ -77,7 +78,8 @@ class Recipe:
                 )
         if self.milestones is None:
             drops = self.drops if self.schedule == "step" else ()
-            drops = tuple(max(1, round(self.epochs * drop)) for drop in drops)
+            # However short a training, it begins at the initial learning rate.
+            drops = tuple(max(2, round(self.epochs * drop)) for drop in drops)
             object.__setattr__(self, "milestones", drops)
 
     def replace(self, **changes):

@@ -88,8 +88,9 @@ def test_a_run_from_the_archives_killed_and_continued_inside_an_epoch(folder, ca
     history = read_lines(run_dir / "history.jsonl")
     assert [line["epoch"] for line in history] == 2 * epochs
     assert len(read_lines(run_dir / "sessions.jsonl")) == 2
+    assert str(folder / "manual") not in (run_dir / "flags.txt").read_text()
     recipe = read_json(run_dir / "run.json")["recipe"]
-    assert recipe["parts"] == 4 and recipe["milestones"] == [1, 1]
+    assert recipe["parts"] == 4 and recipe["milestones"] == [2, 2]
 
 
 def test_the_defaults_are_the_papers():

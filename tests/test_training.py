@@ -23,7 +23,7 @@ RECIPE = Recipe(epochs=3, batch_size=16)
 
 @pytest.mark.parametrize(
     ("epochs", "milestones"),
-    [(200, (81, 122)), (120, (49, 73)), (60, (24, 37)), (30, (12, 18)), (1, (1, 1))],
+    [(200, (81, 122)), (120, (49, 73)), (60, (24, 37)), (30, (12, 18)), (2, (2, 2))],
 )
 def test_milestones_scale(epochs, milestones):
     assert Recipe(epochs=epochs).milestones == milestones
@@ -41,6 +41,7 @@ def test_learning_rate_drops_from_the_milestones_on():
     [
         {"epochs": 0},
         {"batch_size": 0},
+        {"parts": 0},
         {"learning_rate": 0.0},
         {"momentum": 1.0},
         {"l2": -1.0},
