@@ -51,6 +51,7 @@ def settle():
 
 
 def load_dataset():
+    """The `Dataset` that the flags ask for."""
     from resprune_tf.data import load_dataset
 
     return load_dataset(
@@ -64,7 +65,8 @@ def load_dataset():
     )
 
 
-def _build_model(dataset):
+def build_model(dataset):
+    """The model to shorten."""
     from resprune_tf import Architecture
 
     architecture = Architecture.cifar(
@@ -77,10 +79,7 @@ def _build_model(dataset):
 
 
 def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
-    settle()
-    running.run(load_dataset, _build_model, sys.modules[__name__])
+    running.run(argv, sys.modules[__name__])
 
 
 if __name__ == "__main__":

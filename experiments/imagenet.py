@@ -50,6 +50,7 @@ def settle():
 
 
 def load_dataset():
+    """The `Dataset` that the flags ask for."""
     from resprune_tf.imagenet_files import load_imagenet
 
     return load_imagenet(
@@ -62,7 +63,8 @@ def load_dataset():
     )
 
 
-def _build_model(dataset):
+def build_model(dataset):
+    """The model to shorten."""
     from resprune_tf import Architecture
 
     architecture = Architecture.imagenet(
@@ -72,10 +74,7 @@ def _build_model(dataset):
 
 
 def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
-    settle()
-    running.run(load_dataset, _build_model, sys.modules[__name__])
+    running.run(argv, sys.modules[__name__])
 
 
 if __name__ == "__main__":

@@ -12,15 +12,19 @@ from experiments import recipe_flags, removal_flags, run_flags
 from experiments.quiet import quiet_start
 
 
-def run(load_dataset, build_model, module):
+def run(argv, module):
     """Runs an experiment to its end, or to where it is stopped.
 
     Args:
-        load_dataset: function without arguments that returns a `Dataset`.
-        build_model: function from it to the model to shorten.
-        module: the experiment's, whose key flags are recorded.
+        argv: what is left of the command line: its name alone.
+        module: the experiment's, whose key flags are recorded. It has `settle()`, which
+            gives flags their values, `load_dataset()`, which returns a `Dataset`, and
+            `build_model(dataset)`, which returns the model to shorten.
     """
     begun = time.monotonic()
+    if len(argv) > 1:
+        sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
+    module.settle()
     try:
         seeds = run_flags.seeds()
     except ValueError as error:
@@ -52,13 +56,13 @@ def run(load_dataset, build_model, module):
         with run_flags.of_seed(seeds[0]):
             recipe_flags.settings(rp)  # refuses before data are read
             removal_flags.settings(rp)
-        dataset = load_dataset()
+        dataset = module.load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
         runs = []
         for seed, folder in zip(seeds, folders, strict=True):
             with run_flags.of_seed(seed):
                 keras.utils.set_random_seed(seed)
-                model = build_model(dataset)
+                model = module.build_model(dataset)
                 runs.append(
                     {
                         "model": model,

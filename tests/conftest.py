@@ -1,6 +1,7 @@
 """Small nets that many tests share."""
 
 import os
+import signal
 
 # Quiet TensorFlow's start-up notes before anything imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -8,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from absl import flags  # noqa: E402
 
 from resprune_tf import Architecture, build_resnet, make_repeatable  # noqa: E402
 from resprune_tf.data import Dataset, Split  # noqa: E402
@@ -73,6 +75,17 @@ def toy_dataset(train=64, validation=32, test=32, classes=3, seed=0):
         crop_padding=1,
         source="made up",
     )
+
+
+@pytest.fixture
+def command_line():
+    """Parsed flags, and afterwards the signal handlers that a command replaced."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["tests"])
+    handlers = {number: signal.getsignal(number) for number in (2, 15)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -33,14 +33,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _restore_signals():
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["tests"])
-    handlers = {number: signal.getsignal(number) for number in (2, 15)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("command_line")
 
 
 def command(**values):

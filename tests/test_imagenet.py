@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments import imagenet, rows
@@ -31,14 +30,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _restore_signals():
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["tests"])
-    handlers = {number: signal.getsignal(number) for number in (2, 15)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("command_line")
 
 
 @pytest.fixture(scope="module")
