@@ -10,11 +10,13 @@ Bars are medians; whiskers reach from the 10th to the 90th percentile of the cal
 *Training* is the forward and the backward pass of one compiled step, without the
 optimizer; *testing* is the forward pass alone, of nets that are not folded. The text of
 the paper gives no number here: only that the shortened nets need less time, in both,
-on all three data sets."""
+on all three data sets. The line on a shortened net's bar is the original's median times
+the share that the paper's Table 2 gives for the backward and the forward pass."""
 _PHASES = {
     "training": ("(a) training", lambda net: TRAIN[net.dataset]),
     "testing": ("(b) testing", lambda net: TEST),
 }
+_SHARES = {"training": "backward", "testing": "forward"}  # in `paper.COSTS`
 _BARS = {"original": COLORS["prior"], "shortened": COLORS["selection"]}
 
 
@@ -41,7 +43,7 @@ def make(records=RECORDS):
 def paint_times(figure, machine):
     """Bars of a machine's times: a row for each phase, a column for each data set."""
     panels = figure.subplots(len(_PHASES), len(PAPER), squeeze=False)
-    for row, (title, measure) in zip(panels, _PHASES.values(), strict=True):
+    for row, (phase, (title, measure)) in zip(panels, _PHASES.items(), strict=True):
         for axes, net in zip(row, PAPER, strict=True):
             axes.set_title(
                 f"{paper.TITLES[net.dataset]}, batch {measure(net).batch_size}",
@@ -50,16 +52,17 @@ def paint_times(figure, machine):
             axes.grid(axis="x", visible=False)
             times = machine.times(net, measure(net))
             if times:
-                _paint_bars(axes, net, times)
+                share = paper.COSTS[net.dataset][_SHARES[phase]] / 100
+                _paint_bars(axes, net, times, share)
             else:
                 axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center")
         row[0].set_ylabel(f"{title}, ms a step")
     # All panels have the same bars; one that was not measured has none.
     legend = max((axes.get_legend_handles_labels()[0] for axes in panels.flat), key=len)
-    figure.legend(handles=legend, loc="outside upper left", ncols=len(_BARS))
+    figure.legend(handles=legend, loc="outside upper left", ncols=len(legend) or 1)
 
 
-def _paint_bars(axes, net, times):
+def _paint_bars(axes, net, times, share):
     for place, (name, color) in enumerate(_BARS.items()):
         own = times[name]
         middle = own["median_ms"]
@@ -73,6 +76,14 @@ def _paint_bars(axes, net, times):
             capsize=3,
             label=name,
         )
+    axes.hlines(
+        share * times["original"]["median_ms"],
+        0.6,
+        1.4,
+        color=COLORS["initial"],
+        linestyle="--",
+        label="the paper's share of the original",
+    )
     layers = (_initial_layers(net), paper.SMALLEST_LAYERS[net.dataset])
     axes.set_xticks(range(len(_BARS)), [f"{count} layers" for count in layers])
     axes.tick_params(axis="x", length=0)
