@@ -5,9 +5,13 @@ import zlib
 import numpy as np
 
 
-def checksum(arrays):
-    """CRC-32 of the bytes of all arrays in their order, 8 hexadecimal digits."""
-    value = 0
+def checksum(arrays, value=0):
+    """CRC-32 of the bytes of all arrays in their order, an int.
+
+    Args:
+        arrays: of NumPy.
+        value: checksum to go on from.
+    """
     for array in arrays:
         value = zlib.crc32(np.ascontiguousarray(array), value)
-    return f"{value:08x}"
+    return value

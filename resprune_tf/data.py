@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import zlib
 
 import numpy as np
 
+from resprune_tf.checksum import checksum
 from resprune_tf.cifar_files import read_cifar
 from resprune_tf.readers import DataError, read_digits, read_npz
 
@@ -44,9 +44,7 @@ class Split:
         Args:
             value: checksum to go on from.
         """
-        for array in (self.images, self.labels):
-            value = zlib.crc32(np.ascontiguousarray(array), value)
-        return value
+        return checksum((self.images, self.labels), value)
 
     def batches(self, batch_size):
         """All images in their order.

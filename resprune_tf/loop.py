@@ -254,7 +254,7 @@ def _steps(
                 "fingerprint": dataset.fingerprint,
             },
             **plan.settings(),
-            "teacher": None if teacher is None else checksum(teacher.get_weights()),
+            "teacher": teacher and f"{checksum(teacher.get_weights()):08x}",
             "strategy": {"name": strategy.name, "replicas": strategy.replicas},
         }
         begun = read_lines(pathlib.Path(run_dir or folder) / "rounds.jsonl")
