@@ -75,8 +75,8 @@ def papers_claims(sources):
 def _count(found):
     states = [claim.verdict.state for claim in found]
     return (
-        f"**Of {len(states)} claims, {states.count(HOLDS)} hold here, "
-        f"{states.count(FAILS)} do not, {states.count(OPEN)} are open.**"
+        f"**{len(states)} claims. Hold here: {states.count(HOLDS)}; do not hold: "
+        f"{states.count(FAILS)}; open: {states.count(OPEN)}.**"
     )
 
 

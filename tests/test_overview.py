@@ -32,7 +32,7 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
     result = overview.make(tmp_path)
     assert result.name == "README"
     count = len(overview.papers_claims(Sources(tmp_path)))
-    line = f"**Of {count} claims, 0 hold here, 0 do not, {count} are open.**"
+    line = f"**{count} claims. Hold here: 0; do not hold: 0; open: {count}.**"
     assert line in result.text
     row = cells(result.text, "no loss of accuracy at 32 layers")
     assert row[1:] == ["CIFAR-10", "open", "not run (1)", "[Table 1](table1.md)"]
