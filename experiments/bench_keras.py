@@ -10,7 +10,7 @@ import numpy as np
 import resprune_tf as rp
 from experiments.bench_clock import EpochClock, compiled, device
 from experiments.bench_worker import timed, warm_up
-from resprune_tf.data import Dataset, Split
+from resprune_tf.dataset import Dataset, Split
 from resprune_tf.training import Trainer
 
 _MEAN, _STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of CIFAR-10

@@ -106,9 +106,9 @@ def main(argv=None, records=RECORDS):
         import keras  # noqa: F401, so that the environment names its devices
         import tensorflow  # noqa: F401
 
-        from resprune_tf.data import DataError
         from resprune_tf.environment import environment
         from resprune_tf.imagenet_files import load_imagenet
+        from resprune_tf.readers import DataError
         from resprune_tf.records import write_json
     try:
         dataset = load_imagenet(

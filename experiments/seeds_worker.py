@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.bench_clock import device
 from resprune_tf import Architecture, Recipe, build_resnet, find_units, remove_units
-from resprune_tf.data import Dataset, Split
+from resprune_tf.dataset import Dataset, Split
 from resprune_tf.environment import environment
 from resprune_tf.members import Member
 from resprune_tf.side_by_side import SideBySide

@@ -4,7 +4,8 @@ from resprune_tf import criteria, travel
 from resprune_tf.architecture import Architecture, UnitId
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.cost import Cost, cost
-from resprune_tf.data import DataError, Dataset, Split, load_dataset
+from resprune_tf.data import load_dataset
+from resprune_tf.dataset import Dataset, Split
 from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
 from resprune_tf.distillation import Guidance
 from resprune_tf.export import Exported, ExportError, check_formats, export
@@ -17,6 +18,7 @@ from resprune_tf.loop import (
     prune_and_retrain,
     prune_side_by_side,
 )
+from resprune_tf.readers import DataError
 from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import remove_units

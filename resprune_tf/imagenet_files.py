@@ -7,7 +7,8 @@ import pathlib
 
 import numpy as np
 
-from resprune_tf.data import DataError, Dataset
+from resprune_tf.dataset import Dataset
+from resprune_tf.readers import DataError
 from resprune_tf.shards import Shard
 from resprune_tf.streamed import StreamedSplit
 

@@ -12,7 +12,7 @@ import keras
 from resprune_tf import checkpoint, criteria
 from resprune_tf.callbacks import Progress, StopCheck
 from resprune_tf.checksum import checksum
-from resprune_tf.data import Split
+from resprune_tf.dataset import Split
 from resprune_tf.distillation import load_teacher
 from resprune_tf.plan import Plan
 from resprune_tf.records import (

@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 
 from resprune_tf import imagenet_augment
-from resprune_tf.data import Split
+from resprune_tf.dataset import Split
 from resprune_tf.shards import Shard, read_records, shuffled_group, stretch
 
 __all__ = ["StreamedSplit"]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from resprune_tf.augment import RandomCropFlip
-from resprune_tf.data import Split
+from resprune_tf.dataset import Split
 from resprune_tf.fast_copy import copy_values, fast_copy
 from resprune_tf.resident import ResidentModel, steps_per_dispatch
 from resprune_tf.strategy import Strategy

@@ -7,7 +7,9 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from resprune_tf.data import DataError, Dataset, Split, load_dataset
+from resprune_tf.data import load_dataset
+from resprune_tf.dataset import Dataset, Split
+from resprune_tf.readers import DataError
 from tests.made_data import LAYOUT, NAMES, assert_equal, rows_of, write_binary
 
 

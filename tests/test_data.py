@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from resprune_tf.data import DataError, Split, load_dataset
+from resprune_tf.data import load_dataset
+from resprune_tf.dataset import Split
+from resprune_tf.readers import DataError
 from tests.made_data import assert_equal, rows_of, write_binary
 
 

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
     0: "architecture checksum environment records selection imagenet_augment shards "
     "graph importance augment optimizers readers macs batch_norm resident",
-    1: "units gates recalibration distillation cifar_files checkpoint latency "
+    1: "units gates recalibration distillation cifar_files checkpoint dataset latency "
     "fast_copy matmul_conv strategy",
     2: "embedding travel resnet sensitivity cost data recipe callbacks",
     3: "removal criteria folding training streamed",

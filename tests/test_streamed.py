@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from resprune_tf import imagenet_augment, imagenet_files
-from resprune_tf.data import DataError
 from resprune_tf.imagenet_files import load_imagenet
+from resprune_tf.readers import DataError
 from resprune_tf.shards import Shard, read_records, shuffled_group, stretch
 from tests.made_imagenet import SYNSETS, TEST, TRAIN, prepare, write_archives
 
