@@ -161,9 +161,13 @@ def _check_run_dir(seed):
 
 
 def _write_report(run_dir):
+    """Where the report is, or why there is none."""
     from experiments.report import write_report
 
-    return write_report(run_dir)
+    try:
+        return write_report(run_dir)
+    except ImportError as error:  # no plots, which may be drawn elsewhere
+        return f"none, {error}; make it with `python -m experiments.report {run_dir}`"
 
 
 def _sizes(dataset):

@@ -78,7 +78,6 @@ class Trainer:
         model: the compiled `keras.Model` that is trained, from images to logits: what
             a state file keeps.
         steps: training steps of a part.
-        total: parts of all epochs.
 
     Raises:
         ValueError: if there are fewer training images than a batch needs, or a batch
@@ -101,7 +100,6 @@ class Trainer:
         self.core, self.dataset, self.split = core, dataset, dataset.train
         self.recipe, self.seed = recipe, seed
         self.steps = len(dataset.train) // recipe.batch_size // recipe.parts
-        self.total = recipe.epochs * recipe.parts
         self.resident = isinstance(dataset.train, Split)
         most = dispatch or steps_per_dispatch(self.steps)
         if not (self.strategy.many_steps and self.resident):
@@ -132,6 +130,11 @@ class Trainer:
             else 1,
         )
         self._average = self.strategy.averaging(self._fast)
+
+    @property
+    def total(self):
+        """Parts of all epochs of the recipe."""
+        return self.recipe.epochs * self.recipe.parts
 
     def _images(self):
         """What the model takes, and the images that its net is to see."""

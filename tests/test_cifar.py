@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cifar
+from experiments import cifar, running
 from resprune_tf import importances
 from resprune_tf.records import RunDirectory, read_json, read_lines
 
@@ -294,3 +294,10 @@ def test_flagfiles_parse_and_say_what_they_are(path):
         finally:
             os.chdir(monkey)
         assert values["run_dir"].value.startswith("runs/")
+
+
+def test_a_machine_without_matplotlib_gets_no_report(finished, monkeypatch):
+    """Accelerators need not have it; the records are drawn elsewhere."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    said = running._write_report(finished[0])
+    assert said.startswith("none, ") and f"experiments.report {finished[0]}`" in said
