@@ -6,13 +6,15 @@ Reads `records` and writes `docs/results/records.md`. Imports no TensorFlow; not
 the output is typed by hand.
 """
 
-import pathlib
+import collections
+import re
 
+from experiments import cells
+from experiments.differences import no_drop, pair, summarize
+from experiments.results import RECORDS, ROOT, markdown_table
 from experiments.run_records import Run, wilson
 from experiments.summary import percent, short
 
-ROOT = pathlib.Path(__file__).parent.parent
-RECORDS = ROOT / "records"
 OUTPUT = ROOT / "docs" / "results" / "records.md"
 
 _HEAD = """# What was run
@@ -22,6 +24,11 @@ the initial net and the smallest net that held its accuracy on the split that se
 (±: half of the 95 % Wilson interval for the number of images). Accuracies in %. A
 record's folder holds its flags, environment, rounds and report.
 
+"""
+_OVER_SEEDS = """Test accuracies in %: mean ± standard deviation over n seeds. *Change*:
+chosen less initial net of the same seed in points, mean and 95 % t interval; *no loss*
+holds if the interval lies above -0.2 points, does not if it lies below, and is open
+otherwise. Layers and MACs with the number of seeds in brackets.
 """
 _COLUMNS = (
     "record",
@@ -54,9 +61,61 @@ def records_page(records=RECORDS):
         rows.append([f"[{name}](../../records/{name})", *_cells(run, folder)])
         if run.final.get("note"):
             notes.append(f"- {name}: {run.final['note']}\n")
-    lines = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), *map(_line, rows)]
-    table = "\n".join(lines) + "\n" if rows else "No record yet.\n"
-    return _HEAD + table + ("\nNotes\n\n" + "".join(notes) if notes else "")
+    if not rows:
+        return _HEAD + "No record yet.\n"
+    parts = [_HEAD + markdown_table(_COLUMNS, rows)]
+    if seeds := over_seeds(records):
+        parts.append(f"## Over seeds\n\n{_OVER_SEEDS}\n{seeds}")
+    if notes:
+        parts.append("Notes\n\n" + "".join(notes))
+    return "\n".join(parts)
+
+
+def over_seeds(records=RECORDS, without=()):
+    """A table of the runs that are on record with two seeds or more; "" without any.
+
+    Args:
+        records: as for `records_page`.
+        without: names of runs to leave out, such as `"c10-main"`.
+    """
+    groups = collections.defaultdict(dict)
+    for path in sorted(records.glob("*/*/final.json")):
+        name = path.parent.relative_to(records).as_posix()
+        match = re.fullmatch(r"(.+/(.+))-seed(\d+)", name)
+        if match and match[2] not in without:
+            groups[match[1]][int(match[3])] = Run.read(path.parent)
+    rows = [_seeds_cells(name, runs) for name, runs in groups.items() if len(runs) > 1]
+    columns = ("run", "seeds", "layers", "MACs %", "initial", "chosen", "change")
+    columns += ("no loss", "epochs", "minutes")
+    return markdown_table(columns, rows) if rows else ""
+
+
+def _seeds_cells(name, runs):
+    firsts = {seed: run.rounds[0] for seed, run in runs.items()}
+    chosen = {seed: run.selected for seed, run in runs.items()}
+    before, after = (
+        {seed: runs[seed].accuracy(record, "test") for seed, record in found.items()}
+        for found in (firsts, chosen)
+    )
+    change = pair(after, before)
+    left = (100 * chosen[seed]["macs"] / firsts[seed]["macs"] for seed in runs)
+    layers = (
+        cells.each(record["layers"] for record in found.values())
+        for found in (firsts, chosen)
+    )
+    minutes = summarize(run.final["total_seconds"] / 60 for run in runs.values())
+    return [
+        name,
+        ", ".join(map(str, sorted(runs))),
+        " → ".join(layers),
+        cells.each(f"{share:.1f}" for share in left),
+        cells.percent(summarize(before.values())),
+        cells.percent(summarize(after.values())),
+        cells.points(change),
+        no_drop(change).state,
+        cells.each(run.final["total_epochs"] for run in runs.values()),
+        f"{minutes.mean:.1f}",
+    ]
 
 
 def _cells(run, folder):
@@ -88,10 +147,6 @@ def _accuracies(run, split):
         low, high = wilson(accuracy, run.examples(split))
         parts.append(f"{percent(accuracy)} ± {50 * (high - low):.2f}")
     return " → ".join(parts)
-
-
-def _line(cells):
-    return f"| {' | '.join(cells)} |"
 
 
 def main():
