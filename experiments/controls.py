@@ -1,7 +1,7 @@
 """Controls: what of the result is due to the method, and what to training for long."""
 
 from experiments.cells import each, hours, percent, points
-from experiments.differences import no_drop, pair, summarize
+from experiments.differences import judged, no_drop, pair, summarize
 from experiments.results import RECORDS, markdown_table
 from experiments.sources import Sources
 
@@ -30,8 +30,10 @@ net that the control trains.
   interval. One that holds 0 leaves open which is better.
 - *epochs*, *hours* of a seed: what it took to that net, the initial training included;
   hours are of the processor that is named.
-- *smallest nets that held*: as chosen on held-out images; *change* from the initial net
-  of the same seed. c10-basic starts from the field's common net, of basic units."""
+- Nets from scratch have no ω; the full net is trained in one go, without restarts.
+- *smallest nets that held*: on the split that selects, which is held-out images unless
+  its command says otherwise; *change* from the initial net of the same seed, on the
+  test set. c10-basic starts from the field's common net, of basic units."""
 
 
 def make(records=RECORDS):
@@ -135,7 +137,7 @@ def _held(sources):
                 percent(summarize(series.accuracies(first).values())),
                 percent(summarize(series.accuracies(chosen).values())),
                 points(change),
-                no_drop(change).state,
+                judged(no_drop, change, series.doubt(chosen, chosen=True)).state,
                 each(series.spent("epochs", chosen).values()),
             ]
         )

@@ -4,9 +4,10 @@ from experiments import cost_records, paper
 from experiments.claims import Claim
 from experiments.differences import FAILS, HOLDS, OPEN, Verdict
 
-_AGREE = 0.05  # points: the paper's last digit, and a little
+_AGREE = 0.05  # points: the dense layer, counted or not, makes 0.01 of them
 RULES = f"""- *MACs and parameters* agree to {_AGREE} points.
-- *Faster*: nine of ten turns of the measurement, on every machine on record.
+- *Faster*: nine of ten turns of the measurement, in training and in testing, on every
+  machine on record.
 """
 
 
@@ -34,18 +35,26 @@ def faster(sources, name):
     text = "training and testing are faster"
     measures = {"training": cost_records.TRAIN[name], "testing": cost_records.TEST}
     ratios = [
-        (phase, times["ratio"])
+        (machine.name, phase, times["ratio"])
         for machine in cost_records.read_machines(sources.records)
         for phase, measure in measures.items()
         if (times := machine.times(net, measure))
     ]
-    if not ratios:
+    if len(ratios) < max(1, len({title for title, *_ in ratios})) * len(measures):
         numbers = sources.not_run.cell(cost_records.COMMAND)
         return Claim(text, name, Verdict(OPEN, "not run"), numbers, "figure7")
-    numbers = ", ".join(f"{phase} {100 * r['median']:.0f} %" for phase, r in ratios)
+    numbers = "; ".join(
+        f"{machine}: "
+        + ", ".join(
+            f"{phase} {100 * ratio['median']:.0f} %"
+            for title, phase, ratio in ratios
+            if title == machine
+        )
+        for machine in dict.fromkeys(title for title, *_ in ratios)
+    )
     state = OPEN
-    if all(ratio["p90"] < 1 for _, ratio in ratios):
+    if all(ratio["p90"] < 1 for *_, ratio in ratios):
         state = HOLDS
-    elif any(ratio["p10"] > 1 for _, ratio in ratios):
+    elif any(ratio["p10"] > 1 for *_, ratio in ratios):
         state = FAILS
-    return Claim(text, name, Verdict(state, ""), f"time cut to: {numbers}", "figure7")
+    return Claim(text, name, Verdict(state, ""), numbers, "figure7")

@@ -11,6 +11,7 @@ import statistics
 import typing
 
 from experiments import paper
+from experiments.rows import BY_RUN
 from experiments.run_records import Run
 from experiments.series import kept_units
 
@@ -22,6 +23,9 @@ _INITIAL = {
     "cifar100": (56, 613_556),
     "imagenet2012": (50, 25_549_352),
 }
+
+
+_MAIN = ("c10-paper", "c10-main", "c100-paper", "c100-main", "in-main")
 
 
 class Measure(typing.NamedTuple):
@@ -71,6 +75,8 @@ PAPER = tuple(Net(name, units) for name, units in paper.SMALLEST_UNITS.items())
 def own_nets(records):
     """The shorter nets that our own runs chose, starting from the paper's originals.
 
+    Of the rows of `rows.ROWS` those that reproduce Table 1; no controls, no smoke.
+
     Args:
         records: folder with `<experiment>/<run>/final.json` and the rest of a record.
 
@@ -81,6 +87,9 @@ def own_nets(records):
     found = {}
     for path in sorted(records.glob("*/*/final.json")):
         run = Run.read(path.parent)
+        row = path.parent.name.rsplit("-seed", 1)[0]
+        if (row in BY_RUN and row not in _MAIN) or "--scale=smoke" in run.flags:
+            continue
         dataset = run.settings.get("dataset", {}).get("name")
         first = run.rounds[0]
         initial = (first["layers"], first["parameters"])

@@ -74,6 +74,18 @@ def above(paired, bound):
     return _judge(paired, bound, math.inf)
 
 
+def judged(judge, paired, *doubts):
+    """The verdict of a rule, unless there is a doubt about what it would judge.
+
+    Args:
+        judge: function from `Paired` to a `Verdict`.
+        paired: `Paired`, or None.
+        *doubts: reasons to leave it open, in words; "" if there is none.
+    """
+    doubt = next(filter(None, doubts), None)
+    return Verdict(OPEN, doubt) if doubt else judge(paired)
+
+
 def no_drop(paired):
     """Whether accuracy was kept, but for a loss within `MARGIN`."""
     return above(paired, -MARGIN)

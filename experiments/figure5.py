@@ -31,8 +31,10 @@ out of training: of what the unit adds (the paper's output of a unit), of its br
 before ω, and of what it adds beside what it adds it to.
 
 *Monotone*: Spearman's rank correlation with |ω| of all units of a net is positive
-(one-sided, p below {_ALPHA}), in every net; it does not hold if in none. Ranks are
-within a net; correlations are means over nets, with the smallest and the largest."""
+(one-sided, p below {_ALPHA}), in every net, of two or more; it does not hold if it is
+in none and negative in some. The first norm has |ω| as a factor, which makes much of
+this; the second and the third tell whether the branch, or its share, grows too. Ranks
+are within a net; correlations are means over nets, with smallest and largest."""
 
 
 class Point(typing.NamedTuple):
@@ -102,12 +104,19 @@ def monotone(nets):
     """
     if not nets:
         return Verdict(OPEN, "not run")
-    positive = sum(
-        stats.spearmanr(*_columns(points, "scaled"), alternative="greater").pvalue
-        < _ALPHA
-        for points in nets.values()
+    positive, negative = (
+        sum(
+            stats.spearmanr(*_columns(points, "scaled"), alternative=side).pvalue
+            < _ALPHA
+            for points in nets.values()
+        )
+        for side in ("greater", "less")
     )
-    state = {len(nets): HOLDS, 0: FAILS}.get(positive, OPEN)
+    state = OPEN
+    if len(nets) > 1:
+        state = HOLDS if positive == len(nets) else OPEN
+        if negative and not positive:
+            state = FAILS
     return Verdict(state, f"in {positive} of {len(nets)} nets")
 
 

@@ -61,11 +61,14 @@ def two_modes(values):
     reason = f"{high} values against {low}"
     if not low + high:
         return Verdict(OPEN, reason)
-    for state, count in ((HOLDS, high), (FAILS, low)):
-        test = stats.binomtest(count, low + high, alternative="greater")
-        if test.pvalue < _ALPHA:
-            return Verdict(state, reason)
-    return Verdict(OPEN, reason)
+    more, fewer = (
+        stats.binomtest(count, low + high, alternative="greater").pvalue < _ALPHA
+        for count in (high, low)
+    )
+    below = sum(-_HIGH[1] < value <= -_HIGH[0] for value in values)
+    if more and min(below, high - below) < high / 4:
+        return Verdict(OPEN, f"{reason}, nearly all of one sign")
+    return Verdict(HOLDS if more else FAILS if fewer else OPEN, reason)
 
 
 def paint(figure, values):

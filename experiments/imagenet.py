@@ -27,7 +27,8 @@ DEFAULTS = {
     "depth": 50,
     "epochs": 90,
     "batch_size": 512,
-    "drops": ["0.34444", "0.67778"],  # from epoch 31 and 61 of 90 on
+    # In full, so that a run from Python with the same fractions is the same run.
+    "drops": ["0.34444444444444444", "0.6777777777777778"],  # 31 and 61 of 90
     "parts": 20,
 }
 # A whole run in minutes: the nets at their depth, on few images.

@@ -135,7 +135,8 @@ python -m experiments.seeds_bench --precision=bfloat16 --time_budget_minutes=8 \
 
 ## Commands
 
-On a machine with JAX (no TensorFlow needed) `export KERAS_BACKEND=jax`, and set
+On a machine with JAX (no TensorFlow needed but for ImageNet) `export
+KERAS_BACKEND=jax`, and set
 
 ```
 export JAX_COMPILATION_CACHE_DIR=/tmp/jax-cache
@@ -148,11 +149,13 @@ Where tensorflow_datasets is not installed, those of CIFAR need `--data_source=b
 
 To run in pieces, on several machines if need be, add `--time_budget_minutes=N
 --state_file=FILE.tar` to every call and take that file along: it holds all that the run
-needs, in less than 16 MiB. `--start_from`, `--twin_of`, `--teacher_from`, `--epochs_of`
-and `--compute_of` read the folder of the run that they name.
+needs, in less than 16 MiB for ResNet-56 (hundreds of MB for ResNet-50).
+`--start_from`, `--twin_of`, `--teacher_from`, `--epochs_of` and `--compute_of` read the
+folder of the run that they name.
 
 Several seeds share one compiled program for all their rounds with `--seeds=0,1,2` in
-place of `--seed`, and `{{seed}}` in place of the number in every path.
+place of `--seed`, and `{{seed}}` in place of the number in every path; not those with a
+teacher from elsewhere, from scratch, or on ImageNet.
 `python -m experiments.record RUN_DIR records/...` keeps a finished run; for Figure 5,
 `python -m experiments.unit_norms runs/c10-main-seed$SEED --data_dir=DATA` comes before.
 

@@ -100,11 +100,17 @@ def settings(rp, model=None):
 
 
 def _teacher():
-    """Path of the teacher that is asked for: the run's own copy once there is one."""
-    if not _TEACHER_FROM.value:
+    """Path of the teacher that is asked for.
+
+    Where its folder is not, as after a journey, that of the run's own copy.
+    """
+    folder = _TEACHER_FROM.value
+    if not folder:
         return None
     own = pathlib.Path(run_flags.RUN_DIR.value) / "models" / "teacher.keras"
-    return own if own.is_file() else budget.initial_net(_TEACHER_FROM.value)
+    if own.is_file() and not pathlib.Path(folder).is_dir():
+        return own
+    return budget.initial_net(folder)
 
 
 def _recipe(rp, model):

@@ -29,13 +29,14 @@ SCALE = flags.DEFINE_enum(
     "paper",
     ["paper", "smoke"],
     "paper: as the other flags say. smoke: the same in minutes on a CPU, to see that "
-    "it runs; a narrow net, few images and epochs, and the other flags of size go "
-    "unheeded.",
+    "it runs; few images and epochs, on small images a narrow net. What other flags "
+    "say on these goes unheeded.",
 )
 TIME_BUDGET = flags.DEFINE_float(
     "time_budget_minutes",
     None,
-    "Stop before so many minutes, resumably. Default: none.",
+    "Stop before so many minutes, resumably; measuring a trained net is not cut short. "
+    "Default: none.",
     lower_bound=0,
 )
 STATE_FILE = flags.DEFINE_string(
@@ -130,7 +131,9 @@ def data_seed():
 def of_seed(seed):
     """The flags as they are for one seed."""
     values = {name: flags.FLAGS[name].value for name in _PATHS if name in flags.FLAGS}
-    filled = {name: path.format(seed=seed) for name, path in values.items() if path}
+    filled = {
+        name: path.replace("{seed}", str(seed)) for name, path in values.items() if path
+    }
     own = {"data_seed": data_seed()} if _SEEDS.value is not None else {}
     with flagsaver.flagsaver(seed=seed, seeds=None, **own, **filled):
         yield

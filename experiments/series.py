@@ -100,6 +100,24 @@ class Series:
         initial = self.accuracies(self.initial(), split)
         return pair(self.accuracies(records, split), initial)
 
+    def doubt(self, records, chosen=False):
+        """Why test accuracies of records decide nothing, in words; "" if they may.
+
+        Args:
+            records: what `at`, `initial` or `chosen` returned.
+            chosen: whether their accuracy chose them.
+        """
+        if self.smoke:
+            return "smoke records"
+        if len(records) < len(self.runs):
+            return f"only {len(records)} of {len(self.runs)} seeds have such a net"
+        if chosen and any(run.split == "test" for run in self.runs.values()):
+            return "selected on the test set"
+        kept = sum(record["round"] == 0 for record in records.values())
+        if chosen and kept:
+            return f"nothing removed in {kept} of {len(records)} seeds"
+        return ""
+
     def spent(self, key, until=None):
         """What the runs took, by seed.
 

@@ -2,7 +2,7 @@
 
 from experiments import paper
 from experiments.cells import each, hours, on_split, percent, points
-from experiments.differences import MARGIN, no_drop, summarize
+from experiments.differences import MARGIN, judged, no_drop, summarize
 from experiments.results import RECORDS, markdown_table
 from experiments.series import kept_units
 from experiments.sources import Sources
@@ -100,7 +100,7 @@ def _accuracy(sources):
         initial, chosen = series.initial(), series.chosen()
         for split in dict.fromkeys(("test", series.split)):
             change = series.change(chosen, split)
-            verdict = no_drop(change)
+            verdict = judged(no_drop, change, series.doubt(chosen, chosen=True))
             why = f"{verdict.state} ({verdict.reason})" if split == "test" else "-"
             rows.append(
                 [

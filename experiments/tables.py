@@ -10,7 +10,7 @@ import collections
 import re
 
 from experiments import cells
-from experiments.differences import no_drop, pair, summarize
+from experiments.differences import MARGIN, no_drop, pair, summarize
 from experiments.results import RECORDS, ROOT, markdown_table
 from experiments.run_records import Run, wilson
 from experiments.summary import percent, short
@@ -25,10 +25,10 @@ the initial net and the smallest net that held its accuracy on the split that se
 record's folder holds its flags, environment, rounds and report.
 
 """
-_OVER_SEEDS = """Test accuracies in %: mean ± standard deviation over n seeds. *Change*:
-chosen less initial net of the same seed in points, mean and 95 % t interval; *no loss*
-holds if the interval lies above -0.2 points, does not if it lies below, and is open
-otherwise. Layers and MACs with the number of seeds in brackets.
+_OVER_SEEDS = f"""Test accuracies in %: mean ± standard deviation over n seeds.
+*Change*: chosen less initial net of the same seed in points, mean and 95 % t interval;
+*no loss* holds if the interval lies above -{100 * MARGIN:g} points, does not if it lies
+below, and is open otherwise. Layers and MACs with the number of seeds in brackets.
 """
 _COLUMNS = (
     "record",
@@ -94,7 +94,11 @@ def _seeds_cells(name, runs):
     firsts = {seed: run.rounds[0] for seed, run in runs.items()}
     chosen = {seed: run.selected for seed, run in runs.items()}
     before, after = (
-        {seed: runs[seed].accuracy(record, "test") for seed, record in found.items()}
+        {
+            seed: accuracy
+            for seed, record in found.items()
+            if (accuracy := runs[seed].accuracy(record, "test")) is not None
+        }
         for found in (firsts, chosen)
     )
     change = pair(after, before)
@@ -104,9 +108,12 @@ def _seeds_cells(name, runs):
         for found in (firsts, chosen)
     )
     minutes = summarize(run.final["total_seconds"] / 60 for run in runs.values())
+    records = ", ".join(
+        f"[{seed}](../../records/{name}-seed{seed})" for seed in sorted(runs)
+    )
     return [
         name,
-        ", ".join(map(str, sorted(runs))),
+        records,
         " → ".join(layers),
         cells.each(f"{share:.1f}" for share in left),
         cells.percent(summarize(before.values())),

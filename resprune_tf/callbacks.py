@@ -100,7 +100,9 @@ class Checkpoint(keras.callbacks.Callback):
         done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
         reason = self.stop.reason(ahead=1.5 * seconds)
-        if reason or time.monotonic() >= self.next_saving:
+        # The last epoch is kept, too: measuring the net may take long.
+        last = epoch + 1 == self.params["epochs"]
+        if reason or last or time.monotonic() >= self.next_saving:
             self._save(epoch + 1)
         if reason:
             raise RunInterrupted(reason)
@@ -182,9 +184,11 @@ class Progress(keras.callbacks.Callback):
             parts.append(f"loss {float(self.last['loss']):.4f}")
             parts.append(f"accuracy {float(self.last['accuracy']):6.2%}")
         if self.live:
-            filled = round(20 * step / self.steps)
+            of_epoch = self.epoch % self.parts + step / self.steps
+            filled = round(20 * of_epoch / self.parts)
             parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
-            parts.append(f"epoch {_clock(spent * (self.steps / step - 1))} left")
+            left = spent * self.steps / step * (self.parts - of_epoch)
+            parts.append(f"epoch {_clock(left)} left")
         else:
             parts.append(f"{_clock(spent * self.parts)} an epoch")
         # Mean over this process, building and measuring included: the nets shrink,

@@ -179,16 +179,34 @@ def prune_side_by_side(runs, dataset, **settings):
         for run in runs:
             bound = signature.bind(dataset=dataset, **settings, **run)
             bound.apply_defaults()
-            if (parts := bound.arguments["recipe"].parts) > 1:
-                raise ValueError(
-                    "Seeds side by side train whole epochs. "
-                    f"Received: a recipe of parts={parts}."
-                )
+            _check_beside(bound.arguments, runs[0]["model"])
             if bound.arguments["verbose"] is True:
                 bound.arguments["verbose"] = f"seed {bound.arguments['seed']}"
             steps.append(_steps(**bound.arguments))
             stack.enter_context(contextlib.closing(steps[-1]))
         return _train_together(steps, runs[0]["model"], dataset)
+
+
+def _check_beside(run, model):
+    """Raises a ValueError if a run cannot share a program with one of `model`."""
+    for recipe in (run["recipe"], run["retrain_recipe"]):
+        if recipe is not None and recipe.parts > 1:
+            raise ValueError(
+                "Seeds side by side train whole epochs. "
+                f"Received: a recipe of parts={recipe.parts}."
+            )
+    if run["teacher"] is not None:
+        raise ValueError(
+            "Seeds side by side have no teacher from elsewhere: their own initial nets "
+            "may teach. Run them one after another."
+        )
+    names = [[layer.name for layer in each.layers] for each in (run["model"], model)]
+    if names[0] != names[1]:
+        raise ValueError(
+            "Seeds side by side begin with one and the same net. Received: nets of "
+            f"different layers, such as {sorted({*names[0]} ^ {*names[1]})[:1]}. Run "
+            "them one after another."
+        )
 
 
 def _train_together(runs, core, dataset):

@@ -6,10 +6,8 @@ import math
 from resprune_tf.fast_copy import PRECISIONS
 from resprune_tf.optimizers import L2SGD
 
-# Where the paper divides the learning rate: from epoch 81 and 122 of 200 on for CIFAR,
-# from 31 and 61 of 90 on for ImageNet.
-CIFAR_DROPS = (81 / 200, 122 / 200)
-IMAGENET_DROPS = (31 / 90, 61 / 90)
+# Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
+_DROPS = (81 / 200, 122 / 200)
 
 SCHEDULES = ("step", "cosine", "linear")
 
@@ -50,7 +48,7 @@ class Recipe:
     nesterov: bool = True
     l2: float = 1e-4
     schedule: str = "step"
-    drops: tuple[float, ...] = CIFAR_DROPS
+    drops: tuple[float, ...] = _DROPS
     milestones: tuple[int, ...] | None = None
     parts: int = 1
     precision: str = "float32"
@@ -77,13 +75,19 @@ class Recipe:
                     f"`{name}` must be {expected}. Received: {getattr(self, name)!r}."
                 )
         if self.milestones is None:
-            drops = self.drops if self.schedule == "step" else ()
-            # However short a training, it begins at the initial learning rate.
-            drops = tuple(max(2, round(self.epochs * drop)) for drop in drops)
-            object.__setattr__(self, "milestones", drops)
+            object.__setattr__(self, "milestones", self._scaled())
+
+    def _scaled(self):
+        """The milestones that `drops` come to."""
+        drops = self.drops if self.schedule == "step" else ()
+        # However short a training, it begins at the initial learning rate.
+        return tuple(max(2, round(self.epochs * drop)) for drop in drops)
 
     def replace(self, **changes):
         """The same recipe but for `changes`, its milestones scaled to its epochs."""
+        if self.milestones != self._scaled() and self.schedule == "step":
+            drops = tuple(milestone / self.epochs for milestone in self.milestones)
+            changes = {"drops": drops, **changes}
         return dataclasses.replace(self, **{"milestones": None, **changes})
 
     def learning_rate_at(self, epoch):

@@ -161,8 +161,8 @@ class RunDirectory:
 def check_same_start(path, settings: dict) -> None:
     """Raises a RunDirectoryError unless a run begins as `settings` do.
 
-    It must have finished its initial training, with the data, net, recipe, seed and
-    backend of `settings`.
+    It must have finished its initial training, with the data, net, recipe, seed,
+    teacher and backend of `settings`.
     """
     path = pathlib.Path(path)
     known = read_json(path / "run.json")
@@ -171,7 +171,9 @@ def check_same_start(path, settings: dict) -> None:
             f"'{path}' holds no run that has finished its initial training."
         )
     settings = json.loads(json.dumps(settings))
-    keys = ("dataset", "initial", "recipe", "seed", "backend")
+    keys = ["dataset", "initial", "recipe", "seed", "backend", "teacher"]
+    if known.get("teacher") and settings.get("teacher"):
+        keys.append("guidance")  # of the initial training, too
     changes = _changes(
         *({key: one.get(key) for key in keys} for one in (known, settings))
     )

@@ -33,10 +33,13 @@ def make_repeatable():
 def check_batches(split, recipe, replicas=1):
     """Raises a ValueError if an epoch has no step, or replicas cannot share a batch."""
     if len(split) < recipe.batch_size * recipe.parts:
-        of_parts = f" for each of {recipe.parts} parts" if recipe.parts > 1 else ""
+        of_parts, or_parts = "", ""
+        if recipe.parts > 1:
+            of_parts = f" for each of {recipe.parts} parts"
+            or_parts = ", or the parts of an epoch"
         raise ValueError(
             f"A batch needs {recipe.batch_size} images{of_parts}. Received: "
-            f"{len(split)} training images. Lower the batch size."
+            f"{len(split)} training images. Lower the batch size{or_parts}."
         )
     if recipe.batch_size % replicas:
         raise ValueError(

@@ -44,7 +44,7 @@ def unrelated(number):
     ("norms", "state"),
     [
         ([], OPEN),
-        ([rising], HOLDS),
+        ([rising], OPEN),
         ([rising, rising], HOLDS),
         ([rising, falling], OPEN),
         ([unrelated, falling], FAILS),

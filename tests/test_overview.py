@@ -13,10 +13,15 @@ from tests.pages import cells
 LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to 32 layers, (1, 5, 4)
 
 
+def all_claims(sources):
+    of_trained, of_costs = overview.accuracy_claims, overview.costs_claims
+    return [*of_trained(sources), *of_costs(sources), *claims.further(sources)]
+
+
 def states(records):
     """State of every claim by its text and data set."""
     sources = Sources(records)
-    found = overview.papers_claims(sources) + claims.further(sources)
+    found = all_claims(sources)
     return {(claim.text, claim.data): claim.verdict.state for claim in found}
 
 
@@ -31,16 +36,17 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
     assert set(states(tmp_path).values()) == {"open"}
     result = overview.make(tmp_path)
     assert result.name == "README"
-    count = len(overview.papers_claims(Sources(tmp_path)))
-    line = f"**{count} claims. Hold here: 0; do not hold: 0; open: {count}.**"
+    count = len(overview.accuracy_claims(Sources(tmp_path)))
+    line = f"**{count} claims on trained nets: 0 hold here, 0 fail, {count} open.**"
     assert line in result.text
+    assert "**6 claims on cost: 0 hold here, 0 fail, 6 open.**" in result.text
     row = cells(result.text, "no loss of accuracy at 32 layers")
     assert row[1:] == ["CIFAR-10", "open", "not run (1)", "[Table 1](table1.md)"]
 
 
 def test_every_claim_leads_to_a_page_and_is_told_apart(tmp_path):
     sources = Sources(tmp_path)
-    found = overview.papers_claims(sources) + claims.further(sources)
+    found = all_claims(sources)
     assert {claim.page for claim in found} <= set(overview._PAGES)
     assert len(states(tmp_path)) == len(found)
 
@@ -99,12 +105,12 @@ def test_comparisons(tmp_path):
         if "no loss" in key[0] or "first stage" in key[0] or "modes" in key[0]:
             del decided[key]
     assert decided == {
-        ("better than a plain net of 38 layers", "cifar10"): "holds",
-        ("better than a plain net of 38 layers", "cifar100"): "does not hold",
+        ("better, at 38 layers, than a plain net of 38", "cifar10"): "holds",
+        ("better, at 38 layers, than a plain net of 38", "cifar100"): "does not hold",
         ("like distillation, at 38 layers", "cifar10"): "holds",
         ("distillation to 38 layers is below the initial net", "cifar100"): "holds",
         ("one unit a round is better than four, at 32 layers", "cifar10"): "holds",
-        ("better than removing random units", "cifar10"): "does not hold",
+        ("better than removing random units, at 32 layers", "cifar10"): "does not hold",
         ("the same, for as much compute", "cifar10"): "does not hold",
         ("the full net, trained for as many epochs, is no better", "cifar10"): "holds",
     }
@@ -160,3 +166,19 @@ def test_costs(tmp_path):
     page = overview.make(tmp_path).text
     row = cells(page, "MACs cut to 60.93 %, parameters to 69.82 %")
     assert row[2:4] == ["**does not hold**", "57.59 %, 69.29 %; not reproducible"]
+
+
+def test_records_that_leave_doubts_decide_nothing(tmp_path):
+    """A seed that stopped early; a net that the test set chose, or the initial one."""
+    key = ("no loss of accuracy at 32 layers", "cifar10")
+    chains(tmp_path / "a", "c10-main", 0.932)
+    assert states(tmp_path / "a")[key] == "holds"
+    keep(tmp_path / "a", "c10-main", 2, chain(losses=(1,), accuracies=(0.93, 0.9)))
+    assert states(tmp_path / "a")[key] == "open"
+    row = cells(overview.make(tmp_path / "a").text, key[0])
+    assert row[3].endswith("c10-main; only 2 of 3 seeds have such a net")
+
+    series = Sources(tmp_path / "a").series("c10-main")
+    assert series.doubt(series.initial()) == ""
+    kept = series.doubt(series.initial(), chosen=True)
+    assert kept == "nothing removed in 3 of 3 seeds"

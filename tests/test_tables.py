@@ -105,7 +105,7 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
     row = tables.over_seeds(tmp_path).splitlines()[2]
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "digits/demo",
-        "0, 1",
+        "[0](../../records/digits/demo-seed0), [1](../../records/digits/demo-seed1)",
         "29 → 23 (1), 26 (1)",
         "60.0 (1), 80.0 (1)",
         "90.00 ± 0.00 (n = 2)",

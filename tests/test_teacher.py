@@ -77,6 +77,21 @@ def test_another_teacher_is_another_run(tmp_path):
         distil(tmp_path, small_net(20, num_classes=3))
 
 
+def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path):
+    distil(tmp_path / "taught", net())
+    shorten(net(), run_dir=tmp_path / "alone", max_rounds=0)
+    for start, teacher in (("alone", net()), ("taught", None)):
+        guidance = Guidance() if teacher else None
+        with pytest.raises(RunDirectoryError, match="begins in another way .*teacher"):
+            shorten(
+                net(),
+                run_dir=tmp_path / f"from-{start}",
+                start_from=tmp_path / start,
+                teacher=teacher,
+                guidance=guidance,
+            )
+
+
 def test_teachers_that_do_not_fit():
     student = net()
     assert load_teacher(None, student, None) is None

@@ -30,6 +30,15 @@ def test_milestones_scale(epochs, milestones):
     assert Recipe().replace(epochs=epochs).milestones == milestones
 
 
+def test_milestones_of_ones_own_are_scaled_too():
+    recipe = Recipe(epochs=90, milestones=(31, 61))
+    for changes in ({"learning_rate": 0.01}, {"parts": 4}, {"l2": 0.0}):
+        assert recipe.replace(**changes).milestones == (31, 61)
+    assert recipe.replace(epochs=30).milestones == (10, 20)
+    assert recipe.replace(milestones=(5,)).milestones == (5,)
+    assert recipe.replace(schedule="cosine").milestones == ()
+
+
 def test_learning_rate_drops_from_the_milestones_on():
     recipe = Recipe()
     rates = [recipe.learning_rate_at(epoch) for epoch in (0, 79, 80, 120, 121, 199)]
