@@ -20,12 +20,12 @@ from experiments.differences import (
     no_drop,
     pair,
 )
+from experiments.rows import PREFIXES
 from experiments.series import kept_units
 
 _SOME_EXTENT = 0.01
 # The baseline nearest to the paper's smallest net, and the net of the chain beside it.
 _BASELINE = {"cifar10": (38, 38), "cifar100": (38, 38), "imagenet2012": (34, 35)}
-_NAMES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
 RULES = f"""Intervals are 95 % t intervals of differences of the same seed, on the test
 set; one seed has none. A verdict is open where records are missing, where they were
 made at `--scale=smoke`, and where an interval decides neither way.
@@ -127,7 +127,7 @@ def first_stage(sources, name, chain):
 def plain(sources, name, chain):
     """Figure 3: nets trained from scratch are worse."""
     depth, layers = _BASELINE[name]
-    plain = sources.series(f"{_NAMES[name]}-plain{depth}")
+    plain = sources.series(f"{PREFIXES[name]}-plain{depth}")
     mine, theirs = chain.at(layers), plain.initial()
     paired = pair(chain.accuracies(mine), plain.accuracies(theirs))
     text = f"better, at {layers} layers, than a plain net of {depth}"
@@ -138,7 +138,7 @@ def plain(sources, name, chain):
 def distilled(sources, name, chain):
     """Figure 3: distilled nets are alike on CIFAR-10, worse elsewhere."""
     depth, layers = _BASELINE[name]
-    distilled = sources.series(f"{_NAMES[name]}-distilled{depth}")
+    distilled = sources.series(f"{PREFIXES[name]}-distilled{depth}")
     taught = distilled.accuracies(distilled.initial())
     if name == "cifar10":
         text, judge = f"like distillation, at {depth} layers", equal

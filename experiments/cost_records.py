@@ -11,7 +11,7 @@ import statistics
 import typing
 
 from experiments import paper
-from experiments.rows import BY_RUN
+from experiments.rows import BY_RUN, CHAINS
 from experiments.run_records import Run
 from experiments.series import kept_units
 
@@ -23,9 +23,6 @@ _INITIAL = {
     "cifar100": (56, 613_556),
     "imagenet2012": (50, 25_549_352),
 }
-
-
-_MAIN = ("c10-paper", "c10-main", "c100-paper", "c100-main", "in-main")
 
 
 class Measure(typing.NamedTuple):
@@ -88,7 +85,7 @@ def own_nets(records):
     for path in sorted(records.glob("*/*/final.json")):
         run = Run.read(path.parent)
         row = path.parent.name.rsplit("-seed", 1)[0]
-        if (row in BY_RUN and row not in _MAIN) or "--scale=smoke" in run.flags:
+        if run.smoke or (row in BY_RUN and not any(row in c for c in CHAINS.values())):
             continue
         dataset = run.settings.get("dataset", {}).get("name")
         first = run.rounds[0]

@@ -2,7 +2,7 @@
 
 import typing
 
-from experiments.cells import percent
+from experiments.cells import on_split, percent
 from experiments.differences import summarize
 from experiments.plots import COLORS
 from experiments.results import markdown_table
@@ -106,6 +106,29 @@ def mark_layers(axes, layers, text):
         color=COLORS["muted"],
         annotation_clip=False,
     )
+
+
+def mark_accuracy(axes, accuracy):
+    """A dotted line at the initial accuracy of the paper, in %."""
+    axes.axhline(
+        accuracy,
+        color=COLORS["initial"],
+        linestyle=":",
+        linewidth=1.2,
+        zorder=1,
+        label="initial accuracy, paper",
+    )
+
+
+def split_tables(sources, curves):
+    """`(split, its words, table)` of the test set, and of held-out images if known.
+
+    Args:
+        sources, curves: as for `curves_table`.
+    """
+    for split in ("test", "validation"):
+        if split == "test" or any(curve.points(split) for curve in curves):
+            yield split, on_split(split), curves_table(sources, curves, split)
 
 
 def curves_table(sources, curves, split="test"):

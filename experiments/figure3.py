@@ -4,15 +4,16 @@ from experiments import paper
 from experiments.cells import percent
 from experiments.curves import (
     Curve,
-    curves_table,
     initial,
     line,
+    mark_accuracy,
     mark_layers,
     paint_curves,
+    split_tables,
 )
-from experiments.plots import COLORS, draw
+from experiments.plots import draw
 from experiments.results import RECORDS
-from experiments.rows import DEPTHS
+from experiments.rows import CHAINS, DEPTHS, PREFIXES
 from experiments.sources import Sources
 
 _ABOUT = """Accuracy on the test set (ImageNet: its validation images) against the
@@ -25,19 +26,7 @@ number of layers: means over seeds, bars of one standard deviation.
 - *initial accuracy*: of the net with ω before anything is removed.
 - The band marks the smallest net that kept the initial accuracy in the paper, the
   dotted line the paper's initial accuracy where its text gives it."""
-# The chains of each data set and their labels, and the layers from first to last.
-CHAINS = {
-    "cifar10": {
-        "c10-paper": "proposed, as in the paper",
-        "c10-main": "proposed, short retraining",
-    },
-    "cifar100": {
-        "c100-paper": "proposed, as in the paper",
-        "c100-main": "proposed, short retraining",
-    },
-    "imagenet2012": {"in-main": "proposed, as in the paper"},
-}
-_PREFIX = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
+# The layers from first to last.
 _TICKS = {
     "cifar10": DEPTHS["cifar10"],
     "cifar100": DEPTHS["cifar100"],
@@ -63,11 +52,7 @@ def make(records=RECORDS):
         "![Accuracy against layers, the numbers of the tables below](figure3.svg)\n"
     ]
     for name, (curves, begin) in panels.items():
-        for split, words in (("test", "test set"), ("validation", "held-out images")):
-            known = any(curve.points(split) for curve in curves)
-            if split == "validation" and not known:
-                continue
-            table = curves_table(sources, curves, split)
+        for split, words, table in split_tables(sources, curves):
             parts.append(f"## {paper.TITLES[name]}, {words}\n\n{table}")
             if split == "test":
                 theirs = paper.INITIAL_ACCURACY.get(name)
@@ -87,9 +72,9 @@ def make(records=RECORDS):
 
 def curves_of(sources, name):
     """The `Curve`s of a data set: chains, then plain and distilled nets."""
-    prefix = _PREFIX[name]
+    prefix = PREFIXES[name]
     depths = DEPTHS[sources.series(next(iter(CHAINS[name]))).row.data]
-    groups = {label: (run,) for run, label in CHAINS[name].items()}
+    groups = {f"proposed, {label}": (run,) for run, label in CHAINS[name].items()}
     groups["plain"] = [f"{prefix}-plain{depth}" for depth in depths]
     groups["distilled"] = [f"{prefix}-distilled{depth}" for depth in depths[1:]]
     return [
@@ -112,14 +97,7 @@ def paint(figure, panels):
         layers = paper.SMALLEST_LAYERS[name]
         mark_layers(axes, layers, f"paper: {layers} layers")
         if drawn and name in paper.INITIAL_ACCURACY:
-            axes.axhline(
-                paper.INITIAL_ACCURACY[name],
-                color=COLORS["initial"],
-                linestyle=":",
-                linewidth=1.2,
-                zorder=1,
-                label="initial accuracy, paper",
-            )
+            mark_accuracy(axes, paper.INITIAL_ACCURACY[name])
     row[0].set_ylabel("test accuracy, %")
     found = {}
     for axes in row:

@@ -3,11 +3,12 @@
 from experiments import paper
 from experiments.curves import (
     Curve,
-    curves_table,
     initial,
     line,
+    mark_accuracy,
     mark_layers,
     paint_curves,
+    split_tables,
 )
 from experiments.plots import COLORS, draw
 from experiments.results import RECORDS
@@ -50,11 +51,7 @@ def make(records=RECORDS):
         "![Accuracy against layers, the numbers of the tables below](figure4.svg)\n"
     ]
     for title, curves in panels.items():
-        for split, words in (("test", "test set"), ("validation", "held-out images")):
-            known = any(curve.points(split) for curve in curves)
-            if split == "validation" and not known:
-                continue
-            table = curves_table(sources, curves, split)
+        for _, words, table in split_tables(sources, curves):
             parts.append(f"## {title}, {words}\n\n{table}")
     at, accuracy = paper.BY_FOUR
     return sources.result(
@@ -80,14 +77,7 @@ def paint(figure, content):
     for axes, (title, curves) in zip(row, panels.items(), strict=True):
         axes.set_title(title, pad=20, fontsize=10.5)
         if paint_curves(axes, curves, _TICKS, begin):
-            axes.axhline(
-                paper.INITIAL_ACCURACY["cifar10"],
-                color=COLORS["initial"],
-                linestyle=":",
-                linewidth=1.2,
-                zorder=1,
-                label="initial accuracy, paper",
-            )
+            mark_accuracy(axes, paper.INITIAL_ACCURACY["cifar10"])
     mark_layers(row[1], paper.SMALLEST_BY_TWO, "paper, k = 2")
     if row[1].get_legend_handles_labels()[0]:
         row[1].plot(

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from experiments import claims, cost_claims, paper, table1, tables
+from experiments import claims, cost_claims, paper, tables
 from experiments.differences import FAILS, HOLDS, OPEN
 from experiments.results import RECORDS, markdown_table
-from experiments.rows import BY_RUN
+from experiments.rows import BY_RUN, CHAINS
 from experiments.sources import Sources
 
 _ABOUT = """What of the paper holds here, as far as it was run. Every line is decided by
@@ -76,7 +76,7 @@ def accuracy_claims(sources):
     Returns:
         list of `Claim`, in the order of the paper's tables and figures.
     """
-    chains = {name: sources.fullest(*runs) for name, runs in table1.RUNS.items()}
+    chains = {name: sources.fullest(*runs) for name, runs in CHAINS.items()}
     return [
         *(claims.no_loss(sources, name, chain) for name, chain in chains.items()),
         *(claims.first_stage(sources, name, chain) for name, chain in chains.items()),

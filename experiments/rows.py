@@ -6,9 +6,6 @@ import importlib
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.results import ROOT
-
-__all__ = ["BY_RUN", "ROOT", "ROWS", "Row", "rounds", "settings"]
 FLAGFILES = "experiments/flagfiles/rows"
 _DATA = {"c10": "cifar10", "c100": "cifar100", "in": "imagenet"}
 DEPTHS = {
@@ -134,6 +131,14 @@ ROWS = (
     *(dataclasses.replace(row, seeds=(0,)) for row in _baselines("h", "in")),
 )
 BY_RUN = {row.run: row for row in ROWS}
+# By the names of data sets in `paper`: the beginning of their rows' names, and the
+# chains that are to come to the paper's smallest nets, its own setting first.
+PREFIXES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
+CHAINS = {
+    "cifar10": {"c10-paper": "as in the paper", "c10-main": "short retraining"},
+    "cifar100": {"c100-paper": "as in the paper", "c100-main": "short retraining"},
+    "imagenet2012": {"in-main": "as in the paper"},
+}
 
 
 def settings(row, seed=0):

@@ -113,6 +113,11 @@ class Run:
         """The round that removed it, for each unit removed in any round."""
         return {name: r["round"] for r in self.rounds for name in r["removed"]}
 
+    @property
+    def smoke(self):
+        """Whether it was made at the scale smoke, so that it proves nothing."""
+        return "--scale=smoke" in self.flags.splitlines()
+
     def total(self, key):
         """`"epochs"` or `"seconds"` of the whole run, or as far as it got."""
         known = sum(r.get(key) or 0 for r in self.rounds)

@@ -43,7 +43,7 @@ class Series:
     @property
     def smoke(self):
         """Whether a record was made at the scale smoke, so that it proves nothing."""
-        return any("--scale=smoke" in r.flags.splitlines() for r in self.runs.values())
+        return any(run.smoke for run in self.runs.values())
 
     @property
     def split(self):

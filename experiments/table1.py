@@ -4,6 +4,7 @@ from experiments import paper
 from experiments.cells import each, hours, on_split, percent, points
 from experiments.differences import MARGIN, judged, no_drop, summarize
 from experiments.results import RECORDS, markdown_table
+from experiments.rows import CHAINS
 from experiments.series import kept_units
 from experiments.sources import Sources
 
@@ -19,12 +20,6 @@ paper, where a row says so.
   that select, it cannot be negative; the test set judges.
 - *no loss*: whether the interval on the test set lies above -{100 * MARGIN:g} points
   (holds), below (does not hold), or neither (open)."""
-# Experiments of each data set: the paper's setting, then shorter retrainings.
-RUNS = {
-    "cifar10": {"c10-paper": "as in the paper", "c10-main": "short retraining"},
-    "cifar100": {"c100-paper": "as in the paper", "c100-main": "short retraining"},
-    "imagenet2012": {"in-main": "as in the paper"},
-}
 
 
 def make(records=RECORDS):
@@ -46,12 +41,14 @@ def make(records=RECORDS):
 
 def _rows(sources):
     """`(data set, series)` of every row."""
-    return [(name, sources.series(run)) for name, runs in RUNS.items() for run in runs]
+    return [
+        (name, sources.series(run)) for name, runs in CHAINS.items() for run in runs
+    ]
 
 
 def _title(name, series):
     run = series.row.run
-    return [paper.TITLES[name], f"{run}: {RUNS[name][run]}"]
+    return [paper.TITLES[name], f"{run}: {CHAINS[name][run]}"]
 
 
 def _layers(sources):
@@ -61,7 +58,7 @@ def _layers(sources):
     for name, series in _rows(sources):
         target = paper.SMALLEST_LAYERS[name]
         before, after = paper.INITIAL_UNITS[name], paper.SMALLEST_UNITS[name]
-        if series.row.run == next(iter(RUNS[name])):
+        if series.row.run == next(iter(CHAINS[name])):
             row = [paper.TITLES[name], "paper", _slashed(before), _slashed(after)]
             row += [_slashed([3 * count for count in after])]
             rows.append([*row, str(3 * sum(before) + 2), str(target), "-"])
@@ -90,7 +87,7 @@ def _accuracy(sources):
     rows = []
     for name, series in _rows(sources):
         title = _title(name, series)
-        if series.row.run == next(iter(RUNS[name])):
+        if series.row.run == next(iter(CHAINS[name])):
             theirs = paper.INITIAL_ACCURACY.get(name, "only drawn")
             row = [paper.TITLES[name], "paper", *[on_split("test")] * 2, str(theirs)]
             rows.append([*row, "not lower", "-", "-"])
