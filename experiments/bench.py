@@ -9,7 +9,6 @@ it. A variant that is not installed, or fails, is named in the record and left o
 
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import sys
@@ -21,6 +20,7 @@ from experiments import bench_variants
 from experiments.bench_page import section
 from experiments.bench_rounds import Benchmark
 from experiments.quiet import quiet_start
+from experiments.results import file_name
 
 _VARIANTS = flags.DEFINE_list(
     "variants", list(bench_variants.VARIANTS), "Which to measure."
@@ -148,8 +148,7 @@ def machine(record):
     """A file name for the machine, such as `amd-epyc-7b13-2-cores`."""
     facts = record["environment"]
     accelerators = [device for device in record["devices"] if device != "cpu"]
-    name = " ".join([facts["cpu"], str(facts["cores"]), "cores", *accelerators])
-    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    return file_name(facts["cpu"], facts["cores"], "cores", *accelerators)
 
 
 if __name__ == "__main__":

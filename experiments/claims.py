@@ -226,30 +226,38 @@ def argued(sources):
         "c10-small-lr": "better than retraining at a small learning rate",
     }
     main, layers = sources.series(controls.MAIN), paper.SMALLEST_LAYERS["cifar10"]
-    found = []
-    for run, text in texts.items():
-        series = [main, sources.series(run)]
-        nets = [each.at(layers) for each in series]
-        doubts = [one.doubt(some) for one, some in zip(series, nets, strict=True)]
-        paired = pair(
-            *(one.accuracies(some) for one, some in zip(series, nets, strict=True))
+    return [
+        _between(
+            sources,
+            f"{text}, at {layers} layers",
+            (main, main.at(layers)),
+            (control, control.at(layers)),
         )
-        text += f", at {layers} layers"
-        found.append(
-            _claim(
-                sources, text, "cifar10", "controls", series, doubts, paired, _better
-            )
-        )
-    return found
+        for run, text in texts.items()
+        for control in [sources.series(run)]
+    ]
 
 
 def _against_main(sources, run, text, judge=None):
     """The main experiment's chosen nets against a control, as on its page."""
     main, control = sources.series(controls.MAIN), sources.series(run)
-    chosen, other = main.chosen(), controls.compared(main, control)
-    paired = pair(main.accuracies(chosen), control.accuracies(other))
-    series = [main, control]
-    doubts = [main.doubt(chosen, chosen=True), control.doubt(other)]
+    mine = main, main.chosen()
+    theirs = control, controls.compared(main, control)
+    return _between(sources, text, mine, theirs, judge, chosen=True)
+
+
+def _between(sources, text, mine, theirs, judge=None, chosen=False):
+    """Nets of the main experiment against a control's, each `(series, records)`."""
+    main, control = mine[0], theirs[0]
+    paired = pair(*(series.accuracies(nets) for series, nets in (mine, theirs)))
+    doubts = [main.doubt(mine[1], chosen), control.doubt(theirs[1])]
     return _claim(
-        sources, text, "cifar10", "controls", series, doubts, paired, judge or _better
+        sources,
+        text,
+        "cifar10",
+        "controls",
+        [main, control],
+        doubts,
+        paired,
+        judge or _better,
     )

@@ -6,11 +6,11 @@ list of pairs: an original net and a shortened one, which were timed in turns.
 
 import dataclasses
 import json
-import re
 import statistics
 import typing
 
 from experiments import paper
+from experiments.results import file_name
 from experiments.rows import BY_RUN, CHAINS
 from experiments.run_records import Run
 from experiments.series import kept_units
@@ -193,8 +193,7 @@ def machine_name(environment):
     parts = [environment["cpu"], environment["cores"], "cores"]
     if environment["devices"] != "1 cpu":
         parts.append(environment["devices"])
-    name = " ".join(map(str, [*parts, environment["backend"]]))
-    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    return file_name(*parts, environment["backend"])
 
 
 def _commit(text):

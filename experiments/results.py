@@ -6,6 +6,7 @@ records: no clock, no machine, no user setting. `experiments.reproduce` writes t
 
 import dataclasses
 import pathlib
+import re
 
 ROOT = pathlib.Path(__file__).parent.parent
 RECORDS = ROOT / "records"
@@ -52,6 +53,12 @@ class NotRun:
             return ""
         lines = [f"{number}. `{text}`" for text, number in self.commands.items()]
         return "\n".join(["", "Not run yet; the commands:", "", *lines, ""])
+
+
+def file_name(*words):
+    """A file name of some words, such as a machine's: `amd-epyc-2-cores`."""
+    name = " ".join(map(str, words)).lower()
+    return re.sub("[^a-z0-9]+", "-", name).strip("-")
 
 
 def head(title, name, about):
