@@ -16,7 +16,7 @@ class Cost:
     Attributes:
         layers: weighted layers (convolution, dense, attention) on the longest path
             from input to output; projection shortcuts lie beside it.
-        parameters: trainable ones, without ω and moving statistics.
+        parameters: learned ones, frozen or not, without ω and moving statistics.
         macs: multiply-accumulates of everything that has a rule.
         conv_macs: those of convolutions alone.
         uncounted: names of operations that multiply but have no rule: those with a
@@ -51,48 +51,25 @@ def cost(model):
     84066304
     """
     model = graph.as_functional(model, "cost")
-    tally = _Tally()
-    depths = tally.walk(model, [0] * len(model.inputs))
+    calls, outputs = graph.trace(model)
+    depth = dict.fromkeys(map(id, model.inputs), 0)
+    macs = conv_macs = 0
+    uncounted = []
+    for call in calls:
+        found = count_macs(call)
+        if found is None:
+            uncounted.append(call.operation.name)
+        own = found or 0
+        macs += own
+        if isinstance(call.operation, CONVOLUTIONS):
+            conv_macs += own
+        weighted = isinstance(call.operation, layers.Layer) and own > 0
+        below = max((depth[id(t)] for t in call.inputs), default=0) + weighted
+        depth.update((id(tensor), below) for tensor in call.outputs)
     return Cost(
-        layers=max(depths),
+        layers=max(depth[id(tensor)] for tensor in outputs),
         parameters=count_parameters([model]),
-        macs=tally.macs,
-        conv_macs=tally.conv_macs,
-        uncounted=tuple(dict.fromkeys(tally.uncounted)),
+        macs=macs,
+        conv_macs=conv_macs,
+        uncounted=tuple(dict.fromkeys(uncounted)),
     )
-
-
-class _Tally:
-    """Sums up one walk over the graph."""
-
-    def __init__(self):
-        self.macs = self.conv_macs = 0
-        self.uncounted = []
-
-    def walk(self, model, depths):
-        """Counts a model whose inputs lie `depths` layers deep; outputs' depths."""
-        depth = dict(zip(map(id, model.inputs), depths, strict=True))
-        for node in graph.nodes(model):
-            if id(node.outputs[0]) in depth:
-                continue
-            above = [depth[id(tensor)] for tensor in node.input_tensors]
-            inner = getattr(node.operation, "_functional", None) or node.operation
-            if hasattr(inner, "_inputs_struct"):
-                if len(above) != len(inner.inputs):  # optional inputs, masks
-                    above = [max(above)] * len(inner.inputs)
-                below = self.walk(inner, above)
-            else:
-                below = [max(above) + self.count(node)] * len(node.outputs)
-            depth.update(zip(map(id, node.outputs), below, strict=True))
-        return [depth[id(tensor)] for tensor in model.outputs]
-
-    def count(self, node):
-        """Adds one call of one operation; 1 if it is a weighted layer, else 0."""
-        macs = count_macs(node)
-        if macs is None:
-            self.uncounted.append(node.operation.name)
-            return 0
-        self.macs += macs
-        if isinstance(node.operation, CONVOLUTIONS):
-            self.conv_macs += macs
-        return int(isinstance(node.operation, layers.Layer) and macs > 0)

@@ -4,6 +4,7 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.batch_norm import OnePassBatchNormalization, has_one_pass_form
+from resprune_tf.compilation import pairs
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -41,8 +42,6 @@ def fast_copy(model, precision="float32"):
     outputs = {id(tensor._keras_history.operation) for tensor in model.outputs}
 
     def clone(operation):
-        if isinstance(operation, keras.Model) and hasattr(operation, "_inputs_struct"):
-            return graph.rebuild(operation, clone=clone)
         if not isinstance(operation, keras.layers.Layer):
             return graph.clone_operation(operation)
         config = operation.get_config()
@@ -67,5 +66,5 @@ def copy_values(source, target):
     Args:
         source, target: functional models, of which one is a `fast_copy` of the other.
     """
-    for layer in target.layers:
-        graph.copy_state(source.get_layer(layer.name), layer)
+    for old, new in pairs(source, target):
+        graph.copy_state(old, new)

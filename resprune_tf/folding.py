@@ -25,8 +25,8 @@ def fold(model):
     it has lost the batch statistics that training needs.
 
     Args:
-        model: a functional `keras.Model`; it is only read. Nested functional models are
-            folded too, each on its own.
+        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+            Nested functional models are folded too, each on its own.
 
     Returns:
         A functional `keras.Model` with the names of the layers that are left.
@@ -36,12 +36,10 @@ def fold(model):
 
     Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
     """
-    graph.check_functional(model, "fold")
-    replace, absorbed = _plan(model)
+    whole = graph.as_functional(model, "fold")
+    replace, absorbed = _plan(whole)
 
     def clone(operation):
-        if _is_functional(operation):
-            return fold(operation)
         if type(operation) is ImportanceScale:
             return layers.Rescaling(
                 float(_value(operation.importance)),
@@ -53,7 +51,7 @@ def fold(model):
         return graph.clone_operation(operation)
 
     def copy(old, new):
-        if _is_functional(old) or type(old) is ImportanceScale:
+        if type(old) is ImportanceScale:
             return  # clone has done it
         if id(old) in absorbed:
             _assign(old, new, *absorbed[id(old)])
@@ -70,11 +68,31 @@ def _plan(model):
         `replace` for `graph.rebuild`, and a dict from `id(layer)` to `(scale, shift)`,
         float64 arrays by which the layer's output becomes `scale * output + shift`.
     """
-    order = graph.nodes(model)
-    calls = collections.Counter(id(node.operation) for node in order)
+    levels = [level for _, level in graph.levels(model)]
+    orders = {id(level): graph.nodes(level) for level in levels}
+    everywhere = [node for order in orders.values() for node in order]
+    calls = collections.Counter(id(node.operation) for node in everywhere)
+    training = _levels_that_train(model)
+    replace, absorbed = {}, {}
+    for level in levels:
+        if id(level) not in training:
+            _plan_level(level, orders[id(level)], calls, replace, absorbed)
+    return replace, absorbed
+
+
+def _levels_that_train(model, trains=False):
+    """Ids of the nested models that are called with `training=True`, and of theirs."""
+    found = {id(model)} if trains else set()
+    for node in graph.nodes(model):
+        deeper = graph.inner(node.operation)
+        if deeper is not None:
+            found |= _levels_that_train(deeper, trains or _trains(node))
+    return found
+
+
+def _plan_level(model, order, calls, replace, absorbed):
     consumers = collections.Counter(id(t) for node in order for t in node.input_tensors)
     consumers.update(id(tensor) for tensor in model.outputs)
-    replace, absorbed = {}, {}
     for node in order:
         if len(node.input_tensors) != 1 or len(node.outputs) != 1:
             continue
@@ -94,11 +112,6 @@ def _plan(model):
             absorbed[id(producer)] = (affine[0] * scale, affine[0] * shift + affine[1])
         replace[id(output)] = source
         consumers[id(source)] += consumers[id(output)] - 1
-    return replace, absorbed
-
-
-def _is_functional(operation):
-    return isinstance(operation, keras.Model) and hasattr(operation, "_inputs_struct")
 
 
 def _value(variable):

@@ -2,37 +2,58 @@
 
 The one place that touches Keras's graph internals: `_keras_history` of a tensor,
 `_inbound_nodes` of an operation and `arguments` of a node. A node is one call of an
-operation (a layer, or a raw op such as `x + y`); a shared layer has several.
+operation (a layer, or a raw op such as `x + y`); a shared layer has several. A
+functional model that is called like a layer has a graph of its own inside.
 """
 
+import dataclasses
+from typing import Any
+
 import keras
-import numpy as np
+from keras.src.models.functional import Functional
+
+from resprune_tf.cloning import clone_operation, copy_state, rename
 
 
-def check_functional(model, purpose):
-    """Raises a TypeError unless `model` is a functional Keras model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            f"{purpose} needs a keras.Model. Received: {type(model).__name__}."
-        )
-    if not hasattr(model, "_inputs_struct"):
-        raise TypeError(
-            f"{purpose} reads the graph of a functional model "
-            "(`keras.Model(inputs, outputs)`); a Sequential must be built first, and "
-            "a subclassed model has no graph to read. "
-            f"Received: '{model.name}' of type {type(model).__name__}."
-        )
+def inner(operation):
+    """The graph inside an operation: a functional model, or None.
+
+    That of a built `Sequential` is the functional model which it keeps. A subclass
+    with a `call` of its own computes something else than its graph, and has none.
+    """
+    if isinstance(operation, keras.Sequential):
+        return operation._functional
+    if isinstance(operation, Functional) and type(operation).call is Functional.call:
+        return operation
+    return None
 
 
 def as_functional(model, purpose):
-    """`model` itself, or the functional model inside a built Sequential.
+    """`model` itself, or the functional model inside a built `Sequential`.
 
     Raises:
         TypeError: if it is neither.
     """
-    model = getattr(model, "_functional", None) or model
-    check_functional(model, purpose)
-    return model
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"{purpose} needs a keras.Model. Received: {type(model).__name__}."
+        )
+    functional = inner(model)
+    if functional is None:
+        raise TypeError(
+            f"{purpose} reads the graph of a functional model "
+            "(`keras.Model(inputs, outputs)`). A Sequential must be built first; a "
+            "subclassed model, or a functional one with a `call` of its own, has no "
+            "graph to read: `expand(model, inputs=...)` makes one, if its `call` only "
+            "calls layers and operations. "
+            f"Received: '{model.name}' of type {type(model).__name__}."
+        )
+    return functional
+
+
+def check_functional(model, purpose):
+    """Raises a TypeError unless `model` has a graph to read."""
+    as_functional(model, purpose)
 
 
 def node_of(tensor):
@@ -58,10 +79,15 @@ def nodes(model, replace=None):
         model: a functional model.
         replace: dict from `id(tensor)` to the tensor that stands in for it.
     """
+    return nodes_between(model.inputs, model.outputs, replace)
+
+
+def nodes_between(inputs, outputs, replace=None):
+    """Nodes that `outputs` depend on, walking back as far as `inputs`."""
     replace = replace or {}
     order, done = [], set()
-    entrances = {id(tensor) for tensor in model.inputs}
-    stack = [(resolve(t, replace), False) for t in reversed(model.outputs)]
+    entrances = {id(tensor) for tensor in inputs}
+    stack = [(resolve(t, replace), False) for t in reversed(outputs)]
     while stack:
         tensor, expanded = stack.pop()
         node = node_of(tensor)
@@ -77,28 +103,95 @@ def nodes(model, replace=None):
     return order
 
 
-def clone_operation(operation):
-    """A new operation of the same configuration, without its variables' values."""
-    return type(operation).from_config(operation.get_config())
+def levels(model):
+    """The model and all functional models inside it, each once, with their paths.
+
+    Yields:
+        `(path, functional model)`: the path is a tuple of the names of the models
+        that lie around it, `()` for `model` itself.
+    """
+    stack, seen = [((), model)], set()
+    while stack:
+        path, level = stack.pop(0)
+        if id(level) in seen:
+            continue
+        seen.add(id(level))
+        yield path, level
+        for node in nodes(level):
+            deeper = inner(node.operation)
+            if deeper is not None:
+                stack.append(((*path, node.operation.name), deeper))
 
 
-def copy_state(source, target):
-    """Copies all variables, seed generators' included, from operation to operation."""
-    sources, targets = source.variables, target.variables
-    if [v.shape for v in sources] != [v.shape for v in targets]:
-        raise ValueError(
-            f"'{source.name}' does not rebuild from its configuration: its variables "
-            f"have shapes {[v.shape for v in sources]}, its clone's "
-            f"{[v.shape for v in targets]}."
-        )
-    for old, new in zip(sources, targets, strict=True):
-        # A copy: on JAX two variables must not share one buffer, which the next
-        # training step gives away.
-        new.assign(np.array(keras.ops.convert_to_numpy(old)))
-    for layer in target._flatten_layers():
-        # Normalization caches its mean and variance outside its variables.
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation, with the shapes that it meets there.
+
+    Attributes:
+        node: the node of the graph.
+        operation: a layer or raw operation, never a functional model.
+        args, kwargs: of the call.
+        inputs, outputs: symbolic tensors; no two calls of a trace share an output.
+    """
+
+    node: Any
+    operation: Any
+    args: tuple
+    kwargs: dict
+    inputs: list
+    outputs: list
+
+
+def trace(model, replace=None):
+    """All calls that the model's outputs depend on, those in nested models included.
+
+    A nested model that is called twice has its calls twice. One that was built on
+    unknown dimensions is given those that it meets.
+
+    Args:
+        model: a functional model.
+        replace: as for `nodes`; tensors of nested models, too.
+
+    Returns:
+        list of `Call` in order of computation, and the list of the output tensors.
+    """
+    calls = []
+    outputs = _trace(model, model.inputs, replace or {}, calls, nested=False)
+    return calls, outputs
+
+
+def _trace(model, inputs, replace, calls, nested):
+    known = dict(zip(map(id, model.inputs), inputs, strict=True))
+    for node in nodes(model, replace):
+        if id(node.outputs[0]) in known:
+            continue
+        # The originals' ids are what `fill_in` looks for.
+        found = {id(t): known[id(resolve(t, replace))] for t in node.input_tensors}
+        args, kwargs = node.arguments.fill_in(found)
+        tensors = [found[id(t)] for t in node.input_tensors]
+        deeper = inner(node.operation)
+        if deeper is not None:
+            # Masks and optional inputs aside, it is called on one structure.
+            given = keras.tree.flatten(args[0] if args else kwargs.get("inputs"))
+            if len(given) != len(deeper.inputs):
+                given = deeper.inputs
+            outputs = _trace(deeper, given, replace, calls, nested=True)
+        else:
+            outputs = _outputs(node, tensors, args, kwargs, nested)
+            calls.append(
+                Call(node, node.operation, args, kwargs, tensors, list(outputs))
+            )
+        known.update(zip(map(id, node.outputs), outputs, strict=True))
+    return [known[id(resolve(tensor, replace))] for tensor in model.outputs]
+
+
+def _outputs(node, tensors, args, kwargs, nested):
+    if not nested:
+        return node.outputs
+    same = [t.shape for t in tensors] == [t.shape for t in node.input_tensors]
+    if same:
+        return [keras.KerasTensor(t.shape, t.dtype) for t in node.outputs]
+    return keras.tree.flatten(node.operation.compute_output_spec(*args, **kwargs))
 
 
 def _entrance(tensor):
@@ -113,32 +206,54 @@ def _entrance(tensor):
     )
 
 
-def rebuild(model, replace=None, clone=clone_operation, copy=copy_state, insert=None):
+def rebuild(
+    model,
+    replace=None,
+    clone=clone_operation,
+    copy=copy_state,
+    insert=None,
+    names=None,
+):
     """A new functional model that computes the graph of `model`, edited.
 
-    No layer or variable is shared with `model`, which stays as it is.
+    No layer or variable is shared with `model`, which stays as it is. Nested
+    functional models are rebuilt, too, whatever their class, and may be edited.
 
     Args:
-        model: a functional model.
+        model: a functional model, or a built `Sequential`.
         replace: dict from `id(tensor)` to the tensor used in its place; what is no
             longer needed is left out.
-        clone: function from an operation to its new instance, called once for each.
+        clone: function from an operation to its new instance, called once for each;
+            never for a nested functional model.
         copy: function `(old, new)` that copies an operation's state once it is built.
         insert: dict from `(id(node), id(tensor))` to a new layer through which that
             input of that node is led.
+        names: dict from `id(operation)` to another name for its new instance.
 
     Returns:
-        The new model, with the names, nested input and output structure and dtype
-        policy of `model`.
+        The new model, with the names, nested input and output structure, dtype policy
+        and trainable flags of `model`.
+
+    Raises:
+        TypeError: if `model` has no graph.
+        CloneError: if a layer cannot be cloned.
     """
-    replace, insert = replace or {}, insert or {}
-    made, clones = {}, {}
-    inputs = []
+    clones = {}
+    names, replace, insert = names or {}, replace or {}, insert or {}
+    new_model = _rebuild(model, replace, clone, insert, names, clones)
+    for old, new in clones.values():
+        if inner(old) is None:
+            copy(old, new)
+    return new_model
+
+
+def _rebuild(whole, replace, clone, insert, names, clones):
+    model = as_functional(whole, "rebuild")
+    made, inputs = {}, []
     for tensor in model.inputs:
         inputs.append(_entrance(tensor))
         made[id(tensor)] = inputs[-1]
-    order = nodes(model, replace)
-    for node in order:
+    for node in nodes(model, replace):
         if node.is_input:
             continue
         arguments = {}
@@ -149,7 +264,14 @@ def rebuild(model, replace=None, clone=clone_operation, copy=copy_state, insert=
         args, kwargs = node.arguments.fill_in(arguments)
         operation = node.operation
         if id(operation) not in clones:
-            clones[id(operation)] = (operation, clone(operation))
+            new = (
+                clone(operation)
+                if inner(operation) is None
+                else _rebuild(operation, replace, clone, insert, names, clones)
+            )
+            if id(operation) in names:
+                rename(new, names[id(operation)])
+            clones[id(operation)] = operation, new
         outputs = clones[id(operation)][1](*args, **kwargs)
         for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
             made[id(old)] = new
@@ -157,12 +279,11 @@ def rebuild(model, replace=None, clone=clone_operation, copy=copy_state, insert=
     new_model = keras.Model(
         keras.tree.pack_sequence_as(model._inputs_struct, inputs),
         keras.tree.pack_sequence_as(model._outputs_struct, outputs),
-        name=model.name,
+        name=whole.name,
     )
     # A functional model takes the global policy, not its layers': compile() would
     # then drop the loss scaling of a mixed_float16 model without a word.
-    new_model.dtype_policy = model.dtype_policy
-    for old, new in clones.values():
-        if isinstance(old, keras.layers.Layer):
-            copy(old, new)
+    new_model.dtype_policy = whole.dtype_policy
+    if not whole.trainable:
+        new_model._trainable = False  # the setter would freeze the layers, too
     return new_model

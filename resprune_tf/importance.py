@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from resprune_tf import graph
+
 SUFFIX = "_importance"
 
 
@@ -74,20 +76,41 @@ def importances(model):
         model: a `keras.Model`; nested models are searched too.
 
     Returns:
-        dict from unit name (the layer's name without `_importance`) to ω as a Python
-        float, in the order of the layers.
+        dict from unit name (the layer's name without `_importance`, after the names
+        of the models it lies in: `"backbone/stage1_unit2"`) to ω as a Python float,
+        in the order of the layers.
     """
     return {
-        layer.name.removesuffix(SUFFIX): float(
-            keras.ops.convert_to_numpy(layer.importance)
-        )
-        for layer in model._flatten_layers(include_self=False)
+        name.removesuffix(SUFFIX): float(keras.ops.convert_to_numpy(layer.importance))
+        for name, layer in _named_layers(model)
         if isinstance(layer, ImportanceScale)
     }
 
 
+def layer_name(unit, suffix=SUFFIX):
+    """Name for a layer that a unit is given, in the model in which the unit lies.
+
+    Layers' names hold no `/`, and TensorFlow's scopes no `#`.
+    """
+    return unit.rpartition("/")[2].replace("#", ".") + suffix
+
+
+def _named_layers(model, path=""):
+    """Layers with the path of nested models that leads to them."""
+    for layer in model.layers:
+        if graph.inner(layer) is not None:
+            yield from _named_layers(layer, f"{path}{layer.name}/")
+        else:
+            yield from (
+                (f"{path}{each.name}", each) for each in layer._flatten_layers()
+            )
+
+
 def count_parameters(operations):
-    """Trainable parameters of layers and models, each once and ω left out.
+    """Learned parameters of layers and models, each once and ω left out.
+
+    Frozen ones count, too: they are as large. Moving statistics and the states of
+    random generators are not learned.
 
     Args:
         operations: layers, models and other operations, which have none.
@@ -96,10 +119,11 @@ def count_parameters(operations):
     for operation in operations:
         if not isinstance(operation, keras.layers.Layer):
             continue
-        weights.update((id(weight), weight) for weight in operation.trainable_weights)
         for layer in operation._flatten_layers():
+            own = layer._trainable_variables
+            weights.update((id(weight), weight) for weight in own)
             if isinstance(layer, ImportanceScale):
-                scales.update(map(id, layer.weights))
+                scales.update(map(id, own))
     return sum(
         math.prod(weight.shape) for key, weight in weights.items() if key not in scales
     )

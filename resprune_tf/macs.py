@@ -14,29 +14,29 @@ from keras.src.ops import nn
 from keras.src.ops.numpy import Dot, Einsum, Inner, Matmul, Tensordot
 
 
-def count_macs(node):
-    """MACs of a node of a graph; None if it multiplies but has no rule.
+def count_macs(call):
+    """MACs of a `graph.Call`; None if it multiplies but has no rule.
 
     Raises:
         ValueError: if they depend on an unknown dimension (`None`).
     """
-    operation = node.operation
+    operation = call.operation
     for kinds, rule in _RULES:
         if isinstance(operation, kinds):
-            return rule(node)
+            return rule(call)
     multiplies = isinstance(operation, _NO_RULE) or any(
         len(weight.shape) > 1 for weight in getattr(operation, "weights", ())
     )
     return None if multiplies else 0
 
 
-def _product(sizes, node):
+def _product(sizes, call):
     """Product of static sizes."""
     if None in sizes:
         raise ValueError(
-            f"The MACs of '{node.operation.name}' depend on its unknown dimensions: "
-            f"{[tuple(t.shape) for t in node.input_tensors]} -> "
-            f"{[tuple(t.shape) for t in node.outputs]}. Give the model a fixed input "
+            f"The MACs of '{call.operation.name}' depend on its unknown dimensions: "
+            f"{[tuple(t.shape) for t in call.inputs]} -> "
+            f"{[tuple(t.shape) for t in call.outputs]}. Give the model a fixed input "
             "shape, such as keras.Input((224, 224, 3))."
         )
     return math.prod(sizes)
@@ -47,48 +47,48 @@ def _spatial(layer, tensor):
     return tensor.shape[first : first + layer.rank]
 
 
-def _convolution(node):
-    layer = node.operation
-    return _product((*layer.kernel.shape, *_spatial(layer, node.outputs[0])), node)
+def _convolution(call):
+    layer = call.operation
+    return _product((*layer.kernel.shape, *_spatial(layer, call.outputs[0])), call)
 
 
-def _separable(node):
-    layer = node.operation
+def _separable(call):
+    layer = call.operation
     kernels = layer.depthwise_kernel, layer.pointwise_kernel
-    positions = _product(_spatial(layer, node.outputs[0]), node)
+    positions = _product(_spatial(layer, call.outputs[0]), call)
     return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
-def _transpose(node):
+def _transpose(call):
     # Every input position is multiplied with the whole kernel.
-    layer = node.operation
+    layer = call.operation
     return _product(
-        (*layer.kernel.shape, *_spatial(layer, node.input_tensors[0])), node
+        (*layer.kernel.shape, *_spatial(layer, call.inputs[0])), call
     )
 
 
-def _dense(node):
-    kernel = node.operation.kernel
-    return _product((*kernel.shape, *node.outputs[0].shape[1:-1]), node)
+def _dense(call):
+    kernel = call.operation.kernel
+    return _product((*kernel.shape, *call.outputs[0].shape[1:-1]), call)
 
 
-def _matmul(node):
-    summed = _operands(node)[0][-1]
-    return _product((*node.outputs[0].shape[1:], summed), node)
+def _matmul(call):
+    summed = _operands(call)[0][-1]
+    return _product((*call.outputs[0].shape[1:], summed), call)
 
 
-def _einsum(node):
-    return _einsum_macs(node.operation.subscripts, _operands(node), node)
+def _einsum(call):
+    return _einsum_macs(call.operation.subscripts, _operands(call), call)
 
 
-def _einsum_dense(node):
-    layer = node.operation
-    return _einsum_macs(layer.equation, [*_operands(node), layer.kernel.shape], node)
+def _einsum_dense(call):
+    layer = call.operation
+    return _einsum_macs(layer.equation, [*_operands(call), layer.kernel.shape], call)
 
 
-def _operands(node):
-    """Shapes of a node's tensors, constants included, the batch being 1."""
-    arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+def _operands(call):
+    """Shapes of a call's tensors, constants included, the batch being 1."""
+    arguments = keras.tree.flatten((call.args, call.kwargs))
     return [
         (1, *a.shape[1:]) if isinstance(a, keras.KerasTensor) else tuple(a.shape)
         for a in arguments
@@ -96,7 +96,7 @@ def _operands(node):
     ]
 
 
-def _einsum_macs(equation, shapes, node):
+def _einsum_macs(equation, shapes, call):
     """Product of the sizes of all labels: the cost of the plain nested loops."""
     if len(shapes) < 2:
         return 0  # a transposition or a sum
@@ -111,16 +111,14 @@ def _einsum_macs(equation, shapes, node):
             # Broadcasting: 1 gives way; and one known size is enough.
             if sizes.get(label) in (None, 1):
                 sizes[label] = size or sizes.get(label)
-    return _product(tuple(sizes.values()), node)
+    return _product(tuple(sizes.values()), call)
 
 
-def _attention(node):
-    layer = node.operation
-    call = inspect.signature(layer.call).bind(
-        *node.arguments.args, **node.arguments.kwargs
-    )
-    query, value = call.arguments["query"], call.arguments["value"]
-    key = call.arguments.get("key")
+def _attention(call):
+    layer = call.operation
+    bound = inspect.signature(layer.call).bind(*call.args, **call.kwargs)
+    query, value = bound.arguments["query"], bound.arguments["value"]
+    key = bound.arguments.get("key")
     key = value if key is None else key
     projections = (
         (layer.query_dense, query),
@@ -129,16 +127,16 @@ def _attention(node):
         (layer.output_dense, query),
     )
     macs = sum(
-        _product((*dense.kernel.shape, *tensor.shape[1:-1]), node)
+        _product((*dense.kernel.shape, *tensor.shape[1:-1]), call)
         for dense, tensor in projections
     )
     # Scores and weighted sum: each query position meets each attended position.
     attended = [value.shape[axis] for axis in layer.attention_axes]
-    pairs = _product((*query.shape[1:-1], *attended), node)
+    pairs = _product((*query.shape[1:-1], *attended), call)
     return macs + pairs * layer.num_heads * (layer.key_dim + layer.value_dim)
 
 
-def _nothing(node):
+def _nothing(call):
     """Lookups and elementwise weights do not multiply and accumulate."""
     return 0
 

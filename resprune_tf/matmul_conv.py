@@ -83,8 +83,6 @@ def matmul_copy(model):
     graph.check_functional(model, "matmul_copy")
 
     def clone(operation):
-        if isinstance(operation, keras.Model) and hasattr(operation, "_inputs_struct"):
-            return graph.rebuild(operation, clone=clone)
         if type(operation) is keras.layers.Conv2D and _is_supported(operation):
             return MatmulConv2D.from_config(operation.get_config())
         return graph.clone_operation(operation)

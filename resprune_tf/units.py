@@ -1,13 +1,15 @@
 """Finding the residual units of a functional Keras model."""
 
+import collections
 import dataclasses
 from typing import Any
 
-import keras
-from keras.src.ops.numpy import Add as AddOperation  # what `x + y` becomes
-
-from resprune_tf import graph
+from resprune_tf import graph, merges
+from resprune_tf.architecture import UnitId
+from resprune_tf.expansion import is_composite
 from resprune_tf.importance import ImportanceScale, count_parameters
+from resprune_tf.macs import count_macs
+from resprune_tf.unit_table import unit_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,21 +17,32 @@ class Unit:
     """A residual unit `shortcut(x) + F(x)` of one particular model.
 
     Attributes:
-        name: of the merge without `_add`, such as `stage2_unit5`; later calls of a
+        name: of the merge without `_add`, such as `stage2_unit5`, after the names of
+            the nested models it lies in: `backbone/stage2_unit5`. Later calls of a
             shared merge are `name#1`, `name#2`, ...
         kind: `"identity"` or `"projection"` shortcut.
         reason: why the unit cannot be removed; None if it can.
-        importance: name of the `ImportanceScale` layer on its branch, or None.
-        layers: names of the layers and operations that its removal takes away.
-        parameters: trainable parameters among them, ω not counted.
+        stage: 1-based; a stage is a run of units of one output shape.
+        shape: of its output without the batch, unknown sizes None.
+        importance: path of the `ImportanceScale` layer on its branch, or None.
+        layers: paths of the layers and operations that its removal takes away, or,
+            of a projection unit, that dropping its branch takes away.
+        parameters: learned ones among them, ω not counted.
+        macs: multiply-accumulates that are saved for one input; None where sizes are
+            unknown.
+        contains: names of the units that go with it.
     """
 
     name: str
     kind: str
     reason: str | None
+    stage: int
+    shape: tuple[int | None, ...]
     importance: str | None
     layers: tuple[str, ...]
     parameters: int
+    macs: int | None
+    contains: tuple[str, ...]
     # The graph places that removal needs; only good for the model they come from.
     merge: Any = dataclasses.field(repr=False, compare=False)
     shortcut: Any = dataclasses.field(repr=False, compare=False)
@@ -40,36 +53,168 @@ class Unit:
         """Whether the unit's input can pass on unchanged in its place."""
         return self.reason is None
 
+    @property
+    def replacement(self) -> dict:
+        """The edit that takes the unit, or its branch, out (see `graph.rebuild`)."""
+        return {id(self.merge.outputs[0]): self.shortcut}
+
+
+@dataclasses.dataclass(frozen=True)
+class Opaque:
+    """A layer with layers inside that `find_units` cannot look into.
+
+    Attributes:
+        name: path of the layer.
+        kind: its class's name.
+        layers: how many layers lie inside.
+        parameters: learned ones inside.
+        residual: whether its output has its input's shape, so that it may be, or
+            hold, residual units.
+    """
+
+    name: str
+    kind: str
+    layers: int
+    parameters: int
+    residual: bool
+
+
+class Units(list):
+    """The `Unit`s of a model, in order of computation. Prints as a table.
+
+    Attributes:
+        model: name of the model.
+        opaque: tuple of `Opaque`: where units may lie that were not found.
+    """
+
+    def __init__(self, units, model, opaque):
+        super().__init__(units)
+        self.model, self.opaque = model, opaque
+
+    def __str__(self):
+        return unit_table(self)
+
+    __repr__ = __str__
+
 
 def find_units(model):
     """The residual units of any functional Keras model, in order of computation.
 
-    A unit is an addition (`keras.layers.Add`, `keras.ops.add` or `x + y`). Its
-    shortcut is an identity where one addend has the sum's shape and is an ancestor of
-    another addend; only then can the unit be removed. Additions of unrelated tensors
-    are projection units when they fork from one tensor, and no units otherwise.
-    Units inside nested models or opaque custom layers are not seen.
+    A unit is an addition (`keras.layers.Add`, `keras.ops.add` or `x + y`), a
+    subtraction, or what `register_merge` knows. Its shortcut is an identity where one
+    addend has the sum's shape and is an ancestor of another addend; only then can the
+    unit be removed. Additions of unrelated tensors are projection units when they
+    fork from one tensor, and no units otherwise. A layer that `register_unit` knows
+    is a unit by itself.
+
+    Nested functional models are searched, to any depth; a unit in a model that is
+    called several times is one unit, whose removal shortens every call. Layers with
+    layers inside cannot be looked into: they are listed as `opaque`, and `expand`
+    opens them.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+
+    Returns:
+        `Units`, a list of `Unit` that prints as a table.
+
+    Raises:
+        TypeError: if `model` has no graph to read.
+    """
+    whole = graph.as_functional(model, "find_units")
+    survey = _Survey(whole)
+    found = list(_search(whole, ()))
+    paths = {id(node): path for node, path, *_ in found}
+    names = _names(found)
+    units, stage = [], 0
+    for node, _, kind, shortcut, branches in found:
+        gone, macs = survey.without({id(node.outputs[0]): shortcut})
+        shape = tuple(node.outputs[0].shape[1:])
+        stage += not units or units[-1].shape != shape
+        operations = survey.operations_of_all(gone)
+        units.append(
+            Unit(
+                name=names[id(node)],
+                kind=kind,
+                reason=None if kind == "identity" else _refusal(shortcut),
+                stage=stage,
+                shape=shape,
+                importance=_importance(branches, paths[id(node)]),
+                layers=tuple(map(survey.path, operations)),
+                parameters=count_parameters(operations),
+                macs=macs,
+                contains=tuple(
+                    names[key] for key in gone if key in names and key != id(node)
+                ),
+                merge=node,
+                shortcut=shortcut,
+                branches=branches,
+            )
+        )
+    return Units(units, model.name, tuple(_opaque(survey)))
+
+
+def chosen_units(units, found, offer):
+    """The units that are meant by one or several names, `UnitId`s or `Unit`s.
+
+    Args:
+        units: what was asked for.
+        found: the `Units` of the model.
+        offer: sentence that says which units could have been asked for.
+
+    Raises:
+        ValueError: if none is named, or one is unknown.
+    """
+    known = {unit.name: unit for unit in found}
+    if isinstance(units, (str, Unit, UnitId)):
+        units = [units]
+    names = dict.fromkeys(u.name if isinstance(u, Unit) else str(u) for u in units)
+    if not names:
+        raise ValueError(f"No unit was named. {offer}")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"'{found.model}' has no unit '{name}'. {offer}")
+    return [known[name] for name in names]
+
+
+def scored_units(model):
+    """The units that criteria score: the same ones whichever the criterion.
 
     Args:
         model: a functional `keras.Model`; it is only read.
 
     Returns:
-        list of `Unit`.
+        list of the removable `Unit`s that have an `ImportanceScale`, in order of
+        computation; of all removable ones with a branch where none has it.
 
     Raises:
         TypeError: if `model` is not functional.
     """
-    graph.check_functional(model, "find_units")
-    order = graph.nodes(model)
+    removable = [unit for unit in find_units(model) if unit.removable]
+    scaled = [unit for unit in removable if unit.importance]
+    return scaled or [unit for unit in removable if unit.branches]
+
+
+def _search(level, path, seen=None):
+    """Yields `(node, path, kind, shortcut, branches)` of each unit."""
+    seen = set() if seen is None else seen
+    order = graph.nodes(level)
     ancestors, dominators, bits = _reachability(order)
-    alive = {id(node.operation): node.operation for node in order}
-    units = []
     for node in order:
-        addends = node.input_tensors
-        if len(addends) < 2 or not _is_merge(node.operation):
+        operation = node.operation
+        deeper = graph.inner(operation)
+        if deeper is not None and id(operation) not in seen:
+            seen.add(id(operation))
+            yield from _search(deeper, (*path, operation.name), seen)
+        addends, total = node.input_tensors, node.outputs[0]
+        if merges.is_unit(operation) and len(node.outputs) == 1:
+            if _alike(addends[0], total):
+                yield node, path, "identity", addends[0], ()
             continue
-        total = node.outputs[0]
-        same = [t for t in addends if t.shape == total.shape and t.dtype == total.dtype]
+        candidates = merges.shortcut_candidates(node)
+        if candidates is None:
+            continue
+        same = [tensor for tensor in candidates if _alike(tensor, total)]
 
         def feeds(tensor, other):
             return other is not tensor and ancestors[id(other)] & bits[id(tensor)]
@@ -88,45 +233,12 @@ def find_units(model):
             # The shorter path is the shortcut: fewer operations lead to it.
             shortcut = min(same, key=lambda t: ancestors[id(t)].bit_count())
         branches = tuple(t for t in addends if t is not shortcut)
-        left = graph.nodes(model, {id(total): shortcut})
-        gone = _without(alive, {id(n.operation) for n in left})
-        operation = node.operation
-        call = operation._inbound_nodes.index(node)
-        units.append(
-            Unit(
-                name=operation.name.removesuffix("_add") + (f"#{call}" if call else ""),
-                kind=kind,
-                reason=None if kind == "identity" else _refusal(shortcut),
-                importance=_importance(branches),
-                layers=tuple(op.name for op in gone),
-                parameters=count_parameters(gone),
-                merge=node,
-                shortcut=shortcut,
-                branches=branches,
-            )
-        )
-    return units
+        if branches:  # not `x + x`
+            yield node, path, kind, shortcut, branches
 
 
-def scored_units(model):
-    """The units that criteria score: the same ones whichever the criterion.
-
-    Args:
-        model: a functional `keras.Model`; it is only read.
-
-    Returns:
-        list of the removable `Unit`s that have an `ImportanceScale`, in order of
-        computation; of all removable ones where none has it.
-
-    Raises:
-        TypeError: if `model` is not functional.
-    """
-    removable = [unit for unit in find_units(model) if unit.removable]
-    return [unit for unit in removable if unit.importance] or removable
-
-
-def _is_merge(operation):
-    return isinstance(operation, (keras.layers.Add, AddOperation))
+def _alike(tensor, other):
+    return (tensor.shape, tensor.dtype) == (other.shape, other.dtype)
 
 
 def _reachability(order):
@@ -145,8 +257,61 @@ def _reachability(order):
     return ancestors, dominators, bits
 
 
-def _without(operations, kept):
-    return [op for key, op in operations.items() if key not in kept]
+def _names(found):
+    """Names of the units by `id(node)`, told apart by `#1`, `#2`, ..."""
+    names, taken = {}, collections.Counter()
+    for node, path, *_ in found:
+        name = "/".join((*path, node.operation.name.removesuffix("_add")))
+        names[id(node)] = name + (f"#{taken[name]}" if taken[name] else "")
+        taken[name] += 1
+    return names
+
+
+class _Survey:
+    """The calls of a whole model, and what an edit would save of them."""
+
+    def __init__(self, model):
+        self._model = model
+        self.calls, _ = graph.trace(model)
+        self._macs = {}
+        self._paths = {}
+        for path, level in graph.levels(model):
+            for node in graph.nodes(level):
+                name = "/".join((*path, node.operation.name))
+                self._paths.setdefault(id(node.operation), name)
+
+    def path(self, operation):
+        """Name of an operation after those of the models around it."""
+        return self._paths[id(operation)]
+
+    def without(self, replace):
+        """Ids of the nodes that an edit leaves out, and the MACs it saves."""
+        calls, _ = graph.trace(self._model, replace)
+        left = {id(call.node) for call in calls}
+        gone = dict.fromkeys(id(call.node) for call in self.calls)
+        for key in left:
+            gone.pop(key)
+        try:
+            return gone, self._sum(self.calls) - self._sum(calls)
+        except ValueError:  # sizes are unknown
+            return gone, None
+
+    def operations_of_all(self, nodes):
+        """Operations all of whose calls are among the nodes of these ids."""
+        operations = {id(call.operation): call.operation for call in self.calls}
+        for call in self.calls:
+            if id(call.node) not in nodes:
+                operations.pop(id(call.operation), None)
+        return list(operations.values())
+
+    def _sum(self, calls):
+        total = 0
+        for call in calls:
+            key = id(call.node), *(tuple(t.shape) for t in call.inputs)
+            if key not in self._macs:
+                self._macs[key] = count_macs(call) or 0
+            total += self._macs[key]
+        return total
 
 
 def _refusal(shortcut):
@@ -156,9 +321,28 @@ def _refusal(shortcut):
     )
 
 
-def _importance(branches):
+def _importance(branches, path):
     for tensor in branches:
         operation = tensor._keras_history.operation
         if isinstance(operation, ImportanceScale):
-            return operation.name
+            return "/".join((*path, operation.name))
     return None
+
+
+def _opaque(survey):
+    """Layers of others than Keras that have layers inside."""
+    seen = set()
+    for call in survey.calls:
+        layer = call.operation
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if is_composite(layer) and layer.weights and not merges.is_unit(layer):
+            yield Opaque(
+                name=survey.path(layer),
+                kind=type(layer).__name__,
+                layers=sum(1 for _ in layer._flatten_layers(include_self=False)),
+                parameters=count_parameters([layer]),
+                residual=len(call.outputs) == 1
+                and any(_alike(t, call.outputs[0]) for t in call.inputs),
+            )

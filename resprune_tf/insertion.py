@@ -1,0 +1,78 @@
+"""Giving the residual units of a trained model an importance ω."""
+
+import keras
+
+from resprune_tf import graph
+from resprune_tf.cloning import cloning
+from resprune_tf.importance import ImportanceScale, layer_name
+from resprune_tf.strategy import scope_of
+from resprune_tf.units import chosen_units, find_units
+
+
+def add_importance(model, units=None, value=1.0, l1=0.0, clone=None):
+    """A copy of a model with an `ImportanceScale` on residual branches.
+
+    With ω = 1 the copy's outputs are those of `model`, bit for bit, so that a
+    pretrained net can be trained on and its units ranked by |ω|.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+        units: one or several names or `Unit`s of kind `"identity"` or `"projection"`;
+            by default all removable ones. Those that have an ω keep it.
+        value: float; what ω begins with.
+        l1: of `ImportanceScale`: weight of a penalty on |ω|.
+        clone: as for `remove_units`.
+
+    Returns:
+        A functional `keras.Model`, not compiled, that shares nothing with `model`.
+
+    Raises:
+        ValueError: if a unit is unknown, or is a layer that `register_unit` told of,
+            which has no branch that could be scaled; or if there is nothing to do.
+        CloneError: if a layer cannot be cloned.
+        TypeError: if `model` has no graph to read.
+
+    >>> scaled = add_importance(keras.applications.ResNet50())
+    """
+    found = find_units(model)
+    if units is None:
+        chosen = [unit for unit in found if unit.removable and unit.branches]
+    else:
+        chosen = chosen_units(
+            units, found, f"Its units: {', '.join(unit.name for unit in found)}."
+        )
+        for unit in chosen:
+            if not unit.branches:
+                raise ValueError(
+                    f"Unit '{unit.name}' is one layer, registered by `register_unit`: "
+                    "it has no branch to scale. `expand` opens the layer."
+                )
+    chosen = [unit for unit in chosen if unit.importance is None]
+    if not chosen:
+        raise ValueError(
+            f"'{model.name}' has no unit that needs an importance: "
+            f"{len(found)} residual units, "
+            f"{sum(unit.importance is not None for unit in found)} with one.\n{found}"
+        )
+    insert = {}
+    with scope_of(model):
+        for unit in chosen:
+            # One layer for all branches of a sum of several: they go together.
+            scale = ImportanceScale(
+                keras.initializers.Constant(value),
+                l1=l1,
+                name=layer_name(unit.name),
+                dtype=_policy(unit),
+            )
+            for branch in unit.branches:
+                insert[id(unit.merge), id(branch)] = scale
+        return graph.rebuild(model, clone=cloning(clone), insert=insert)
+
+
+def _policy(unit):
+    """The dtype policy of the merge, as that of a raw addition is its inputs' dtype."""
+    operation = unit.merge.operation
+    if isinstance(operation, keras.layers.Layer):
+        return operation.dtype_policy
+    dtype = unit.branches[0].dtype
+    return dtype if dtype == "float32" else f"mixed_{dtype}"

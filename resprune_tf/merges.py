@@ -1,0 +1,77 @@
+"""Which operations end a residual unit: additions, and what users register."""
+
+import keras
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from keras.src.ops.numpy import Add, Subtract  # what `x + y` and `x - y` become
+
+_MERGES = {
+    keras.layers.Add: None,
+    Add: None,
+    keras.layers.Subtract: (0,),
+    Subtract: (0,),
+    # Its second input, times a constant, is added to the first.
+    CustomScaleLayer: (0,),
+}
+_UNITS = set()
+
+
+def register_merge(kind, shortcuts=None):
+    """Tells that a layer adds residual branches to a shortcut.
+
+    Its output must equal the shortcut wherever the other inputs are zero: that is
+    what removing the unit relies on.
+
+    Args:
+        kind: class of the layer or operation. Subclasses have to be registered
+            themselves, as they may compute something else.
+        shortcuts: positions of the inputs that may be the shortcut, in the order of
+            the call; None for any of them.
+
+    Raises:
+        TypeError: if `kind` is no class of Keras layers or operations.
+
+    >>> class GatedSum(keras.layers.Layer):  # call((x, branch)) -> x + gate * branch
+    ...     ...
+    >>> register_merge(GatedSum, shortcuts=(0,))
+    """
+    _check_kind(kind, "register_merge")
+    _MERGES[kind] = None if shortcuts is None else tuple(shortcuts)
+
+
+def register_unit(kind):
+    """Tells that a layer is a whole residual unit: `call(x)` returns `x + F(x)`.
+
+    Such a layer can be removed, and scored as a whole. It cannot be folded, and its
+    inside stays closed; `expand` opens it.
+
+    Args:
+        kind: class of the layer; subclasses have to be registered themselves.
+
+    Raises:
+        TypeError: if `kind` is no class of Keras layers.
+    """
+    _check_kind(kind, "register_unit")
+    _UNITS.add(kind)
+
+
+def _check_kind(kind, purpose):
+    if not (isinstance(kind, type) and issubclass(kind, keras.Operation)):
+        raise TypeError(
+            f"{purpose} needs a class of Keras layers or operations. Received: {kind}."
+        )
+
+
+def is_unit(operation):
+    """Whether an operation was registered as a whole residual unit."""
+    return type(operation) in _UNITS
+
+
+def shortcut_candidates(node):
+    """The inputs of a merge that may be its shortcut; None if it is no merge."""
+    kind = type(node.operation)
+    if kind not in _MERGES or len(node.input_tensors) < 2:
+        return None
+    places = _MERGES[kind]
+    if places is None:
+        return node.input_tensors
+    return [node.input_tensors[place] for place in places]

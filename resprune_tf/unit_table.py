@@ -1,0 +1,60 @@
+"""The units of a model as a table of text."""
+
+
+def unit_table(units):
+    """Rows of `Units`: what each is, what it would save, and what was not seen.
+
+    Args:
+        units: `Units`; see `find_units`.
+
+    Returns:
+        Text of several lines, without a last line break.
+    """
+    removable = sum(unit.removable for unit in units)
+    lines = [
+        f"'{units.model}': {len(units)} residual units, {removable} removable."
+        if units
+        else f"'{units.model}' has no residual unit."
+    ]
+    if units:
+        head = ("unit", "stage", "output", "shortcut", "parameters", "MACs", "holds")
+        rows = [head, *map(_row, units)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        right = {4, 5}
+        for row in rows:
+            cells = [
+                cell.rjust(width) if place in right else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(cells).rstrip())
+    reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
+    if reasons:
+        lines += ["Cannot be removed whole (`drop_branches` drops their branches):"]
+        lines += reasons
+    if units.opaque:
+        lines.append(
+            "Not looked into (`expand` opens such layers, `register_unit` tells that "
+            "one is a residual unit):"
+        )
+        for each in units.opaque:
+            shape = "shape kept, may be residual" if each.residual else "shape changes"
+            lines.append(
+                f"  {each.name} ({each.kind}): {each.layers} layers inside, "
+                f"{each.parameters:,} parameters, {shape}."
+            )
+    return "\n".join(lines)
+
+
+def _row(unit):
+    holds = f"{len(unit.layers)} layers"
+    if unit.contains:
+        holds += f", units {', '.join(unit.contains)}"
+    return (
+        unit.name,
+        str(unit.stage),
+        "x".join("?" if size is None else str(size) for size in unit.shape),
+        unit.kind,
+        f"{unit.parameters:,}",
+        "?" if unit.macs is None else f"{unit.macs:,}",
+        holds,
+    )

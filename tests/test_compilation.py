@@ -1,0 +1,115 @@
+"""A shorter model compiled as the longer one, its optimizer going on or beginning."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, optimizers
+
+import resprune_tf as rp
+from resprune_tf import graph
+
+OPTIMIZERS = {
+    "sgd": lambda: optimizers.SGD(0.1, momentum=0.9),
+    "adamw": lambda: optimizers.AdamW(0.01, weight_decay=0.1),
+    "averaged": lambda: optimizers.SGD(
+        optimizers.schedules.CosineDecay(0.1, 10), momentum=0.9, use_ema=True
+    ),
+    "scaled": lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.1, 0.9)),
+    "accumulating": lambda: optimizers.Adam(0.01, gradient_accumulation_steps=3),
+    "muon": lambda: optimizers.Muon(0.01),
+    "l2": lambda: rp.Recipe(epochs=1).optimizer(),
+}
+
+
+def net():
+    inputs = keras.Input((6,))
+    x = layers.Dense(6, name="stem")(inputs)
+    for name in ("a", "b"):
+        branch = layers.Dense(6, name=f"{name}_dense")(layers.ReLU()(x))
+        x = layers.Add(name=f"{name}_add")([x, branch])
+    return keras.Model(inputs, layers.Dense(1, name="head")(x))
+
+
+def data(count=24):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 6)).astype("float32")
+    return x, x.sum(axis=1, keepdims=True)
+
+
+def trained(make_optimizer):
+    keras.utils.set_random_seed(0)
+    model = net()
+    model.compile(make_optimizer(), "mse", metrics=["mae"], steps_per_execution=2)
+    model.fit(*data(), batch_size=4, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_optimizer_goes_on_exactly(name):
+    """A rebuilt model trains on as the model itself would; a shorter one, too."""
+    model = trained(OPTIMIZERS[name])
+    again = rp.remove_units(rp.add_importance(model, "a"), "b")
+    with pytest.raises(ValueError, match="needs a compiled model"):
+        rp.remove_units(again, "a", optimizer_state=True)
+    same = rp.remove_units(model, "b", optimizer_state=True)
+    # The longer net with the branch's weights at rest is the shorter net.
+    layer = model.get_layer("b_dense")
+    layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
+    assert same.optimizer.iterations == model.optimizer.iterations
+    slots = [v for v in same.optimizer.variables if v.shape == (6, 6)]
+    values = [np.array(v) for v in slots]
+    assert len(values) >= 2 and any(v.any() for v in values)
+    known = [np.array(v) for v in model.optimizer.variables if v.shape == (6, 6)]
+    for value in values:
+        assert any(np.array_equal(value, other) for other in known)
+
+
+def test_steps_after_a_rebuild_are_those_without():
+    model = trained(OPTIMIZERS["adamw"])
+    model.optimizer.exclude_from_weight_decay(var_names=["bias"])
+    twin = graph.rebuild(model)
+    rp.compile_like(twin, model, optimizer_state=True)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        gradients = [rng.normal(size=v.shape) for v in model.trainable_variables]
+        for each in (model, twin):
+            each.optimizer.apply(
+                [keras.ops.convert_to_tensor(g, "float32") for g in gradients],
+                each.trainable_variables,
+            )
+    for old, new in zip(model.variables, twin.variables, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_settings_are_repeated_and_a_fresh_optimizer_begins_anew():
+    model = trained(OPTIMIZERS["sgd"])
+    shorter = rp.remove_units(model, "a")
+    assert not shorter.compiled
+    rp.compile_like(shorter, model)
+    assert shorter.optimizer.iterations == 0 and shorter.steps_per_execution == 2
+    assert set(shorter.evaluate(*data(), verbose=0, return_dict=True)) == {
+        "loss",
+        "mae",
+    }
+
+
+def test_what_keras_cannot_repeat_needs_a_function():
+    model = net()
+    with pytest.raises(ValueError, match="is not compiled"):
+        rp.compile_like(net(), model)
+
+    def compile_fn(each):
+        each.compile("sgd", lambda y, p: keras.ops.mean((y - p) ** 2))
+
+    compile_fn(model)
+    shorter = rp.remove_units(model, "a")
+    with pytest.raises(ValueError, match="(?s)cannot be repeated.*Pass `compile_fn`"):
+        rp.compile_like(shorter, model)
+    rp.compile_like(shorter, model, compile_fn)
+    shorter.fit(*data(), verbose=0)
+    model.fit(*data(), verbose=0)
+    shorter.compile("adam", "mse")
+    with pytest.raises(ValueError, match="only go to one of its kind.*SGD.*Adam"):
+        rp.compile_like(
+            shorter, model, lambda each: each.compile("adam", "mse"), True
+        )
