@@ -1,7 +1,5 @@
 """What a run came to: one honest sentence, and a table for the terminal."""
 
-import dataclasses
-
 from experiments.run_records import Run
 
 
@@ -9,13 +7,13 @@ def format_rounds(rounds, final):
     """The table of the rounds in plain text, and what they achieved.
 
     Args:
-        rounds: the records of the rounds, dicts as in `rounds.jsonl` or dataclasses.
+        rounds: the records of the rounds, dicts as in `rounds.jsonl` or `Round`s.
         final: the record of the end of the run, or None while it is unfinished.
 
     Returns:
         str: a line a round, the selected one marked with `*`, a legend and a sentence.
     """
-    rounds = [r if isinstance(r, dict) else dataclasses.asdict(r) for r in rounds]
+    rounds = [r if isinstance(r, dict) else r.line() for r in rounds]
     run = Run(rounds, final or {})
     if not rounds:
         return headline(run)

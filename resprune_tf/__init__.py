@@ -3,41 +3,49 @@
 from resprune_tf import criteria, travel
 from resprune_tf.architecture import Architecture, UnitId
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
+from resprune_tf.cloning import CloneError
+from resprune_tf.compilation import compile_like
 from resprune_tf.cost import Cost, cost
 from resprune_tf.data import load_dataset
 from resprune_tf.dataset import Dataset, Split
 from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
+from resprune_tf.diagram import draw_units
 from resprune_tf.distillation import Guidance
+from resprune_tf.expansion import expand
 from resprune_tf.export import Exported, ExportError, check_formats, export
+from resprune_tf.fit_data import FitData
+from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.folding import fold
 from resprune_tf.imagenet_files import load_imagenet
 from resprune_tf.importance import ImportanceScale, importances
+from resprune_tf.insertion import add_importance
 from resprune_tf.latency import Latency, latencies, latency
-from resprune_tf.loop import (
-    PruningResult,
-    prune_and_retrain,
-    prune_side_by_side,
-)
+from resprune_tf.loop import PruningResult, prune_and_retrain
+from resprune_tf.merges import register_merge, register_unit
 from resprune_tf.readers import DataError
 from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
-from resprune_tf.removal import remove_units
+from resprune_tf.removal import drop_branches, remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
+from resprune_tf.seeds import prune_side_by_side
 from resprune_tf.selection import Target
 from resprune_tf.side_by_side import check_side_by_side
 from resprune_tf.strategy import Strategy, training_strategy
 from resprune_tf.streamed import StreamedSplit
 from resprune_tf.training import make_repeatable
-from resprune_tf.units import Unit, find_units
+from resprune_tf.units import Unit, Units, find_units
 
 __all__ = [
     "Architecture",
+    "CloneError",
     "Cost",
     "DataError",
     "Dataset",
     "DeletionRound",
     "ExportError",
     "Exported",
+    "FitData",
+    "FitRecipe",
     "Guidance",
     "ImportanceScale",
     "Latency",
@@ -54,11 +62,17 @@ __all__ = [
     "TrainingDiverged",
     "Unit",
     "UnitId",
+    "Units",
+    "add_importance",
     "build_resnet",
     "check_formats",
     "check_side_by_side",
+    "compile_like",
     "cost",
     "criteria",
+    "draw_units",
+    "drop_branches",
+    "expand",
     "export",
     "find_units",
     "fit_with_deletion",
@@ -71,6 +85,8 @@ __all__ = [
     "make_repeatable",
     "prune_and_retrain",
     "prune_side_by_side",
+    "register_merge",
+    "register_unit",
     "remove_units",
     "resnet50",
     "resnet56",

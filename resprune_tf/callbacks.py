@@ -9,8 +9,10 @@ import sys
 import time
 
 import keras
+import numpy as np
 
 from resprune_tf.checkpoint import save_state
+from resprune_tf.guard import shown
 
 
 class RunInterrupted(Exception):
@@ -48,6 +50,11 @@ class StopCheck:
         """Raises RunInterrupted if it is time to stop."""
         if reason := self.reason():
             raise RunInterrupted(reason)
+
+
+def scalars(logs):
+    """The logged values that are one number, as floats."""
+    return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
 # The share of the time that saving may take: where epochs are short, the state is not
@@ -88,20 +95,21 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.started
-        logs = {name: float(value) for name, value in logs.items()}
+        logs = scalars(logs)
         if not math.isfinite(logs["loss"]):
+            rate = logs.get("learning_rate", self.model.optimizer.learning_rate)
             raise TrainingDiverged(
                 f"The training loss became {logs['loss']} in epoch "
                 f"{epoch // self.parts + 1} of "
                 f"round {self.meta.get('round', 0)} at learning rate "
-                f"{logs['learning_rate']:g}. Everything up to the epoch before is "
+                f"{float(rate):g}. Everything up to the epoch before is "
                 "kept; start a new run with a lower learning rate."
             )
         done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
         reason = self.stop.reason(ahead=1.5 * seconds)
         # The last epoch is kept, too: measuring the net may take long.
-        last = epoch + 1 == self.params["epochs"]
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
         if reason or last or time.monotonic() >= self.next_saving:
             self._save(epoch + 1)
         if reason:
@@ -126,13 +134,15 @@ class Progress(keras.callbacks.Callback):
         stream: where to write; standard output by default.
         name: of one run among several, which share the stream, so that no line is
             rewritten.
+        monitor: name of the logged value to show beside the loss.
     """
 
-    def __init__(self, stream=None, name=""):
+    def __init__(self, stream=None, name="", monitor="accuracy"):
         super().__init__()
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty() and not name
         self.name = f"{name}  " if name else ""
+        self.monitor = monitor
         self.begun = time.monotonic()
         self.epochs_done = 0
         self.printed = -math.inf
@@ -149,7 +159,7 @@ class Progress(keras.callbacks.Callback):
         """
         self.label, self.epochs, self.parts = label, epochs, parts
         self.later = later_epochs * parts
-        self.last = None
+        self.last = self.steps = None
 
     def say(self, text):
         """Prints a line of its own."""
@@ -158,15 +168,20 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.started = epoch, time.monotonic()
-        self.steps = self.params["steps"]
+        # Some pipelines do not know their length before they have come to its end.
+        self.steps = self.params["steps"] or self.steps
+        self.batch = 0
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.live and batch:
+        self.batch = batch
+        if self.live and batch and self.steps:
             self._show(batch)
 
     def on_epoch_end(self, epoch, logs=None):
         self.last = logs
-        self._show(self.steps, last=epoch + 1 == self.epochs * self.parts)
+        self.steps = self.steps or self.batch + 1
+        last = epoch + 1 == self.epochs * self.parts or self.model.stop_training
+        self._show(self.steps, last)
         self.epochs_done += 1
 
     def _show(self, step, last=False):
@@ -182,7 +197,9 @@ class Progress(keras.callbacks.Callback):
         parts = [f"{self.label}  epoch {number:>{width}}/{self.epochs}"]
         if self.last:  # of the last whole epoch
             parts.append(f"loss {float(self.last['loss']):.4f}")
-            parts.append(f"accuracy {float(self.last['accuracy']):6.2%}")
+            if self.monitor in self.last and self.monitor != "loss":
+                value = shown(self.monitor, float(self.last[self.monitor]))
+                parts.append(f"{self.monitor} {value:>6}")
         if self.live:
             of_epoch = self.epoch % self.parts + step / self.steps
             filled = round(20 * of_epoch / self.parts)

@@ -57,7 +57,9 @@ def load_state(path, model):
     Raises:
         ValueError: if the file's variables do not fit the model's.
     """
-    model.optimizer.build(model.trainable_variables)
+    # Once: building a LossScaleOptimizer again would make its counters anew.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     with np.load(path) as arrays:
         for group, variables in _groups(model).items():
             saved = [name for name in arrays.files if name.startswith(f"{group}_")]

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from resprune_tf import criteria
+from resprune_tf.guard import check_mode, direction, held
 from resprune_tf.plan import extent, measure
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
@@ -26,8 +27,8 @@ class LayerDeletion(keras.callbacks.Callback):
             go are removed, in as many rounds as that takes.
         monitor: name of a logged value that may not get worse than after the first
             round, such as `"val_accuracy"`; None to remove without a guard.
-        mode: `"max"` or `"min"`: which way `monitor` is better. By default `"max"`
-            for accuracies and AUC, `"min"` else.
+        mode: `"max"` or `"min"`: which way `monitor` is better; by default what the
+            Keras metric says.
         tolerance: how much worse `monitor` may get.
         criterion: function from a model to `{unit name: score}`; the smallest go.
 
@@ -38,7 +39,8 @@ class LayerDeletion(keras.callbacks.Callback):
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
-        ValueError: if the model has no unit to remove, or `monitor` is not logged.
+        ValueError: if the model has no unit to remove, or `monitor` is not logged or
+            its direction not known.
         TypeError: if the model is not functional.
 
     >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
@@ -63,8 +65,7 @@ class LayerDeletion(keras.callbacks.Callback):
                 "`epochs` and `units_per_round` must be >= 1. "
                 f"Received: epochs={epochs}, units_per_round={units_per_round}."
             )
-        if mode not in (None, "min", "max"):
-            raise ValueError(f'`mode` must be "min" or "max". Received: {mode!r}.')
+        check_mode(mode)
         if target is not None and not isinstance(target, Target):
             raise TypeError(
                 "`target` must be a Target, such as Target(layers=32). "
@@ -74,8 +75,6 @@ class LayerDeletion(keras.callbacks.Callback):
         self.units_per_round = units_per_round
         self.target = target
         self.monitor = monitor
-        if mode is None and monitor:
-            mode = "max" if "acc" in monitor or "auc" in monitor else "min"
         self.mode = mode
         self.tolerance = tolerance
         self.criterion = criterion
@@ -97,7 +96,8 @@ class LayerDeletion(keras.callbacks.Callback):
         scores = self.criterion(self.model)
         criteria.check_scores(scores, self.model)
         if self.target is not None:
-            self._resolved = self.target.resolve(*extent(self.model, list(scores)))
+            lies_between = extent(self.model, list(scores), self.target)
+            self._resolved = self.target.resolve(*lies_between)
 
     def on_epoch_end(self, epoch, logs=None):
         self._trained += 1
@@ -107,6 +107,8 @@ class LayerDeletion(keras.callbacks.Callback):
                 f"`monitor={self.monitor!r}` is not logged. "
                 f"Logged: {', '.join(self._logs)}."
             )
+        if self.monitor:
+            self.mode = direction(self.model, self.monitor, self.mode)
         if self._trained >= self.epochs:
             self.model.stop_training = True
 
@@ -115,8 +117,7 @@ class LayerDeletion(keras.callbacks.Callback):
             value = float(self._logs[self.monitor])
             if self.initial is None:
                 self.initial = value
-            worse = self.initial - value if self.mode == "max" else value - self.initial
-            self.held = worse <= self.tolerance
+            self.held = held(self.initial, value, self.tolerance, self.mode)
             if not self.held:
                 self.stop_reason = (
                     f"{self.monitor} went from {self.initial:.6g} to {value:.6g}"

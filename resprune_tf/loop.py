@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import math
 import pathlib
 import tempfile
@@ -12,9 +11,11 @@ import keras
 from resprune_tf import checkpoint, criteria
 from resprune_tf.callbacks import Progress, StopCheck
 from resprune_tf.checksum import checksum
-from resprune_tf.dataset import Split
 from resprune_tf.distillation import load_teacher
+from resprune_tf.fit_data import FitData
+from resprune_tf.fit_training import compile_as
 from resprune_tf.plan import Plan
+from resprune_tf.preflight import check_run
 from resprune_tf.records import (
     Round,
     RunDirectory,
@@ -23,9 +24,7 @@ from resprune_tf.records import (
     write_text,
 )
 from resprune_tf.rounds import Run
-from resprune_tf.side_by_side import SideBySide, check_side_by_side, program_key
 from resprune_tf.strategy import Strategy
-from resprune_tf.training import check_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,8 @@ class PruningResult:
     """Outcome of `prune_and_retrain`.
 
     Attributes:
-        model: the smallest net that held the initial accuracy.
+        model: the smallest net that held the initial accuracy, or whatever was
+            monitored. For `FitData` it is compiled as the model was.
         rounds: all `Round`s, the initial training first.
         selected: the `Round` that `model` comes from.
         final: the record of the outcome, as in `final.json`.
@@ -56,6 +56,8 @@ def prune_and_retrain(
     retrain_recipe=None,
     stop_on_drop=False,
     tolerance=0.0,
+    monitor="accuracy",
+    mode=None,
     select_on="validation",
     criterion=criteria.importance,
     guidance=None,
@@ -82,20 +84,28 @@ def prune_and_retrain(
     `make_repeatable`, else to within the rounding of every step.
 
     Args:
-        model: functional `keras.Model` from pixels (0 to 255) to logits, with an
-            `ImportanceScale` on each unit that may go. It is not changed.
-        dataset: a `Dataset`.
-        recipe: `Recipe` of the initial training.
+        model: functional `keras.Model`, with an `ImportanceScale` on each unit that
+            may go (see `add_importance`). It is not changed. For a `Dataset` it goes
+            from pixels (0 to 255) to logits; for `FitData` it may have any inputs and
+            outputs and is compiled, with whatever loss, metrics and optimizer.
+        dataset: a `Dataset` of labelled images, or `FitData`.
+        recipe: `Recipe` of the initial training; a `FitRecipe` for `FitData`.
         units_per_round: units to remove before each retraining (k in the paper).
         target: `Target` to stop at; by default all units that may go are removed.
         max_rounds: most rounds after the initial training; 0 only trains, for which
             no unit needs to be removable.
         retrain_recipe: `Recipe` of each retraining, such as
             `recipe.replace(epochs=60)`; by default `recipe`.
-        stop_on_drop: stop at the first round below the initial accuracy.
-        tolerance: accuracy (a fraction) that may be lost and still counts as held.
+        stop_on_drop: stop at the first round below the initial accuracy, or worse in
+            what else is monitored.
+        tolerance: accuracy (a fraction) that may be lost and still counts as held; in
+            the units of what is monitored.
+        monitor: what rounds are judged by: for `FitData` the name of any metric that
+            the model was compiled with, or `"loss"`.
+        mode: `"max"` or `"min"`: which way `monitor` is better; by default what the
+            Keras metric says.
         select_on: `"validation"` (held out of the training images) or `"test"`, as
-            the paper did; what rounds are judged by.
+            the paper did: where it is measured.
         criterion: function from a model to `{unit name: score}`; the smallest go.
             See `criteria.named`.
         guidance: `Guidance` to retrain with the trained initial net as the teacher;
@@ -129,8 +139,22 @@ def prune_and_retrain(
             or if `start_from` is no such run.
         RunInterrupted: when stopped; the same call continues.
         TrainingDiverged: if a training loss is not finite.
+        TypeError: if the model is not functional, or `dataset` and `recipe` do not
+            belong together.
+
+    >>> model = rp.add_importance(keras.applications.ResNet50(weights=None))
+    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> result = rp.prune_and_retrain(
+    ...     model,
+    ...     rp.FitData(train=(images, labels), validation=(new_images, new_labels)),
+    ...     rp.FitRecipe(epochs=10),
+    ...     target=rp.Target(macs=0.7),
+    ...     tolerance=0.005,
+    ...     run_dir="runs/mine",
+    ... )
+    >>> result.model.evaluate(new_images, new_labels)
     """
-    with contextlib.closing(_steps(**locals())) as steps:
+    with contextlib.closing(run_steps(**locals())) as steps:
         while True:
             try:
                 member = next(steps)
@@ -139,108 +163,7 @@ def prune_and_retrain(
             member.trainer.fit(member.initial_epoch, member.callbacks)
 
 
-def prune_side_by_side(runs, dataset, **settings):
-    """`prune_and_retrain` for several seeds at once, in one compiled program (JAX).
-
-    The nets of all runs and all their rounds share the program that trains them: a
-    lost unit is one whose importance is held at 0 (see `SideBySide`). Each run has
-    its own directory and comes to what it would come to alone, but for rounding; it
-    may be continued alone, and one that was begun alone may be continued here.
-
-    Args:
-        runs: for each run a dict of those arguments of `prune_and_retrain` that are
-            its own: `model`, and as a rule `seed`, `run_dir` and `flags`. Models must
-            be of one architecture, and recipes must differ in epochs and learning
-            rates only.
-        dataset: of all runs.
-        **settings: further arguments of `prune_and_retrain`, of all runs.
-
-    Returns:
-        list of `PruningResult`.
-
-    Raises:
-        ValueError: if there is no run, an argument is out of range, or Keras's
-            backend is not JAX.
-        RunDirectoryError, RunInterrupted, TrainingDiverged: as `prune_and_retrain`.
-            When one run stops, all do.
-    """
-    if not runs:
-        raise ValueError("There is no run.")
-    shared = settings.get("strategy") or Strategy()
-    check_side_by_side(shared.name)
-    if not isinstance(dataset.train, Split):
-        raise ValueError(
-            "Seeds side by side need their images in memory. Received: the streamed "
-            f"{dataset.name}. Run them one after another."
-        )
-    signature = inspect.signature(prune_and_retrain)
-    with contextlib.ExitStack() as stack:
-        steps = []
-        for run in runs:
-            bound = signature.bind(dataset=dataset, **settings, **run)
-            bound.apply_defaults()
-            _check_beside(bound.arguments, runs[0]["model"])
-            if bound.arguments["verbose"] is True:
-                bound.arguments["verbose"] = f"seed {bound.arguments['seed']}"
-            steps.append(_steps(**bound.arguments))
-            stack.enter_context(contextlib.closing(steps[-1]))
-        return _train_together(steps, runs[0]["model"], dataset)
-
-
-def _check_beside(run, model):
-    """Raises a ValueError if a run cannot share a program with one of `model`."""
-    for recipe in (run["recipe"], run["retrain_recipe"]):
-        if recipe is not None and recipe.parts > 1:
-            raise ValueError(
-                "Seeds side by side train whole epochs. "
-                f"Received: a recipe of parts={recipe.parts}."
-            )
-    if run["teacher"] is not None:
-        raise ValueError(
-            "Seeds side by side have no teacher from elsewhere: their own initial nets "
-            "may teach. Run them one after another."
-        )
-    names = [[layer.name for layer in each.layers] for each in (run["model"], model)]
-    if names[0] != names[1]:
-        raise ValueError(
-            "Seeds side by side begin with one and the same net. Received: nets of "
-            f"different layers, such as {sorted({*names[0]} ^ {*names[1]})[:1]}. Run "
-            "them one after another."
-        )
-
-
-def _train_together(runs, core, dataset):
-    """Drives several `_steps`; what they want trained at a time is trained at once."""
-    programs, results, measures = {}, [None] * len(runs), [None] * len(runs)
-    while None in results:
-        groups = {}
-        for number, steps in enumerate(runs):
-            if results[number] is not None:
-                continue
-            try:
-                member = steps.send(measures[number])
-            except StopIteration as end:
-                results[number] = end.value
-                continue
-            key = program_key(member.trainer)
-            groups.setdefault(key, {})[number] = member
-        for key, members in groups.items():
-            trainers = [member.trainer for member in members.values()]
-            if key not in programs:
-                programs[key] = SideBySide.like(core, trainers[0])
-            programs[key].fit(list(members.values()))
-            cores = [trainer.core for trainer in trainers]
-            on_splits = [
-                programs[key].evaluate(cores, split)
-                for split in (dataset.validation, dataset.test)
-            ]
-            measures_of = zip(members, zip(*on_splits, strict=True), strict=True)
-            for number, measured in measures_of:
-                measures[number] = measured
-    return results
-
-
-def _steps(
+def run_steps(
     model,
     dataset,
     *,
@@ -256,11 +179,12 @@ def _steps(
     **settings,
 ):
     """A run as a generator of what is to be trained; returns a `PruningResult`."""
+    strategy = strategy or Strategy()
+    settings["mode"], compiled = check_run(
+        model, dataset, teacher, strategy, **settings
+    )
     plan = Plan.check(model, **settings)
     teacher = load_teacher(teacher, model, plan.guidance)
-    strategy = strategy or Strategy()
-    for each in (plan.recipe, plan.retrain_recipe):
-        check_batches(dataset.train, each, strategy.replicas)
     with contextlib.ExitStack() as stack:
         folder = run_dir
         if run_dir is None or not strategy.is_chief:
@@ -272,6 +196,7 @@ def _steps(
                 "fingerprint": dataset.fingerprint,
             },
             **plan.settings(),
+            **compiled,
             "teacher": teacher and f"{checksum(teacher.get_weights()):08x}",
             "strategy": {"name": strategy.name, "replicas": strategy.replicas},
         }
@@ -291,14 +216,16 @@ def _steps(
             write_text(files.path / "flags.txt", flags)
         progress = None
         if verbose and strategy.is_chief:
-            progress = Progress(name="" if verbose is True else verbose)
+            name = "" if verbose is True else verbose
+            progress = Progress(name=name, monitor=plan.monitor)
         agree = strategy.agree if strategy.workers > 1 else None
         stop = StopCheck(should_stop, deadline, agree)
-        run = Run(files, plan, dataset, progress, stop, strategy, teacher)
+        run = Run(files, plan, dataset, progress, stop, strategy, teacher, model)
         if start_from is not None and not run.rounds:
             run.take_over(start_from)
         final = yield from run.to_the_end(model, note)
         selected = run.rounds[final["selected_round"]]
-        return PruningResult(
-            run.load(selected.model), tuple(run.rounds), selected, final
-        )
+        chosen = run.load(selected.model)
+        if isinstance(dataset, FitData):
+            compile_as(chosen, model, plan.retrain_recipe.compile_fn)
+        return PruningResult(chosen, tuple(run.rounds), selected, final)

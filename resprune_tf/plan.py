@@ -9,24 +9,20 @@ import keras
 from resprune_tf.cost import cost
 from resprune_tf.criteria import check_scores
 from resprune_tf.distillation import Guidance
+from resprune_tf.fit_recipe import FitRecipe
+from resprune_tf.guard import held
 from resprune_tf.recipe import Recipe
 from resprune_tf.removal import remove_units
-from resprune_tf.selection import Target, held, select_units
+from resprune_tf.selection import Target, select_units
 from resprune_tf.units import find_units
 
 
 def measure(model):
     """Layers, residual units, MACs and parameters of a model, as a dict.
 
-    Raises:
-        ValueError: if MACs of a layer cannot be counted; it is named.
+    MACs are of everything that has a rule: see `Cost.uncounted`.
     """
     measured = cost(model)
-    if measured.uncounted:
-        raise ValueError(
-            f"The MACs of these layers of '{model.name}' cannot be counted: "
-            f"{', '.join(measured.uncounted)}."
-        )
     return {
         "layers": measured.layers,
         "units": len(find_units(model)),
@@ -35,8 +31,19 @@ def measure(model):
     }
 
 
-def extent(model, units):
-    """Measures of a model, and of it without `units`: what a target lies between."""
+def extent(model, units, target=None):
+    """Measures of a model, and of it without `units`: what a target lies between.
+
+    Raises:
+        ValueError: if the target limits MACs and those of a layer cannot be counted;
+            it is named.
+    """
+    uncounted = cost(model).uncounted
+    if target is not None and target.macs is not None and uncounted:
+        raise ValueError(
+            f"The MACs of these layers of '{model.name}' cannot be counted: "
+            f"{', '.join(uncounted)}. Choose a target of layers, units or parameters."
+        )
     return measure(model), measure(remove_units(model, units))
 
 
@@ -49,13 +56,15 @@ class Plan:
         savings: what a removed unit saves of each measure, on average.
     """
 
-    recipe: Recipe
-    retrain_recipe: Recipe
+    recipe: Recipe | FitRecipe
+    retrain_recipe: Recipe | FitRecipe
     units_per_round: int
     target: Target
     max_rounds: float
     stop_on_drop: bool
     tolerance: float
+    monitor: str
+    mode: str
     select_on: str
     criterion: Callable
     guidance: Guidance | None
@@ -82,11 +91,7 @@ class Plan:
                 "`max_rounds` must be >= 0, or None for no limit. "
                 f"Received: {settings['max_rounds']}."
             )
-        if not 0 <= settings["tolerance"] < 1:
-            raise ValueError(
-                "`tolerance` is a fraction in [0, 1), such as 0.002. "
-                f"Received: {settings['tolerance']}."
-            )
+        _check_tolerance(settings["tolerance"], settings["monitor"])
         names = [unit.name for unit in find_units(model)]
         protected = frozenset(map(str, protected))
         if unknown := sorted(protected.difference(names)):
@@ -112,7 +117,7 @@ class Plan:
                 f"of units of '{model.name}' that may go. "
                 f"Received: {settings['units_per_round']}."
             )
-        initial, smallest = extent(model, candidates)
+        initial, smallest = extent(model, candidates, target)
         target = target or Target(layers=smallest["layers"])
         return cls(
             target=target.resolve(initial, smallest),
@@ -128,8 +133,8 @@ class Plan:
         """What must agree for a run to be continued, as JSON values."""
         return {
             "initial": self.initial,
-            "recipe": dataclasses.asdict(self.recipe),
-            "retrain_recipe": dataclasses.asdict(self.retrain_recipe),
+            "recipe": _settings(self.recipe),
+            "retrain_recipe": _settings(self.retrain_recipe),
             "units_per_round": self.units_per_round,
             "target": self.target and self.target.limits,
             "max_rounds": None if math.isinf(self.max_rounds) else self.max_rounds,
@@ -141,7 +146,15 @@ class Plan:
             "protected": sorted(self.protected),
             "seed": self.seed,
             "backend": keras.backend.backend(),
+            **self.watched,
         }
+
+    @property
+    def watched(self):
+        """What is monitored, as JSON values: nothing said is said to be accuracy."""
+        if isinstance(self.recipe, Recipe):
+            return {}
+        return {"monitor": self.monitor, "mode": self.mode}
 
     def scores(self, model):
         """The criterion's scores of the units that may go; none if none may."""
@@ -155,10 +168,14 @@ class Plan:
         """The units to remove in the next round."""
         return select_units(scores, self.units_per_round)
 
+    def value(self, record):
+        """What a round is judged by: the monitored measure."""
+        return record.measure(self.select_on, self.monitor)
+
     def held(self, record, rounds):
-        """Whether a round kept the accuracy of the first."""
-        accuracies = (each.accuracy(self.select_on) for each in (rounds[0], record))
-        return held(*accuracies, self.tolerance)
+        """Whether a round kept the monitored measure of the first."""
+        values = (self.value(each) for each in (rounds[0], record))
+        return held(*values, self.tolerance, self.mode)
 
     def stop_reason(self, rounds):
         """Why no further round is to run, or None."""
@@ -171,7 +188,7 @@ class Plan:
         if self.target.reached(size):
             return f"target reached: at most {self.target}"
         if self.stop_on_drop and not self.held(last, rounds):
-            return "accuracy dropped"
+            return f"{self.monitor} {'dropped' if self.mode == 'max' else 'rose'}"
         if last.round == self.max_rounds:
             return f"{self.max_rounds} rounds are done"
         return None if last.scores else "no unit is left that may go"
@@ -186,3 +203,18 @@ class Plan:
         )
         needed = math.ceil(units / self.units_per_round)
         return max(0, min(needed, self.max_rounds - number))
+
+
+def _check_tolerance(tolerance, monitor):
+    most, example = math.inf, "a number >= 0 in the units of the metric"
+    if monitor == "accuracy":
+        most, example = 1, "a fraction in [0, 1), such as 0.002"
+    if not 0 <= tolerance < most:
+        raise ValueError(f"`tolerance` is {example}. Received: {tolerance}.")
+
+
+def _settings(recipe):
+    """What a recipe says, as JSON values."""
+    if isinstance(recipe, FitRecipe):
+        return recipe.settings()
+    return dataclasses.asdict(recipe)

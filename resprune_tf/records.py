@@ -25,6 +25,7 @@ import time
 import filelock
 
 TEACHER = "models/teacher.keras"
+SPLITS = ("train", "validation", "test")
 
 
 class RunDirectoryError(ValueError):
@@ -35,8 +36,11 @@ class RunDirectoryError(ValueError):
 class Round:
     """What one round of training (the first is round 0) came to.
 
-    Accuracies are fractions, `macs` are of one image, `importances` are ω after
-    training, `scores` the criterion's values for the next removal.
+    `macs` are of one image, `importances` are ω after training, `scores` the
+    criterion's values for the next removal. `train`, `validation` and `test` are
+    measures by name: `"loss"` and `"accuracy"` (a fraction), or what a model was
+    compiled with; those of `train` are means over the last epoch. `test` is empty where
+    there are no such data.
     """
 
     round: int
@@ -48,18 +52,39 @@ class Round:
     importances: dict[str, float]
     scores: dict[str, float]
     epochs: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    train: dict[str, float]
+    validation: dict[str, float]
+    test: dict[str, float]
     seconds: float
     model: str
 
-    def accuracy(self, select_on: str) -> float:
-        """Accuracy on `"validation"` or `"test"`."""
-        return getattr(self, f"{select_on}_accuracy")
+    def measure(self, split: str, name: str) -> float:
+        """A measure on `"train"`, `"validation"` or `"test"`."""
+        return getattr(self, split)[name]
+
+    def line(self) -> dict:
+        """The JSON object of rounds.jsonl: measures are `test_accuracy` and so on."""
+        line = {}
+        for name, value in dataclasses.asdict(self).items():
+            if name in SPLITS:
+                line.update({f"{name}_{measure}": v for measure, v in value.items()})
+            else:
+                line[name] = value
+        return line
+
+    @classmethod
+    def from_line(cls, line: dict) -> Round:
+        """The round that a JSON object of rounds.jsonl tells of."""
+        fields, measures = {}, {split: {} for split in SPLITS}
+        for name, value in line.items():
+            split, _, measure = name.partition("_")
+            if split in SPLITS:
+                measures[split][measure] = value
+            else:
+                fields[name] = value
+        for name in ("removed", "units"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields, **measures)
 
 
 class RunDirectory:
@@ -127,14 +152,7 @@ class RunDirectory:
     def rounds(self) -> list[Round]:
         """The finished rounds."""
         return [
-            Round(
-                **{
-                    **line,
-                    "removed": tuple(line["removed"]),
-                    "units": tuple(line["units"]),
-                }
-            )
-            for line in read_lines(self.path / "rounds.jsonl")
+            Round.from_line(line) for line in read_lines(self.path / "rounds.jsonl")
         ]
 
     def add_round(self, record: Round, history: list[dict]) -> None:
@@ -148,7 +166,7 @@ class RunDirectory:
         write_lines(self.path / "history.jsonl", kept + lines)
         write_lines(
             self.path / "rounds.jsonl",
-            [*read_lines(self.path / "rounds.jsonl"), dataclasses.asdict(record)],
+            [*read_lines(self.path / "rounds.jsonl"), record.line()],
         )
 
     def add_session(self, **facts) -> None:
@@ -171,7 +189,7 @@ def check_same_start(path, settings: dict) -> None:
             f"'{path}' holds no run that has finished its initial training."
         )
     settings = json.loads(json.dumps(settings))
-    keys = ["dataset", "initial", "recipe", "seed", "backend", "teacher"]
+    keys = ["dataset", "initial", "recipe", "compiled", "seed", "backend", "teacher"]
     if known.get("teacher") and settings.get("teacher"):
         keys.append("guidance")  # of the initial training, too
     changes = _changes(

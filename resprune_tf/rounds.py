@@ -1,6 +1,7 @@
 """A run, round by round: remove, have trained, measure, record."""
 
 import dataclasses
+import math
 import pathlib
 import time
 
@@ -8,8 +9,12 @@ import keras
 import numpy as np
 
 from resprune_tf import checkpoint
-from resprune_tf.callbacks import Checkpoint
+from resprune_tf.callbacks import Checkpoint, TrainingDiverged
+from resprune_tf.cost import cost
 from resprune_tf.environment import environment
+from resprune_tf.fit_recipe import FitRecipe
+from resprune_tf.fit_training import FitTrainer
+from resprune_tf.guard import shown
 from resprune_tf.importance import importances
 from resprune_tf.members import Member
 from resprune_tf.plan import measure
@@ -32,20 +37,32 @@ class Run:
     Args:
         files: the `RunDirectory`, held by this process.
         plan: a `Plan`.
-        dataset: a `Dataset`.
+        dataset: a `Dataset` or `FitData`.
         progress: a `Progress`, or None.
         stop: a `StopCheck`.
         strategy: a `Strategy`.
         teacher: a model that teaches in every round, or None.
 
+        template: the model as its user compiled it, for `FitData`.
+
     Attributes:
         rounds: the finished `Round`s.
     """
 
-    def __init__(self, files, plan, dataset, progress, stop, strategy, teacher=None):
+    def __init__(
+        self,
+        files,
+        plan,
+        dataset,
+        progress,
+        stop,
+        strategy,
+        teacher=None,
+        template=None,
+    ):
         self.files, self.plan, self.dataset = files, plan, dataset
         self.progress, self.stop, self.strategy = progress, stop, strategy
-        self.teacher = teacher
+        self.teacher, self.template = teacher, template
         self.rounds = files.rounds
 
     def to_the_end(self, model, note):
@@ -88,6 +105,8 @@ class Run:
         epoch = checkpoint.epochs_done(self.files.path / "state.npz", number)
         self.files.add_session(round=number, epoch=epoch, **found)
         write_json(self.files.path / "environment.json", found)
+        if uncounted := cost(model).uncounted:
+            self._say(f"MACs leave out what cannot be counted: {', '.join(uncounted)}")
         first = self.files.path / "models" / "initial.keras"
         if not self.rounds and not first.exists():
             self._save(model, first)
@@ -103,20 +122,18 @@ class Run:
         self._announce(number, size, removed, recipe)
         member, history, spent = self._member(number, core, recipe)
         measures = yield member
-        self._say(f"round {number}: measuring accuracy")
-        if measures is None:
-            splits = (self.dataset.validation, self.dataset.test)
-            measures = [evaluate(core, split) for split in splits]
-        (validation_loss, validation_accuracy), (test_loss, test_accuracy) = measures
+        self._say(f"round {number}: measuring {self.plan.monitor}")
+        if isinstance(member.trainer, FitTrainer):
+            measures = member.trainer.measures()
+        else:
+            measures = self._loss_and_accuracy(core, measures)
         # What is decided by, from one worker, as another's may round otherwise.
         measured = self.strategy.share(
             {
                 "importances": importances(core),
                 "scores": self.plan.scores(core),
-                "validation_loss": validation_loss,
-                "validation_accuracy": validation_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
+                "validation": measures["validation"],
+                "test": measures.get("test", {}),
             }
         )
         name = f"models/round-{number:02}.keras"
@@ -128,20 +145,35 @@ class Run:
             layers=size["layers"],
             parameters=size["parameters"],
             macs=size["macs"],
-            epochs=recipe.epochs,
-            train_loss=history[-1]["loss"],
-            train_accuracy=history[-1]["accuracy"],
+            epochs=len(history) // recipe.parts,
+            train={k: history[-1][k] for k in measures["validation"]},
             **measured,
             seconds=round(time.monotonic() - begun + spent, 1),
             model=name,
         )
+        what = f"{self.plan.select_on} {self.plan.monitor}"
+        if number == 0 and not math.isfinite(self.plan.value(record)):
+            raise TrainingDiverged(
+                f"The {what} is {self.plan.value(record)} after the initial training: "
+                "no shorter net can be compared with it."
+            )
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
-        self._say(
-            f"round {number}: {size['layers']} layers, {self.plan.select_on} accuracy "
-            f"{record.accuracy(self.plan.select_on):.2%}"
-        )
+        value = shown(self.plan.monitor, self.plan.value(record))
+        self._say(f"round {number}: {size['layers']} layers, {what} {value}")
         return record
+
+    def _loss_and_accuracy(self, core, measured):
+        """Measures of both splits, if they are not already measured."""
+        if measured is None:
+            splits = (self.dataset.validation, self.dataset.test)
+            measured = [evaluate(core, split) for split in splits]
+        return {
+            name: {"loss": loss, "accuracy": accuracy}
+            for name, (loss, accuracy) in zip(
+                ("validation", "test"), measured, strict=True
+            )
+        }
 
     def _next_net(self, number):
         """The net of a round before its training, what it lost, and its recipe."""
@@ -167,15 +199,18 @@ class Run:
         teacher = self.teacher
         if teacher is None and self.plan.guidance is not None and number > 0:
             teacher = self.load(self.rounds[0].model)
-        trainer = Trainer(
-            core,
-            self.dataset,
-            recipe,
-            seed,
-            teacher=teacher,
-            guidance=self.plan.guidance if teacher is not None else None,
-            strategy=self.strategy,
-        )
+        if isinstance(recipe, FitRecipe):
+            trainer = FitTrainer(core, self.dataset, recipe, seed, self.template)
+        else:
+            trainer = Trainer(
+                core,
+                self.dataset,
+                recipe,
+                seed,
+                teacher=teacher,
+                guidance=self.plan.guidance if teacher is not None else None,
+                strategy=self.strategy,
+            )
         path = self.files.path / "state.npz"
         meta = checkpoint.read_meta(path)
         history, spent = [], 0.0
@@ -195,18 +230,19 @@ class Run:
         return Member(trainer, len(history), callbacks), history, spent
 
     def _finish(self, outcome, note):
-        """Chooses the smallest net that held the accuracy, and records the outcome."""
-        plan, first = self.plan, self.rounds[0]
+        """Chooses the smallest net that held, and records the outcome."""
+        plan, first, monitor = self.plan, self.rounds[0], self.plan.monitor
         selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
         final = {
             "selected_round": selected.round,
             "select_on": plan.select_on,
             "tolerance": plan.tolerance,
+            **plan.watched,
             "stop_reason": outcome,
-            "initial_accuracy": first.accuracy(plan.select_on),
-            "selected_accuracy": selected.accuracy(plan.select_on),
-            "initial_test_accuracy": first.test_accuracy,
-            "selected_test_accuracy": selected.test_accuracy,
+            f"initial_{monitor}": plan.value(first),
+            f"selected_{monitor}": plan.value(selected),
+            f"initial_test_{monitor}": first.test.get(monitor),
+            f"selected_test_{monitor}": selected.test.get(monitor),
             "selection_examples": self.dataset.sizes[plan.select_on],
             "test_examples": self.dataset.sizes["test"],
             "total_epochs": sum(record.epochs for record in self.rounds),

@@ -6,6 +6,7 @@ import tarfile
 import tempfile
 
 from resprune_tf import checkpoint
+from resprune_tf.guard import held
 from resprune_tf.records import (
     TEACHER,
     RunDirectory,
@@ -14,7 +15,6 @@ from resprune_tf.records import (
     read_json,
     read_lines,
 )
-from resprune_tf.selection import held
 
 _RECORDS = (
     "run.json",
@@ -54,8 +54,8 @@ def needed_models(run_dir):
 
     The net as it was given until its first training is done; then the first round's
     (a teacher, perhaps), the last round's, and every one that may turn out to be the
-    smallest that held the accuracy of the first: the last such one. And the teacher
-    from elsewhere, if there is one.
+    smallest that held what the first measured: the last such one. And the teacher from
+    elsewhere, if there is one.
     """
     run_dir = pathlib.Path(run_dir)
     teacher = [TEACHER] if (run_dir / TEACHER).exists() else []
@@ -63,9 +63,9 @@ def needed_models(run_dir):
     if not rounds:
         return ["models/initial.keras", *teacher]
     settings = read_json(run_dir / "run.json")
-    accuracy = f"{settings['select_on']}_accuracy"
-    first, tolerance = rounds[0][accuracy], settings["tolerance"]
-    smallest = [line for line in rounds if held(first, line[accuracy], tolerance)][-1]
+    watched = f"{settings['select_on']}_{settings.get('monitor', 'accuracy')}"
+    first, rule = rounds[0][watched], (settings["tolerance"], settings.get("mode"))
+    smallest = [line for line in rounds if held(first, line[watched], *rule)][-1]
     kept = (rounds[0], smallest, rounds[-1])
     return sorted({line["model"] for line in kept}) + teacher
 

@@ -286,7 +286,7 @@ def test_runs_side_by_side_are_the_runs_alone(tmp_path):
     for one, other in zip(alone, both, strict=True):
         for ours, theirs in zip(one.rounds, other.rounds, strict=True):
             assert ours.removed == theirs.removed
-            assert ours.test_accuracy == theirs.test_accuracy
+            assert ours.test == theirs.test
             assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-9)
             for unit, value in ours.importances.items():
                 assert theirs.importances[unit] == pytest.approx(value, rel=1e-9)

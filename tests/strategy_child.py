@@ -157,7 +157,7 @@ def run(strategy, folder):
             print("stopped:", interruption)
     result = shorten(strategy, folder)
     print("removed:", [record.removed for record in result.rounds])
-    print("accuracies:", [record.test_accuracy for record in result.rounds])
+    print("accuracies:", [record.test["accuracy"] for record in result.rounds])
     return result.model.get_weights()
 
 

@@ -115,9 +115,16 @@ def test_guard_returns_the_last_model_that_held(mode, values, units_left):
     assert "score went from" in deletion.stop_reason
 
 
-def test_modes_follow_the_metric():
-    assert LayerDeletion(1, monitor="val_accuracy").mode == "max"
-    assert LayerDeletion(1, monitor="val_loss").mode == "min"
+@pytest.mark.parametrize(
+    ("metric", "monitor", "mode"),
+    [("accuracy", "accuracy", "max"), ("accuracy", "loss", "min")],
+)
+def test_modes_follow_the_metric(metric, monitor, mode):
+    model = net()
+    model.compile("sgd", LOSS, metrics=[metric])
+    deletion = LayerDeletion(epochs=1, monitor=monitor)
+    model.fit(data(), callbacks=[deletion], **QUIET)
+    assert deletion.mode == mode
 
 
 def test_compile_fn_for_settings_that_keras_cannot_repeat():

@@ -11,14 +11,19 @@ ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
     0: "architecture checksum environment records selection imagenet_augment shards "
-    "graph importance augment optimizers readers macs batch_norm resident",
-    1: "units gates recalibration distillation cifar_files checkpoint dataset latency "
-    "fast_copy matmul_conv strategy",
-    2: "embedding travel resnet sensitivity cost data recipe callbacks",
-    3: "removal criteria folding training streamed",
-    4: "plan export members stacked imagenet_files",
-    5: "deletion side_by_side rounds",
-    6: "loop",
+    "cloning merges unit_table fit_recipe augment optimizers readers batch_norm "
+    "resident",
+    1: "graph macs guard fit_data",
+    2: "importance compilation recalibration distillation cifar_files checkpoint "
+    "dataset latency expansion matmul_conv strategy",
+    3: "units cost fast_copy travel resnet data callbacks gates",
+    4: "removal diagram sensitivity folding training streamed insertion embedding "
+    "fit_training recipe",
+    5: "criteria export members stacked imagenet_files fit_check",
+    6: "plan side_by_side preflight",
+    7: "deletion rounds",
+    8: "loop",
+    9: "seeds",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
 PURE = ("architecture", "environment", "records", "selection")

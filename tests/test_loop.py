@@ -22,7 +22,7 @@ from resprune_tf import (
 from resprune_tf.criteria import importance
 from resprune_tf.plan import Plan
 from resprune_tf.records import read_json, read_lines
-from tests.conftest import outputs, small_net, toy_dataset
+from tests.conftest import net_of, outputs, small_net, toy_dataset
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
 DATASET = toy_dataset()
@@ -74,8 +74,8 @@ def test_each_round_removes_the_smallest_importance(run):
 
 def test_the_smallest_net_that_held_is_returned(run):
     _, result = run
-    initial = result.rounds[0].validation_accuracy
-    held = [r for r in result.rounds if r.validation_accuracy >= initial]
+    initial = result.rounds[0].validation["accuracy"]
+    held = [r for r in result.rounds if r.validation["accuracy"] >= initial]
     assert result.selected == held[-1]
     assert [u.name for u in find_units(result.model)] == list(result.selected.units)
     assert importances(result.model) == result.selected.importances
@@ -110,7 +110,7 @@ def test_model_files_hold_what_the_records_say(run):
         assert importances(model) == record.importances
         logits = outputs(model, DATASET.test.images.astype("float32"))
         right = logits.argmax(1) == DATASET.test.labels
-        assert record.test_accuracy == right.mean()
+        assert record.test["accuracy"] == right.mean()
 
 
 def test_a_finished_run_is_returned_without_training(run):
@@ -143,6 +143,8 @@ def plan(**arguments):
         "retrain_recipe": None,
         "stop_on_drop": False,
         "tolerance": 0.0,
+        "monitor": "accuracy",
+        "mode": "max",
         "select_on": "validation",
         "criterion": lambda model: {
             u.name: 1.0 for u in find_units(model) if u.removable
@@ -158,7 +160,7 @@ def plan(**arguments):
 def rounds(run, *accuracies, split="validation"):
     first = run[1].rounds[0]
     return [
-        dataclasses.replace(first, **{f"{split}_accuracy": value})
+        dataclasses.replace(first, **{split: {"accuracy": value}})
         for value in accuracies
     ]
 
@@ -224,6 +226,8 @@ def test_nothing_left_to_remove(run):
         ({"max_rounds": -1}, "`max_rounds` must be >= 0.*Received: -1"),
         ({"select_on": "train"}, '"validation" or "test".*\'train\''),
         ({"tolerance": -0.1}, "fraction in.*-0.1"),
+        ({"monitor": "loss"}, "judged by its accuracy.*monitor='loss'"),
+        ({"mode": "min"}, "judged by its accuracy.*mode='min'"),
         ({"protected": ["stage1_unit9"]}, "no unit stage1_unit9 to protect"),
     ],
 )
@@ -231,6 +235,22 @@ def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, messag
     with pytest.raises(ValueError, match=message):
         shorten(net(), run_dir=tmp_path / "never", **arguments)
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [keras.layers.Dense(3, activation="softmax", name="last")],
+        [keras.layers.Dense(3, name="last"), keras.layers.Softmax()],
+        [keras.layers.Dense(3, name="last"), keras.ops.softmax],
+        [keras.Sequential([keras.Input((64,)), keras.layers.Dense(3, "softmax")])],
+    ],
+)
+def test_a_net_that_ends_in_probabilities_is_refused(ending):
+    shape = DATASET.image_shape
+    model = net_of(shape, keras.layers.Flatten(), keras.layers.Dense(64), *ending)
+    with pytest.raises(ValueError, match="gives probabilities.*must give logits"):
+        shorten(model)
 
 
 def test_an_initial_training_is_taken_over(tmp_path, run):
@@ -245,7 +265,7 @@ def test_an_initial_training_is_taken_over(tmp_path, run):
     )
     ours, theirs = result.rounds[0], first.rounds[0]
     assert ours.importances == theirs.importances
-    assert ours.test_accuracy == theirs.test_accuracy
+    assert ours.test == theirs.test
     assert ours.scores == {name: -score for name, score in theirs.scores.items()}
     last = max(theirs.scores, key=theirs.scores.get)
     assert result.rounds[1].removed == (last,)
@@ -305,7 +325,7 @@ def test_retraining_under_the_guidance_of_the_initial_net(tmp_path):
         "weight": 1.0,
     }
     # By the teacher alone: the loss is the distance to its logits, close to none.
-    assert result.rounds[1].train_loss < 0.5 * result.rounds[0].train_loss
+    assert result.rounds[1].train["loss"] < 0.5 * result.rounds[0].train["loss"]
     kinds = {type(layer).__name__ for layer in result.model.layers}
     assert not kinds & {"Teacher", "Distillation", "OnePassBatchNormalization"}
 

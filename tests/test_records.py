@@ -1,6 +1,9 @@
 """Run directories: atomic files, one owner, refusal of another run's settings."""
 
+import dataclasses
+import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -18,6 +21,7 @@ from resprune_tf.records import (
     write_text,
 )
 
+ROOT = pathlib.Path(__file__).parent.parent
 ROUND = Round(
     round=0,
     removed=(),
@@ -28,12 +32,9 @@ ROUND = Round(
     importances={"stage1_unit2": -0.25},
     scores={"stage1_unit2": 0.25},
     epochs=3,
-    train_loss=0.5,
-    train_accuracy=0.75,
-    validation_loss=0.6,
-    validation_accuracy=0.7,
-    test_loss=0.7,
-    test_accuracy=0.65,
+    train={"loss": 0.5, "accuracy": 0.75},
+    validation={"loss": 0.6, "accuracy": 0.7},
+    test={"loss": 0.7, "accuracy": 0.65},
     seconds=1.5,
     model="models/round-00.keras",
 )
@@ -67,11 +68,41 @@ def test_rounds_round_trip(tmp_path):
     with RunDirectory(tmp_path / "run") as run:
         run.add_round(ROUND, [{"epoch": 1, "loss": 0.5}])
         assert run.rounds == [ROUND]
-        assert run.rounds[0].accuracy("test") == 0.65
+        assert run.rounds[0].measure("test", "accuracy") == 0.65
     assert read_lines(tmp_path / "run/history.jsonl") == [
         {"round": 0, "epoch": 1, "loss": 0.5}
     ]
     assert len((tmp_path / "run/rounds.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_line_names_each_measure_by_its_split():
+    """The form of the records of all earlier runs."""
+    line = ROUND.line()
+    names = [name for name in line if name.startswith(("train", "valid", "test"))]
+    assert names == [
+        f"{split}_{name}"
+        for split in ("train", "validation", "test")
+        for name in ("loss", "accuracy")
+    ]
+    assert line["test_accuracy"] == 0.65 and list(line)[-2:] == ["seconds", "model"]
+
+
+def test_a_round_without_test_data_and_with_other_measures(tmp_path):
+    record = dataclasses.replace(
+        ROUND, train={}, validation={"loss": 2.0, "mean_absolute_error": 1.0}, test={}
+    )
+    with RunDirectory(tmp_path) as run:
+        run.add_round(record, [])
+        assert run.rounds == [record]
+
+
+def test_committed_records_read():
+    paths = sorted((ROOT / "records").glob("*/*/rounds.jsonl"))
+    assert len(paths) > 10
+    for path in paths:
+        for line in read_lines(path):
+            again = json.dumps(Round.from_line(line).line())
+            assert again == json.dumps(line)
 
 
 def test_history_of_a_round_that_was_not_committed_is_replaced(tmp_path):

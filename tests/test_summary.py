@@ -1,10 +1,9 @@
 """The sentence and the terminal's table on what a run came to."""
 
-import dataclasses
-
 import pytest
 
 from experiments.summary import format_rounds
+from resprune_tf.records import Round
 from tests.made_runs import make_final, make_rounds
 
 
@@ -56,6 +55,6 @@ stage3_unit2
 95.00 % -> 95.00 %, test 90.00 % -> 89.00 % (200 test images: 1 image is 0.5 points).
 Note: A toy"""
     assert format_rounds(rounds, final) == expected
-    # The library hands its rounds over as dataclasses.
-    Round = dataclasses.make_dataclass("Round", rounds[0])
-    assert format_rounds([Round(**r) for r in rounds], final) == expected
+    # The library hands its own rounds over.
+    records = [Round.from_line({**r, "model": ""}) for r in rounds]
+    assert format_rounds(records, final) == expected

@@ -1,0 +1,210 @@
+"""What can be known before a run on one's own terms: that it will run to its end."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+
+from resprune_tf.callbacks import scalars
+from resprune_tf.fit_training import compiled_copy
+from resprune_tf.guard import check_mode, direction
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """What the trial of a model, its data and its recipe told.
+
+    Attributes:
+        mode: which way the monitored value is better, `"min"` or `"max"`.
+        compiled: optimizer, loss and names of the measures, as JSON values.
+    """
+
+    mode: str
+    compiled: dict
+
+
+def check_fit(model, data, recipe, monitor, mode, select_on):
+    """Tries a model's compile settings and data on one batch, before any work.
+
+    Args:
+        model: the user's `keras.Model`; weights and compile settings are only read.
+        data: a `FitData`.
+        recipe: a `FitRecipe`.
+        monitor: name of the measure that is watched.
+        mode: which way it is better, or None for what its metric says.
+        select_on: the split that it is watched on.
+
+    Returns:
+        `FitSettings`.
+
+    Raises:
+        ValueError: if Keras cannot repeat the compile settings, or save and load the
+            model; if `monitor` is not measured, or its direction not known; if the
+            recipe does not fit the data.
+    """
+    check_mode(mode)
+    _check_data(data, recipe, select_on)
+    _check_saving(model)
+    recipe.check_callbacks()
+    batch = data.splits[select_on].first_batch()
+    if recipe.compile_fn is None:
+        trial = _repeated(model)
+        measured = _measure(trial, batch)
+        expected = _measure(model, batch)
+        if not _agree(measured, expected):
+            raise ValueError(
+                f"Compiled anew from its settings, '{model.name}' measures {measured} "
+                f"on a batch instead of {expected}. Give `FitRecipe(compile_fn=...)`."
+            )
+    else:
+        trial = _compiled(model, recipe.compile_fn)
+        measured = _measure(trial, batch)
+    if monitor not in measured:
+        raise ValueError(
+            f"`monitor={monitor!r}` is not measured. '{model.name}' measures: "
+            f"{', '.join(measured)}."
+        )
+    compiled = {
+        "optimizer": _unnamed(_plain(keras.optimizers.serialize(trial.optimizer))),
+        "loss": _plain(trial.loss),
+        "measures": list(measured),
+    }
+    return FitSettings(direction(trial, monitor, mode), compiled)
+
+
+def _check_data(data, recipe, select_on):
+    if select_on not in data.splits:
+        raise ValueError(f"`select_on={select_on!r}`, but FitData has no such split.")
+    train, steps = data.splits["train"], recipe.fit_options.get("steps_per_epoch")
+    if train.repeats and steps is None:
+        raise ValueError(
+            "`train` repeats for ever. Give "
+            '`FitRecipe(fit_options={"steps_per_epoch": ...})`.'
+        )
+    if steps is not None and data.sizes["train"] is not None:
+        raise ValueError(
+            "An epoch of arrays is all of them. Leave out `steps_per_epoch`, or make a "
+            "tf.data.Dataset of the arrays."
+        )
+
+
+def _check_saving(model):
+    """A run loads the net of each round from its file, so that it can be continued."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            type(model).from_config(model.get_config())
+    except Exception as error:
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            "every round. Register your own layers and functions with "
+            "`keras.saving.register_keras_serializable()`, and make layers of Lambdas. "
+            f"Keras says: {error}"
+        ) from error
+
+
+def _repeated(model):
+    """A copy compiled from the settings that Keras kept.
+
+    Raises:
+        ValueError: unless it is compiled as the model is.
+    """
+    if not model.compiled:
+        raise ValueError(
+            f"'{model.name}' is not compiled. Call its `compile()` first, or give "
+            "`FitRecipe(compile_fn=...)`."
+        )
+    lost = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a lambda, which is refused below
+            trial = compiled_copy(model, model)
+    except Exception as error:
+        lost = f"{type(error).__name__}: {error}"
+    else:
+        if type(trial).train_step is not type(model).train_step:
+            raise ValueError(
+                f"'{model.name}' has a `train_step` of its own, which a shorter model "
+                "would not have. Put what it does into layers, losses and metrics."
+            )
+        if type(trial.optimizer) is not type(model.optimizer):
+            lost = f"the {type(model.optimizer).__name__}"
+        elif _exclusions(model.optimizer) != _exclusions(trial.optimizer):
+            lost = "what `exclude_from_weight_decay` was told"
+    if lost:
+        raise ValueError(
+            f"Keras cannot repeat the compile settings of '{model.name}' on a shorter "
+            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {lost}"
+        )
+    return trial
+
+
+def _exclusions(optimizer):
+    """What an optimizer decays no weights of; Keras keeps it in no configuration."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return (
+        getattr(optimizer, "_exclude_from_weight_decay", None) or set(),
+        getattr(optimizer, "_exclude_from_weight_decay_pattern", None),
+    )
+
+
+def _compiled(model, compile_fn):
+    """A copy that `compile_fn` compiled."""
+    trial = compiled_copy(model, model, compile_fn)
+    first = trial.optimizer if trial.compiled else None
+    if first is None:
+        raise ValueError("`compile_fn` must compile the model that it is given.")
+    compile_fn(trial)
+    if trial.optimizer is first:
+        raise ValueError(
+            "`compile_fn` must make a new optimizer each time: one belongs to the "
+            "variables of one model."
+        )
+    return trial
+
+
+def _measure(model, batch):
+    """What a compiled model measures on one batch."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    model.reset_metrics()
+    logs = model.test_on_batch(x, y, sample_weight, return_dict=True)
+    model.reset_metrics()
+    return scalars(logs)
+
+
+def _agree(measured, expected):
+    return measured.keys() == expected.keys() and all(
+        np.isclose(measured[name], expected[name], rtol=1e-4, equal_nan=True)
+        for name in expected
+    )
+
+
+def _plain(value):
+    """Something Keras compiles with, as JSON values; functions by their names."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, keras.losses.Loss):
+        return {"class_name": type(value).__name__, "config": _plain(_config(value))}
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _unnamed(config):
+    """An optimizer's configuration without names, which Keras numbers."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _unnamed(inner) for key, inner in config.items() if key != "name"}
+
+
+def _config(loss):
+    """The configuration of a loss, if it has one."""
+    try:
+        return loss.get_config()
+    except NotImplementedError:
+        return {}

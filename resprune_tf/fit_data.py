@@ -1,0 +1,230 @@
+"""Data as Keras's `fit` takes them, for `prune_and_retrain` on one's own terms."""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import keras
+import numpy as np
+
+from resprune_tf.checksum import checksum
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitData:
+    """Data as `fit` takes them, beside a `FitRecipe`.
+
+    Args:
+        train, validation, test: each a tuple `(x, y)` or `(x, y, sample_weight)` of
+            arrays, or of nested structures of arrays with as many examples; or a
+            `tf.data.Dataset` or `keras.utils.PyDataset` of such batches. Validation
+            data are measured after every epoch and select the net; `test` may be left
+            out.
+        batch_size: examples a step, of arrays; pipelines come in batches.
+        name: of the data, for the records.
+
+    Raises:
+        TypeError: if a split is none of these.
+        ValueError: if arrays differ in length or are empty, or if `batch_size` < 1.
+
+    >>> data = FitData(
+    ...     train=(images, labels), validation=(other_images, other_labels)
+    ... )
+    """
+
+    train: Any
+    validation: Any
+    test: Any = None
+    batch_size: int = 32
+    name: str = "own data"
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise ValueError(
+                f"`batch_size` must be >= 1. Received: {self.batch_size!r}."
+            )
+        splits = {}
+        for name in SPLITS:
+            given = getattr(self, name)
+            if given is not None or name != "test":
+                splits[name] = _split(given, name, self.batch_size)
+        object.__setattr__(self, "splits", splits)
+
+    @property
+    def sizes(self):
+        """Examples of each split; None where only a pipeline knows, or no split is."""
+        return {name: getattr(self.splits.get(name), "size", None) for name in SPLITS}
+
+    @property
+    def fingerprint(self):
+        """Checksum of the arrays and of what pipelines say of themselves.
+
+        8 hexadecimal digits. Pipelines are not read: what they say is the shapes and
+        types of a batch and the number of batches.
+        """
+        value = 0
+        for split in self.splits.values():
+            value = split.checksum(value)
+        return f"{value:08x}"
+
+
+def _split(given, name, batch_size):
+    if hasattr(given, "element_spec"):  # without importing TensorFlow
+        return Pipeline(given, name)
+    if isinstance(given, keras.utils.PyDataset):
+        return Batches(given)
+    if isinstance(given, (tuple, list)) and len(given) in (2, 3):
+        return Arrays(given, name, batch_size)
+    raise TypeError(
+        f"`{name}` must be `(x, y)` or `(x, y, sample_weight)` of arrays, a "
+        f"tf.data.Dataset or a keras.utils.PyDataset. Received: {type(given).__name__}."
+    )
+
+
+class Arrays:
+    """A split in memory.
+
+    Attributes:
+        size: number of examples.
+        repeats: whether it never ends.
+    """
+
+    repeats = False
+
+    def __init__(self, given, name, batch_size):
+        self.arrays = keras.tree.map_structure(np.asarray, tuple(given))
+        self.batch_size = batch_size
+        sizes = {
+            array.shape[0] if array.ndim else 0
+            for array in keras.tree.flatten(self.arrays)
+        }
+        if len(sizes) != 1 or sizes == {0}:
+            raise ValueError(
+                f"The arrays of `{name}` must have as many examples, and some. "
+                f"Received: {', '.join(map(str, sorted(sizes)))} examples."
+            )
+        self.size = sizes.pop()
+
+    def checksum(self, value):
+        arrays = keras.tree.flatten(self.arrays)
+        kinds = [(array.shape, str(array.dtype)) for array in arrays]
+        return checksum(arrays, zlib.crc32(repr(kinds).encode(), value))
+
+    def first_batch(self):
+        """A batch, as the split holds it."""
+        return _rows(self.arrays, slice(self.batch_size))
+
+    def training(self, seed, epoch, shuffle):
+        """Arguments of `fit` to train from an epoch on."""
+        order = ShuffledBatches(self.arrays, self.batch_size, seed, epoch, shuffle)
+        return {"x": order, "shuffle": False}
+
+    def measuring(self):
+        """Arguments of `evaluate`."""
+        names = ("x", "y", "sample_weight")
+        named = dict(zip(names, self.arrays, strict=False))
+        return {**named, "batch_size": self.batch_size}
+
+    def validating(self):
+        """Arguments of `fit` to measure this split after every epoch."""
+        return {
+            "validation_data": self.arrays,
+            "validation_batch_size": self.batch_size,
+        }
+
+
+class ShuffledBatches(keras.utils.PyDataset):
+    """Batches of arrays, whose order is a function of the seed and the epoch.
+
+    So a run that continues sees the batches that an unbroken one sees.
+
+    Args:
+        arrays: tuple of nested structures of arrays.
+        batch_size: examples a batch; the last may be smaller.
+        seed: int.
+        epoch: the first one, counted from 0; Keras's `fit` counts on.
+        shuffle: whether to change the order.
+    """
+
+    def __init__(self, arrays, batch_size, seed, epoch=0, shuffle=True):
+        super().__init__()
+        self.arrays, self.batch_size = arrays, batch_size
+        self.seed, self.shuffle = seed, shuffle
+        self.size = len(keras.tree.flatten(arrays)[0])
+        self._order(epoch)
+
+    def _order(self, epoch):
+        self.epoch, self.order = epoch, np.arange(self.size)
+        if self.shuffle:
+            rng = np.random.default_rng((self.seed, epoch))
+            self.order = rng.permutation(self.size)
+        self.begun = False
+
+    @property
+    def num_batches(self):
+        return -(-self.size // self.batch_size)
+
+    def __getitem__(self, index):
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return _rows(self.arrays, rows)
+
+    def on_epoch_begin(self):
+        # Not at an epoch's end, which Keras also tells before the first one.
+        if self.begun:
+            self._order(self.epoch + 1)
+        self.begun = True
+
+
+def _rows(arrays, rows):
+    return keras.tree.map_structure(lambda array: array[rows], arrays)
+
+
+class Pipeline:
+    """A `tf.data.Dataset` of batches."""
+
+    def __init__(self, dataset, name):
+        self.dataset = dataset
+        self.batches = int(dataset.cardinality())
+        self.repeats = self.batches == -1  # TensorFlow's INFINITE_CARDINALITY
+        if self.repeats and name != "train":
+            raise ValueError(f"`{name}` repeats for ever. Cut it by `.take(batches)`.")
+
+    def checksum(self, value):
+        text = f"{self.dataset.element_spec} {self.batches}"
+        return zlib.crc32(text.encode(), value)
+
+    def first_batch(self):
+        return next(iter(self.dataset))
+
+    def training(self, seed, epoch, shuffle):
+        return {"x": self.dataset, "shuffle": False}  # it shuffles by itself, or not
+
+    def measuring(self):
+        return {"x": self.dataset}
+
+    def validating(self):
+        return {"validation_data": self.dataset}
+
+
+class Batches(Pipeline):
+    """A `keras.utils.PyDataset`."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.batches = dataset.num_batches
+        self.repeats = self.batches is None
+
+    def checksum(self, value):
+        kinds = [
+            (array.shape, str(array.dtype))
+            for array in map(np.asarray, keras.tree.flatten(self.first_batch()))
+        ]
+        return zlib.crc32(f"{kinds} {self.batches}".encode(), value)
+
+    def first_batch(self):
+        return self.dataset[0]
+
+    def training(self, seed, epoch, shuffle):
+        return {"x": self.dataset, "shuffle": shuffle}

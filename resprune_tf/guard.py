@@ -1,0 +1,72 @@
+"""Whether a net holds what it is watched by: one metric, in its right direction."""
+
+from resprune_tf import selection
+
+MODES = ("min", "max")
+
+
+def held(initial, value, tolerance, mode="max"):
+    """Whether a value is no more than `tolerance` worse than the initial one.
+
+    Args:
+        initial, value: of the metric.
+        tolerance: in the metric's units.
+        mode: which way the metric is better, `"min"` or `"max"`; None for accuracy.
+    """
+    sign = -1 if mode == "min" else 1
+    return selection.held(sign * initial, sign * value, tolerance)
+
+
+def direction(model, monitor, mode=None):
+    """Which way a logged value of a compiled model is better.
+
+    Losses are better when smaller. Keras's own metrics know their direction, as do
+    the callbacks of Keras that watch one.
+
+    Args:
+        model: a compiled `keras.Model` that has trained on a batch, or measured one:
+            Keras makes the metrics then.
+        monitor: name of the value, as it is logged; `val_` before it does not matter.
+        mode: `"min"` or `"max"` if the caller knows; returned as it is.
+
+    Returns:
+        `"min"` or `"max"`.
+
+    Raises:
+        ValueError: for another `mode`, or if the direction is not known.
+    """
+    check_mode(mode)
+    if mode is not None:
+        return mode
+    name = monitor.removeprefix("val_")
+    if name == "loss" or name.endswith("_loss"):
+        return "min"
+    metrics = [
+        metric
+        for group in model.metrics
+        for metric in getattr(group, "metrics", [group])
+    ]
+    # With several outputs, or weights, a prefix is logged before the metric's name.
+    found = [metric for metric in metrics if metric.name == name] or [
+        metric for metric in metrics if name.endswith(f"_{metric.name}")
+    ]
+    ways = {getattr(metric, "_direction", None) for metric in found}
+    if ways == {"up"}:
+        return "max"
+    if ways == {"down"}:
+        return "min"
+    raise ValueError(
+        f"Whether a larger or a smaller '{monitor}' is better is not known: its metric "
+        'does not say. Give `mode="max"` or `mode="min"`.'
+    )
+
+
+def check_mode(mode):
+    """Raises a ValueError unless a mode is `"min"`, `"max"` or None."""
+    if mode is not None and mode not in MODES:
+        raise ValueError(f'`mode` must be "min" or "max". Received: {mode!r}.')
+
+
+def shown(monitor, value):
+    """A monitored value as it is told: accuracies in %."""
+    return f"{value:.2%}" if monitor == "accuracy" else f"{value:.5g}"

@@ -1,0 +1,119 @@
+"""What is known before a run does any work: that its parts belong together."""
+
+import keras
+
+from resprune_tf import criteria, graph
+from resprune_tf.fit_check import check_fit
+from resprune_tf.fit_data import FitData
+from resprune_tf.fit_recipe import FitRecipe
+from resprune_tf.training import check_batches
+
+
+def check_run(model, dataset, teacher, strategy, **settings):
+    """Checks a model, its data and its recipes against each other.
+
+    Args:
+        model, dataset, teacher: as `prune_and_retrain` takes them.
+        strategy: a `Strategy`.
+        **settings: further arguments of `prune_and_retrain`.
+
+    Returns:
+        `(mode, compiled)`: which way the monitored measure is better, and a dict of
+        what the models are compiled with, as JSON values; empty for a `Dataset`, whose
+        recipe says it.
+
+    Raises:
+        ValueError, TypeError: if they do not belong together.
+    """
+    own = isinstance(dataset, FitData)
+    for recipe in (settings["recipe"], settings["retrain_recipe"]):
+        if recipe is not None and isinstance(recipe, FitRecipe) != own:
+            raise TypeError(
+                "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
+                f"a {type(recipe).__name__} for {'FitData' if own else 'a Dataset'}."
+            )
+    check = _check_fit if own else _check_dataset
+    return check(model, dataset, teacher, strategy, **settings)
+
+
+def check_logits(model):
+    """Raises a ValueError if a model gives probabilities where logits are expected."""
+    last = model.outputs[0]._keras_history.operation
+    while (deeper := graph.inner(last)) is not None:
+        last = deeper.outputs[0]._keras_history.operation
+    activation = getattr(last, "activation", None)
+    if activation in (keras.activations.softmax, keras.activations.sigmoid) or type(
+        last
+    ).__name__ in ("Softmax", "Sigmoid"):
+        raise ValueError(
+            f"'{model.name}' ends in '{last.name}', which gives probabilities. For a "
+            "Dataset it must give logits: leave the activation out. With FitData and a "
+            "FitRecipe it may give anything that your loss understands."
+        )
+
+
+def _check_dataset(
+    model,
+    dataset,
+    teacher,
+    strategy,
+    *,
+    recipe,
+    retrain_recipe,
+    monitor,
+    mode,
+    **others,
+):
+    """Checks a run on a `Dataset`; its mode, and no further settings."""
+    if monitor != "accuracy" or mode not in (None, "max"):
+        raise ValueError(
+            "A Dataset is judged by its accuracy; FitData by any metric. "
+            f"Received: monitor={monitor!r}, mode={mode!r}."
+        )
+    check_logits(model)
+    for each in (recipe, retrain_recipe or recipe):
+        check_batches(dataset.train, each, strategy.replicas)
+    return "max", {}
+
+
+def _check_fit(
+    model,
+    data,
+    teacher,
+    strategy,
+    *,
+    recipe,
+    retrain_recipe,
+    monitor,
+    mode,
+    select_on,
+    guidance,
+    criterion,
+    max_rounds,
+    **others,
+):
+    """Checks a run on `FitData`; its mode, and how its models are compiled."""
+    for name, given in (
+        ("teacher", teacher is not None),
+        ("guidance", guidance is not None),
+        ("strategy", strategy.name != "none"),
+    ):
+        if given:
+            raise ValueError(f"`{name}` is for a Dataset. FitData do without it.")
+    if criterion is criteria.importance and max_rounds != 0 and not criterion(model):
+        raise ValueError(
+            f"'{model.name}' has no importance ω by which to remove units. Compile "
+            "`rp.add_importance(model)`, a copy with one on each unit, or give a "
+            "`criterion` that needs none, such as `rp.criteria.random(0)`."
+        )
+    tried = [
+        check_fit(model, data, each, monitor, mode, select_on)
+        for each in (recipe, retrain_recipe)
+        if each is not None
+    ]
+    first, last = tried[0], tried[-1]
+    if first.mode != last.mode:
+        raise ValueError(
+            f"The two recipes disagree on which way '{monitor}' is better."
+        )
+    return first.mode, {"compiled": first.compiled, "retrain_compiled": last.compiled}
