@@ -2,12 +2,12 @@
 
 import collections
 import dataclasses
-import time
 
 import keras
 import numpy as np
 
 from resprune_tf import graph
+from resprune_tf.runtimes import take_turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +19,12 @@ class Latency:
         runs: timed calls.
         batch_size: images a call.
         backward: whether the gradients were computed too.
-        precision: dtype policy of most weighted layers, such as `"float32"`.
+        precision: dtype policy of most weighted layers, such as `"float32"`; of a file
+            `"as written"`.
         device: name of the accelerator, or `"cpu"`.
-        backend: `"tensorflow"` or `"jax"`.
+        backend: Keras backend in use, `"tensorflow"` or `"jax"`.
+        runtime: what ran the model: the Keras backend, or that of
+            `runtime_latencies`.
         times_ms: of the single calls, in their order.
     """
 
@@ -35,7 +38,26 @@ class Latency:
     precision: str
     device: str
     backend: str
+    runtime: str
     times_ms: tuple[float, ...] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, times_ms, **fields):
+        """The `Latency` of single calls.
+
+        Args:
+            times_ms: float array `[runs]`.
+            **fields: the attributes that times do not tell.
+        """
+        return cls(
+            median_ms=float(np.median(times_ms)),
+            mean_ms=float(np.mean(times_ms)),
+            p10_ms=float(np.percentile(times_ms, 10)),
+            p90_ms=float(np.percentile(times_ms, 90)),
+            runs=len(times_ms),
+            times_ms=tuple(map(float, times_ms)),
+            **fields,
+        )
 
     def ratios(self, other):
         """This time as a fraction of another one, turn by turn.
@@ -106,9 +128,7 @@ def latencies(models, batch_size=1, backward=False, runs=100, warmup=10, seed=0)
     >>> full, small = latencies([fold(model), fold(remove_units(model, units))])
     >>> np.percentile(small.ratios(full), [10, 50, 90])
     """
-    for name, value in (("batch_size", batch_size), ("runs", runs), ("warmup", warmup)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}.")
+    check_counts(batch_size=batch_size, runs=runs, warmup=warmup)
     backend = keras.backend.backend()
     if backend not in _COMPILERS:
         raise ValueError(
@@ -119,31 +139,26 @@ def latencies(models, batch_size=1, backward=False, runs=100, warmup=10, seed=0)
     if not models:
         raise ValueError("`models` must hold at least one model. Received: none.")
     compiled = [_compile(model, batch_size, backward, seed) for model in models]
-    for run, _ in compiled:
-        for _ in range(warmup):
-            run()
-    times = np.empty((runs, len(models)))
-    for turn in times:
-        for index, (run, _) in enumerate(compiled):
-            start = time.perf_counter()
-            run()
-            turn[index] = 1000 * (time.perf_counter() - start)
+    times = take_turns([run for run, _ in compiled], runs, warmup)
     return tuple(
-        Latency(
-            median_ms=float(np.median(own)),
-            mean_ms=float(np.mean(own)),
-            p10_ms=float(np.percentile(own, 10)),
-            p90_ms=float(np.percentile(own, 90)),
-            runs=runs,
+        Latency.of(
+            own,
             batch_size=batch_size,
             backward=bool(backward),
             precision=_precision(model),
             device=device,
             backend=backend,
-            times_ms=tuple(own.tolist()),
+            runtime=backend,
         )
         for model, (_, device), own in zip(models, compiled, times.T, strict=True)
     )
+
+
+def check_counts(**counts):
+    """Raises a ValueError for a count below 1, by its name."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}.")
 
 
 def _compile(model, batch_size, backward, seed):

@@ -1,5 +1,6 @@
 """Export: what is written runs on its own, or nothing is written."""
 
+import dataclasses
 import importlib
 import pathlib
 
@@ -8,123 +9,256 @@ import numpy as np
 import pytest
 from keras import layers
 
+from resprune_tf import Architecture, build_resnet, load_dataset
+from resprune_tf.formats import FORMATS
+from resprune_tf.fresh_process import RuntimeFailed
 from resprune_tf.importance import ImportanceScale
-from tests.conftest import images_of, outputs, small_net
+from resprune_tf.runtimes import RUNTIMES
+from tests.conftest import images_of, net_of, outputs, small_net
 
 # By name: the package's `export` is the function.
 exporting = importlib.import_module("resprune_tf.export")
 export, ExportError = exporting.export, exporting.ExportError
-check_formats = exporting.check_formats
 
 
 @pytest.fixture(scope="module")
 def net():
-    return small_net()
+    return small_net(11)
 
 
 def listing(directory):
     return sorted(path.name for path in pathlib.Path(directory).iterdir())
 
 
-def test_both_formats_run_on_their_own_and_replace_older_ones(net, tmp_path):
-    (tmp_path / "saved_model").mkdir()
-    (tmp_path / "saved_model" / "stale.txt").write_text("old")
-    (tmp_path / "model.keras").write_text("old")
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A net that reads digits, its test images and labels, and all exports of it."""
+    keras.utils.set_random_seed(0)
+    data = load_dataset("digits")
+
+    def images(split):
+        return ((split.images - np.array(data.mean)) / data.std).astype("float32")
+
+    net = build_resnet(
+        Architecture.cifar(11, width=8, num_classes=10, image_shape=data.image_shape)
+    )
+    net.compile(
+        keras.optimizers.SGD(0.05, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    net.fit(images(data.train), data.train.labels, 64, epochs=6, verbose=0)
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "saved_model").mkdir()
+    (folder / "saved_model" / "stale.txt").write_text("old")
+    (folder / "model.keras").write_text("old")
     before = [keras.ops.convert_to_numpy(v.value) for v in net.variables]
-    made = export(net, tmp_path)
-    assert listing(tmp_path) == ["model.keras", "saved_model"]
-    saved_model, saved_keras = made
-    assert (saved_model.format, saved_keras.format) == ("saved_model", "keras")
-    assert saved_model.path == tmp_path / "saved_model"
-    assert "saved_model.pb" in listing(saved_model.path)
-    assert "stale.txt" not in listing(saved_model.path)
-    assert saved_keras.path == tmp_path / "model.keras"
-    assert saved_keras.bytes == saved_keras.path.stat().st_size > 1000
-    assert saved_model.bytes > saved_keras.bytes
-    scale = max(1, np.abs(outputs(net, images_of(net, 8))).max())
-    assert all(0 <= x.max_abs_difference <= 1e-4 * scale for x in made)
-    loaded = keras.saving.load_model(saved_keras.path)
-    assert not any(isinstance(layer, ImportanceScale) for layer in loaded.layers)
+    made = export(
+        net,
+        folder,
+        list(FORMATS),
+        images=images(data.test),
+        calibration=[(images(data.train)[:100], data.train.labels[:100])],
+    )
     for value, variable in zip(before, net.variables, strict=True):
         np.testing.assert_array_equal(value, keras.ops.convert_to_numpy(variable.value))
+    made = {exported.format: exported for exported in made}
+    return net, images(data.test), data.test.labels, folder, made
 
 
-def test_wrong_outputs_are_refused_and_the_old_file_stays(net, tmp_path, monkeypatch):
-    def wrong(model):
-        folded = fold(model)
-        folded.get_layer("logits").bias.assign_add([0.5, 0, 0, 0, 0])
-        return folded
+def test_all_formats_run_on_their_own_and_replace_older_ones(digits):
+    net, images, _, folder, made = digits
+    assert list(made) == list(FORMATS)
+    assert listing(folder) == sorted(format.file for format in FORMATS.values())
+    scale = max(1, np.abs(outputs(net, images)).max())
+    for name, exported in made.items():
+        assert exported.path == folder / FORMATS[name].file
+        difference = FORMATS[name].tolerance * scale
+        assert 0 <= exported.max_abs_difference <= difference
+        assert exported.agreement == 1.0 or name == "litert_int8"
+    assert "saved_model.pb" in listing(folder / "saved_model")
+    assert "stale.txt" not in listing(folder / "saved_model")
+    assert made["keras"].bytes == (folder / "model.keras").stat().st_size > 1000
+    assert made["saved_model"].bytes > made["keras"].bytes
+    assert made["litert"].bytes > made["litert_float16"].bytes
+    assert made["litert_float16"].bytes > made["litert_int8"].bytes
+    loaded = keras.saving.load_model(made["keras"].path)
+    assert not any(isinstance(layer, ImportanceScale) for layer in loaded.layers)
 
-    fold = exporting.fold_model
-    monkeypatch.setattr(exporting, "fold_model", wrong)
-    (tmp_path / "model.keras").write_text("old")
-    message = r"'keras' artefact .* 1 images differ by 0\.5.* tolerance=1e-05"
-    with pytest.raises(ExportError, match=message):
-        export(net, tmp_path, "keras", images=images_of(net))
-    assert listing(tmp_path) == ["model.keras"]
-    assert (tmp_path / "model.keras").read_text() == "old"
+
+@pytest.mark.parametrize("name", ["litert", "litert_float16", "litert_int8"])
+def test_litert_reads_digits_as_well_as_the_model(digits, name):
+    net, images, labels, _, made = digits
+    load, _ = RUNTIMES["litert"]
+    loaded = load(str(made[name].path), 1)
+    ((entrance, (shape, dtype)),) = loaded.inputs.items()
+    assert shape == (None, *net.input_shape[1:]) and dtype is np.float32
+
+    def decisions(images):
+        (found,) = loaded.run({entrance: images})
+        assert found.dtype == np.float32
+        return found.argmax(-1)
+
+    wanted = outputs(net, images).argmax(-1)
+    accuracy = np.mean(wanted == labels)
+    assert accuracy > 0.85  # else what follows says nothing
+    assert made[name].agreement == np.mean(decisions(images) == wanted)
+    assert np.mean(decisions(images) == labels) >= accuracy - 0.02
+    # Batches of any size in any order.
+    assert [*decisions(images[:7]), *decisions(images[7:9])] == [*decisions(images[:9])]
 
 
-def test_custom_layers_cannot_hide(net, tmp_path):
+def test_wrong_ranges_are_refused(digits, tmp_path):
+    """Calibrated on what images never look like, int8 computes something else."""
+    net, images, *_ = digits
+    with pytest.raises(ExportError, match=r"'litert_int8' artefact .* tolerance=0\.2"):
+        export(
+            net,
+            tmp_path,
+            "litert_int8",
+            images=images[:8],
+            calibration=images[:8] * 1e-3,
+        )
+    assert listing(tmp_path) == []
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    """Also: integers, a layer norm, the exact GELU, mixed precision, `x + y`."""
+    inputs = {
+        "word": keras.Input((3,), dtype="int32", name="word"),
+        "image": keras.Input((4, 4, 3), name="image"),
+    }
+    policy = keras.DTypePolicy("mixed_float16")
+    x = layers.Conv2D(4, 3, padding="same", dtype=policy)(inputs["image"])
+    y = layers.LayerNormalization(dtype=policy)(x)
+    x = x + layers.Dense(4, activation="gelu", dtype=policy)(y)
+    x = layers.GlobalAveragePooling2D()(x)
+    word = layers.Flatten()(layers.Embedding(5, 2)(inputs["word"]))
+    net = keras.Model(inputs, {"b": layers.Dense(3)(x), "a": word, "c": x})
+    rng = np.random.default_rng(0)
+    images = {
+        "word": rng.integers(0, 5, (4, 3)),
+        "image": rng.normal(size=(4, 4, 4, 3)),
+    }
+    made = export(net, tmp_path, ("saved_model", "litert", "onnx"), images=images)
+    assert [exported.agreement for exported in made] == [None] * 3
+    assert max(exported.max_abs_difference for exported in made) < 1e-5
+    with pytest.raises(ValueError, match="Noise will not do for input 'word'"):
+        export(net, tmp_path, "onnx")
+
+
+def test_custom_layers_cannot_hide(tmp_path):
+    net = net_of((4, 4, 3), ImportanceScale())
     message = r"(?s)'keras' artefact does not run .* without resprune_tf.*ImportanceSc"
     with pytest.raises(ExportError, match=message):
         export(net, tmp_path / "new", ["keras"], fold=False)
     assert listing(tmp_path / "new") == []
 
 
+@pytest.fixture
+def made_up(net, monkeypatch):
+    """Files hold a word, and the fresh process returns what is asked for."""
+
+    def write(name, model, folder, calibration):
+        (folder / FORMATS[name].file).write_text(name)
+        return folder / FORMATS[name].file
+
+    monkeypatch.setattr(exporting, "write", write)
+
+    def set_outputs(change):
+        def in_fresh_process(runtime, job, arrays, backend):
+            y = outputs(net, arrays[0])
+            made = {f"{i}_0": y[:n].copy() for i, n in enumerate(job["counts"])}
+            return change(made) or made
+
+        monkeypatch.setattr(exporting, "in_fresh_process", in_fresh_process)
+
+    return set_outputs
+
+
 @pytest.mark.parametrize("found", [np.nan, 1.0])
-def test_every_output_is_compared(net, tmp_path, monkeypatch, found):
-    def run(command, **options):
-        expected = exporting._arrays(net(np.load(command[-2]), training=False))[0]
-        batches = {f"{i}_0": expected[:n].copy() for i, n in enumerate((1, 3, 5))}
-        batches["2_0"][-1, -1] += found
-        np.savez(command[-1], **batches)
-        return exporting.subprocess.CompletedProcess(command, 0, "", "")
+def test_every_output_is_compared(net, tmp_path, made_up, found):
+    def change(made):
+        made["2_0"][-1, -1] += found
 
-    monkeypatch.setattr(exporting.subprocess, "run", run)
-    with pytest.raises(ExportError, match="for 5 images differ by (nan|1)"):
+    made_up(change)
+    (tmp_path / "model.keras").write_text("old")
+    message = "'keras' artefact computes .* for 5 images differ by (nan|1)"
+    with pytest.raises(ExportError, match=message):
         export(net, tmp_path, ("keras",), images=images_of(net, 5))
+    assert listing(tmp_path) == ["model.keras"]
+    assert (tmp_path / "model.keras").read_text() == "old"
+
+
+def test_batches_cannot_hide(net, tmp_path, made_up):
+    made_up(lambda made: {**made, "1_0": made["0_0"]})
+    message = r"for 3 images have the shape \(1, 5\), the model's \(3, 5\)"
+    with pytest.raises(ExportError, match=message):
+        export(net, tmp_path, "litert")
+
+
+def test_differences_agreements_and_tolerances(net, tmp_path, made_up):
+    """Two of eight decisions are turned over, and the largest output doubled."""
+
+    def change(made):
+        for key, y in made.items():
+            made[key] = np.where(np.arange(len(y))[:, None] < 6, y, -y)
+
+    made_up(change)
+    images = images_of(net, 8)
+    largest = np.abs(outputs(net, images)).max()
+    half = np.abs(outputs(net, images)[6:]).max()
+    (exported,) = export(net, tmp_path, "onnx", images, tolerance=2)
+    assert exported.agreement == 0.75
+    assert exported.max_abs_difference == pytest.approx(2 * half)
+    relative = 2 * half / max(1, largest)
+    for tolerance in (relative * 0.99, {"onnx": relative * 0.99}, {"keras": 9}, None):
+        with pytest.raises(ExportError, match="'onnx' artefact computes"):
+            export(net, tmp_path, "onnx", images, tolerance)
+    export(net, tmp_path, "onnx", images, {"onnx": relative * 1.01})
+    with pytest.raises(ValueError, match="may name the formats saved_model, .*'h5'"):
+        export(net, tmp_path, "onnx", images, {"h5": 1})
+
+
+def test_a_format_that_fails_spoils_all(net, tmp_path, made_up, monkeypatch):
+    def in_fresh_process(runtime, *job):
+        if runtime == "litert":
+            raise RuntimeFailed("no such kernel")
+        return found(runtime, *job)
+
+    made_up(lambda made: None)
+    found = exporting.in_fresh_process
+    monkeypatch.setattr(exporting, "in_fresh_process", in_fresh_process)
+    message = "(?s)'litert' artefact does not run.*may lack an operation.*no such kern"
+    with pytest.raises(ExportError, match=message):
+        export(net, tmp_path, ("onnx", "litert"))
     assert listing(tmp_path) == []
 
 
-def test_refuses_unknown_formats_before_any_work(net, tmp_path):
-    message = r"Supported formats: saved_model, keras\. Received: .*'h5'"
-    with pytest.raises(ValueError, match=message):
+def test_a_converter_that_refuses_says_so(net, tmp_path, monkeypatch):
+    def write(model, path, calibration):
+        raise ValueError("no rule for Fold")
+
+    refusing = dataclasses.replace(FORMATS["onnx"], write=write)
+    monkeypatch.setitem(FORMATS, "onnx", refusing)
+    message = "(?s)'resnet11' cannot be written as 'onnx'.*ValueError: no rule for"
+    with pytest.raises(ExportError, match=message):
+        export(net, tmp_path, "onnx")
+    assert listing(tmp_path) == []
+
+
+def test_int8_wants_real_images(net, tmp_path):
+    with pytest.raises(ValueError, match="noise has others: give `calibration`"):
+        export(net, tmp_path / "new", ("keras", "litert_int8"))
+    assert listing(tmp_path) == []
+
+
+def test_refuses_before_any_work(net, tmp_path):
+    with pytest.raises(ValueError, match="Supported formats: .*'h5'"):
         export(net, tmp_path / "new", ("keras", "h5"))
-    assert listing(tmp_path) == []
-    for formats in ("h5", ["keras", "h5"]):
-        with pytest.raises(ValueError, match=message):
-            check_formats(formats)
-    with pytest.raises(ValueError, match=r"Received: formats=\(\)\."):
-        check_formats([])
-    assert check_formats("keras") == ("keras",)
-    assert check_formats(["keras", "keras"]) == ("keras",)
-
-
-def test_says_that_tensorflow_is_missing(net, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="TensorFlow is not installed"):
-        export(net, tmp_path / "new")
-    assert listing(tmp_path) == []
-
-
-def test_refuses_too_few_images_and_others_shapes(net, tmp_path):
     with pytest.raises(ValueError, match="`images` must be 4 or more"):
         export(net, tmp_path / "new", images=images_of(net, 3))
-    with pytest.raises(ValueError, match="incompatible"):
+    with pytest.raises(ValueError, match="`images` must fit the inputs of 'resnet11'"):
         export(net, tmp_path / "new", images=np.zeros((4, 9, 8, 3)))
+    with pytest.raises(TypeError, match="export reads the graph"):
+        export(keras.Sequential([layers.Dense(3)]), tmp_path / "new")
     assert listing(tmp_path) == []
-
-
-def test_asks_for_images_where_the_shape_is_open(tmp_path):
-    image = keras.Input((None, None, 3))
-    net = keras.Model(image, layers.GlobalMaxPooling2D()(image))
-    with pytest.raises(ValueError, match="not fixed: give `images`"):
-        export(net, tmp_path / "new")
-
-
-def test_refuses_two_inputs(tmp_path):
-    inputs = [keras.Input((2,)), keras.Input((2,))]
-    net = keras.Model(inputs, layers.Add()(inputs))
-    with pytest.raises(ValueError, match="one input"):
-        export(net, tmp_path / "new")
