@@ -6,12 +6,22 @@ same units, `scored_units(model)` in their order, so that they can be compared.
 
 import hashlib
 
-from resprune_tf import sensitivity
+from resprune_tf import sensitivity, similarity, sparsity
 from resprune_tf.importance import SUFFIX, importances
 from resprune_tf.units import find_units, scored_units
 
-_ON_IMAGES = ("output_norm", "taylor", "leave_one_out")
-NAMES = ("importance", "random", "largest", *_ON_IMAGES)
+LABELLED = {
+    "taylor": sensitivity.taylor,
+    "leave_one_out": sensitivity.leave_one_out,
+    "l1_importance": sparsity.l1_importance,
+}
+ON_IMAGES = {
+    "output_norm": sensitivity.output_norm,
+    "block_influence": similarity.block_influence,
+    "cka": similarity.cka,
+    **LABELLED,
+}
+NAMES = ("importance", "random", "largest", *ON_IMAGES)
 
 
 def importance(model):
@@ -79,9 +89,10 @@ def named(name, dataset, seed=0, examples=512, batch_size=128, recalibrate=False
 
     Args:
         name: one of `NAMES`.
-        dataset: a `Dataset`. Only its training images are used, and only by
-            `output_norm`, `taylor` and `leave_one_out`.
-        seed: int; of `random`, and of the choice of images.
+        dataset: a `Dataset`. Only its training images are used, and only by the
+            criteria `ON_IMAGES`.
+        seed: int; of `random`, of the choice of images, and of the batches of
+            `l1_importance`.
         examples: how many images to use: a random choice that stays the same for
             every model. All, if there are fewer.
         batch_size: images a step.
@@ -100,19 +111,21 @@ def named(name, dataset, seed=0, examples=512, batch_size=128, recalibrate=False
         raise ValueError(
             f"There is no criterion {name!r}. The criteria: {', '.join(NAMES)}."
         )
-    if name in _ON_IMAGES:
+    if name in ON_IMAGES:
         chosen = dataset.train.sample(examples, seed)
         arguments = [chosen.images]
-        if name != "output_norm":
+        if name in LABELLED:
             arguments.append(chosen.labels)
-        criterion = getattr(sensitivity, name)(*arguments, batch_size, recalibrate)
+        options = {"seed": seed} if name == "l1_importance" else {}
+        make = ON_IMAGES[name]
+        criterion = make(*arguments, batch_size, recalibrate, **options)
         suffix = ", recalibrated" if recalibrate else ""
         criterion.__name__ = f"{name}({len(chosen)} images, seed {seed}{suffix})"
         return criterion
     if recalibrate:
         raise ValueError(
             f"The criterion '{name}' looks at no images, so there is nothing to "
-            f"recalibrate. Those that do: {', '.join(_ON_IMAGES)}."
+            f"recalibrate. Those that do: {', '.join(ON_IMAGES)}."
         )
     return {"importance": importance, "largest": largest, "random": random(seed)}[name]
 

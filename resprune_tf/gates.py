@@ -50,13 +50,13 @@ def add_gates(model, units, images=1):
 
     Args:
         model: a functional `keras.Model`; it is only read.
-        units: removable `Unit`s of `model`.
+        units: removable `Unit`s of `model`, those in nested models too.
         images: see `Gate`.
 
     Returns:
         The copy, and a dict from unit name to `Gate`, in the order of `units`.
     """
-    gates = {unit.name: Gate(images, name=f"{unit.name}_gate") for unit in units}
+    gates = {unit.name: Gate(images, name=_gate_name(unit)) for unit in units}
     insert = {
         (id(unit.merge), id(branch)): gates[unit.name]
         for unit in units
@@ -65,67 +65,74 @@ def add_gates(model, units, images=1):
     return graph.rebuild(model, insert=insert), gates
 
 
-def gate_gradients(model, gates):
-    """A compiled function for the gradients of the cross entropy in all gates.
+def _gate_name(unit):
+    # Names of layers take no slash, which units in nested models have.
+    return f"{unit.name.replace('/', '_')}_gate"
+
+
+def find_gates(model):
+    """The gates of a model or of a copy of it, by the names of their layers."""
+    return {
+        layer.name: layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, Gate)
+    }
+
+
+def gate_gradients(model, gates, loss):
+    """A compiled function for the gradients of the loss in all gates.
 
     Args:
-        model, gates: from `add_gates`, with logits `(batch, classes)` as output. All
-            layers of `model` but the gates become not trainable.
+        model, gates: from `add_gates`; it has one output.
+        loss: from `example_loss`.
 
     Returns:
-        A function from images, float32 `(batch, ...)`, and labels, int32 `(batch,)`,
-        to a list with a tensor `(images,)` for each gate: the derivatives of the sum
-        of the images' cross entropies. Where each image has a gate of its own these
-        are the derivatives of each image's.
+        A function from images and labels to a list with a tensor `(images,)` for each
+        gate: the derivatives of the sum of the images' losses. Where each image has a
+        gate of its own these are the derivatives of each image's.
     """
-    layers = {id(gate) for gate in gates.values()}
-    for layer in model.layers:
-        layer.trainable = id(layer) in layers
-    place = {id(variable): i for i, variable in enumerate(model.trainable_variables)}
-    order = [place[id(gate.gates)] for gate in gates.values()]
     backends = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients}
-    compiled = backends[keras.backend.backend()](model)
-
-    def gradients(images, labels):
-        found = compiled(images, labels)
-        return [found[index] for index in order]
-
-    return gradients
+    variables = [gate.gates for gate in gates.values()]
+    return backends[keras.backend.backend()](model, variables, loss)
 
 
-def _loss(labels, logits):
-    return ops.sum(
-        keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    )
-
-
-def _tensorflow_gradients(model):
+def _tensorflow_gradients(model, variables, loss):
     import tensorflow as tf
 
-    variables = [variable.value for variable in model.trainable_variables]
+    watched = [variable.value for variable in variables]
 
     @tf.function(reduce_retracing=True)
     def gradients(images, labels):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            total = _loss(labels, model(images, training=False))
-        return tape.gradient(total, variables)
+            tape.watch(watched)
+            total = ops.sum(loss(labels, model(images, training=False)))
+        return tape.gradient(total, watched)
 
     return gradients
 
 
-def _jax_gradients(model):
+def _jax_gradients(model, variables, loss):
     import jax
 
-    def total(gates, others, images, labels):
-        logits, _ = model.stateless_call(gates, others, images, training=False)
-        return _loss(labels, logits)
+    # A gate inside a frozen nested model is not among the trainable variables.
+    count = len(model.trainable_variables)
+    every = [*model.trainable_variables, *model.non_trainable_variables]
+    place = {id(variable): index for index, variable in enumerate(every)}
+    places = [place[id(variable)] for variable in variables]
+
+    def total(gates, values, images, labels):
+        values = list(values)
+        for index, gate in zip(places, gates, strict=True):
+            values[index] = gate
+        outputs, _ = model.stateless_call(
+            values[:count], values[count:], images, training=False
+        )
+        return ops.sum(loss(labels, outputs))
 
     compiled = jax.jit(jax.grad(total))
 
     def gradients(images, labels):
-        gates = [variable.value for variable in model.trainable_variables]
-        others = [variable.value for variable in model.non_trainable_variables]
-        return compiled(gates, others, images, labels)
+        gates = [variable.value for variable in variables]
+        return compiled(gates, [v.value for v in every], images, labels)
 
     return gradients

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from resprune_tf import graph
+from resprune_tf.examples import batches, check_images
 
 
 def recalibrate(model, images, batch_size=256):
@@ -18,7 +19,8 @@ def recalibrate(model, images, batch_size=256):
 
     Args:
         model: a functional `keras.Model`; it is only read.
-        images: `(images, height, width, channels)`, anything that casts to float32.
+        images: `(images, height, width, channels)`, or other arrays that the model
+            takes; see `examples.count_images`.
         batch_size: images a step.
 
     Returns:
@@ -82,8 +84,6 @@ class Recalibration:
         pools = {}
 
         def clone(operation):
-            if _is_nested(operation):
-                return self._recording(_functional(operation))
             if isinstance(operation, keras.layers.BatchNormalization):
                 pools[id(operation)] = _Pool(graph.clone_operation(operation))
                 self._pools.append((operation, pools[id(operation)]))
@@ -91,8 +91,7 @@ class Recalibration:
             return graph.clone_operation(operation)
 
         def copy(old, new):
-            if not _is_nested(old):
-                graph.copy_state(old, new.inner if id(old) in pools else new)
+            graph.copy_state(old, new.inner if id(old) in pools else new)
 
         return graph.rebuild(model, clone=clone, copy=copy)
 
@@ -137,28 +136,3 @@ class _Pool(keras.layers.Layer):
     def reset(self):
         for variable in (self.count, self.mean, self.variance):
             variable.assign(ops.zeros(variable.shape, variable.dtype))
-
-
-def _functional(operation):
-    return getattr(operation, "_functional", None) or operation
-
-
-def _is_nested(operation):
-    return isinstance(operation, keras.Model) and hasattr(
-        _functional(operation), "_inputs_struct"
-    )
-
-
-def check_images(images, batch_size):
-    """Raises a ValueError if there is no image or no batch."""
-    if len(images) < 1 or batch_size < 1:
-        raise ValueError(
-            "At least one image and a batch size of 1 or more are needed. "
-            f"Received: {len(images)} images, batch_size={batch_size}."
-        )
-
-
-def batches(images, batch_size):
-    """Float32 batches of an array, the last one smaller if need be."""
-    for start in range(0, len(images), batch_size):
-        yield images[start : start + batch_size].astype("float32")

@@ -1,9 +1,9 @@
-"""Scores of units that are measured on images, labelled ones but for `output_norm`.
+"""Scores of units by what they add, and by what they do to the loss.
 
 Each function here returns a criterion: a function from a model to
 `{unit name: score}` for `scored_units(model)`, in their order, the smallest to be
-removed first. Models take float pixels and return logits; they are only read. Images
-belong to the training split: what is held out must not choose the net.
+removed first. Models take images as floats, 0 to 255 if they are pixels, and are only
+read. Images belong to the training split: what is held out must not choose the net.
 """
 
 import dataclasses
@@ -13,9 +13,17 @@ import numpy as np
 from keras import ops
 
 from resprune_tf import graph, recalibration
-from resprune_tf.gates import add_gates, gate_gradients
-from resprune_tf.importance import SUFFIX, ImportanceScale, importances
-from resprune_tf.recalibration import batches, check_images
+from resprune_tf.example_loss import check_output, example_loss, loss_details
+from resprune_tf.examples import (
+    check_images,
+    check_labels,
+    count_images,
+    labelled_batches,
+)
+from resprune_tf.gates import add_gates, find_gates, gate_gradients
+from resprune_tf.importance import SUFFIX, importances
+from resprune_tf.probing import unit_means
+from resprune_tf.scoring import criterion_on, named
 from resprune_tf.units import scored_units
 
 
@@ -26,7 +34,9 @@ def output_norm(images, batch_size=128, recalibrate=False):
     two addends of the unit's sum. 0 is a unit that does nothing.
 
     Args:
-        images: `(images, height, width, channels)`.
+        images: `(images, height, width, channels)`, or any other array `(images, ...)`
+            that the model takes; a list, tuple or dict of them where it has several
+            inputs.
         batch_size: images a step.
         recalibrate: whether the BatchNormalization statistics are first estimated
             anew from `images`.
@@ -37,16 +47,12 @@ def output_norm(images, batch_size=128, recalibrate=False):
     Reference: the ratio by which Jastrzębski et al., arXiv:1710.04773, judge how much
     a residual unit changes its input.
     """
-    check_images(images, batch_size)
 
-    def criterion(model):
-        graph.check_functional(model, "output_norm")
-        if recalibrate:
-            model = recalibration.recalibrate(model, images, batch_size)
+    def score(model):
         norms = unit_norms(model, images, batch_size)
         return {name: norm.ratio for name, norm in norms.items()}
 
-    return _named(criterion, "output_norm", images, recalibrate)
+    return criterion_on(images, "output_norm", score, batch_size, recalibrate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +79,7 @@ def unit_norms(model, images, batch_size=128):
 
     Args:
         model: a functional `keras.Model`; it is only read.
-        images: `(images, height, width, channels)`, pixels of 0 to 255.
-        batch_size: images a step.
+        images, batch_size: see `output_norm`.
 
     Returns:
         dict from the name of each of `scored_units(model)` to its `UnitNorms`.
@@ -85,159 +90,121 @@ def unit_norms(model, images, batch_size=128):
     """
     check_images(images, batch_size)
     graph.check_functional(model, "unit_norms")
-    copy = graph.rebuild(model)
-    units = scored_units(copy)
-    if not units:
-        return {}
-    rows = []
-    for unit in units:
-        scaled, shortcut = _norm(_sum(unit.branches)), _norm(unit.shortcut)
-        branch = _norm(_sum(map(_unscaled, unit.branches)))
+
+    def measure(call):
+        scaled, branch = _norm(call.added), _norm(call.branch)
+        shortcut = _norm(call.shortcut)
         ratio = scaled / ops.maximum(shortcut, keras.config.epsilon())
-        rows.append(ops.stack([scaled, branch, shortcut, ratio], axis=-1))
-    probe = keras.Model(copy.input, ops.stack(rows, axis=1))
-    means = _predict(probe, images, batch_size).mean(axis=0)
-    omegas = importances(copy)
+        return ops.stack([scaled, branch, shortcut, ratio], axis=-1)
+
+    means = unit_means(model, images, batch_size, measure)
+    omegas = importances(model)
     return {
         unit.name: UnitNorms(
             omegas[unit.importance.removesuffix(SUFFIX)] if unit.importance else None,
-            *map(float, row),
+            *map(float, means[unit.name]),
         )
-        for unit, row in zip(units, means, strict=True)
+        for unit in scored_units(model)
     }
 
 
-def taylor(images, labels, batch_size=128, recalibrate=False):
+def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
     """First-order estimate of how much the loss changes without the unit.
 
     A gate g = 1 multiplies every branch. The score is the mean over images of
-    `(dL/dg)²`, L being an image's cross entropy: closing the gate changes L by -dL/dg
-    to first order. The squares are of single images, not of batches: over a whole
-    training set `dL/dg = ω dL/dω` nearly vanishes for every unit of a trained net.
+    `(dL/dg)²`, L being an image's loss: closing the gate changes L by -dL/dg to first
+    order. The squares are of single images, not of batches: over a whole training set
+    `dL/dg = ω dL/dω` nearly vanishes for every unit of a trained net.
 
     Args:
-        images: `(images, height, width, channels)`.
-        labels: integers `(images,)`.
-        batch_size, recalibrate: see `output_norm`.
+        images, batch_size, recalibrate: see `output_norm`.
+        labels: what `loss` compares the model's output with, one for each image:
+            integers `(images,)`, one-hot rows, or an array `(images, ...)`.
+        loss: a `keras.losses.Loss`, its name, or a function of labels and outputs;
+            see `example_loss`. None is the cross entropy of logits.
 
     Raises:
-        ValueError: if there are no images, or not as many labels.
+        ValueError: if there are no images, or not as many labels, or no such loss. By
+            the criterion, if the model has several outputs, or ends in a softmax
+            although no `loss` was given.
 
     Reference: Molchanov et al., Importance Estimation for Neural Network Pruning,
     arXiv:1906.10771, its gate method with one image a mini-batch.
     """
-    check_images(images, batch_size)
-    _check_labels(images, labels)
+    check_labels(images, labels)
+    losses = example_loss(loss)
 
-    def criterion(model):
-        if recalibrate:
-            model = recalibration.recalibrate(model, images, batch_size)
+    def score(model):
+        check_output(model, "taylor", loss)
         units = scored_units(model)
         if not units:
             return {}
-        gated, gates = add_gates(model, units, min(batch_size, len(images)))
-        gradients = gate_gradients(gated, gates)
+        count = count_images(images)
+        gated, gates = add_gates(model, units, min(batch_size, count))
+        gradients = gate_gradients(gated, gates, losses)
         squares = np.zeros(len(units))
-        starts = range(0, len(images), batch_size)
-        for start, batch in zip(starts, batches(images, batch_size), strict=True):
-            targets = np.asarray(labels[start : start + batch_size], "int32")
+        for batch, targets in labelled_batches(images, labels, batch_size):
             values = [ops.convert_to_numpy(g) for g in gradients(batch, targets)]
             squares += np.square(np.array(values, "float64")).sum(axis=1)
-        return _by_unit(units, squares / len(images))
+        return dict(zip(gates, squares / count, strict=True))
 
-    return _named(criterion, "taylor", images, recalibrate)
+    details = loss_details(loss)
+    return criterion_on(images, "taylor", score, batch_size, recalibrate, details)
 
 
-def leave_one_out(images, labels, batch_size=128, recalibrate=False):
-    """By how much the mean cross entropy grows when the unit alone is removed.
+def leave_one_out(images, labels, batch_size=128, recalibrate=False, loss=None):
+    """By how much the mean loss grows when the unit alone is removed.
 
     The unit is silenced by a gate, which equals its removal, so that one compiled
     model serves all units. Negative if the net is better without it.
 
     Args:
-        images, labels, batch_size: see `taylor`.
+        images, labels, batch_size, loss: see `taylor`.
         recalibrate: whether the BatchNormalization statistics are estimated anew
             from `images` for the net as it is and for the net without each unit.
 
     Raises:
-        ValueError: if there are no images, or not as many labels.
+        ValueError: as for `taylor`.
 
     Reference: the lesion study of Veit et al., arXiv:1605.06431.
     """
     check_images(images, batch_size)
-    _check_labels(images, labels)
+    check_labels(images, labels)
+    losses = example_loss(loss)
 
     def criterion(model):
+        graph.check_functional(model, "leave_one_out")
+        check_output(model, "leave_one_out", loss)
         units = scored_units(model)
         if not units:
             return {}
         gated, gates = add_gates(model, units)
-        models = [gated]
+        twins = {name: [gate] for name, gate in gates.items()}
         if recalibrate:
             statistics = recalibration.Recalibration(gated)
-            models.append(statistics.recorder)
+            others = find_gates(statistics.recorder)
+            for gates_of_unit in twins.values():
+                gates_of_unit.append(others[gates_of_unit[0].name])
 
-        def loss(without=None):
-            for each in models:
-                for name, gate in gates.items():
-                    each.get_layer(gate.name).set(0.0 if name == without else 1.0)
+        def mean_loss(without=None):
+            for name, gates_of_unit in twins.items():
+                for gate in gates_of_unit:
+                    gate.set(0.0 if name == without else 1.0)
             if recalibrate:
                 statistics.run(images, batch_size)
-            return _cross_entropy(_predict(gated, images, batch_size), labels)
+            total = 0.0
+            for batch, targets in labelled_batches(images, labels, batch_size):
+                values = losses(targets, gated.predict_on_batch(batch))
+                total += ops.convert_to_numpy(values).astype("float64").sum()
+            return total / count_images(images)
 
-        whole = loss()
-        return {unit.name: loss(without=unit.name) - whole for unit in units}
+        whole = mean_loss()
+        return {unit.name: float(mean_loss(unit.name) - whole) for unit in units}
 
-    return _named(criterion, "leave_one_out", images, recalibrate)
-
-
-def _sum(tensors):
-    first, *others = tensors
-    return sum(others, first)
-
-
-def _unscaled(tensor):
-    """What an `ImportanceScale` was given; another tensor is returned as it is."""
-    history = tensor._keras_history
-    if not isinstance(history.operation, ImportanceScale):
-        return tensor
-    node = history.operation._inbound_nodes[history.node_index]
-    return node.input_tensors[0]
-
-
-def _by_unit(units, values):
-    return {unit.name: float(value) for unit, value in zip(units, values, strict=True)}
-
-
-def _named(criterion, name, images, recalibrate):
-    """The name under which a record keeps the criterion."""
-    suffix = ", recalibrated" if recalibrate else ""
-    criterion.__name__ = f"{name}({len(images)} images{suffix})"
-    return criterion
-
-
-def _check_labels(images, labels):
-    if len(labels) != len(images):
-        raise ValueError(
-            "There must be one label for each image. "
-            f"Received: {len(labels)} labels for {len(images)} images."
-        )
+    return named(criterion, images, "leave_one_out", recalibrate, loss_details(loss))
 
 
 def _norm(tensor):
     """Euclidean norm of each image's values, float32 `(batch,)`."""
     axes = tuple(range(1, len(tensor.shape)))
     return ops.sqrt(ops.sum(ops.square(ops.cast(tensor, "float32")), axis=axes))
-
-
-def _predict(model, images, batch_size):
-    """Outputs for all images, float64 `(images, ...)`."""
-    outputs = [model.predict_on_batch(batch) for batch in batches(images, batch_size)]
-    return np.concatenate(outputs).astype("float64")
-
-
-def _cross_entropy(logits, labels):
-    """Mean cross entropy of float64 logits `(images, classes)`, in nats."""
-    logits = logits - logits.max(axis=1, keepdims=True)
-    chosen = logits[np.arange(len(labels)), labels]
-    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen))

@@ -12,18 +12,20 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
     0: "architecture checksum environment records selection imagenet_augment shards "
     "cloning merges unit_table fit_recipe augment optimizers readers batch_norm "
-    "resident",
-    1: "graph macs guard fit_data",
-    2: "importance compilation recalibration distillation cifar_files checkpoint "
-    "dataset latency expansion matmul_conv strategy",
-    3: "units cost fast_copy travel resnet data callbacks gates",
-    4: "removal diagram sensitivity folding training streamed insertion embedding "
-    "fit_training recipe",
-    5: "criteria export members stacked imagenet_files fit_check",
-    6: "plan side_by_side preflight",
-    7: "deletion rounds",
-    8: "loop",
-    9: "seeds",
+    "resident runtimes onnx_ops feeds examples example_loss score_table",
+    1: "graph macs fresh_process guard fit_data",
+    2: "importance formats compilation recalibration distillation cifar_files "
+    "checkpoint dataset latency expansion matmul_conv strategy",
+    3: "units cost fast_copy travel resnet data callbacks gates scoring",
+    4: "removal diagram folding training streamed insertion embedding fit_training "
+    "recipe probing",
+    5: "export runtime_latency members stacked imagenet_files fit_check sensitivity "
+    "similarity sparsity",
+    6: "beside side_by_side criteria",
+    7: "comparison plan",
+    8: "preflight deletion rounds",
+    9: "loop",
+    10: "seeds",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
 PURE = ("architecture", "environment", "records", "selection")
@@ -74,5 +76,5 @@ def test_reports_need_no_tensorflow(module):
 def test_the_library_reads_no_flags_or_environment():
     for path in MODULES:
         text = path.read_text()
-        assert "os.environ" not in text or path.stem == "export", path.stem
+        assert "os.environ" not in text or path.stem == "fresh_process", path.stem
         assert "getenv" not in text and "basicConfig" not in text, path.stem

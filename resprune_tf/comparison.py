@@ -1,0 +1,131 @@
+"""All criteria on one model, side by side."""
+
+from resprune_tf import criteria as known
+from resprune_tf import graph, recalibration
+from resprune_tf.example_loss import check_output, example_loss
+from resprune_tf.examples import check_images, check_labels, count_images
+from resprune_tf.score_table import ScoreTable
+from resprune_tf.units import scored_units
+
+
+def compare_scores(
+    model,
+    images,
+    labels=None,
+    loss=None,
+    criteria=None,
+    batch_size=128,
+    recalibrate=False,
+    seed=0,
+):
+    """The scores of a model's units by every criterion that can be computed.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        images: `(images, height, width, channels)`, or any other array `(images, ...)`
+            that the model takes; a list, tuple or dict of them where it has several
+            inputs.
+        labels: what `loss` compares outputs with, one for each image. None leaves out
+            the criteria that need them.
+        loss: a `keras.losses.Loss`, its name, or a function of labels and outputs;
+            see `example_loss`. None is the cross entropy of logits.
+        criteria: names of `criteria.NAMES`, and functions from a model to
+            `{unit name: score}`, whose `__name__` heads their column. None takes all
+            names but `largest`, the opposite of `importance`.
+        batch_size: images a step.
+        recalibrate: whether the criteria that look at images first have the
+            BatchNormalization statistics estimated anew from them.
+        seed: int, of `random` and `l1_importance`.
+
+    Returns:
+        A `ScoreTable`. Where `criteria` is None it tells what was left out, and why.
+
+    Raises:
+        TypeError: if `model` is not functional.
+        ValueError: if it has no removable unit; if there are no images, or not as many
+            labels; or if one of `criteria` is unknown or cannot be computed.
+
+    >>> print(compare_scores(model, images, labels))
+    """
+    graph.check_functional(model, "compare_scores")
+    check_images(images, batch_size)
+    if labels is not None:
+        check_labels(images, labels)
+    example_loss(loss)
+    units = scored_units(model)
+    if not units:
+        raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
+    chosen, left_out = {}, {}
+    names = [name for name in known.NAMES if name != "largest"]
+    for criterion in names if criteria is None else criteria:
+        if callable(criterion):
+            chosen[criterion.__name__] = criterion
+            continue
+        try:
+            check_possible(criterion, model, units, labels, loss)
+            chosen[criterion] = _made(
+                criterion, images, labels, loss, batch_size, recalibrate, seed
+            )
+        except ValueError as error:
+            if criteria is not None:
+                raise
+            left_out[criterion] = str(error)
+    if not chosen:
+        raise ValueError(f"No criterion was given. Some: {', '.join(known.NAMES)}.")
+    scores = _scores(model, chosen, images, batch_size, recalibrate)
+    for name, found in scores.items():
+        if list(found) != [unit.name for unit in units]:
+            raise ValueError(
+                f"The criterion '{name}' must score the units "
+                f"{', '.join(unit.name for unit in units)}, in this order. "
+                f"Received: {', '.join(found) or 'no scores'}."
+            )
+    return ScoreTable(
+        model=model.name,
+        images=count_images(images),
+        units={u.name: {"parameters": u.parameters, "macs": u.macs} for u in units},
+        scores=scores,
+        left_out=left_out,
+    )
+
+
+def check_possible(name, model, units, labels, loss):
+    """Raises a ValueError if a model cannot be scored by the criterion of a name."""
+    if name not in known.NAMES:
+        raise ValueError(
+            f"There is no criterion {name!r}. The criteria: {', '.join(known.NAMES)}."
+        )
+    if name in ("importance", "largest") and not units[0].importance:
+        raise ValueError(
+            f"'{model.name}' has no ImportanceScale on its branches. `add_importance` "
+            "puts one there; it says something once it is trained."
+        )
+    if name in known.LABELLED:
+        if labels is None:
+            raise ValueError("It needs labels.")
+        check_output(model, name, loss)
+
+
+def _made(name, images, labels, loss, batch_size, recalibrate, seed):
+    options = {"batch_size": batch_size}
+    if name in known.LABELLED:
+        options["loss"] = loss
+        if name == "leave_one_out":
+            options["recalibrate"] = recalibrate
+        if name == "l1_importance":
+            options["seed"] = seed
+        return known.LABELLED[name](images, labels, **options)
+    if name in known.ON_IMAGES:
+        return known.ON_IMAGES[name](images, **options)
+    return known.random(seed) if name == "random" else getattr(known, name)
+
+
+def _scores(model, chosen, images, batch_size, recalibrate):
+    # One recalibration serves all but the one that recalibrates without each unit.
+    given = (
+        recalibration.recalibrate(model, images, batch_size) if recalibrate else model
+    )
+    return {
+        name: criterion(model if name == "leave_one_out" else given)
+        for name, criterion in chosen.items()
+    }

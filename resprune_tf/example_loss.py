@@ -1,0 +1,96 @@
+"""The loss of each single example, from any loss that Keras takes."""
+
+import keras
+from keras import ops
+
+
+def example_loss(loss=None):
+    """A function that gives the loss of each example of a batch.
+
+    Args:
+        loss: a `keras.losses.Loss`, whose reduction is left out; its name; a function
+            of labels and outputs with a value for each example, or for each place of
+            each example (pixels of a segmentation); or None for the cross entropy of
+            logits, with integers or one-hot rows as labels.
+
+    Returns:
+        A function from labels `(batch, ...)` and outputs `(batch, ...)` to float32
+        `(batch,)`: the mean over all places of an example. It raises a ValueError if
+        `loss` has already taken the mean over the examples.
+
+    Raises:
+        ValueError: if there is no loss of this name.
+    """
+    compute = _cross_entropy if loss is None else keras.losses.get(loss)
+    if isinstance(compute, keras.losses.Loss):
+        compute = _unreduced(compute)
+
+    def losses(labels, outputs):
+        outputs = ops.cast(outputs, "float32")
+        values = ops.convert_to_tensor(compute(labels, outputs))
+        if not len(values.shape) or _differ(values.shape[0], outputs.shape[0]):
+            raise ValueError(
+                "The loss must give a value for each example, not their mean. "
+                f"Received: a loss of shape {tuple(values.shape)} for outputs of "
+                f"shape {tuple(outputs.shape)}."
+            )
+        return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
+
+    return losses
+
+
+def check_output(model, purpose, loss=None):
+    """Raises a ValueError where the loss of a model would not be what it seems.
+
+    Args:
+        model: a functional `keras.Model`.
+        purpose: what needs the loss, in a word.
+        loss: as for `example_loss`.
+    """
+    if len(model.outputs) != 1:
+        raise ValueError(
+            f"{purpose} needs a model with one output, which its loss is computed "
+            "from: pass `keras.Model(model.inputs, model.outputs[0])`, or the output "
+            f"that matters. Received: '{model.name}' with {len(model.outputs)} outputs."
+        )
+    last = model.outputs[0]._keras_history.operation
+    softmax = getattr(last, "activation", None) is keras.activations.softmax
+    if loss is None and (softmax or isinstance(last, keras.layers.Softmax)):
+        raise ValueError(
+            f"'{model.name}' ends in a softmax, and without a `loss` {purpose} takes "
+            "outputs for logits: pass `loss='sparse_categorical_crossentropy'`, or "
+            "`'categorical_crossentropy'` with one-hot labels."
+        )
+
+
+def loss_details(loss):
+    """What tells a loss in a criterion's name: a list, empty for the default."""
+    if loss is None:
+        return []
+    if isinstance(loss, keras.losses.Loss):
+        return [f"loss {loss.name}"]
+    return [f"loss {getattr(loss, '__name__', loss)}"]
+
+
+def _differ(size, other):
+    # None is a size that is known at run time only.
+    return None not in (size, other) and size != other
+
+
+def _cross_entropy(labels, logits):
+    kind = (
+        keras.losses.categorical_crossentropy
+        if tuple(labels.shape) == tuple(logits.shape)
+        else keras.losses.sparse_categorical_crossentropy
+    )
+    return kind(labels, logits, from_logits=True)
+
+
+def _unreduced(loss):
+    def compute(labels, outputs):
+        # As `Loss.__call__` does before it reduces.
+        return loss.call(
+            ops.cast(labels, loss.dtype), ops.convert_to_tensor(outputs, loss.dtype)
+        )
+
+    return compute
