@@ -276,6 +276,13 @@ def _rebuild(whole, replace, clone, insert, names, clones):
         for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
             made[id(old)] = new
     outputs = [made[id(resolve(tensor, replace))] for tensor in model.outputs]
+    outputs = [
+        # Keras makes a cycle of a call of a model that returns its very input.
+        keras.layers.Identity(name=f"{whole.name}_output{index}")(tensor)
+        if any(tensor is given for given in inputs)
+        else tensor
+        for index, tensor in enumerate(outputs)
+    ]
     new_model = keras.Model(
         keras.tree.pack_sequence_as(model._inputs_struct, inputs),
         keras.tree.pack_sequence_as(model._outputs_struct, outputs),

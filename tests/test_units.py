@@ -138,6 +138,16 @@ def test_a_model_called_twice_is_shortened_in_both_places():
     np.testing.assert_array_equal(run(shorter, x), run(silenced, x))
 
 
+def test_a_nested_model_may_lose_all_it_does():
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, conv("last")(backbone()(inputs)))
+    randomise(model)
+    names = [unit.name for unit in rp.find_units(model)]
+    shorter = assert_removal_is_exact(model, names, images(8, 8, 4))
+    assert rp.find_units(shorter) == []
+    assert rp.fold(shorter).count_params() == shorter.count_params()
+
+
 def test_sizes_that_a_nested_model_leaves_open_are_those_it_meets():
     inputs = keras.Input((16, 16, 4))
     outer = keras.Model(inputs, backbone((None, None, 4))(inputs))
