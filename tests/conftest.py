@@ -16,6 +16,10 @@ from resprune_tf.dataset import Dataset, Split  # noqa: E402
 
 make_repeatable()
 
+# Environment of a process on JAX. Its programs run for a moment: compiling them well
+# would take longer than they do.
+JAX = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
 
 def small_net(depth=20, **fields):
     """A ResNet of 4 channels on 8x8 images, with lively statistics and ω."""

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conftest import small_net
+from tests.conftest import JAX, small_net
 from tests.gradients import loss_and_gradients
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -21,7 +21,7 @@ def on_jax(*arguments, timeout=400, **environment):
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", **environment},
+        env={**os.environ, **JAX, **environment},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -15,7 +15,7 @@ from resprune_tf import Recipe, remove_units
 from resprune_tf.embedding import embed, silenced, variables_by_name
 from resprune_tf.importance import ImportanceScale
 from resprune_tf.side_by_side import SideBySide
-from tests.conftest import images_of, outputs, randomise, small_net, toy_dataset
+from tests.conftest import JAX, images_of, outputs, randomise, small_net, toy_dataset
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -35,7 +35,7 @@ def test_training_side_by_side_on_jax():
     done = subprocess.run(
         [*command, "tests/jax_side_by_side.py"],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env={**os.environ, **JAX},
         capture_output=True,
         text=True,
         timeout=900,

@@ -15,7 +15,7 @@ from resprune_tf import Recipe, Strategy, prune_and_retrain, training_strategy
 from resprune_tf.records import read_json, read_lines
 from resprune_tf.training import Trainer
 from tests import strategy_child
-from tests.conftest import small_net, toy_dataset
+from tests.conftest import JAX, small_net, toy_dataset
 from tests.strategy_child import EXACT
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -135,7 +135,7 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
 def test_two_devices_train_as_one_on_jax(tmp_path):
     """There with the whole batch's statistics, so that a whole run is the same."""
     settings = {
-        "KERAS_BACKEND": "jax",
+        **JAX,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
     names = ("none", "mirrored")
