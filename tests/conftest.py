@@ -29,6 +29,20 @@ def small_net(depth=20, **fields):
     return model
 
 
+def shallow_net():
+    """The least that can lose three units: one stage of four, 10 layers, 3 classes."""
+    net = Architecture(
+        kept=((1, 2, 3, 4),),
+        widths=(4,),
+        unit_kind="basic",
+        num_classes=3,
+        image_shape=(8, 8, 3),
+    )
+    model = build_resnet(net)
+    randomise(model)
+    return model
+
+
 def net_of(shape, *chain):
     """A model of one input that runs through layers, or functions, in a row."""
     x = image = keras.Input(shape)

@@ -29,11 +29,11 @@ from resprune_tf.importance import ImportanceScale, importances
 from resprune_tf.members import Member
 from resprune_tf.side_by_side import SideBySide
 from resprune_tf.training import Trainer, evaluate
-from tests.conftest import randomise, small_net, toy_dataset
+from tests.conftest import randomise, shallow_net, small_net, toy_dataset
 
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.05, milestones=(2,))
 DATASET = toy_dataset()
-GONE = [("stage1_unit2",), ("stage3_unit2", "stage2_unit2")]
+GONE = [("stage1_unit2",), ("stage1_unit4", "stage1_unit3")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,8 +57,7 @@ def whole_net():
             config["l1"] = 0.01
         return type(operation).from_config(config)
 
-    net = small_net(14, unit_kind="basic", num_classes=3)
-    return graph.rebuild(net, clone=clone)
+    return graph.rebuild(shallow_net(), clone=clone)
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +128,9 @@ def test_members_equal_trainers_of_really_removed_nets(unbroken):
 
 
 def test_one_program_serves_other_units_and_lone_epochs(side, unbroken):
-    others = trainers([("stage2_unit2",), ("stage1_unit2",)])
+    others = trainers([("stage1_unit3",), ("stage1_unit2",)])
     side.fit([Member(others[0]), Member(others[1], initial_epoch=2)])
-    alone = trainers([("stage2_unit2",), ("stage1_unit2",)])[1]
+    alone = trainers([("stage1_unit3",), ("stage1_unit2",)])[1]
     alone.fit(initial_epoch=2)
     assert_equal([alone], [others[1]], 1e-12)
     assert side._training._program._cache_size() == 1

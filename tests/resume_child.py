@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras  # noqa: E402
 
 from resprune_tf import Recipe, callbacks, prune_and_retrain, records  # noqa: E402
-from tests.conftest import small_net, toy_dataset  # noqa: E402
+from tests.conftest import shallow_net, toy_dataset  # noqa: E402
 
 
 def die_at(write, moment):
@@ -38,15 +38,12 @@ def die_at(write, moment):
     records.os.replace = dying
 
 
-def main():
-    run_dir, *death = sys.argv[1:]
-    if death:
-        die_at(int(death[0]), death[1])
-    callbacks.SAVING_SHARE = float("inf")  # save after every epoch, short as they are
+def run(run_dir):
+    """The run, or what is left of it; returns its result."""
     keras.utils.set_random_seed(0)
     recipe = Recipe(epochs=3, batch_size=16, learning_rate=0.05)
-    result = prune_and_retrain(
-        small_net(14, unit_kind="basic", num_classes=3),
+    return prune_and_retrain(
+        shallow_net(),
         toy_dataset(),
         recipe,
         retrain_recipe=recipe.replace(epochs=2),
@@ -54,7 +51,14 @@ def main():
         seed=4,
         run_dir=run_dir,
     )
-    print("finished", [r.layers for r in result.rounds])
+
+
+def main():
+    run_dir, *death = sys.argv[1:]
+    if death:
+        die_at(int(death[0]), death[1])
+    callbacks.SAVING_SHARE = float("inf")  # save after every epoch, short as they are
+    run(run_dir)
 
 
 if __name__ == "__main__":

@@ -16,27 +16,27 @@ from resprune_tf import (
 )
 from resprune_tf.distillation import load_teacher
 from resprune_tf.records import read_json
-from tests.conftest import small_net
-from tests.test_loop import DATASET, RECIPE, net, shorten
+from tests.conftest import shallow_net, small_net
+from tests.test_loop import DATASET, RECIPE, shorten
 from tests.test_resume import assert_same_run
 
 
 def distil(folder, teacher, **arguments):
     """Only the initial training, under a teacher."""
     arguments = {"max_rounds": 0, "guidance": Guidance(), **arguments}
-    return shorten(net(), run_dir=folder, teacher=teacher, **arguments)
+    return shorten(shallow_net(), run_dir=folder, teacher=teacher, **arguments)
 
 
 def test_the_first_training_too_goes_by_the_teacher():
     """By its word alone, labels do not count; the teacher stays as it is."""
-    teacher = small_net(20, num_classes=3)
+    teacher = small_net(11, num_classes=3)
     before = teacher.get_weights()
     labels = DATASET.train.labels
     wrong = Split(DATASET.train.images, ((labels + 1) % 3).astype("int32"))
     weights = []
     for train in (DATASET.train, wrong):
         result = prune_and_retrain(
-            net(),
+            shallow_net(),
             dataclasses.replace(DATASET, train=train),
             RECIPE,
             max_rounds=0,
@@ -56,7 +56,7 @@ def test_a_run_with_a_teacher_travels_and_continues_without_the_original(
 ):
     monkeypatch.setattr("resprune_tf.callbacks.SAVING_SHARE", float("inf"))
     teacher = tmp_path / "teacher.keras"
-    small_net(20, num_classes=3).save(teacher)
+    small_net(11, num_classes=3).save(teacher)
     distil(tmp_path / "whole", teacher)
 
     asked = itertools.chain([None] * 7, itertools.repeat("moving"))
@@ -71,20 +71,20 @@ def test_a_run_with_a_teacher_travels_and_continues_without_the_original(
 
 
 def test_another_teacher_is_another_run(tmp_path):
-    distil(tmp_path, net())
+    distil(tmp_path, shallow_net())
     assert len(read_json(tmp_path / "run.json")["teacher"]) == 8
     with pytest.raises(RunDirectoryError, match="other settings.*teacher"):
-        distil(tmp_path, small_net(20, num_classes=3))
+        distil(tmp_path, small_net(11, num_classes=3))
 
 
 def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path):
-    distil(tmp_path / "taught", net())
-    shorten(net(), run_dir=tmp_path / "alone", max_rounds=0)
-    for start, teacher in (("alone", net()), ("taught", None)):
+    distil(tmp_path / "taught", shallow_net())
+    shorten(shallow_net(), run_dir=tmp_path / "alone", max_rounds=0)
+    for start, teacher in (("alone", shallow_net()), ("taught", None)):
         guidance = Guidance() if teacher else None
         with pytest.raises(RunDirectoryError, match="begins in another way .*teacher"):
             shorten(
-                net(),
+                shallow_net(),
                 run_dir=tmp_path / f"from-{start}",
                 start_from=tmp_path / start,
                 teacher=teacher,
@@ -93,9 +93,9 @@ def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path):
 
 
 def test_teachers_that_do_not_fit():
-    student = net()
+    student = shallow_net()
     assert load_teacher(None, student, None) is None
     with pytest.raises(ValueError, match="needs `guidance`"):
-        load_teacher(net(), student, None)
+        load_teacher(shallow_net(), student, None)
     with pytest.raises(ValueError, match=r"to \(5,\), the student from"):
-        load_teacher(small_net(20), student, Guidance())
+        load_teacher(small_net(11), student, Guidance())

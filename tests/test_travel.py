@@ -19,8 +19,9 @@ from resprune_tf import (
 )
 from resprune_tf.checkpoint import save_state
 from resprune_tf.training import Trainer
+from tests.conftest import shallow_net
 from tests.made_runs import make_rounds, write_records
-from tests.test_loop import DATASET, net, shorten
+from tests.test_loop import DATASET, shorten
 from tests.test_resume import assert_same_run
 
 
@@ -34,7 +35,7 @@ def pieces(folder):
             assert travel.unpack(packed, here)
         asked = itertools.chain([None] * 7, itertools.repeat("moving"))
         try:
-            shorten(net(), run_dir=here, should_stop=asked.__next__)
+            shorten(shallow_net(), run_dir=here, should_stop=asked.__next__)
             yield here
             return
         except RunInterrupted:
@@ -46,7 +47,7 @@ def pieces(folder):
 def test_a_run_in_pieces_on_many_machines_is_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr("resprune_tf.callbacks.SAVING_SHARE", float("inf"))
     whole = tmp_path / "whole"
-    shorten(net(), run_dir=whole)
+    shorten(shallow_net(), run_dir=whole)
     folders = list(pieces(tmp_path))
     assert len(folders) >= 4
     last = folders[-1]
