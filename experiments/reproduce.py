@@ -25,6 +25,7 @@ from experiments import (
     table2,
     table3,
     tables,
+    zoo_page,
 )
 from experiments.results import OUTPUT, RECORDS, Result
 
@@ -48,6 +49,7 @@ MAKERS = {
     "records": _page("records", tables.records_page),
     "bench": _page("bench", bench_page.bench_page, "bench"),
     "pipeline": pipeline_page.make,
+    "zoo": zoo_page.make,
     "seeds": _page("seeds", seeds_page.seeds_page, "seeds"),
 }
 

@@ -2,8 +2,10 @@
 
 from resprune_tf import criteria, travel
 from resprune_tf.architecture import Architecture, UnitId
+from resprune_tf.beside import Beside, export_beside
 from resprune_tf.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.cloning import CloneError
+from resprune_tf.comparison import compare_scores
 from resprune_tf.compilation import compile_like
 from resprune_tf.cost import Cost, cost
 from resprune_tf.data import load_dataset
@@ -27,6 +29,8 @@ from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import drop_branches, remove_units
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
+from resprune_tf.runtime_latency import runtime_latencies
+from resprune_tf.score_table import ScoreTable
 from resprune_tf.seeds import prune_side_by_side
 from resprune_tf.selection import Target
 from resprune_tf.side_by_side import check_side_by_side
@@ -37,6 +41,7 @@ from resprune_tf.units import Unit, Units, find_units
 
 __all__ = [
     "Architecture",
+    "Beside",
     "CloneError",
     "Cost",
     "DataError",
@@ -55,6 +60,7 @@ __all__ = [
     "Round",
     "RunDirectoryError",
     "RunInterrupted",
+    "ScoreTable",
     "Split",
     "Strategy",
     "StreamedSplit",
@@ -67,6 +73,7 @@ __all__ = [
     "build_resnet",
     "check_formats",
     "check_side_by_side",
+    "compare_scores",
     "compile_like",
     "cost",
     "criteria",
@@ -74,6 +81,7 @@ __all__ = [
     "drop_branches",
     "expand",
     "export",
+    "export_beside",
     "find_units",
     "fit_with_deletion",
     "fold",
@@ -90,6 +98,7 @@ __all__ = [
     "remove_units",
     "resnet50",
     "resnet56",
+    "runtime_latencies",
     "training_strategy",
     "travel",
 ]

@@ -129,7 +129,7 @@ def find_units(model):
     units, stage = [], 0
     for node, _, kind, shortcut, branches in found:
         gone, macs = survey.without({id(node.outputs[0]): shortcut})
-        shape = tuple(node.outputs[0].shape[1:])
+        shape = survey.shapes[id(node)]
         stage += not units or units[-1].shape != shape
         operations = survey.operations_of_all(gone)
         units.append(
@@ -273,6 +273,10 @@ class _Survey:
     def __init__(self, model):
         self._model = model
         self.calls, _ = graph.trace(model)
+        # Of nested models: as they are met there, for the first time.
+        self.shapes = {}
+        for call in self.calls:
+            self.shapes.setdefault(id(call.node), tuple(call.outputs[0].shape[1:]))
         self._macs = {}
         self._paths = {}
         for path, level in graph.levels(model):

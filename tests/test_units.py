@@ -151,7 +151,8 @@ def test_a_nested_model_may_lose_all_it_does():
 def test_sizes_that_a_nested_model_leaves_open_are_those_it_meets():
     inputs = keras.Input((16, 16, 4))
     outer = keras.Model(inputs, backbone((None, None, 4))(inputs))
-    assert rp.find_units(outer)[0].macs == 16 * 16 * 9 * 4 * 4
+    first = rp.find_units(outer)[0]
+    assert first.macs == 16 * 16 * 9 * 4 * 4 and first.shape == (16, 16, 4)
     assert rp.cost(outer).macs == 2 * 16 * 16 * 9 * 4 * 4
     loose = rp.find_units(backbone((None, None, 4)))
     assert loose[0].macs is None and "?" in str(loose)
