@@ -85,16 +85,16 @@ def _tiles(run):
         aside = f"{100 * net[key] / first[key]:.1f} % of the initial net"
         tiles.append((word, shown(first[key]), shown(net[key]), aside))
     for split in run.splits:
-        value, images = run.accuracy(net, split), run.examples(split)
+        value, images = run.watched(net, split), run.examples(split)
         if value is None:
             continue
         aside = ""
-        if images:
+        if images and run.in_percent:
             low, high = map(percent, wilson(value, images))
             aside = f"95 %: {low}–{high} ({images:,} images)"
-        word = f"{split.capitalize()} accuracy, %"
-        start = percent(run.accuracy(first, split))
-        tiles.append((word, start, percent(value), aside))
+        word = f"{split.capitalize()} {run.label}"
+        start = run.show(run.watched(first, split))
+        tiles.append((word, start, run.show(value), aside))
     epochs, seconds = run.total("epochs"), run.total("seconds")
     plural = "s" if len(run.rounds) > 1 else ""
     aside = f"{len(run.rounds)} round{plural}, {epochs:,} epochs"
@@ -116,11 +116,10 @@ def _rounds(run):
         for key in ("parameters", "macs"):
             cells.append(_cell(f"{r[key]:,}", f"{100 * r[key] / first[key]:.1f} %"))
         for split in run.splits:
-            now, start = run.accuracy(r, split), run.accuracy(first, split)
+            now, start = run.watched(r, split), run.watched(first, split)
             known = r is not first and None not in (now, start)
-            # Adding 0 turns -0.0 into 0.0.
-            delta = f"{round(100 * (now - start), 2) + 0:+.2f}" if known else ""
-            cells.append(_cell(percent(now), delta.replace("-", "−")))
+            delta = _difference(run, now - start) if known else ""
+            cells.append(_cell(run.show(now), delta.replace("-", "−")))
         names = _escape(", ".join(r["removed"]) or "–")
         cells.append(f'<td class="names mono">{names}</td>')
         mark = ' class="selected"' if r is run.selected else ""
@@ -131,9 +130,17 @@ def _rounds(run):
     stop = run.final.get("stop_reason")
     note += f" The run ended: {stop}." if stop else ""
     head = ["Round", "Layers", "Parameters", "MACs"]
-    head += [f"{split.capitalize()}, %" for split in run.splits]
+    unit = ", %" if run.in_percent else f" {run.monitor}"
+    head += [f"{split.capitalize()}{unit}" for split in run.splits]
     return f'<p class="about">{_escape(note)}</p>' + _table(
         [*head, "Units removed"], body
+    )
+
+
+def _difference(run, value):
+    # Adding 0 turns -0.0 into 0.0.
+    return (
+        f"{round(100 * value, 2) + 0:+.2f}" if run.in_percent else f"{value + 0:+.4g}"
     )
 
 
@@ -186,6 +193,8 @@ def _flatten(record, prefix=""):
 
 def _command(run):
     """The command that repeats the run from its flags."""
+    if "compiled" in run.settings:
+        return "prune_and_retrain(...)  # a run of one's own: it has no command line"
     program = "imagenet" if "imagenet" in _title(run) else "cifar"
     # The last --run_dir counts: that of flags.txt holds this run, which is over.
     return f"python -m experiments.{program} --flagfile=flags.txt --run_dir=runs/again"

@@ -93,16 +93,17 @@ def paint_accuracy(figure, run):
     gap = min((a - b for a, b in itertools.pairwise(layers)), default=1)
     span = max(layers[0] - layers[-1], 1)
     dodge = min(0.08 * gap, 0.01 * span) * (len(run.splits) - 1)
+    scale = 100 if run.in_percent else 1
     if run.initial is not None:
         axes.axhline(
-            100 * run.initial,
+            scale * run.initial,
             color=COLORS["initial"],
             linestyle=(0, (5, 3)),
             linewidth=1.2,
-            label=f"initial {run.split} accuracy",
+            label=f"initial {run.split} {run.monitor}",
         )
     for index, split in enumerate(run.splits):
-        points = [(r["layers"], run.accuracy(r, split)) for r in run.rounds]
+        points = [(r["layers"], run.watched(r, split)) for r in run.rounds]
         points = [(x + dodge * (1 - 2 * index), y) for x, y in points if y is not None]
         if not points:
             continue
@@ -111,10 +112,10 @@ def paint_accuracy(figure, run):
             "zorder": 4 - index,
         }
         x, y = zip(*points, strict=True)
-        if run.examples(split):
+        if run.examples(split) and run.in_percent:
             ends = [[100 * v for v in wilson(a, run.examples(split))] for a in y]
             axes.vlines(x, *zip(*ends, strict=True), linewidth=3.2, alpha=0.28, **style)
-        y = [100 * a for a in y]
+        y = [scale * a for a in y]
         axes.plot(x, y, marker="os"[index], markersize=4.8, label=split, **style)
     if run.selected:
         place = run.selected["layers"]
@@ -131,7 +132,7 @@ def paint_accuracy(figure, run):
     pad = 0.05 * (layers[0] - layers[-1]) or 1
     axes.set_xlim(layers[0] + pad, layers[-1] - pad)
     axes.set_xlabel("layers (deep to shallow)")
-    axes.set_ylabel("accuracy, %")
+    axes.set_ylabel(run.label)
     _legend(figure, 3, axes)
 
 
@@ -194,7 +195,8 @@ def paint_importances(figure, run):
 def paint_training(figure, run):
     """Training loss and accuracy over all epochs; bands are rounds."""
     panels = loss, accuracy = figure.subplots(2, 1, sharex=True)
-    measured = {r["round"]: run.accuracy(r) for r in run.rounds}
+    measured = {r["round"]: run.watched(r) for r in run.rounds}
+    scale = 100 if run.in_percent else 1
     lengths = collections.Counter(epoch["round"] for epoch in run.history)
     every = math.ceil(len(lengths) / (3.2 * figure.get_figwidth()))
     part = run.history[0]["epoch"]  # 1, or less where epochs are divided
@@ -215,9 +217,9 @@ def paint_training(figure, run):
                 annotation_clip=False,
             )
         if measured.get(number) is not None:
-            dots.append((end, 100 * measured[number]))
-    for axes, key, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        y = [math.nan if e.get(key) is None else scale * e[key] for e in run.history]
+            dots.append((end, scale * measured[number]))
+    for axes, key, by in ((loss, "loss", 1), (accuracy, run.monitor, scale)):
+        y = [math.nan if e.get(key) is None else by * e[key] for e in run.history]
         x = [part * number for number in range(1, len(y) + 1)]
         axes.plot(x, y, color=COLORS["ink"], linewidth=1, label="training")
         axes.grid(axis="x", visible=False)
@@ -232,7 +234,7 @@ def paint_training(figure, run):
             clip_on=False,
         )
     loss.set_ylabel("training loss")
-    accuracy.set_ylabel("accuracy, %")
+    accuracy.set_ylabel(run.label)
     accuracy.set_xlabel("epochs of all rounds")
     accuracy.set_xlim(0, end)
     accuracy.xaxis.get_major_locator().set_params(integer=True)

@@ -67,7 +67,8 @@ class Run:
     @functools.cached_property
     def split(self):
         """The split that selects: `"validation"` or `"test"`."""
-        measured = any(r.get("validation_accuracy") is not None for r in self.rounds)
+        name = f"validation_{self.monitor}"
+        measured = any(r.get(name) is not None for r in self.rounds)
         return self.final.get("select_on", "validation" if measured else "test")
 
     @property
@@ -75,33 +76,78 @@ class Run:
         """The splits to show, the one that selects first."""
         return list(dict.fromkeys((self.split, "test")))
 
-    def accuracy(self, record, split=None):
-        """Accuracy of a round, on the selecting split by default; None if missing."""
-        value = record.get(f"{split or self.split}_accuracy")
+    @property
+    def monitor(self):
+        """The measure that rounds are judged by: accuracy, or a metric of one's own."""
+        return self.final.get("monitor") or self.settings.get("monitor", "accuracy")
+
+    @property
+    def in_percent(self):
+        """Whether what is monitored is a fraction of examples, told in %."""
+        return self.monitor == "accuracy"
+
+    @property
+    def label(self):
+        """What is monitored and its unit."""
+        return f"{self.monitor}, %" if self.in_percent else self.monitor
+
+    @property
+    def falls(self):
+        """Whether what is monitored is better when smaller."""
+        return (self.final.get("mode") or self.settings.get("mode")) == "min"
+
+    def watched(self, record, split=None):
+        """What is monitored, on the selecting split by default; None if missing."""
+        value = record.get(f"{split or self.split}_{self.monitor}")
         return value if value is not None and math.isfinite(value) else None
 
+    def show(self, value):
+        """A monitored value as text, without its unit."""
+        if value is None:
+            return "-"
+        return f"{100 * value:.2f}" if self.in_percent else f"{value:.5g}"
+
+    def tell(self, value):
+        """A monitored value as text, with its unit."""
+        return f"{self.show(value)} %" if self.in_percent else self.show(value)
+
+    def worth(self, record):
+        """What is monitored as a number that is better when larger."""
+        value = self.watched(record)
+        if value is None:
+            return -math.inf
+        return -value if self.falls else value
+
     def examples(self, split):
-        """Number of images behind an accuracy; None if it is not recorded."""
+        """Number of images that were measured; None if it is not recorded."""
         key = "test_examples" if split == "test" else "selection_examples"
         return self.final.get(key) or self.settings.get("dataset", {}).get(split)
 
     @property
     def initial(self):
-        """The accuracy to hold, on the selecting split."""
-        return self.final.get("initial_accuracy", self.accuracy(self.rounds[0]))
+        """What is to be held, on the selecting split."""
+        known = self.watched(self.rounds[0])
+        return self.final.get(f"initial_{self.monitor}", known)
 
     @property
     def tolerance(self):
-        """The loss of accuracy that counts as none, a fraction."""
+        """How much worse counts as none, in the units of what is monitored."""
         return self.final.get("tolerance") or 0
 
+    @property
+    def tolerated(self):
+        """The tolerance as text."""
+        if self.in_percent:
+            return f"{100 * self.tolerance:g} points"
+        return f"{self.tolerance:g}"
+
     def holds(self, record):
-        """Whether a round kept the initial accuracy, less the tolerance."""
-        accuracy = self.accuracy(record)
-        if accuracy is None or self.initial is None:
+        """Whether a round kept what it is judged by, less the tolerance."""
+        if self.watched(record) is None or self.initial is None:
             return False
+        initial = self.worth({f"{self.split}_{self.monitor}": self.initial})
         # Rounding must not fail an equal accuracy.
-        return accuracy >= self.initial - self.tolerance - 1e-9
+        return self.worth(record) >= initial - self.tolerance - 1e-9
 
     @property
     def importances(self):

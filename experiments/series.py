@@ -92,7 +92,7 @@ class Series:
             records: what `at`, `initial` or `chosen` returned.
             split: `"validation"` or `"test"`.
         """
-        found = {s: self.runs[s].accuracy(r, split) for s, r in records.items()}
+        found = {s: self.runs[s].watched(r, split) for s, r in records.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def change(self, records, split="test"):

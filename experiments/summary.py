@@ -30,7 +30,7 @@ def format_rounds(rounds, final):
                 *(str(r["round"]), str(r["layers"])),
                 *(f"{r['parameters']:,}", of["parameters"]),
                 *(short(r["macs"]), of["macs"]),
-                *(percent(run.accuracy(r, split)) for split in run.splits),
+                *(run.show(run.watched(r, split)) for split in run.splits),
                 f"{r.get('seconds') or 0:,.1f}",
                 ", ".join(r["removed"]) or "-",
             ]
@@ -38,7 +38,8 @@ def format_rounds(rounds, final):
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     # The names come last and flush left: their width varies most.
     lines = ["  ".join([*map(str.rjust, row, widths[:-1]), row[-1]]) for row in table]
-    legend = "Parameters and MACs also in % of the initial net; accuracies in %."
+    measured = "accuracies in %" if run.in_percent else f"{run.monitor} as measured"
+    legend = f"Parameters and MACs also in % of the initial net; {measured}."
     if run.selected:
         legend = f"* selected{rule(run)}. {legend}"
     note = [f"Note: {run.final['note']}"] if run.final.get("note") else []
@@ -61,7 +62,7 @@ def headline(run):
             f"{100 * (1 - net[key] / first[key]):.1f} % fewer {word}"
             for key, word in (("macs", "MACs"), ("parameters", "parameters"))
         )
-        loss = "" if run.holds(net) else "; the initial accuracy was not kept"
+        loss = "" if run.holds(net) else f"; the initial {run.monitor} was not kept"
         return (
             f"{first['layers']} -> {net['layers']} layers: {fewer}; "
             f"{_change(run, net)}{loss}."
@@ -69,42 +70,43 @@ def headline(run):
     shorter = [r for r in run.rounds if r["layers"] < first["layers"]]
     if not shorter:
         return f"Nothing was removed: only {start} was trained; {_change(run)}."
-    best = max(shorter, key=lambda r: run.accuracy(r) or 0)
+    best = max(shorter, key=run.worth)
     if run.holds(best):
         return f"The run selected {start}; {_change(run)}."
-    loss = f"a loss above {100 * run.tolerance:g} points" if run.tolerance else "loss"
+    loss = f"a loss above {run.tolerated}" if run.tolerance else "loss"
     return (
         f"Nothing could be removed without {loss}: {start} has "
-        f"{percent(run.initial)} % {run.split} accuracy, the best shorter one "
-        f"({best['layers']} layers) {percent(run.accuracy(best))} %."
+        f"{run.tell(run.initial)} {run.split} {run.monitor}, the best shorter one "
+        f"({best['layers']} layers) {run.tell(run.watched(best))}."
     )
 
 
 def _change(run, *net):
-    """Accuracies of the first round and, after an arrow, of another one."""
+    """What is monitored in the first round and, after an arrow, in another one."""
     parts = []
     for split in run.splits:
-        values = [run.accuracy(r, split) for r in (run.rounds[0], *net)]
+        values = [run.watched(r, split) for r in (run.rounds[0], *net)]
         if None not in values:
-            arrow = " -> ".join(f"{percent(value)} %" for value in values)
-            parts.append(f"{split}{'' if parts else ' accuracy'} {arrow}")
+            arrow = " -> ".join(map(run.tell, values))
+            parts.append(f"{split}{'' if parts else f' {run.monitor}'} {arrow}")
     images = run.examples("test")
-    if images and parts and parts[-1].startswith("test"):
+    if images and run.in_percent and parts and parts[-1].startswith("test"):
         point = f"{100 / images:.2g}"
         parts[-1] += f" ({images:,} test images: 1 image is {point} points)"
     if parts and run.split == "test":
         parts[-1] += ", selected on the test set and so optimistic"
-    return ", ".join(parts) or "no accuracy recorded"
+    return ", ".join(parts) or f"no {run.monitor} recorded"
 
 
 def rule(run):
     """What the selected net is the smallest of; empty if it breaks the rule."""
     if not run.holds(run.selected):
         return ""
-    less = f" less {100 * run.tolerance:g} points" if run.tolerance else ""
+    bound, word = ("at most", "plus") if run.falls else ("at least", "less")
+    tolerated = f" {word} {run.tolerated}" if run.tolerance else ""
     return (
-        f", the smallest net whose {run.split} accuracy is at least the initial "
-        f"{percent(run.initial)} %{less}"
+        f", the smallest net whose {run.split} {run.monitor} is {bound} the initial "
+        f"{run.tell(run.initial)}{tolerated}"
     )
 
 

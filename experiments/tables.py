@@ -97,7 +97,7 @@ def _seeds_cells(name, runs):
         {
             seed: accuracy
             for seed, record in found.items()
-            if (accuracy := runs[seed].accuracy(record, "test")) is not None
+            if (accuracy := runs[seed].watched(record, "test")) is not None
         }
         for found in (firsts, chosen)
     )
@@ -150,7 +150,7 @@ def _cells(run, folder):
 def _accuracies(run, split):
     parts = []
     for record in (run.rounds[0], run.selected):
-        accuracy = run.accuracy(record, split)
+        accuracy = run.watched(record, split)
         low, high = wilson(accuracy, run.examples(split))
         parts.append(f"{percent(accuracy)} ± {50 * (high - low):.2f}")
     return " → ".join(parts)

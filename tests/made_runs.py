@@ -44,6 +44,29 @@ def make_final(rounds, selected, select_on="validation", **changes):
     }
 
 
+def make_own_rounds(*errors):
+    """Rounds of a run on a user's own terms, which watches a mean absolute error."""
+    return [
+        {k.replace("accuracy", "mae"): value for k, value in line.items()}
+        for line in make_rounds(*errors)
+    ]
+
+
+def make_own_final(rounds, selected, **changes):
+    return {
+        "selected_round": selected,
+        "select_on": "validation",
+        "tolerance": 0.0,
+        "monitor": "mae",
+        "mode": "min",
+        "stop_reason": "no unit is left that may go",
+        "initial_mae": rounds[0]["validation_mae"],
+        "selection_examples": None,
+        "test_examples": 20,
+        **changes,
+    }
+
+
 def write_records(folder, rounds, final=None, **files):
     """Writes a run directory; `files` replaces or adds JSON files by stem."""
     folder.mkdir(parents=True, exist_ok=True)

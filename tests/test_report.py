@@ -9,7 +9,15 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from experiments import plots, report
-from tests.made_runs import HOSTILE, UNITS, make_final, make_rounds, write_records
+from tests.made_runs import (
+    HOSTILE,
+    UNITS,
+    make_final,
+    make_own_final,
+    make_own_rounds,
+    make_rounds,
+    write_records,
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -235,3 +243,20 @@ def test_command_line(finished):
     assert done.returncode == 1
     assert "nowhere' holds no records" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_watches_another_metric(tmp_path):
+    rounds = make_own_rounds(0.5, 0.4, 0.6)
+    folder = write_records(
+        tmp_path,
+        rounds,
+        make_own_final(rounds, 1),
+        run={"dataset": {"name": "mine"}, "compiled": {"loss": "mse"}},
+    )
+    page = Page(report.write_report(folder))
+    for text in ("validation mae 0.5 → 0.4", "Validation mae", "-0.1", "prune_and_ret"):
+        assert text.replace("-", "\N{MINUS SIGN}") in page.text.replace("-", "−"), text
+    assert "Wilson 95" not in page.text and "cifar" not in page.text
+    for name in ("accuracy_against_layers", "training"):
+        drawn = (folder / f"plots/{name}.svg").read_text()
+        assert ">mae<" in drawn and "accuracy" not in drawn.replace(name, "")

@@ -4,7 +4,12 @@ import pytest
 
 from experiments.summary import format_rounds
 from resprune_tf.records import Round
-from tests.made_runs import make_final, make_rounds
+from tests.made_runs import (
+    make_final,
+    make_own_final,
+    make_own_rounds,
+    make_rounds,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,23 @@ def test_sentence_is_honest(accuracies, selected, tolerance, sentence):
     assert sentence in text
     kept = "the smallest net whose validation accuracy is at least" in text
     assert kept == ("not kept" not in text)
+
+
+@pytest.mark.parametrize(
+    ("selected", "tolerance", "sentence"),
+    [
+        (1, 0.0, "validation mae 0.5 -> 0.4, test 0.9 -> 0.89."),
+        (1, 0.0, "the smallest net whose validation mae is at most the initial 0.5."),
+        (2, 0.1, "mae is at most the initial 0.5 plus 0.1."),
+        (2, 0.0, "the initial mae was not kept."),
+        (0, 0.0, "The run selected the initial net of 29 layers"),
+    ],
+)
+def test_a_metric_of_ones_own(selected, tolerance, sentence):
+    rounds = make_own_rounds(0.5, 0.4, 0.6)
+    final = make_own_final(rounds, selected, tolerance=tolerance)
+    text = format_rounds(rounds, final)
+    assert sentence in text and "accurac" not in text and "images" not in text
 
 
 def test_format_rounds_exactly():
