@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras.src.losses.losses import LossFunctionWrapper
 
 
 def example_loss(loss=None):
@@ -21,9 +22,7 @@ def example_loss(loss=None):
     Raises:
         ValueError: if there is no loss of this name.
     """
-    compute = _cross_entropy if loss is None else keras.losses.get(loss)
-    if isinstance(compute, keras.losses.Loss):
-        compute = _unreduced(compute)
+    compute = _cross_entropy if loss is None else _unreduced(keras.losses.get(loss))
 
     def losses(labels, outputs):
         outputs = ops.cast(outputs, "float32")
@@ -87,8 +86,12 @@ def _cross_entropy(labels, logits):
 
 
 def _unreduced(loss):
+    """What `compile` makes of a loss, before it takes the mean over the examples."""
+    if not isinstance(loss, keras.losses.Loss):
+        # Fits `(batch,)` and `(batch, 1)` to each other.
+        loss = LossFunctionWrapper(loss)
+
     def compute(labels, outputs):
-        # As `Loss.__call__` does before it reduces.
         return loss.call(
             ops.cast(labels, loss.dtype), ops.convert_to_tensor(outputs, loss.dtype)
         )

@@ -1,14 +1,15 @@
 """Nested and shared models: units inside are scored as those of a flat net are."""
 
+import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
 from resprune_tf import sensitivity
 from resprune_tf.comparison import compare_scores
 from resprune_tf.removal import remove_units
 from resprune_tf.units import find_units
-from tests.conftest import images_of, outputs
+from tests.conftest import images_of, outputs, randomise
 from tests.foreign_nets import flat, nested, segmenter, shared, squared, two_inputs
 
 PAIRS = {"a": "backbone/stage/a", "b": "backbone/stage/b", "c": "a"}
@@ -61,21 +62,16 @@ def test_nested_units_score_as_flat_ones(labels, recalibrate):
 def test_a_unit_of_a_shared_model_is_removed_from_every_call(labels):
     net = shared()
     x = images_of(net, 10)
-    table = compare_scores(
-        net, x, labels, squared_hot, ["output_norm", "cka", "leave_one_out"], 5
-    )
+    rows = np.eye(5, dtype="float32")[labels]
+    names = ["output_norm", "cka", "leave_one_out"]
+    table = compare_scores(net, x, rows, "mse", names, batch_size=5)
     losses = [
-        squared_hot(labels, outputs(model, x)).mean()
+        np.mean((rows - outputs(model, x)) ** 2)
         for model in (remove_units(net, "stage/a"), net)
     ]
     scores = {name: score["stage/a"] for name, score in table.scores.items()}
     assert scores["leave_one_out"] == pytest.approx(losses[0] - losses[1], rel=1e-4)
     assert 0 < scores["cka"] < 1
-
-
-def squared_hot(labels, values):
-    """Distance of outputs to one-hot rows, with a value for each output."""
-    return ops.convert_to_numpy(ops.square(values - ops.one_hot(labels, 5)))
 
 
 def test_a_shared_unit_has_the_mean_norms_of_its_calls():
@@ -101,7 +97,7 @@ def test_regression_on_several_inputs(loss):
     rng = np.random.default_rng(0)
     x = {"image": rng.normal(size=(9, 4, 4, 3)), "tokens": rng.integers(0, 50, (9, 7))}
     y = rng.normal(size=9)
-    scores = sensitivity.leave_one_out(x, y[:, None], 3, loss=loss)(net)
+    scores = sensitivity.leave_one_out(x, y, 3, loss=loss)(net)
 
     def error(model):
         given = {name: ops.convert_to_tensor(value) for name, value in x.items()}
@@ -110,7 +106,7 @@ def test_regression_on_several_inputs(loss):
     for name, score in scores.items():
         expected = error(remove_units(net, name)) - error(net)
         assert score == pytest.approx(expected, abs=1e-5)
-    squares = sensitivity.taylor(x, y[:, None], 3, loss=loss)(net)
+    squares = sensitivity.taylor(x, y, 3, loss=loss)(net)
     assert squares["second"] == pytest.approx(second_slope(net, x, y), rel=1e-3)
 
 
@@ -137,3 +133,31 @@ def test_segmentation():
     for name, score in scores.items():
         expected = error(remove_units(net, name)) - error(net)
         assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_subtraction_is_scored_by_what_it_takes_away():
+    image = keras.Input((4, 4, 3))
+    branch = layers.Conv2D(3, 1, use_bias=False, name="conv")(image)
+    net = keras.Model(image, layers.Subtract(name="unit")([image, branch]))
+    net.get_layer("conv").kernel.assign(0.5 * np.eye(3)[None, None])
+    x = images_of(net, 4)
+    norms = sensitivity.unit_norms(net, x)["unit"]
+    assert (norms.ratio, norms.scaled) == pytest.approx((0.5, norms.shortcut / 2))
+
+
+def test_a_sequential_model_is_scored_as_its_graph(labels):
+    backbone = nested().get_layer("backbone")
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(5)]
+    net = keras.Sequential([keras.Input((4, 4, 3)), backbone, *head])
+    randomise(net)
+    image = keras.Input((4, 4, 3))
+    twin = keras.Model(image, head[1](head[0](backbone(image))))
+    x = images_of(net, 10)
+    names = ["block_influence", "taylor"]
+    found, expected = (
+        compare_scores(each, x, labels, criteria=names, batch_size=5).scores
+        for each in (net, twin)
+    )
+    assert list(found["taylor"]) == ["backbone/stage/a", "backbone/stage/b"]
+    for name in names:
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
