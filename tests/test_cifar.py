@@ -109,24 +109,16 @@ def test_a_run_leaves_its_records_and_models(finished):
     assert "ω" in (folder / "report.html").read_text()
 
 
-def test_flags_txt_makes_the_same_run_again(finished, tmp_path, capsys):
+def test_flags_txt_makes_the_same_run_again(finished, tmp_path):
     folder, _ = finished
     text = (folder / "flags.txt").read_text()
     assert "--depth=14" in text and "--nesterov" in text and "data_dir" not in text
     lines = [line for line in text.splitlines() if "run_dir" not in line]
     (tmp_path / "flags.txt").write_text("\n".join(lines))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "experiments.cifar"),
-            f"--flagfile={tmp_path / 'flags.txt'}",
-            f"--run_dir={tmp_path / 'again'}",
-            "--export=",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    given = [f"--flagfile={tmp_path / 'flags.txt'}", f"--run_dir={tmp_path / 'again'}"]
+    with flagsaver.flagsaver():
+        flags.FLAGS(["cifar", *given, "--export="])
+        cifar.main(["cifar"])
     ours, theirs = (
         read_lines(path / "rounds.jsonl") for path in (tmp_path / "again", folder)
     )
