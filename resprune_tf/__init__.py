@@ -37,6 +37,7 @@ from resprune_tf.side_by_side import check_side_by_side
 from resprune_tf.strategy import Strategy, training_strategy
 from resprune_tf.streamed import StreamedSplit
 from resprune_tf.training import make_repeatable
+from resprune_tf.transfer import load_weights
 from resprune_tf.units import Unit, Units, find_units
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "latency",
     "load_dataset",
     "load_imagenet",
+    "load_weights",
     "make_repeatable",
     "prune_and_retrain",
     "prune_side_by_side",

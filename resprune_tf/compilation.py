@@ -2,7 +2,7 @@
 
 import keras
 
-from resprune_tf import graph
+from resprune_tf.transfer import pairs
 
 
 def compile_like(model, source, compile_fn=None, optimizer_state=False):
@@ -37,23 +37,6 @@ def compile_like(model, source, compile_fn=None, optimizer_state=False):
             ) from error
     if optimizer_state:
         _copy_optimizer(source, model)
-
-
-def pairs(source, target):
-    """The layers of two models that bear the same name, those in nested models too.
-
-    Yields:
-        `(layer of source, layer of target)`, in the order of `target`.
-    """
-    named = {layer.name: layer for layer in source.layers}
-    for layer in target.layers:
-        known = named.get(layer.name)
-        if known is None:
-            continue
-        if graph.inner(layer) is not None and graph.inner(known) is not None:
-            yield from pairs(known, layer)
-        else:
-            yield known, layer
 
 
 def _copy_optimizer(source, model):

@@ -4,7 +4,6 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.batch_norm import OnePassBatchNormalization, has_one_pass_form
-from resprune_tf.compilation import pairs
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -58,13 +57,3 @@ def fast_copy(model, precision="float32"):
         return kind.from_config(config)
 
     return graph.rebuild(model, clone=clone)
-
-
-def copy_values(source, target):
-    """Sets a model's variables to those of another with layers of the same names.
-
-    Args:
-        source, target: functional models, of which one is a `fast_copy` of the other.
-    """
-    for old, new in pairs(source, target):
-        graph.copy_state(old, new)

@@ -3,7 +3,7 @@
 from resprune_tf import graph
 from resprune_tf.callbacks import scalars
 from resprune_tf.compilation import compile_like
-from resprune_tf.fast_copy import copy_values
+from resprune_tf.transfer import copy_values
 
 
 class FitTrainer:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
-from resprune_tf.fast_copy import copy_values
 from resprune_tf.training import Trainer, epoch_order
+from resprune_tf.transfer import copy_values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,10 @@ import numpy as np
 
 from resprune_tf.augment import RandomCropFlip
 from resprune_tf.dataset import Split
-from resprune_tf.fast_copy import copy_values, fast_copy
+from resprune_tf.fast_copy import fast_copy
 from resprune_tf.resident import ResidentModel, steps_per_dispatch
 from resprune_tf.strategy import Strategy
+from resprune_tf.transfer import copy_values
 
 
 def make_repeatable():

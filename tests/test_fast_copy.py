@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from resprune_tf.batch_norm import OnePassBatchNormalization
-from resprune_tf.fast_copy import copy_values, fast_copy
+from resprune_tf.fast_copy import fast_copy
+from resprune_tf.transfer import copy_values
 from tests.conftest import images_of, outputs, randomise, small_net
 
 
