@@ -16,6 +16,8 @@ from resprune_tf.importance import ImportanceScale
 from resprune_tf.runtimes import RUNTIMES
 from tests.conftest import images_of, net_of, outputs, small_net
 
+ROOT = pathlib.Path(__file__).parent.parent
+
 # By name: the package's `export` is the function.
 exporting = importlib.import_module("resprune_tf.export")
 export, ExportError = exporting.export, exporting.ExportError
@@ -105,6 +107,18 @@ def test_litert_reads_digits_as_well_as_the_model(digits, name):
     assert np.mean(decisions(images) == labels) >= accuracy - 0.02
     # Batches of any size in any order.
     assert [*decisions(images[:7]), *decisions(images[7:9])] == [*decisions(images[:9])]
+
+
+@pytest.mark.parametrize("runtime", ["SavedModel", "LiteRT", "ONNX Runtime", "Keras"])
+def test_the_documentation_runs(digits, runtime):
+    net, images, _, folder, _ = digits
+    page = (ROOT / "docs" / "deploy.md").read_text().partition("## Running it")[2]
+    code = page.partition(f"\n{runtime}")[2].split("```")[1].removeprefix("python")
+    names = {"images": images[:5]}
+    exec(code.replace("out/", f"{folder}/"), names)
+    assert names["logits"].shape == (5, 10)
+    wanted = outputs(net, images[:5])
+    np.testing.assert_array_equal(names["logits"].argmax(-1), wanted.argmax(-1))
 
 
 def test_wrong_ranges_are_refused(digits, tmp_path):

@@ -1,5 +1,7 @@
 """Formats: what they need is asked for first; all compute in float32."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from keras import layers
 from resprune_tf import formats
 from resprune_tf.formats import check_formats, in_float32
 from tests.conftest import images_of, outputs, small_net
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def test_refuses_unknown_formats():
@@ -74,3 +78,11 @@ def test_in_float32_of_float32_is_the_model_itself():
     word = keras.Input((2,), dtype="int32")
     net = keras.Model(word, layers.Embedding(3, 4)(word))
     assert in_float32(net) is net
+
+
+def test_the_documentation_knows_every_format():
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    for name, format in formats.FORMATS.items():
+        (row,) = (r for r in page.splitlines() if r.startswith(f"| `{name}` | `"))
+        assert f"`{format.file}" in row
+        assert format.extra is None or f"[{format.extra}]" in row or "the same" in row
