@@ -86,9 +86,9 @@ def test_names_of_inputs_stay_even_where_keras_made_them_up():
     x = layers.Add(name="u_add")([first, layers.Dense(6)(first)])
     model = keras.Model([first, second], x + layers.Dense(6)(second))
     shorter = rp.remove_units(model, "u")
-    assert [each.name for each in shorter.inputs] == [
-        each.name for each in model.inputs
-    ]
+    for name in ("input_layer", "input_layer_1"):
+        assert isinstance(model.get_layer(name), keras.layers.InputLayer)
+        assert isinstance(shorter.get_layer(name), keras.layers.InputLayer)
     assert [tensor.sparse for tensor in shorter.inputs] == [False, True]
 
 
