@@ -196,7 +196,9 @@ class Pipeline:
         return zlib.crc32(text.encode(), value)
 
     def first_batch(self):
-        return next(iter(self.dataset))
+        if keras.backend.backend() == "tensorflow":
+            return next(iter(self.dataset))
+        return next(self.dataset.as_numpy_iterator())
 
     def training(self, seed, epoch, shuffle):
         return {"x": self.dataset, "shuffle": False}  # it shuffles by itself, or not

@@ -25,6 +25,7 @@ def check_run(model, dataset, teacher, strategy, **settings):
     Raises:
         ValueError, TypeError: if they do not belong together.
     """
+    graph.check_functional(model, "prune_and_retrain")
     own = isinstance(dataset, FitData)
     for recipe in (settings["recipe"], settings["retrain_recipe"]):
         if recipe is not None and isinstance(recipe, FitRecipe) != own:
@@ -42,9 +43,8 @@ def check_logits(model):
     while (deeper := graph.inner(last)) is not None:
         last = deeper.outputs[0]._keras_history.operation
     activation = getattr(last, "activation", None)
-    if activation in (keras.activations.softmax, keras.activations.sigmoid) or type(
-        last
-    ).__name__ in ("Softmax", "Sigmoid"):
+    squashes = activation in (keras.activations.softmax, keras.activations.sigmoid)
+    if squashes or type(last).__name__ in ("Softmax", "Sigmoid"):  # a layer, or an op
         raise ValueError(
             f"'{model.name}' ends in '{last.name}', which gives probabilities. For a "
             "Dataset it must give logits: leave the activation out. With FitData and a "

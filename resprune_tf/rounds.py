@@ -146,7 +146,11 @@ class Run:
             parameters=size["parameters"],
             macs=size["macs"],
             epochs=len(history) // recipe.parts,
-            train={k: history[-1][k] for k in measures["validation"]},
+            train={
+                name: history[-1][name]
+                for name in measures["validation"]
+                if name in history[-1]
+            },
             **measured,
             seconds=round(time.monotonic() - begun + spent, 1),
             model=name,

@@ -316,6 +316,46 @@ def unloadable():
     return model
 
 
+def own_step():
+    """A net whose class trains it in a way of its own."""
+
+    @keras.saving.register_keras_serializable(package="tests")
+    class OwnStep(keras.Model):
+        def train_step(self, data):
+            return {"loss": 0.0}
+
+    plain = dense_net()
+    model = OwnStep(plain.inputs, plain.outputs)
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Uncounted(keras.layers.Layer):
+    """Multiplies by a matrix, of which no rule for MACs knows."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 6))
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.kernel)
+
+
+def uncounted():
+    x = numbers = keras.Input((6,))
+    x = Uncounted(name="odd")(x)
+    x = x + rp.ImportanceScale(name="a_importance")(keras.layers.Dense(6)(x))
+    model = keras.Model(numbers, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse", metrics=["mae"], **QUIET)
+    return model
+
+
+def test_macs_that_cannot_be_counted_are_said_to_be_left_out(capsys):
+    result = shorten(uncounted(), regression_data(), max_rounds=0, verbose=True)
+    assert result.rounds[0].macs == 6 * 6 + 6
+    assert "MACs leave out what cannot be counted: odd" in capsys.readouterr().out
+
+
 SHARED = keras.optimizers.SGD(0.1)
 REFUSED = {
     "not compiled": (dense_net, {}, ValueError, "not compiled"),
@@ -343,6 +383,19 @@ REFUSED = {
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
     "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "is for a Dataset"),
     "unloadable": (unloadable, {}, ValueError, "cannot be loaded.*register_keras"),
+    "a training step of its own": (own_step, {}, ValueError, "`train_step` of its own"),
+    "uncounted": (
+        uncounted,
+        {"target": rp.Target(macs=0.9)},
+        ValueError,
+        "cannot be counted: odd",
+    ),
+    "subclassed": (
+        lambda: type("Bare", (keras.Model,), {})(),
+        {},
+        TypeError,
+        "graph to read",
+    ),
     "no omega": (
         lambda: regression_net(importance=False),
         {},
