@@ -34,13 +34,16 @@ from resprune_tf.score_table import ScoreTable
 from resprune_tf.seeds import prune_side_by_side
 from resprune_tf.selection import Target
 from resprune_tf.side_by_side import check_side_by_side
+from resprune_tf.solution import Achievable, Solution
 from resprune_tf.strategy import Strategy, training_strategy
 from resprune_tf.streamed import StreamedSplit
+from resprune_tf.targets import achievable, solve_target
 from resprune_tf.training import make_repeatable
 from resprune_tf.transfer import load_weights
 from resprune_tf.units import Unit, Units, find_units
 
 __all__ = [
+    "Achievable",
     "Architecture",
     "Beside",
     "CloneError",
@@ -62,6 +65,7 @@ __all__ = [
     "RunDirectoryError",
     "RunInterrupted",
     "ScoreTable",
+    "Solution",
     "Split",
     "Strategy",
     "StreamedSplit",
@@ -70,6 +74,7 @@ __all__ = [
     "Unit",
     "UnitId",
     "Units",
+    "achievable",
     "add_importance",
     "build_resnet",
     "check_formats",
@@ -101,6 +106,7 @@ __all__ = [
     "resnet50",
     "resnet56",
     "runtime_latencies",
+    "solve_target",
     "training_strategy",
     "travel",
 ]

@@ -5,27 +5,52 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-_MEASURES = ("layers", "units", "macs", "parameters")
+# Counted from a net's graph alone, and measured: a file is written, a runtime timed.
+COUNTED = ("layers", "units", "macs", "parameters")
+FILE = ("file_bytes", "file_ratio")
+LATENCY = ("latency_ms", "latency_ratio")
+_MEASURES = (*COUNTED, *FILE, *LATENCY)
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
     """The size at which removal stops. Of several limits all must hold.
 
+    A file and a latency have two spellings, since half a millisecond is as good a limit
+    as half the time: an absolute one, and a ratio to the initial net's.
+
     Args:
         layers: at most so many layers, as in "ResNet-32".
         units: at most so many residual units left, the fixed ones included.
         macs, parameters: at most so many; a value below 1 is a fraction of the
             initial net's.
+        file_bytes: at most so many bytes of the folded net's file.
+        file_ratio: file size as a fraction of the initial net's, below 1.
+        latency_ms: median milliseconds of one call of the folded net.
+        latency_ratio: latency as a fraction of the initial net's, below 1.
+        file_format: of which format the file is; one of `export`'s.
+        runtime: what runs the net; one of `runtime_latencies`'s.
+        batch_size, threads: images a call, and processor threads of the runtime.
 
     Raises:
-        ValueError: if no limit is given, or one is not positive.
+        ValueError: if no limit is given or one is out of range, or a file's format or
+            a latency's runtime is not named, or named for no limit.
+
+    >>> Target(latency_ratio=0.7, runtime="litert", layers=32)
     """
 
     layers: int | None = None
     units: int | None = None
     macs: float | None = None
     parameters: float | None = None
+    file_bytes: float | None = None
+    file_ratio: float | None = None
+    latency_ms: float | None = None
+    latency_ratio: float | None = None
+    file_format: str | None = None
+    runtime: str | None = None
+    batch_size: int = 1
+    threads: int = 1
 
     def __post_init__(self):
         if not self.limits:
@@ -37,18 +62,65 @@ class Target:
                 raise ValueError(
                     f"A target must be positive. Received: {name}={limit}."
                 )
+            if name.endswith("_ratio") and not limit < 1:
+                raise ValueError(
+                    f"`{name}` is a fraction of the initial net's, below 1. "
+                    f"Received: {name}={limit}."
+                )
+        if self.file_bytes is not None and self.file_bytes < 1:
+            raise ValueError(
+                "`file_bytes` is in bytes; a fraction of the initial net's file is "
+                f"`file_ratio`. Received: file_bytes={self.file_bytes}."
+            )
+        self._check_named("file_format", FILE, '"keras"')
+        self._check_named("runtime", LATENCY, '"litert"')
+        if self.batch_size < 1 or self.threads < 1:
+            raise ValueError(
+                "`batch_size` and `threads` must be >= 1. "
+                f"Received: batch_size={self.batch_size}, threads={self.threads}."
+            )
+
+    def _check_named(self, name, measures, example):
+        limited = [measure for measure in measures if measure in self.limits]
+        if limited and getattr(self, name) is None:
+            raise ValueError(
+                f"`{limited[0]}` needs `{name}`, such as {name}={example}: "
+                "it depends on that."
+            )
+        if not limited and getattr(self, name) is not None:
+            raise ValueError(
+                f"`{name}={getattr(self, name)!r}` belongs to a limit of "
+                f"{' or '.join(measures)}, and none is given."
+            )
 
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are given."""
         return {k: v for k in _MEASURES if (v := getattr(self, k)) is not None}
 
-    def resolve(self, initial: Mapping, smallest: Mapping) -> Target:
+    @property
+    def conditions(self) -> dict:
+        """Under which a file's size and a latency are measured, as far as asked for."""
+        found = {}
+        if self.file_format is not None:
+            found["file_format"] = self.file_format
+        if self.runtime is not None:
+            for name in ("runtime", "batch_size", "threads"):
+                found[name] = getattr(self, name)
+        return found
+
+    def resolve(
+        self,
+        initial: Mapping,
+        smallest: Mapping,
+        in_the_way: Mapping[str, str] | None = None,
+    ) -> Target:
         """The target in absolute numbers, once it is known to be reachable.
 
         Args:
-            initial: layers, units, macs and parameters of the initial net.
-            smallest: those of the net without all units that may go.
+            initial: what the initial net measures of all that is limited.
+            smallest: that of the net without all units that may go.
+            in_the_way: why a unit may not go, by its name.
 
         Raises:
             ValueError: if the initial net meets the target already, or no removal
@@ -60,17 +132,21 @@ class Target:
             else limit
             for name, limit in self.limits.items()
         }
-        for name, limit in limits.items():
-            if limit < smallest[name]:
-                raise ValueError(
-                    f"The target of {limit:,.0f} {name} cannot be reached: removing "
-                    f"all units that may go leaves {smallest[name]:,}."
-                )
-        target = Target(**limits)
+        target = dataclasses.replace(self, **limits)
+        if not target.reached(smallest):
+            message = (
+                f"The target of {target} cannot be reached: removing all units that "
+                f"may go leaves {target.listing(smallest)}."
+            )
+            if in_the_way:
+                message += "\nUnits that may not go:"
+            for name, reason in (in_the_way or {}).items():
+                message += f"\n  {name}: {reason}."
+            raise ValueError(message)
         if target.reached(initial):
             raise ValueError(
                 f"The target ({target}) asks for no removal: the initial net has "
-                f"{', '.join(f'{initial[name]:,} {name}' for name in limits)}."
+                f"{target.listing(initial)}."
             )
         return target
 
@@ -78,8 +154,36 @@ class Target:
         """Whether a net with these measures meets every limit."""
         return all(measured[name] <= limit for name, limit in self.limits.items())
 
+    def listing(self, measured: Mapping) -> str:
+        """What a net measures of all that is limited, in words."""
+        return ", ".join(
+            _in_words(name, measured[name], self.conditions) for name in self.limits
+        )
+
     def __str__(self) -> str:
-        return ", ".join(f"{limit:,.10g} {name}" for name, limit in self.limits.items())
+        return self.listing(self.limits)
+
+
+def told(name: str, value: float) -> str:
+    """The value of a measure as it is told; its unit is not."""
+    if name.endswith("_ratio"):
+        return f"{value:.1%}"
+    if name == "latency_ms":
+        return f"{value:.4g}"
+    return f"{value:,.10g}"
+
+
+def _in_words(name, value, conditions):
+    if name in COUNTED:
+        return f"{told(name, value)} {name}"
+    if name in FILE:
+        of = "bytes" if name == "file_bytes" else "of the initial file"
+        return f"{told(name, value)} {of} as '{conditions['file_format']}'"
+    of = "ms" if name == "latency_ms" else "of the initial latency"
+    return (
+        f"{told(name, value)} {of} on {conditions['runtime']} at batch size "
+        f"{conditions['batch_size']}"
+    )
 
 
 def held(initial: float, accuracy: float, tolerance: float) -> bool:

@@ -12,18 +12,19 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
     0: "architecture checksum environment records selection imagenet_augment shards "
     "cloning merges unit_table fit_recipe augment optimizers readers batch_norm "
-    "resident runtimes onnx_ops feeds examples example_loss score_table",
-    1: "graph macs fresh_process guard fit_data",
-    2: "importance formats compilation recalibration distillation cifar_files "
+    "resident runtimes onnx_ops feeds examples example_loss score_table columns "
+    "solving",
+    1: "graph macs fresh_process guard fit_data solution",
+    2: "importance formats transfer recalibration distillation cifar_files "
     "checkpoint dataset latency expansion matmul_conv strategy",
-    3: "units cost fast_copy travel resnet data callbacks gates scoring",
+    3: "units compilation cost fast_copy travel resnet data callbacks gates scoring",
     4: "removal diagram folding training streamed insertion embedding fit_training "
     "recipe probing",
     5: "export runtime_latency members stacked imagenet_files fit_check sensitivity "
     "similarity sparsity",
-    6: "beside side_by_side criteria",
-    7: "comparison plan",
-    8: "preflight deletion rounds",
+    6: "beside side_by_side criteria sizes",
+    7: "comparison plan savings",
+    8: "preflight deletion rounds targets",
     9: "loop",
     10: "seeds",
 }

@@ -51,6 +51,12 @@ def test_fractions_are_of_the_initial_net():
         ({}, "at least one limit of layers, units, macs, parameters"),
         ({"layers": 0}, "positive. Received: layers=0"),
         ({"macs": -0.5}, "macs=-0.5"),
+        ({"file_bytes": 0.5}, "a fraction .* is `file_ratio`"),
+        ({"latency_ratio": 1.5}, "below 1. Received: latency_ratio=1.5"),
+        ({"latency_ms": 0.5}, '`latency_ms` needs `runtime`, such as .*="litert"'),
+        ({"file_ratio": 0.5}, "`file_ratio` needs `file_format`"),
+        ({"layers": 3, "runtime": "litert"}, "belongs to a limit of latency_ms or"),
+        ({"layers": 3, "threads": 0}, "must be >= 1. Received: .*threads=0"),
     ],
 )
 def test_senseless_targets(limits, message):
@@ -70,3 +76,43 @@ def test_senseless_targets(limits, message):
 def test_targets_that_no_removal_meets(limits, message):
     with pytest.raises(ValueError, match=message):
         Target(**limits).resolve(FULL, SMALL)
+
+
+def test_a_file_and_a_latency_have_two_spellings():
+    """Half a millisecond is a time; half the time is a ratio."""
+    target = Target(
+        latency_ms=0.5,
+        latency_ratio=0.6,
+        file_ratio=0.7,
+        layers=32,
+        runtime="litert",
+        file_format="onnx",
+        batch_size=8,
+    )
+    initial = {**FULL, "latency_ms": 2.0, "latency_ratio": 1.0, "file_ratio": 1.0}
+    smallest = {**SMALL, "latency_ms": 0.4, "latency_ratio": 0.2, "file_ratio": 0.2}
+    assert target.resolve(initial, smallest) == target
+    assert not target.reached({**smallest, "latency_ms": 0.6})
+    assert target.reached({**smallest, "latency_ms": 0.5, "latency_ratio": 0.6})
+    assert str(target) == (
+        "32 layers, 70.0% of the initial file as 'onnx', 0.5 ms on litert at batch "
+        "size 8, 60.0% of the initial latency on litert at batch size 8"
+    )
+    assert target.conditions == {
+        "file_format": "onnx",
+        "runtime": "litert",
+        "batch_size": 8,
+        "threads": 1,
+    }
+    assert Target(layers=32).conditions == {}
+
+
+def test_what_cannot_be_reached_says_for_every_limit_what_can():
+    target = Target(layers=10, macs=0.5)
+    with pytest.raises(ValueError) as error:
+        target.resolve(FULL, SMALL, {"stage1_unit1": "it is protected"})
+    assert str(error.value) == (
+        "The target of 10 layers, 42,000,000 macs cannot be reached: removing all "
+        "units that may go leaves 11 layers, 17,000,000 macs.\n"
+        "Units that may not go:\n  stage1_unit1: it is protected."
+    )

@@ -1,0 +1,111 @@
+"""What each unit saves of what a target limits."""
+
+import collections
+
+from keras import layers
+
+from resprune_tf import graph
+from resprune_tf.macs import count_macs
+from resprune_tf.removal import remove_units
+from resprune_tf.selection import LATENCY
+from resprune_tf.sizes import latency_ratios
+
+
+def unit_savings(model, units, target, initial, smallest):
+    """What each unit saves of every measure that a target limits.
+
+    MACs, parameters and units are each unit's own. Layers are those on its longest
+    path; a file's size follows parameters; a latency is measured: the model and the
+    model without one unit of each kind are timed in turns. The savings of units that
+    do not lie in one another are then scaled so that they sum up to what removing all
+    of them was measured to save: two units that share a layer save it together.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        units: list of the `Unit`s that may go.
+        target: a `Target`.
+        initial, smallest: `measures` of the model, and without all of `units`.
+
+    Returns:
+        `(savings, timed)`: a dict from measure to a dict from unit name to number, and
+        a dict from the name of each unit without which the model was timed to the
+        names of the units alike.
+    """
+    timed, saved = {}, {}
+    if any(name in target.limits for name in LATENCY):
+        timed = alike_units(model, units)
+        nets = [model, *(remove_units(model, name) for name in timed)]
+        _, (_, *ratios) = latency_ratios(nets, target)
+        for alike, ratio in zip(timed.values(), ratios, strict=True):
+            # Noise, not a saving, where a net without the unit took longer.
+            saved.update(dict.fromkeys(alike, max(0.0, 1 - ratio)))
+    savings = {}
+    for name in target.limits:
+        if name in LATENCY:
+            own = saved
+        elif name == "layers":
+            own = _layers(model, units)
+        elif name == "units":
+            own = {unit.name: 1 + len(unit.contains) for unit in units}
+        elif name == "macs":
+            own = {unit.name: unit.macs for unit in units}
+        else:  # parameters, and a file, which follows them
+            own = {unit.name: unit.parameters for unit in units}
+        savings[name] = _scaled(own, units, initial[name] - smallest[name])
+    return savings, timed
+
+
+def alike_units(model, units):
+    """Units of one kind: the same operations in order, output shape and costs.
+
+    Args:
+        model: a functional `keras.Model`.
+        units: its `Unit`s.
+
+    Returns:
+        dict from the name of the first of each kind to the names of all.
+    """
+    operations = {}
+    for path, level in graph.levels(graph.as_functional(model, "alike_units")):
+        for node in graph.nodes(level):
+            name = "/".join((*path, node.operation.name))
+            operations.setdefault(name, type(node.operation))
+    kinds = collections.defaultdict(list)
+    for unit in units:
+        kind = tuple(operations[name] for name in unit.layers)
+        kinds[kind, unit.shape, unit.macs, unit.parameters].append(unit.name)
+    return {names[0]: tuple(names) for names in kinds.values()}
+
+
+def outermost(units):
+    """Those of some units that lie in no other of them."""
+    inside = {name for unit in units for name in unit.contains}
+    return [unit for unit in units if unit.name not in inside]
+
+
+def _layers(model, units):
+    """Weighted layers on each unit's longest path, as `cost` counts them."""
+    own = dict.fromkeys((unit.name for unit in units), 0)
+    merges = {id(unit.merge): unit for unit in units}
+    depth = {}
+    for call in graph.trace(graph.as_functional(model, "layers"))[0]:
+        weighted = isinstance(call.operation, layers.Layer) and count_macs(call)
+        below = max((depth.get(id(t), 0) for t in call.inputs), default=0)
+        depth.update((id(t), below + bool(weighted)) for t in call.outputs)
+        unit = merges.get(id(call.node))
+        if unit is not None:
+            places = [t is unit.shortcut for t in call.node.input_tensors]
+            shortcut = call.inputs[places.index(True)]
+            own[unit.name] += depth[id(call.outputs[0])] - depth.get(id(shortcut), 0)
+    return own
+
+
+def _scaled(own, units, total):
+    """Savings that sum up to a total over the outermost units."""
+    outer = [unit.name for unit in outermost(units)]
+    if not any(own[name] for name in outer):
+        own = dict.fromkeys(own, 1)
+    whole = sum(own[name] for name in outer)
+    if whole == total:
+        return own
+    return {name: saved * max(total, 0) / whole for name, saved in own.items()}
