@@ -34,11 +34,11 @@ def nested(trainable=True):
     return net
 
 
-def flat(importance=False, policy="float32"):
+def flat(importance=False, policy="float32", size=4):
     """The same net without nesting, its units named a, b and c."""
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
-    image = keras.Input((4, 4, 3))
+    image = keras.Input((size, size, 3))
     x = layers.Conv2D(6, 3, padding="same", name="stem")(image)
     for name in "abc":
         x = _unit(x, 6, name, importance)
