@@ -109,7 +109,7 @@ def command_line():
 @pytest.fixture(autouse=True)
 def _fresh_names():
     """Auto-generated layer names start over, so that tests do not see each other."""
-    # Python looks for garbage now and then by itself. Looking through all that importing
-    # TensorFlow made, before every test, takes longer than most tests.
+    # Python looks for garbage by itself. Looking through all that importing TensorFlow
+    # made, before every test, takes longer than most tests.
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
