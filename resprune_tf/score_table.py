@@ -7,6 +7,8 @@ import math
 import numpy as np
 from scipy import stats
 
+from resprune_tf.columns import aligned
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoreTable:
@@ -91,36 +93,28 @@ class ScoreTable:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
     def __str__(self):
-        ranks = self.ranks
         lines = [
             f"'{self.model}': ranks of {len(self.units)} units (1 is removed first) "
             f"and scores, on {self.images} images.",
-            *_aligned(
-                ("unit", "parameters", "MACs", *self.scores),
-                *(
-                    (
-                        unit,
-                        _count(saved["parameters"]),
-                        _count(saved["macs"]),
-                        *(
-                            f"{ranks[name][unit]:g} ({self.scores[name][unit]:.3g})"
-                            for name in self.scores
-                        ),
-                    )
-                    for unit, saved in self.units.items()
-                ),
-            ),
+            *aligned(("unit", "parameters", "MACs", *self.scores), *self._rows()),
             "Rank correlations (Spearman):",
-            *_aligned(
-                ("", *self.scores),
-                *(
-                    (name, *(_correlation(value) for value in row.values()))
-                    for name, row in self.rank_correlations.items()
-                ),
-            ),
+            *aligned(("", *self.scores), *self._correlation_rows()),
             *(f"Without {name}: {why}" for name, why in self.left_out.items()),
         ]
         return "\n".join(lines)
+
+    def _rows(self):
+        ranks = self.ranks
+        for unit, saved in self.units.items():
+            cells = [
+                f"{ranks[name][unit]:g} ({scores[unit]:.3g})"
+                for name, scores in self.scores.items()
+            ]
+            yield unit, _count(saved["parameters"]), _count(saved["macs"]), *cells
+
+    def _correlation_rows(self):
+        for name, row in self.rank_correlations.items():
+            yield name, *("-" if math.isnan(v) else f"{v:.2f}" for v in row.values())
 
 
 def _ranks(scores):
@@ -143,15 +137,3 @@ def _finite(tables):
 
 def _count(number):
     return "?" if number is None else f"{number:,}"
-
-
-def _correlation(value):
-    return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def _aligned(*rows):
-    """Lines of columns: the first to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
-        yield "  ".join([first.ljust(widths[0]), *cells])

@@ -36,9 +36,9 @@ def nested(trainable=True):
 
 def flat(importance=False, policy="float32", size=4):
     """The same net without nesting, its units named a, b and c."""
+    image = keras.Input((size, size, 3))
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
-    image = keras.Input((size, size, 3))
     x = layers.Conv2D(6, 3, padding="same", name="stem")(image)
     for name in "abc":
         x = _unit(x, 6, name, importance)

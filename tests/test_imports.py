@@ -12,9 +12,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
     0: "architecture checksum environment records selection imagenet_augment shards "
     "cloning merges unit_table fit_recipe augment optimizers readers batch_norm "
-    "resident runtimes onnx_ops feeds examples example_loss score_table columns "
+    "resident runtimes onnx_ops feeds examples example_loss columns "
     "solving",
-    1: "graph macs fresh_process guard fit_data solution",
+    1: "graph macs fresh_process guard fit_data solution score_table",
     2: "importance formats transfer recalibration distillation cifar_files "
     "checkpoint dataset latency expansion matmul_conv strategy",
     3: "units compilation cost fast_copy travel resnet data callbacks gates scoring",
