@@ -67,8 +67,9 @@ def cka(images, batch_size=128, recalibrate=False):
     Raises:
         ValueError: if there are fewer than two images.
 
-    References: Kornblith et al., arXiv:1905.00414; Pons et al., Effective Layer Pruning
-    Through Similarity Metric Perspective, arXiv:2405.17081, who remove layers by it.
+    References: Kornblith et al., arXiv:1905.00414. Pons et al., Effective Layer Pruning
+    Through Similarity Metric Perspective, arXiv:2405.17081, remove layers by the CKA of
+    the net's last representation with and without them.
     """
     if count_images(images) == 1:
         raise ValueError("CKA compares images with each other: at least 2 are needed.")
