@@ -180,8 +180,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.last = logs
         self.steps = self.steps or self.batch + 1
-        last = epoch + 1 == self.epochs * self.parts or self.model.stop_training
-        self._show(self.steps, last)
+        self._show(self.steps, last=epoch + 1 == self.epochs * self.parts)
         self.epochs_done += 1
 
     def _show(self, step, last=False):

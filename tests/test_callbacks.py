@@ -1,6 +1,7 @@
 """Progress: what a person sees on a terminal, and what a log file gets."""
 
 import io
+import itertools
 import re
 
 from resprune_tf import callbacks
@@ -79,3 +80,20 @@ def test_runs_side_by_side_have_their_names_before_each_line():
     progress = Progress(Terminal(), name="seed 2")
     progress.say("round 0: 56 layers")
     assert progress.stream.getvalue() == "seed 2  round 0: 56 layers\n"
+
+
+def test_another_metric_and_a_pipeline_that_learns_its_length(monkeypatch):
+    """Bars and times within an epoch only once the number of steps is known."""
+    monkeypatch.setattr(callbacks.time, "monotonic", itertools.count().__next__)
+    progress = Progress(Terminal(), monitor="mae")
+    progress.set_params({"steps": None})
+    progress.start_round("round 0", 2, later_epochs=0)
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch)
+        for step in range(4):
+            progress.on_train_batch_begin(step)
+            drawn = progress.stream.getvalue().count("[=")
+            assert (drawn > 1) == (epoch == 1 and step > 0)
+        progress.on_epoch_end(epoch, {"loss": 0.5, "mae": 0.25, "val_mae": 0.3})
+    last = progress.stream.getvalue().split("\r\x1b[K")[-1]
+    assert "loss 0.5000  mae   0.25  epoch" in last
