@@ -23,8 +23,7 @@ def images_to_compare(model, images=None, calibration=None):
             input, they do not fit the model, or noise will not do.
     """
     if images is None and calibration is not None and len(calibration) >= 4:
-        feeds = calibration[:32]
-        return [np.concatenate([f[x.name] for f in feeds]) for x in model.inputs]
+        return [np.concatenate(x) for x in zip(*calibration[:32], strict=True)]
     if images is None:
         return [_noise(model, tensor) for tensor in model.inputs]
     arrays = _arrays(model, images, "images")
@@ -44,7 +43,8 @@ def images_to_calibrate(model, calibration):
         calibration: as for `export`.
 
     Returns:
-        list of at most 500 inputs: dicts of arrays of one image, by input name.
+        list of at most 500 inputs: lists of arrays of one image, one array for each of
+        `model.inputs`.
 
     Raises:
         ValueError: if there are none, or they do not fit the model.
@@ -57,8 +57,7 @@ def images_to_calibrate(model, calibration):
             batch = batch[0]
         arrays = _arrays(model, batch, "calibration")
         singles.extend(
-            {t.name: x[i : i + 1] for t, x in zip(model.inputs, arrays, strict=True)}
-            for i in range(min(map(len, arrays)))
+            [x[i : i + 1] for x in arrays] for i in range(min(map(len, arrays)))
         )
         if len(singles) >= CALIBRATION_IMAGES:
             break

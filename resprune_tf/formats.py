@@ -11,8 +11,9 @@ from resprune_tf import graph
 from resprune_tf.onnx_ops import register_onnx_ops
 
 
-class ConversionError(RuntimeError):
-    """The converter of a format does not take the model."""
+class ExportError(RuntimeError):
+    """What was written does not run on its own or computes something else, or it could
+    not be written."""
 
 
 def check_formats(formats):
@@ -107,14 +108,14 @@ def write(name, model, folder, calibration=None):
         model: a functional `keras.Model` that computes in float32.
         folder: `pathlib.Path` of a folder for this model alone. Some formats are
             converted from the SavedModel, which is then left there for the others.
-        calibration: for `"litert_int8"`, a list of inputs, each a dict of arrays of
-            one image by input name.
+        calibration: for `"litert_int8"`, a list of inputs, each a list of arrays of
+            one image, one array for each of `model.inputs`.
 
     Returns:
         `pathlib.Path`: what was written.
 
     Raises:
-        ConversionError: if the converter refuses the model.
+        ExportError: if the converter refuses the model.
     """
     path = folder / FORMATS[name].file
     try:
@@ -123,7 +124,7 @@ def write(name, model, folder, calibration=None):
                 warnings.filterwarnings("ignore", message, category)
             FORMATS[name].write(model, path, calibration)
     except Exception as error:
-        raise ConversionError(
+        raise ExportError(
             f"'{model.name}' cannot be written as '{name}': its converter ended with "
             f"{type(error).__name__}: {_beginning(error)}"
         ) from error
@@ -176,20 +177,22 @@ def _litert(quantise=None):
         # Operations of TensorFlow itself are not in the runtime that devices have.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantise is not None:
-            quantise(tf, converter, calibration)
+            names = [tensor.name for tensor in model.inputs]
+            feeds = [dict(zip(names, x, strict=True)) for x in calibration or ()]
+            quantise(tf, converter, feeds)
         path.write_bytes(converter.convert())
 
     return write
 
 
-def _to_float16(tf, converter, calibration):
+def _to_float16(tf, converter, feeds):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
 
 
-def _to_int8(tf, converter, calibration):
+def _to_int8(tf, converter, feeds):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: calibration
+    converter.representative_dataset = lambda: feeds
 
 
 def _write_onnx(model, path, calibration):

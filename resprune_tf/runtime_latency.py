@@ -47,7 +47,7 @@ def runtime_latencies(models, runtime, batch_size=1, runs=50, warmup=5, threads=
         TypeError: if a model has no graph to read.
         ImportError: if a package is missing; it says what to install.
         FileNotFoundError: if there is nothing at a path.
-        ConversionError: if the converter of the runtime refuses a model.
+        ExportError: if the converter of the runtime refuses a model.
         RuntimeFailed: if the runtime does not load or run one, or an input has an open
             shape.
 

@@ -57,6 +57,8 @@ def outputs(load, arrays, path, names, counts):
         images.
     """
     loaded = load(path, None)
+    if len(loaded.inputs) != len(names):
+        sys.exit(f"It has the inputs {list(loaded.inputs)}, the model {names}.")
     if len(names) == 1:  # some writers rename inputs
         names = list(loaded.inputs)
     made = {}

@@ -160,6 +160,15 @@ def test_several_inputs_and_outputs(tmp_path):
         export(net, tmp_path, "onnx")
 
 
+def test_inputs_without_a_name(tmp_path):
+    """Keras gives them one, which a folded copy need not have."""
+    keras.Input((2,))  # takes the first name
+    net = net_of((4, 4, 3), layers.Conv2D(2, 3), layers.Flatten())
+    images = images_of(net, 8)
+    (exported,) = export(net, tmp_path, "litert_int8", images=images)
+    assert exported.max_abs_difference < 0.1
+
+
 def test_custom_layers_cannot_hide(tmp_path):
     net = net_of((4, 4, 3), ImportanceScale())
     message = r"(?s)'keras' artefact does not run .* without resprune_tf.*ImportanceSc"

@@ -35,9 +35,9 @@ def test_calibration_takes_one_image_at_a_time(net):
     stream = tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(10))).batch(6)
     for calibration in (IMAGES, batches, labelled, stream, iter(labelled)):
         singles = images_to_calibrate(net, calibration)
-        assert [list(single) for single in singles] == [["image"]] * 10
-        assert singles[0]["image"].shape == (1, 4)
-        found = np.concatenate([single["image"] for single in singles])
+        assert [len(single) for single in singles] == [1] * 10
+        assert singles[0][0].shape == (1, 4)
+        found = np.concatenate([image for (image,) in singles])
         np.testing.assert_array_equal(found, IMAGES)
     assert len(images_to_calibrate(net, endless())) == 500
 
@@ -46,7 +46,7 @@ def test_calibration_of_two_inputs(two):
     for calibration in ([IMAGES, -IMAGES], [([IMAGES, -IMAGES], np.zeros(10))]):
         singles = images_to_calibrate(two, calibration)
         assert len(singles) == 10
-        np.testing.assert_array_equal(singles[3]["second"], -IMAGES[3:4])
+        np.testing.assert_array_equal(singles[3][1], -IMAGES[3:4])
 
 
 def test_comparison_prefers_what_is_real(net):
