@@ -6,10 +6,11 @@ import keras
 
 from resprune_tf import criteria
 from resprune_tf.guard import check_mode, direction, held
-from resprune_tf.plan import extent, measure
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
+from resprune_tf.sizes import extent, may_go, measures
 from resprune_tf.strategy import scope_of
+from resprune_tf.units import find_units
 
 
 class LayerDeletion(keras.callbacks.Callback):
@@ -36,6 +37,8 @@ class LayerDeletion(keras.callbacks.Callback):
         shortened_model: what to train next; None when nothing more is to be removed.
         removed: names of the units taken out of it.
         held: whether the monitored value of the last training was good enough.
+        measures: what the net just trained measures of all that `target` limits, a
+            latency beside the initial net; None without a target.
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
@@ -81,11 +84,12 @@ class LayerDeletion(keras.callbacks.Callback):
         self.initial = None  # monitored value of the first round
         self._started = False
         self._resolved = None  # the target in absolute numbers
+        self._first = self._first_ms = None  # the initial net, and its latency
         self._reset()
 
     def _reset(self):
         self.shortened_model, self.removed, self.stop_reason = None, (), None
-        self.held = True
+        self.held, self.measures = True, None
 
     def on_train_begin(self, logs=None):
         self._reset()
@@ -96,8 +100,11 @@ class LayerDeletion(keras.callbacks.Callback):
         scores = self.criterion(self.model)
         criteria.check_scores(scores, self.model)
         if self.target is not None:
-            lies_between = extent(self.model, list(scores), self.target)
-            self._resolved = self.target.resolve(*lies_between)
+            units, in_the_way = may_go(find_units(self.model), scores)
+            names = [unit.name for unit in units]
+            initial, smallest = extent(self.model, names, self.target)
+            self._resolved = self.target.resolve(initial, smallest, in_the_way)
+            self._first, self._first_ms = self.model, initial.get("latency_ms")
 
     def on_epoch_end(self, epoch, logs=None):
         self._trained += 1
@@ -123,9 +130,12 @@ class LayerDeletion(keras.callbacks.Callback):
                     f"{self.monitor} went from {self.initial:.6g} to {value:.6g}"
                 )
                 return
-        if self._resolved and self._resolved.reached(measure(self.model)):
-            self.stop_reason = f"target reached: at most {self._resolved}"
-            return
+        if self._resolved:
+            nets = [self._first, self.model]
+            self.measures = measures(nets, self._resolved, self._first_ms)[1]
+            if self._resolved.reached(self.measures):
+                self.stop_reason = f"target reached: at most {self._resolved}"
+                return
         scores = self.criterion(self.model)
         if not scores:
             self.stop_reason = "no unit is left that may go"

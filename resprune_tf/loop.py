@@ -52,6 +52,7 @@ def prune_and_retrain(
     *,
     units_per_round=1,
     target=None,
+    units=None,
     max_rounds=None,
     retrain_recipe=None,
     stop_on_drop=False,
@@ -91,7 +92,11 @@ def prune_and_retrain(
         dataset: a `Dataset` of labelled images, or `FitData`.
         recipe: `Recipe` of the initial training; a `FitRecipe` for `FitData`.
         units_per_round: units to remove before each retraining (k in the paper).
-        target: `Target` to stop at; by default all units that may go are removed.
+        target: `Target` to stop at; by default all units that may go are removed. A
+            file or a latency that it limits is measured in every round, beside the
+            initial net, and recorded.
+        units: names of the units to remove, and no other, such as those of a
+            `Solution`: the criterion tells their order.
         max_rounds: most rounds after the initial training; 0 only trains, for which
             no unit needs to be removable.
         retrain_recipe: `Recipe` of each retraining, such as

@@ -6,45 +6,14 @@ from collections.abc import Callable
 
 import keras
 
-from resprune_tf.cost import cost
 from resprune_tf.criteria import check_scores
 from resprune_tf.distillation import Guidance
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.guard import held
 from resprune_tf.recipe import Recipe
-from resprune_tf.removal import remove_units
-from resprune_tf.selection import Target, select_units
-from resprune_tf.units import find_units
-
-
-def measure(model):
-    """Layers, residual units, MACs and parameters of a model, as a dict.
-
-    MACs are of everything that has a rule: see `Cost.uncounted`.
-    """
-    measured = cost(model)
-    return {
-        "layers": measured.layers,
-        "units": len(find_units(model)),
-        "macs": measured.macs,
-        "parameters": measured.parameters,
-    }
-
-
-def extent(model, units, target=None):
-    """Measures of a model, and of it without `units`: what a target lies between.
-
-    Raises:
-        ValueError: if the target limits MACs and those of a layer cannot be counted;
-            it is named.
-    """
-    uncounted = cost(model).uncounted
-    if target is not None and target.macs is not None and uncounted:
-        raise ValueError(
-            f"The MACs of these layers of '{model.name}' cannot be counted: "
-            f"{', '.join(uncounted)}. Choose a target of layers, units or parameters."
-        )
-    return measure(model), measure(remove_units(model, units))
+from resprune_tf.selection import COUNTED, Target, select_units
+from resprune_tf.sizes import extent, may_go, measures
+from resprune_tf.units import chosen_units, find_units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +21,8 @@ class Plan:
     """The settings of `prune_and_retrain` (see there) for one model.
 
     Attributes:
+        units: names of the units to remove; None for as many as the target takes.
+        candidates: names of the units that may go.
         initial: measures of the initial net.
         savings: what a removed unit saves of each measure, on average.
     """
@@ -69,12 +40,14 @@ class Plan:
     criterion: Callable
     guidance: Guidance | None
     protected: frozenset
+    units: tuple | None
+    candidates: frozenset
     seed: int
     initial: dict
     savings: dict
 
     @classmethod
-    def check(cls, model, *, target, retrain_recipe, protected, **settings):
+    def check(cls, model, *, target, retrain_recipe, protected, units=None, **settings):
         """The plan for a model.
 
         Raises:
@@ -92,39 +65,41 @@ class Plan:
                 f"Received: {settings['max_rounds']}."
             )
         _check_tolerance(settings["tolerance"], settings["monitor"])
-        names = [unit.name for unit in find_units(model)]
-        protected = frozenset(map(str, protected))
-        if unknown := sorted(protected.difference(names)):
-            raise ValueError(
-                f"'{model.name}' has no unit {', '.join(unknown)} to protect. "
-                f"Its units: {', '.join(names)}."
-            )
+        found = find_units(model)
+        free, in_the_way = may_go(found, [unit.name for unit in found], protected)
+        candidates = frozenset(unit.name for unit in free)
+        if units is not None:
+            units = _asked_for(units, found, in_the_way)
+            candidates = frozenset(units)
         max_rounds = settings.pop("max_rounds")
         common = {
             "max_rounds": math.inf if max_rounds is None else max_rounds,
             "retrain_recipe": retrain_recipe or settings["recipe"],
-            "protected": protected,
+            "protected": frozenset(map(str, protected)),
+            "units": units,
+            "candidates": candidates,
             **settings,
         }
         if max_rounds == 0:
-            return cls(target=None, initial=measure(model), savings={}, **common)
+            return cls(target=None, initial=measures([model])[0], savings={}, **common)
         scores = settings["criterion"](model)
         check_scores(scores, model)
-        candidates = [name for name in scores if name not in protected]
-        if not 1 <= settings["units_per_round"] <= len(candidates):
+        free, in_the_way = may_go(found, candidates.intersection(scores), protected)
+        if not 1 <= settings["units_per_round"] <= len(free):
             raise ValueError(
-                f"`units_per_round` must be from 1 to {len(candidates)}, the number "
+                f"`units_per_round` must be from 1 to {len(free)}, the number "
                 f"of units of '{model.name}' that may go. "
                 f"Received: {settings['units_per_round']}."
             )
-        initial, smallest = extent(model, candidates, target)
-        target = target or Target(layers=smallest["layers"])
+        initial, smallest = extent(model, [unit.name for unit in free], target)
+        if target is None:
+            everything = "layers" if units is None else "units"
+            target = Target(**{everything: smallest[everything]})
         return cls(
-            target=target.resolve(initial, smallest),
+            target=target.resolve(initial, smallest, in_the_way),
             initial=initial,
             savings={
-                name: (initial[name] - smallest[name]) / len(candidates)
-                for name in initial
+                name: (initial[name] - smallest[name]) / len(free) for name in initial
             },
             **common,
         )
@@ -132,11 +107,13 @@ class Plan:
     def settings(self):
         """What must agree for a run to be continued, as JSON values."""
         return {
-            "initial": self.initial,
+            # Not a file's size or a latency: the next process may find others.
+            "initial": {name: self.initial[name] for name in COUNTED},
             "recipe": _settings(self.recipe),
             "retrain_recipe": _settings(self.retrain_recipe),
             "units_per_round": self.units_per_round,
-            "target": self.target and self.target.limits,
+            "target": self.target and {**self.target.limits, **self.target.conditions},
+            **({} if self.units is None else {"units": sorted(self.units)}),
             "max_rounds": None if math.isinf(self.max_rounds) else self.max_rounds,
             "stop_on_drop": self.stop_on_drop,
             "tolerance": self.tolerance,
@@ -161,7 +138,7 @@ class Plan:
         return {
             name: float(score)
             for name, score in self.criterion(model).items()
-            if name not in self.protected
+            if name in self.candidates
         }
 
     def next_units(self, scores):
@@ -184,7 +161,7 @@ class Plan:
         last = rounds[-1]
         if self.max_rounds == 0:
             return "only the initial training was asked for"
-        size = {**dataclasses.asdict(last), "units": len(last.units)}
+        size = {**dataclasses.asdict(last), "units": len(last.units), **last.measured}
         if self.target.reached(size):
             return f"target reached: at most {self.target}"
         if self.stop_on_drop and not self.held(last, rounds):
@@ -198,11 +175,28 @@ class Plan:
         if self.target is None:
             return 0
         units = max(
-            math.ceil((size[name] - limit) / self.savings[name])
-            for name, limit in self.target.limits.items()
+            (
+                math.ceil((size[name] - limit) / self.savings[name])
+                for name, limit in self.target.limits.items()
+                if size[name] > limit and self.savings[name] > 0
+            ),
+            default=0,
         )
         needed = math.ceil(units / self.units_per_round)
         return max(0, min(needed, self.max_rounds - number))
+
+
+def _asked_for(units, found, in_the_way):
+    """Names of the units to remove, each of which may go."""
+    free = [unit.name for unit in found if unit.name not in in_the_way]
+    offer = f"Those that may go: {', '.join(free) or 'none'}."
+    names = tuple(unit.name for unit in chosen_units(units, found, offer))
+    for name in names:
+        if name in in_the_way:
+            raise ValueError(
+                f"Unit '{name}' of `units` may not go: {in_the_way[name]}. {offer}"
+            )
+    return names
 
 
 def _check_tolerance(tolerance, monitor):

@@ -40,7 +40,8 @@ class Round:
     criterion's values for the next removal. `train`, `validation` and `test` are
     measures by name: `"loss"` and `"accuracy"` (a fraction), or what a model was
     compiled with; those of `train` are means over the last epoch. `test` is empty where
-    there are no such data.
+    there are no such data. `measured` holds the size of a file and a latency, where the
+    target limits them.
     """
 
     round: int
@@ -57,6 +58,7 @@ class Round:
     test: dict[str, float]
     seconds: float
     model: str
+    measured: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def measure(self, split: str, name: str) -> float:
         """A measure on `"train"`, `"validation"` or `"test"`."""
@@ -68,7 +70,7 @@ class Round:
         for name, value in dataclasses.asdict(self).items():
             if name in SPLITS:
                 line.update({f"{name}_{measure}": v for measure, v in value.items()})
-            else:
+            elif name != "measured" or value:
                 line[name] = value
         return line
 

@@ -17,7 +17,6 @@ from resprune_tf.fit_training import FitTrainer
 from resprune_tf.guard import shown
 from resprune_tf.importance import importances
 from resprune_tf.members import Member
-from resprune_tf.plan import measure
 from resprune_tf.records import (
     TEACHER,
     Round,
@@ -27,6 +26,8 @@ from resprune_tf.records import (
     write_json,
 )
 from resprune_tf.removal import remove_units
+from resprune_tf.selection import COUNTED
+from resprune_tf.sizes import measures
 from resprune_tf.training import Trainer, evaluate
 from resprune_tf.units import find_units
 
@@ -93,7 +94,8 @@ class Run:
             if line["round"] == 0
         ]
         scores = self.strategy.share(self.plan.scores(model))
-        record = dataclasses.replace(first, scores=scores)
+        measured = self.strategy.share(_beyond_counts(self._size(model)))
+        record = dataclasses.replace(first, scores=scores, measured=measured)
         self.files.add_round(record, history)
         self.rounds.append(record)
         self._say(f"round 0: taken over from {source}")
@@ -118,22 +120,23 @@ class Run:
         """Removes, trains, measures and records."""
         begun = time.monotonic()
         core, removed, recipe = self._next_net(number)
-        size = measure(core)
+        size = self._size(core)
         self._announce(number, size, removed, recipe)
         member, history, spent = self._member(number, core, recipe)
-        measures = yield member
+        on_splits = yield member
         self._say(f"round {number}: measuring {self.plan.monitor}")
         if isinstance(member.trainer, FitTrainer):
-            measures = member.trainer.measures()
+            on_splits = member.trainer.measures()
         else:
-            measures = self._loss_and_accuracy(core, measures)
+            on_splits = self._loss_and_accuracy(core, on_splits)
         # What is decided by, from one worker, as another's may round otherwise.
         measured = self.strategy.share(
             {
                 "importances": importances(core),
                 "scores": self.plan.scores(core),
-                "validation": measures["validation"],
-                "test": measures.get("test", {}),
+                "validation": on_splits["validation"],
+                "test": on_splits.get("test", {}),
+                "measured": _beyond_counts(size),
             }
         )
         name = f"models/round-{number:02}.keras"
@@ -148,7 +151,7 @@ class Run:
             epochs=len(history) // recipe.parts,
             train={
                 name: history[-1][name]
-                for name in measures["validation"]
+                for name in on_splits["validation"]
                 if name in history[-1]
             },
             **measured,
@@ -166,6 +169,15 @@ class Run:
         value = shown(self.plan.monitor, self.plan.value(record))
         self._say(f"round {number}: {size['layers']} layers, {what} {value}")
         return record
+
+    def _size(self, core):
+        """What a net measures of all that the target limits, beside the initial net."""
+        target = self.plan.target
+        if not self.rounds or target is None or not target.conditions:
+            return measures([core], target)[0]
+        first = self.rounds[0]
+        nets = [self.load(first.model), core]
+        return measures(nets, target, first.measured.get("latency_ms"))[1]
 
     def _loss_and_accuracy(self, core, measured):
         """Measures of both splits, if they are not already measured."""
@@ -260,6 +272,7 @@ class Run:
         self._say(
             f"round {number}: {size['layers']} layers, {size['parameters']:,} "
             f"parameters, {size['macs'] / 1e6:,.2f} M MACs"
+            + (f", {size['latency_ms']:.4g} ms" if "latency_ms" in size else "")
             + (f"; removed {', '.join(removed)}" if removed else "")
         )
         if self.progress:
@@ -281,3 +294,7 @@ class Run:
     def load(self, name):
         """A model of the run directory."""
         return keras.saving.load_model(self.files.path / name, compile=False)
+
+
+def _beyond_counts(size):
+    return {name: value for name, value in size.items() if name not in COUNTED}
