@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-oldest check reproduce costs smoke wheel bench clean
+.PHONY: help env demo test test-oldest check reproduce costs smoke tutorial wheel bench clean
 
 help:
 	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check        formatting, lint and tests"
 	@echo "make reproduce    every table and figure from the records; measures costs (10 min)"
 	@echo "make reproduce-X  one of table1 table2 table3 figure3 ... figure7 controls"
+	@echo "make tutorial     run docs/tutorial.md, renew its outputs and pictures (minutes)"
 	@echo "make smoke        every experiment in small, on real digits (half an hour)"
 	@echo "make bench        images/s of this package, plain Keras and PyTorch here (an hour)"
 	@echo "make wheel        build the wheel into dist/"
@@ -73,6 +74,10 @@ reproduce-%: .venv/installed
 smoke: .venv/installed
 	@$(PY) -m experiments.rehearsal --out=runs/smoke
 	@echo "Records, and pages made from them: runs/smoke"
+
+# The tools for tests bring LiteRT and ONNX Runtime.
+tutorial: .venv/installed-dev
+	@$(PY) -m experiments.tutorial
 
 # What only the benchmark needs. PyTorch has an environment of its own, for its
 # dependencies must not change those of TensorFlow. What cannot be installed is left out.

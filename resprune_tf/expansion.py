@@ -50,9 +50,10 @@ def expand(model, kinds=None, inputs=None, clone=None):
         if inputs is not None:
             outer = keras.Model(inputs, model(inputs), name=model.name)
         else:
-            outer = graph.as_functional(model, "expand")
+            graph.check_functional(model, "expand")
+            outer = model
         opener = _Opener(model, kinds)
-        opener.open(outer)
+        opener.open(graph.inner(outer))
         if not opener.replace:
             wanted = "that holds layers and can be opened"
             if kinds:

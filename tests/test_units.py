@@ -247,6 +247,8 @@ def test_opaque_layers_are_named_and_can_be_registered_or_opened():
     x = images(8, 8, 4)
     calls = len(model.get_layer("first").first._inbound_nodes)
     opened = rp.expand(model, Block)
+    bag = keras.Sequential([keras.Input((8, 8, 4)), Block(4)], name="bag")
+    assert rp.expand(bag).name == "bag"
     assert len(model.get_layer("first").first._inbound_nodes) == calls
     np.testing.assert_array_equal(run(opened, x), run(model, x))
     assert [u.name for u in rp.find_units(opened)] == ["first", "second"]
