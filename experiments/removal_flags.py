@@ -36,9 +36,12 @@ _TOLERANCE = flags.DEFINE_float(
 _CRITERION = flags.DEFINE_enum(
     "criterion",
     "importance",
-    ["importance", "random", "largest", "output_norm", "taylor", "leave_one_out"],
-    "Which units go first: smallest |ω|, a random order, largest |ω|, smallest output "
-    "next to the shortcut's, smallest estimated or measured loss without them.",
+    [
+        *("importance", "random", "largest"),
+        *("output_norm", "block_influence", "cka"),
+        *("taylor", "leave_one_out", "l1_importance"),
+    ],
+    "Which units go first: docs/scores.md tells what each criterion looks at.",
 )
 _CRITERION_EXAMPLES = flags.DEFINE_integer(
     "criterion_examples", 512, "Training images that output_norm and on look at.", 1

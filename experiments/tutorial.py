@@ -3,7 +3,7 @@
     python -m experiments.tutorial          a few minutes on two cores
     python -m experiments.tutorial --small  one epoch a training, nothing is written
 
-Each block of Python is run in turn, in one namespace and an empty folder. What it prints
+Each block of Python is run in turn, in one namespace and an empty folder. What it says
 stands in the block of text behind it; pictures that it saves go to docs/tutorial.
 """
 

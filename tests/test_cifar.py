@@ -15,7 +15,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cifar, running
-from resprune_tf import importances
+from resprune_tf import criteria, importances
 from resprune_tf.records import RunDirectory, read_json, read_lines
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -293,3 +293,7 @@ def test_a_machine_without_matplotlib_gets_no_report(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = running._write_report(finished[0])
     assert said.startswith("none, ") and f"experiments.report {finished[0]}`" in said
+
+
+def test_every_criterion_can_be_asked_for():
+    assert set(flags.FLAGS["criterion"].parser.enum_values) == set(criteria.NAMES)
