@@ -301,6 +301,18 @@ def distance(y, p):
     return keras.ops.mean(keras.ops.abs(y - p), axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Forgetful(keras.losses.Loss):
+    """Its configuration does not tell its factor."""
+
+    def __init__(self, factor=1.0, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, y, p):
+        return self.factor * keras.ops.mean((y - p) ** 2, axis=-1)
+
+
 def unloadable():
     """A net with a layer that no file can be loaded with."""
 
@@ -370,6 +382,12 @@ REFUSED = {
         {},
         ValueError,
         "compile_fn.*Lost: what `exclude_from_weight_decay` was told",
+    ),
+    "a loss that forgets": (
+        lambda: own(loss=Forgetful(3.0)),
+        {},
+        ValueError,
+        "measures {'loss'.*instead of.*compile_fn",
     ),
     "no such measure": (own, {"monitor": "f1"}, ValueError, "measures: loss, mae"),
     "unknown direction": (
