@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 
 from resprune_tf import graph
+from resprune_tf.onnx_form import onnx_form
 from resprune_tf.onnx_ops import register_onnx_ops
 
 
@@ -201,6 +202,7 @@ def _write_onnx(model, path, calibration):
         return keras.InputSpec(shape=shape, dtype=tensor.dtype, name=tensor.name)
 
     register_onnx_ops()
+    model = onnx_form(model)
     # Told, because Keras finds it out by itself only for models that were called once.
     signature = [keras.tree.map_structure(spec, model._inputs_struct)]
     model.export(path, format="onnx", verbose=False, input_signature=signature)
