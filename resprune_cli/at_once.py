@@ -1,0 +1,85 @@
+"""Pruning at once: the units are scored, a set is taken out, nothing is retrained."""
+
+from resprune_cli import model_file, scoring, terms
+from resprune_cli.outcome import Outcome
+from resprune_cli.usage import Failed, WrongUse
+from resprune_tf import criteria, remove_units
+from resprune_tf.guard import direction, held
+from resprune_tf.recalibration import recalibrate
+from resprune_tf.targets import solve_target
+
+
+def prune(model, data, splits, target, args):
+    """Takes out the cheapest set of units that meets a target.
+
+    Args:
+        model: a functional `keras.Model`, compiled if there are labels.
+        data: `Data`, or None.
+        splits: labelled examples by the name of their split; may be empty.
+        target: a `Target`.
+        args: parsed arguments.
+
+    Returns:
+        An `Outcome`.
+
+    Raises:
+        Failed: if the target cannot be met.
+    """
+    name = args.criterion
+    if name is None:
+        name = "importance" if criteria.importance(model) else "block_influence"
+    scores = scoring.criterion(name, model, data, args)(model)
+    if not scores:
+        raise WrongUse(
+            "--criterion importance needs a model with trained importances ω. Score "
+            "on --data by another criterion, such as block_influence."
+        )
+    print(f"Units are scored by {name}, the target solved for ...", flush=True)
+    try:
+        solution = solve_target(model, target, scores, args.protect)
+    except ValueError as error:
+        raise Failed(str(error)) from error
+    print(f"\n{solution}", flush=True)
+    shorter = remove_units(model, solution.units)
+    if args.recalibrate and data is not None:
+        shorter = recalibrate(shorter, data.splits["train"][0])
+    model_file.compiled_as(shorter, model)
+    before, after = (_measures(net, splits, args) for net in (model, shorter))
+    return Outcome(
+        shorter,
+        solution.units,
+        before,
+        after,
+        _failure(model, before, after, args),
+        {"criterion": name, "solution": solution.to_dict()},
+    )
+
+
+def _measures(model, splits, args):
+    """What a model measures on what was held out."""
+    return {
+        f"{split} {name}": value
+        for split, (x, y) in splits.items()
+        if split != "train"
+        for name, value in terms.measured(model, x, y, args.batch_size).items()
+    }
+
+
+def _failure(model, before, after, args):
+    """What was lost beyond a tolerance that was given, in words."""
+    if args.tolerance is None or not before:
+        return None
+    names = [name.partition(" ")[2] for name in before]
+    monitor = terms.monitored(list(dict.fromkeys(names)), args.monitor)
+    name = f"validation {monitor}"
+    try:
+        mode = direction(model, monitor)
+    except ValueError as error:
+        raise WrongUse(f"--tolerance: {str(error).partition(' Give')[0]}") from error
+    if held(before[name], after[name], args.tolerance, mode):
+        return None
+    return (
+        f"The {name} went from {before[name]:.5g} to {after[name]:.5g}, further than "
+        f"--tolerance {args.tolerance:g}. Retraining (--epochs 10), or at least "
+        "--recalibrate, may win it back."
+    )

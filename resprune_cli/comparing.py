@@ -1,0 +1,163 @@
+"""The work of `resprune compare`."""
+
+import keras
+import numpy as np
+
+from resprune_cli import data_source, model_file, terms
+from resprune_cli.pruning import shown
+from resprune_cli.usage import Failed, WrongUse
+from resprune_tf.columns import aligned
+from resprune_tf.cost import cost
+from resprune_tf.feeds import images_to_compare
+from resprune_tf.fresh_process import RuntimeFailed
+from resprune_tf.runtime_latency import runtime_latencies
+
+_COMPARED = 256  # examples whose outputs are compared
+
+
+def compare(args):
+    """What two models cost and measure.
+
+    Args:
+        args: parsed arguments.
+
+    Returns:
+        dict of JSON values: of `"a"` and of `"b"` a dict from measure to number,
+        `"ratios"` of what both have, and `"outputs"`, how far these differ.
+
+    Raises:
+        WrongUse: if data do not fit the models.
+        Failed: if a runtime does not take one.
+    """
+    paths = args.a, args.b
+    models = [
+        model_file.load(path, args, compile=args.data is not None) for path in paths
+    ]
+    found = [_size(model, path) for model, path in zip(models, paths, strict=True)]
+    if args.runtime != "none":
+        try:
+            times = runtime_latencies(
+                models, args.runtime, args.runtime_batch, threads=args.threads
+            )
+        except (ImportError, ValueError) as error:
+            raise WrongUse(f"--runtime {args.runtime}: {error}") from error
+        except (RuntimeFailed, RuntimeError) as error:
+            raise Failed(f"--runtime {args.runtime}: {error}") from error
+        for each, time in zip(found, times, strict=True):
+            each["latency_ms"] = time.median_ms
+    a, b = found
+    ratios = {name: b[name] / value for name, value in a.items() if value}
+    if args.runtime != "none":
+        ratios["latency_ms"] = float(np.median(times[1].ratios(times[0])))
+    told = {"files": [str(path) for path in paths], "a": a, "b": b, "ratios": ratios}
+    if args.runtime != "none":
+        told["latency"] = {
+            "runtime": args.runtime,
+            "batch_size": args.runtime_batch,
+            "threads": args.threads,
+        }
+    examples = None
+    if args.data is not None:
+        for each, model in zip(found, models, strict=True):
+            data = data_source.read(args, model)
+            if data.labelled:
+                x, y = terms.settle(model, data, args)[data.held_out]
+                each.update(
+                    {
+                        f"{data.held_out} {name}": value
+                        for name, value in terms.measured(
+                            model, x, y, args.batch_size
+                        ).items()
+                    }
+                )
+        told["data"] = data.told
+        examples = data.splits[data.held_out][0][:_COMPARED]
+    told["outputs"] = _outputs(models, examples)
+    return told
+
+
+def table(told):
+    """What `compare` returned, as lines of text."""
+    a, b = told["files"]
+    rows = [("", a, b, "ratio")]
+    for name in told["a"]:
+        texts = [_told(name, each[name]) for each in (told["a"], told["b"])]
+        ratio = told["ratios"].get(name)
+        rows.append((name, *texts, "" if ratio is None else f"{ratio:.3f}"))
+    lines = aligned(*rows)
+    if "latency" in told:
+        how = told["latency"]
+        lines.append(
+            f"Latency: median of a call on {how['runtime']}, batch size "
+            f"{how['batch_size']}, {how['threads']} thread"
+            f"{'s' * (how['threads'] > 1)}; both folded and timed in turns."
+        )
+    if "data" in told:
+        lines.append(f"Data: {told['data']}.")
+    return "\n".join([*lines, _difference_told(told["outputs"])])
+
+
+def _size(model, path):
+    counts = cost(model)
+    return {
+        "file_bytes": path.stat().st_size,
+        "layers": counts.layers,
+        "parameters": counts.parameters,
+        "macs": counts.macs,
+    }
+
+
+def _outputs(models, examples):
+    """How far outputs differ on examples, or on noise; None if they cannot be."""
+    shapes = [
+        [tuple(tensor.shape[1:]) for tensor in (*model.inputs, *model.outputs)]
+        for model in models
+    ]
+    if shapes[0] != shapes[1]:
+        return None
+    on = "examples of the data"
+    if examples is None:
+        on = "inputs of noise"
+        try:
+            examples = images_to_compare(models[0])
+        except ValueError:  # noise will not do
+            return None
+    else:
+        examples = [examples]
+    values = []
+    for model in models:
+        inputs = keras.tree.pack_sequence_as(model._inputs_struct, examples)
+        outputs = keras.tree.flatten(model.predict(inputs, verbose=0))
+        values.append([np.asarray(each, "float32") for each in outputs])
+    first, other = values
+    told = {
+        "on": on,
+        "count": len(examples[0]),
+        "max_abs_difference": max(
+            float(np.abs(x - y).max()) for x, y in zip(first, other, strict=True)
+        ),
+        "max_abs": max(float(np.abs(x).max()) for x in first),
+    }
+    if on != "inputs of noise" and len(first) == 1 and first[0].ndim == 2:
+        if first[0].shape[1] > 1:
+            same = first[0].argmax(-1) == other[0].argmax(-1)
+            told["agreement"] = float(same.mean())
+    return told
+
+
+def _difference_told(outputs):
+    if outputs is None:
+        return "Outputs cannot be compared: inputs or outputs have other shapes."
+    text = (
+        f"Outputs on {outputs['count']} {outputs['on']}: differ by at most "
+        f"{outputs['max_abs_difference']:.3g}, the largest is {outputs['max_abs']:.3g}"
+    )
+    if "agreement" in outputs:
+        text += f"; the same class for {outputs['agreement']:.1%}"
+    return f"{text}."
+
+
+def _told(name, value):
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if name == "latency_ms" else shown(name, value)

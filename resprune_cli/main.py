@@ -1,0 +1,115 @@
+"""`resprune COMMAND ...`: reads arguments, runs a command, ends with an exit code."""
+
+import argparse
+import importlib
+import os
+import pathlib
+import sys
+import traceback
+
+from resprune_cli import (
+    compare_command,
+    export_command,
+    inspect_command,
+    prune_command,
+    scores_command,
+)
+from resprune_cli.start import OUT_OF_TIME, Stopped, start
+from resprune_cli.usage import Failed, WrongUse
+
+COMMANDS = (
+    inspect_command,
+    scores_command,
+    prune_command,
+    compare_command,
+    export_command,
+)
+EXIT_CODES = {
+    0: "done.",
+    1: "not to be had: a target out of reach, too much lost, an export that differs.",
+    2: "wrong use: an argument, a file or data that do not fit.",
+    OUT_OF_TIME: "stopped by --minutes; the same command continues.",
+    "128 + N": "stopped by signal N (130: Ctrl-C); the same command continues.",
+}
+
+
+def make_parser():
+    """The parser of the whole command line, an `argparse.ArgumentParser`."""
+    codes = "".join(f"\n  {code:<7}  {text}" for code, text in EXIT_CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="resprune",
+        usage="resprune COMMAND ... (resprune COMMAND --help explains a command)",
+        description="Shortens residual networks in Keras: takes out whole residual "
+        "units, retrains\nwhat is left, and writes files to deploy. For your own "
+        ".keras file; no Python needed.",
+        epilog="a first session:\n"
+        "  resprune inspect net.keras\n"
+        "  resprune prune net.keras --data images.npz --target macs=0.7 --out short\n"
+        "  resprune compare net.keras short/pruned.keras --data images.npz\n"
+        "  resprune export short/pruned.keras --formats litert --out deploy\n"
+        f"\nexit codes:{codes}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
+    for module in COMMANDS:
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv=None):
+    """Runs the command line.
+
+    Args:
+        argv: list of str, without the program's name; by default the process's.
+
+    Returns:
+        The exit code; see `EXIT_CODES`. Arguments that argparse refuses raise its
+        SystemExit, of code 2.
+    """
+    args = make_parser().parse_args(argv)
+    try:
+        args.check(args)
+        start()
+        _import(args.imports)
+        return args.run(args) or 0
+    except WrongUse as error:
+        return _end(args, 2, error)
+    except Failed as error:
+        return _end(args, 1, error)
+    except Stopped as stopped:
+        print(f"\n{stopped} The same command continues.", flush=True)
+        return stopped.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's last flush
+        return 0
+    except Exception as error:
+        name = type(error).__name__
+        hint = "" if args.debug else " --debug shows where."
+        return _end(args, 1, f"{name}: {error}{hint}")
+
+
+def _end(args, code, error):
+    if args.debug:
+        traceback.print_exc()
+    print(f"resprune {args.command}: error: {error}", file=sys.stderr)
+    return code
+
+
+def _import(names):
+    """Imports the modules that the user named, from the current folder, too."""
+    folder = str(pathlib.Path.cwd())
+    if names and folder not in sys.path:
+        sys.path.insert(0, folder)
+    for name in names:
+        print(f"Importing {name}, whose code runs.", file=sys.stderr)
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise WrongUse(
+                f"--import {name} failed: {type(error).__name__}: {error}"
+            ) from error

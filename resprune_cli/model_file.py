@@ -1,0 +1,167 @@
+"""Reading models from files that others made."""
+
+import contextlib
+import json
+import sys
+import warnings
+import zipfile
+
+import keras
+
+from resprune_cli.usage import WrongUse
+
+# Classes that Keras finds by itself, and ours.
+_KNOWN_MODULES = ("keras", "keras_hub", "resprune_tf")
+
+
+def load(path, args, compile=False):
+    """A functional model from a `.keras` file.
+
+    Nothing in the file is unpickled and `safe_mode` stays on, unless `allow_lambda`.
+
+    Args:
+        path: of the file.
+        args: parsed arguments with `imports` and `allow_lambda`.
+        compile: whether to restore loss, metrics and optimizer, where they can be.
+
+    Raises:
+        WrongUse: if it is no such file, has a Lambda that is not allowed, or a class
+            that no `--import` registered.
+    """
+    classes = _classes(path)
+    if "Lambda" in classes and not args.allow_lambda:
+        raise WrongUse(
+            f"'{path}' has a Lambda layer, whose code is stored in the file and would "
+            "run. If you trust the file: --allow-lambda."
+        )
+    unknown = sorted(
+        name
+        for name, (module, registered) in classes.items()
+        if module is not None
+        and module.partition(".")[0] not in (*_KNOWN_MODULES, "builtins")
+        and keras.saving.get_registered_object(registered or name) is None
+    )
+    if unknown and not args.imports:
+        raise WrongUse(
+            f"'{path}' has layers of its own: {', '.join(unknown)}. Name the Python "
+            "module that defines them, and registers them by "
+            "@keras.saving.register_keras_serializable(): --import MODULE."
+        )
+    safe = not args.allow_lambda
+    try:
+        return _loaded(path, compile, safe)
+    except Exception as error:
+        hint = ""
+        if unknown:
+            hint = (
+                f" No module that was imported registers {', '.join(unknown)}, by "
+                "@keras.saving.register_keras_serializable()."
+            )
+        raise WrongUse(
+            f"'{path}' cannot be loaded: {_first_line(error)}{hint}"
+        ) from error
+
+
+def _loaded(path, compile, safe):
+    if compile:
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the optimizer's state, not needed
+            return keras.saving.load_model(path, safe_mode=safe)
+    model = keras.saving.load_model(path, compile=False, safe_mode=safe)
+    if compile:  # a loss or metric of the user's own; the net will do
+        print(
+            f"{path}: its loss, metrics and optimizer cannot be restored.",
+            file=sys.stderr,
+        )
+    return model
+
+
+def _classes(path):
+    """Classes in the model of a file: dict from name to module and registered name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise WrongUse(
+            f"'{path}' is no model as model.save('model.keras') writes it: {error}"
+        ) from error
+    found, left = {}, [config.get("config", {}), config]
+    config.pop("compile_config", None)  # what cannot be restored is left out
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "class_name" in value and "registered_name" in value:
+                found[value["class_name"]] = (
+                    value.get("module"),
+                    value["registered_name"],
+                )
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return found
+
+
+def _first_line(error):
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def units_of(model):
+    """The `Units` of a model.
+
+    Raises:
+        WrongUse: if it has no graph to read.
+    """
+    import resprune_tf as rp
+
+    try:
+        return rp.find_units(model)
+    except TypeError as error:
+        raise WrongUse(str(error)) from error
+
+
+def expanded(model):
+    """A model whose blocks are opened, compiled as the model is.
+
+    Raises:
+        WrongUse: if none can be opened.
+    """
+    import resprune_tf as rp
+
+    try:
+        opened = rp.expand(model)
+    except (ValueError, TypeError) as error:
+        raise WrongUse(f"--expand: {error}") from error
+    return compiled_as(opened, model)
+
+
+def compiled_as(new, model):
+    """`new`, compiled as a model is, if that is compiled."""
+    import resprune_tf as rp
+
+    if model.compiled:
+        rp.compile_like(new, model)
+    return new
+
+
+def without_importances(model):
+    """A model of Keras's own layers: each ω a constant in a `Rescaling`.
+
+    Unlike a folded one it can be trained on. Not compiled.
+    """
+    from resprune_tf import ImportanceScale, graph
+
+    def clone(operation):
+        if type(operation) is not ImportanceScale:
+            return graph.clone_operation(operation)
+        return keras.layers.Rescaling(
+            float(keras.ops.convert_to_numpy(operation.importance)),
+            dtype=operation.dtype_policy,
+            name=operation.name,
+        )
+
+    def copy(old, new):
+        if type(old) is not ImportanceScale:
+            graph.copy_state(old, new)
+
+    return graph.rebuild(model, clone=clone, copy=copy)

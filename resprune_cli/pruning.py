@@ -1,0 +1,147 @@
+"""The work of `resprune prune`: what both ways to a shorter model share."""
+
+import contextlib
+import json
+import sys
+
+from resprune_cli import at_once, data_source, model_file, retraining, terms
+from resprune_cli.usage import Failed, WrongUse
+from resprune_tf import Target, find_units
+from resprune_tf.columns import aligned
+from resprune_tf.cost import cost
+from resprune_tf.records import atomic_file, write_json
+
+
+def run(args):
+    """Prunes as the arguments say; returns the exit code.
+
+    Raises:
+        WrongUse: if arguments, model and data do not fit.
+        Failed: if the target is not reached, or the metric not held.
+    """
+    # What a program reads is not mixed with what a person watches.
+    watched = sys.stderr if args.json else sys.stdout
+    with contextlib.redirect_stdout(watched):
+        model = _model(args)
+        compiled = model.compiled
+        outcome = _pruned(model, args)
+        told = _summary(model, outcome, args, compiled)
+        if not args.json:
+            print("\n".join(_lines(told)), flush=True)
+    if args.json:
+        print(json.dumps(told, indent=1))
+    if outcome.failure:
+        raise Failed(outcome.failure)
+    return 0
+
+
+def _model(args):
+    """The model of the file, which has something to remove."""
+    model = model_file.load(args.model, args, compile=True)
+    if args.expand:
+        model = model_file.expanded(model)
+    units = model_file.units_of(model)
+    if not any(unit.removable for unit in units):
+        raise WrongUse(f"There is nothing to remove. {units}")
+    names = [unit.name for unit in units]
+    if unknown := [name for name in args.protect if name not in names]:
+        raise WrongUse(
+            f"--protect {unknown[0]}: there is no such unit. Units: {', '.join(names)}."
+        )
+    return model
+
+
+def _pruned(model, args):
+    """The `Outcome`; compiles the model where there are labels."""
+    target = None
+    if args.limits:
+        target = Target(
+            **args.limits,
+            file_format=args.file_format,
+            runtime=args.runtime,
+            batch_size=args.runtime_batch,
+            threads=args.threads,
+        )
+    _make(args.out)
+    data, splits = None, {}
+    if args.data is not None:
+        data = data_source.read(args, model)
+        print(f"Data: {data.told}.")
+        if data.labelled:
+            splits = terms.settle(model, data, args)
+            print(f"Loss and optimizer: {terms.told(model)}.")
+        sys.stdout.flush()
+    if args.epochs == 0:
+        return at_once.prune(model, data, splits, target, args)
+    if not splits:
+        raise WrongUse("Retraining needs labels, and the data have none.")
+    return retraining.prune(model, data, splits, target, args)
+
+
+def _make(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongUse(f"Cannot write --out '{folder}': {error.strerror}.") from error
+
+
+def _summary(model, outcome, args, compiled):
+    """What came of it, as JSON values; writes the shorter model and this."""
+    told = {
+        "model": str(args.model),
+        "written": None,
+        "removed": list(outcome.removed),
+        "failure": outcome.failure,
+        "before": {**_size(model), **outcome.before},
+        **outcome.notes,
+    }
+    if outcome.model is not None:
+        shorter = model_file.without_importances(outcome.model)
+        if compiled:  # the optimizer makes a file larger, so both have it or none
+            model_file.compiled_as(shorter, model)
+        path = args.out / "pruned.keras"
+        with atomic_file(path) as temporary:
+            shorter.save(temporary)
+        told["written"] = str(path)
+        told["before"]["file_bytes"] = args.model.stat().st_size
+        told["after"] = {
+            **_size(shorter),
+            **outcome.after,
+            "file_bytes": path.stat().st_size,
+        }
+    write_json(args.out / "summary.json", told)
+    return told
+
+
+def _size(model):
+    counts = cost(model)
+    return {
+        "layers": counts.layers,
+        "units": len(find_units(model)),
+        "parameters": counts.parameters,
+        "macs": counts.macs,
+    }
+
+
+def _lines(told):
+    if told["written"] is None:
+        return []
+    before, after = told["before"], told["after"]
+    rows = [("", "before", "after", "ratio")]
+    for name, value in before.items():
+        if isinstance(value, int):
+            ratio = f"{after[name] / value:.3f}" if value else "-"
+            rows.append((name, f"{value:,}", f"{after[name]:,}", ratio))
+        else:
+            rows.append((name, shown(name, value), shown(name, after[name]), ""))
+    return [
+        "",
+        f"Removed: {', '.join(told['removed'])}.",
+        *aligned(*rows),
+        f"Written: {told['written']}",
+    ]
+
+
+def shown(name, value):
+    """A measure as it is told: accuracies in %."""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.5g}"

@@ -1,0 +1,200 @@
+"""Pruning in rounds, each of which retrains what is left."""
+
+import functools
+import math
+import time
+
+import keras
+
+import resprune_tf as rp
+from resprune_cli import model_file, scoring, terms
+from resprune_cli.outcome import Outcome
+from resprune_cli.start import Stopped, StopRequest
+from resprune_cli.usage import Failed, WrongUse
+from resprune_tf.columns import aligned
+from resprune_tf.guard import shown
+
+
+def prune(model, data, splits, target, args):
+    """Removes and retrains until a target is met, or the metric drops.
+
+    Args:
+        model: a compiled functional `keras.Model`.
+        data: `Data` with labels.
+        splits: labelled examples by the name of their split.
+        target: a `Target`, or None.
+        args: parsed arguments.
+
+    Returns:
+        An `Outcome`, whose `model` is the smallest that held the metric.
+
+    Raises:
+        WrongUse: if `out` holds another run, or settings do not fit.
+        Failed: if the target cannot be met, or a training diverges.
+        Stopped: by a signal or the time; the same call continues.
+    """
+    begun = time.monotonic()
+    keras.utils.set_random_seed(args.seed)
+    fit_data = rp.FitData(**splits, batch_size=args.batch_size, name=args.data)
+    given = _given(model, splits, args)
+    name = args.criterion or "importance"
+    criterion = scoring.criterion(name, model, data, args)
+    scaled = _with_importances(model) if name == "importance" else model
+    recipe = rp.FitRecipe(args.epochs, callbacks=_schedule(model, args.epochs, args))
+    epochs = args.retrain_epochs or args.epochs
+    with StopRequest() as stop:
+        try:
+            result = rp.prune_and_retrain(
+                scaled,
+                fit_data,
+                recipe,
+                retrain_recipe=rp.FitRecipe(
+                    epochs, callbacks=_schedule(model, epochs, args)
+                ),
+                units_per_round=args.units_per_round,
+                target=target,
+                max_rounds=args.max_rounds,
+                stop_on_drop=args.stop_on_drop,
+                tolerance=args.tolerance or 0.0,
+                monitor=given["monitor"],
+                criterion=criterion,
+                protected=args.protect,
+                seed=args.seed,
+                run_dir=args.out,
+                deadline=begun + 60 * args.minutes if args.minutes else math.inf,
+                should_stop=stop.reason,
+            )
+        except rp.RunInterrupted as error:
+            raise Stopped(f"Stopped: {error}.", stop.code) from error
+        except rp.RunDirectoryError as error:
+            raise WrongUse(str(error).replace("run directory", "--out")) from error
+        except (ValueError, rp.TrainingDiverged) as error:
+            raise Failed(str(error)) from error
+    print("\n" + "\n".join(_table(result, given["monitor"], args)))
+    return _outcome(result, target, given, args)
+
+
+def _given(model, splits, args):
+    """What the model measures before anything is done to it."""
+    x, y = splits["validation"]
+    try:
+        measured = terms.measured(model, x, y, args.batch_size)
+    except Exception as error:
+        line = str(error).strip().splitlines()[0]
+        raise WrongUse(
+            f"Loss and metrics do not fit the data: {line} Perhaps other ones do: "
+            "--loss, --metric."
+        ) from error
+    monitor = terms.monitored(list(measured), args.monitor)
+    print(
+        f"The model as given: validation {monitor} "
+        f"{shown(monitor, measured[monitor])}, on {len(x):,} examples.",
+        flush=True,
+    )
+    return {"monitor": monitor, "measured": measured}
+
+
+def _with_importances(model):
+    lacking = [
+        unit
+        for unit in rp.find_units(model)
+        if unit.removable and unit.branches and unit.importance is None
+    ]
+    if not lacking:
+        return model
+    return model_file.compiled_as(rp.add_importance(model), model)
+
+
+def _schedule(model, epochs, args):
+    """A function that returns the callbacks of a training, or None."""
+    if args.schedule == "constant":
+        return None
+    rate = model.optimizer.get_config()["learning_rate"]
+    if not isinstance(rate, float):
+        raise WrongUse(
+            "The model was compiled with a schedule of learning rates already. Leave "
+            "out --schedule, or give --optimizer."
+        )
+    return functools.partial(_cosine, rate, epochs)
+
+
+def _cosine(rate, epochs):
+    def rate_of(epoch):
+        return rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+    return [keras.callbacks.LearningRateScheduler(lambda epoch, _: rate_of(epoch))]
+
+
+def _table(result, monitor, args):
+    """Lines: what each round came to."""
+    head = ("round", "layers", "parameters", "MACs", f"validation {monitor}", "removed")
+    rows = [
+        (
+            f"{r.round}{' *' if r.round == result.selected.round else ''}",
+            f"{r.layers}",
+            f"{r.parameters:,}",
+            f"{r.macs:,}",
+            shown(monitor, r.measure("validation", monitor)),
+            ", ".join(r.removed) or "-",
+        )
+        for r in result.rounds
+    ]
+    return [
+        *aligned(head, *rows),
+        f"* the smallest no more than {args.tolerance or 0:g} worse than round 0. "
+        f"Ended: {result.final['stop_reason']}.",
+    ]
+
+
+def _outcome(result, target, given, args):
+    first, selected = result.rounds[0], result.selected
+    monitor = given["monitor"]
+    before, after = (
+        {
+            f"{split} {monitor}": measures[monitor]
+            for split, measures in (("validation", r.validation), ("test", r.test))
+            if measures
+        }
+        for r in (first, selected)
+    )
+    notes = {
+        "as_given": given["measured"],
+        "final": result.final,
+        "rounds": [r.line() for r in result.rounds],
+    }
+    removed = tuple(
+        name for r in result.rounds[: selected.round + 1] for name in r.removed
+    )
+    return Outcome(
+        result.model if removed else None,
+        removed,
+        before,
+        after,
+        _failure(result, target, monitor, args),
+        notes,
+    )
+
+
+def _failure(result, target, monitor, args):
+    """Why the outcome is not what was asked for, or None."""
+    last, selected = result.rounds[-1], result.selected
+    met = result.final["stop_reason"].startswith("target reached")
+    if selected.round > 0 and (target is None or (met and selected is last)):
+        return None
+    values = [each.measure("validation", monitor) for each in (result.rounds[0], last)]
+    lost = " went from {} to {}".format(*(shown(monitor, value) for value in values))
+    ways = (
+        "More --retrain-epochs may lose less, a larger --tolerance accepts more loss "
+        "(in another --out)."
+    )
+    if met:
+        ways = (
+            f"The model that meets the target is {args.out / last.model}; validation "
+            f"{monitor}{lost} on the way there. {ways}"
+        )
+    if selected.round > 0:
+        return (
+            "No model that meets the target held its metric; the smallest that held "
+            f"it is written. {ways}"
+        )
+    return f"No shorter model held its metric, and none is written. {ways}"

@@ -1,0 +1,94 @@
+"""`resprune scores`: how much each unit matters, by several measures."""
+
+from resprune_cli import usage
+
+CRITERIA = (
+    "importance",
+    "random",
+    "output_norm",
+    "block_influence",
+    "cka",
+    "taylor",
+    "leave_one_out",
+    "l1_importance",
+)
+
+
+def add_parser(commands):
+    """Adds the command to the command line."""
+    parser = usage.add_command(
+        commands,
+        "scores",
+        run,
+        check,
+        usage="MODEL --data DATA [options]",
+        help="how much each unit matters, by several criteria side by side",
+        description="""
+            Scores the units that may go, by every criterion that can be computed for
+            the model and the data, and says how far the criteria agree. The unit of
+            the smallest score is removed first. Scores are taken on training examples:
+            what is held out must not choose what is removed.
+            """,
+        examples=[
+            (
+                "all criteria on images by class",
+                "resprune scores net.keras --data photos",
+            ),
+            (
+                "two of them, on 200 images",
+                "resprune scores net.keras --data images.npz "
+                "--criteria block_influence,taylor --score-examples 200",
+            ),
+        ],
+    )
+    parser.add_argument(
+        "model", type=usage.model_path, metavar="MODEL", help="a .keras file."
+    )
+    parser.add_argument(
+        "--criteria",
+        metavar="NAMES",
+        help=f"some of {', '.join(CRITERIA)}, with commas between them. importance is "
+        "the learned factor |ω|, where the model has it; random a control. taylor, "
+        "leave_one_out and l1_importance need labels. Default: all.",
+    )
+    add_score_options(parser)
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="estimate BatchNormalization statistics anew from these examples first.",
+    )
+    usage.add_json_option(parser)
+    usage.add_data_options(parser, required=True)
+    usage.add_loss_options(parser)
+    usage.add_trust_options(parser)
+
+
+def add_score_options(parser):
+    """Options on how scores are taken."""
+    parser.add_argument(
+        "--score-examples",
+        metavar="N",
+        type=usage.count,
+        default=512,
+        help="training examples to score on (default 512).",
+    )
+
+
+def check(args):
+    """Raises WrongUse for arguments that do not go together."""
+    usage.check_data(args)
+    for name in (args.criteria or "").split(","):
+        if name and name not in CRITERIA:
+            raise usage.WrongUse(
+                f"There is no criterion '{name}'. The criteria: {', '.join(CRITERIA)}."
+            )
+
+
+def run(args):
+    """Prints the table; returns the exit code."""
+    from resprune_cli import model_file, scoring
+
+    model = model_file.load(args.model, args, compile=True)
+    table = scoring.table(model, args, names=args.criteria)
+    print(table.to_json() if args.json else table)
+    return 0

@@ -1,0 +1,77 @@
+"""Criteria by name, on the data of the command line."""
+
+import functools
+
+from resprune_cli import data_source, terms
+from resprune_cli.usage import WrongUse
+from resprune_tf import criteria
+from resprune_tf.comparison import compare_scores
+from resprune_tf.units import scored_units
+
+
+def table(model, args, names=None):
+    """The `ScoreTable` of a model on data.
+
+    Args:
+        model: a functional `keras.Model`.
+        args: parsed arguments.
+        names: criteria with commas between them, or None for all that can be.
+
+    Raises:
+        WrongUse: if data do not fit, or a criterion cannot be computed.
+    """
+    if not scored_units(model):
+        raise WrongUse(f"'{model.name}' has no residual unit that may go.")
+    data = data_source.read(args, model)
+    x, y, loss = scored_on(model, data, args)
+    try:
+        return compare_scores(
+            model,
+            x,
+            y,
+            loss=loss,
+            criteria=names.split(",") if names else None,
+            batch_size=args.batch_size,
+            recalibrate=getattr(args, "recalibrate", False),
+            seed=args.seed,
+        )
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+
+
+def scored_on(model, data, args):
+    """Inputs, labels (or None) and loss (or None) that scores are taken on."""
+    x, y = data.splits["train"]
+    loss = None
+    if data.labelled:
+        y = terms.settle(model, data, args)["train"][1]
+        loss = model.loss
+    count = getattr(args, "score_examples", 512)  # `inspect` has no such option
+    return *data_source.sample(x, y, count, args.seed), loss
+
+
+def criterion(name, model, data, args):
+    """The criterion of a name, on training examples.
+
+    Raises:
+        WrongUse: if it needs data or labels and there are none.
+    """
+    if name == "importance":
+        return criteria.importance
+    if name == "random":
+        return criteria.random(args.seed)
+    if data is None:
+        raise WrongUse(f"--criterion {name} looks at examples: give --data.")
+    x, y, loss = scored_on(model, data, args)
+    options = {"batch_size": args.batch_size, "recalibrate": args.recalibrate}
+    make = functools.partial(criteria.ON_IMAGES[name], x)
+    if name in criteria.LABELLED:
+        if y is None:
+            raise WrongUse(f"--criterion {name} needs labels, and the data have none.")
+        make, options["loss"] = functools.partial(make, y), loss
+    if name == "l1_importance":
+        options["seed"] = args.seed
+    try:
+        return make(**options)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error

@@ -1,0 +1,87 @@
+"""Starting Keras quietly, and stopping when asked."""
+
+import contextlib
+import os
+import signal
+import sys
+
+OUT_OF_TIME = 3
+
+
+class Stopped(Exception):
+    """Work was stopped by a signal, or the time is up.
+
+    Attributes:
+        code: exit code.
+    """
+
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
+def start():
+    """Imports Keras and this package, without what they say of themselves."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet():
+        import keras
+        from absl import logging
+
+        import resprune_tf  # noqa: F401 - registers its layer
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.get_logger().setLevel("ERROR")  # that each round is traced anew
+    logging.set_verbosity(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Sends standard error nowhere: some notes come from C++."""
+    if "keras" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class StopRequest:
+    """Remembers a signal until the training next asks; a second one ends at once.
+
+    A context manager that puts the former handlers back.
+    """
+
+    def __init__(self):
+        self.signal = None
+
+    def __enter__(self):
+        self._former = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number, frame):
+        self.signal = signal.Signals(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def reason(self):
+        """Why to stop, or None."""
+        return f"{self.signal.name} received" if self.signal else None
+
+    @property
+    def code(self):
+        """Exit code of work that was stopped: by a signal, else by the time."""
+        return 128 + self.signal if self.signal else OUT_OF_TIME

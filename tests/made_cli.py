@@ -1,0 +1,60 @@
+"""What the tests of the command line read: a small net, examples, files of both."""
+
+import json
+
+import keras
+import numpy as np
+from keras import layers
+
+from resprune_cli.main import main
+
+
+def plain_net(compiled=True):
+    """Three units of plain Keras layers on 8x8x1 pixels; three classes, by softmax."""
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Rescaling(1 / 255, name="scale")(image)
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(x)
+    for unit in (1, 2, 3):
+        y = layers.Conv2D(4, 3, padding="same", name=f"unit{unit}_conv")(x)
+        y = layers.BatchNormalization(name=f"unit{unit}_bn", momentum=0.5)(y)
+        x = layers.Add(name=f"unit{unit}_add")([x, layers.Activation("relu")(y)])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(3, activation="softmax", name="classes")(x)
+    net = keras.Model(image, x, name="plain")
+    if compiled:
+        net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return net
+
+
+def examples(count=60, seed=0):
+    """Grey uint8 images `(count, 8, 8)`, whose brightness tells the class of three."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    images = rng.integers(0, 60, (count, 8, 8)) + 80 * labels[:, None, None]
+    return images.astype("uint8"), labels.astype("int64")
+
+
+def write_npz(path, **arrays):
+    """An `.npz` file: of `examples` if nothing else is given."""
+    if not arrays:
+        arrays = dict(zip(("x", "y"), examples(), strict=True))
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def resprune(capsys, *argv):
+    """Runs a command line: `(exit code, standard output, standard error)`."""
+    capsys.readouterr()
+    try:
+        code = main([str(each) for each in argv])
+    except SystemExit as end:  # of argparse
+        code = end.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def resprune_json(capsys, *argv):
+    """Runs a command line that ends well; what it prints as JSON."""
+    code, out, err = resprune(capsys, *argv, "--json")
+    assert code == 0, err
+    return json.loads(out)

@@ -1,0 +1,180 @@
+"""The command line refuses wrong use, helps, and starts without TensorFlow."""
+
+import configparser
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from resprune_cli import usage
+from resprune_cli.main import COMMANDS, make_parser
+from resprune_cli.scores_command import CRITERIA
+from resprune_cli.target_spelling import limits
+from resprune_cli.usage import WrongUse
+from tests.made_cli import resprune
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def names_of_commands():
+    return [module.__name__.rpartition(".")[2].split("_")[0] for module in COMMANDS]
+
+
+@pytest.mark.parametrize("command", names_of_commands())
+def test_help_explains_and_shows_examples(command, capsys):
+    code, out, _ = resprune(capsys, command, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: resprune {command} ")
+    assert out.count(f"    resprune {command} ") >= 2
+
+
+def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
+    """As far as arguments go; their files are made for the occasion."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").mkdir()
+    (tmp_path / "photos").mkdir()
+    for name in ("net.keras", "short/pruned.keras", "images.npz"):
+        (tmp_path / name).touch()
+    parser = make_parser()
+    shown = []
+    for command in ("", *names_of_commands()):
+        _, out, _ = resprune(capsys, *command.split(), "--help")
+        shown += [
+            line.split()[1:]
+            for line in out.splitlines()
+            if line.startswith("  ") and line.split()[:1] == ["resprune"]
+        ]
+    assert len(shown) >= 14
+    for argv in shown:
+        args = parser.parse_args(argv)
+        args.check(args)
+
+
+def test_it_starts_without_keras():
+    code = (
+        "import resprune_cli.main, sys; "
+        "resprune_cli.main.make_parser(); "
+        "sys.exit(bool({'keras', 'tensorflow', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_library_knows_nothing_of_it():
+    for path in (ROOT / "resprune_tf").glob("[!_]*.py"):
+        assert "resprune_cli" not in path.read_text(), path
+
+
+def test_the_installed_command_is_main():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    script = config["options.entry_points"]["console_scripts"]
+    name, _, place = script.strip().partition(" = ")
+    module, _, function = place.partition(":")
+    assert name == "resprune"
+    assert getattr(importlib.import_module(module), function).__doc__
+    assert module.partition(".")[0] in config["options"]["packages"].split()
+
+
+def test_choices_are_those_of_the_library():
+    from resprune_tf import criteria
+    from resprune_tf.formats import FORMATS
+    from resprune_tf.runtime_latency import RUNTIME_FORMATS
+
+    assert usage.FORMATS == tuple(FORMATS)
+    assert usage.RUNTIMES == tuple(RUNTIME_FORMATS)
+    assert {*CRITERIA, "largest"} == set(criteria.NAMES)
+
+
+@pytest.mark.parametrize(
+    "texts, found",
+    [
+        (["layers=32", "units=10"], {"layers": 32, "units": 10}),
+        (["macs=0.6"], {"macs": 0.6}),
+        (["macs=60%"], {"macs": 0.6}),
+        (["macs=1.5M"], {"macs": 1_500_000}),
+        (["macs=1500000"], {"macs": 1_500_000}),
+        (["parameters=300k"], {"parameters": 300_000}),
+        (["size=2MB"], {"file_bytes": 2_000_000}),
+        (["size=0.5"], {"file_ratio": 0.5}),
+        (["latency=5ms"], {"latency_ms": 5}),
+        (["latency=70%"], {"latency_ratio": 0.7}),
+    ],
+)
+def test_targets(texts, found):
+    assert limits(texts) == found
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("depth=3", "Targets: layers=32; units=10; macs="),
+        ("macs", "is spelled macs=0.6, macs=60% or macs=50M"),
+        ("layers=0.5", "is spelled layers=32"),
+        ("macs=120%", "below 100%"),
+        ("macs=0", "is spelled macs="),
+        ("size=200", "is spelled size=0.6, size=60% or size=2MB"),
+        ("latency=5s", "is spelled latency=0.7"),
+    ],
+)
+def test_wrong_targets_say_how_they_are_spelled(text, message):
+    with pytest.raises(WrongUse, match=message):
+        limits([text])
+
+
+def test_a_target_is_given_once():
+    with pytest.raises(WrongUse, match="macs is given twice"):
+        limits(["macs=0.5", "macs=0.6"])
+
+
+PRUNE = "prune net.keras --out out"
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("", "arguments are required: COMMAND"),
+        ("shrink net.keras", "invalid choice: 'shrink'"),
+        ("inspect none.keras", "there is no file 'none.keras'"),
+        ("inspect net.h5", "'net.h5' is an HDF5 file"),
+        ("inspect net.weights.h5", "read by the order of layers"),
+        ("inspect net.txt", "is no .keras file"),
+        ("inspect net.keras --scores", "--scores needs --data"),
+        ("inspect net.keras --data digits", "belongs to --scores"),
+        ("inspect net.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
+        ("inspect net.keras --pic a.png", "unrecognized arguments: --pic"),
+        ("scores net.keras", "arguments are required: --data"),
+        ("scores net.keras --data x.npz", "There is no file --data 'x.npz'"),
+        ("scores net.keras --data mnist", "is no folder and no .npz file"),
+        ("scores net.keras --data mnist --data-dir x", "no folder --data-dir 'x'"),
+        ("scores net.keras --data digits --criteria size", "no criterion 'size'"),
+        (f"{PRUNE} --data digits", "How far"),
+        (f"{PRUNE} --target macs=0.5", "--data is missing: retraining needs it"),
+        (f"{PRUNE} --epochs 0 --data digits", "--epochs 0 needs a --target"),
+        (f"{PRUNE} --epochs 0 --target macs=0.5", "units are scored on examples"),
+        (f"{PRUNE} --data digits --target latency=0.5", "--runtime tensorflow|litert"),
+        (f"{PRUNE} --data digits --target macs=0.5 --runtime litert", "belongs to"),
+        (f"{PRUNE} --data digits --target macs=0.5 --file-format onnx", "belongs to"),
+        (f"{PRUNE} --data digits --target macs=0.5 --epochs x", "'x' is no whole"),
+        (f"{PRUNE} --data digits --target macs=0.5 --tolerance -1", "'-1' is no num"),
+        (
+            f"{PRUNE} --data digits --target macs=0.5 --epochs 0 --stop-on-drop",
+            "belongs to retraining",
+        ),
+        ("export net.keras --formats tflite --out out", "no format 'tflite'"),
+        ("export net.keras --formats litert_int8 --out out", "on real examples"),
+        ("compare net.keras net.keras --loss mse", "need --data"),
+    ],
+)
+def test_wrong_use_is_told_in_a_line_before_anything_is_read(
+    line, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.keras", "net.h5", "net.weights.h5", "net.txt"):
+        (tmp_path / name).touch()
+    code, out, err = resprune(capsys, *line.split())
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,343 @@
+"""The command line reads models and data of others, and runs none of their code."""
+
+import argparse
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from resprune_cli import data_source, model_file, terms
+from resprune_cli.usage import WrongUse
+from tests.conftest import net_of, outputs
+from tests.made_cli import examples, plain_net, resprune, write_npz
+
+TRUST = argparse.Namespace(imports=[], allow_lambda=False)
+
+
+def options(data, **others):
+    """Arguments of `add_data_options` and `add_loss_options`."""
+    return argparse.Namespace(
+        **{
+            "data": str(data),
+            "data_dir": None,
+            "pixels": "raw",
+            "hold_out": 0.1,
+            "examples": None,
+            "seed": 0,
+            "loss": None,
+            "metric": None,
+            "batch_size": 32,
+            **others,
+        }
+    )
+
+
+def saved(net, path):
+    net.save(path)
+    return path
+
+
+# Models
+
+
+def test_a_model_comes_with_its_compile_settings_where_they_are_asked_for(tmp_path):
+    path = saved(plain_net(), tmp_path / "net.keras")
+    assert not model_file.load(path, TRUST).compiled
+    net = model_file.load(path, TRUST, compile=True)
+    assert net.loss == "sparse_categorical_crossentropy"
+
+
+def test_a_loss_that_is_unknown_here_leaves_the_net(tmp_path, capsys):
+    @keras.saving.register_keras_serializable(package="mine")
+    def steep(labels, outputs):
+        return keras.ops.sum(outputs, axis=-1)
+
+    net = plain_net(compiled=False)
+    net.compile("adam", steep)
+    path = saved(net, tmp_path / "net.keras")
+    del keras.saving.get_custom_objects()["mine>steep"]
+    loaded = model_file.load(path, TRUST, compile=True)
+    assert not loaded.compiled
+    assert "cannot be restored" in capsys.readouterr().err
+    images = examples(4)[0][..., None]
+    np.testing.assert_array_equal(outputs(loaded, images), outputs(net, images))
+
+
+def test_a_lambda_is_refused_unless_allowed(tmp_path, capsys):
+    net = net_of((2,), layers.Lambda(lambda x: x + 1, name="plus"))
+    path = saved(net, tmp_path / "net.keras")
+    code, _, err = resprune(capsys, "inspect", path)
+    assert code == 2
+    assert "Lambda layer, whose code is stored in the file" in err
+    code, out, _ = resprune(capsys, "inspect", path, "--allow-lambda")
+    assert code == 0
+    assert "has no residual unit" in out
+
+
+def test_a_layer_of_ones_own_needs_its_module(tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='cli')\n"
+        "class Twice(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.path.insert(0, str(tmp_path))
+    from my_layers import Twice
+
+    saved(net_of((2,), Twice(name="twice")), tmp_path / "net.keras")
+    del sys.modules["my_layers"], keras.saving.get_custom_objects()["cli>Twice"]
+    code, _, err = resprune(capsys, "inspect", "net.keras")
+    assert code == 2
+    assert "layers of its own: Twice" in err and "--import MODULE" in err
+    code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "json")
+    assert code == 2
+    assert "No module that was imported registers Twice" in err
+    code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "my_layers")
+    assert (code, err) == (0, "Importing my_layers, whose code runs.\n")
+    code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "nowhere_at")
+    assert code == 2
+    assert "--import nowhere_at failed: ModuleNotFoundError" in err
+    del keras.saving.get_custom_objects()["cli>Twice"]
+
+
+def test_what_is_no_model_is_told(tmp_path):
+    path = tmp_path / "net.keras"
+    path.write_bytes(b"no archive")
+    with pytest.raises(WrongUse, match=r"no model as model.save\('model.keras'\)"):
+        model_file.load(path, TRUST)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
+    with pytest.raises(WrongUse, match="cannot be loaded"):
+        model_file.load(path, TRUST)
+
+
+def test_importances_become_constants(tmp_path):
+    from resprune_tf import add_importance, importances
+
+    net = add_importance(plain_net(), value=0.3)
+    plain = model_file.without_importances(net)
+    assert not importances(plain)
+    images = examples(6)[0][..., None]
+    np.testing.assert_array_equal(outputs(plain, images), outputs(net, images))
+    assert len(plain.trainable_variables) == len(net.trainable_variables) - 3
+
+
+# Data
+
+
+def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path):
+    path = write_npz(tmp_path / "data.npz")
+    data = data_source.read(options(path, hold_out=0.2), plain_net())
+    again = data_source.read(options(path, hold_out=0.2), plain_net())
+    other = data_source.read(options(path, hold_out=0.2, seed=1), plain_net())
+    x, y = data.splits["validation"]
+    assert x.shape == (12, 8, 8, 1) and len(data.splits["train"][0]) == 48
+    assert np.bincount(y).tolist() == [4, 4, 4]
+    np.testing.assert_array_equal(x, again.splits["validation"][0])
+    assert (x != other.splits["validation"][0]).any()
+    together = np.concatenate([data.splits[s][0] for s in ("train", "validation")])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, examples()[0]))
+    assert data.held_out == "validation"
+    assert "48 train, 12 validation examples (held out with seed 0)" in data.told
+
+
+def test_splits_of_an_archive_are_kept(tmp_path):
+    (x, y), (x_test, y_test) = examples(12), examples(6, seed=1)
+    path = write_npz(
+        tmp_path / "data.npz",
+        x_train=x,
+        y_train=y[:, None],
+        x_val=x_test,
+        y_val=y_test,
+        x_test=x_test,
+        y_test=y_test,
+    )
+    data = data_source.read(options(path), plain_net())
+    np.testing.assert_array_equal(data.splits["train"][0], x[..., None])
+    np.testing.assert_array_equal(data.splits["train"][1], y)
+    np.testing.assert_array_equal(data.splits["test"][1], y_test)
+    assert data.held_out == "test" and "held out" not in data.told
+
+
+@pytest.mark.parametrize(
+    "pixels, low, high", [("raw", 0, 255), ("unit", 0, 1), ("signed", -1, 1)]
+)
+def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path):
+    x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8).astype("uint8")
+    path = write_npz(tmp_path / "data.npz", images=x)
+    args = options(path, pixels=pixels, hold_out=0.5)
+    data = data_source.read(args, plain_net())
+    both = np.concatenate([pair[0] for pair in data.splits.values()])
+    assert (both.min(), both.max()) == (low, high)
+    assert not data.labelled
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"a": np.ones(3)}, "holds a. Its examples must be named x or images or"),
+        ({"x": np.ones((4, 9, 9))}, "takes examples of 8x8x1. .* 9x9"),
+        ({"x": np.ones((4, 8, 8)), "y": np.ones(3)}, "x has 4 examples and y 3"),
+        ({"x": np.ones((0, 8, 8))}, "x is empty"),
+        ({"x": np.ones((1, 8, 8))}, "1 examples: too few"),
+        ({"x": np.array([{}, {}])}, "Object arrays cannot be loaded"),
+        ({"x": np.array(["a", "b"])}, "must be numbers"),
+        (
+            {"x": np.ones((4, 8, 8)), "y": np.ones(4), "x_val": np.ones((4, 8, 8))},
+            "none named y_val",
+        ),
+    ],
+)
+def test_archives_that_do_not_fit(arrays, message, tmp_path):
+    path = write_npz(tmp_path / "data.npz", **arrays)
+    with pytest.raises(WrongUse, match=message):
+        data_source.read(options(path), plain_net())
+
+
+def test_floats_have_their_range_already(tmp_path):
+    path = write_npz(tmp_path / "data.npz", x=np.ones((4, 8, 8), "float32"))
+    with pytest.raises(WrongUse, match="is for pixels from 0 to 255"):
+        data_source.read(options(path, pixels="unit"), plain_net())
+
+
+def test_fewer_examples_are_a_random_choice(tmp_path):
+    path = write_npz(tmp_path / "data.npz")
+    data = data_source.read(options(path, examples=20), plain_net())
+    assert len(data.splits["train"][0]) == 20
+
+
+def test_digits_are_built_in():
+    data = data_source.read(options("digits"), plain_net())
+    assert [len(x) for x, _ in data.splits.values()] == [1077, 360, 360]
+
+
+def write_images(folder, seed=0):
+    images, labels = examples(9, seed)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "abc"[label]
+        place.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(place / f"{index}.png", image[..., None], scale=False)
+    return images, labels
+
+
+def test_a_folder_of_images_by_class(tmp_path):
+    images, labels = write_images(tmp_path / "photos")
+    order = np.argsort(labels, kind="stable")
+    args = options(tmp_path / "photos", hold_out=0.34)
+    data = data_source.read(args, plain_net())
+    together = [
+        np.concatenate([data.splits[s][i] for s in ("train", "validation")])
+        for i in (0, 1)
+    ]
+    np.testing.assert_array_equal(np.sort(together[1]), labels[order])
+    assert sorted(map(bytes, together[0])) == sorted(map(bytes, images))
+
+
+def test_folders_may_be_divided_already(tmp_path):
+    images, labels = write_images(tmp_path / "train")
+    write_images(tmp_path / "val", seed=1)
+    data = data_source.read(options(tmp_path), plain_net())
+    order = np.argsort(labels, kind="stable")
+    np.testing.assert_array_equal(data.splits["train"][0][..., 0], images[order])
+    assert len(data.splits["validation"][0]) == 9
+
+
+def test_folders_that_do_not_fit(tmp_path):
+    with pytest.raises(WrongUse, match="one folder of images for each class"):
+        data_source.read(options(tmp_path), plain_net())
+    with pytest.raises(WrongUse, match="images of a fixed size. This one takes 2"):
+        data_source.read(options(tmp_path), net_of((2,), layers.Dense(1)))
+
+
+def test_what_tensorflow_datasets_does_not_have_is_not_downloaded(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(WrongUse, match="cannot read 'mnist' .* downloads nothing"):
+        data_source.read(options("mnist", data_dir=str(tmp_path)), plain_net())
+
+
+def test_models_of_several_inputs_are_refused(tmp_path):
+    pair = [keras.Input((2,)), keras.Input((2,))]
+    net = keras.Model(pair, layers.Add()(pair))
+    with pytest.raises(WrongUse, match="takes 2 inputs"):
+        data_source.read(options("digits"), net)
+
+
+# Loss and labels
+
+
+@pytest.mark.parametrize(
+    "activation, logits", [(None, True), ("softmax", False), ("relu", True)]
+)
+def test_classes_are_measured_by_cross_entropy(activation, logits):
+    x, y = examples(6)
+    net = net_of((8, 8, 1), layers.Flatten(), layers.Dense(3, activation=activation))
+    data = data_source.Data({"train": (x[..., None], y)}, "")
+    terms.settle(net, data, options(""))
+    assert net.loss.get_config()["from_logits"] is logits
+    assert terms.loss_name(net) == "sparse_categorical_crossentropy"
+
+
+def test_labels_take_the_form_of_the_loss():
+    x, y = examples(6)
+    rows = np.eye(3)[y]
+    net = plain_net()
+    one_hot = data_source.Data({"train": (x[..., None], rows)}, "")
+    np.testing.assert_array_equal(
+        terms.settle(net, one_hot, options(""))["train"][1], y
+    )
+    net.compile("sgd", "categorical_crossentropy")
+    whole = data_source.Data({"train": (x[..., None], y)}, "")
+    np.testing.assert_array_equal(
+        terms.settle(net, whole, options(""))["train"][1], rows
+    )
+
+
+@pytest.mark.parametrize(
+    "labels, given, message",
+    [
+        (None, {}, "The data have no labels"),
+        (np.arange(6), {}, "tells 3 classes, 0 to 2; labels are 0 to 5"),
+        (np.linspace(0, 1, 6), {"loss": None}, "Labels must be classes"),
+        (np.arange(6) % 3, {"loss": "far"}, "Keras has no loss 'far'"),
+        (np.arange(6) % 3, {"metric": "far"}, "far"),
+        (np.arange(6) % 3, {"optimizer": "far"}, "far"),
+    ],
+)
+def test_labels_and_names_that_do_not_fit(labels, given, message):
+    data = data_source.Data({"train": (examples(6)[0][..., None], labels)}, "")
+    with pytest.raises(WrongUse, match=message):
+        terms.settle(plain_net(), data, options("", **given))
+
+
+def test_a_loss_that_cannot_be_guessed_is_asked_for():
+    data = data_source.Data({"train": (np.ones((4, 2)), np.linspace(0, 1, 4))}, "")
+    net = net_of((2,), layers.Dense(1))
+    with pytest.raises(WrongUse, match="Give --loss, such as mean_squared_error"):
+        terms.settle(net, data, options(""))
+    terms.settle(net, data, options("", loss="mean_squared_error"))
+    assert terms.loss_name(net) == "mean_squared_error"
+    assert terms.monitored(["loss"]) == "loss"
+
+
+def test_the_learning_rate_is_changed_alone():
+    net = plain_net()
+    data = data_source.Data(
+        {"train": (examples(6)[0][..., None], np.zeros(6, int))}, ""
+    )
+    terms.settle(net, data, options("", learning_rate=0.25))
+    assert float(net.optimizer.learning_rate) == 0.25
+    assert "sparse_categorical_crossentropy, adam at 0.25" == terms.told(net)
+
+
+def test_what_is_watched():
+    assert terms.monitored(["loss", "mae", "accuracy"]) == "accuracy"
+    assert terms.monitored(["loss", "mae"]) == "mae"
+    assert terms.monitored(["loss", "mae"], "loss") == "loss"
+    with pytest.raises(WrongUse, match="--monitor 'auc' is not measured"):
+        terms.monitored(["loss", "mae"], "auc")
