@@ -17,7 +17,8 @@ RANKS = {
     1: "graph macs fresh_process guard fit_data solution score_table",
     2: "onnx_form importance transfer recalibration distillation cifar_files "
     "checkpoint dataset latency expansion matmul_conv strategy",
-    3: "formats units compilation cost fast_copy travel resnet data callbacks gates scoring",
+    3: "formats units compilation cost fast_copy travel resnet data callbacks gates "
+    "scoring",
     4: "removal diagram folding training streamed insertion embedding fit_training "
     "recipe probing",
     5: "export runtime_latency members stacked imagenet_files fit_check sensitivity "
