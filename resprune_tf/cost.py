@@ -1,5 +1,6 @@
 """What a model costs: layers, parameters, multiply-accumulates (MACs)."""
 
+import collections
 import dataclasses
 
 from keras import layers
@@ -31,7 +32,7 @@ class Cost:
     uncounted: tuple[str, ...]
 
 
-def cost(model):
+def cost(model, input_shape=None):
     """Layers, parameters and MACs of a functional model, from its shapes alone.
 
     A layer that is called twice computes twice and is stored once; nested models are
@@ -40,19 +41,23 @@ def cost(model):
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is only read.
 
+        input_shape: shape without the batch, such as `(224, 224, 3)`, for a model
+            whose one input leaves sizes open.
+
     Returns:
         A `Cost`.
 
     Raises:
         TypeError: if `model` has no graph to read.
-        ValueError: if MACs depend on an unknown dimension (`None`).
+        ValueError: if MACs depend on an unknown dimension (`None`), or `input_shape`
+            does not fit.
 
     >>> cost(resnet56()).conv_macs
     84066304
     """
     model = graph.as_functional(model, "cost")
-    calls, outputs = graph.trace(model)
-    depth = dict.fromkeys(map(id, model.inputs), 0)
+    calls, outputs = graph.trace(model, input_shape=input_shape)
+    depth = collections.defaultdict(int)  # of inputs: 0
     macs = conv_macs = 0
     uncounted = []
     for call in calls:

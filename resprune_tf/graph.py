@@ -142,7 +142,7 @@ class Call:
     outputs: list
 
 
-def trace(model, replace=None):
+def trace(model, replace=None, input_shape=None):
     """All calls that the model's outputs depend on, those in nested models included.
 
     A nested model that is called twice has its calls twice. One that was built on
@@ -151,13 +151,35 @@ def trace(model, replace=None):
     Args:
         model: a functional model.
         replace: as for `nodes`; tensors of nested models, too.
+        input_shape: shape without the batch, to stand in for that of the model's one
+            input, which leaves sizes open.
+
+    Raises:
+        ValueError: if `input_shape` does not fit the model.
 
     Returns:
         list of `Call` in order of computation, and the list of the output tensors.
     """
-    calls = []
-    outputs = _trace(model, model.inputs, replace or {}, calls, nested=False)
+    calls, inputs = [], model.inputs
+    if input_shape is not None:
+        inputs = [_of_shape(model, tuple(input_shape))]
+    outputs = _trace(model, inputs, replace or {}, calls, nested=False)
     return calls, outputs
+
+
+def _of_shape(model, shape):
+    """A symbolic tensor like the model's one input, of another shape."""
+    own = tuple(model.inputs[0].shape[1:])
+    fits = len(own) == len(shape) and all(
+        a in (None, b) for a, b in zip(own, shape, strict=True)
+    )
+    if len(model.inputs) != 1 or not fits:
+        raise ValueError(
+            "`input_shape` says the sizes that a model's one input leaves open. "
+            f"Received: input_shape={shape} for inputs of shapes "
+            f"{[tuple(tensor.shape[1:]) for tensor in model.inputs]}."
+        )
+    return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
 
 
 def _trace(model, inputs, replace, calls, nested):
@@ -186,9 +208,9 @@ def _trace(model, inputs, replace, calls, nested):
 
 
 def _outputs(node, tensors, args, kwargs, nested):
-    if not nested:
-        return node.outputs
     same = [t.shape for t in tensors] == [t.shape for t in node.input_tensors]
+    if same and not nested:
+        return node.outputs
     if same:
         return [keras.KerasTensor(t.shape, t.dtype) for t in node.outputs]
     return keras.tree.flatten(node.operation.compute_output_spec(*args, **kwargs))

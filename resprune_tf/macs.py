@@ -37,7 +37,7 @@ def _product(sizes, call):
             f"The MACs of '{call.operation.name}' depend on its unknown dimensions: "
             f"{[tuple(t.shape) for t in call.inputs]} -> "
             f"{[tuple(t.shape) for t in call.outputs]}. Give the model a fixed input "
-            "shape, such as keras.Input((224, 224, 3))."
+            "shape, such as keras.Input((224, 224, 3)), or say `input_shape`."
         )
     return math.prod(sizes)
 

@@ -97,7 +97,7 @@ class Units(list):
     __repr__ = __str__
 
 
-def find_units(model):
+def find_units(model, input_shape=None):
     """The residual units of any functional Keras model, in order of computation.
 
     A unit is an addition (`keras.layers.Add`, `keras.ops.add` or `x + y`), a
@@ -114,15 +114,18 @@ def find_units(model):
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+        input_shape: shape without the batch, such as `(224, 224, 3)`, for a model
+            whose one input leaves sizes open: what shapes and MACs are told of.
 
     Returns:
         `Units`, a list of `Unit` that prints as a table.
 
     Raises:
         TypeError: if `model` has no graph to read.
+        ValueError: if `input_shape` does not fit.
     """
     whole = graph.as_functional(model, "find_units")
-    survey = _Survey(whole)
+    survey = _Survey(whole, input_shape)
     found = list(_search(whole, ()))
     paths = {id(node): path for node, path, *_ in found}
     names = _names(found)
@@ -270,9 +273,9 @@ def _names(found):
 class _Survey:
     """The calls of a whole model, and what an edit would save of them."""
 
-    def __init__(self, model):
-        self._model = model
-        self.calls, _ = graph.trace(model)
+    def __init__(self, model, input_shape):
+        self._model, self._input_shape = model, input_shape
+        self.calls, _ = graph.trace(model, input_shape=input_shape)
         # Of nested models: as they are met there, for the first time.
         self.shapes = {}
         for call in self.calls:
@@ -290,7 +293,7 @@ class _Survey:
 
     def without(self, replace):
         """Ids of the nodes that an edit leaves out, and the MACs it saves."""
-        calls, _ = graph.trace(self._model, replace)
+        calls, _ = graph.trace(self._model, replace, self._input_shape)
         left = {id(call.node) for call in calls}
         gone = dict.fromkeys(id(call.node) for call in self.calls)
         for key in left:

@@ -154,8 +154,14 @@ def test_sizes_that_a_nested_model_leaves_open_are_those_it_meets():
     first = rp.find_units(outer)[0]
     assert first.macs == 16 * 16 * 9 * 4 * 4 and first.shape == (16, 16, 4)
     assert rp.cost(outer).macs == 2 * 16 * 16 * 9 * 4 * 4
-    loose = rp.find_units(backbone((None, None, 4)))
-    assert loose[0].macs is None and "?" in str(loose)
+    loose = backbone((None, None, 4))
+    units = rp.find_units(loose)
+    assert units[0].macs is None and "?" in str(units)
+    told = rp.find_units(loose, input_shape=(16, 16, 4))
+    assert (told[0].macs, told[0].shape) == (first.macs, (16, 16, 4))
+    assert rp.cost(loose, input_shape=(16, 16, 4)) == rp.cost(outer)
+    with pytest.raises(ValueError, match=r"leaves open. Received: input_shape=\(8,\)"):
+        rp.cost(loose, input_shape=(8,))
 
 
 def test_a_shared_layer_stays_while_another_unit_needs_it():
