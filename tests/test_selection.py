@@ -1,5 +1,9 @@
 """Targets and the choice of units, without Keras."""
 
+import dataclasses
+import pathlib
+import re
+
 import pytest
 
 from resprune_tf.selection import Target, select_units
@@ -116,3 +120,13 @@ def test_what_cannot_be_reached_says_for_every_limit_what_can():
         "units that may go leaves 11 layers, 17,000,000 macs.\n"
         "Units that may not go:\n  stage1_unit1: it is protected."
     )
+
+
+def test_every_spelling_of_the_page_is_a_target():
+    page = pathlib.Path(__file__).parent.parent / "docs" / "targets.md"
+    table = page.read_text().partition("| limit |")[2].partition("\n\n")[0]
+    spellings = re.findall("`([^`]+)`", table)
+    named = {name for text in spellings for name in eval(f"Target({text})").limits}
+    assert named == {field.name for field in dataclasses.fields(Target)} - {
+        *("file_format", "runtime", "batch_size", "threads")
+    }
