@@ -101,15 +101,29 @@ def _end(args, code, error):
 
 
 def _import(names):
-    """Imports the modules that the user named, from the current folder, too."""
+    """Imports the modules that the user named, and makes their classes known."""
     folder = str(pathlib.Path.cwd())
     if names and folder not in sys.path:
         sys.path.insert(0, folder)
     for name in names:
         print(f"Importing {name}, whose code runs.", file=sys.stderr)
         try:
-            importlib.import_module(name)
+            module = importlib.import_module(name)
         except Exception as error:
             raise WrongUse(
                 f"--import {name} failed: {type(error).__name__}: {error}"
             ) from error
+        _register(module)
+
+
+def _register(module):
+    """Has Keras find the classes and functions of a module by their names.
+
+    As `register_keras_serializable` would do: Keras imports no module by itself.
+    """
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) == module.__name__ and callable(value):
+            known.setdefault(name, value)

@@ -44,22 +44,16 @@ def load(path, args, compile=False):
     if unknown and not args.imports:
         raise WrongUse(
             f"'{path}' has layers of its own: {', '.join(unknown)}. Name the Python "
-            "module that defines them, and registers them by "
-            "@keras.saving.register_keras_serializable(): --import MODULE."
+            "module that defines them: --import MODULE."
         )
     safe = not args.allow_lambda
     try:
         return _loaded(path, compile, safe)
     except Exception as error:
-        hint = ""
+        reason = _first_line(error)
         if unknown:
-            hint = (
-                f" No module that was imported registers {', '.join(unknown)}, by "
-                "@keras.saving.register_keras_serializable()."
-            )
-        raise WrongUse(
-            f"'{path}' cannot be loaded: {_first_line(error)}{hint}"
-        ) from error
+            reason = f"no module that was imported defines {', '.join(unknown)}."
+        raise WrongUse(f"'{path}' cannot be loaded: {reason}") from error
 
 
 def _loaded(path, compile, safe):

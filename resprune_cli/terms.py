@@ -53,7 +53,7 @@ def settle(model, data, args):
             optimizer = keras.optimizers.get(optimizer or "adam")
         except ValueError as error:
             raise WrongUse(str(error).splitlines()[0]) from error
-        model.compile(optimizer, loss, metrics)
+        model.compile(optimizer, loss, metrics=metrics)
     if getattr(args, "learning_rate", None) is not None:
         try:
             model.optimizer.learning_rate = args.learning_rate

@@ -65,7 +65,7 @@ def add_trust_options(parser):
         metavar="MODULE",
         action="append",
         default=[],
-        help="Python module, looked for in this folder too, that registers the "
+        help="Python module, looked for in this folder too, that defines the "
         "model's own layers. Its code runs: import what you trust. May be repeated.",
     )
     group.add_argument(

@@ -9,6 +9,21 @@ from keras import layers
 from resprune_cli.main import main
 
 
+@keras.saving.register_keras_serializable(package="cli")
+class Block(layers.Layer):
+    """x + F(x) in one layer."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(4, name="dense")
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return x + self.dense(x)
+
+
 def plain_net(compiled=True):
     """Three units of plain Keras layers on 8x8x1 pixels; three classes, by softmax."""
     image = keras.Input((8, 8, 1), name="image")

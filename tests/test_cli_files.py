@@ -77,33 +77,44 @@ def test_a_lambda_is_refused_unless_allowed(tmp_path, capsys):
     assert "has no residual unit" in out
 
 
-def test_a_layer_of_ones_own_needs_its_module(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "decorator", ["", "@keras.saving.register_keras_serializable('cli')"]
+)
+def test_a_layer_of_ones_own_needs_its_module(decorator, tmp_path, capsys, monkeypatch):
     (tmp_path / "my_layers.py").write_text(
         "import keras\n"
-        "@keras.saving.register_keras_serializable(package='cli')\n"
+        f"{decorator}\n"
         "class Twice(keras.layers.Layer):\n"
         "    def call(self, x):\n"
         "        return 2 * x\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    sys.path.insert(0, str(tmp_path))
-    from my_layers import Twice
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    known = dict(keras.saving.get_custom_objects())
 
-    saved(net_of((2,), Twice(name="twice")), tmp_path / "net.keras")
-    del sys.modules["my_layers"], keras.saving.get_custom_objects()["cli>Twice"]
-    code, _, err = resprune(capsys, "inspect", "net.keras")
-    assert code == 2
-    assert "layers of its own: Twice" in err and "--import MODULE" in err
-    code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "json")
-    assert code == 2
-    assert "No module that was imported registers Twice" in err
-    code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "my_layers")
-    assert (code, err) == (0, "Importing my_layers, whose code runs.\n")
+    def forget():
+        sys.modules.pop("my_layers", None)
+        keras.saving.get_custom_objects().clear()
+        keras.saving.get_custom_objects().update(known)
+
+    try:
+        from my_layers import Twice
+
+        saved(net_of((2,), Twice(name="twice")), tmp_path / "net.keras")
+        forget()
+        code, _, err = resprune(capsys, "inspect", "net.keras")
+        assert code == 2
+        assert "layers of its own: Twice" in err and "--import MODULE" in err
+        code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "bisect")
+        assert code == 2
+        assert "no module that was imported defines Twice" in err
+        code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "my_layers")
+        assert (code, err) == (0, "Importing my_layers, whose code runs.\n")
+    finally:
+        forget()
     code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "nowhere_at")
     assert code == 2
     assert "--import nowhere_at failed: ModuleNotFoundError" in err
-    del keras.saving.get_custom_objects()["cli>Twice"]
 
 
 def test_what_is_no_model_is_told(tmp_path):

@@ -1,0 +1,329 @@
+"""What the commands do, on a net of three units."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from resprune_cli import terms
+from resprune_tf import add_importance, find_units, remove_units
+from tests.conftest import net_of, outputs, randomise
+from tests.made_cli import (
+    Block,
+    examples,
+    plain_net,
+    resprune,
+    resprune_json,
+    write_npz,
+)
+from tests.made_latency import fake_latencies
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A folder with `net.keras`, trained a little, and `data.npz`."""
+    folder = tmp_path_factory.mktemp("given")
+    keras.utils.set_random_seed(0)
+    net = plain_net()
+    images, labels = examples()
+    net.fit(images[..., None], labels, epochs=2, verbose=0)
+    net.save(folder / "net.keras")
+    write_npz(folder / "data.npz")
+    write_npz(folder / "unlabelled.npz", images=images)
+    return folder
+
+
+@pytest.fixture
+def net(given):
+    return keras.saving.load_model(given / "net.keras", compile=False)
+
+
+def images_of_data():
+    return examples()[0][..., None]
+
+
+# inspect
+
+
+def test_inspect_lists_units_and_what_can_be_reached(given, net, capsys):
+    code, out, _ = resprune(capsys, "inspect", given / "net.keras")
+    assert code == 0
+    assert out.startswith(f"{find_units(net)}\n")
+    assert "'plain': 3 of 3 residual units may go." in out
+    assert "5 layers on its longest path" in out
+
+
+def test_inspect_tells_programs_the_same(given, capsys):
+    told = resprune_json(capsys, "inspect", given / "net.keras")
+    assert [unit["name"] for unit in told["units"]] == ["unit1", "unit2", "unit3"]
+    assert told["units"][0]["removable"] is True
+    assert told["cost"]["layers"] == 5
+    assert told["achievable"]["smallest"]["layers"] == 2
+    assert told["file_bytes"] == (given / "net.keras").stat().st_size
+
+
+def test_inspect_draws(given, tmp_path, capsys):
+    picture = tmp_path / "units.svg"
+    code, out, _ = resprune(
+        capsys, "inspect", given / "net.keras", "--picture", picture
+    )
+    assert code == 0 and f"Drawn: {picture}" in out
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_inspect_scores_on_data(given, capsys):
+    argv = ["--scores", "--data", given / "data.npz"]
+    told = resprune_json(capsys, "inspect", given / "net.keras", *argv)
+    assert {"taylor", "cka", "random"} <= set(told["scores"]["scores"])
+
+
+def test_inspect_takes_models_of_open_sizes(tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    x = layers.Add()([image, layers.Conv2D(3, 3, padding="same")(image)])
+    keras.Model(image, x).save(tmp_path / "net.keras")
+    code, out, _ = resprune(capsys, "inspect", tmp_path / "net.keras")
+    assert code == 0 and "size of the input, which is open" in out
+
+
+def test_inspect_expands_blocks(tmp_path, capsys):
+    net = net_of((4,), Block(name="block"), layers.Dense(2, name="end"))
+    net.save(tmp_path / "net.keras")
+    argv = ["inspect", tmp_path / "net.keras", "--import", "tests.made_cli"]
+    closed = resprune_json(capsys, *argv)
+    opened = resprune_json(capsys, *argv, "--expand")
+    assert not closed["units"] and closed["opaque"][0]["name"] == "block"
+    assert len(opened["units"]) == 1 and not opened["opaque"]
+
+
+# scores
+
+
+def test_scores_of_some_criteria(given, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--criteria", "cka,block_influence"]
+    told = resprune_json(
+        capsys, "scores", given / "net.keras", *argv, "--score-examples", 20
+    )
+    assert list(told["scores"]) == ["cka", "block_influence"]
+    assert told["images"] == 20
+
+
+def test_scores_that_need_labels_say_so(given, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--criteria", "taylor"]
+    code, _, err = resprune(capsys, "scores", given / "net.keras", *argv)
+    assert code == 2 and "needs labels" in err
+
+
+# prune --epochs 0
+
+
+def test_pruning_at_once_removes_the_cheapest_set(given, net, tmp_path, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--epochs", 0, "--target", "units=1"]
+    out = tmp_path / "out"
+    code, text, err = resprune(
+        capsys, "prune", given / "net.keras", *argv, "--out", out
+    )
+    assert code == 0, err
+    told = json.loads((out / "summary.json").read_text())
+    assert told["criterion"] == "block_influence" and len(told["removed"]) == 2
+    assert (told["before"]["layers"], told["after"]["layers"]) == (5, 3)
+    assert f"Written: {out / 'pruned.keras'}" in text
+    pruned = keras.saving.load_model(out / "pruned.keras")
+    expected = remove_units(net, told["removed"])
+    images = images_of_data()
+    np.testing.assert_array_equal(outputs(pruned, images), outputs(expected, images))
+    assert pruned.loss == "sparse_categorical_crossentropy"
+
+
+def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
+    argv = ["prune", given / "net.keras", "--data", given / "data.npz"]
+    argv += ["--epochs", 0, "--target", "units=1", "--protect", "unit1"]
+    told = resprune_json(capsys, *argv, "--out", tmp_path / "a")
+    assert set(told["removed"]) == {"unit2", "unit3"}
+    assert "validation accuracy" in told["after"]
+    accuracies = iter([0.9, 0.5])  # before and after
+
+    def measured(*arguments):
+        return {**terms_measured(*arguments), "accuracy": next(accuracies)}
+
+    terms_measured = terms.measured
+    with mock.patch("resprune_cli.terms.measured", measured):
+        code, _, err = resprune(
+            capsys, *argv, "--tolerance", 0.1, "--out", tmp_path / "b"
+        )
+    assert code == 1 and "from 0.9 to 0.5, further than --tolerance 0.1" in err
+    assert (tmp_path / "b" / "pruned.keras").exists()
+
+
+def test_pruning_to_a_latency(given, tmp_path, capsys, monkeypatch):
+    calls = fake_latencies(monkeypatch, lambda net: 1.0 + len(find_units(net)))
+    argv = ["--epochs", 0, "--criterion", "random", "--target", "latency=0.8"]
+    argv += ["--runtime", "litert", "--runtime-batch", 2, "--out", tmp_path]
+    told = resprune_json(capsys, "prune", given / "net.keras", *argv)
+    assert len(told["removed"]) == 1
+    assert told["solution"]["measures"]["latency_ratio"] == 0.75
+    assert {(runtime, batch) for runtime, _, batch, _ in calls} == {("litert", 2)}
+
+
+def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
+    scaled = add_importance(net)
+    for unit, value in (("unit1", 0.5), ("unit2", -0.1), ("unit3", 0.9)):
+        scaled.get_layer(f"{unit}_importance").importance.assign(value)
+    scaled.save(tmp_path / "net.keras")
+    told = resprune_json(
+        capsys,
+        *["prune", tmp_path / "net.keras", "--epochs", 0, "--criterion", "importance"],
+        *["--target", "units=2", "--out", tmp_path],
+    )
+    assert told["removed"] == ["unit2"]
+    pruned = keras.saving.load_model(tmp_path / "pruned.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in pruned.layers} == {
+        "keras"
+    }
+    images = images_of_data()
+    np.testing.assert_array_equal(
+        outputs(pruned, images), outputs(remove_units(scaled, "unit2"), images)
+    )
+
+
+@pytest.mark.parametrize(
+    "options, code, message",
+    [
+        (["--target", "layers=1"], 1, "cannot be reached: .* leaves 2 layers"),
+        (["--target", "layers=9"], 1, "asks for no removal"),
+        (["--target", "layers=3", "--protect", "x"], 2, "no such unit. Units: unit1,"),
+        (["--target", "layers=3", "--criterion", "importance"], 2, "trained import"),
+    ],
+)
+def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
+    argv = ["--data", given / "data.npz", "--epochs", 0, "--out", tmp_path]
+    found, _, err = resprune(capsys, "prune", given / "net.keras", *argv, *options)
+    assert found == code
+    assert pytest.raises(AssertionError, match=message).matches(AssertionError(err))
+    assert not (tmp_path / "pruned.keras").exists()
+
+
+def test_a_model_without_units_has_nothing_to_remove(tmp_path, capsys):
+    net_of((4,), layers.Dense(2)).save(tmp_path / "net.keras")
+    argv = ["--epochs", 0, "--criterion", "random", "--target", "units=1"]
+    code, _, err = resprune(
+        capsys, "prune", tmp_path / "net.keras", *argv, "--out", tmp_path
+    )
+    assert code == 2 and "There is nothing to remove" in err
+
+
+# prune, with retraining
+
+
+def retraining(given, out, *options):
+    """A command line that removes a unit and trains an epoch before and after."""
+    argv = ["prune", given / "net.keras", "--data", given / "data.npz", "--epochs", 1]
+    return [*argv, "--target", "units=2", "--tolerance", 0.9, "--out", out, *options]
+
+
+def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
+    argv = retraining(given, tmp_path, "--learning-rate", 0.01, "--schedule", "cosine")
+    code, out, _ = resprune(capsys, *argv, "--minutes", 1e-6)
+    assert code == 3
+    assert "the time budget is used up. The same command continues." in out
+    assert not (tmp_path / "pruned.keras").exists()
+    code, out, err = resprune(capsys, *argv)
+    assert (code, err) == (0, "")
+    assert "round 1: 4 layers" in out and "target reached" in out
+    told = json.loads((tmp_path / "summary.json").read_text())
+    assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
+    pruned = keras.saving.load_model(tmp_path / "pruned.keras", compile=False)
+    rounds = keras.saving.load_model(tmp_path / "models" / "round-01.keras")
+    images = images_of_data()
+    np.testing.assert_array_equal(outputs(pruned, images), outputs(rounds, images))
+    code, _, err = resprune(capsys, *argv, "--seed", 1)
+    assert code == 2 and "holds a run with other settings" in err
+
+
+def test_nothing_is_handed_over_that_lost_too_much(given, tmp_path, capsys):
+    argv = retraining(given, tmp_path, "--monitor", "loss", "--learning-rate", 1e-9)
+    argv[argv.index(0.9)] = 0
+    criterion = mock.Mock(side_effect=lambda net: dict.fromkeys(["unit1"], 0.0))
+    with mock.patch("resprune_cli.scoring.criterion", return_value=criterion):
+        code, _, err = resprune(capsys, *argv, "--criterion", "random", "--json")
+    assert code == 1
+    assert "No shorter model held its metric, and none is written" in err
+    assert f"meets the target is {tmp_path / 'models' / 'round-01.keras'}" in err
+    assert not (tmp_path / "pruned.keras").exists()
+
+
+def test_regression_is_watched_by_its_loss(tmp_path, capsys):
+    image = keras.Input((4,))
+    x = layers.Add(name="unit_add")([image, layers.Dense(4, name="dense")(image)])
+    net = keras.Model(image, layers.Dense(1, name="out")(x))
+    randomise(net)
+    net.save(tmp_path / "net.keras")
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    data = write_npz(tmp_path / "data.npz", x=x, y=x.sum(1))
+    argv = ["prune", tmp_path / "net.keras", "--data", data, "--epochs", 1]
+    argv += ["--target", "layers=1", "--tolerance", 99, "--out", tmp_path / "out"]
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "Give --loss" in err
+    told = resprune_json(capsys, *argv, "--loss", "mean_squared_error")
+    assert told["removed"] == ["unit"]
+    assert "validation loss" in told["after"]
+    # The model came without an optimizer, so it leaves without one.
+    assert not keras.saving.load_model(tmp_path / "out" / "pruned.keras").compiled
+
+
+# compare, export
+
+
+def test_compare_measures_both(given, net, tmp_path, capsys):
+    remove_units(net, "unit2").save(tmp_path / "b.keras")
+    argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
+    told = resprune_json(capsys, *argv, "--data", given / "data.npz")
+    assert (told["a"]["layers"], told["b"]["layers"]) == (5, 4)
+    assert told["ratios"]["layers"] == 0.8
+    assert {"validation loss", "validation accuracy"} <= set(told["b"])
+    assert told["outputs"]["count"] == 6 and "agreement" in told["outputs"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Outputs on 8 inputs of noise: differ by" in out
+
+
+def test_compare_tells_other_shapes(given, tmp_path, capsys):
+    net_of((4,), layers.Dense(2)).save(tmp_path / "b.keras")
+    argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Outputs cannot be compared" in out
+
+
+def test_export_writes_what_runs_elsewhere(given, tmp_path, capsys):
+    argv = ["export", given / "net.keras", "--formats", "keras", "--out", tmp_path]
+    told = resprune_json(capsys, *argv, "--data", given / "data.npz")
+    (made,) = told["files"]
+    assert made["path"] == str(tmp_path / "model.keras")
+    assert made["agreement"] == 1.0 and made["max_abs_difference"] < 1e-5
+    argv[argv.index("keras")] = "keras,nothing"
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "no format 'nothing'" in err
+
+
+# As a program
+
+
+def test_as_a_program(given, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    ran = subprocess.run(
+        [sys.executable, "-m", "resprune_cli", "inspect", given / "net.keras"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("'plain': 3 residual units, 3 removable.")
