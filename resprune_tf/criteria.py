@@ -135,6 +135,6 @@ def check_scores(scores, model):
     if not scores:
         raise ValueError(
             f"'{model.name}' has no unit that the criterion scores and that may be "
-            "removed. |ω| needs an ImportanceScale on the branch of each unit: build "
-            "the net with it, as `resnet56()` does."
+            "removed. |ω| needs an ImportanceScale on the branch of each unit: "
+            "`add_importance(model)` puts it there."
         )

@@ -4,7 +4,8 @@ import dataclasses
 
 import keras
 
-from resprune_tf import criteria
+from resprune_tf import criteria, graph
+from resprune_tf.compilation import compile_like
 from resprune_tf.guard import check_mode, direction, held
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
@@ -183,7 +184,7 @@ def fit_with_deletion(
 
     Raises:
         TypeError: if `epochs` or `callbacks` is given.
-        ValueError: if `model` is not compiled.
+        ValueError: if `model` is not compiled, or Keras cannot repeat its settings.
     """
     for name, instead in (
         ("epochs", "LayerDeletion(epochs=...)"),
@@ -194,6 +195,8 @@ def fit_with_deletion(
     if not model.compiled:
         raise ValueError(f"'{model.name}' is not compiled. Call its `compile()` first.")
     if compile_fn is None:
+        with scope_of(model):  # tried before any training is spent
+            compile_like(graph.rebuild(model), model)
         # Read before any training: later it would hold the last learning rate.
         settings = model.get_compile_config()
 

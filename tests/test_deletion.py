@@ -184,3 +184,13 @@ def test_driver_refuses_what_it_decides_itself():
         fit_with_deletion(compiled(), LayerDeletion(1), data(), callbacks=[])
     with pytest.raises(ValueError, match="not compiled"):
         fit_with_deletion(net(), LayerDeletion(1), data())
+
+
+def test_settings_that_cannot_be_repeated_are_refused_before_training():
+    model = small_net()
+    model.compile("sgd", lambda y, logits: keras.ops.mean(logits))
+    trained = []
+    model.fit = lambda *args, **kwargs: trained.append(args)
+    with pytest.raises(ValueError, match="(?s)cannot be repeated.*Pass `compile_fn`"):
+        fit_with_deletion(model, LayerDeletion(epochs=1))
+    assert not trained
