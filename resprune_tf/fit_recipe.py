@@ -88,9 +88,20 @@ class FitRecipe:
         return list(self.callbacks()) if self.callbacks else []
 
     def check_callbacks(self):
-        """Raises a ValueError if `callbacks` returns the same objects again."""
+        """Raises a ValueError for callbacks that carry one net's state to another.
+
+        That is, if `callbacks` returns the same objects again, or a
+        `BackupAndRestore`: its file of weights would be read into a shorter net, by
+        position and without a word.
+        """
         first, second = self.make_callbacks(), self.make_callbacks()
         for callback in first:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                raise ValueError(
+                    "`callbacks` must not hold a BackupAndRestore, which could restore "
+                    "one net's weights in another. Leave it out: with `run_dir` the "
+                    "run itself continues where it was stopped."
+                )
             if any(callback is other for other in second):
                 raise ValueError(
                     "`callbacks` must make new callbacks each time. It returned the "

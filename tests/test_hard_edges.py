@@ -225,3 +225,16 @@ def test_a_whole_zoo_model_as_one_layer():
     np.testing.assert_array_equal(outputs(shorter, images), outputs(silenced, images))
     saved = sum(units[index].macs for index in range(0, 10, 3))
     assert rp.cost(model).macs - rp.cost(shorter).macs == saved
+
+
+def test_no_backup_of_one_net_is_restored_in_another(tmp_path):
+    """BackupAndRestore keeps weights by position: a longer net's fit a shorter one."""
+    recipe = rp.FitRecipe(
+        epochs=1, callbacks=lambda: [keras.callbacks.BackupAndRestore(tmp_path)]
+    )
+    model = rp.add_importance(alike())
+    model.compile("sgd", "mse")
+    x = images_of(model)
+    data = rp.FitData(train=(x, x), validation=(x, x))
+    with pytest.raises(ValueError, match="BackupAndRestore.*Leave it out"):
+        rp.prune_and_retrain(model, data, recipe, monitor="loss")
