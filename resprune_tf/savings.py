@@ -16,9 +16,11 @@ def unit_savings(model, units, target, initial, smallest):
 
     MACs, parameters and units are each unit's own. Layers are those on its longest
     path; a file's size follows parameters; a latency is measured: the model and the
-    model without one unit of each kind are timed in turns. The savings of units that
-    do not lie in one another are then scaled so that they sum up to what removing all
-    of them was measured to save: two units that share a layer save it together.
+    model without the units of each kind are timed in turns, and the units of a kind
+    share what that saves, which stands out of the noise better than one unit does.
+    The savings of units that do not lie in one another are then scaled so that they
+    sum up to what removing all of them was measured to save: two units that share a
+    layer save it together.
 
     Args:
         model: a functional `keras.Model`; it is only read.
@@ -28,17 +30,17 @@ def unit_savings(model, units, target, initial, smallest):
 
     Returns:
         `(savings, timed)`: a dict from measure to a dict from unit name to number, and
-        a dict from the name of each unit without which the model was timed to the
-        names of the units alike.
+        a dict from the first unit of each kind without which the model was timed to
+        the names of all of that kind.
     """
     timed, saved = {}, {}
     if any(name in target.limits for name in LATENCY):
         timed = alike_units(model, units)
-        nets = [model, *(remove_units(model, name) for name in timed)]
+        nets = [model, *(remove_units(model, alike) for alike in timed.values())]
         _, (_, *ratios) = latency_ratios(nets, target)
         for alike, ratio in zip(timed.values(), ratios, strict=True):
-            # Noise, not a saving, where a net without the unit took longer.
-            saved.update(dict.fromkeys(alike, max(0.0, 1 - ratio)))
+            # Noise, not a saving, where a net without the units took longer.
+            saved.update(dict.fromkeys(alike, max(0.0, 1 - ratio) / len(alike)))
     savings = {}
     for name in target.limits:
         if name in LATENCY:

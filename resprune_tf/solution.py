@@ -60,8 +60,8 @@ class Solution:
             latency are shares of what all units that may go save together.
         initial, measures, smallest: dicts from measure to number: of the model, of the
             model without `units`, and without all that may go. All are measured.
-        timed: dict from each unit without which the model was timed to the units that
-            are alike, itself first; empty if the target limits no latency.
+        timed: dict from the first unit of each kind without which the model was timed
+            to the names of all of that kind; empty if the target limits no latency.
         attempts: how many sets were built and measured until one met the target.
     """
 
@@ -125,9 +125,9 @@ class Solution:
         ]
         if self.timed:
             lines.append(
-                "Timed without one unit of each kind: "
+                "Timed without the units of each kind: "
                 + "; ".join(
-                    f"{name} (for {len(alike)} alike)" if len(alike) > 1 else name
+                    f"{name} and {len(alike) - 1} alike" if len(alike) > 1 else name
                     for name, alike in self.timed.items()
                 )
                 + f"; the whole solution was measured in attempt {self.attempts}."

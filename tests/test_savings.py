@@ -75,13 +75,13 @@ def test_a_unit_in_another_is_not_saved_twice():
         assert found[name]["inner"] == last == outer / 2
 
 
-def test_one_unit_of_each_kind_is_timed(monkeypatch):
+def test_the_units_of_each_kind_are_timed(monkeypatch):
     net = small_net(29)
     kinds = {
         f"stage{s}_unit2": tuple(f"stage{s}_unit{u}" for u in (2, 3)) for s in "123"
     }
     assert alike_units(net, [u for u in find_units(net) if u.removable]) == kinds
-    # Stage 2 costs nothing alone, and 4 more as soon as a unit of each stage is gone.
+    # Stage 2 costs nothing alone, and 4 go as soon as a unit of each stage is gone.
     costs = {"1": 2.0, "2": 0.0, "3": 3.0}
 
     def milliseconds(model):
