@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from resprune_tf.columns import aligned
 from resprune_tf.cost import Cost, cost
 from resprune_tf.export import Exported, export
 from resprune_tf.formats import FORMATS, check_formats
@@ -64,18 +65,10 @@ class Beside:
         head = ["format", "kB", "of", "ratio"]
         for batch in batches:
             head += [f"ms, batch {batch}", "of", "ratio"]
-        rows = [head, *(self._row(row, batches) for row in self.formats)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if index else cell.ljust(width)
-                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        rows = (self._row(row, batches) for row in self.formats)
         return "\n".join(
             [
-                *lines,
+                *aligned(head, *rows),
                 f"MACs: {self.cost.macs:,} of {self.unpruned_cost.macs:,}, "
                 f"ratio {self.macs_ratio:.3f}. Both models folded; times are medians "
                 f"on the processor, {self.threads} thread"

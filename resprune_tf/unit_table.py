@@ -1,5 +1,7 @@
 """The units of a model as a table of text."""
 
+from resprune_tf.columns import aligned
+
 
 def unit_table(units):
     """Rows of `Units`: what each is, what it would save, and what was not seen.
@@ -18,15 +20,7 @@ def unit_table(units):
     ]
     if units:
         head = ("unit", "stage", "output", "shortcut", "parameters", "MACs", "holds")
-        rows = [head, *map(_row, units)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        right = {4, 5}
-        for row in rows:
-            cells = [
-                cell.rjust(width) if place in right else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
+        lines += aligned(head, *map(_row, units))
     reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
     if reasons:
         lines += ["Cannot be removed whole (`drop_branches` drops their branches):"]

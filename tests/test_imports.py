@@ -11,10 +11,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
     0: "architecture checksum environment records selection imagenet_augment shards "
-    "cloning merges unit_table fit_recipe augment optimizers readers batch_norm "
+    "cloning merges fit_recipe augment optimizers readers batch_norm "
     "resident runtimes onnx_ops feeds examples example_loss columns "
     "solving",
-    1: "graph macs fresh_process guard fit_data solution score_table",
+    1: "graph unit_table macs fresh_process guard fit_data solution score_table",
     2: "onnx_form importance transfer recalibration distillation cifar_files "
     "checkpoint dataset latency expansion matmul_conv strategy",
     3: "formats units compilation cost fast_copy travel resnet data callbacks gates "
