@@ -222,19 +222,17 @@ def _search(level, path, seen=None):
         def feeds(tensor, other):
             return other is not tensor and ancestors[id(other)] & bits[id(tensor)]
 
-        shortcut = next(
-            (t for t in same if any(feeds(t, other) for other in addends)), None
-        )
-        kind = "identity"
-        if shortcut is None:
+        # The one that the fewest operations lead to: of `x + f + g(f)` that is x, and
+        # of a projection unit the shorter path.
+        through = [t for t in same if any(feeds(t, other) for other in addends)]
+        kind = "identity" if through else "projection"
+        if not through:
             common = dominators[id(addends[0])]
             for tensor in addends[1:]:
                 common &= dominators[id(tensor)]
             if not common or not same:
                 continue
-            kind = "projection"
-            # The shorter path is the shortcut: fewer operations lead to it.
-            shortcut = min(same, key=lambda t: ancestors[id(t)].bit_count())
+        shortcut = min(through or same, key=lambda t: ancestors[id(t)].bit_count())
         branches = tuple(t for t in addends if t is not shortcut)
         if branches:  # not `x + x`
             yield node, path, kind, shortcut, branches

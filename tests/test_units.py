@@ -211,6 +211,17 @@ def test_a_shortcut_need_not_dominate_its_branch():
     np.testing.assert_array_equal(run(shorter, values), run(silenced, values))
 
 
+def test_of_several_addends_the_first_of_all_is_the_shortcut():
+    inputs = keras.Input((8, 8, 4))
+    x = conv("stem")(inputs)
+    first = conv("first")(x)
+    total = layers.Add(name="sum_add")([first, conv("second")(first), x])
+    model = keras.Model(inputs, conv("last")(total))
+    (found,) = rp.find_units(model)
+    assert found.layers == ("first", "second", "sum_add")
+    assert_removal_is_exact(model, "sum", images(8, 8, 4))
+
+
 def test_subtraction_keeps_its_first_input():
     inputs = keras.Input((8, 8, 4))
     y = layers.Subtract(name="denoise")([inputs, conv("noise")(inputs)])
