@@ -18,10 +18,11 @@ def solve_target(model, target, scores, protected=()):
     """The units whose removal meets a target at the smallest summed score.
 
     What each unit saves is counted, or timed with the net without the units of its
-    kind, and the set is the optimum of a 0-1 program over these savings. The net without that set is then
-    built and measured as a whole. If it misses a limit, what it promised in vain is
-    asked for in addition, and a set is solved for anew. A unit that lies in
-    another's branch goes with that one, whose score alone counts then.
+    kind, and the set is the optimum of a 0-1 program over these savings. The net
+    without that set is then built and measured as a whole. If it misses a limit, what
+    the set promised in vain is asked for in addition, and a set is solved for anew. A
+    unit that lies in another's branch goes with that one, whose score alone counts
+    then.
 
     Scores are taken once, for the model as it is: `prune_and_retrain` scores anew
     after every removal. Its `units` removes a solved set in rounds.
