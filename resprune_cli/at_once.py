@@ -2,8 +2,9 @@
 
 from resprune_cli import model_file, scoring, terms
 from resprune_cli.outcome import Outcome
+from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
-from resprune_tf import criteria, remove_units
+from resprune_tf import remove_units
 from resprune_tf.guard import direction, held
 from resprune_tf.recalibration import recalibrate
 from resprune_tf.targets import solve_target
@@ -25,9 +26,7 @@ def prune(model, data, splits, target, args):
     Raises:
         Failed: if the target cannot be met.
     """
-    name = args.criterion
-    if name is None:
-        name = "importance" if criteria.importance(model) else "block_influence"
+    name = args.criterion or scoring.usual_criterion(model)
     scores = scoring.criterion(name, model, data, args)(model)
     if not scores:
         raise WrongUse(
@@ -36,7 +35,8 @@ def prune(model, data, splits, target, args):
         )
     print(f"Units are scored by {name}, the target solved for ...", flush=True)
     try:
-        solution = solve_target(model, target, scores, args.protect)
+        with quiet():
+            solution = solve_target(model, target, scores, args.protect)
     except ValueError as error:
         raise Failed(str(error)) from error
     print(f"\n{solution}", flush=True)

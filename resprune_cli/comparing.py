@@ -5,6 +5,7 @@ import numpy as np
 
 from resprune_cli import data_source, model_file, terms
 from resprune_cli.pruning import shown
+from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 from resprune_tf.columns import aligned
 from resprune_tf.cost import cost
@@ -36,9 +37,10 @@ def compare(args):
     found = [_size(model, path) for model, path in zip(models, paths, strict=True)]
     if args.runtime != "none":
         try:
-            times = runtime_latencies(
-                models, args.runtime, args.runtime_batch, threads=args.threads
-            )
+            with quiet():
+                times = runtime_latencies(
+                    models, args.runtime, args.runtime_batch, threads=args.threads
+                )
         except (ImportError, ValueError) as error:
             raise WrongUse(f"--runtime {args.runtime}: {error}") from error
         except (RuntimeFailed, RuntimeError) as error:
@@ -47,14 +49,15 @@ def compare(args):
             each["latency_ms"] = time.median_ms
     a, b = found
     ratios = {name: b[name] / value for name, value in a.items() if value}
-    if args.runtime != "none":
-        ratios["latency_ms"] = float(np.median(times[1].ratios(times[0])))
     told = {"files": [str(path) for path in paths], "a": a, "b": b, "ratios": ratios}
     if args.runtime != "none":
+        turns = times[1].ratios(times[0])
+        low, ratios["latency_ms"], high = map(float, np.percentile(turns, (10, 50, 90)))
         told["latency"] = {
             "runtime": args.runtime,
             "batch_size": args.runtime_batch,
             "threads": args.threads,
+            "ratio_p10_p90": [low, high],
         }
     examples = None
     if args.data is not None:
@@ -62,14 +65,11 @@ def compare(args):
             data = data_source.read(args, model)
             if data.labelled:
                 x, y = terms.settle(model, data, args)[data.held_out]
-                each.update(
-                    {
-                        f"{data.held_out} {name}": value
-                        for name, value in terms.measured(
-                            model, x, y, args.batch_size
-                        ).items()
-                    }
-                )
+                measured = terms.measured(model, x, y, args.batch_size)
+                for name, value in measured.items():
+                    each[f"{data.held_out} {name}"] = value
+                if doubt := terms.doubt(model, measured):
+                    told.setdefault("doubts", []).append(doubt)
         told["data"] = data.told
         examples = data.splits[data.held_out][0][:_COMPARED]
     told["outputs"] = _outputs(models, examples)
@@ -90,11 +90,15 @@ def table(told):
         lines.append(
             f"Latency: median of a call on {how['runtime']}, batch size "
             f"{how['batch_size']}, {how['threads']} thread"
-            f"{'s' * (how['threads'] > 1)}; both folded and timed in turns."
+            f"{'s' * (how['threads'] > 1)}; both folded and timed in turns, whose "
+            "ratios lie between {:.3f} and {:.3f} for four in five.".format(
+                *how["ratio_p10_p90"]
+            )
         )
     if "data" in told:
         lines.append(f"Data: {told['data']}.")
-    return "\n".join([*lines, _difference_told(told["outputs"])])
+    lines.append(_difference_told(told["outputs"]))
+    return "\n".join([*lines, *dict.fromkeys(told.get("doubts", ()))])
 
 
 def _size(model, path):

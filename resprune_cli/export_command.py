@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from resprune_cli import usage
+from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 
 
@@ -110,14 +111,16 @@ def run(args):
             del options["images"]
     try:
         if args.beside is None:
-            made = rp.export(model, args.out, **options)
+            with quiet():
+                made = rp.export(model, args.out, **options)
             told = {"files": [_file(each) for each in made]}
             text = _table(told["files"])
         else:
             unpruned = model_file.load(args.beside, args)
-            beside = rp.export_beside(
-                model, unpruned, args.out, threads=args.threads, **options
-            )
+            with quiet():
+                beside = rp.export_beside(
+                    model, unpruned, args.out, threads=args.threads, **options
+                )
             told = _beside(beside)
             text = f"{_table(told['files'])}\n\nBeside the unpruned model:\n{beside}"
     except (TypeError, ValueError, ImportError) as error:

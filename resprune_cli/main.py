@@ -52,7 +52,11 @@ def make_parser():
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="command", required=True
+        title="commands",
+        metavar="COMMAND",
+        dest="command",
+        required=True,
+        prog="resprune",
     )
     for module in COMMANDS:
         module.add_parser(commands)

@@ -20,12 +20,12 @@ def add_parser(commands):
         description="""
             Takes out the residual units that matter least, until a target is met.
 
-            With retraining (--epochs, the default): each residual branch gets a
-            learned factor, its importance ω, and the model trains --epochs. Then the
-            units of the smallest |ω| go, what is left trains --retrain-epochs, and so
-            on to the target. The result is the smallest model that held its metric on
-            held-out examples, to within --tolerance. DIR keeps every round: a run that
-            was stopped, even by kill -9, goes on when the same command is repeated.
+            With retraining (--epochs, the default): the model trains --epochs. Then
+            the unit of the smallest score goes, what is left trains --retrain-epochs
+            and is scored anew, and so on to the target. The result is the smallest
+            model that held its metric on held-out examples, to within --tolerance. DIR
+            keeps every round: a run that was stopped, even by kill -9, goes on when
+            the same command is repeated.
 
             At once (--epochs 0): the units are scored once, and the set that meets the
             target at the smallest summed score is taken out. That takes seconds and
@@ -113,8 +113,9 @@ def _add_choice_options(parser):
         "--criterion",
         choices=scores_command.CRITERIA,
         help="what units are scored by; see `resprune scores --help`. Default: "
-        "importance, and at once block_influence, which needs no labels, unless the "
-        "model has trained importances.",
+        "block_influence, how far a unit turns its input, or importance, if the model "
+        "has learned factors ω. With retraining, --criterion importance gives each "
+        "residual branch such a factor: train long, for all of them begin at 1.",
     )
     group.add_argument(
         "--protect",

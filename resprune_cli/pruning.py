@@ -127,19 +127,25 @@ def _lines(told):
     if told["written"] is None:
         return []
     before, after = told["before"], told["after"]
-    rows = [("", "before", "after", "ratio")]
+    trained = told.get("round_0", {})
+    rows = [("", "given", *["round 0"] * bool(trained), "shorter", "ratio")]
     for name, value in before.items():
-        if isinstance(value, int):
-            ratio = f"{after[name] / value:.3f}" if value else "-"
-            rows.append((name, f"{value:,}", f"{after[name]:,}", ratio))
-        else:
-            rows.append((name, shown(name, value), shown(name, after[name]), ""))
+        texts = [_told(name, value)]
+        if trained:
+            texts.append(_told(name, trained.get(name, value)))
+        texts.append(_told(name, after[name]))
+        ratio = f"{after[name] / value:.3f}" if isinstance(value, int) and value else ""
+        rows.append((name, *texts, ratio))
     return [
         "",
         f"Removed: {', '.join(told['removed'])}.",
         *aligned(*rows),
         f"Written: {told['written']}",
     ]
+
+
+def _told(name, value):
+    return f"{value:,}" if isinstance(value, int) else shown(name, value)
 
 
 def shown(name, value):

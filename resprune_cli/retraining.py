@@ -12,7 +12,7 @@ from resprune_cli.outcome import Outcome
 from resprune_cli.start import Stopped, StopRequest
 from resprune_cli.usage import Failed, WrongUse
 from resprune_tf.columns import aligned
-from resprune_tf.guard import shown
+from resprune_tf.guard import held, shown
 
 
 def prune(model, data, splits, target, args):
@@ -37,7 +37,8 @@ def prune(model, data, splits, target, args):
     keras.utils.set_random_seed(args.seed)
     fit_data = rp.FitData(**splits, batch_size=args.batch_size, name=args.data)
     given = _given(model, splits, args)
-    name = args.criterion or "importance"
+    name = args.criterion or scoring.usual_criterion(model)
+    print(f"Units are scored by {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
     recipe = rp.FitRecipe(args.epochs, callbacks=_schedule(model, args.epochs, args))
@@ -70,27 +71,33 @@ def prune(model, data, splits, target, args):
             raise WrongUse(str(error).replace("run directory", "--out")) from error
         except (ValueError, rp.TrainingDiverged) as error:
             raise Failed(str(error)) from error
-    print("\n" + "\n".join(_table(result, given["monitor"], args)))
+    print("\n" + "\n".join(table(result, given, args)))
     return _outcome(result, target, given, args)
 
 
 def _given(model, splits, args):
     """What the model measures before anything is done to it."""
-    x, y = splits["validation"]
     try:
-        measured = terms.measured(model, x, y, args.batch_size)
+        measured = {
+            split: terms.measured(model, x, y, args.batch_size)
+            for split, (x, y) in splits.items()
+            if split != "train"
+        }
     except Exception as error:
         line = str(error).strip().splitlines()[0]
         raise WrongUse(
             f"Loss and metrics do not fit the data: {line} Perhaps other ones do: "
             "--loss, --metric."
         ) from error
-    monitor = terms.monitored(list(measured), args.monitor)
+    monitor = terms.monitored(list(measured["validation"]), args.monitor)
     print(
         f"The model as given: validation {monitor} "
-        f"{shown(monitor, measured[monitor])}, on {len(x):,} examples.",
+        f"{shown(monitor, measured['validation'][monitor])}, on "
+        f"{len(splits['validation'][0]):,} examples.",
         flush=True,
     )
+    if doubt := terms.doubt(model, measured["validation"]):
+        print(doubt, flush=True)
     return {"monitor": monitor, "measured": measured}
 
 
@@ -125,8 +132,9 @@ def _cosine(rate, epochs):
     return [keras.callbacks.LearningRateScheduler(lambda epoch, _: rate_of(epoch))]
 
 
-def _table(result, monitor, args):
+def table(result, given, args):
     """Lines: what each round came to."""
+    monitor = given["monitor"]
     head = ("round", "layers", "parameters", "MACs", f"validation {monitor}", "removed")
     rows = [
         (
@@ -139,26 +147,32 @@ def _table(result, monitor, args):
         )
         for r in result.rounds
     ]
-    return [
+    tolerance = args.tolerance or 0
+    lines = [
         *aligned(head, *rows),
-        f"* the smallest no more than {args.tolerance or 0:g} worse than round 0. "
+        f"* the smallest no more than {tolerance:g} worse than round 0. "
         f"Ended: {result.final['stop_reason']}.",
     ]
+    before = given["measured"]["validation"][monitor]
+    trained = result.rounds[0].measure("validation", monitor)
+    if not held(before, trained, tolerance, result.final["mode"]):
+        lines.append(
+            f"The first training alone took the validation {monitor} from "
+            f"{shown(monitor, before)} to {shown(monitor, trained)}: a smaller "
+            "--learning-rate, or --schedule cosine, may serve this model better."
+        )
+    return lines
 
 
 def _outcome(result, target, given, args):
     first, selected = result.rounds[0], result.selected
     monitor = given["monitor"]
-    before, after = (
-        {
-            f"{split} {monitor}": measures[monitor]
-            for split, measures in (("validation", r.validation), ("test", r.test))
-            if measures
-        }
-        for r in (first, selected)
+    before, trained, after = (
+        {f"{split} {monitor}": each[monitor] for split, each in measures.items()}
+        for measures in (given["measured"], _held_out(first), _held_out(selected))
     )
     notes = {
-        "as_given": given["measured"],
+        "round_0": trained,
         "final": result.final,
         "rounds": [r.line() for r in result.rounds],
     }
@@ -173,6 +187,12 @@ def _outcome(result, target, given, args):
         _failure(result, target, monitor, args),
         notes,
     )
+
+
+def _held_out(record):
+    """The measures of a round, by split."""
+    splits = {"validation": record.validation, "test": record.test}
+    return {name: measures for name, measures in splits.items() if measures}
 
 
 def _failure(result, target, monitor, args):

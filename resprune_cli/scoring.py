@@ -50,6 +50,13 @@ def scored_on(model, data, args):
     return *data_source.sample(x, y, count, args.seed), loss
 
 
+def usual_criterion(model):
+    """Name of what a model's units are scored by if nothing else is asked for."""
+    # An ω that a trained net is given begins at 1 for all units and tells little after
+    # the few epochs that a retraining has.
+    return "importance" if criteria.importance(model) else "block_influence"
+
+
 def criterion(name, model, data, args):
     """The criterion of a name, on training examples.
 

@@ -23,7 +23,7 @@ class Stopped(Exception):
 def start():
     """Imports Keras and this package, without what they say of themselves."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet():
+    with contextlib.nullcontext() if "keras" in sys.modules else quiet():
         import keras
         from absl import logging
 
@@ -37,11 +37,8 @@ def start():
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Sends standard error nowhere: some notes come from C++."""
-    if "keras" in sys.modules:
-        yield
-        return
+def quiet():
+    """Sends standard error nowhere: TensorFlow's notes from C++ know no level."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

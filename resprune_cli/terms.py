@@ -104,6 +104,17 @@ def monitored(measured, asked=None):
     return "accuracy" if "accuracy" in others else (others or ["loss"])[0]
 
 
+def doubt(model, measured):
+    """A line on a classifier that does no better than guessing; else None."""
+    classes = max(2, model.outputs[0].shape[-1] or 2)
+    if measured.get("accuracy", 1) * classes > 1.3:
+        return None
+    return (
+        f"The accuracy is about what guessing gives, 1 in {classes}. Does the model "
+        "take such pixels (--pixels), and are its classes in the order of the labels?"
+    )
+
+
 def _usual(labels, outputs, args):
     """Name of the loss that labels and outputs suggest."""
     whole = labels.dtype.kind in "iub"

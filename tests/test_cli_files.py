@@ -352,3 +352,13 @@ def test_what_is_watched():
     assert terms.monitored(["loss", "mae"], "loss") == "loss"
     with pytest.raises(WrongUse, match="--monitor 'auc' is not measured"):
         terms.monitored(["loss", "mae"], "auc")
+
+
+@pytest.mark.parametrize(
+    "accuracy, doubted", [(0.3, True), (0.5, False), (None, False)]
+)
+def test_a_classifier_that_guesses_is_doubted(accuracy, doubted):
+    measured = {"loss": 1.0} if accuracy is None else {"accuracy": accuracy}
+    found = terms.doubt(plain_net(), measured)
+    assert bool(found) is doubted
+    assert not doubted or "1 in 3" in found and "--pixels" in found

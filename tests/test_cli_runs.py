@@ -1,5 +1,6 @@
 """What the commands do, on a net of three units."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -12,8 +13,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_cli import terms
-from resprune_tf import add_importance, find_units, remove_units
+from resprune_cli import retraining, terms
+from resprune_tf import (
+    PruningResult,
+    Round,
+    add_importance,
+    find_units,
+    importances,
+    remove_units,
+)
 from tests.conftest import net_of, outputs, randomise
 from tests.made_cli import (
     Block,
@@ -223,14 +231,15 @@ def test_a_model_without_units_has_nothing_to_remove(tmp_path, capsys):
 # prune, with retraining
 
 
-def retraining(given, out, *options):
+def retrained(given, out, *options):
     """A command line that removes a unit and trains an epoch before and after."""
     argv = ["prune", given / "net.keras", "--data", given / "data.npz", "--epochs", 1]
     return [*argv, "--target", "units=2", "--tolerance", 0.9, "--out", out, *options]
 
 
 def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
-    argv = retraining(given, tmp_path, "--learning-rate", 0.01, "--schedule", "cosine")
+    argv = retrained(given, tmp_path, "--learning-rate", 0.01, "--schedule", "cosine")
+    argv += ["--criterion", "importance"]
     code, out, _ = resprune(capsys, *argv, "--minutes", 1e-6)
     assert code == 3
     assert "the time budget is used up. The same command continues." in out
@@ -240,8 +249,12 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert "round 1: 4 layers" in out and "target reached" in out
     told = json.loads((tmp_path / "summary.json").read_text())
     assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
+    accuracies = [told[at]["validation accuracy"] for at in ("round_0", "after")]
+    assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
+    assert out.splitlines()[-2].startswith("file_bytes")
     pruned = keras.saving.load_model(tmp_path / "pruned.keras", compile=False)
     rounds = keras.saving.load_model(tmp_path / "models" / "round-01.keras")
+    assert importances(rounds) and not importances(pruned)
     images = images_of_data()
     np.testing.assert_array_equal(outputs(pruned, images), outputs(rounds, images))
     code, _, err = resprune(capsys, *argv, "--seed", 1)
@@ -249,7 +262,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
 
 
 def test_nothing_is_handed_over_that_lost_too_much(given, tmp_path, capsys):
-    argv = retraining(given, tmp_path, "--monitor", "loss", "--learning-rate", 1e-9)
+    argv = retrained(given, tmp_path, "--monitor", "loss", "--learning-rate", 1e-9)
     argv[argv.index(0.9)] = 0
     criterion = mock.Mock(side_effect=lambda net: dict.fromkeys(["unit1"], 0.0))
     with mock.patch("resprune_cli.scoring.criterion", return_value=criterion):
@@ -277,6 +290,30 @@ def test_regression_is_watched_by_its_loss(tmp_path, capsys):
     assert "validation loss" in told["after"]
     # The model came without an optimizer, so it leaves without one.
     assert not keras.saving.load_model(tmp_path / "out" / "pruned.keras").compiled
+
+
+def test_a_first_training_that_harms_is_told():
+    record = Round(
+        **dict.fromkeys(["round", "layers", "parameters", "macs", "epochs"], 0),
+        **dict.fromkeys(["removed", "units"], ()),
+        **dict.fromkeys(["importances", "scores", "train", "test"], {}),
+        validation={"accuracy": 0.5},
+        seconds=0.0,
+        model="",
+    )
+    final = {"mode": "max", "stop_reason": "it is over"}
+    result = PruningResult(None, (record,), record, final)
+    told = {}
+    for before in (0.51, 0.9):
+        given = {
+            "monitor": "accuracy",
+            "measured": {"validation": {"accuracy": before}},
+        }
+        args = argparse.Namespace(tolerance=0.02)
+        told[before] = "\n".join(retraining.table(result, given, args))
+    assert "no more than 0.02 worse than round 0. Ended: it is over." in told[0.51]
+    assert "The first training" not in told[0.51]
+    assert "from 90.00% to 50.00%: a smaller --learning-rate" in told[0.9]
 
 
 # compare, export
