@@ -75,7 +75,7 @@ def _classes(path):
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise WrongUse(
             f"'{path}' is no model as model.save('model.keras') writes it: {error}"
         ) from error

@@ -184,7 +184,7 @@ def _outcome(result, target, given, args):
         removed,
         before,
         after,
-        _failure(result, target, monitor, args),
+        failure(result, target, monitor, args),
         notes,
     )
 
@@ -195,7 +195,7 @@ def _held_out(record):
     return {name: measures for name, measures in splits.items() if measures}
 
 
-def _failure(result, target, monitor, args):
+def failure(result, target, monitor, args):
     """Why the outcome is not what was asked for, or None."""
     last, selected = result.rounds[-1], result.selected
     met = result.final["stop_reason"].startswith("target reached")

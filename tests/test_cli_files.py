@@ -3,6 +3,7 @@
 import argparse
 import sys
 import zipfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -362,3 +363,25 @@ def test_a_classifier_that_guesses_is_doubted(accuracy, doubted):
     found = terms.doubt(plain_net(), measured)
     assert bool(found) is doubted
     assert not doubted or "1 in 3" in found and "--pixels" in found
+
+
+def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    tf = pytest.importorskip("tensorflow")
+    images, labels = examples(9)
+    large = images.repeat(2, axis=1).repeat(2, axis=2)[..., None]
+    pairs = tf.data.Dataset.from_tensor_slices((large, labels))
+    builder = mock.Mock()
+    builder.as_dataset.return_value = {"train": pairs.take(6), "test": pairs.skip(6)}
+    args = options("mine", data_dir=str(tmp_path), hold_out=0.5)
+    with mock.patch.object(tfds, "builder", return_value=builder):
+        data = data_source.read(args, plain_net())
+    assert [len(x) for x, _ in data.splits.values()] == [3, 3, 3]
+    x, y = data.splits["test"]
+    assert x.dtype == np.uint8
+    np.testing.assert_array_equal(x[..., 0], images[6:])
+    np.testing.assert_array_equal(y, labels[6:])
+    del builder.as_dataset.return_value["train"]
+    with mock.patch.object(tfds, "builder", return_value=builder):
+        with pytest.raises(WrongUse, match="'mine' has no split train; it has test"):
+            data_source.read(args, plain_net())

@@ -17,6 +17,7 @@ from resprune_cli import retraining, terms
 from resprune_tf import (
     PruningResult,
     Round,
+    Target,
     add_importance,
     find_units,
     importances,
@@ -261,18 +262,6 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert code == 2 and "holds a run with other settings" in err
 
 
-def test_nothing_is_handed_over_that_lost_too_much(given, tmp_path, capsys):
-    argv = retrained(given, tmp_path, "--monitor", "loss", "--learning-rate", 1e-9)
-    argv[argv.index(0.9)] = 0
-    criterion = mock.Mock(side_effect=lambda net: dict.fromkeys(["unit1"], 0.0))
-    with mock.patch("resprune_cli.scoring.criterion", return_value=criterion):
-        code, _, err = resprune(capsys, *argv, "--criterion", "random", "--json")
-    assert code == 1
-    assert "No shorter model held its metric, and none is written" in err
-    assert f"meets the target is {tmp_path / 'models' / 'round-01.keras'}" in err
-    assert not (tmp_path / "pruned.keras").exists()
-
-
 def test_regression_is_watched_by_its_loss(tmp_path, capsys):
     image = keras.Input((4,))
     x = layers.Add(name="unit_add")([image, layers.Dense(4, name="dense")(image)])
@@ -292,17 +281,60 @@ def test_regression_is_watched_by_its_loss(tmp_path, capsys):
     assert not keras.saving.load_model(tmp_path / "out" / "pruned.keras").compiled
 
 
-def test_a_first_training_that_harms_is_told():
-    record = Round(
-        **dict.fromkeys(["round", "layers", "parameters", "macs", "epochs"], 0),
-        **dict.fromkeys(["removed", "units"], ()),
-        **dict.fromkeys(["importances", "scores", "train", "test"], {}),
-        validation={"accuracy": 0.5},
-        seconds=0.0,
-        model="",
+def made_result(*accuracies, selected=0, stop_reason="target reached: at most 3"):
+    """A result whose rounds have these accuracies on held-out examples."""
+    rounds = tuple(
+        Round(
+            **dict.fromkeys(["layers", "parameters", "macs", "epochs"], 0),
+            **dict.fromkeys(["removed", "units"], ()),
+            **dict.fromkeys(["importances", "scores", "train", "test"], {}),
+            round=number,
+            validation={"accuracy": accuracy},
+            seconds=0.0,
+            model=f"models/round-{number:02}.keras",
+        )
+        for number, accuracy in enumerate(accuracies)
     )
-    final = {"mode": "max", "stop_reason": "it is over"}
-    result = PruningResult(None, (record,), record, final)
+    final = {"mode": "max", "stop_reason": stop_reason}
+    return PruningResult(None, rounds, rounds[selected], final)
+
+
+@pytest.mark.parametrize(
+    "result, messages",
+    [
+        (made_result(0.9, 0.91, selected=1), None),
+        (
+            made_result(0.9, 0.8),
+            [
+                "No shorter model held its metric, and none is written",
+                "meets the target is out/models/round-01.keras",
+                "from 90.00% to 80.00%",
+            ],
+        ),
+        (
+            made_result(0.9, 0.91, 0.8, selected=1),
+            ["the smallest that held it is written", "out/models/round-02.keras"],
+        ),
+        (
+            made_result(0.9, 0.91, selected=1, stop_reason="2 rounds are done"),
+            ["No model that meets the target held its metric", "--retrain-epochs"],
+        ),
+    ],
+)
+def test_what_is_no_success_says_why_and_what_may_help(result, messages):
+    args = argparse.Namespace(out=pathlib.Path("out"))
+    found = retraining.failure(result, Target(units=2), "accuracy", args)
+    assert (found is None) is (messages is None)
+    assert all(message in found for message in messages or ())
+
+
+def test_without_a_target_any_shorter_model_that_held_will_do():
+    result = made_result(0.9, 0.91, 0.8, selected=1, stop_reason="accuracy dropped")
+    assert retraining.failure(result, None, "accuracy", argparse.Namespace()) is None
+
+
+def test_a_first_training_that_harms_is_told():
+    result = made_result(0.5, stop_reason="it is over")
     told = {}
     for before in (0.51, 0.9):
         given = {
