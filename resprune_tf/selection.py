@@ -139,9 +139,8 @@ class Target:
                 f"may go leaves {target.listing(smallest)}."
             )
             if in_the_way:
-                message += "\nUnits that may not go:"
-            for name, reason in (in_the_way or {}).items():
-                message += f"\n  {name}: {reason}."
+                stay = (f"{name} ({reason})" for name, reason in in_the_way.items())
+                message += f" Units that may not go: {', '.join(stay)}."
             raise ValueError(message)
         if target.reached(initial):
             raise ValueError(

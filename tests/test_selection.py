@@ -117,8 +117,8 @@ def test_what_cannot_be_reached_says_for_every_limit_what_can():
         target.resolve(FULL, SMALL, {"stage1_unit1": "it is protected"})
     assert str(error.value) == (
         "The target of 10 layers, 42,000,000 macs cannot be reached: removing all "
-        "units that may go leaves 11 layers, 17,000,000 macs.\n"
-        "Units that may not go:\n  stage1_unit1: it is protected."
+        "units that may go leaves 11 layers, 17,000,000 macs. "
+        "Units that may not go: stage1_unit1 (it is protected)."
     )
 
 

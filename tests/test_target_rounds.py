@@ -98,7 +98,7 @@ def test_exactly_the_units_of_a_solution_go(tmp_path):
         ),
         (
             {"target": rp.Target(units=2), "protected": ["unit1", "unit2", "unit3"]},
-            "leaves 3 units.\nUnits that may not go:\n  unit1: it is protected",
+            r"leaves 3 units. Units that may not go: unit1 \(it is protected",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The tutorial runs as it is written, with two epochs for each of its trainings."""
+"""The tutorial runs as it is written, in small."""
 
 import pathlib
 import re
