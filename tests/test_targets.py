@@ -127,8 +127,8 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
         )
     told = str(e.value)
     assert "second (it is protected)" in told
-    assert "third: it has no score." in told
-    assert "entrance: its shortcut passes through" in told
+    assert "third (it has no score)" in told
+    assert "entrance (its shortcut passes through" in told
     with pytest.raises(ValueError, match="asks for no removal.* has 10 layers"):
         solve_target(net(), Target(layers=10), SCORES)
 
