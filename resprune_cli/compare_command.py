@@ -16,10 +16,11 @@ def add_parser(commands):
         usage="A B [--data DATA] [--runtime NAME] [options]",
         help="two models side by side: size, cost, latency, accuracy",
         description="""
-            Shows what B, such as a shortened model, has left of A: bytes, layers,
-            parameters and MACs; its latency, both timed in turns on this machine and
-            both folded, so that folding is not credited to pruning; with --data, what
-            both measure on held-out examples, and how far their outputs differ.
+            Shows what B, such as a shortened model, has left of A: bytes (of the file,
+            and of a folded model's, which holds no optimizer), layers, parameters and
+            MACs; its latency, both timed in turns on this machine and both folded, so
+            that folding is not credited to pruning; with --data, what both measure on
+            held-out examples, and how far their outputs differ.
             """,
         examples=[
             (

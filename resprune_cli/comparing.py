@@ -12,6 +12,7 @@ from resprune_tf.cost import cost
 from resprune_tf.feeds import images_to_compare
 from resprune_tf.fresh_process import RuntimeFailed
 from resprune_tf.runtime_latency import runtime_latencies
+from resprune_tf.sizes import file_bytes
 
 _COMPARED = 256  # examples whose outputs are compared
 
@@ -105,6 +106,7 @@ def _size(model, path):
     counts = cost(model)
     return {
         "file_bytes": path.stat().st_size,
+        "folded_file_bytes": file_bytes(model, "keras"),
         "layers": counts.layers,
         "parameters": counts.parameters,
         "macs": counts.macs,

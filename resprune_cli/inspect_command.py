@@ -87,6 +87,8 @@ def run(args):
         "achievable": None,
     }
     lines = [str(units), "", _cost_told(told)]
+    if units.opaque:
+        lines[1:1] = ["`resprune inspect --expand` opens such layers."]
     if any(unit.removable for unit in units):
         reach = _achievable(model)
         if reach is not None:

@@ -10,6 +10,7 @@ from resprune_tf import Target, find_units
 from resprune_tf.columns import aligned
 from resprune_tf.cost import cost
 from resprune_tf.records import atomic_file, write_json
+from resprune_tf.sizes import file_bytes
 
 
 def run(args):
@@ -42,7 +43,8 @@ def _model(args):
         model = model_file.expanded(model)
     units = model_file.units_of(model)
     if not any(unit.removable for unit in units):
-        raise WrongUse(f"There is nothing to remove. {units}")
+        hint = "\n--expand opens such layers." * bool(units.opaque)
+        raise WrongUse(f"There is nothing to remove. {units}{hint}")
     names = [unit.name for unit in units]
     if unknown := [name for name in args.protect if name not in names]:
         raise WrongUse(
@@ -97,17 +99,18 @@ def _summary(model, outcome, args, compiled):
     }
     if outcome.model is not None:
         shorter = model_file.without_importances(outcome.model)
-        if compiled:  # the optimizer makes a file larger, so both have it or none
+        if compiled:
             model_file.compiled_as(shorter, model)
         path = args.out / "pruned.keras"
         with atomic_file(path) as temporary:
             shorter.save(temporary)
         told["written"] = str(path)
-        told["before"]["file_bytes"] = args.model.stat().st_size
+        # Not of the files themselves, which may or may not hold an optimizer's state.
+        told["before"]["folded_file_bytes"] = file_bytes(model, "keras")
         told["after"] = {
             **_size(shorter),
             **outcome.after,
-            "file_bytes": path.stat().st_size,
+            "folded_file_bytes": file_bytes(shorter, "keras"),
         }
     write_json(args.out / "summary.json", told)
     return told

@@ -111,6 +111,10 @@ def test_inspect_expands_blocks(tmp_path, capsys):
     opened = resprune_json(capsys, *argv, "--expand")
     assert not closed["units"] and closed["opaque"][0]["name"] == "block"
     assert len(opened["units"]) == 1 and not opened["opaque"]
+    argv = ["prune", *argv[1:], "--epochs", 0, "--criterion", "random"]
+    argv += ["--target", "units=1", "--out", tmp_path]
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "--expand opens such layers." in err
 
 
 # scores
@@ -252,7 +256,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
     accuracies = [told[at]["validation accuracy"] for at in ("round_0", "after")]
     assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
-    assert out.splitlines()[-2].startswith("file_bytes")
+    assert out.splitlines()[-2].startswith("folded_file_bytes")
     pruned = keras.saving.load_model(tmp_path / "pruned.keras", compile=False)
     rounds = keras.saving.load_model(tmp_path / "models" / "round-01.keras")
     assert importances(rounds) and not importances(pruned)
