@@ -25,21 +25,27 @@ RUNTIMES = ("litert", "onnxruntime")
 _IMAGES = 2
 
 
-def enliven(model, seed=0):
-    """Gives the weights that begin at 0 or 1 random values; variances stay positive.
+def enliven(model, images, seed=0):
+    """A copy with random weights where they begin at 0 or 1, and lively signals.
 
     A branch whose last normalization is scaled by 0, as some nets begin, would be
-    removed without a trace.
+    removed without a trace; and random convolutions alone let signals die away or
+    explode, so that BatchNormalization gets the statistics of `images`.
     """
     import numpy as np
+
+    from resprune_tf.recalibration import recalibrate
 
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         value = np.asarray(variable)
-        if not value.size or value.min() != value.max():
-            continue
-        low, high = (0.5, 1.5) if "variance" in variable.path else (0.3, 0.9)
-        variable.assign(rng.uniform(low, high, value.shape).astype(value.dtype))
+        if value.size and value.min() == value.max():
+            low, high = (0.5, 1.5) if "variance" in variable.path else (0.3, 0.9)
+            variable.assign(rng.uniform(low, high, value.shape).astype(value.dtype))
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # Normalization caches its statistics
+            layer.finalize_state()
+    return recalibrate(model, images)
 
 
 def cheapest_third(units):
@@ -57,8 +63,8 @@ def survey(net):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = net.build()
-    enliven(model)
+    images = _images(net)
+    model = enliven(net.build(), images)
     begun = time.perf_counter()
     units = find_units(model)
     found = {
@@ -73,7 +79,6 @@ def survey(net):
     }
     if not found["removable"]:
         return found
-    images = keras.random.normal((_IMAGES, *found["input"]), seed=1)
     outputs = _run(model, images)
     inserted = _run(add_importance(model), images)
     found["difference_inserted"] = _difference(inserted, outputs)
@@ -92,6 +97,14 @@ def survey(net):
             "difference_to_full": _difference(without, outputs),
         }
     return found
+
+
+def _images(net):
+    """Noise in the range of pixels, float32 `(images, size, size, 3)`."""
+    import numpy as np
+
+    shape = _IMAGES, net.size, net.size, 3
+    return np.random.default_rng(1).uniform(0, 255, shape).astype("float32")
 
 
 def _size(counted):
@@ -130,8 +143,7 @@ def time_net(net, runtime, runs):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = net.build()
-    enliven(model)
+    model = enliven(net.build(), _images(net))
     units = find_units(model)
     everything = [unit.name for unit in units if unit.removable]
     nets = {

@@ -6,8 +6,8 @@ from experiments.results import RECORDS, NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.zoo"
 _ABOUT = """Which residual units the package finds in nets that it has not built, how
-exactly it removes them, and what that saves. Weights are random and so are the
-statistics of normalization layers: nothing here is about accuracy.
+exactly it removes them, and what that saves. Weights are random, with statistics of
+BatchNormalization to match: nothing here is about accuracy.
 
 *Units* are what `find_units` finds; *removable* have an identity shortcut. The
 *cheapest third* are the removable units, a third of them rounded down but at least one,

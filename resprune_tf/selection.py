@@ -169,7 +169,8 @@ def told(name: str, value: float) -> str:
         return f"{value:.1%}"
     if name == "latency_ms":
         return f"{value:.4g}"
-    return f"{value:,.10g}"
+    # A count, but a fraction of one may be what is asked for.
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.10g}"
 
 
 def _in_words(name, value, conditions):

@@ -46,16 +46,15 @@ def test_the_named_nets_are_there():
 
 def survives(model):
     """Removes every second unit of a model exactly."""
-    zoo.enliven(model)
-    x = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:]))
+    shape = (2, *model.input_shape[1:])
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    model = zoo.enliven(model, x)
     names = [u.name for u in rp.find_units(model) if u.removable][::2]
     shorter = rp.remove_units(model, names)
     silenced = rp.add_importance(model, names, value=0.0)
-    found, expected, full = (
-        np.asarray(each(x.astype("float32"))) for each in (shorter, silenced, model)
-    )
+    found, expected, full = (np.asarray(each(x)) for each in (shorter, silenced, model))
     np.testing.assert_array_equal(found, expected)
-    assert np.abs(found - full).max() > 1e-4
+    assert np.abs(found - full).max() > 1e-3
     return names
 
 
