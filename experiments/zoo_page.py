@@ -84,12 +84,16 @@ def _row(name, net):
     both = net["third"], net["all"]
     return [
         *row,
-        *(f"{1 - each['macs'] / full:.1%} ({each['removed']} units)" for each in both),
+        *(f"{1 - each['macs'] / full:.1%} ({_units_of(each)})" for each in both),
         f"{max(each['difference_to_silenced'] for each in both):.1g}",
         f"{net['difference_inserted']:.1g}",
         f"{net['third']['difference_to_full']:.1g}",
         f"{net['seconds_to_find']:.2f}, {net['third']['seconds_to_remove']:.1f}",
     ]
+
+
+def _units_of(removal):
+    return f"{removal['removed']} unit{'s' if removal['removed'] > 1 else ''}"
 
 
 def _notes(record):
