@@ -8,6 +8,7 @@ from keras import layers
 from resprune_tf import graph
 from resprune_tf.importance import count_parameters
 from resprune_tf.macs import CONVOLUTIONS, count_macs
+from resprune_tf.tracing import trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def cost(model, input_shape=None):
     84066304
     """
     model = graph.as_functional(model, "cost")
-    calls, outputs = graph.trace(model, input_shape=input_shape)
+    calls, outputs = trace(model, input_shape=input_shape)
     depth = collections.defaultdict(int)  # of inputs: 0
     macs = conv_macs = 0
     uncounted = []

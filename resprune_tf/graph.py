@@ -6,9 +6,6 @@ operation (a layer, or a raw op such as `x + y`); a shared layer has several. A
 functional model that is called like a layer has a graph of its own inside.
 """
 
-import dataclasses
-from typing import Any
-
 import keras
 from keras.src.models.functional import Functional
 
@@ -121,99 +118,6 @@ def levels(model):
             deeper = inner(node.operation)
             if deeper is not None:
                 stack.append(((*path, node.operation.name), deeper))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Call:
-    """One call of an operation, with the shapes that it meets there.
-
-    Attributes:
-        node: the node of the graph.
-        operation: a layer or raw operation, never a functional model.
-        args, kwargs: of the call.
-        inputs, outputs: symbolic tensors; no two calls of a trace share an output.
-    """
-
-    node: Any
-    operation: Any
-    args: tuple
-    kwargs: dict
-    inputs: list
-    outputs: list
-
-
-def trace(model, replace=None, input_shape=None):
-    """All calls that the model's outputs depend on, those in nested models included.
-
-    A nested model that is called twice has its calls twice. One that was built on
-    unknown dimensions is given those that it meets.
-
-    Args:
-        model: a functional model.
-        replace: as for `nodes`; tensors of nested models, too.
-        input_shape: shape without the batch, to stand in for that of the model's one
-            input, which leaves sizes open.
-
-    Raises:
-        ValueError: if `input_shape` does not fit the model.
-
-    Returns:
-        list of `Call` in order of computation, and the list of the output tensors.
-    """
-    calls, inputs = [], model.inputs
-    if input_shape is not None:
-        inputs = [_of_shape(model, tuple(input_shape))]
-    outputs = _trace(model, inputs, replace or {}, calls, nested=False)
-    return calls, outputs
-
-
-def _of_shape(model, shape):
-    """A symbolic tensor like the model's one input, of another shape."""
-    own = tuple(model.inputs[0].shape[1:])
-    fits = len(own) == len(shape) and all(
-        a in (None, b) for a, b in zip(own, shape, strict=True)
-    )
-    if len(model.inputs) != 1 or not fits:
-        raise ValueError(
-            "`input_shape` says the sizes that a model's one input leaves open. "
-            f"Received: input_shape={shape} for inputs of shapes "
-            f"{[tuple(tensor.shape[1:]) for tensor in model.inputs]}."
-        )
-    return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
-
-
-def _trace(model, inputs, replace, calls, nested):
-    known = dict(zip(map(id, model.inputs), inputs, strict=True))
-    for node in nodes(model, replace):
-        if id(node.outputs[0]) in known:
-            continue
-        # The originals' ids are what `fill_in` looks for.
-        found = {id(t): known[id(resolve(t, replace))] for t in node.input_tensors}
-        args, kwargs = node.arguments.fill_in(found)
-        tensors = [found[id(t)] for t in node.input_tensors]
-        deeper = inner(node.operation)
-        if deeper is not None:
-            # Masks and optional inputs aside, it is called on one structure.
-            given = keras.tree.flatten(args[0] if args else kwargs.get("inputs"))
-            if len(given) != len(deeper.inputs):
-                given = deeper.inputs
-            outputs = _trace(deeper, given, replace, calls, nested=True)
-        else:
-            outputs = _outputs(node, tensors, args, kwargs, nested)
-            calls.append(
-                Call(node, node.operation, args, kwargs, tensors, list(outputs))
-            )
-        known.update(zip(map(id, node.outputs), outputs, strict=True))
-    return [known[id(resolve(tensor, replace))] for tensor in model.outputs]
-
-
-def _outputs(node, tensors, args, kwargs, nested):
-    same = [t.shape for t in tensors] == [t.shape for t in node.input_tensors]
-    if same and not nested:
-        return node.outputs
-    if same:
-        return [keras.KerasTensor(t.shape, t.dtype) for t in node.outputs]
-    return keras.tree.flatten(node.operation.compute_output_spec(*args, **kwargs))
 
 
 def _entrance(tensor):

@@ -15,7 +15,7 @@ from keras.src.ops.numpy import Dot, Einsum, Inner, Matmul, Tensordot
 
 
 def count_macs(call):
-    """MACs of a `graph.Call`; None if it multiplies but has no rule.
+    """MACs of a `tracing.Call`; None if it multiplies but has no rule.
 
     Raises:
         ValueError: if they depend on an unknown dimension (`None`).

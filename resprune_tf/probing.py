@@ -10,6 +10,7 @@ from keras.src.ops.numpy import Add  # what `x + y` becomes
 from resprune_tf import graph
 from resprune_tf.examples import batches, count_images
 from resprune_tf.importance import ImportanceScale
+from resprune_tf.tracing import trace
 from resprune_tf.units import scored_units
 
 
@@ -136,7 +137,7 @@ def unit_means(model, images, batch_size, measure):
 
 def _unit_calls(model, units):
     """The calls that lead up to units, and the symbolic `UnitCall`s of each unit."""
-    calls, _ = graph.trace(model)
+    calls, _ = trace(model)
     sources = {id(tensor): call for call in calls for tensor in call.outputs}
     merges = {id(unit.merge): unit for unit in units}
     found, last = {unit.name: [] for unit in units}, 0

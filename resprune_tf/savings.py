@@ -9,6 +9,7 @@ from resprune_tf.macs import count_macs
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import LATENCY
 from resprune_tf.sizes import latency_ratios
+from resprune_tf.tracing import trace
 
 
 def unit_savings(model, units, target, initial, smallest):
@@ -90,7 +91,7 @@ def _layers(model, units):
     own = dict.fromkeys((unit.name for unit in units), 0)
     merges = {id(unit.merge): unit for unit in units}
     depth = {}
-    for call in graph.trace(graph.as_functional(model, "layers"))[0]:
+    for call in trace(graph.as_functional(model, "layers"))[0]:
         weighted = isinstance(call.operation, layers.Layer) and count_macs(call)
         below = max((depth.get(id(t), 0) for t in call.inputs), default=0)
         depth.update((id(t), below + bool(weighted)) for t in call.outputs)

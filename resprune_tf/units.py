@@ -9,6 +9,8 @@ from resprune_tf.architecture import UnitId
 from resprune_tf.expansion import is_composite
 from resprune_tf.importance import ImportanceScale, count_parameters
 from resprune_tf.macs import count_macs
+from resprune_tf.tracing import trace
+from resprune_tf.unit_search import alike, search
 from resprune_tf.unit_table import unit_table
 
 
@@ -126,7 +128,7 @@ def find_units(model, input_shape=None):
     """
     whole = graph.as_functional(model, "find_units")
     survey = _Survey(whole, input_shape)
-    found = list(_search(whole, ()))
+    found = list(search(whole))
     paths = {id(node): path for node, path, *_ in found}
     names = _names(found)
     units, stage = [], 0
@@ -198,66 +200,6 @@ def scored_units(model):
     return scaled or [unit for unit in removable if unit.branches]
 
 
-def _search(level, path, seen=None):
-    """Yields `(node, path, kind, shortcut, branches)` of each unit."""
-    seen = set() if seen is None else seen
-    order = graph.nodes(level)
-    ancestors, dominators, bits = _reachability(order)
-    for node in order:
-        operation = node.operation
-        deeper = graph.inner(operation)
-        if deeper is not None and id(operation) not in seen:
-            seen.add(id(operation))
-            yield from _search(deeper, (*path, operation.name), seen)
-        addends, total = node.input_tensors, node.outputs[0]
-        if merges.is_unit(operation) and len(node.outputs) == 1:
-            if _alike(addends[0], total):
-                yield node, path, "identity", addends[0], ()
-            continue
-        candidates = merges.shortcut_candidates(node)
-        if candidates is None:
-            continue
-        same = [tensor for tensor in candidates if _alike(tensor, total)]
-
-        def feeds(tensor, other):
-            return other is not tensor and ancestors[id(other)] & bits[id(tensor)]
-
-        # The one that the fewest operations lead to: of `x + f + g(f)` that is x, and
-        # of a projection unit the shorter path.
-        through = [t for t in same if any(feeds(t, other) for other in addends)]
-        kind = "identity" if through else "projection"
-        if not through:
-            common = dominators[id(addends[0])]
-            for tensor in addends[1:]:
-                common &= dominators[id(tensor)]
-            if not common or not same:
-                continue
-        shortcut = min(through or same, key=lambda t: ancestors[id(t)].bit_count())
-        branches = tuple(t for t in addends if t is not shortcut)
-        if branches:  # not `x + x`
-            yield node, path, kind, shortcut, branches
-
-
-def _alike(tensor, other):
-    return (tensor.shape, tensor.dtype) == (other.shape, other.dtype)
-
-
-def _reachability(order):
-    """Bitmasks per tensor: its ancestors, its dominators (itself included), its bit."""
-    ancestors, dominators, bits = {}, {}, {}
-    for node in order:
-        above, through = 0, -1 if node.input_tensors else 0
-        for tensor in node.input_tensors:
-            above |= ancestors[id(tensor)]
-            through &= dominators[id(tensor)]
-        for tensor in node.outputs:
-            bit = 1 << len(bits)
-            bits[id(tensor)] = bit
-            ancestors[id(tensor)] = above | bit
-            dominators[id(tensor)] = through | bit
-    return ancestors, dominators, bits
-
-
 def _names(found):
     """Names of the units by `id(node)`, told apart by `#1`, `#2`, ..."""
     names, taken = {}, collections.Counter()
@@ -273,7 +215,7 @@ class _Survey:
 
     def __init__(self, model, input_shape):
         self._model, self._input_shape = model, input_shape
-        self.calls, _ = graph.trace(model, input_shape=input_shape)
+        self.calls, _ = trace(model, input_shape=input_shape)
         # Of nested models: as they are met there, for the first time.
         self.shapes = {}
         for call in self.calls:
@@ -291,7 +233,7 @@ class _Survey:
 
     def without(self, replace):
         """Ids of the nodes that an edit leaves out, and the MACs it saves."""
-        calls, _ = graph.trace(self._model, replace, self._input_shape)
+        calls, _ = trace(self._model, replace, self._input_shape)
         left = {id(call.node) for call in calls}
         gone = dict.fromkeys(id(call.node) for call in self.calls)
         for key in left:
@@ -349,5 +291,5 @@ def _opaque(survey):
                 layers=sum(1 for _ in layer._flatten_layers(include_self=False)),
                 parameters=count_parameters([layer]),
                 residual=len(call.outputs) == 1
-                and any(_alike(t, call.outputs[0]) for t in call.inputs),
+                and any(alike(t, call.outputs[0]) for t in call.inputs),
             )

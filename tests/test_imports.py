@@ -15,7 +15,8 @@ RANKS = {
     "resident runtimes onnx_ops feeds examples example_loss columns "
     "solving",
     1: "graph unit_table macs fresh_process guard fit_data solution score_table",
-    2: "onnx_form importance transfer recalibration distillation cifar_files "
+    2: "onnx_form unit_search tracing importance transfer recalibration distillation "
+    "cifar_files "
     "checkpoint dataset latency expansion matmul_conv strategy",
     3: "formats units compilation cost fast_copy travel resnet data callbacks gates "
     "scoring",

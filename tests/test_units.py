@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import resprune_tf as rp
-from resprune_tf import graph
+from resprune_tf.tracing import trace
 from tests.conftest import randomise
 
 
@@ -373,7 +373,7 @@ def test_the_table_names_every_unit_and_reason():
 def test_traces_name_each_call_of_nested_models():
     twin = backbone()
     a = keras.Input((8, 8, 4))
-    calls, _ = graph.trace(keras.Model(a, twin(twin(a))))
+    calls, _ = trace(keras.Model(a, twin(twin(a))))
     names = [call.operation.name for call in calls]
     once = ["a_relu", "a_conv", "a_add", "b_relu", "b_conv", "b_add"]
     assert names == once * 2
