@@ -102,7 +102,12 @@ def run(args):
     if args.picture:
         if not units:
             raise WrongUse(f"There is nothing to draw: {units}")
-        rp.draw_units(model, path=args.picture)
+        try:
+            rp.draw_units(model, path=args.picture)
+        except OSError as error:
+            raise WrongUse(
+                f"Cannot write --picture '{args.picture}': {error.strerror}."
+            ) from error
         lines += ["", f"Drawn: {args.picture}"]
     print(json.dumps(told, indent=1) if args.json else "\n".join(lines))
     return 0

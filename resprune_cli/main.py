@@ -44,7 +44,8 @@ def make_parser():
         ".keras file; no Python needed.",
         epilog="a first session:\n"
         "  resprune inspect net.keras\n"
-        "  resprune prune net.keras --data images.npz --target macs=0.7 --out short\n"
+        "  resprune prune net.keras --data images.npz --target macs=0.7 "
+        "--tolerance 0.01 --out short\n"
         "  resprune compare net.keras short/pruned.keras --data images.npz\n"
         "  resprune export short/pruned.keras --formats litert --out deploy\n"
         f"\nexit codes:{codes}\n",
@@ -90,7 +91,8 @@ def main(argv=None):
         return 130
     except BrokenPipeError:  # `| head` has read enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's last flush
-        return 0
+        # Some commands have nothing more to do than to print; others were cut short.
+        return 0 if args.command in ("inspect", "scores", "compare") else 128 + 13
     except Exception as error:
         name = type(error).__name__
         hint = "" if args.debug else " --debug shows where."

@@ -37,7 +37,8 @@ def add_parser(commands):
         examples=[
             (
                 "to 70% of the MACs, retraining on images by class",
-                "resprune prune net.keras --data photos --target macs=0.7 --out short",
+                "resprune prune net.keras --data photos --target macs=0.7 "
+                "--tolerance 0.01 --out short",
             ),
             (
                 "to 0.7 of the time on LiteRT, at once, without labels",
@@ -78,8 +79,9 @@ def _add_target_options(parser):
         action="append",
         default=[],
         help="layers=32 or units=10 (so many left), macs=0.6 (a share of the model's; "
-        "or 60%%, or 50M), parameters=0.6, size=0.6 (of the file; or 2MB), latency=0.7 "
-        "(or 5ms). May be repeated: all must hold.",
+        "or 60%%, or 50M), parameters=0.6, size=0.6 (of the file that `resprune "
+        "export` writes; or 2MB), latency=0.7 (or 5ms). May be repeated: all must "
+        "hold.",
     )
     group.add_argument(
         "--file-format",

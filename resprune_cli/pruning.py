@@ -64,6 +64,11 @@ def _pruned(model, args):
             batch_size=args.runtime_batch,
             threads=args.threads,
         )
+    if args.epochs == 0 and (args.out / "run.json").exists():
+        raise WrongUse(
+            f"--out '{args.out}' holds a run with retraining, whose result would be "
+            "lost. Choose another folder."
+        )
     _make(args.out)
     data, splits = None, {}
     if args.data is not None:
@@ -112,6 +117,8 @@ def _summary(model, outcome, args, compiled):
             **outcome.after,
             "folded_file_bytes": file_bytes(shorter, "keras"),
         }
+    else:
+        (args.out / "pruned.keras").unlink(missing_ok=True)  # of a run before
     write_json(args.out / "summary.json", told)
     return told
 

@@ -147,6 +147,11 @@ def _loss(name, model):
 
 def _labels(y, kind, outputs):
     """Labels in the form that a loss takes: classes as numbers or in one-hot rows."""
+    if y.dtype.kind not in "iubf":
+        raise WrongUse(
+            f"Labels must be numbers. Found: {y.dtype.name} values, such as "
+            f"{y.flat[0]!r}. Number the classes from 0."
+        )
     classes = outputs[-1]
     rows = y.ndim == len(outputs) and y.shape[-1] == classes and y.ndim > 1
     if kind == "sparse_categorical_crossentropy":

@@ -23,7 +23,8 @@ class Cost:
         conv_macs: those of convolutions alone.
         uncounted: names of operations that multiply but have no rule: those with a
             weight of two or more axes, and the products that `macs.py` lists. Empty
-            means that `macs` is complete.
+            means that `macs` is complete, but for what a layer without weights, such
+            as a `Lambda`, multiplies inside itself.
     """
 
     layers: int

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import inspect
 import re
 
 import keras
@@ -158,12 +159,20 @@ class _Opener:
 
 
 def is_composite(operation):
-    """Whether an operation is a layer of others than Keras that holds layers."""
-    return (
-        isinstance(operation, keras.layers.Layer)
-        and not type(operation).__module__.startswith("keras.src.layers")
-        and any(True for _ in operation._flatten_layers(include_self=False))
-    )
+    """Whether an operation is a layer of others than Keras that holds layers.
+
+    Or one of Keras's, such as `TimeDistributed`, that holds others' or a model.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    inside = list(operation._flatten_layers(include_self=False))
+    if not _is_keras(operation):
+        return bool(inside)
+    return any(not _is_keras(each) for each in inside)
+
+
+def _is_keras(layer):
+    return type(layer).__module__.startswith("keras.src.layers")
 
 
 def _inside(node):
@@ -186,6 +195,7 @@ def _inside(node):
     args, kwargs = keras.tree.map_structure(
         cast, (node.arguments.args, node.arguments.kwargs)
     )
+    _check_training(layer, node, args, kwargs)
     outputs = keras.tree.flatten(layer.call(*args, **kwargs))
     same = [(tensor.shape, tensor.dtype) for tensor in outputs] == [
         (tensor.shape, tensor.dtype) for tensor in node.outputs
@@ -202,6 +212,25 @@ def _inside(node):
                 f"its '{each.operation.name}' reads a weight that no layer applies."
             )
     return outputs, inside
+
+
+def _check_training(layer, node, args, kwargs):
+    """Raises a ValueError if a layer does in training what its layers do not."""
+    if layer.activity_regularizer is not None:
+        raise ValueError("it has an activity regularizer, which would be lost.")
+    takes = inspect.signature(layer.call).parameters
+    if "training" not in takes or kwargs.get("training") is not None:
+        return
+    kinds = []
+    for training in (False, True):
+        outputs = layer.call(*args, **{**kwargs, "training": training})
+        inside = graph.nodes_between(node.input_tensors, keras.tree.flatten(outputs))
+        kinds.append([type(each.operation) for each in inside])
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            "its `call` does something else in training, which would be lost. Put that "
+            "into a layer."
+        )
 
 
 def _check(model, expanded):

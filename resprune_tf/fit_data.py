@@ -178,6 +178,11 @@ class ShuffledBatches(keras.utils.PyDataset):
 
 
 def _rows(arrays, rows):
+    if isinstance(arrays, list):
+        # Of several inputs; TensorFlow's pipelines take tuples alone.
+        arrays = tuple(arrays)
+    if isinstance(arrays, tuple):
+        return tuple(_rows(each, rows) for each in arrays)
     return keras.tree.map_structure(lambda array: array[rows], arrays)
 
 

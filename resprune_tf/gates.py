@@ -21,6 +21,7 @@ class Gate(keras.layers.Layer):
     def __init__(self, images=1, **kwargs):
         # The branch passes in its own precision.
         super().__init__(autocast=False, **kwargs)
+        self.supports_masking = True
         self.images = images
 
     def build(self, input_shape):

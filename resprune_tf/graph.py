@@ -7,6 +7,7 @@ functional model that is called like a layer has a graph of its own inside.
 """
 
 import keras
+from keras.src.backend import get_keras_mask
 from keras.src.models.functional import Functional
 
 from resprune_tf.cloning import clone_operation, copy_state, rename
@@ -175,7 +176,19 @@ def rebuild(
 
 def _rebuild(whole, replace, clone, insert, names, clones):
     model = as_functional(whole, "rebuild")
-    made, inputs = {}, []
+    made, inputs, bare = {}, [], {}
+
+    def stand_in(tensor):
+        """The new tensor for an old one, or for what replaces that."""
+        resolved = resolve(tensor, replace)
+        value = made[id(resolved)]
+        if get_keras_mask(resolved) is None or get_keras_mask(tensor) is not None:
+            return value
+        # A raw addition drops masks, and those behind it never saw one.
+        if id(value) not in bare:
+            bare[id(value)] = keras.ops.copy(value)
+        return bare[id(value)]
+
     for tensor in model.inputs:
         inputs.append(_entrance(tensor))
         made[id(tensor)] = inputs[-1]
@@ -184,7 +197,7 @@ def _rebuild(whole, replace, clone, insert, names, clones):
             continue
         arguments = {}
         for tensor in node.input_tensors:
-            value = made[id(resolve(tensor, replace))]
+            value = stand_in(tensor)
             layer = insert.get((id(node), id(tensor)))
             arguments[id(tensor)] = value if layer is None else layer(value)
         args, kwargs = node.arguments.fill_in(arguments)
@@ -201,13 +214,12 @@ def _rebuild(whole, replace, clone, insert, names, clones):
         outputs = clones[id(operation)][1](*args, **kwargs)
         for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
             made[id(old)] = new
-    outputs = [made[id(resolve(tensor, replace))] for tensor in model.outputs]
     outputs = [
         # Keras makes a cycle of a call of a model that returns its very input.
         keras.layers.Identity(name=f"{whole.name}_output{index}")(tensor)
         if any(tensor is given for given in inputs)
         else tensor
-        for index, tensor in enumerate(outputs)
+        for index, tensor in enumerate(map(stand_in, model.outputs))
     ]
     new_model = keras.Model(
         keras.tree.pack_sequence_as(model._inputs_struct, inputs),

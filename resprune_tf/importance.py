@@ -35,6 +35,7 @@ class ImportanceScale(keras.layers.Layer):
 
     def __init__(self, initializer=None, l1=0.0, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True  # a sum passes the masks of its addends on
         if l1 < 0:
             raise ValueError(
                 "`l1` weighs a penalty and must be >= 0. "

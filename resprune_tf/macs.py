@@ -62,9 +62,7 @@ def _separable(call):
 def _transpose(call):
     # Every input position is multiplied with the whole kernel.
     layer = call.operation
-    return _product(
-        (*layer.kernel.shape, *_spatial(layer, call.inputs[0])), call
-    )
+    return _product((*layer.kernel.shape, *_spatial(layer, call.inputs[0])), call)
 
 
 def _dense(call):

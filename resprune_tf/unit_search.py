@@ -1,6 +1,29 @@
 """Where a graph adds a branch to a shortcut."""
 
+import collections
+import typing
+
 from resprune_tf import graph, merges
+
+
+class Found(typing.NamedTuple):
+    """A residual unit of a graph.
+
+    Attributes:
+        node: of the merge.
+        path: names of the models it lies in.
+        kind: `"identity"` or `"projection"`.
+        reason: why it cannot be removed, or None.
+        shortcut: symbolic tensor.
+        branches: symbolic tensors; none for a layer that is a whole unit.
+    """
+
+    node: typing.Any
+    path: tuple
+    kind: str
+    reason: str | None
+    shortcut: typing.Any
+    branches: tuple
 
 
 def search(level, path=(), seen=None):
@@ -12,9 +35,7 @@ def search(level, path=(), seen=None):
         seen: ids of the nested models that were searched already.
 
     Yields:
-        `(node, path, kind, shortcut, branches)`: the node of the merge, the names of
-        the models it lies in, `"identity"` or `"projection"`, and the symbolic
-        tensors that it merges; no branches for a layer that is a whole unit.
+        `Found`.
     """
     seen = set() if seen is None else seen
     order = graph.nodes(level)
@@ -28,18 +49,18 @@ def search(level, path=(), seen=None):
         addends, total = node.input_tensors, node.outputs[0]
         if merges.is_unit(operation) and len(node.outputs) == 1:
             if alike(addends[0], total):
-                yield node, path, "identity", addends[0], ()
+                yield Found(node, path, "identity", None, addends[0], ())
             continue
         candidates = merges.shortcut_candidates(node)
         if candidates is None:
             continue
-        same = [tensor for tensor in candidates if alike(tensor, total)]
+        times = collections.Counter(map(id, addends))
+        # Of `x + x + f(x)`, nothing that is left would be the unit without f.
+        same = [t for t in candidates if alike(t, total) and times[id(t)] == 1]
 
         def feeds(tensor, other):
             return other is not tensor and ancestors[id(other)] & bits[id(tensor)]
 
-        # The one that the fewest operations lead to: of `x + f + g(f)` that is x, and
-        # of a projection unit the shorter path.
         through = [t for t in same if any(feeds(t, other) for other in addends)]
         kind = "identity" if through else "projection"
         if not through:
@@ -48,10 +69,35 @@ def search(level, path=(), seen=None):
                 common &= dominators[id(tensor)]
             if not common or not same:
                 continue
+        # Of a projection unit the shorter path: fewer operations lead to it.
         shortcut = min(through or same, key=lambda t: ancestors[id(t)].bit_count())
         branches = tuple(t for t in addends if t is not shortcut)
-        if branches:  # not `x + x`
-            yield node, path, kind, shortcut, branches
+        reason = None
+        if len(through) > 1:
+            # `x + f + g(f)`, or the net's beginning added once more: `x0 + h + F(h)`.
+            reason = f"any of {_named(through)} could be its shortcut"
+        elif not through:
+            reason = (
+                f"its shortcut passes through {_named([shortcut])}, so its input does "
+                "not fit in place of its output"
+            )
+        elif not _learned(shortcut, branches):
+            reason = "nothing on its branch is learned: it is a formula, not a unit"
+        yield Found(node, path, kind, reason, shortcut, branches)
+
+
+def _named(tensors):
+    return ", ".join(f"'{t._keras_history.operation.name}'" for t in tensors)
+
+
+def _learned(shortcut, branches):
+    """Whether a weight lies between a shortcut and the end of the branches."""
+    between = graph.nodes_between([shortcut], branches)
+    return any(
+        getattr(node.operation, "weights", ())
+        for node in between
+        if node is not graph.node_of(shortcut)
+    )
 
 
 def alike(tensor, other):

@@ -21,6 +21,9 @@ def unit_table(units):
     if units:
         head = ("unit", "stage", "output", "shortcut", "parameters", "MACs", "holds")
         lines += aligned(head, *map(_row, units))
+    uncounted = dict.fromkeys(name for unit in units for name in unit.uncounted)
+    if uncounted:
+        lines.append(f"MACs leave out (+?) what has no rule: {', '.join(uncounted)}.")
     reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
     if reasons:
         lines += ["Cannot be removed whole (`drop_branches` drops their branches):"]
@@ -39,6 +42,12 @@ def unit_table(units):
     return "\n".join(lines)
 
 
+def _macs(unit):
+    if unit.macs is None:
+        return "?"
+    return f"{unit.macs:,}" + ("+?" if unit.uncounted else "")
+
+
 def _row(unit):
     holds = f"{len(unit.layers)} layers"
     if unit.contains:
@@ -49,6 +58,6 @@ def _row(unit):
         "x".join("?" if size is None else str(size) for size in unit.shape),
         unit.kind,
         f"{unit.parameters:,}",
-        "?" if unit.macs is None else f"{unit.macs:,}",
+        _macs(unit),
         holds,
     )

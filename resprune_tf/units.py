@@ -32,6 +32,8 @@ class Unit:
         parameters: learned ones among them, ω not counted.
         macs: multiply-accumulates that are saved for one input; None where sizes are
             unknown.
+        uncounted: paths of what is removed with the unit and multiplies, but by no
+            known rule, so that more is saved than `macs`.
         contains: names of the units that go with it.
     """
 
@@ -44,6 +46,7 @@ class Unit:
     layers: tuple[str, ...]
     parameters: int
     macs: int | None
+    uncounted: tuple[str, ...]
     contains: tuple[str, ...]
     # The graph places that removal needs; only good for the model they come from.
     merge: Any = dataclasses.field(repr=False, compare=False)
@@ -129,10 +132,9 @@ def find_units(model, input_shape=None):
     whole = graph.as_functional(model, "find_units")
     survey = _Survey(whole, input_shape)
     found = list(search(whole))
-    paths = {id(node): path for node, path, *_ in found}
     names = _names(found)
     units, stage = [], 0
-    for node, _, kind, shortcut, branches in found:
+    for node, path, kind, reason, shortcut, branches in found:
         gone, macs = survey.without({id(node.outputs[0]): shortcut})
         shape = survey.shapes[id(node)]
         stage += not units or units[-1].shape != shape
@@ -141,13 +143,14 @@ def find_units(model, input_shape=None):
             Unit(
                 name=names[id(node)],
                 kind=kind,
-                reason=None if kind == "identity" else _refusal(shortcut),
+                reason=reason,
                 stage=stage,
                 shape=shape,
-                importance=_importance(branches, paths[id(node)]),
+                importance=_importance(branches, path),
                 layers=tuple(map(survey.path, operations)),
                 parameters=count_parameters(operations),
                 macs=macs,
+                uncounted=survey.uncounted(gone),
                 contains=tuple(
                     names[key] for key in gone if key in names and key != id(node)
                 ),
@@ -251,21 +254,28 @@ class _Survey:
                 operations.pop(id(call.operation), None)
         return list(operations.values())
 
+    def uncounted(self, nodes):
+        """Paths of the operations of these nodes that have no rule for MACs."""
+        names = {}
+        for call in self.calls:
+            if id(call.node) in nodes and not self._known(call):
+                names[self.path(call.operation)] = None
+        return tuple(names)
+
+    def _known(self, call):
+        try:
+            return self._count(call) is not None
+        except ValueError:  # sizes are unknown, not the rule
+            return True
+
     def _sum(self, calls):
-        total = 0
-        for call in calls:
-            key = id(call.node), *(tuple(t.shape) for t in call.inputs)
-            if key not in self._macs:
-                self._macs[key] = count_macs(call) or 0
-            total += self._macs[key]
-        return total
+        return sum(self._count(call) or 0 for call in calls)
 
-
-def _refusal(shortcut):
-    return (
-        f"its shortcut passes through '{shortcut._keras_history.operation.name}', so "
-        "its input does not fit in place of its output"
-    )
+    def _count(self, call):
+        key = id(call.node), *(tuple(t.shape) for t in call.inputs)
+        if key not in self._macs:
+            self._macs[key] = count_macs(call)
+        return self._macs[key]
 
 
 def _importance(branches, path):

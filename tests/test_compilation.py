@@ -110,6 +110,4 @@ def test_what_keras_cannot_repeat_needs_a_function():
     model.fit(*data(), verbose=0)
     shorter.compile("adam", "mse")
     with pytest.raises(ValueError, match="only go to one of its kind.*SGD.*Adam"):
-        rp.compile_like(
-            shorter, model, lambda each: each.compile("adam", "mse"), True
-        )
+        rp.compile_like(shorter, model, lambda each: each.compile("adam", "mse"), True)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.backend import get_keras_mask
 
 import resprune_tf as rp
 from resprune_tf.tracing import trace
@@ -211,15 +212,72 @@ def test_a_shortcut_need_not_dominate_its_branch():
     np.testing.assert_array_equal(run(shorter, values), run(silenced, values))
 
 
-def test_of_several_addends_the_first_of_all_is_the_shortcut():
+def test_several_shortcuts_are_none():
+    """`x + f + g(f)` reads as `x0 + h + F(h)`: which one passes is not to be told."""
     inputs = keras.Input((8, 8, 4))
     x = conv("stem")(inputs)
     first = conv("first")(x)
     total = layers.Add(name="sum_add")([first, conv("second")(first), x])
-    model = keras.Model(inputs, conv("last")(total))
-    (found,) = rp.find_units(model)
-    assert found.layers == ("first", "second", "sum_add")
-    assert_removal_is_exact(model, "sum", images(8, 8, 4))
+    (found,) = rp.find_units(keras.Model(inputs, conv("last")(total)))
+    assert found.reason == "any of 'first', 'stem' could be its shortcut"
+
+
+def test_a_shortcut_that_is_added_twice_is_none():
+    inputs = keras.Input((8, 8, 4))
+    x = conv("stem")(inputs)
+    total = layers.Add(name="sum_add")([x, x, conv("branch")(x)])
+    units = rp.find_units(keras.Model(inputs, total))
+    assert not any(unit.removable for unit in units)
+
+
+def test_a_formula_is_no_unit():
+    """A hand-written normalization subtracts a mean: nothing that was learned."""
+    inputs = keras.Input((8,))
+    centred = inputs - keras.ops.mean(inputs, axis=-1, keepdims=True)
+    (found,) = rp.find_units(keras.Model(inputs, layers.Dense(2)(centred)))
+    assert found.reason.startswith("nothing on its branch is learned")
+
+
+def test_masks_are_those_of_the_silenced_net():
+    """A raw addition drops the mask, an Add layer passes it on, and so does ω."""
+    tokens = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    x = layers.Add(name="kept_add")([x, layers.Dense(4, name="kept")(x)])
+    x = x + layers.Dense(4, name="dropped")(x)
+    model = keras.Model(tokens, layers.Dense(2)(layers.LSTM(3)(x)))
+    randomise(model)
+    values = np.array([[1, 2, 3, 0, 0, 0], [4, 1, 0, 0, 0, 0]])
+    names = [unit.name for unit in rp.find_units(model)]
+    np.testing.assert_array_equal(
+        run(rp.add_importance(model), values), run(model, values)
+    )
+    for some in (names, names[:1], names[1:]):
+        silenced = rp.add_importance(model, some, value=0.0)
+        shorter = rp.remove_units(model, some)
+        np.testing.assert_array_equal(run(shorter, values), run(silenced, values))
+    masked = keras.Model(tokens, layers.Embedding(9, 4, mask_zero=True)(tokens))
+    inner = layers.Add(name="u_add")([masked.output, layers.Dense(4)(masked.output)])
+    model = keras.Model(tokens, inner)
+    for made in (model, rp.add_importance(model), rp.remove_units(model, "u")):
+        assert get_keras_mask(made(values)) is not None
+
+
+def test_models_within_layers_of_keras_are_named():
+    frames = keras.Input((3, 8, 8, 4))
+    model = keras.Model(frames, layers.TimeDistributed(backbone())(frames))
+    (opaque,) = rp.find_units(model).opaque
+    assert opaque.kind == "TimeDistributed"
+    plain = keras.Model(frames, layers.TimeDistributed(layers.Flatten())(frames))
+    assert rp.find_units(plain).opaque == ()
+
+
+def test_what_cannot_be_counted_is_marked():
+    inputs = keras.Input((5, 4))
+    recurrent = layers.LSTM(4, return_sequences=True, name="lstm")(inputs)
+    model = keras.Model(inputs, layers.Add(name="u_add")([inputs, recurrent]))
+    units = rp.find_units(model)
+    assert units[0].uncounted == ("lstm",) and units[0].macs == 0
+    assert "0+?" in str(units) and "no rule: lstm." in str(units)
 
 
 def test_subtraction_keeps_its_first_input():
@@ -325,9 +383,26 @@ class Deceiver(Block):
         return inputs - self.first(inputs)
 
 
+class Droppy(Block):
+    """Drops its branch in training, by hand."""
+
+    def call(self, inputs, training=None):
+        branch = self.first(inputs)
+        if training:
+            branch = branch * 0.5
+        return inputs + branch
+
+
+class Regularized(Block):
+    def __init__(self, filters, **kwargs):
+        super().__init__(filters, activity_regularizer="l2", **kwargs)
+
+
 @pytest.mark.parametrize(
     "kind, message",
     [
+        (Droppy, "does something else in training"),
+        (Regularized, "an activity regularizer, which would be lost"),
         (OwnWeight, "'block' of type OwnWeight cannot be opened: it has weights of"),
         (Deceiver, "changes its outputs, by"),
         (GatedSum, "has no layer of the kinds GatedSum"),
