@@ -73,5 +73,10 @@ def _limit(name, value, text):
         return absolute, number * units[unit]
     # A plain count needs no unit; bytes and milliseconds do.
     if not unit and name in ("macs", "parameters"):
+        if number <= 100:
+            raise WrongUse(
+                f"--target '{text}' asks for {match[1]} of them. For a share of the "
+                f"model's say {name}=0.6 or {name}=60%."
+            )
         return name, number
     raise wrong

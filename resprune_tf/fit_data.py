@@ -96,10 +96,13 @@ class Arrays:
     def __init__(self, given, name, batch_size):
         self.arrays = keras.tree.map_structure(np.asarray, tuple(given))
         self.batch_size = batch_size
-        sizes = {
-            array.shape[0] if array.ndim else 0
-            for array in keras.tree.flatten(self.arrays)
-        }
+        arrays = keras.tree.flatten(self.arrays)
+        if not arrays or any(array.ndim == 0 for array in arrays):
+            raise ValueError(
+                f"`{name}` must hold arrays. Received: lists, which stand for several "
+                "inputs or outputs, without arrays in them. Wrap each in np.array(...)."
+            )
+        sizes = {array.shape[0] for array in arrays}
         if len(sizes) != 1 or sizes == {0}:
             raise ValueError(
                 f"The arrays of `{name}` must have as many examples, and some. "

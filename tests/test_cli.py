@@ -178,3 +178,8 @@ def test_wrong_use_is_told_in_a_line_before_anything_is_read(
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_few_macs_are_a_misspelt_share():
+    with pytest.raises(WrongUse, match="asks for 70 of them. .* say macs=0.6 or"):
+        limits(["macs=70"])

@@ -115,3 +115,16 @@ def test_a_recipe_can_be_changed_and_recorded():
         "fit_options": {"class_weight": "{0: 1.0}"},
     }
     assert shorter.make_callbacks() == [] and recipe.epochs == 9
+
+
+@pytest.mark.parametrize("given", [([1.0, 2.0], [0, 1]), ([], [])])
+def test_lists_are_no_arrays(given):
+    with pytest.raises(ValueError, match=r"`train` must hold arrays.*np.array\("):
+        FitData(train=given, validation=given)
+
+
+def test_several_inputs_may_be_a_list():
+    a, b, y = np.zeros((6, 2)), np.ones((6, 3)), np.arange(6.0)
+    data = FitData(train=([a, b], y), validation=([a, b], y), batch_size=4)
+    (first, second), labels = data.splits["train"].first_batch()
+    assert first.shape == (4, 2) and second.shape == (4, 3) and labels.shape == (4,)
