@@ -52,8 +52,10 @@ def unit_savings(model, units, target, initial, smallest):
             own = {unit.name: 1 + len(unit.contains) for unit in units}
         elif name == "macs":
             own = {unit.name: unit.macs for unit in units}
+            own = _shared_out(own, model, units, initial, smallest, "macs")
         else:  # parameters, and a file, which follows them
             own = {unit.name: unit.parameters for unit in units}
+            own = _shared_out(own, model, units, initial, smallest, "parameters")
         savings[name] = _scaled(own, units, initial[name] - smallest[name])
     return savings, timed
 
@@ -101,6 +103,42 @@ def _layers(model, units):
             shortcut = call.inputs[places.index(True)]
             own[unit.name] += depth[id(call.outputs[0])] - depth.get(id(shortcut), 0)
     return own
+
+
+def _shared_out(own, model, units, initial, smallest, measure):
+    """Savings, with what no unit saves alone divided among those that save it together.
+
+    That is a call on the branches of several units, or, of parameters, a layer that
+    several units call.
+    """
+    outer = outermost(units)
+    total = initial[measure] - smallest[measure]
+    missing = total - sum(own[unit.name] for unit in outer)
+    if missing <= 0:
+        return own
+
+    def key(node):
+        return id(node if measure == "macs" else node.operation)
+
+    whole = graph.as_functional(model, "savings")
+
+    def left(replace):
+        return {key(call.node) for call in trace(whole, replace)[0]}
+
+    every = left({})
+    together = every - left({k: v for u in outer for k, v in u.replacement.items()})
+    for unit in outer:
+        together -= every - left(unit.replacement)
+    sharing = [
+        unit.name
+        for unit in outer
+        if any(
+            key(node) in together
+            for node in graph.nodes_between([unit.shortcut], unit.branches)
+        )
+    ]
+    shares = dict.fromkeys(sharing, missing / len(sharing)) if sharing else {}
+    return {name: saved + shares.get(name, 0) for name, saved in own.items()}
 
 
 def _scaled(own, units, total):

@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras import layers
 
-from resprune_tf import Target, find_units
+from resprune_tf import Target, find_units, solve_target
 from resprune_tf.savings import alike_units, outermost, unit_savings
 from resprune_tf.sizes import extent
 from tests.conftest import small_net
@@ -101,3 +101,23 @@ def test_the_units_of_each_kind_are_timed(monkeypatch):
     for name, saved in found["latency_ms"].items():
         assert saved == pytest.approx(expected[name[5]])
         assert found["latency_ratio"][name] == pytest.approx(saved / 20)
+
+
+def test_a_branch_of_two_units_is_saved_by_these_alone():
+    """Neither saves it alone, and a third unit has no part in it."""
+    image = keras.Input((6,))
+    a = layers.Dense(6, name="a")(image)
+    b = layers.Dense(6, name="b")(a)
+    branch = layers.Dense(6, name="f")(b)
+    first = layers.Add(name="u_add")([a, branch])
+    second = layers.Add(name="v_add")([b, branch])
+    third = layers.Add(name="w_add")([first, layers.Dense(6, name="g")(first)])
+    heads = [layers.Dense(2)(third), layers.Dense(2)(second)]
+    model = keras.Model(image, heads)
+    target = Target(macs=132.0001 / 168)
+    solution = solve_target(model, target, {"u": 0.1, "v": 0.1, "w": 5.0})
+    assert set(solution.units) == {"u", "v"}
+    assert solution.initial["macs"] - solution.measures["macs"] == 36
+    assert solution.savings["macs"] == {"u": 18, "v": 18}
+    (only,) = solve_target(model, target, {"u": 9.0, "v": 9.0, "w": 5.0}).units
+    assert only == "w"
