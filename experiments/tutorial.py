@@ -1,7 +1,7 @@
 """Runs the code of docs/tutorial.md and renews its outputs and pictures.
 
     python -m experiments.tutorial          a few minutes on two cores
-    python -m experiments.tutorial --small  one epoch a training, nothing is written
+    python -m experiments.tutorial --small  two epochs a training, nothing is written
 
 Each block of Python is run in turn, in one namespace and an empty folder. What it says
 stands in the block of text behind it; pictures that it saves go to docs/tutorial.
@@ -20,7 +20,7 @@ from experiments.quiet import quiet_start
 from experiments.results import ROOT
 
 PAGE = ROOT / "docs" / "tutorial.md"
-_SMALL = {"EPOCHS": 1, "SCORED": 32, "SMALLEST": 0.85}
+_SMALL = {"EPOCHS": 2, "SCORED": 100, "SMALLEST": 0.85}
 _BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n.*?```\n)?", re.DOTALL)
 
 
@@ -30,7 +30,7 @@ def run(page, folder, small=False):
     Args:
         page: Markdown.
         folder: where the code is run; files that it writes stay there.
-        small: whether to train for one epoch, and remove little.
+        small: whether to train for two epochs, and remove little.
     """
     # `Block` is looked up by the module that it says it belongs to.
     namespace = {"__name__": "tutorial"}

@@ -96,7 +96,9 @@ def test_images_that_are_all_the_same_tell_nothing(net):
 def test_dead_positions_have_no_direction():
     image = keras.Input((2, 3))
     x = layers.ReLU()(image)
-    net = keras.Model(image, layers.Add(name="unit_add")([x, 0.5 * x]))
+    half = layers.Dense(3, use_bias=False)
+    net = keras.Model(image, layers.Add(name="unit_add")([x, half(x)]))
+    half.kernel.assign(0.5 * np.eye(3))
     x = np.array([[[-1, -1, -1], [1, 2, 3]]], "float32")
     assert block_influence(x)(net)["unit"] == pytest.approx(0, abs=1e-12)
     assert outputs(net, x)[0, 0].any() == 0
