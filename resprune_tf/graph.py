@@ -221,6 +221,9 @@ def _rebuild(whole, replace, clone, insert, names, clones):
         else tensor
         for index, tensor in enumerate(map(stand_in, model.outputs))
     ]
+    for tensor in inputs:
+        if not tensor._keras_history.operation._outbound_nodes:
+            keras.ops.copy(tensor)  # Keras 3.12 refuses inputs that nothing takes
     new_model = keras.Model(
         keras.tree.pack_sequence_as(model._inputs_struct, inputs),
         keras.tree.pack_sequence_as(model._outputs_struct, outputs),

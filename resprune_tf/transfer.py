@@ -83,12 +83,25 @@ def load_weights(model, path):
         )
     from keras.src.saving import saving_lib
 
+    # Keras notes what fails here, instead of raising it.
+    visited, failed, errors = set(), set(), {}
     store = saving_lib.H5IOStore(path, mode="r")
     try:
         for _, layer, place in places:
-            saving_lib._load_state(layer, store, None, place)
+            saving_lib._load_state(
+                layer,
+                store,
+                None,
+                place,
+                visited_saveables=visited,
+                failed_saveables=failed,
+                error_msgs=errors,
+            )
     finally:
         store.close()
+    if errors:
+        (layer, error), *_ = errors.values()
+        raise ValueError(f"'{path}' does not fit the layer '{layer.name}': {error}")
 
 
 def _places(model, group, path=""):

@@ -47,6 +47,8 @@ def trained(make_optimizer):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_optimizer_goes_on_exactly(name):
     """A rebuilt model trains on as the model itself would; a shorter one, too."""
+    if name == "muon" and keras.__version__.startswith("3.12."):
+        pytest.skip("Muon of Keras 3.12 does not train: its variables have no path")
     model = trained(OPTIMIZERS[name])
     again = rp.remove_units(rp.add_importance(model, "a"), "b")
     with pytest.raises(ValueError, match="needs a compiled model"):

@@ -58,6 +58,10 @@ def test_weights_files_of_other_nets_change_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"end in `.weights.h5`. Received: '.*keras'"):
         shorter.save(tmp_path / "a.keras")
         rp.load_weights(shorter, tmp_path / "a.keras")
+    wider = keras.Input((5,))
+    other = keras.Model(wider, layers.Dense(5, name="u0_dense")(wider))
+    with pytest.raises(ValueError, match="does not fit the layer 'u0_dense'"):
+        rp.load_weights(other, path)
     with pytest.raises(FileNotFoundError, match="no file 'gone.weights.h5'"):
         rp.load_weights(shorter, "gone.weights.h5")
     for old, new in zip(before, shorter.get_weights(), strict=True):
