@@ -15,6 +15,7 @@ from resprune_tf.formats import (
     ExportError,
     check_formats,
     in_float32,
+    size_of,
     write,
 )
 from resprune_tf.fresh_process import RuntimeFailed, in_fresh_process
@@ -127,7 +128,7 @@ def export(
                 Exported(
                     format=name,
                     path=directory / path.name,
-                    bytes=_size(path),
+                    bytes=size_of(path),
                     max_abs_difference=difference,
                     agreement=_agreement(found[-1], expected),
                 )
@@ -227,11 +228,6 @@ def _agreement(found, expected):
     if len(expected) != 1 or expected[0].ndim != 2 or expected[0].shape[1] < 2:
         return None
     return float(np.mean(found[0].argmax(-1) == expected[0].argmax(-1)))
-
-
-def _size(path):
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _move(source, target, staging):

@@ -139,6 +139,12 @@ _NOT_FOR_US = (
 )
 
 
+def size_of(path):
+    """Bytes of what `write` wrote, files of a directory added up."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def _beginning(error):
     """The first lines of a message, which may be a whole graph."""
     lines = str(error).strip().splitlines()

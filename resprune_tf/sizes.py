@@ -10,7 +10,7 @@ from resprune_tf import graph
 from resprune_tf.cost import cost
 from resprune_tf.feeds import images_to_calibrate, images_to_compare
 from resprune_tf.folding import fold
-from resprune_tf.formats import check_formats, in_float32, write
+from resprune_tf.formats import check_formats, in_float32, size_of, write
 from resprune_tf.removal import remove_units
 from resprune_tf.runtime_latency import RUNTIME_FORMATS, runtime_latencies
 from resprune_tf.selection import FILE, LATENCY
@@ -100,9 +100,7 @@ def file_bytes(model, file_format):
             plain, keras.tree.pack_sequence_as(plain._inputs_struct, noise)
         )
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
-        path = write(file_format, plain, pathlib.Path(folder), calibration)
-        files = path.rglob("*") if path.is_dir() else [path]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return size_of(write(file_format, plain, pathlib.Path(folder), calibration))
 
 
 def check_measurable(model, target):
