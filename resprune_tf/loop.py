@@ -104,7 +104,9 @@ def prune_and_retrain(
         stop_on_drop: stop at the first round below the initial accuracy, or worse in
             what else is monitored.
         tolerance: accuracy (a fraction) that may be lost and still counts as held; in
-            the units of what is monitored.
+            the units of what is monitored. A finished run may be called again with
+            another one: the net is chosen anew among its rounds, and `stop_on_drop`
+            goes on where they hold now.
         monitor: what rounds are judged by: for `FitData` the name of any metric that
             the model was compiled with, or `"loss"`.
         mode: `"max"` or `"min"`: which way `monitor` is better; by default what the

@@ -154,6 +154,13 @@ class Plan:
         values = (self.value(each) for each in (rounds[0], record))
         return held(*values, self.tolerance, self.mode)
 
+    def target_reached(self, record):
+        """Whether the net of a round meets the target."""
+        if self.target is None:
+            return False
+        counts = {**dataclasses.asdict(record), "units": len(record.units)}
+        return self.target.reached({**counts, **record.measured})
+
     def stop_reason(self, rounds):
         """Why no further round is to run, or None."""
         if not rounds:
@@ -161,8 +168,7 @@ class Plan:
         last = rounds[-1]
         if self.max_rounds == 0:
             return "only the initial training was asked for"
-        size = {**dataclasses.asdict(last), "units": len(last.units), **last.measured}
-        if self.target.reached(size):
+        if self.target_reached(last):
             return f"target reached: at most {self.target}"
         if self.stop_on_drop and not self.held(last, rounds):
             return f"{self.monitor} {'dropped' if self.mode == 'max' else 'rose'}"

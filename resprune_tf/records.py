@@ -25,6 +25,8 @@ import time
 import filelock
 
 TEACHER = "models/teacher.keras"
+# Settings that choose among rounds and change none: they may differ each time.
+JUDGING = ("tolerance",)
 SPLITS = ("train", "validation", "test")
 
 
@@ -129,6 +131,8 @@ class RunDirectory:
     def claim(self, settings: dict) -> None:
         """Writes the settings of a new run; checks those of one that continues.
 
+        Those that only judge rounds (`JUDGING`) are replaced.
+
         Raises:
             RunDirectoryError: if the directory holds a run with other settings, or
                 files that are no run of ours.
@@ -143,12 +147,16 @@ class RunDirectory:
                 )
             write_json(self.path / "run.json", settings)
             return
-        changes = _changes(known, settings)
+        judged = {name: settings[name] for name in JUDGING if name in settings}
+        now = {**known, **judged}
+        changes = _changes(now, settings)
         if changes:
             raise RunDirectoryError(
                 f"'{self.path}' holds a run with other settings ({changes}). Choose "
                 "another run directory, or repeat that run's settings to continue it."
             )
+        if now != known:
+            write_json(self.path / "run.json", now)
 
     @property
     def rounds(self) -> list[Round]:

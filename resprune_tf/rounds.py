@@ -107,6 +107,8 @@ class Run:
         epoch = checkpoint.epochs_done(self.files.path / "state.npz", number)
         self.files.add_session(round=number, epoch=epoch, **found)
         write_json(self.files.path / "environment.json", found)
+        # Of a run that had ended, and goes on under another tolerance.
+        (self.files.path / "final.json").unlink(missing_ok=True)
         if uncounted := cost(model).uncounted:
             self._say(f"MACs leave out what cannot be counted: {', '.join(uncounted)}")
         first = self.files.path / "models" / "initial.keras"
@@ -255,6 +257,7 @@ class Run:
             "tolerance": plan.tolerance,
             **plan.watched,
             "stop_reason": outcome,
+            "target_reached": plan.target_reached(self.rounds[-1]),
             f"initial_{monitor}": plan.value(first),
             f"selected_{monitor}": plan.value(selected),
             f"initial_test_{monitor}": first.test.get(monitor),

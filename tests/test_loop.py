@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import shutil
+from unittest import mock
 
 import keras
 import numpy as np
@@ -98,6 +100,7 @@ def test_records_tell_the_whole_run(run):
     assert final == result.final
     assert final["total_epochs"] == 5 and final["select_on"] == "validation"
     assert final["stop_reason"] == "target reached: at most 8 layers"
+    assert final["target_reached"] is True
     assert read_json(folder / "run.json")["dataset"]["train"] == 64
     assert "keras" in read_json(folder / "environment.json")
     assert not (folder / "state.npz").exists()
@@ -118,6 +121,41 @@ def test_a_finished_run_is_returned_without_training(run):
     again = shorten(net(), run_dir=folder)
     assert again.rounds == result.rounds and again.final == result.final
     assert len(read_lines(folder / "sessions.jsonl")) == 1
+
+
+def test_a_finished_run_is_judged_by_another_tolerance(run, tmp_path):
+    """The net is chosen anew among the rounds; none is trained again."""
+    folder, result = run
+    shutil.copytree(folder, tmp_path / "run")
+    again = shorten(net(), run_dir=tmp_path / "run", tolerance=0.999)
+    assert again.rounds == result.rounds
+    assert again.selected == result.rounds[-1]
+    assert [u.name for u in find_units(again.model)] == list(again.selected.units)
+    assert read_json(tmp_path / "run" / "run.json")["tolerance"] == 0.999
+    assert read_json(tmp_path / "run" / "final.json")["selected_round"] == 3
+    assert len(read_lines(tmp_path / "run" / "sessions.jsonl")) == 1
+    back = shorten(net(), run_dir=tmp_path / "run")
+    assert back.final == result.final
+
+
+def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_path):
+    """To what it would have come to under that tolerance from the beginning."""
+
+    def held(plan, record, rounds):
+        return record.round == 0 or plan.tolerance > 0.5
+
+    with mock.patch.object(Plan, "held", held):
+        short = shorten(net(), run_dir=tmp_path, stop_on_drop=True)
+        assert [short.selected.round, len(short.rounds)] == [0, 2]
+        assert short.final["stop_reason"] == "accuracy dropped"
+        arguments = {"run_dir": tmp_path, "stop_on_drop": True, "tolerance": 0.9}
+        with pytest.raises(RunInterrupted):
+            shorten(net(), should_stop=lambda: "enough", **arguments)
+        assert not (tmp_path / "final.json").exists()
+        result = shorten(net(), **arguments)
+    assert result.rounds[:2] == short.rounds and result.selected.round == 3
+    whole = [each.importances for each in run[1].rounds]
+    assert [each.importances for each in result.rounds] == whole
 
 
 def test_other_settings_are_refused(run):
@@ -285,6 +323,7 @@ def test_training_alone_needs_no_removable_unit(tmp_path):
     result = shorten(net(importance=False), run_dir=tmp_path, max_rounds=0)
     assert len(result.rounds) == 1 and result.selected.round == 0
     assert result.final["stop_reason"] == "only the initial training was asked for"
+    assert result.final["target_reached"] is False
     assert read_json(tmp_path / "run.json")["target"] is None
 
 

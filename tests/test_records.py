@@ -122,6 +122,15 @@ def test_settings_must_agree(tmp_path):
             run.claim({"seed": 1, "recipe": {"l2": 0.1, "milestones": (1, 2)}})
 
 
+def test_settings_that_only_judge_rounds_may_change(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.claim({"seed": 0, "tolerance": 0.0})
+        run.claim({"seed": 0, "tolerance": 0.01})
+        with pytest.raises(RunDirectoryError, match=r"\(seed: 0 there, 1 now\)"):
+            run.claim({"seed": 1, "tolerance": 0.02})
+    assert read_json(tmp_path / "run.json") == {"seed": 0, "tolerance": 0.01}
+
+
 def test_rounds_without_settings_are_not_continued(tmp_path):
     write_text(tmp_path / "rounds.jsonl", "")
     with RunDirectory(tmp_path) as run:
