@@ -1,7 +1,6 @@
 """Opening layers that hold layers, so that the units inside can be found."""
 
 import collections
-import contextlib
 import inspect
 import re
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from resprune_tf import graph, merges
 from resprune_tf.cloning import cloning
+from resprune_tf.tracing import unnoted
 
 
 def expand(model, kinds=None, inputs=None, clone=None):
@@ -47,7 +47,7 @@ def expand(model, kinds=None, inputs=None, clone=None):
     """
     if kinds is not None:
         kinds = tuple(kinds) if isinstance(kinds, (list, tuple)) else (kinds,)
-    with _unchanged(model):
+    with unnoted(model):
         if inputs is not None:
             outer = keras.Model(inputs, model(inputs), name=model.name)
         else:
@@ -65,21 +65,6 @@ def expand(model, kinds=None, inputs=None, clone=None):
         )
     _check(model, expanded)
     return expanded
-
-
-@contextlib.contextmanager
-def _unchanged(model):
-    """Takes back the calls that are noted in the layers of a model."""
-    before = [
-        (calls, len(calls))
-        for layer in model._flatten_layers()
-        for calls in (layer._inbound_nodes, layer._outbound_nodes)
-    ]
-    try:
-        yield
-    finally:
-        for calls, count in before:
-            del calls[count:]
 
 
 class _Opener:

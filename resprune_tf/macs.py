@@ -15,7 +15,9 @@ from keras.src.ops.numpy import Dot, Einsum, Inner, Matmul, Tensordot
 
 
 def count_macs(call):
-    """MACs of a `tracing.Call`; None if it multiplies but has no rule.
+    """MACs of a `tracing.Call`; None if it multiplies but they cannot be counted.
+
+    Those of a layer without a rule are those of the calls inside it (see `opened`).
 
     Raises:
         ValueError: if they depend on an unknown dimension (`None`).
@@ -24,10 +26,43 @@ def count_macs(call):
     for kinds, rule in _RULES:
         if isinstance(operation, kinds):
             return rule(call)
-    multiplies = isinstance(operation, _NO_RULE) or any(
-        len(weight.shape) > 1 for weight in getattr(operation, "weights", ())
-    )
+    inside = opened(call)
+    if inside is not None:
+        return _sum(call, inside)
+    multiplies = isinstance(operation, _NO_RULE) or has_kernel(operation)
     return None if multiplies else 0
+
+
+def opened(call):
+    """What a layer without a rule, that may multiply, calls inside.
+
+    Returns:
+        `Inside`; None for all other operations, and for layers that cannot be looked
+        into.
+    """
+    operation = call.operation
+    known = (*_WITH_RULE, *_NO_RULE)
+    if not isinstance(operation, layers.Layer) or isinstance(operation, known):
+        return None
+    own = type(operation).__module__.startswith("keras.src.layers")
+    if own and not has_kernel(operation) and not isinstance(operation, _OPENED):
+        return None  # an activation, a reshaping, a sum
+    return call.inside
+
+
+def _sum(call, inside):
+    try:
+        found = [count_macs(each) for each in inside.calls]
+    except ValueError:
+        if any(None in tensor.shape[1:] for tensor in call.inputs):
+            raise
+        return None  # the layer itself lost track of sizes
+    return None if None in found else sum(found)
+
+
+def has_kernel(operation):
+    """Whether an operation has a weight of two or more axes."""
+    return any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
 
 
 def _product(sizes, call):
@@ -134,6 +169,39 @@ def _attention(call):
     return macs + pairs * layer.num_heads * (layer.key_dim + layer.value_dim)
 
 
+def _recurrent(call):
+    layer = call.operation
+    cells = getattr(layer.cell, "cells", [layer.cell])
+    if not all(isinstance(cell, _CELLS) for cell in cells):
+        return None
+    steps = call.inputs[0].shape[1]
+    kernels = [w for cell in cells for w in (cell.kernel, cell.recurrent_kernel)]
+    return _product((steps,), call) * sum(math.prod(w.shape) for w in kernels)
+
+
+def _raw_convolution(call):
+    kernel = _operands(call)[1]
+    return _product((*kernel, *_positions(call, call.outputs[0])), call)
+
+
+def _raw_transpose(call):
+    kernel = _operands(call)[1]
+    return _product((*kernel, *_positions(call, call.inputs[0])), call)
+
+
+def _positions(call, tensor):
+    shape = tensor.shape[1:]
+    chosen = call.operation.data_format or keras.config.image_data_format()
+    return shape[1:] if chosen == "channels_first" else shape[:-1]
+
+
+def _dot_product_attention(call):
+    # (batch, positions, heads, size), in Keras and in every backend.
+    query, key, value = _operands(call)[:3]
+    pairs = _product((*query[1:3], key[1]), call)
+    return pairs * _product((query[3] + value[3],), call)
+
+
 def _nothing(call):
     """Lookups and elementwise weights do not multiply and accumulate."""
     return 0
@@ -149,6 +217,7 @@ _ELEMENTWISE = (
     *(layers.BatchNormalization, layers.LayerNormalization),
     *(layers.Normalization, layers.Embedding, layers.PReLU),
 )
+_CELLS = (layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell)
 CONVOLUTIONS = (*_PLAIN, *_SEPARABLE, *_TRANSPOSE)
 _RULES = (
     (_SEPARABLE, _separable),
@@ -157,13 +226,20 @@ _RULES = (
     (layers.Dense, _dense),
     (layers.EinsumDense, _einsum_dense),
     (layers.MultiHeadAttention, _attention),
+    (layers.RNN, _recurrent),
     ((Matmul, Dot), _matmul),
     (Einsum, _einsum),
+    ((nn.Conv, nn.DepthwiseConv), _raw_convolution),
+    (nn.ConvTranspose, _raw_transpose),
+    (nn.DotProductAttention, _dot_product_attention),
     (_ELEMENTWISE, _nothing),
 )
-# Products without weights, or with weights that are no layer's: listed, not guessed.
-_NO_RULE = (
-    *(nn.Conv, nn.ConvTranspose, nn.DepthwiseConv, nn.SeparableConv),
-    *(nn.DotProductAttention, Inner, Tensordot),
-    *(layers.Attention, layers.AdditiveAttention, layers.Dot),
+_WITH_RULE = tuple(
+    kind
+    for kinds, _ in _RULES
+    for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
 )
+# Keras's own layers that multiply without a kernel.
+_OPENED = (layers.Lambda, layers.Attention, layers.Dot)
+# Products that are listed and not guessed.
+_NO_RULE = (nn.SeparableConv, Inner, Tensordot, layers.AdditiveAttention)

@@ -2,10 +2,8 @@
 
 import collections
 
-from keras import layers
-
 from resprune_tf import graph
-from resprune_tf.macs import count_macs
+from resprune_tf.depth import depths
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import LATENCY
 from resprune_tf.sizes import latency_ratios
@@ -92,16 +90,14 @@ def _layers(model, units):
     """Weighted layers on each unit's longest path, as `cost` counts them."""
     own = dict.fromkeys((unit.name for unit in units), 0)
     merges = {id(unit.merge): unit for unit in units}
-    depth = {}
-    for call in trace(graph.as_functional(model, "layers"))[0]:
-        weighted = isinstance(call.operation, layers.Layer) and count_macs(call)
-        below = max((depth.get(id(t), 0) for t in call.inputs), default=0)
-        depth.update((id(t), below + bool(weighted)) for t in call.outputs)
+    calls, _ = trace(graph.as_functional(model, "layers"))
+    depth = depths(calls)
+    for call in calls:
         unit = merges.get(id(call.node))
         if unit is not None:
             places = [t is unit.shortcut for t in call.node.input_tensors]
             shortcut = call.inputs[places.index(True)]
-            own[unit.name] += depth[id(call.outputs[0])] - depth.get(id(shortcut), 0)
+            own[unit.name] += depth[id(call.outputs[0])] - depth[id(shortcut)]
     return own
 
 

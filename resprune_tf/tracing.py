@@ -1,6 +1,8 @@
 """Every call of a model, nested models entered, with the shapes that it meets."""
 
+import contextlib
 import dataclasses
+import functools
 from typing import Any
 
 import keras
@@ -24,6 +26,27 @@ class Call:
     args: tuple
     kwargs: dict
     inputs: list
+    outputs: list
+
+    @functools.cached_property
+    def inside(self):
+        """The `Inside` of a layer; None if symbolic tensors cannot show it."""
+        return _inside(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """What the call of a layer consists of, for one example.
+
+    Attributes:
+        calls: list of `Call`, in order of computation.
+        inputs: dict from `id(tensor)` of the layer's call to the tensor that stands
+            in for it here.
+        outputs: list of tensors.
+    """
+
+    calls: list
+    inputs: dict
     outputs: list
 
 
@@ -101,3 +124,38 @@ def _outputs(node, tensors, args, kwargs, nested):
     if same:
         return [keras.KerasTensor(t.shape, t.dtype) for t in node.outputs]
     return keras.tree.flatten(node.operation.compute_output_spec(*args, **kwargs))
+
+
+def _inside(call):
+    layer = call.operation
+    try:
+        # Of one example: many layers cannot work with a batch of unknown size.
+        inputs = {
+            id(t): keras.Input(batch_shape=(1, *t.shape[1:]), dtype=t.dtype)
+            for t in call.inputs
+        }
+        args, kwargs = keras.tree.map_structure(
+            lambda value: inputs.get(id(value), value), (call.args, call.kwargs)
+        )
+        # Nothing that a call changes, such as a seed, is changed for good.
+        with unnoted(layer), keras.StatelessScope():
+            outputs = layer.call(*args, **kwargs)
+            calls, outputs = trace(keras.Model(list(inputs.values()), outputs))
+    except Exception:  # whatever a layer's author did not foresee
+        return None
+    return Inside(calls, inputs, outputs)
+
+
+@contextlib.contextmanager
+def unnoted(layer):
+    """Takes back the calls that Keras notes in a layer and in those inside it."""
+    before = [
+        (calls, len(calls))
+        for each in layer._flatten_layers()
+        for calls in (each._inbound_nodes, each._outbound_nodes)
+    ]
+    try:
+        yield
+    finally:
+        for calls, count in before:
+            del calls[count:]

@@ -32,8 +32,8 @@ class Unit:
         parameters: learned ones among them, ω not counted.
         macs: multiply-accumulates that are saved for one input; None where sizes are
             unknown.
-        uncounted: paths of what is removed with the unit and multiplies, but by no
-            known rule, so that more is saved than `macs`.
+        uncounted: paths of what is removed with the unit and multiplies, but cannot be
+            counted (see `Cost`), so that more is saved than `macs`.
         contains: names of the units that go with it.
     """
 

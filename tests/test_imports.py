@@ -10,25 +10,22 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "architecture checksum environment records selection imagenet_augment shards "
-    "cloning merges fit_recipe augment optimizers readers batch_norm "
-    "resident runtimes onnx_ops feeds examples example_loss columns "
-    "solving",
-    1: "graph unit_table macs fresh_process guard fit_data solution score_table",
-    2: "onnx_form unit_search tracing importance transfer recalibration distillation "
-    "cifar_files "
-    "checkpoint dataset latency expansion matmul_conv strategy",
-    3: "formats units compilation cost fast_copy travel resnet data callbacks gates "
-    "scoring",
-    4: "removal diagram folding training streamed insertion embedding fit_training "
-    "recipe probing",
-    5: "export runtime_latency members stacked imagenet_files fit_check sensitivity "
-    "similarity sparsity",
-    6: "beside side_by_side criteria sizes",
-    7: "comparison plan savings",
-    8: "preflight deletion rounds targets",
-    9: "loop",
-    10: "seeds",
+    0: "architecture augment batch_norm checksum cloning columns environment "
+    "example_loss examples feeds fit_recipe imagenet_augment merges onnx_ops "
+    "optimizers readers records resident runtimes selection shards solving",
+    1: "checkpoint cifar_files dataset fit_data fresh_process graph guard "
+    "score_table solution strategy unit_table",
+    2: "callbacks data distillation fast_copy gates importance latency matmul_conv "
+    "onnx_form recalibration streamed tracing transfer travel unit_search",
+    3: "compilation folding formats imagenet_files recipe resnet scoring training",
+    4: "expansion export fit_training macs members runtime_latency",
+    5: "depth fit_check units",
+    6: "cost embedding insertion probing removal sparsity",
+    7: "beside diagram sensitivity similarity sizes stacked",
+    8: "criteria rounds savings side_by_side",
+    9: "comparison deletion plan preflight targets",
+    10: "loop",
+    11: "seeds",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
 PURE = ("architecture", "environment", "records", "selection")

@@ -95,22 +95,132 @@ def test_attention_over_one_of_two_axes():
     assert c.macs == 4 * (5 * 6) * 8 * 4 + 5 * (6 * 6) * (4 + 4)
 
 
-def test_what_has_no_rule_is_named():
-    class Odd(layers.Layer):
-        def build(self, shape):
-            self.kernel = self.add_weight(shape=(shape[-1], shape[-1]))
+class Kernel(layers.Layer):
+    """Multiplies by a kernel of its own."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+class Block(layers.Layer):
+    """Holds layers: two in a row, and one beside them."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = layers.Conv1D(6, 3), Kernel()
+        self.beside = layers.Dense(3)
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build((*shape[:-1], 6))
+        self.beside.build(shape)
+
+    def call(self, x):
+        batch = ops.shape(x)[0]  # which is not known
+        start = ops.broadcast_to(ops.zeros((1, 1, 3)), (batch, 1, 3))
+        return ops.concatenate([start, self.second(self.first(x)), self.beside(x)], 1)
+
+
+# name: (input shape, layer, MACs, those of convolutions, layers)
+CLOSED = {
+    "a kernel of its own": ((5, 4), Kernel, 5 * 4 * 3, 0, 1),
+    "layers inside": (
+        (5, 4),
+        Block,
+        3 * (3 * 4 * 6) + 3 * 6 * 3 + 5 * 4 * 3,
+        3 * (3 * 4 * 6),
+        2,
+    ),
+    "a Lambda": (
+        (5, 4),
+        lambda: layers.Lambda(lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1)))),
+        5 * 5 * 4,
+        0,
+        0,
+    ),
+    "time distributed": (
+        (5, 6, 2),
+        lambda: layers.TimeDistributed(layers.Conv1D(3, 3)),
+        5 * 4 * (3 * 2 * 3),
+        0,
+        1,
+    ),
+    "LSTM": ((5, 4), lambda: layers.LSTM(3), 5 * (4 * 12 + 3 * 12), 0, 1),
+    "stacked cells": (
+        (5, 4),
+        lambda: layers.RNN([layers.GRUCell(3), layers.SimpleRNNCell(2)]),
+        5 * (4 * 9 + 3 * 9 + 3 * 2 + 2 * 2),
+        0,
+        1,
+    ),
+    "both directions": (
+        (5, 4),
+        lambda: layers.Bidirectional(layers.GRU(3)),
+        2 * 5 * (4 * 9 + 3 * 9),
+        0,
+        1,
+    ),
+    "attention without weights": (
+        (5, 4),
+        lambda: lambda x: layers.Attention()([x, x]),
+        2 * 5 * 5 * 4,
+        0,
+        0,
+    ),
+    "nothing to count": ((5, 4), lambda: layers.Lambda(lambda x: x + 1), 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_what_lies_inside_a_layer(name):
+    shape, make, macs, conv_macs, depth = CLOSED[name]
+    model = net_of(shape, make())
+    noted = [len(layer._inbound_nodes) for layer in model._flatten_layers()]
+    c = cost(model)
+    assert c.uncounted == ()
+    assert (c.macs, c.conv_macs, c.layers) == (macs, conv_macs, depth)
+    assert noted == [len(layer._inbound_nodes) for layer in model._flatten_layers()]
+
+
+def test_looking_inside_changes_no_seed():
+    class Noise(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.seeds = keras.random.SeedGenerator(3)
 
         def call(self, x):
-            return x @ self.kernel
+            return x + keras.random.normal((1, 4), seed=self.seeds)
+
+    model = net_of((4,), Noise(), layers.Dense(2))
+    before = ops.convert_to_numpy(model.layers[1].seeds.state.value)
+    assert cost(model).macs == 8
+    after = ops.convert_to_numpy(model.layers[1].seeds.state.value)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_what_cannot_be_looked_into_is_named():
+    class Odd(Kernel):
+        def call(self, x):
+            if isinstance(x, keras.KerasTensor):
+                raise TypeError("numbers, please")
+            return super().call(x)
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor((*x.shape[:-1], 3), x.dtype)
 
     odd = Odd(name="odd")
-    attention = layers.Attention(name="attention")
-    x = image = keras.Input((5, 4))
-    x = layers.LSTM(3, return_sequences=True, name="lstm")(odd(odd(x)))
-    x = layers.LayerNormalization()(attention([x, x]))
+    odd.build((None, 5, 3))
+    attention = layers.AdditiveAttention(name="attention")
+    grouped = layers.GroupQueryAttention(2, 4, 2, name="grouped")  # loses sizes
+    x = image = keras.Input((5, 3))
+    x = odd(odd(x))
+    x = layers.LayerNormalization()(attention([x, grouped(x, x)]))
     x = layers.BatchNormalization()(x)
     c = cost(keras.Model(image, layers.Dense(2)(x)))
-    assert c.uncounted == ("odd", "lstm", "attention")
+    assert c.uncounted == ("odd", "grouped", "attention")
     assert (c.macs, c.layers) == (5 * 3 * 2, 1)
 
 

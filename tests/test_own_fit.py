@@ -350,7 +350,7 @@ class Uncounted(keras.layers.Layer):
         self.kernel = self.add_weight(shape=(shape[-1], 6))
 
     def call(self, x):
-        return keras.ops.matmul(x, self.kernel)
+        return keras.ops.tensordot(x, self.kernel, 1)
 
 
 def uncounted():
