@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import pathlib
+import shlex
 import sys
 import traceback
 
@@ -74,7 +75,9 @@ def main(argv=None):
         The exit code; see `EXIT_CODES`. Arguments that argparse refuses raise its
         SystemExit, of code 2.
     """
+    argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
+    args.command_line = shlex.join(["resprune", *argv]) + "\n"  # for the records
     try:
         args.check(args)
         start()

@@ -1,6 +1,6 @@
 """Pruning in rounds, each of which retrains what is left."""
 
-import functools
+import dataclasses
 import math
 import time
 
@@ -41,17 +41,14 @@ def prune(model, data, splits, target, args):
     print(f"Units are scored by {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
-    recipe = rp.FitRecipe(args.epochs, callbacks=_schedule(model, args.epochs, args))
-    epochs = args.retrain_epochs or args.epochs
+    retrain_epochs = args.retrain_epochs or args.epochs
     with StopRequest() as stop:
         try:
             result = rp.prune_and_retrain(
                 scaled,
                 fit_data,
-                recipe,
-                retrain_recipe=rp.FitRecipe(
-                    epochs, callbacks=_schedule(model, epochs, args)
-                ),
+                recipe(model, args.epochs, args.schedule),
+                retrain_recipe=recipe(model, retrain_epochs, args.schedule),
                 units_per_round=args.units_per_round,
                 target=target,
                 max_rounds=args.max_rounds,
@@ -62,6 +59,7 @@ def prune(model, data, splits, target, args):
                 protected=args.protect,
                 seed=args.seed,
                 run_dir=args.out,
+                flags=args.command_line,
                 deadline=begun + 60 * args.minutes if args.minutes else math.inf,
                 should_stop=stop.reason,
             )
@@ -112,24 +110,41 @@ def _with_importances(model):
     return model_file.compiled_as(rp.add_importance(model), model)
 
 
-def _schedule(model, epochs, args):
-    """A function that returns the callbacks of a training, or None."""
-    if args.schedule == "constant":
-        return None
+@dataclasses.dataclass(frozen=True)
+class CosineRecipe(rp.FitRecipe):
+    """A training whose learning rate falls to 0, which its settings tell."""
+
+    def settings(self):
+        """As those of `FitRecipe`."""
+        return {**super().settings(), "schedule": "cosine"}
+
+
+def recipe(model, epochs, schedule):
+    """The `FitRecipe` of a training.
+
+    Args:
+        model: a compiled `keras.Model`.
+        epochs: int.
+        schedule: of the learning rate, `"constant"` or `"cosine"`.
+
+    Raises:
+        WrongUse: if the model brings a schedule of its own and is to get another.
+    """
+    if schedule == "constant":
+        return rp.FitRecipe(epochs)
     rate = model.optimizer.get_config()["learning_rate"]
     if not isinstance(rate, float):
         raise WrongUse(
             "The model was compiled with a schedule of learning rates already. Leave "
             "out --schedule, or give --optimizer."
         )
-    return functools.partial(_cosine, rate, epochs)
 
-
-def _cosine(rate, epochs):
-    def rate_of(epoch):
+    def rate_of(epoch, _):
         return rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
-    return [keras.callbacks.LearningRateScheduler(lambda epoch, _: rate_of(epoch))]
+    return CosineRecipe(
+        epochs, callbacks=lambda: [keras.callbacks.LearningRateScheduler(rate_of)]
+    )
 
 
 def table(result, given, args):
@@ -198,14 +213,14 @@ def _held_out(record):
 def failure(result, target, monitor, args):
     """Why the outcome is not what was asked for, or None."""
     last, selected = result.rounds[-1], result.selected
-    met = result.final["stop_reason"].startswith("target reached")
+    met = result.final["target_reached"]
     if selected.round > 0 and (target is None or (met and selected is last)):
         return None
     values = [each.measure("validation", monitor) for each in (result.rounds[0], last)]
     lost = " went from {} to {}".format(*(shown(monitor, value) for value in values))
     ways = (
-        "More --retrain-epochs may lose less, a larger --tolerance accepts more loss "
-        "(in another --out)."
+        "The same command with a larger --tolerance chooses anew among the rounds in "
+        f"{args.out}. More --retrain-epochs, in another --out, may lose less."
     )
     if met:
         ways = (

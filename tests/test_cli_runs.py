@@ -23,6 +23,7 @@ from resprune_tf import (
     importances,
     remove_units,
 )
+from resprune_tf.plan import Plan
 from tests.conftest import net_of, outputs, randomise
 from tests.made_cli import (
     Block,
@@ -262,8 +263,37 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert importances(rounds) and not importances(pruned)
     images = images_of_data()
     np.testing.assert_array_equal(outputs(pruned, images), outputs(rounds, images))
+    flags = (tmp_path / "flags.txt").read_text()
+    assert flags.startswith("resprune prune ") and "--schedule cosine" in flags
     code, _, err = resprune(capsys, *argv, "--seed", 1)
     assert code == 2 and "holds a run with other settings" in err
+    argv[argv.index("cosine")] = "constant"
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "recipe.schedule: 'cosine' there, None now" in err
+
+
+def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, capsys):
+    """Without training: each round's model is the file that it was."""
+    argv = retrained(given, tmp_path)
+    place = argv.index("--tolerance") + 1
+    worse = mock.patch.object(
+        Plan,
+        "held",
+        lambda plan, record, rounds: record.round == 0 or plan.tolerance > 0.5,
+    )
+    with worse:
+        argv[place] = 0
+        code, _, err = resprune(capsys, *argv)
+        assert code == 1 and "a larger --tolerance chooses anew among the rounds" in err
+        assert not (tmp_path / "pruned.keras").exists()
+        rounds = (tmp_path / "rounds.jsonl").read_text()
+        argv[place] = 0.9
+        told = resprune_json(capsys, *argv)
+    assert told["final"]["tolerance"] == 0.9 and told["failure"] is None
+    assert len(told["removed"]) == 1
+    assert (tmp_path / "rounds.jsonl").read_text() == rounds
+    assert (tmp_path / "pruned.keras").exists()
+    assert "--tolerance 0.9" in (tmp_path / "flags.txt").read_text()
 
 
 def test_regression_is_watched_by_its_loss(tmp_path, capsys):
@@ -285,7 +315,7 @@ def test_regression_is_watched_by_its_loss(tmp_path, capsys):
     assert not keras.saving.load_model(tmp_path / "out" / "pruned.keras").compiled
 
 
-def made_result(*accuracies, selected=0, stop_reason="target reached: at most 3"):
+def made_result(*accuracies, selected=0, stop_reason="it is over", met=True):
     """A result whose rounds have these accuracies on held-out examples."""
     rounds = tuple(
         Round(
@@ -299,7 +329,7 @@ def made_result(*accuracies, selected=0, stop_reason="target reached: at most 3"
         )
         for number, accuracy in enumerate(accuracies)
     )
-    final = {"mode": "max", "stop_reason": stop_reason}
+    final = {"mode": "max", "stop_reason": stop_reason, "target_reached": met}
     return PruningResult(None, rounds, rounds[selected], final)
 
 
@@ -320,7 +350,7 @@ def made_result(*accuracies, selected=0, stop_reason="target reached: at most 3"
             ["the smallest that held it is written", "out/models/round-02.keras"],
         ),
         (
-            made_result(0.9, 0.91, selected=1, stop_reason="2 rounds are done"),
+            made_result(0.9, 0.91, selected=1, met=False),
             ["No model that meets the target held its metric", "--retrain-epochs"],
         ),
     ],
@@ -333,12 +363,12 @@ def test_what_is_no_success_says_why_and_what_may_help(result, messages):
 
 
 def test_without_a_target_any_shorter_model_that_held_will_do():
-    result = made_result(0.9, 0.91, 0.8, selected=1, stop_reason="accuracy dropped")
+    result = made_result(0.9, 0.91, 0.8, selected=1, met=False)
     assert retraining.failure(result, None, "accuracy", argparse.Namespace()) is None
 
 
 def test_a_first_training_that_harms_is_told():
-    result = made_result(0.5, stop_reason="it is over")
+    result = made_result(0.5)
     told = {}
     for before in (0.51, 0.9):
         given = {
