@@ -28,6 +28,7 @@ from resprune_tf.readers import DataError
 from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
 from resprune_tf.removal import drop_branches, remove_units
+from resprune_tf.resizing import with_input_shape
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.runtime_latency import runtime_latencies
 from resprune_tf.score_table import ScoreTable
@@ -109,4 +110,5 @@ __all__ = [
     "solve_target",
     "training_strategy",
     "travel",
+    "with_input_shape",
 ]

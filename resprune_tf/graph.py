@@ -121,11 +121,11 @@ def levels(model):
                 stack.append(((*path, node.operation.name), deeper))
 
 
-def _entrance(tensor):
-    """A new `keras.Input` like the one behind `tensor`."""
+def _entrance(tensor, shape=None):
+    """A new `keras.Input` like the one behind `tensor`, perhaps of another shape."""
     layer = tensor._keras_history.operation
     return keras.Input(
-        batch_shape=tensor.shape,
+        batch_shape=tensor.shape if shape is None else shape,
         dtype=tensor.dtype,
         sparse=tensor.sparse,
         name=layer.name,
@@ -140,6 +140,7 @@ def rebuild(
     copy=copy_state,
     insert=None,
     names=None,
+    input_shapes=None,
 ):
     """A new functional model that computes the graph of `model`, edited.
 
@@ -156,6 +157,8 @@ def rebuild(
         insert: dict from `(id(node), id(tensor))` to a new layer through which that
             input of that node is led.
         names: dict from `id(operation)` to another name for its new instance.
+        input_shapes: shapes of the new inputs, batch included, in the order of
+            `model.inputs`; by default those of the old ones.
 
     Returns:
         The new model, with the names, nested input and output structure, dtype policy
@@ -167,14 +170,14 @@ def rebuild(
     """
     clones = {}
     names, replace, insert = names or {}, replace or {}, insert or {}
-    new_model = _rebuild(model, replace, clone, insert, names, clones)
+    new_model = _rebuild(model, replace, clone, insert, names, clones, input_shapes)
     for old, new in clones.values():
         if inner(old) is None:
             copy(old, new)
     return new_model
 
 
-def _rebuild(whole, replace, clone, insert, names, clones):
+def _rebuild(whole, replace, clone, insert, names, clones, shapes=None):
     model = as_functional(whole, "rebuild")
     made, inputs, bare = {}, [], {}
 
@@ -189,8 +192,8 @@ def _rebuild(whole, replace, clone, insert, names, clones):
             bare[id(value)] = keras.ops.copy(value)
         return bare[id(value)]
 
-    for tensor in model.inputs:
-        inputs.append(_entrance(tensor))
+    for index, tensor in enumerate(model.inputs):
+        inputs.append(_entrance(tensor, shapes and shapes[index]))
         made[id(tensor)] = inputs[-1]
     for node in nodes(model, replace):
         if node.is_input:

@@ -174,8 +174,8 @@ def _random_input(tensor, batch_size, rng):
     if None in shape:
         raise ValueError(
             f"latency needs a fixed input shape. Received: input '{tensor.name}' of "
-            f"shape {tuple(tensor.shape)}; build the model on a fixed one, such as "
-            "keras.Input((224, 224, 3))."
+            f"shape {tuple(tensor.shape)}; `with_input_shape(model, (224, 224, 3))` "
+            "makes a model of fixed sizes."
         )
     return rng.random((batch_size, *shape), "float32").astype(tensor.dtype)
 

@@ -41,11 +41,12 @@ def opened(call):
         into.
     """
     operation = call.operation
-    known = (*_WITH_RULE, *_NO_RULE)
-    if not isinstance(operation, layers.Layer) or isinstance(operation, known):
+    decided = (*_WITH_RULE, *_NO_RULE)
+    if not isinstance(operation, layers.Layer) or isinstance(operation, decided):
         return None
-    own = type(operation).__module__.startswith("keras.src.layers")
-    if own and not has_kernel(operation) and not isinstance(operation, _OPENED):
+    # Whose insides are known: Keras's and this package's.
+    known = type(operation).__module__.startswith(("keras.src.layers", "resprune_tf."))
+    if known and not has_kernel(operation) and not isinstance(operation, _OPENED):
         return None  # an activation, a reshaping, a sum
     return call.inside
 
@@ -71,8 +72,8 @@ def _product(sizes, call):
         raise ValueError(
             f"The MACs of '{call.operation.name}' depend on its unknown dimensions: "
             f"{[tuple(t.shape) for t in call.inputs]} -> "
-            f"{[tuple(t.shape) for t in call.outputs]}. Give the model a fixed input "
-            "shape, such as keras.Input((224, 224, 3)), or say `input_shape`."
+            f"{[tuple(t.shape) for t in call.outputs]}. Say what they are: "
+            "`with_input_shape(model, (224, 224, 3))` makes a model of fixed sizes."
         )
     return math.prod(sizes)
 

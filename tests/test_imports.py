@@ -16,7 +16,8 @@ RANKS = {
     1: "checkpoint cifar_files dataset fit_data fresh_process graph guard "
     "score_table solution strategy unit_table",
     2: "callbacks data distillation fast_copy gates importance latency matmul_conv "
-    "onnx_form recalibration streamed tracing transfer travel unit_search",
+    "onnx_form recalibration resizing streamed tracing transfer travel "
+    "unit_search",
     3: "compilation folding formats imagenet_files recipe resnet scoring training",
     4: "expansion export fit_training macs members runtime_latency",
     5: "depth fit_check units",

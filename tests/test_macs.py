@@ -225,7 +225,7 @@ def test_what_cannot_be_looked_into_is_named():
 
 
 def test_names_the_layer_whose_shape_is_open():
-    message = r"MACs of 'conv' .*\(None, None, None, 3\).*fixed input shape"
+    message = r"MACs of 'conv' .*\(None, None, None, 3\).*with_input_shape"
     with pytest.raises(ValueError, match=message):
         cost(net_of((None, None, 3), layers.Conv2D(4, 3, name="conv")))
     # A 1x1 output is known even so.
