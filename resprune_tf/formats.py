@@ -8,8 +8,7 @@ from collections.abc import Callable
 import keras
 
 from resprune_tf import graph
-from resprune_tf.onnx_form import onnx_form
-from resprune_tf.onnx_ops import register_onnx_ops
+from resprune_tf.onnx_form import write_onnx
 
 
 class ExportError(RuntimeError):
@@ -133,10 +132,7 @@ def write(name, model, folder, calibration=None):
 
 
 # What Keras and TensorFlow do inside their own converters.
-_NOT_FOR_US = (
-    (r"In the future `np\.object`", FutureWarning),
-    (r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),
-)
+_NOT_FOR_US = ((r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),)
 
 
 def size_of(path):
@@ -203,15 +199,9 @@ def _to_int8(tf, converter, feeds):
 
 
 def _write_onnx(model, path, calibration):
-    def spec(tensor):
-        shape = (None, *tensor.shape[1:])
-        return keras.InputSpec(shape=shape, dtype=tensor.dtype, name=tensor.name)
-
-    register_onnx_ops()
-    model = onnx_form(model)
-    # Told, because Keras finds it out by itself only for models that were called once.
-    signature = [keras.tree.map_structure(spec, model._inputs_struct)]
-    model.export(path, format="onnx", verbose=False, input_signature=signature)
+    source = path.with_name(FORMATS["saved_model"].file)
+    _write_saved_model(model, source, None)
+    write_onnx(source, path, [tensor.name for tensor in model.inputs])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,81 +1,53 @@
-"""A model of layers that tf2onnx can write, with the same inference outputs."""
+"""The ONNX form of a SavedModel, written by tf2onnx."""
 
-import keras
-import numpy as np
-from keras import layers
+from resprune_tf.onnx_ops import register_onnx_ops
+from resprune_tf.runtimes import in_order
 
-from resprune_tf import graph
+# What keeps TensorFlow from writing the body of a function in place of its call, where
+# alone tf2onnx looks. Keras computes grouped convolutions in such functions.
+_APART = ("_XlaMustCompile", "_noinline")
 
 
-def onnx_form(model):
-    """A copy in which layers that tf2onnx cannot write are written another way.
+def write_onnx(source, path, inputs):
+    """Writes a SavedModel as an ONNX file.
 
-    `Normalization` becomes a `Rescaling`: its statistics would turn into inputs of the
-    graph. A `Conv2D` that has a group for every input channel becomes a
-    `DepthwiseConv2D`: Keras compiles grouped convolutions apart, where tf2onnx does not
-    look. Both differ from what they stand for by rounding at most.
+    Keras's `model.export(format="onnx")` makes one more input of every tensor that a
+    layer or an operation holds, such as the statistics of a `Normalization`, cannot
+    write grouped convolutions, and calls outputs `Identity:0`.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+        source: path of a SavedModel with a signature `"serving_default"`.
+        path: `pathlib.Path` of the file.
+        inputs: names of the inputs, in the order that they are to have.
 
-    Returns:
-        A functional `keras.Model`; `model` itself, if it has no such layer.
+    Raises:
+        ImportError: if tf2onnx is not installed.
     """
-    written = [layer for layer in model._flatten_layers() if _rule(layer)]
-    if not written:
-        return model
-    values = {}
+    import tf2onnx
 
-    def clone(operation):
-        if (rule := _rule(operation)) is None:
-            return graph.clone_operation(operation)
-        made, weights = rule(operation)
-        values[id(operation)] = weights
-        return made
-
-    def copy(old, new):
-        if id(old) in values:
-            new.set_weights(values[id(old)])
-        else:
-            graph.copy_state(old, new)
-
-    return graph.rebuild(model, clone=clone, copy=copy)
-
-
-def _rule(layer):
-    """The function that writes a layer another way, or None."""
-    if type(layer) is layers.Normalization and layer.built and not layer.invert:
-        last = layer.mean.shape[-1]
-        return _rescaling if last == np.size(layer.mean) else None
-    if type(layer) is layers.Conv2D and layer.built:
-        each = layer.kernel.shape[-2] == 1 and layer.groups > 1
-        return _depthwise if each else None
-    return None
-
-
-def _rescaling(layer):
-    mean, variance = (
-        keras.ops.convert_to_numpy(value).astype("float64").reshape(-1)
-        for value in (layer.mean, layer.variance)
+    register_onnx_ops()
+    definition, entrances, exits, names = tf2onnx.tf_loader.from_saved_model(
+        str(source),
+        None,
+        None,
+        tag=["serve"],
+        signatures=["serving_default"],
+        return_tensors_to_rename=True,
     )
-    scale = 1.0 / np.maximum(np.sqrt(variance), keras.config.epsilon())
-    made = layers.Rescaling(
-        scale.tolist(),
-        offset=(-mean * scale).tolist(),
-        dtype=layer.dtype_policy,
-        name=layer.name,
+    functions = definition.library.function
+    nodes = [node for function in functions for node in function.node_def]
+    for each in (*definition.node, *functions, *nodes):
+        for attribute in _APART:
+            each.attr.pop(attribute, None)
+    entrances = {names[tensor]: tensor for tensor in entrances}
+    exits = {names[tensor]: tensor for tensor in exits}
+    for name in exits.keys() & entrances.keys():  # in ONNX these would be one
+        names[exits[name]] = f"{name}_output"
+    tf2onnx.convert.from_graph_def(
+        definition,
+        name=path.stem,
+        input_names=[entrances[name] for name in inputs],
+        output_names=[exits[name] for name in in_order(exits)],
+        tensors_to_rename=names,
+        output_path=str(path),
     )
-    return made, []
-
-
-def _depthwise(layer):
-    config = layer.get_config()
-    for name in ("filters", "groups"):
-        del config[name]
-    for suffix in ("initializer", "regularizer", "constraint"):
-        config[f"depthwise_{suffix}"] = config.pop(f"kernel_{suffix}")
-    config["depth_multiplier"] = layer.filters // layer.groups
-    kernel, *bias = layer.get_weights()
-    # Filters of a group stand side by side, as those of a channel do.
-    kernel = kernel.reshape(*kernel.shape[:2], layer.groups, -1)
-    return layers.DepthwiseConv2D.from_config(config), [kernel, *bias]

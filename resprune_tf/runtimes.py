@@ -101,7 +101,7 @@ def times(load, arrays, paths, batch_size, runs, warmup, threads):
     return {"times": take_turns([call_of(path) for path in paths], runs, warmup)}
 
 
-def _in_order(names):
+def in_order(names):
     """Names of outputs in the order in which Keras flattens the outputs."""
     numbers = [name.removeprefix("output_") for name in names]
     if all(number.isdecimal() for number in numbers):
@@ -121,7 +121,7 @@ def _load_saved_model(path, threads):
 
     def run(feed):
         found = serve(**{name: tf.constant(x) for name, x in feed.items()})
-        return [found[name].numpy() for name in _in_order(found)]
+        return [found[name].numpy() for name in in_order(found)]
 
     # Held, for the function alone does not keep the variables.
     run.model = model
@@ -154,7 +154,7 @@ def _load_litert(path, threads):
     signature = interpreter.get_signature_runner()
     entrances = signature.get_input_details()
     exits = signature.get_output_details()
-    exits = [exits[name]["index"] for name in _in_order(exits)]
+    exits = [exits[name]["index"] for name in in_order(exits)]
     fed = None  # shapes that the tensors have now
 
     def run(feed):

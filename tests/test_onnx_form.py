@@ -1,63 +1,91 @@
-"""Layers that tf2onnx cannot write are written another way, with equal outputs."""
+"""ONNX files: what tf2onnx alone would not write, and the names that they have."""
 
 import keras
 import numpy as np
-import pytest
+import onnx
 from keras import layers
 
 from resprune_tf.export import export
-from resprune_tf.onnx_form import onnx_form
-from tests.conftest import images_of, net_of, outputs, small_net
+from resprune_tf.formats import write
+from resprune_tf.runtimes import RUNTIMES
+from tests.conftest import images_of
 
 
-def normalization(**options):
-    layer = layers.Normalization(**options)
-    if not options:
-        layer.adapt(np.random.default_rng(0).normal(5, 3, (64, 8, 8, 4)))
+def normalization():
+    layer = layers.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(5, 3, (64, 8, 8, 4)))
     return layer
 
 
+class Scaled(layers.Layer):
+    """Holds a tensor that is no variable."""
+
+    def build(self, shape):
+        self.scale = keras.ops.arange(1.0, shape[-1] + 1)
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def tensor(*shape):
+    values = np.random.default_rng(2).normal(size=shape)
+    return keras.ops.convert_to_tensor(values, "float32")
+
+
+# Tensors that are no variables, and functions that Keras compiles by themselves.
 LAYERS = {
     "adapted": lambda: normalization(),
-    "given": lambda: normalization(mean=[1.0, 2, 3, 4], variance=[1.0, 4, 9, 16]),
-    "one mean": lambda: normalization(mean=3.0, variance=0.0),
-    "each": lambda: layers.Conv2D(4, 3, groups=4, padding="same"),
-    "twice": lambda: layers.Conv2D(8, 3, 2, groups=4, use_bias=False),
-    "dilated": lambda: layers.Conv2D(
-        4, 3, groups=4, dilation_rate=2, activation="relu", kernel_regularizer="l2"
-    ),
+    "given": lambda: layers.Normalization(mean=[1.0, 2, 3, 4], variance=[1.0, 4, 9, 1]),
+    "held": lambda: Scaled(),
+    "scalar": lambda: lambda x: x * keras.ops.convert_to_tensor(1.5),
+    "channels": lambda: lambda x: x + tensor(4),
+    "image": lambda: lambda x: tensor(8, 8, 4) - x,
+    "numpy": lambda: lambda x: x + np.arange(4, dtype="float32"),
+    "order": lambda: lambda x: keras.ops.take(x, keras.ops.arange(3, -1, -1), axis=-1),
+    "grouped": lambda: layers.Conv2D(8, 3, groups=2, padding="same"),
+    "each": lambda: layers.Conv2D(8, 3, 2, groups=4, use_bias=False),
+    "dilated": lambda: layers.Conv2D(4, 3, groups=4, dilation_rate=2),
 }
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-def test_outputs_are_equal(kind):
-    model = net_of((8, 8, 4), LAYERS[kind]())
-    for weight in model.trainable_weights:
-        weight.assign(np.random.default_rng(1).normal(size=weight.shape))
-    form = onnx_form(model)
-    expected = outputs(model, images_of(model))
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(
-        outputs(form, images_of(model)) / scale, expected / scale, atol=1e-6
-    )
-    kinds = {type(layer) for layer in form.layers}
-    if "mean" not in kind:  # one for all channels is a constant anyway
-        assert kinds & {layers.Rescaling, layers.DepthwiseConv2D}
-        assert not kinds & {layers.Normalization, layers.Conv2D}
+def test_constants_and_grouped_convolutions_are_written(tmp_path):
+    image = keras.Input((8, 8, 4), name="image")
+    model = keras.Model(image, {kind: make()(image) for kind, make in LAYERS.items()})
+    images = images_of(model)
+    load, _ = RUNTIMES["onnxruntime"]
+    loaded = load(str(write("onnx", model, tmp_path)), 1)
+    assert list(loaded.inputs) == ["image"]
+    expected = model(images, training=False)
+    found = loaded.run({"image": images})
+    for kind, output in zip(sorted(LAYERS), found, strict=True):
+        wanted = keras.ops.convert_to_numpy(expected[kind])
+        np.testing.assert_allclose(output, wanted, atol=1e-5, err_msg=kind)
 
 
-def test_other_layers_stay():
-    model = small_net()
-    assert onnx_form(model) is model
-    pairs = net_of((8, 8, 4), layers.Conv2D(4, 3, groups=2))
-    assert onnx_form(pairs) is pairs
+def names_of(model, folder):
+    """Names of the inputs and of the outputs of an ONNX file."""
+    definition = onnx.load(write("onnx", model, folder)).graph
+    return [[x.name for x in side] for side in (definition.input, definition.output)]
+
+
+def test_names_and_their_order(tmp_path):
+    """Those of Keras, where it has some; a list has numbers."""
+    inputs = [keras.Input((3,), name=name) for name in ("b", "a", "one")]
+    sums = [layers.Add()(inputs) for _ in range(11)]
+    (tmp_path / "list").mkdir()
+    model = keras.Model(inputs, sums)
+    numbers = [f"output_{index}" for index in range(11)]
+    assert names_of(model, tmp_path / "list") == [["b", "a", "one"], numbers]
+    model = keras.Model(inputs, {"z": sums[0], "one": sums[1], "c": sums[2]})
+    ends = ["c", "one_output", "z"]  # as Keras orders dicts; values have one name each
+    assert names_of(model, tmp_path) == [["b", "a", "one"], ends]
 
 
 def test_such_models_are_exported(tmp_path):
-    """The beginning of an EfficientNet and a block of a ConvNeXt."""
+    """The beginning of an EfficientNet, a tensor and a block of a ConvNeXt."""
     inputs = keras.Input((8, 8, 4))
     x = layers.Conv2D(4, 3, groups=4, padding="same")(normalization()(inputs))
-    model = keras.Model(inputs, layers.Add()([inputs, layers.Activation("gelu")(x)]))
-    images = images_of(model, 5)
-    (made,) = export(model, tmp_path, "onnx", images)
-    assert made.max_abs_difference < 1e-4
+    x = layers.Activation("gelu")(x * tensor(4))
+    model = keras.Model(inputs, layers.Add()([inputs, x]))
+    made = export(model, tmp_path, ("onnx", "litert", "litert_int8"), images_of(model))
+    assert max(exported.max_abs_difference for exported in made[:2]) < 1e-4
