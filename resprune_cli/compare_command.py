@@ -2,7 +2,7 @@
 
 import json
 
-from resprune_cli import usage
+from resprune_cli import usage, values
 from resprune_cli.usage import WrongUse
 
 
@@ -16,11 +16,11 @@ def add_parser(commands):
         usage="A B [--data DATA] [--runtime NAME] [options]",
         help="two models side by side: size, cost, latency, accuracy",
         description="""
-            Shows what B, such as a shortened model, has left of A: bytes (of the file,
-            and of a folded model's, which holds no optimizer), layers, parameters and
-            MACs; its latency, both timed in turns on this machine and both folded, so
-            that folding is not credited to pruning; with --data, what both measure on
-            held-out examples, and how far their outputs differ.
+            Shows what B, such as a shortened model, has left of A: bytes, of the file
+            and of what `resprune export` makes of it; layers, units, MACs and
+            parameters; its latency, both timed in turns on this machine and both
+            folded, so that folding is not credited to pruning; with --data, what both
+            measure on held-out examples, and how far their outputs differ.
             """,
         examples=[
             (
@@ -35,7 +35,7 @@ def add_parser(commands):
     )
     for name in ("a", "b"):
         parser.add_argument(
-            name, type=usage.model_path, metavar=name.upper(), help="a .keras file."
+            name, type=values.model_path, metavar=name.upper(), help="a .keras file."
         )
     parser.add_argument(
         "--runtime",
@@ -47,14 +47,14 @@ def add_parser(commands):
     parser.add_argument(
         "--runtime-batch",
         metavar="N",
-        type=usage.count,
+        type=values.count,
         default=1,
         help="images a call (default 1).",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
-        type=usage.count,
+        type=values.count,
         default=1,
         help="processor threads (default 1).",
     )

@@ -3,16 +3,15 @@
 import keras
 import numpy as np
 
-from resprune_cli import data_source, model_file, terms
+from resprune_cli import data_source, model_file, terms, usage
 from resprune_cli.pruning import shown
 from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 from resprune_tf.columns import aligned
-from resprune_tf.cost import cost
 from resprune_tf.feeds import images_to_compare
 from resprune_tf.fresh_process import RuntimeFailed
 from resprune_tf.runtime_latency import runtime_latencies
-from resprune_tf.sizes import file_bytes
+from resprune_tf.sizes import file_bytes, measure
 
 _COMPARED = 256  # examples whose outputs are compared
 
@@ -85,7 +84,7 @@ def table(told):
         texts = [_told(name, each[name]) for each in (told["a"], told["b"])]
         ratio = told["ratios"].get(name)
         rows.append((name, *texts, "" if ratio is None else f"{ratio:.3f}"))
-    lines = aligned(*rows)
+    lines = [*aligned(*rows), usage.SIZES]
     if "latency" in told:
         how = told["latency"]
         lines.append(
@@ -103,13 +102,10 @@ def table(told):
 
 
 def _size(model, path):
-    counts = cost(model)
     return {
         "file_bytes": path.stat().st_size,
-        "folded_file_bytes": file_bytes(model, "keras"),
-        "layers": counts.layers,
-        "parameters": counts.parameters,
-        "macs": counts.macs,
+        "exported_keras_bytes": file_bytes(model, "keras"),
+        **measure(model),
     }
 
 

@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import pathlib
 
-from resprune_cli import usage
+from resprune_cli import usage, values
 from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 
@@ -39,11 +38,12 @@ def add_parser(commands):
         ],
     )
     parser.add_argument(
-        "model", type=usage.model_path, metavar="MODEL", help="a .keras file."
+        "model", type=values.model_path, metavar="MODEL", help="a .keras file."
     )
     parser.add_argument(
         "--formats",
         metavar="NAMES",
+        type=values.names,
         required=True,
         help=f"some of {', '.join(usage.FORMATS)}, with commas between them. "
         "litert_int8 measures the ranges of activations on --data.",
@@ -51,27 +51,27 @@ def add_parser(commands):
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=pathlib.Path,
+        type=values.folder,
         required=True,
         help="folder for the files; made if missing.",
     )
     parser.add_argument(
         "--beside",
         metavar="FILE",
-        type=usage.model_path,
+        type=values.model_path,
         help="the .keras file of the model before pruning.",
     )
     parser.add_argument(
         "--tolerance",
         metavar="SHARE",
-        type=usage.positive,
+        type=values.positive,
         help="largest difference of an output, as a share of the largest output or of "
         "1 (default 1e-5; 0.01 for float16, 0.2 for int8).",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
-        type=usage.count,
+        type=values.count,
         default=1,
         help="processor threads of the runtimes, with --beside (default 1).",
     )
@@ -83,12 +83,8 @@ def add_parser(commands):
 def check(args):
     """Raises WrongUse for arguments that do not go together."""
     usage.check_data(args)
-    for name in args.formats.split(","):
-        if name not in usage.FORMATS:
-            raise WrongUse(
-                f"There is no format '{name}'. Formats: {', '.join(usage.FORMATS)}."
-            )
-    if "litert_int8" in args.formats.split(",") and args.data is None:
+    usage.check_names(args.formats, usage.FORMATS, "format")
+    if "litert_int8" in args.formats and args.data is None:
         raise WrongUse(
             "litert_int8 measures the ranges of activations on real examples: give "
             "--data."
@@ -102,7 +98,7 @@ def run(args):
     from resprune_tf.fresh_process import RuntimeFailed
 
     model = model_file.load(args.model, args)
-    options = {"formats": args.formats.split(","), "tolerance": args.tolerance}
+    options = {"formats": args.formats, "tolerance": args.tolerance}
     if args.data is not None:
         data = data_source.read(args, model)
         options["calibration"] = data.splits["train"][0][:500]

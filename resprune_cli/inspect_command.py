@@ -3,8 +3,9 @@
 import dataclasses
 import json
 
-from resprune_cli import usage
+from resprune_cli import usage, values
 from resprune_cli.usage import WrongUse
+from resprune_cli.wording import for_users
 
 
 def add_parser(commands):
@@ -34,7 +35,7 @@ def add_parser(commands):
         ],
     )
     parser.add_argument(
-        "model", type=usage.model_path, metavar="MODEL", help="a .keras file."
+        "model", type=values.model_path, metavar="MODEL", help="a .keras file."
     )
     parser.add_argument(
         "--picture",
@@ -46,11 +47,7 @@ def add_parser(commands):
         action="store_true",
         help="score the units on --data, as `resprune scores` does.",
     )
-    parser.add_argument(
-        "--expand",
-        action="store_true",
-        help="open blocks that are written as layers, to find the units inside.",
-    )
+    usage.add_expand_option(parser)
     usage.add_json_option(parser)
     usage.add_data_options(parser)
     usage.add_loss_options(parser)
@@ -73,22 +70,19 @@ def run(args):
     import resprune_tf as rp
     from resprune_cli import model_file, scoring
 
-    model = model_file.load(args.model, args, compile=args.scores)
-    if args.expand:
-        model = model_file.expanded(model)
-    units = model_file.units_of(model)
+    model = model_file.opened(args, compile=args.scores)
+    units = rp.find_units(model)
     told = {
         "file": str(args.model),
         "file_bytes": args.model.stat().st_size,
         "model": model.name,
+        "exported_keras_bytes": _exported_bytes(model),
         "cost": _cost(model),
         "units": [_unit(unit) for unit in units],
         "opaque": [dataclasses.asdict(each) for each in units.opaque],
         "achievable": None,
     }
-    lines = [str(units), "", _cost_told(told)]
-    if units.opaque:
-        lines[1:1] = ["`resprune inspect --expand` opens such layers."]
+    lines = [for_users(str(units)), "", _cost_told(told)]
     if any(unit.removable for unit in units):
         reach = _achievable(model)
         if reach is not None:
@@ -101,7 +95,7 @@ def run(args):
         lines += ["", str(table)]
     if args.picture:
         if not units:
-            raise WrongUse(f"There is nothing to draw: {units}")
+            raise WrongUse(f"There is nothing to draw: {for_users(str(units))}")
         try:
             rp.draw_units(model, path=args.picture)
         except OSError as error:
@@ -132,15 +126,28 @@ def _cost(model):
         return None
 
 
+def _exported_bytes(model):
+    """Bytes of the file that `resprune export` writes; None if it cannot."""
+    from resprune_tf.sizes import file_bytes
+
+    try:
+        return file_bytes(model, "keras")
+    except ValueError:  # such as of a layer that cannot be cloned
+        return None
+
+
 def _cost_told(told):
     if told["cost"] is None:
         return "Layers and MACs depend on the size of the input, which is open here."
     cost = told["cost"]
     text = (
         f"The whole model: {cost['layers']} layers on its longest path, "
-        f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs, a file of "
-        f"{told['file_bytes']:,} bytes."
+        f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs.\n"
+        f"file_bytes: {told['file_bytes']:,}"
     )
+    if told["exported_keras_bytes"] is not None:
+        text += f"; exported_keras_bytes: {told['exported_keras_bytes']:,}"
+    text += f". {usage.SIZES}"
     if cost["uncounted"]:
         text += (
             f"\nMACs leave out what cannot be counted: {', '.join(cost['uncounted'])}."

@@ -17,6 +17,7 @@ from resprune_cli import (
 )
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
 from resprune_cli.usage import Failed, WrongUse
+from resprune_cli.wording import for_users
 
 COMMANDS = (
     inspect_command,
@@ -105,7 +106,8 @@ def main(argv=None):
 def _end(args, code, error):
     if args.debug:
         traceback.print_exc()
-    print(f"resprune {args.command}: error: {error}", file=sys.stderr)
+    text = for_users(str(error))
+    print(f"resprune {args.command}: error: {text}", file=sys.stderr)
     return code
 
 

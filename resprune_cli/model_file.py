@@ -9,6 +9,7 @@ import zipfile
 import keras
 
 from resprune_cli.usage import WrongUse
+from resprune_tf import ImportanceScale, compile_like, expand, graph
 
 # Classes that Keras finds by itself, and ours.
 _KNOWN_MODULES = ("keras", "keras_hub", "resprune_tf")
@@ -25,8 +26,8 @@ def load(path, args, compile=False):
         compile: whether to restore loss, metrics and optimizer, where they can be.
 
     Raises:
-        WrongUse: if it is no such file, has a Lambda that is not allowed, or a class
-            that no `--import` registered.
+        WrongUse: if it is no such file, has a Lambda that is not allowed, a class
+            that no `--import` registered, or no graph to read.
     """
     classes = _classes(path)
     if "Lambda" in classes and not args.allow_lambda:
@@ -48,12 +49,37 @@ def load(path, args, compile=False):
         )
     safe = not args.allow_lambda
     try:
-        return _loaded(path, compile, safe)
+        model = _loaded(path, compile, safe)
     except Exception as error:
         reason = _first_line(error)
         if unknown:
             reason = f"no module that was imported defines {', '.join(unknown)}."
         raise WrongUse(f"'{path}' cannot be loaded: {reason}") from error
+    try:
+        graph.check_functional(model, "The command line")
+    except TypeError as error:
+        raise WrongUse(
+            f"'{path}' holds a {type(model).__name__} without a graph of layers to "
+            "read. A Sequential must be built, by being called once, before it is "
+            "saved. A model with a `call` of its own must be made functional by "
+            "whoever has its code (Python: resprune_tf.expand(model, inputs=...))."
+        ) from error
+    return model
+
+
+def opened(args, compile=False):
+    """The model of `args.model`, its blocks opened with `args.expand`.
+
+    Raises:
+        WrongUse: as `load` does; or if no block can be opened.
+    """
+    model = load(args.model, args, compile)
+    if not args.expand:
+        return model
+    try:
+        return compiled_as(expand(model), model)
+    except (ValueError, TypeError) as error:
+        raise WrongUse(f"--expand: {error}") from error
 
 
 def _loaded(path, compile, safe):
@@ -100,41 +126,10 @@ def _first_line(error):
     return text.splitlines()[0]
 
 
-def units_of(model):
-    """The `Units` of a model.
-
-    Raises:
-        WrongUse: if it has no graph to read.
-    """
-    import resprune_tf as rp
-
-    try:
-        return rp.find_units(model)
-    except TypeError as error:
-        raise WrongUse(str(error)) from error
-
-
-def expanded(model):
-    """A model whose blocks are opened, compiled as the model is.
-
-    Raises:
-        WrongUse: if none can be opened.
-    """
-    import resprune_tf as rp
-
-    try:
-        opened = rp.expand(model)
-    except (ValueError, TypeError) as error:
-        raise WrongUse(f"--expand: {error}") from error
-    return compiled_as(opened, model)
-
-
 def compiled_as(new, model):
     """`new`, compiled as a model is, if that is compiled."""
-    import resprune_tf as rp
-
     if model.compiled:
-        rp.compile_like(new, model)
+        compile_like(new, model)
     return new
 
 
@@ -143,7 +138,6 @@ def without_importances(model):
 
     Unlike a folded one it can be trained on. Not compiled.
     """
-    from resprune_tf import ImportanceScale, graph
 
     def clone(operation):
         if type(operation) is not ImportanceScale:

@@ -4,13 +4,13 @@ import contextlib
 import json
 import sys
 
-from resprune_cli import at_once, data_source, model_file, retraining, terms
+from resprune_cli import at_once, data_source, model_file, retraining, terms, usage
 from resprune_cli.usage import Failed, WrongUse
+from resprune_cli.wording import for_users
 from resprune_tf import Target, find_units
 from resprune_tf.columns import aligned
-from resprune_tf.cost import cost
 from resprune_tf.records import atomic_file, write_json
-from resprune_tf.sizes import file_bytes
+from resprune_tf.sizes import file_bytes, measure
 
 
 def run(args):
@@ -38,13 +38,10 @@ def run(args):
 
 def _model(args):
     """The model of the file, which has something to remove."""
-    model = model_file.load(args.model, args, compile=True)
-    if args.expand:
-        model = model_file.expanded(model)
-    units = model_file.units_of(model)
+    model = model_file.opened(args, compile=True)
+    units = find_units(model)
     if not any(unit.removable for unit in units):
-        hint = "\n--expand opens such layers." * bool(units.opaque)
-        raise WrongUse(f"There is nothing to remove. {units}{hint}")
+        raise WrongUse(f"There is nothing to remove. {for_users(str(units))}")
     names = [unit.name for unit in units]
     if unknown := [name for name in args.protect if name not in names]:
         raise WrongUse(
@@ -99,7 +96,7 @@ def _summary(model, outcome, args, compiled):
         "written": None,
         "removed": list(outcome.removed),
         "failure": outcome.failure,
-        "before": {**_size(model), **outcome.before},
+        "before": {**measure(model), **outcome.before},
         **outcome.notes,
     }
     if outcome.model is not None:
@@ -110,27 +107,16 @@ def _summary(model, outcome, args, compiled):
         with atomic_file(path) as temporary:
             shorter.save(temporary)
         told["written"] = str(path)
+        told["after"] = {**measure(shorter), **outcome.after}
         # Not of the files themselves, which may or may not hold an optimizer's state.
-        told["before"]["folded_file_bytes"] = file_bytes(model, "keras")
-        told["after"] = {
-            **_size(shorter),
-            **outcome.after,
-            "folded_file_bytes": file_bytes(shorter, "keras"),
-        }
+        formats = dict.fromkeys(["keras", args.file_format or "keras"])
+        for net, measured in ((model, told["before"]), (shorter, told["after"])):
+            for each in formats:
+                measured[f"exported_{each}_bytes"] = file_bytes(net, each)
     else:
         (args.out / "pruned.keras").unlink(missing_ok=True)  # of a run before
     write_json(args.out / "summary.json", told)
     return told
-
-
-def _size(model):
-    counts = cost(model)
-    return {
-        "layers": counts.layers,
-        "units": len(find_units(model)),
-        "parameters": counts.parameters,
-        "macs": counts.macs,
-    }
 
 
 def _lines(told):
@@ -150,6 +136,7 @@ def _lines(told):
         "",
         f"Removed: {', '.join(told['removed'])}.",
         *aligned(*rows),
+        usage.SIZES,
         f"Written: {told['written']}",
     ]
 

@@ -1,6 +1,6 @@
 """`resprune scores`: how much each unit matters, by several measures."""
 
-from resprune_cli import usage
+from resprune_cli import usage, values
 
 CRITERIA = (
     "importance",
@@ -42,15 +42,17 @@ def add_parser(commands):
         ],
     )
     parser.add_argument(
-        "model", type=usage.model_path, metavar="MODEL", help="a .keras file."
+        "model", type=values.model_path, metavar="MODEL", help="a .keras file."
     )
     parser.add_argument(
         "--criteria",
         metavar="NAMES",
+        type=values.names,
         help=f"some of {', '.join(CRITERIA)}, with commas between them. importance is "
         "the learned factor |ω|, where the model has it; random a control. taylor, "
         "leave_one_out and l1_importance need labels. Default: all.",
     )
+    usage.add_expand_option(parser)
     add_score_options(parser)
     parser.add_argument(
         "--recalibrate",
@@ -68,7 +70,7 @@ def add_score_options(parser):
     parser.add_argument(
         "--score-examples",
         metavar="N",
-        type=usage.count,
+        type=values.count,
         default=512,
         help="training examples to score on (default 512).",
     )
@@ -77,18 +79,15 @@ def add_score_options(parser):
 def check(args):
     """Raises WrongUse for arguments that do not go together."""
     usage.check_data(args)
-    for name in (args.criteria or "").split(","):
-        if name and name not in CRITERIA:
-            raise usage.WrongUse(
-                f"There is no criterion '{name}'. The criteria: {', '.join(CRITERIA)}."
-            )
+    if args.criteria is not None:
+        usage.check_names(args.criteria, CRITERIA, "criterion")
 
 
 def run(args):
     """Prints the table; returns the exit code."""
     from resprune_cli import model_file, scoring
 
-    model = model_file.load(args.model, args, compile=True)
+    model = model_file.opened(args, compile=True)
     table = scoring.table(model, args, names=args.criteria)
     print(table.to_json() if args.json else table)
     return 0

@@ -4,9 +4,10 @@ import functools
 
 from resprune_cli import data_source, terms
 from resprune_cli.usage import WrongUse
+from resprune_cli.wording import for_users
 from resprune_tf import criteria
 from resprune_tf.comparison import compare_scores
-from resprune_tf.units import scored_units
+from resprune_tf.units import find_units, scored_units
 
 
 def table(model, args, names=None):
@@ -15,13 +16,15 @@ def table(model, args, names=None):
     Args:
         model: a functional `keras.Model`.
         args: parsed arguments.
-        names: criteria with commas between them, or None for all that can be.
+        names: list of criteria, or None for all that can be.
 
     Raises:
         WrongUse: if data do not fit, or a criterion cannot be computed.
     """
     if not scored_units(model):
-        raise WrongUse(f"'{model.name}' has no residual unit that may go.")
+        raise WrongUse(
+            f"There is nothing to score. {for_users(str(find_units(model)))}"
+        )
     data = data_source.read(args, model)
     x, y, loss = scored_on(model, data, args)
     try:
@@ -30,7 +33,7 @@ def table(model, args, names=None):
             x,
             y,
             loss=loss,
-            criteria=names.split(",") if names else None,
+            criteria=names,
             batch_size=args.batch_size,
             recalibrate=getattr(args, "recalibrate", False),
             seed=args.seed,

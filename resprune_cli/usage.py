@@ -1,8 +1,11 @@
-"""What the subcommands share: types of arguments, groups of options, ways to fail."""
+"""What the subcommands share: groups of options, their checks, ways to fail."""
 
 import argparse
 import pathlib
 import textwrap
+import zipfile
+
+from resprune_cli import values
 
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")
@@ -14,6 +17,13 @@ FORMATS = (
     "litert_float16",
     "litert_int8",
     "onnx",
+)
+
+
+# What the sizes of a model's files are of, wherever they are told.
+SIZES = (
+    "exported_..._bytes: of the file that `resprune export` writes, folded and without "
+    "an optimizer; --target size=... is of that. file_bytes: of the .keras file itself."
 )
 
 
@@ -106,7 +116,7 @@ def add_data_options(parser, required=False):
     group.add_argument(
         "--hold-out",
         metavar="SHARE",
-        type=share,
+        type=values.share,
         default=0.1,
         help="share of the training examples held out, to choose by, where the data "
         "have no validation examples (default 0.1).",
@@ -114,7 +124,7 @@ def add_data_options(parser, required=False):
     group.add_argument(
         "--examples",
         metavar="N",
-        type=count,
+        type=values.count,
         help="use at most N examples of each split, a random choice.",
     )
     group.add_argument(
@@ -140,9 +150,18 @@ def add_loss_options(parser):
     group.add_argument(
         "--batch-size",
         metavar="N",
-        type=count,
+        type=values.count,
         default=32,
         help="examples a step (default 32).",
+    )
+
+
+def add_expand_option(parser):
+    """The option to look into layers that hold layers."""
+    parser.add_argument(
+        "--expand",
+        action="store_true",
+        help="open blocks that are written as layers, to find the units inside.",
     )
 
 
@@ -153,56 +172,13 @@ def add_json_option(parser):
     )
 
 
-def model_path(text):
-    """A model's file that can be opened, without starting TensorFlow."""
-    path = pathlib.Path(text)
-    if path.name.endswith((".h5", ".hdf5")):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is an HDF5 file. A file of weights is read by the order of "
-            "layers, and in a net with fewer layers that can go wrong without an "
-            "error. Load it in the code that made it and save the whole model: "
-            "model.save('model.keras')."
-        )
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"there is no file '{text}'.")
-    if path.suffix != ".keras" or path.is_dir():
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is no .keras file, which model.save('model.keras') writes."
-        )
-    return path
-
-
-def count(text):
-    """A whole number from 1 up."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 up.")
-    return value
-
-
-def share(text):
-    """A number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number between 0 and 1.")
-    return value
-
-
-def positive(text):
-    """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number above 0.")
-    return value
+def check_names(given, known, kind):
+    """Raises WrongUse for a name that is not known, or if there is none."""
+    for name in given:
+        if name not in known:
+            raise WrongUse(f"There is no {kind} '{name}'. Known: {', '.join(known)}.")
+    if not given:
+        raise WrongUse(f"No {kind} is named. Known: {', '.join(known)}.")
 
 
 def check_data(args):
@@ -221,6 +197,11 @@ def check_data(args):
     if data.endswith(".npz"):
         if not pathlib.Path(data).is_file():
             raise WrongUse(f"There is no file --data '{data}'.")
+        if not zipfile.is_zipfile(data):
+            raise WrongUse(
+                f"--data '{data}' is broken or cut off: an .npz file, which "
+                "numpy.savez writes, is a zip archive."
+            )
         return
     raise WrongUse(
         f"--data '{data}' is no folder and no .npz file. Data can be an .npz file, a "

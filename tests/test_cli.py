@@ -5,17 +5,25 @@ import importlib
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
-from resprune_cli import usage
+from resprune_cli import memory, usage, values
 from resprune_cli.main import COMMANDS, make_parser
 from resprune_cli.scores_command import CRITERIA
 from resprune_cli.target_spelling import limits
 from resprune_cli.usage import WrongUse
+from resprune_cli.wording import for_users
 from tests.made_cli import resprune
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+def write_empty(folder, *names):
+    """Empty zip archives, as far as arguments are looked at before models are read."""
+    for name in names:
+        zipfile.ZipFile(folder / name, "w").close()
 
 
 def names_of_commands():
@@ -35,8 +43,7 @@ def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").mkdir()
     (tmp_path / "photos").mkdir()
-    for name in ("net.keras", "short/pruned.keras", "images.npz"):
-        (tmp_path / name).touch()
+    write_empty(tmp_path, "net.keras", "short/pruned.keras", "images.npz")
     parser = make_parser()
     shown = []
     for command in ("", *names_of_commands()):
@@ -140,6 +147,11 @@ PRUNE = "prune net.keras --out out"
         ("inspect net.h5", "'net.h5' is an HDF5 file"),
         ("inspect net.weights.h5", "read by the order of layers"),
         ("inspect net.txt", "is no .keras file"),
+        ("inspect broken.keras", "'broken.keras' is broken or cut off"),
+        ("compare net.keras broken.keras", "'broken.keras' is broken or cut off"),
+        ("scores net.keras --data broken.npz", "--data 'broken.npz' is broken or cut"),
+        ("export net.keras --formats onnx --out file", "'file' is a file, and no fol"),
+        ("export net.keras --formats , --out out", "No format is named. Known: saved"),
         ("inspect net.keras --scores", "--scores needs --data"),
         ("inspect net.keras --data digits", "belongs to --scores"),
         ("inspect net.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
@@ -171,8 +183,9 @@ def test_wrong_use_is_told_in_a_line_before_anything_is_read(
     line, message, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("net.keras", "net.h5", "net.weights.h5", "net.txt"):
-        (tmp_path / name).touch()
+    write_empty(tmp_path, "net.keras", "net.h5", "net.weights.h5", "net.txt")
+    for name in ("broken.keras", "broken.npz", "file"):
+        (tmp_path / name).write_text("no archive")
     code, out, err = resprune(capsys, *line.split())
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
@@ -183,3 +196,36 @@ def test_wrong_use_is_told_in_a_line_before_anything_is_read(
 def test_a_few_macs_are_a_misspelt_share():
     with pytest.raises(WrongUse, match="asks for 70 of them. .* say macs=0.6 or"):
         limits(["macs=70"])
+
+
+def test_names_may_have_blanks_between_them():
+    assert values.names(" a,b , c,") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "`units_per_round` must be from 1 to 3.",
+            "--units-per-round must be from 1 to 3.",
+        ),
+        ('Is not known. Give `mode="max"` or `mode="min"`.', "another measure by --m"),
+        ("Kept? Give `FitRecipe(compile_fn=...)`. Lost: it", "Kept? Give --optimizer"),
+        ("A `get_config` that fits.", "A `get_config` that fits."),
+    ],
+)
+def test_advice_to_programmers_becomes_advice_to_users(text, words):
+    assert words in for_users(text)
+    assert "compile_fn" not in for_users(text) and "mode=" not in for_users(text)
+
+
+def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 4e9)
+    memory.check_memory("small.npz", 1e6)
+    assert capsys.readouterr().err == ""
+    memory.check_memory("large.npz", 2e9)
+    assert capsys.readouterr().err == "large.npz takes 2.0 GB in memory.\n"
+    with pytest.raises(WrongUse, match="takes 5.0 GB in memory; this machine has 4.0"):
+        memory.check_memory("huge.npz", 5e9)
+    monkeypatch.setattr(memory, "machine_bytes", lambda: None)
+    memory.check_memory("huge.npz", 5e9)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_cli import data_source, model_file, terms
+from resprune_cli import data_files, data_source, memory, model_file, terms
 from resprune_cli.usage import WrongUse
 from tests.conftest import net_of, outputs
 from tests.made_cli import examples, plain_net, resprune, write_npz
@@ -129,6 +129,14 @@ def test_what_is_no_model_is_told(tmp_path):
         model_file.load(path, TRUST)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet")
+def test_a_model_without_a_graph_says_how_it_comes_by_one(tmp_path):
+    net = keras.Sequential([layers.Dense(2)])
+    path = saved(net, tmp_path / "net.keras")
+    with pytest.raises(WrongUse, match="holds a Sequential without a graph .* built"):
+        model_file.load(path, TRUST)
+
+
 def test_importances_become_constants(tmp_path):
     from resprune_tf import add_importance, importances
 
@@ -175,6 +183,22 @@ def test_splits_of_an_archive_are_kept(tmp_path):
     np.testing.assert_array_equal(data.splits["train"][1], y)
     np.testing.assert_array_equal(data.splits["test"][1], y_test)
     assert data.held_out == "test" and "held out" not in data.told
+
+
+def test_names_of_arrays_may_be_in_capitals(tmp_path):
+    images, labels = examples(10)
+    path = write_npz(
+        tmp_path / "data.npz", X_train=images, Y_Train=labels, x=images[:5]
+    )
+    with pytest.raises(WrongUse, match="x has 5 examples and Y_Train 10"):
+        data_source.read(options(path), plain_net())
+    path = write_npz(tmp_path / "data.npz", X=images, Y=labels, y=labels[::-1])
+    data = data_source.read(options(path, hold_out=0.1), plain_net())
+    together = np.concatenate([data.splits[s][1] for s in ("train", "validation")])
+    assert sorted(together) == sorted(labels)
+    rows = {bytes(image): label for image, label in zip(images, labels, strict=True)}
+    x, y = data.splits["train"]
+    assert [rows[bytes(image)] for image in x] != y.tolist()  # y comes before Y
 
 
 @pytest.mark.parametrize(
@@ -249,6 +273,48 @@ def test_a_folder_of_images_by_class(tmp_path):
     ]
     np.testing.assert_array_equal(np.sort(together[1]), labels[order])
     assert sorted(map(bytes, together[0])) == sorted(map(bytes, images))
+
+
+def test_of_a_folder_no_more_images_are_read_than_are_used(tmp_path):
+    images, labels = write_images(tmp_path / "photos")
+    chosen = []
+    taken = data_files.ImageFiles.__getitem__
+
+    def noted(files, rows):
+        chosen.extend(rows)
+        return taken(files, rows)
+
+    args = options(tmp_path / "photos", hold_out=0.34, examples=2)
+    with mock.patch.object(data_files.ImageFiles, "__getitem__", noted):
+        data = data_source.read(args, plain_net())
+    assert len(set(chosen)) == 4
+    found = {bytes(image): label for image, label in zip(images, labels, strict=True)}
+    for x, y in data.splits.values():
+        assert [found[bytes(image)] for image in x] == y.tolist()
+
+
+def test_images_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+    write_images(tmp_path)
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 64)
+    data_source.read(options(tmp_path), plain_net())
+    with pytest.raises(WrongUse, match="--examples N reads N alone"):
+        data_source.read(options(tmp_path, pixels="unit"), plain_net())
+
+
+def test_archives_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+    path = write_npz(tmp_path / "data.npz", x=np.zeros((9, 8, 8)), other=np.zeros(9999))
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64 + 128)
+    data_source.read(options(path), plain_net())
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64)
+    with pytest.raises(WrongUse, match="data.npz takes 0.0 GB in memory"):
+        data_source.read(options(path), plain_net())
+
+
+def test_an_image_that_is_none_is_named(tmp_path):
+    write_images(tmp_path)
+    (tmp_path / "b" / "0.png").write_text("no image")
+    with pytest.raises(WrongUse, match="Cannot read the image '.*b/0.png'"):
+        data_source.read(options(tmp_path), plain_net())
 
 
 def test_folders_may_be_divided_already(tmp_path):

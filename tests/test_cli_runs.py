@@ -81,6 +81,25 @@ def test_inspect_tells_programs_the_same(given, capsys):
     assert told["file_bytes"] == (given / "net.keras").stat().st_size
 
 
+def test_all_commands_measure_the_same_file(given, tmp_path, capsys):
+    """What `export` writes: of a compiled net, whose own file has an optimizer."""
+    path, name = given / "net.keras", "exported_keras_bytes"
+    seen = resprune_json(capsys, "inspect", path)[name]
+    argv = ["compare", path, path, "--runtime", "none"]
+    assert resprune_json(capsys, *argv)["a"][name] == seen
+    argv = ["export", path, "--formats", "keras, saved_model", "--out", tmp_path / "a"]
+    (written, _) = resprune_json(capsys, *argv)["files"]
+    assert written["bytes"] == seen < path.stat().st_size
+    argv = ["prune", path, "--epochs", 0, "--criterion", "random", "--out", tmp_path]
+    argv += ["--target", "size=0.95", "--file-format", "saved_model"]
+    told = resprune_json(capsys, *argv)
+    assert told["before"][name] == seen
+    initial = told["solution"]["initial"]["file_bytes"]
+    # Twice the same SavedModel differs by a byte or two.
+    size = told["before"]["exported_saved_model_bytes"]
+    assert size == pytest.approx(initial, rel=0.01)
+
+
 def test_inspect_draws(given, tmp_path, capsys):
     picture = tmp_path / "units.svg"
     code, out, _ = resprune(
@@ -110,12 +129,42 @@ def test_inspect_expands_blocks(tmp_path, capsys):
     argv = ["inspect", tmp_path / "net.keras", "--import", "tests.made_cli"]
     closed = resprune_json(capsys, *argv)
     opened = resprune_json(capsys, *argv, "--expand")
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Not looked into (--expand opens such layers)" in out
     assert not closed["units"] and closed["opaque"][0]["name"] == "block"
     assert len(opened["units"]) == 1 and not opened["opaque"]
     argv = ["prune", *argv[1:], "--epochs", 0, "--criterion", "random"]
     argv += ["--target", "units=1", "--out", tmp_path]
     code, _, err = resprune(capsys, *argv)
-    assert code == 2 and "--expand opens such layers." in err
+    assert code == 2 and "--expand opens such layers" in err
+    argv = ["scores", *argv[1:4], "--criteria", "random"]
+    data = write_npz(tmp_path / "data.npz", x=np.ones((9, 4), "float32"))
+    code, _, err = resprune(capsys, *argv, "--data", data)
+    assert code == 2 and "nothing to score" in err and "--expand opens" in err
+    told = resprune_json(capsys, *argv, "--data", data, "--expand")
+    assert len(told["scores"]["random"]) == 1
+
+
+def test_units_that_must_stay_are_told_without_python(tmp_path, capsys):
+    image = keras.Input((4,))
+    y = layers.Dense(2, name="branch")(image)
+    x = layers.Add(name="unit_add")([layers.Dense(2, name="projection")(image), y])
+    keras.Model(image, x).save(tmp_path / "net.keras")
+    code, out, _ = resprune(capsys, "inspect", tmp_path / "net.keras")
+    assert code == 0 and "Cannot be removed whole:\n  unit: its shortcut" in out
+
+
+def test_scores_that_need_importances_name_others(given, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--criteria", "cka, importance"]
+    code, _, err = resprune(capsys, "scores", given / "net.keras", *argv)
+    assert code == 2 and "Choose another criterion" in err
+    assert "add_importance" not in err
+
+
+def test_more_units_a_round_than_there_are(given, tmp_path, capsys):
+    argv = retrained(given, tmp_path, "--units-per-round", 4)
+    code, _, err = resprune(capsys, *argv)
+    assert code == 1 and "--units-per-round must be from 1 to 3" in err
 
 
 # scores
@@ -257,7 +306,8 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
     accuracies = [told[at]["validation accuracy"] for at in ("round_0", "after")]
     assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
-    assert out.splitlines()[-2].startswith("folded_file_bytes")
+    assert out.splitlines()[-3].startswith("exported_keras_bytes")
+    assert "--target size=... is of that" in out.splitlines()[-2]
     pruned = keras.saving.load_model(tmp_path / "pruned.keras", compile=False)
     rounds = keras.saving.load_model(tmp_path / "models" / "round-01.keras")
     assert importances(rounds) and not importances(pruned)

@@ -1,0 +1,91 @@
+"""What the values of arguments may be: types for argparse. Pure Python."""
+
+import argparse
+import pathlib
+import zipfile
+
+
+def model_path(text):
+    """A model's file that can be opened, without starting TensorFlow."""
+    path = pathlib.Path(text)
+    if path.name.endswith((".h5", ".hdf5")):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is an HDF5 file. A file of weights is read by the order of "
+            "layers, and in a net with fewer layers that can go wrong without an "
+            "error. Load it in the code that made it and save the whole model: "
+            "model.save('model.keras')."
+        )
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no file '{text}'.")
+    if path.suffix != ".keras" or path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no .keras file, which model.save('model.keras') writes."
+        )
+    if not zipfile.is_zipfile(path):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is broken or cut off: a file that model.save('model.keras') "
+            "wrote is a zip archive. Copy or save it again."
+        )
+    return path
+
+
+def folder(text):
+    """A folder to write to, which need not be there yet."""
+    path = pathlib.Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' is a file, and no folder.")
+    return path
+
+
+def names(text):
+    """Names with commas between them, and perhaps blanks."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def count(text):
+    """A whole number from 1 up."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 up.")
+    return value
+
+
+def share(text):
+    """A number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number between 0 and 1.")
+    return value
+
+
+def positive(text):
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number above 0.")
+    return value
+
+
+def epochs(text):
+    """A whole number from 0 up."""
+    return 0 if text == "0" else count(text)
+
+
+def tolerance(text):
+    """A number from 0 up."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 up.")
+    return value

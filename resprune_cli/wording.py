@@ -1,0 +1,43 @@
+"""What the library says to programmers, in words for the command line. Pure Python."""
+
+import re
+
+# Arguments that are options here.
+_OPTIONS = {
+    "criterion": "--criterion",
+    "expand": "--expand",
+    "max_rounds": "--max-rounds",
+    "monitor": "--monitor",
+    "protected": "--protect",
+    "run_dir": "--out",
+    "tolerance": "--tolerance",
+    "units_per_round": "--units-per-round",
+}
+_ANOTHER_CRITERION = " Choose another criterion, such as block_influence."
+# Advice that only a programmer can follow.
+_ADVICE = (
+    (r" \(`drop_branches` [^)]*\)", ""),
+    (r", `register_unit` [^):]*", ""),
+    (
+        r" Give `mode=\"max\"` or `mode=\"min\"`\.",
+        " Watch another measure by --monitor, such as loss.",
+    ),
+    (
+        r" (Give|Pass) `(FitRecipe\()?compile_fn[^`]*`(, a function [^.]*)?\.",
+        " Give --optimizer and --loss.",
+    ),
+    (r" \|ω\| needs an ImportanceScale .*", _ANOTHER_CRITERION),
+    (r" `add_importance` puts one there.*", _ANOTHER_CRITERION),
+    (r" Name the `kinds` to open\.", ""),
+)
+
+
+def for_users(text):
+    """A text of the library, whose advice names options instead of functions.
+
+    >>> for_users("`units_per_round` must be from 1 to 3.")
+    '--units-per-round must be from 1 to 3.'
+    """
+    for pattern, replacement in _ADVICE:
+        text = re.sub(pattern, replacement, text, flags=re.DOTALL)
+    return re.sub(r"`(\w+)`", lambda found: _OPTIONS.get(found[1], found[0]), text)
