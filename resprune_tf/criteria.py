@@ -6,19 +6,21 @@ same units, `scored_units(model)` in their order, so that they can be compared.
 
 import hashlib
 
-from resprune_tf import sensitivity, similarity, sparsity
 from resprune_tf.importance import SUFFIX, importances
+from resprune_tf.sensitivity import leave_one_out, output_norm, taylor
+from resprune_tf.similarity import block_influence, cka
+from resprune_tf.sparsity import l1_importance
 from resprune_tf.units import find_units, scored_units
 
 LABELLED = {
-    "taylor": sensitivity.taylor,
-    "leave_one_out": sensitivity.leave_one_out,
-    "l1_importance": sparsity.l1_importance,
+    "taylor": taylor,
+    "leave_one_out": leave_one_out,
+    "l1_importance": l1_importance,
 }
 ON_IMAGES = {
-    "output_norm": sensitivity.output_norm,
-    "block_influence": similarity.block_influence,
-    "cka": similarity.cka,
+    "output_norm": output_norm,
+    "block_influence": block_influence,
+    "cka": cka,
     **LABELLED,
 }
 NAMES = ("importance", "random", "largest", *ON_IMAGES)

@@ -30,13 +30,16 @@ class Gate(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        gates = self.gates[: ops.shape(inputs)[0]]
-        gates = ops.reshape(gates, (-1,) + (1,) * (len(inputs.shape) - 1))
-        return inputs * ops.cast(gates, inputs.dtype)
+        return inputs * self._factors(inputs)
 
     def compute_output_spec(self, inputs):
         # Keras would try `call` with batches of its own choice, larger than `images`.
         return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def _factors(self, tensor):
+        gates = self.gates[: ops.shape(tensor)[0]]
+        gates = ops.reshape(gates, (-1,) + (1,) * (len(tensor.shape) - 1))
+        return ops.cast(gates, tensor.dtype)
 
     def get_config(self):
         return {**super().get_config(), "images": self.images}
@@ -44,6 +47,27 @@ class Gate(keras.layers.Layer):
     def set(self, value):
         """Sets all gates to one number; 0 is the net without the unit."""
         self.gates.assign(ops.full((self.images,), value, "float32"))
+
+
+class UnitGate(Gate):
+    """Blends the input and output of a layer that is a whole residual unit.
+
+    Of `[x, x + F(x)]` it makes `x + g F(x)`, exactly so for a gate of 0 or 1.
+    """
+
+    def build(self, input_shapes):
+        super().build(input_shapes[0])
+
+    def call(self, inputs):
+        x, total = inputs
+        gates = self._factors(x)
+        return (1 - gates) * x + gates * total
+
+    def compute_output_spec(self, inputs):
+        return super().compute_output_spec(inputs[1])
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return previous_mask[1] if previous_mask else None
 
 
 def add_gates(model, units, images=1):
@@ -57,18 +81,23 @@ def add_gates(model, units, images=1):
     Returns:
         The copy, and a dict from unit name to `Gate`, in the order of `units`.
     """
-    gates = {unit.name: Gate(images, name=_gate_name(unit)) for unit in units}
+    gates = {
+        unit.name: (Gate if unit.branches else UnitGate)(images, name=_gate_name(unit))
+        for unit in units
+    }
     insert = {
         (id(unit.merge), id(branch)): gates[unit.name]
         for unit in units
         for branch in unit.branches
     }
-    return graph.rebuild(model, insert=insert), gates
+    wrap = {id(unit.merge): gates[unit.name] for unit in units if not unit.branches}
+    return graph.rebuild(model, insert=insert, wrap=wrap), gates
 
 
 def _gate_name(unit):
-    # Names of layers take no slash, which units in nested models have.
-    return f"{unit.name.replace('/', '_')}_gate"
+    # Layers' names take no slash, as units in nested models have, and TensorFlow's
+    # scopes no #, as later calls of one merge have.
+    return f"{unit.name.replace('/', '_').replace('#', '.')}_gate"
 
 
 def find_gates(model):

@@ -141,6 +141,7 @@ def rebuild(
     insert=None,
     names=None,
     input_shapes=None,
+    wrap=None,
 ):
     """A new functional model that computes the graph of `model`, edited.
 
@@ -159,6 +160,8 @@ def rebuild(
         names: dict from `id(operation)` to another name for its new instance.
         input_shapes: shapes of the new inputs, batch included, in the order of
             `model.inputs`; by default those of the old ones.
+        wrap: dict from `id(node)` to a new layer, called on a list of that node's
+            first input and output, whose output takes the place of that output.
 
     Returns:
         The new model, with the names, nested input and output structure, dtype policy
@@ -169,16 +172,17 @@ def rebuild(
         CloneError: if a layer cannot be cloned.
     """
     clones = {}
-    names, replace, insert = names or {}, replace or {}, insert or {}
-    new_model = _rebuild(model, replace, clone, insert, names, clones, input_shapes)
+    edits = replace or {}, insert or {}, wrap or {}
+    new_model = _rebuild(model, edits, clone, names or {}, clones, input_shapes)
     for old, new in clones.values():
         if inner(old) is None:
             copy(old, new)
     return new_model
 
 
-def _rebuild(whole, replace, clone, insert, names, clones, shapes=None):
+def _rebuild(whole, edits, clone, names, clones, shapes=None):
     model = as_functional(whole, "rebuild")
+    replace, insert, wrap = edits
     made, inputs, bare = {}, [], {}
 
     def stand_in(tensor):
@@ -209,12 +213,14 @@ def _rebuild(whole, replace, clone, insert, names, clones, shapes=None):
             new = (
                 clone(operation)
                 if inner(operation) is None
-                else _rebuild(operation, replace, clone, insert, names, clones)
+                else _rebuild(operation, edits, clone, names, clones)
             )
             if id(operation) in names:
                 rename(new, names[id(operation)])
             clones[id(operation)] = operation, new
         outputs = clones[id(operation)][1](*args, **kwargs)
+        if id(node) in wrap:
+            outputs = wrap[id(node)]([arguments[id(node.input_tensors[0])], outputs])
         for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
             made[id(old)] = new
     outputs = [

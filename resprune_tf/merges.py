@@ -41,8 +41,8 @@ def register_merge(kind, shortcuts=None):
 def register_unit(kind):
     """Tells that a layer is a whole residual unit: `call(x)` returns `x + F(x)`.
 
-    Such a layer can be removed. It has no branch in the graph, so it gets no ω and no
-    score; `expand` opens layers, if their `call` allows.
+    Such a layer can be removed, and scored as other units are. It has no branch in the
+    graph that an ω could be put on; `expand` opens layers, if their `call` allows.
 
     Args:
         kind: class of the layer; subclasses have to be registered themselves.

@@ -130,7 +130,9 @@ def _shared_out(own, model, units, initial, smallest, measure):
         for unit in outer
         if any(
             key(node) in together
-            for node in graph.nodes_between([unit.shortcut], unit.branches)
+            for node in graph.nodes_between(
+                [unit.shortcut], unit.branches or unit.merge.outputs
+            )
         )
     ]
     shares = dict.fromkeys(sharing, missing / len(sharing)) if sharing else {}

@@ -193,14 +193,14 @@ def scored_units(model):
 
     Returns:
         list of the removable `Unit`s that have an `ImportanceScale`, in order of
-        computation; of all removable ones with a branch where none has it.
+        computation; of all removable ones where none has it.
 
     Raises:
         TypeError: if `model` is not functional.
     """
     removable = [unit for unit in find_units(model) if unit.removable]
     scaled = [unit for unit in removable if unit.importance]
-    return scaled or [unit for unit in removable if unit.branches]
+    return scaled or removable
 
 
 def _names(found):

@@ -1,5 +1,6 @@
 """All criteria side by side: what can be computed, and what is left out."""
 
+import keras
 import numpy as np
 import pytest
 from keras import layers
@@ -82,3 +83,15 @@ def test_recalibration_is_that_of_each_criterion(net):
         given = [x, LABELS] if name in criteria.LABELLED else [x]
         alone = criteria.ON_IMAGES[name](*given, 3, recalibrate=True)
         assert scores == pytest.approx(alone(net), rel=1e-4, abs=1e-6)
+
+
+def test_units_of_a_merge_that_is_called_twice():
+    """They are named `sum` and `sum#1`."""
+    add, x = layers.Add(name="sum"), keras.Input((6,))
+    y = add([x, layers.Dense(6)(x)])
+    y = add([y, layers.Dense(6)(y)])
+    model = keras.Model(x, layers.Dense(3)(y))
+    rows = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    table = compare_scores(model, rows, np.arange(8) % 3)
+    assert set(table.left_out) == {"importance"}
+    assert all(list(scores) == ["sum", "sum#1"] for scores in table.scores.values())
