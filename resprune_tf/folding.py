@@ -19,7 +19,9 @@ def fold(model):
     or dense layer before it; one that follows a ReLU or an addition stays. Dropout and
     other layers that do nothing at inference go away. Nothing is folded where it would
     change another path: the producer has to have one call and one consumer. An ω that
-    cannot be folded becomes a `keras.layers.Rescaling` of the same name.
+    cannot be folded becomes a `keras.layers.Rescaling` of the same name. Outputs of the
+    model keep their names: of a layer that made one and goes away an `Identity` of the
+    same name is left.
 
     The factors are multiplied in float64 and rounded once. The result is for inference:
     it has lost the batch statistics that training needs.
@@ -37,9 +39,12 @@ def fold(model):
     Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
     """
     whole = graph.as_functional(model, "fold")
-    replace, absorbed = _plan(whole)
+    replace, absorbed, bare = _plan(whole)
 
     def clone(operation):
+        if id(operation) in bare:
+            kept = layers.Identity(dtype=operation.dtype_policy, name=operation.name)
+            return lambda x, *_, **__: kept(x)  # it has no `training` and no `mask`
         if type(operation) is ImportanceScale:
             return layers.Rescaling(
                 float(_value(operation.importance)),
@@ -51,7 +56,7 @@ def fold(model):
         return graph.clone_operation(operation)
 
     def copy(old, new):
-        if type(old) is ImportanceScale:
+        if type(old) is ImportanceScale or id(old) in bare:
             return  # clone has done it
         if id(old) in absorbed:
             _assign(old, new, *absorbed[id(old)])
@@ -65,8 +70,9 @@ def _plan(model):
     """What vanishes, and what the layers before it take over.
 
     Returns:
-        `replace` for `graph.rebuild`, and a dict from `id(layer)` to `(scale, shift)`,
-        float64 arrays by which the layer's output becomes `scale * output + shift`.
+        `replace` for `graph.rebuild`; a dict from `id(layer)` to `(scale, shift)`,
+        float64 arrays by which the layer's output becomes `scale * output + shift`; and
+        the ids of layers of which only the name is left.
     """
     levels = [level for _, level in graph.levels(model)]
     orders = {id(level): graph.nodes(level) for level in levels}
@@ -77,7 +83,12 @@ def _plan(model):
     for level in levels:
         if id(level) not in training:
             _plan_level(level, orders[id(level)], calls, replace, absorbed)
-    return replace, absorbed
+    bare = set()
+    for tensor in model.outputs:  # which are called by the layers that made them
+        layer = graph.node_of(tensor).operation
+        if replace.pop(id(tensor), None) is not None and calls[id(layer)] == 1:
+            bare.add(id(layer))
+    return replace, absorbed, bare
 
 
 def _levels_that_train(model, trains=False):

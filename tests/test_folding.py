@@ -231,6 +231,30 @@ def test_an_output_is_a_consumer():
         np.testing.assert_array_equal(folded(x, training=False)[key], expected)
 
 
+def test_outputs_keep_their_names():
+    """Though what made them is gone, but for a layer that is called elsewhere, too."""
+    image = keras.Input((6, 6, 3))
+    normal = BN(name="normal")(layers.Conv2D(3, 3)(image))
+    scaled = ImportanceScale(name="scaled")(
+        BN()(layers.Dense(3)(layers.ReLU()(normal)))
+    )
+    shared = layers.Dropout(0.5, name="shared")
+    x = shared(shared(layers.Conv2D(2, 3)(scaled)))
+    quiet = layers.Dropout(0.5, name="quiet")(image)
+    net = lively(keras.Model(image, [normal, scaled, x, quiet]))
+    folded = fold(net)
+    assert folded.output_names == net.output_names
+    assert net.output_names == ["normal", "scaled", "shared", "quiet"]
+    x = images_of(net)
+    for output, expected in zip(folded(x), net(x, training=False), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+    assert BN not in kinds(folded) and ImportanceScale not in kinds(folded)
+    assert kinds(folded).count(layers.Identity) == 3
+    assert kinds(folded).count(layers.Dropout) == 1
+    again = fold(folded)
+    assert again.output_names == net.output_names
+
+
 def test_a_subclass_of_a_convolution_is_left_alone():
     class Odd(layers.Conv2D):
         def call(self, inputs):
