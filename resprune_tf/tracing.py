@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from typing import Any
+from unittest import mock
 
 import keras
 
@@ -138,12 +139,24 @@ def _inside(call):
             lambda value: inputs.get(id(value), value), (call.args, call.kwargs)
         )
         # Nothing that a call changes, such as a seed, is changed for good.
-        with unnoted(layer), keras.StatelessScope():
+        with unnoted(layer), keras.StatelessScope(), _symbolic_variables():
             outputs = layer.call(*args, **kwargs)
             calls, outputs = trace(keras.Model(list(inputs.values()), outputs))
     except Exception:  # whatever a layer's author did not foresee
         return None
     return Inside(calls, inputs, outputs)
+
+
+def _symbolic_variables():
+    """`variable * tensor` is symbolic, too, as `tensor * variable` is in Keras."""
+    return mock.patch.multiple(
+        keras.Variable,
+        __add__=keras.ops.add,
+        __sub__=keras.ops.subtract,
+        __mul__=keras.ops.multiply,
+        __truediv__=keras.ops.divide,
+        __matmul__=keras.ops.matmul,
+    )
 
 
 @contextlib.contextmanager

@@ -100,9 +100,10 @@ class Kernel(layers.Layer):
 
     def build(self, shape):
         self.kernel = self.add_weight(shape=(shape[-1], 3))
+        self.scale = self.add_weight(shape=())
 
     def call(self, x):
-        return x @ self.kernel
+        return self.scale * (x @ self.kernel)  # Keras's own `*` takes numbers only
 
 
 class Block(layers.Layer):
