@@ -94,6 +94,8 @@ def record():
     """Runs the session; writes what every command printed, and its exit code."""
     session = []
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Importing JAX, where it is installed, has this process's notes told.
+    variables.pop("TF_CPP_MIN_LOG_LEVEL", None)
     with tempfile.TemporaryDirectory() as folder:
         make_net().save(pathlib.Path(folder) / "net.keras")
         for _, command in STEPS:
@@ -149,9 +151,9 @@ def page():
         "",
         "## Data",
         "",
-        "- An `.npz` file, read without unpickling: `x` and `y`, or `images` and "
-        "`labels`, or `x_train`, `y_train`, `x_test`, `y_test`; if you like, `x_val` "
-        "and `y_val`. Labels are numbers of classes, one-hot rows, or whatever the "
+        "- An `.npz` file, read without unpickling: `x` and `y` (or `X` and `Y`), or "
+        "`images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test`; if you "
+        "like, `x_val` and `y_val`. Labels are numbers of classes, one-hot rows, or whatever the "
         "loss takes.",
         "- A folder of images by class, `photos/cat/1.jpg`, or such folders in "
         "`train`, `validation` (or `val`) and `test`. Classes are numbered in the "
@@ -159,10 +161,28 @@ def page():
         "- `digits`, and with `--data-dir` what tensorflow_datasets has prepared "
         "there.",
         "",
-        "Everything is held in memory; `--examples` takes a random part. Validation "
-        "examples choose the model. Without any, a tenth of the training examples is "
+        "What is used is held in memory, pixels in a byte each unless `--pixels` makes "
+        "them 4. From a gigabyte on it is said before it is read how much that is; "
+        "more than the machine has is refused. `--examples` takes a random part; of a "
+        "folder of images the others are not even read. Validation examples choose "
+        "the model. Without any, a tenth of the training examples is "
         "held out, in the proportions of the classes and by `--seed`. Test examples "
         "are only measured.",
+        "",
+        "## Judged anew",
+        "",
+        "A run with retraining keeps every round in its folder. Repeated with another "
+        "`--tolerance`, the command trains nothing again: the model is chosen anew "
+        "among the rounds, and with `--stop-on-drop` more rounds follow where the new "
+        "tolerance allows them. Whatever else differs is refused.",
+        "",
+        "## Sizes",
+        "",
+        "`file_bytes` are of a `.keras` file itself, which may hold the state of an "
+        "optimizer. `exported_keras_bytes` are of the file that `resprune export "
+        "--formats keras` writes, BatchNormalization folded and without an optimizer; "
+        "`--target size=0.6` means 0.6 of that, or of another format's by "
+        "`--file-format`.",
         "",
         "## Models of others",
         "",

@@ -84,7 +84,7 @@ def table(told):
         texts = [_told(name, each[name]) for each in (told["a"], told["b"])]
         ratio = told["ratios"].get(name)
         rows.append((name, *texts, "" if ratio is None else f"{ratio:.3f}"))
-    lines = [*aligned(*rows), usage.SIZES]
+    lines = [*aligned(*rows), usage.FILE_BYTES, usage.EXPORTED_BYTES]
     if "latency" in told:
         how = told["latency"]
         lines.append(

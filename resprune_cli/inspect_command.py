@@ -142,12 +142,14 @@ def _cost_told(told):
     cost = told["cost"]
     text = (
         f"The whole model: {cost['layers']} layers on its longest path, "
-        f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs.\n"
-        f"file_bytes: {told['file_bytes']:,}"
+        f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs, "
+        f"file_bytes {told['file_bytes']:,}"
     )
-    if told["exported_keras_bytes"] is not None:
-        text += f"; exported_keras_bytes: {told['exported_keras_bytes']:,}"
-    text += f". {usage.SIZES}"
+    if told["exported_keras_bytes"] is None:
+        text += f".\n{usage.FILE_BYTES}"
+    else:
+        text += f", exported_keras_bytes {told['exported_keras_bytes']:,}."
+        text += f"\n{usage.FILE_BYTES}\n{usage.EXPORTED_BYTES}"
     if cost["uncounted"]:
         text += (
             f"\nMACs leave out what cannot be counted: {', '.join(cost['uncounted'])}."

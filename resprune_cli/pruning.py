@@ -136,7 +136,7 @@ def _lines(told):
         "",
         f"Removed: {', '.join(told['removed'])}.",
         *aligned(*rows),
-        usage.SIZES,
+        usage.EXPORTED_BYTES,
         f"Written: {told['written']}",
     ]
 

@@ -21,10 +21,11 @@ FORMATS = (
 
 
 # What the sizes of a model's files are of, wherever they are told.
-SIZES = (
+EXPORTED_BYTES = (
     "exported_..._bytes: of the file that `resprune export` writes, folded and without "
-    "an optimizer; --target size=... is of that. file_bytes: of the .keras file itself."
+    "an optimizer; --target size=... is of that."
 )
+FILE_BYTES = "file_bytes: of the .keras file itself, with an optimizer if it holds one."
 
 
 class WrongUse(Exception):

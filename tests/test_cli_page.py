@@ -20,4 +20,5 @@ def test_the_session_holds_every_step_and_ended_as_the_page_says():
     assert set(done) == {0} and refused == 1
     for step in session:  # of no machine's folders, and no Python error
         assert "Traceback" not in step["output"]
+        assert "cuInit" not in step["output"]  # nor notes of TensorFlow's start
         assert not re.search(r"/(home|tmp|root|work)/", step["output"])
