@@ -197,7 +197,7 @@ def _channel_axis(layer, rank):
 def _widened(layer, scale, shift):
     """A clone with room for a scale and, if there is one, a shift."""
     config = layer.get_config()
-    shifts = bool(np.any(shift))
+    shifts = np.ndim(shift) > 0  # also of zeros, so that a net is folded alike always
     if type(layer) is layers.BatchNormalization:
         config["scale"] = True
         config["center"] = layer.center or shifts

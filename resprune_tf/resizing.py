@@ -1,6 +1,5 @@
 """Giving a model that leaves sizes open a fixed input shape."""
 
-
 from resprune_tf import graph
 from resprune_tf.cloning import cloning
 from resprune_tf.strategy import scope_of

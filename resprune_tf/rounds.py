@@ -131,6 +131,8 @@ class Run:
             on_splits = member.trainer.measures()
         else:
             on_splits = self._loss_and_accuracy(core, on_splits)
+        if number == 0 and "file_bytes" in size:
+            size = self._size(core)  # an untrained net, with its zeros, packs smaller
         # What is decided by, from one worker, as another's may round otherwise.
         measured = self.strategy.share(
             {

@@ -14,7 +14,7 @@ from resprune_tf.formats import check_formats, in_float32, size_of, write
 from resprune_tf.removal import remove_units
 from resprune_tf.runtime_latency import RUNTIME_FORMATS, runtime_latencies
 from resprune_tf.selection import FILE, LATENCY
-from resprune_tf.units import find_units
+from resprune_tf.unit_search import search
 
 
 def measure(model):
@@ -25,7 +25,7 @@ def measure(model):
     measured = cost(model)
     return {
         "layers": measured.layers,
-        "units": len(find_units(model)),
+        "units": sum(1 for _ in search(graph.as_functional(model, "measure"))),
         "macs": measured.macs,
         "parameters": measured.parameters,
     }
@@ -85,7 +85,7 @@ def file_bytes(model, file_format):
     Args:
         model: a functional `keras.Model`; it is only read.
         file_format: one of `export`'s. An int8 file is calibrated on noise, which
-            changes what is in it and not its size.
+            hardly changes its size.
 
     Raises:
         ValueError, ImportError: if the format cannot be written here.

@@ -260,7 +260,7 @@ class _DataParallel(Strategy):
         there = keras.distribution.list_devices()
         _check_devices(devices, there)
         self._distribution = keras.distribution.DataParallel(devices=devices or there)
-        self.replicas = self._distribution.num_model_replicas
+        self.replicas = len(devices or there)
 
     def scope(self):
         return self._distribution.scope()

@@ -23,7 +23,9 @@ def unit_table(units):
         lines += aligned(head, *map(_row, units))
     uncounted = dict.fromkeys(name for unit in units for name in unit.uncounted)
     if uncounted:
-        lines.append(f"MACs leave out (+?) what cannot be counted: {', '.join(uncounted)}.")
+        lines.append(
+            f"MACs leave out (+?) what cannot be counted: {', '.join(uncounted)}."
+        )
     reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
     if reasons:
         lines += ["Cannot be removed whole (`drop_branches` drops their branches):"]

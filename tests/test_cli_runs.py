@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from unittest import mock
@@ -270,7 +271,7 @@ def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
     argv = ["--data", given / "data.npz", "--epochs", 0, "--out", tmp_path]
     found, _, err = resprune(capsys, "prune", given / "net.keras", *argv, *options)
     assert found == code
-    assert pytest.raises(AssertionError, match=message).matches(AssertionError(err))
+    assert re.search(message, err)
     assert not (tmp_path / "pruned.keras").exists()
 
 

@@ -6,7 +6,7 @@ from keras import layers
 
 import resprune_tf.sizes as sizes
 from resprune_tf import Target, find_units, fold, remove_units
-from tests.conftest import net_of, small_net
+from tests.conftest import net_of, randomise, small_net
 from tests.made_fits import dense_net
 from tests.made_latency import fake_latencies
 
@@ -71,7 +71,7 @@ def test_a_real_latency():
 )
 def test_what_cannot_be_measured_is_refused(target, message):
     image = keras.Input((4, 4))
-    attention = layers.Attention(name="attention")([image, image])
+    attention = layers.AdditiveAttention(name="attention")([image, image])
     net = keras.Model(image, layers.Add(name="unit_add")([image, attention]))
     with pytest.raises(ValueError, match=message):
         sizes.extent(net, ["unit"], target)
@@ -96,3 +96,11 @@ def test_what_may_go_and_why_others_stay():
     assert in_the_way["outer"] == "it holds inner, protected"
     with pytest.raises(ValueError, match="has no unit third to protect. Its units: "):
         sizes.may_go(found, [], ["third"])
+
+
+def test_a_file_has_its_size_before_the_training():
+    """Zeros are folded as other numbers are."""
+    net = small_net(20)
+    before = sizes.file_bytes(net, "keras")
+    randomise(net)
+    assert sizes.file_bytes(net, "keras") == before
