@@ -153,8 +153,8 @@ def page():
         "",
         "- An `.npz` file, read without unpickling: `x` and `y` (or `X` and `Y`), or "
         "`images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test`; if you "
-        "like, `x_val` and `y_val`. Labels are numbers of classes, one-hot rows, or whatever the "
-        "loss takes.",
+        "like, `x_val` and `y_val`. Labels are numbers of classes, one-hot rows, or "
+        "whatever the loss takes.",
         "- A folder of images by class, `photos/cat/1.jpg`, or such folders in "
         "`train`, `validation` (or `val`) and `test`. Classes are numbered in the "
         "order of their names. Images are resized to what the model takes.",
