@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable
 
@@ -126,7 +127,7 @@ def write(name, model, folder, calibration=None):
     except Exception as error:
         raise ExportError(
             f"'{model.name}' cannot be written as '{name}': its converter ended with "
-            f"{type(error).__name__}: {_beginning(error)}"
+            f"{type(error).__name__}: {_reason(error)}"
         ) from error
     return path
 
@@ -141,9 +142,12 @@ def size_of(path):
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _beginning(error):
-    """The first lines of a message, which may be a whole graph."""
-    lines = str(error).strip().splitlines()
+def _reason(error):
+    """What a converter says: the operations that are in its way, or its first lines."""
+    missing = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
+    if missing:
+        return f"its runtime does not have {', '.join(missing)}."
+    lines = str(error).strip().splitlines()  # which may be a whole graph
     return "\n".join(line[:200] for line in lines[:6])
 
 
@@ -161,7 +165,17 @@ def _write_saved_model(model, path, calibration):
             "native_serialization": True,
             "native_serialization_platforms": ("cpu", "cuda"),
         }
-    model.export(path, format="tf_saved_model", verbose=False, **options)
+    _at_inference(model).export(path, format="tf_saved_model", verbose=False, **options)
+
+
+def _at_inference(model):
+    """A model that does what `predict` does.
+
+    `export` says nothing about training, so that layers which augment images, whose
+    `call` has `training=True` by default, would go on doing so in the file.
+    """
+    outputs = model(model._inputs_struct, training=False)
+    return keras.Model(model._inputs_struct, outputs, name=model.name)
 
 
 def _litert(quantise=None):

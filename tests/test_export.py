@@ -269,6 +269,13 @@ def test_a_converter_that_refuses_says_so(net, tmp_path, monkeypatch):
     assert listing(tmp_path) == []
 
 
+def test_operations_that_a_runtime_does_not_have_are_named(tmp_path):
+    net = net_of((4, 4), lambda x: keras.ops.reshape(keras.ops.det(x), (-1, 1)))
+    message = "'litert': .* its runtime does not have MatrixDeterminant.$"
+    with pytest.raises(ExportError, match=message):
+        export(net, tmp_path, "litert")
+
+
 def test_int8_wants_real_images(net, tmp_path):
     with pytest.raises(ValueError, match="noise has others: give `calibration`"):
         export(net, tmp_path / "new", ("keras", "litert_int8"))
@@ -285,3 +292,17 @@ def test_refuses_before_any_work(net, tmp_path):
     with pytest.raises(TypeError, match="export reads the graph"):
         export(keras.Sequential([layers.Dense(3)]), tmp_path / "new")
     assert listing(tmp_path) == []
+
+
+def test_augmentation_is_not_in_the_file(tmp_path):
+    """Its `call` has `training=True` by default, and `export` of Keras does not say."""
+    augmentation = keras.Sequential(
+        [layers.RandomRotation(0.3), layers.RandomContrast(0.5, value_range=(0, 1))]
+    )
+    net = net_of(
+        (8, 8, 3), layers.RandomFlip(), augmentation, layers.Flatten(), layers.Dense(4)
+    )
+    formats = ("saved_model", "litert", "onnx")
+    images = images_of(net, 8)
+    for made in export(net, tmp_path, formats, images=images):
+        assert made.max_abs_difference < 1e-5
