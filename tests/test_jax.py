@@ -67,9 +67,12 @@ def test_losses_and_gradients_agree_between_backends(tmp_path):
 # Run again as a whole on the other backend.
 TESTS = (
     "tests/test_batch_norm.py",
+    "tests/test_cloning.py",
     "tests/test_fast_copy.py",
+    "tests/test_removal.py::test_removal_equals_silencing_for_random_subsets",
     "tests/test_resident.py",
     "tests/test_training.py::test_state_continues_exactly",
+    "tests/test_units.py",
 )
 
 

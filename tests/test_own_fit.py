@@ -146,7 +146,7 @@ def test_a_run_that_died_ends_as_an_unbroken_one(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras learns it
 def test_segmentation_from_a_pipeline(capsys):
     """Pixel labels, softmax, a pipeline of unknown length; accuracy must not fall."""
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     rng = np.random.default_rng(0)
     images = rng.normal(size=(24, 8, 8, 2)).astype("float32")
