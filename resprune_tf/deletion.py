@@ -1,6 +1,7 @@
 """One removal step of Algorithm 1 as a Keras callback, for a `fit` of one's own."""
 
 import dataclasses
+import warnings
 
 import keras
 
@@ -43,9 +44,10 @@ class LayerDeletion(keras.callbacks.Callback):
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
-        ValueError: if the model has no unit to remove, or `monitor` is not logged or
-            its direction not known.
-        TypeError: if the model is not functional.
+        ValueError: if the model has no unit to remove, a score is no finite number or
+            of no unit, or `monitor` is not logged or its direction not known. Scores
+            that fail after a training end the removal with a warning instead.
+        TypeError: if the model is not functional, or scores are no dict.
 
     >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
     >>> model.fit(images, labels, epochs=60, validation_split=0.1,
@@ -83,7 +85,7 @@ class LayerDeletion(keras.callbacks.Callback):
         self.tolerance = tolerance
         self.criterion = criterion
         self.initial = None  # monitored value of the first round
-        self._started = False
+        self._known = None  # names of the units of the initial net
         self._resolved = None  # the target in absolute numbers
         self._first = self._first_ms = None  # the initial net, and its latency
         self._reset()
@@ -95,13 +97,14 @@ class LayerDeletion(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._reset()
         self._trained, self._logs = 0, {}
-        if self._started:
+        if self._known is not None:
             return
-        self._started = True
-        scores = self.criterion(self.model)
-        criteria.check_scores(scores, self.model)
+        found = find_units(self.model)
+        scores = criteria.check_scores(self.criterion(self.model), found)
+        units, in_the_way = may_go(found, scores)
+        criteria.check_scored(units, self.model)
+        self._known = frozenset(unit.name for unit in found)
         if self.target is not None:
-            units, in_the_way = may_go(find_units(self.model), scores)
             names = [unit.name for unit in units]
             initial, smallest = extent(self.model, names, self.target)
             self._resolved = self.target.resolve(initial, smallest, in_the_way)
@@ -137,12 +140,28 @@ class LayerDeletion(keras.callbacks.Callback):
             if self._resolved.reached(self.measures):
                 self.stop_reason = f"target reached: at most {self._resolved}"
                 return
-        scores = self.criterion(self.model)
+        try:
+            scores = self._scores()
+        except ValueError as error:
+            # The training is done, and earlier ones may be: what they gave is kept.
+            self.stop_reason = f"the units cannot be scored: {error}"
+            warnings.warn(self.stop_reason, stacklevel=2)
+            return
         if not scores:
             self.stop_reason = "no unit is left that may go"
             return
         self.removed = select_units(scores, self.units_per_round)
         self.shortened_model = remove_units(self.model, self.removed)
+
+    def _scores(self):
+        """Scores of the units that may go."""
+        found = find_units(self.model)
+        scores = criteria.check_scores(
+            self.criterion(self.model), found, former=self._known
+        )
+        units, _ = may_go(found, scores)
+        free = {unit.name for unit in units}
+        return {name: score for name, score in scores.items() if name in free}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import keras
 
-from resprune_tf.criteria import check_scores
+from resprune_tf.criteria import check_scored, check_scores
 from resprune_tf.distillation import Guidance
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.guard import held
@@ -23,6 +23,7 @@ class Plan:
     Attributes:
         units: names of the units to remove; None for as many as the target takes.
         candidates: names of the units that may go.
+        known: names of all units of the initial net.
         initial: measures of the initial net.
         savings: what a removed unit saves of each measure, on average.
     """
@@ -42,6 +43,7 @@ class Plan:
     protected: frozenset
     units: tuple | None
     candidates: frozenset
+    known: frozenset
     seed: int
     initial: dict
     savings: dict
@@ -51,8 +53,9 @@ class Plan:
         """The plan for a model.
 
         Raises:
-            ValueError: if a setting is out of range for this model.
-            TypeError: if the model is not functional.
+            ValueError: if a setting is out of range for this model, or a score no
+                finite number or of no unit.
+            TypeError: if the model is not functional, or scores are no dict.
         """
         if settings["select_on"] not in ("validation", "test"):
             raise ValueError(
@@ -78,13 +81,23 @@ class Plan:
             "protected": frozenset(map(str, protected)),
             "units": units,
             "candidates": candidates,
+            "known": frozenset(unit.name for unit in found),
             **settings,
         }
         if max_rounds == 0:
             return cls(target=None, initial=measures([model])[0], savings={}, **common)
-        scores = settings["criterion"](model)
-        check_scores(scores, model)
+        scores = check_scores(settings["criterion"](model), found)
+        check_scored(scores, model)
         free, in_the_way = may_go(found, candidates.intersection(scores), protected)
+        if not free:
+            reasons = ", ".join(f"{name} ({why})" for name, why in in_the_way.items())
+            raise ValueError(f"No unit of '{model.name}' may go: {reasons}.")
+        for name in units or ():
+            if name not in scores:
+                raise ValueError(
+                    f"Unit '{name}' of `units` has no score by which to order it. "
+                    f"The criterion scores: {', '.join(scores)}."
+                )
         if not 1 <= settings["units_per_round"] <= len(free):
             raise ValueError(
                 f"`units_per_round` must be from 1 to {len(free)}, the number "
@@ -134,12 +147,14 @@ class Plan:
         return {"monitor": self.monitor, "mode": self.mode}
 
     def scores(self, model):
-        """The criterion's scores of the units that may go; none if none may."""
-        return {
-            name: float(score)
-            for name, score in self.criterion(model).items()
-            if name in self.candidates
-        }
+        """The criterion's scores of the units that may go; none if none may.
+
+        Raises:
+            ValueError: if a score is no finite number, or of no unit that the model
+                has or once had.
+        """
+        scores = check_scores(self.criterion(model), find_units(model), self.known)
+        return {name: v for name, v in scores.items() if name in self.candidates}
 
     def next_units(self, scores):
         """The units to remove in the next round."""

@@ -63,6 +63,8 @@ class Solution:
         timed: dict from the first unit of each kind without which the model was timed
             to the names of all of that kind; empty if the target limits no latency.
         attempts: how many sets were built and measured until one met the target.
+        equal_scores: whether all units that may go have the same score, so that it
+            chose none of them.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Solution:
     smallest: dict[str, float]
     timed: dict[str, tuple[str, ...]]
     attempts: int
+    equal_scores: bool = False
 
     @property
     def score(self) -> float:
@@ -123,6 +126,8 @@ class Solution:
                 ),
             ),
         ]
+        if self.equal_scores:
+            lines.append("All scores are equal: they rank nothing.")
         if self.timed:
             lines.append(
                 "Timed without the units of each kind: "

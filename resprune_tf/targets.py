@@ -1,8 +1,7 @@
 """Targets in the user's terms: which units to remove to meet one, and what can be."""
 
-import math
-
 from resprune_tf import graph
+from resprune_tf.criteria import check_scores
 from resprune_tf.removal import remove_units
 from resprune_tf.savings import outermost, unit_savings
 from resprune_tf.sizes import extent, may_go, measures
@@ -38,11 +37,11 @@ def solve_target(model, target, scores, protected=()):
         A `Solution`, which prints as a table.
 
     Raises:
-        ValueError: if a score is no number or of no unit of the model; if the model
+        ValueError: if a score is no finite number or of no unit; if the model
             meets the target already; if no removal meets it, with what removing all
             units achieves and which units are in the way; if what is limited cannot
             be measured; or if none of some attempts met the target when measured.
-        TypeError: if `model` has no graph to read.
+        TypeError: if `model` has no graph to read, or `scores` is no dict.
         ImportError: if a package is missing that a file or runtime needs.
 
     >>> target = Target(latency_ratio=0.7, runtime="litert")
@@ -51,7 +50,7 @@ def solve_target(model, target, scores, protected=()):
     """
     graph.check_functional(model, "solve_target")
     found = find_units(model)
-    _check(scores, found)
+    scores = check_scores(scores, found)
     units, in_the_way = _may_go(found, scores, protected)
     initial, smallest = extent(model, [unit.name for unit in units], target)
     target = target.resolve(initial, smallest, in_the_way)
@@ -63,7 +62,7 @@ def solve_target(model, target, scores, protected=()):
         model=model.name,
         target=target,
         units=chosen,
-        scores={name: float(scores[name]) for name in chosen},
+        scores={name: scores[name] for name in chosen},
         savings={
             measure: {name: saved[name] for name in chosen}
             for measure, saved in savings.items()
@@ -73,6 +72,7 @@ def solve_target(model, target, scores, protected=()):
         smallest=smallest,
         timed=timed,
         attempts=attempts,
+        equal_scores=len(units) > 1 and len({scores[u.name] for u in units}) == 1,
     )
 
 
@@ -100,18 +100,6 @@ def achievable(model, target=None, protected=(), scores=None):
     names = tuple(unit.name for unit in units)
     initial, smallest = extent(model, names, target)
     return Achievable(model.name, names, in_the_way, initial, smallest)
-
-
-def _check(scores, found):
-    known = {unit.name for unit in found}
-    for name, score in scores.items():
-        if name not in known:
-            raise ValueError(
-                f"'{found.model}' has no unit '{name}', which has a score. Its units: "
-                f"{', '.join(sorted(known)) or 'none'}."
-            )
-        if not math.isfinite(score):
-            raise ValueError(f"The score of '{name}' is no number: {score}.")
 
 
 def _may_go(found, names, protected):

@@ -1,5 +1,7 @@
 """Criteria: exact scores, for the same units in the same order."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -9,13 +11,15 @@ from keras import layers, ops
 
 from resprune_tf import criteria, sensitivity, similarity
 from resprune_tf.architecture import Architecture
+from resprune_tf.fit_data import FitData
 from resprune_tf.recalibration import recalibrate
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet
 from resprune_tf.selection import select_units
 from resprune_tf.units import find_units, scored_units
 from tests.conftest import images_of, outputs, randomise, small_net, toy_dataset
-from tests.foreign_nets import flat
+from tests.foreign_nets import flat, two_inputs
+from tests.made_fits import dense_net, numbers
 
 NAMES = ["stage1_unit2", "stage2_unit2", "stage3_unit2"]
 
@@ -301,6 +305,72 @@ def test_named_uses_a_fixed_choice_of_training_images():
     assert found == expected
     other = criteria.named("taylor", dataset, seed=3, examples=10)(net)
     assert other != expected
+
+
+class Arrays(keras.utils.PyDataset):
+    num_batches = 1
+
+    def __getitem__(self, index):
+        return np.ones((4, 6)), np.ones(4)
+
+
+def test_named_takes_arrays_of_fit_data():
+    rng, net = np.random.default_rng(0), two_inputs()
+    image, tokens = rng.normal(size=(40, 4, 4, 3)), rng.integers(0, 50, (40, 7))
+    x, y = {"image": image, "tokens": tokens}, rng.normal(size=40)
+    data = FitData(train=(x, [y], np.ones(40)), validation=(x, y))
+    chosen = np.sort(np.random.default_rng(2).permutation(40)[:10])
+    few = {"image": image[chosen], "tokens": tokens[chosen]}
+    criterion = criteria.named("output_norm", data, seed=2, examples=10)
+    assert criterion(net) == sensitivity.output_norm(few)(net)
+    criterion = criteria.named("taylor", data, seed=2, examples=10, loss="mse")
+    assert criterion(net) == sensitivity.taylor(few, y[chosen], loss="mse")(net)
+    assert criterion.__name__ == "taylor(10 images, seed 2, loss mse)"
+    assert criteria.named("random", data, seed=2)(net) == criteria.random(2)(net)
+    assert criteria.named("cka", data).__name__ == "cka(40 images, seed 0)"
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "loss", "message"),
+    [
+        ("cka", Arrays(), None, "chosen from arrays. Of a pipeline take some yourself"),
+        ("taylor", (numbers(4)[0], [np.ones(4)] * 2), "mse", "labels of one output"),
+        ("cka", numbers(4), "mse", "'cka' looks at no labels, so there is no loss"),
+        ("random", numbers(4), "mse", "do: taylor, leave_one_out, l1_importance"),
+    ],
+)
+def test_what_named_does_not_take(name, train, loss, message):
+    data = FitData(train=train, validation=numbers(4))
+    with pytest.raises(ValueError, match=message):
+        criteria.named(name, data, loss=loss)
+
+
+UNITS = find_units(dense_net())
+
+
+@pytest.mark.parametrize("number", [2, True, np.float32(2), np.array(2), ops.ones(())])
+def test_scores_are_floats(number):
+    scores = criteria.check_scores({"unit2": number, "unit1": 0}, UNITS)
+    assert list(scores.items()) == [("unit2", float(number)), ("unit1", 0.0)]
+    assert all(type(score) is float for score in scores.values())
+
+
+@pytest.mark.parametrize(
+    "number", [math.nan, math.inf, -np.inf, None, "high", np.ones(2), [1.0]]
+)
+def test_scores_that_are_no_numbers_are_refused(number):
+    with pytest.raises(ValueError, match="score of 'unit2' must be a finite number"):
+        criteria.check_scores({"unit1": 1.0, "unit2": number}, UNITS)
+
+
+def test_scores_of_other_units_are_refused_unless_they_were_there():
+    scores = {"unit1": 1.0, "unit3": 2.0}
+    with pytest.raises(ValueError, match="'mine' has no unit 'unit3'.*: unit1, unit2"):
+        criteria.check_scores(scores, UNITS)
+    assert criteria.check_scores(scores, UNITS, {"unit3"}) == {"unit1": 1.0}
+    for wrong in ([1.0, 2.0], criteria.importance):
+        with pytest.raises(TypeError, match="must be a dict from unit name to number"):
+            criteria.check_scores(wrong, UNITS)
 
 
 def test_refuses_unknown_names():

@@ -194,3 +194,50 @@ def test_settings_that_cannot_be_repeated_are_refused_before_training():
     with pytest.raises(ValueError, match="(?s)cannot be repeated.*Pass `compile_fn`"):
         fit_with_deletion(model, LayerDeletion(epochs=1))
     assert not trained
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "message"),
+    [
+        ({"stage1_unit1": float("nan")}, ValueError, "must be a finite number"),
+        ({"unit": 1.0}, ValueError, "has no unit 'unit', which has a score"),
+        ([1.0], TypeError, "must be a dict from unit name to number"),
+        ({"stage2_unit1": 1.0}, ValueError, "has no unit that the criterion scores"),
+    ],
+)
+def test_scores_are_checked_before_any_training(scores, error, message):
+    model = compiled()
+    before = model.get_weights()
+    # Not the first of a stage, whose shortcut is a projection.
+    assert not next(u for u in find_units(model) if u.name == "stage2_unit1").removable
+    deletion = LayerDeletion(epochs=1, criterion=lambda model: scores)
+    with pytest.raises(error, match=message):
+        model.fit(data(), callbacks=[deletion], **QUIET)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_scores_that_fail_later_end_the_removal_and_lose_nothing():
+    left = iter([1.0, 1.0, float("nan")])
+
+    def criterion(model):
+        score = next(left)
+        return {name: score for name in removable(model)}
+
+    deletion = LayerDeletion(epochs=1, criterion=criterion)
+    with pytest.warns(UserWarning, match="cannot be scored: .* finite number. Rec"):
+        model, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)
+    assert [len(r.removed) for r in rounds] == [0, 1]
+    assert len(removable(model)) == 2
+    assert deletion.stop_reason.startswith("the units cannot be scored")
+
+
+def test_a_fixed_order_may_name_units_that_stay_and_that_are_gone():
+    model = compiled()
+    found = find_units(model)
+    order = {unit.name: place for place, unit in enumerate(found)}
+    deletion = LayerDeletion(epochs=1, criterion=lambda model: order)
+    _, rounds = fit_with_deletion(model, deletion, data(), **QUIET)
+    free = [unit.name for unit in found if unit.removable]
+    assert len(free) < len(found)
+    assert [r.removed for r in rounds] == [(), *((name,) for name in free)]

@@ -137,7 +137,7 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
     ("scores", "message"),
     [
         ({"fourth": 1.0}, "no unit 'fourth', which has a score"),
-        ({"first": float("nan")}, "score of 'first' is no number"),
+        ({"first": float("nan")}, "score of 'first' must be a finite number"),
         ({"exit": 1.0}, "No unit of .* may go.\n  entrance: its shortcut"),
     ],
 )
@@ -156,8 +156,16 @@ def test_a_solution_is_a_table_and_a_record():
     assert ["units", "5", "3", "-", "2"] in lines
     record = solution.to_dict()
     assert json.loads(json.dumps(record)) == record
+    assert record["equal_scores"] is False and "equal" not in str(solution)
     assert record["target"] == solution.target.limits
     assert record["units"] == ["second", "third"]
+
+
+def test_scores_that_are_equal_rank_nothing():
+    solution = solve_target(net(), Target(layers=6), dict.fromkeys(SCORES, 1))
+    assert "All scores are equal: they rank nothing." in str(solution).splitlines()
+    alone = solve_target(net(), Target(layers=9), {"first": 1.0})
+    assert not alone.equal_scores
 
 
 def test_what_is_achievable(monkeypatch):
