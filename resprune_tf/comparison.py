@@ -2,10 +2,11 @@
 
 from resprune_tf import criteria as known
 from resprune_tf import graph, recalibration
-from resprune_tf.example_loss import check_output, example_loss
+from resprune_tf.example_loss import example_loss, loss_name
 from resprune_tf.examples import check_images, check_labels, count_images
+from resprune_tf.loss_check import check_loss, other_loss
 from resprune_tf.score_table import ScoreTable
-from resprune_tf.units import scored_units
+from resprune_tf.units import find_units, scored_units
 
 
 def compare_scores(
@@ -28,7 +29,8 @@ def compare_scores(
         labels: what `loss` compares outputs with, one for each image. None leaves out
             the criteria that need them.
         loss: a `keras.losses.Loss`, its name, or a function of labels and outputs;
-            see `example_loss`. None is the cross entropy of logits.
+            see `example_loss`. None is the one that the model is compiled with, and
+            the cross entropy of logits if it is not compiled.
         criteria: names of `criteria.NAMES`, and functions from a model to
             `{unit name: score}`, whose `__name__` heads their column. None takes all
             names but `largest`, the opposite of `importance`.
@@ -41,9 +43,10 @@ def compare_scores(
         A `ScoreTable`. Where `criteria` is None it tells what was left out, and why.
 
     Raises:
-        TypeError: if `model` is not functional.
+        TypeError: if `model` is not functional, or one of `criteria` returns no dict.
         ValueError: if it has no removable unit; if there are no images, or not as many
-            labels; or if one of `criteria` is unknown or cannot be computed.
+            labels; if one of `criteria` is unknown or cannot be computed; or if none
+            that looks at images can be, although `criteria` is None.
 
     >>> print(compare_scores(model, images, labels))
     """
@@ -51,42 +54,83 @@ def compare_scores(
     check_images(images, batch_size)
     if labels is not None:
         check_labels(images, labels)
+        if loss is None:
+            loss = other_loss(model, labels)
     example_loss(loss)
-    units = scored_units(model)
+    found, units = find_units(model), scored_units(model)
     if not units:
         raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
-    chosen, left_out = {}, {}
-    names = [name for name in known.NAMES if name != "largest"]
-    for criterion in names if criteria is None else criteria:
-        if callable(criterion):
-            chosen[criterion.__name__] = criterion
-            continue
+    chosen, left_out = _chosen(
+        criteria, model, units, images, labels, loss, batch_size, recalibrate, seed
+    )
+    # One recalibration serves all but the one that recalibrates without each unit.
+    given = (
+        recalibration.recalibrate(model, images, batch_size) if recalibrate else model
+    )
+    scores, failed = {}, {}
+    for name, criterion in chosen.items():
         try:
-            check_possible(criterion, model, units, labels, loss)
-            chosen[criterion] = _made(
-                criterion, images, labels, loss, batch_size, recalibrate, seed
-            )
+            returned = criterion(model if name == "leave_one_out" else given)
+            scores[name] = _of_all(name, known.check_scores(returned, found), units)
         except ValueError as error:
             if criteria is not None:
                 raise
-            left_out[criterion] = str(error)
-    if not chosen:
-        raise ValueError(f"No criterion was given. Some: {', '.join(known.NAMES)}.")
-    scores = _scores(model, chosen, images, batch_size, recalibrate)
-    for name, found in scores.items():
-        if list(found) != [unit.name for unit in units]:
-            raise ValueError(
-                f"The criterion '{name}' must score the units "
-                f"{', '.join(unit.name for unit in units)}, in this order. "
-                f"Received: {', '.join(found) or 'no scores'}."
-            )
+            failed[name] = error
+    if failed and not set(scores).intersection(known.ON_IMAGES):
+        raise next(iter(failed.values()))  # such as images that do not fit the model
+    names = [unit.name for unit in units]
     return ScoreTable(
         model=model.name,
         images=count_images(images),
         units={u.name: {"parameters": u.parameters, "macs": u.macs} for u in units},
         scores=scores,
-        left_out=left_out,
+        left_out={**left_out, **{name: str(error) for name, error in failed.items()}},
+        unscored={
+            unit.name: "no ω, which others have" if unit.removable else "not removable"
+            for unit in found
+            if unit.name not in names
+        },
+        loss=loss_name(loss) if set(scores).intersection(known.LABELLED) else None,
     )
+
+
+def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
+    """Criteria by their names, and why others are left out where all are tried."""
+    chosen, left_out = {}, {}
+    names = [name for name in known.NAMES if name != "largest"]
+    for criterion in names if criteria is None else criteria:
+        name = criterion
+        try:
+            if callable(criterion):
+                name = getattr(criterion, "__name__", type(criterion).__name__)
+            else:
+                check_possible(name, model, units, labels, loss)
+                criterion = _made(name, images, labels, loss, batch_size, *options)
+        except ValueError as error:
+            if criteria is not None:
+                raise
+            left_out[name] = str(error)
+            continue
+        if name in chosen:
+            raise ValueError(
+                f"Two criteria have the name '{name}', which heads their column. Give "
+                "one of them another `__name__`."
+            )
+        chosen[name] = criterion
+    if not chosen:
+        raise ValueError(f"No criterion was given. Some: {', '.join(known.NAMES)}.")
+    return chosen, left_out
+
+
+def _of_all(name, scores, units):
+    """The scores in the order of the units, of which none may be missing."""
+    expected = [unit.name for unit in units]
+    if set(scores) != set(expected):
+        raise ValueError(
+            f"The criterion '{name}' must score the units {', '.join(expected)}. "
+            f"Received: {', '.join(scores) or 'no scores'}."
+        )
+    return {unit: scores[unit] for unit in expected}
 
 
 def check_possible(name, model, units, labels, loss):
@@ -103,7 +147,7 @@ def check_possible(name, model, units, labels, loss):
     if name in known.LABELLED:
         if labels is None:
             raise ValueError("It needs labels.")
-        check_output(model, name, loss)
+        check_loss(model, name, labels, loss)
 
 
 def _made(name, images, labels, loss, batch_size, recalibrate, seed):
@@ -118,14 +162,3 @@ def _made(name, images, labels, loss, batch_size, recalibrate, seed):
     if name in known.ON_IMAGES:
         return known.ON_IMAGES[name](images, **options)
     return known.random(seed) if name == "random" else getattr(known, name)
-
-
-def _scores(model, chosen, images, batch_size, recalibrate):
-    # One recalibration serves all but the one that recalibrates without each unit.
-    given = (
-        recalibration.recalibrate(model, images, batch_size) if recalibrate else model
-    )
-    return {
-        name: criterion(model if name == "leave_one_out" else given)
-        for name, criterion in chosen.items()
-    }

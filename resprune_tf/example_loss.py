@@ -38,37 +38,18 @@ def example_loss(loss=None):
     return losses
 
 
-def check_output(model, purpose, loss=None):
-    """Raises a ValueError where the loss of a model would not be what it seems.
-
-    Args:
-        model: a functional `keras.Model`.
-        purpose: what needs the loss, in a word.
-        loss: as for `example_loss`.
-    """
-    if len(model.outputs) != 1:
-        raise ValueError(
-            f"{purpose} needs a model with one output, which its loss is computed "
-            "from: pass `keras.Model(model.inputs, model.outputs[0])`, or the output "
-            f"that matters. Received: '{model.name}' with {len(model.outputs)} outputs."
-        )
-    last = model.outputs[0]._keras_history.operation
-    softmax = getattr(last, "activation", None) is keras.activations.softmax
-    if loss is None and (softmax or isinstance(last, keras.layers.Softmax)):
-        raise ValueError(
-            f"'{model.name}' ends in a softmax, and without a `loss` {purpose} takes "
-            "outputs for logits: pass `loss='sparse_categorical_crossentropy'`, or "
-            "`'categorical_crossentropy'` with one-hot labels."
-        )
+def loss_name(loss=None):
+    """What a loss is called in tables and records."""
+    if loss is None:
+        return "cross entropy of logits"
+    if isinstance(loss, keras.losses.Loss):
+        return loss.name
+    return getattr(loss, "__name__", str(loss))
 
 
 def loss_details(loss):
     """What tells a loss in a criterion's name: a list, empty for the default."""
-    if loss is None:
-        return []
-    if isinstance(loss, keras.losses.Loss):
-        return [f"loss {loss.name}"]
-    return [f"loss {getattr(loss, '__name__', loss)}"]
+    return [] if loss is None else [f"loss {loss_name(loss)}"]
 
 
 def _differ(size, other):

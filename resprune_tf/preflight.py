@@ -1,11 +1,10 @@
 """What is known before a run does any work: that its parts belong together."""
 
-import keras
-
 from resprune_tf import criteria, graph
 from resprune_tf.fit_check import check_fit
 from resprune_tf.fit_data import FitData
 from resprune_tf.fit_recipe import FitRecipe
+from resprune_tf.loss_check import probabilities
 from resprune_tf.training import check_batches
 
 
@@ -39,14 +38,9 @@ def check_run(model, dataset, teacher, strategy, **settings):
 
 def check_logits(model):
     """Raises a ValueError if a model gives probabilities where logits are expected."""
-    last = model.outputs[0]._keras_history.operation
-    while (deeper := graph.inner(last)) is not None:
-        last = deeper.outputs[0]._keras_history.operation
-    activation = getattr(last, "activation", None)
-    squashes = activation in (keras.activations.softmax, keras.activations.sigmoid)
-    if squashes or type(last).__name__ in ("Softmax", "Sigmoid"):  # a layer, or an op
+    if last := probabilities(model):
         raise ValueError(
-            f"'{model.name}' ends in '{last.name}', which gives probabilities. For a "
+            f"'{model.name}' ends in '{last}', which gives probabilities. For a "
             "Dataset it must give logits: leave the activation out. With FitData and a "
             "FitRecipe it may give anything that your loss understands."
         )

@@ -22,6 +22,10 @@ class ScoreTable:
         scores: dict from criterion to a dict from unit name to score, for the same
             units in the same order. The smallest is removed first.
         left_out: dict from criterion to why it could not be computed.
+        unscored: dict from the name of each other unit of the model to why it has no
+            score.
+        loss: what the criteria that need labels compare outputs with them by; None if
+            there is none of these.
     """
 
     model: str
@@ -29,6 +33,8 @@ class ScoreTable:
     units: dict[str, dict]
     scores: dict[str, dict[str, float]]
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    unscored: dict[str, str] = dataclasses.field(default_factory=dict)
+    loss: str | None = None
 
     @property
     def ranks(self) -> dict[str, dict[str, float]]:
@@ -86,6 +92,8 @@ class ScoreTable:
             "ranks": _finite(self.ranks),
             "rank_correlations": _finite(self.rank_correlations),
             "left_out": self.left_out,
+            "unscored": self.unscored,
+            "loss": self.loss,
         }
 
     def to_json(self) -> str:
@@ -96,12 +104,28 @@ class ScoreTable:
         lines = [
             f"'{self.model}': ranks of {len(self.units)} units (1 is removed first) "
             f"and scores, on {self.images} images.",
+            *([f"Loss: {self.loss}."] if self.loss else []),
             *aligned(("unit", "parameters", "MACs", *self.scores), *self._rows()),
             "Rank correlations (Spearman):",
             *aligned(("", *self.scores), *self._correlation_rows()),
+            *(f"All scores of {n} are equal: it ranks nothing." for n in self._flat()),
             *(f"Without {name}: {why}" for name, why in self.left_out.items()),
+            *([self._unscored()] if self.unscored else []),
         ]
         return "\n".join(lines)
+
+    def _flat(self):
+        """Criteria by which all of several units are equal."""
+        for name, scores in self.scores.items():
+            if len(scores) > 1 and len(set(scores.values())) == 1:
+                yield name
+
+    def _unscored(self):
+        names = {}
+        for unit, why in self.unscored.items():
+            names.setdefault(why, []).append(unit)
+        parts = (f"{', '.join(units)} ({why})" for why, units in names.items())
+        return f"Units without a score: {'; '.join(parts)}."
 
     def _rows(self):
         ranks = self.ranks

@@ -4,7 +4,7 @@ from resprune_tf import graph, recalibration
 from resprune_tf.examples import check_images, count_images
 
 
-def criterion_on(images, name, score, batch_size, recalibrate, details=()):
+def criterion_on(images, name, score, batch_size, recalibrate, details=(), check=None):
     """A criterion from a function that scores the units of a model on images.
 
     Args:
@@ -15,6 +15,7 @@ def criterion_on(images, name, score, batch_size, recalibrate, details=()):
         recalibrate: whether `score` is given a copy of the model whose
             BatchNormalization statistics are estimated anew from `images`.
         details: what else sets the criterion apart, in words.
+        check: function that raises an error if the model cannot be scored, or None.
 
     Raises:
         ValueError: if there are no images.
@@ -23,6 +24,8 @@ def criterion_on(images, name, score, batch_size, recalibrate, details=()):
 
     def criterion(model):
         graph.check_functional(model, name)
+        if check is not None:
+            check(model)
         if recalibrate:
             model = recalibration.recalibrate(model, images, batch_size)
         return {unit: float(value) for unit, value in score(model).items()}

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from resprune_tf import graph, recalibration
-from resprune_tf.example_loss import check_output, example_loss, loss_details
+from resprune_tf.example_loss import example_loss, loss_details
 from resprune_tf.examples import (
     check_images,
     check_labels,
@@ -22,6 +22,7 @@ from resprune_tf.examples import (
 )
 from resprune_tf.gates import add_gates, find_gates, gate_gradients
 from resprune_tf.importance import SUFFIX, importances
+from resprune_tf.loss_check import check_loss
 from resprune_tf.probing import unit_means
 from resprune_tf.scoring import criterion_on, named
 from resprune_tf.units import scored_units
@@ -125,8 +126,10 @@ def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
 
     Raises:
         ValueError: if there are no images, or not as many labels, or no such loss. By
-            the criterion, if the model has several outputs, or ends in a softmax
-            although no `loss` was given.
+            the criterion, if the model has several outputs; if the loss cannot be
+            computed from its output and the labels; or if no `loss` was given and the
+            model is compiled with another one than the default, gives probabilities,
+            or its labels are no classes.
 
     Reference: Molchanov et al., Importance Estimation for Neural Network Pruning,
     arXiv:1906.10771, its gate method with one image a mini-batch.
@@ -135,7 +138,6 @@ def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
     losses = example_loss(loss)
 
     def score(model):
-        check_output(model, "taylor", loss)
         units = scored_units(model)
         if not units:
             return {}
@@ -148,8 +150,13 @@ def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
             squares += np.square(np.array(values, "float64")).sum(axis=1)
         return dict(zip(gates, squares / count, strict=True))
 
+    def check(model):
+        check_loss(model, "taylor", labels, loss)
+
     details = loss_details(loss)
-    return criterion_on(images, "taylor", score, batch_size, recalibrate, details)
+    return criterion_on(
+        images, "taylor", score, batch_size, recalibrate, details, check
+    )
 
 
 def leave_one_out(images, labels, batch_size=128, recalibrate=False, loss=None):
@@ -174,7 +181,7 @@ def leave_one_out(images, labels, batch_size=128, recalibrate=False, loss=None):
 
     def criterion(model):
         graph.check_functional(model, "leave_one_out")
-        check_output(model, "leave_one_out", loss)
+        check_loss(model, "leave_one_out", labels, loss)
         units = scored_units(model)
         if not units:
             return {}

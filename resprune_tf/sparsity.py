@@ -3,9 +3,10 @@
 import numpy as np
 from keras import ops
 
-from resprune_tf.example_loss import check_output, example_loss, loss_details
+from resprune_tf.example_loss import example_loss, loss_details
 from resprune_tf.examples import check_labels, count_images, take, take_labels
 from resprune_tf.gates import add_gates, gate_gradients
+from resprune_tf.loss_check import check_loss
 from resprune_tf.scoring import criterion_on
 from resprune_tf.units import scored_units
 
@@ -55,7 +56,6 @@ def l1_importance(
     losses = example_loss(loss)
 
     def score(model):
-        check_output(model, "l1_importance", loss)
         units = scored_units(model)
         if not units:
             return {}
@@ -72,12 +72,17 @@ def l1_importance(
             factors = _shrink(factors - learning_rate * slopes, learning_rate * l1)
             if not np.all(np.isfinite(factors)):
                 raise ValueError(
-                    "The factors of l1_importance diverged: a smaller `learning_rate` "
-                    f"is needed. Received: learning_rate={learning_rate}."
+                    "The factors of l1_importance diverged at learning_rate="
+                    f"{learning_rate:g}. A smaller one may do: `criteria.l1_importance("
+                    f"images, labels, learning_rate={learning_rate / 10:g})` is a "
+                    "criterion, also in `compare_scores(criteria=[...])`."
                 )
             for gate, factor in zip(gates.values(), factors, strict=True):
                 gate.set(factor)
         return dict(zip(gates, np.abs(factors), strict=True))
+
+    def check(model):
+        check_loss(model, "l1_importance", labels, loss)
 
     details = [
         *loss_details(loss),
@@ -87,7 +92,7 @@ def l1_importance(
         f"seed {seed}",
     ]
     return criterion_on(
-        images, "l1_importance", score, batch_size, recalibrate, details
+        images, "l1_importance", score, batch_size, recalibrate, details, check
     )
 
 

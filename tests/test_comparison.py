@@ -1,5 +1,8 @@
 """All criteria side by side: what can be computed, and what is left out."""
 
+import json
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -7,11 +10,16 @@ from keras import layers
 
 from resprune_tf import criteria, sensitivity
 from resprune_tf.comparison import compare_scores
+from resprune_tf.importance import ImportanceScale
 from resprune_tf.units import find_units
 from tests.conftest import images_of, net_of
 from tests.foreign_nets import flat, segmenter
 
 LABELS = np.array([0, 1, 2, 3, 4, 0])
+
+
+def nowhere(model):
+    return dict.fromkeys("abc", math.nan)
 
 
 @pytest.fixture
@@ -44,7 +52,9 @@ def test_what_cannot_be_computed_is_left_out(net):
 def test_probabilities_are_not_taken_for_logits():
     net = segmenter()
     table = compare_scores(net, images_of(net, 2), np.zeros((2, 4, 4), "int32"))
-    assert all("ends in a softmax" in table.left_out[n] for n in criteria.LABELLED)
+    for name in criteria.LABELLED:
+        assert "ends in 'classes', which gives probabilities" in table.left_out[name]
+    assert table.loss is None
 
 
 def test_what_is_asked_for_must_be_possible(net):
@@ -54,7 +64,11 @@ def test_what_is_asked_for_must_be_possible(net):
         (["taylor"], None, "needs labels"),
         (["importance"], None, "no ImportanceScale"),
         (["random"], LABELS[:5], "5 labels for 6 images"),
-        ([lambda model: {"a": 1.0}], None, "must score the units a, b, c"),
+        ([lambda model: {"a": 1.0}], None, "must score the units a, b, c. Received: a"),
+        ([lambda model: {"d": 1.0}], None, "has no unit 'd', which has a score"),
+        ([nowhere], None, "score of 'a' must be a finite number. Received: nan"),
+        ([nowhere, nowhere], None, "Two criteria have the name 'nowhere'"),
+        (["taylor"], LABELS + 1, "from 0 to 4"),
         ([], None, "No criterion"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -66,12 +80,66 @@ def test_what_is_asked_for_must_be_possible(net):
         compare_scores(plain, images_of(plain))
 
 
-def test_own_criteria_have_a_column(net):
-    def size(model):
-        return {unit.name: unit.parameters for unit in find_units(model)}
+class Size:
+    """A criterion that is no function, of numbers that are not Python's."""
 
-    table = compare_scores(net, images_of(net), criteria=["random", size])
-    assert table.scores["size"] == {"a": 342, "b": 342, "c": 342}
+    def __call__(self, model):
+        units = reversed(find_units(model))
+        return {unit.name: np.float32(unit.parameters) for unit in units}
+
+
+def test_own_criteria_have_a_column(net):
+    table = compare_scores(net, images_of(net), criteria=["random", Size()])
+    assert list(table.scores["Size"].items()) == [("a", 342), ("b", 342), ("c", 342)]
+    assert "All scores of Size are equal" in str(table)
+    assert json.loads(table.to_json())["scores"]["Size"]["a"] == 342
+
+
+def test_the_loss_is_the_one_that_the_model_is_compiled_with(net):
+    x, y = images_of(net, 6), np.eye(5, dtype="float32")[LABELS]
+    names = ["taylor", "leave_one_out"]
+    assert compare_scores(net, x, y, criteria=names).loss == "cross entropy of logits"
+    expected = compare_scores(net, x, y, "mse", names)
+    net.compile(loss="mse")
+    found = compare_scores(net, x, y, criteria=names)
+    assert found == expected and found.loss == "mse"
+    net.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert compare_scores(net, x, y, criteria=names).loss == "cross entropy of logits"
+    assert compare_scores(net, x, y, criteria=["random"]).loss is None
+
+
+def test_one_that_fails_does_not_take_the_others_with_it(net):
+    x = 1e6 * images_of(net, 6)
+    table = compare_scores(net, x, LABELS)
+    assert (
+        "`criteria.l1_importance(images, labels, learning_rate=0.01)`"
+        in (table.left_out["l1_importance"])
+    )
+    assert {"taylor", "cka", "output_norm"} <= table.scores.keys()
+    with pytest.raises(ValueError, match="l1_importance diverged"):
+        compare_scores(net, x, LABELS, criteria=["random", "l1_importance"])
+
+
+def test_images_that_do_not_fit_are_no_reason_to_leave_everything_out(net):
+    with pytest.raises(ValueError, match="incompatible"):
+        compare_scores(net, np.zeros((6, 5, 5, 3)), LABELS)
+
+
+def test_units_that_have_no_score_are_told():
+    """Some have an ω and others not; one is no identity."""
+    image = keras.Input((6,))
+    x = layers.Add(name="plain_add")([image, layers.Dense(6)(image)])
+    for name in ("first", "second"):
+        branch = ImportanceScale(name=f"{name}_importance")(layers.Dense(6)(x))
+        x = layers.Add(name=f"{name}_add")([x, branch])
+    x = layers.Add(name="exit_add")([layers.Dense(3)(x), layers.Dense(3)(x)])
+    rows = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    table = compare_scores(keras.Model(image, x), rows, criteria=["output_norm"])
+    assert list(table.units) == ["first", "second"]
+    assert table.unscored == {
+        "plain": "no ω, which others have",
+        "exit": "not removable",
+    }
 
 
 def test_recalibration_is_that_of_each_criterion(net):

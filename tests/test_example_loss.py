@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resprune_tf.example_loss import check_output, example_loss, loss_details
-from tests.conftest import net_of
+from resprune_tf.example_loss import example_loss, loss_details, loss_name
 from tests.foreign_nets import squared
 
 RNG = np.random.default_rng(0)
@@ -66,26 +65,9 @@ def test_refuses_unknown_losses():
         example_loss("sizes")
 
 
-@pytest.mark.parametrize(
-    "last", [lambda: layers.Dense(5, activation="softmax"), layers.Softmax]
-)
-def test_refuses_probabilities_where_logits_are_meant(last):
-    net = net_of((3,), layers.Dense(5), last())
-    with pytest.raises(ValueError, match="ends in a softmax"):
-        check_output(net, "taylor")
-    check_output(net, "taylor", "sparse_categorical_crossentropy")
-    check_output(net_of((3,), layers.Dense(5)), "taylor")
-
-
-def test_refuses_several_outputs():
-    image = keras.Input((3,))
-    net = keras.Model(image, [layers.Dense(2)(image), layers.Dense(2)(image)])
-    with pytest.raises(ValueError, match="taylor needs a model with one output"):
-        check_output(net, "taylor", "mse")
-
-
 def test_a_loss_is_named():
     assert loss_details(None) == []
+    assert loss_name() == "cross entropy of logits"
     assert loss_details("mse") == ["loss mse"]
     assert loss_details(squared) == ["loss squared"]
     assert loss_details(keras.losses.Huber()) == ["loss huber_loss"]

@@ -15,8 +15,8 @@ RANKS = {
     "optimizers readers records resident runtimes selection shards solving",
     1: "checkpoint cifar_files dataset fit_data fresh_process graph guard "
     "score_table solution strategy unit_table",
-    2: "callbacks data distillation fast_copy gates importance latency matmul_conv "
-    "onnx_form recalibration resizing streamed tracing transfer travel "
+    2: "callbacks data distillation fast_copy gates importance latency loss_check "
+    "matmul_conv onnx_form recalibration resizing streamed tracing transfer travel "
     "unit_search",
     3: "compilation folding formats imagenet_files recipe resnet scoring training",
     4: "expansion export fit_training macs members runtime_latency",

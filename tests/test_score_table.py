@@ -22,6 +22,8 @@ TABLE = ScoreTable(
         "flat": {"a": 2.0, "b": 2.0, "c": 2.0},
     },
     left_out={"cka": "It needs images."},
+    unscored={"in": "not removable", "d": "no ω", "out": "not removable"},
+    loss="mse",
 )
 
 
@@ -52,15 +54,27 @@ def test_json_holds_everything():
     read = json.loads(TABLE.to_json())
     assert read == TABLE.to_dict()
     assert read["rank_correlations"]["flat"]["random"] is None
-    fields = ("model", "images", "units", "scores", "left_out")
+    fields = ("model", "images", "units", "scores")
+    fields += ("left_out", "unscored", "loss")
     assert ScoreTable(**{name: read[name] for name in fields}) == TABLE
 
 
 def test_it_prints_as_a_table():
     lines = str(TABLE).splitlines()
-    assert lines[1].split() == ["unit", "parameters", "MACs", *TABLE.scores]
-    assert lines[2].split()[:5] == ["a", "1,200", "34,000", "2", "(0.5)"]
-    assert lines[3].split()[2] == "?"
-    assert lines[7].split() == ["importance", "1.00", "-0.87", "0.50", "-"]
-    assert lines[-1] == "Without cka: It needs images."
-    assert len({len(line) for line in lines[1:5]}) == 1
+    assert lines[1] == "Loss: mse."
+    assert lines[2].split() == ["unit", "parameters", "MACs", *TABLE.scores]
+    assert lines[3].split()[:5] == ["a", "1,200", "34,000", "2", "(0.5)"]
+    assert lines[4].split()[2] == "?"
+    assert lines[8].split() == ["importance", "1.00", "-0.87", "0.50", "-"]
+    assert lines[-3:] == [
+        "All scores of flat are equal: it ranks nothing.",
+        "Without cka: It needs images.",
+        "Units without a score: in, out (not removable); d (no ω).",
+    ]
+    assert len({len(line) for line in lines[2:6]}) == 1
+
+
+def test_it_says_nothing_of_what_is_not_there():
+    one = ScoreTable("net", 3, {"a": saved(1, 1)}, {"random": {"a": 0.5}})
+    assert str(one).splitlines()[-1].split() == ["random", "-"]
+    assert "Loss" not in str(one)

@@ -1,0 +1,197 @@
+"""Whether a loss fits a model's output and its labels, before it is computed."""
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.trainers.compile_utils import get_loss
+
+from resprune_tf import graph
+from resprune_tf.example_loss import example_loss, loss_name
+from resprune_tf.examples import take_labels
+
+# By the names of functions, layers and operations, without underscores.
+_SQUASHING = ("softmax", "sparsemax", "sigmoid", "hardsigmoid", "sparsesigmoid")
+_PASSING = ("Cast", "Flatten", "Identity", "Permute", "Reshape", "Squeeze", "Transpose")
+_OF_LOGITS = (
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+)
+_KEPT = ("name", "reduction", "dtype")  # of a loss, which change no example's value
+
+
+def probabilities(model):
+    """Name of what turns the first output of a model into probabilities, or None.
+
+    Nested models are looked into, and what only reshapes is passed over.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`.
+    """
+    tensor = model.outputs[0]
+    while True:
+        history = tensor._keras_history
+        last = history.operation
+        if (deeper := graph.inner(last)) is not None:
+            tensor = deeper.outputs[history.tensor_index]
+        elif _passes(last):
+            tensor = graph.node_of(tensor).input_tensors[0]
+        else:
+            break
+    layer = last
+    while isinstance(layer, keras.layers.Wrapper):  # such as TimeDistributed
+        layer = layer.layer
+    kinds = (layer, getattr(layer, "activation", None))
+    names = (getattr(kind, "__name__", type(kind).__name__) for kind in kinds)
+    squashes = any(name.lower().replace("_", "") in _SQUASHING for name in names)
+    return last.name if squashes else None
+
+
+def _passes(operation):
+    # The linear activation is one of mixed precision: it makes outputs float32.
+    linear = keras.activations.linear
+    if isinstance(operation, keras.layers.Activation):
+        return operation.activation is linear
+    return type(operation).__name__ in _PASSING
+
+
+def other_loss(model, labels):
+    """The loss that a model is compiled with; None for the default of `example_loss`.
+
+    Also None if it is not compiled with one loss for its one output.
+
+    Args:
+        model: a `keras.Model`.
+        labels: array `(images, ...)`: what the loss would compare outputs with.
+
+    Returns:
+        A `keras.losses.Loss`, a function, or None.
+    """
+    losses = keras.tree.flatten(model.loss) if model.compiled else []
+    if len(losses) != 1 or len(model.outputs) != 1 or losses[0] is None:
+        return None
+    (loss,) = losses
+    if isinstance(loss, str):
+        # As Keras does it: there is a "crossentropy" that depends on shapes.
+        return get_loss(loss, np.asarray(labels), model.outputs[0])
+    return None if _is_default(loss) else loss
+
+
+def check_loss(model, purpose, labels, loss=None):
+    """Raises a ValueError where the loss of a model would not be what it seems.
+
+    Args:
+        model: a functional `keras.Model`.
+        purpose: what needs the loss, in a word.
+        labels: array `(images, ...)`.
+        loss: as for `example_loss`.
+    """
+    if len(model.outputs) != 1:
+        raise ValueError(
+            f"{purpose} needs a model with one output, which its loss is computed "
+            "from: pass `keras.Model(model.inputs, model.outputs[0])`, or the output "
+            f"that matters. Received: '{model.name}' with {len(model.outputs)} outputs."
+        )
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Labels must be an array of numbers. Received: dtype {labels.dtype}."
+        )
+    if loss is not None:
+        _check_given(model, labels, loss)
+        return
+    taken = f"without a `loss` {purpose} takes the cross entropy of logits"
+    if (other := other_loss(model, labels)) is not None:
+        raise ValueError(
+            f"'{model.name}' is compiled with the loss {loss_name(other)}, but "
+            f"{taken}: pass that one as `loss`."
+        )
+    if last := probabilities(model):
+        raise ValueError(
+            f"'{model.name}' ends in '{last}', which gives probabilities, but {taken}: "
+            "pass its loss, such as `loss='sparse_categorical_crossentropy'`, or "
+            "`'binary_crossentropy'` where labels exclude no other."
+        )
+    _check_classes(model, labels, taken)
+
+
+def _is_default(loss):
+    """Whether a loss is the cross entropy of logits, and nothing else."""
+    if type(loss) not in _OF_LOGITS:
+        return False
+    return _config(loss) == _config(type(loss)(from_logits=True))
+
+
+def _config(loss):
+    return {k: v for k, v in loss.get_config().items() if k not in _KEPT}
+
+
+def _check_classes(model, labels, taken):
+    """Checks that labels are classes of outputs, or shares of them."""
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) < 2 or shape[-1] == 1:
+        raise ValueError(
+            f"'{model.name}' has outputs of shape {shape}, which tell no classes "
+            f"apart, but {taken}: pass its loss, such as `loss='mse'`."
+        )
+    if _alike(labels.shape, shape):
+        if np.any(labels < 0) or not np.allclose(labels.sum(axis=-1), 1, atol=1e-3):
+            raise ValueError(
+                f"Labels of the outputs' shape {shape} must be one-hot rows, or shares "
+                f"that sum to 1: {taken}. For other labels pass a `loss`."
+            )
+    elif not _alike(labels.shape, shape[:-1], (*shape[:-1], 1)):
+        raise ValueError(
+            f"Labels of shape {labels.shape} do not fit outputs of shape {shape}: "
+            f"{taken}, with an integer for each row of outputs, or a one-hot row."
+        )
+    elif labels.dtype.kind == "f":
+        raise ValueError(
+            f"Labels of shape {labels.shape} for outputs of shape {shape} must be "
+            f"integers: {taken}. Received: dtype {labels.dtype}."
+        )
+    else:
+        _check_range(labels, shape[-1])
+
+
+def _alike(shape, *others):
+    """Whether a shape is one of others, whose None is any size."""
+    return any(
+        len(shape) == len(other)
+        and all(b in (None, a) for a, b in zip(shape, other, strict=True))
+        for other in others
+    )
+
+
+def _check_range(labels, classes, ignored=None):
+    """Checks that labels are numbers of classes."""
+    counted = labels if ignored is None else labels[labels != ignored]
+    if not counted.size or classes is None:
+        return
+    if counted.min() < 0 or counted.max() >= classes:
+        raise ValueError(
+            f"Labels must be from 0 to {classes - 1}, as the model has outputs for "
+            f"{classes} classes. Received: labels from {counted.min()} to "
+            f"{counted.max()}."
+        )
+
+
+def _check_given(model, labels, loss):
+    """Tries a loss on a few labels and on outputs of 0."""
+    found = keras.losses.get(loss)
+    shape = tuple(model.outputs[0].shape)[1:]
+    of_classes = keras.losses.sparse_categorical_crossentropy
+    if shape and getattr(found, "fn", found) is of_classes:
+        _check_range(labels, shape[-1], getattr(found, "ignore_class", None))
+    if None in shape:
+        return
+    # Not as many as columns, which a loss could take for the examples.
+    count = 3 if shape[-1:] == (2,) else 2
+    rows = take_labels(labels, np.arange(count) % len(labels))
+    try:
+        example_loss(loss)(rows, ops.zeros((count, *shape)))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"The loss {loss_name(loss)} cannot be computed from labels of shape "
+            f"{labels.shape} and outputs of shape {(None, *shape)}: {reason}"
+        ) from error
