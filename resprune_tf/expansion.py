@@ -59,7 +59,8 @@ def expand(model, kinds=None, inputs=None, clone=None):
             wanted = "that holds layers and can be opened"
             if kinds:
                 wanted = f"of the kinds {', '.join(kind.__name__ for kind in kinds)}"
-            raise ValueError(f"'{model.name}' has no layer {wanted}.")
+            reasons = "".join(f"\n  {why}" for why in opener.closed.values())
+            raise ValueError(f"'{model.name}' has no layer {wanted}.{reasons}")
         expanded = graph.rebuild(
             outer, opener.replace, cloning(clone), names=opener.names
         )
@@ -73,12 +74,13 @@ class _Opener:
     Attributes:
         replace: for `graph.rebuild`: the tensors that layers return when opened.
         names: for `graph.rebuild`: names of the layers that came to light.
+        closed: dict from `id(layer)` to why a layer could not be opened.
     """
 
     def __init__(self, model, kinds):
         self._model, self._kinds = model, kinds
         self.replace, self.names = {}, {}
-        self._closed, self._done = set(), set()
+        self.closed, self._done = {}, set()
         self._taken = collections.Counter()
 
     def open(self, level):
@@ -103,7 +105,7 @@ class _Opener:
     def _is_wanted(self, operation):
         if operation is self._model:
             return True
-        if id(operation) in self._closed:
+        if id(operation) in self.closed:
             return False
         if self._kinds is not None:
             return isinstance(operation, self._kinds)
@@ -114,13 +116,14 @@ class _Opener:
         try:
             outputs, inside = _inside(node)
         except Exception as error:
-            if self._kinds is None and layer is not self._model:
-                self._closed.add(id(layer))
-                return False
-            raise ValueError(
+            why = (
                 f"The layer '{layer.name}' of type {type(layer).__name__} cannot be "
                 f"opened: {error}"
-            ) from error
+            )
+            if self._kinds is None and layer is not self._model:
+                self.closed[id(layer)] = why
+                return False
+            raise ValueError(why) from error
         self._name(layer, inside)
         self.replace.update(zip(map(id, node.outputs), outputs, strict=True))
         return True

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from resprune_tf.callbacks import scalars
+from resprune_tf.fit_data import Pipeline
 from resprune_tf.fit_training import compiled_copy
 from resprune_tf.guard import check_mode, direction
 
@@ -45,6 +46,9 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
     """
     check_mode(mode)
     _check_data(data, recipe, select_on)
+    for name, split in data.splits.items():
+        if type(split) is Pipeline:
+            _check_batched(model, split.dataset.element_spec, name)
     _check_saving(model)
     recipe.check_callbacks()
     batch = data.splits[select_on].first_batch()
@@ -87,6 +91,24 @@ def _check_data(data, recipe, select_on):
             "An epoch of arrays is all of them. Leave out `steps_per_epoch`, or make a "
             "tf.data.Dataset of the arrays."
         )
+
+
+def _check_batched(model, spec, name):
+    """Raises a ValueError for a pipeline of single examples."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
+    for value, tensor in zip(keras.tree.flatten(x), model.inputs, strict=False):
+        if value.shape.rank is None:
+            continue
+        one, many = tuple(value.shape), tuple(tensor.shape)
+        single = len(one) == len(many) - 1 and all(
+            wanted in (None, size) for size, wanted in zip(one, many[1:], strict=True)
+        )
+        # A column that Keras would add itself is no missing batch.
+        if single and many[1:] != (1,):
+            raise ValueError(
+                f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
+                f"elements of shape {one} for an input of shape {many}."
+            )
 
 
 def _check_saving(model):

@@ -276,7 +276,7 @@ class Run:
     def _announce(self, number, size, removed, recipe):
         self._say(
             f"round {number}: {size['layers']} layers, {size['parameters']:,} "
-            f"parameters, {size['macs'] / 1e6:,.2f} M MACs"
+            f"parameters, {_macs(size['macs'])}"
             + (f", {size['latency_ms']:.4g} ms" if "latency_ms" in size else "")
             + (f"; removed {', '.join(removed)}" if removed else "")
         )
@@ -299,6 +299,10 @@ class Run:
     def load(self, name):
         """A model of the run directory."""
         return keras.saving.load_model(self.files.path / name, compile=False)
+
+
+def _macs(number):
+    return f"{number:,} MACs" if number < 1e6 else f"{number / 1e6:,.2f} M MACs"
 
 
 def _beyond_counts(size):

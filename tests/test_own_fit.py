@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import keras
 import numpy as np
@@ -461,3 +462,19 @@ def test_settings_are_json(run):
     settings = read_json(run[0] / "run.json")
     assert json.loads(json.dumps(settings)) == settings
     assert outputs(run[1].model, numbers(2)[0]).shape == (2, 1)
+
+
+def test_a_pipeline_of_single_examples_is_refused():
+    import tensorflow as tf
+
+    x, y = numbers()
+    singles = tf.data.Dataset.from_tensor_slices((x, y))
+    message = r"`train` must come in batches.*shape \(\d+,\) for an input of shape"
+    with pytest.raises(ValueError, match=message):
+        data = rp.FitData(train=singles, validation=singles.batch(8))
+        shorten(regression_net(), data)
+
+
+def test_small_nets_are_told_exactly(capsys):
+    shorten(regression_net(), regression_data(), max_rounds=0, verbose=True)
+    assert re.search(r"parameters, \d+ MACs\n", capsys.readouterr().out)

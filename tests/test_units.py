@@ -417,6 +417,17 @@ def test_what_cannot_be_opened_is_refused(kind, message):
         rp.expand(model, kind)
 
 
+def test_why_all_stays_closed_is_told():
+    inputs = keras.Input((8, 8, 4))
+    x = OwnWeight(4, name="first")(Droppy(4, name="second")(inputs))
+    model = keras.Model(inputs, x)
+    message = (
+        "(?s)can be opened.*'second' .* in training.*'first' .* weights of its own"
+    )
+    with pytest.raises(ValueError, match=message):
+        rp.expand(model)
+
+
 def test_a_call_of_its_own_hides_a_graph():
     class Louder(keras.Model):
         def call(self, inputs):
