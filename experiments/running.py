@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import signal
 import sys
 import time
 
@@ -10,6 +9,7 @@ from absl import flags, logging
 
 from experiments import recipe_flags, removal_flags, run_flags
 from experiments.quiet import quiet_start
+from resprune_cli.start import StopRequest
 
 
 def run(argv, module):
@@ -30,7 +30,8 @@ def run(argv, module):
     except ValueError as error:
         sys.exit(f"error: {error}")
     folders = [_check_run_dir(seed) for seed in seeds]
-    stop = _StopRequest()
+    stop = StopRequest()
+    stop.listen()
     print("Starting Keras and loading the data ...", flush=True)
     if not flags.FLAGS["verbosity"].present:
         # tfds reports every file it opens, TensorFlow that each round is compiled anew.
@@ -94,7 +95,8 @@ def run(argv, module):
             ]
             print(f"\nStopped: {interruption}. The same command continues it.")
             print(*reports, sep="\n")
-        sys.exit(stop.status)
+        # Out of time is no failure here: the next call continues.
+        sys.exit(stop.code if stop.signal else 0)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         sys.exit(f"error: {error}")
     if strategy.is_chief:
@@ -172,28 +174,3 @@ def _write_report(run_dir):
 
 def _sizes(dataset):
     return ", ".join(f"{count:,} {split}" for split, count in dataset.sizes.items())
-
-
-class _StopRequest:
-    """Remembers a signal until the training next asks; a second one ends at once."""
-
-    def __init__(self):
-        self.signal = None
-        self.listen()
-
-    def listen(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._receive)
-
-    def _receive(self, number, frame):
-        self.signal = signal.Signals(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    def reason(self):
-        """Why to stop, or None."""
-        return f"{self.signal.name} received" if self.signal else None
-
-    @property
-    def status(self):
-        """Exit status: 0 unless a signal ended the run."""
-        return 128 + self.signal if self.signal else 0

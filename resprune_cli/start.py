@@ -6,6 +6,7 @@ import signal
 import sys
 
 OUT_OF_TIME = 3
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
@@ -53,22 +54,25 @@ def quiet():
 class StopRequest:
     """Remembers a signal until the training next asks; a second one ends at once.
 
-    A context manager that puts the former handlers back.
+    As a context manager it listens at once and puts the former handlers back.
     """
 
     def __init__(self):
         self.signal = None
 
     def __enter__(self):
-        self._former = {
-            number: signal.signal(number, self._receive)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        self._former = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.listen()
         return self
 
     def __exit__(self, *exception):
         for number, handler in self._former.items():
             signal.signal(number, handler)
+
+    def listen(self):
+        """Takes the signals, also where somebody else has taken them since."""
+        for number in _SIGNALS:
+            signal.signal(number, self._receive)
 
     def _receive(self, number, frame):
         self.signal = signal.Signals(number)

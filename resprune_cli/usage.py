@@ -9,7 +9,7 @@ from resprune_cli import values
 
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")
-RUNTIMES = ("tensorflow", "litert", "onnxruntime")
+RUNTIMES = ("tensorflow", "litert", "litert_float16", "litert_int8", "onnxruntime")
 FORMATS = (
     "saved_model",
     "keras",

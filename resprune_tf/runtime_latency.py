@@ -7,8 +7,9 @@ import tempfile
 import keras
 
 from resprune_tf import graph
+from resprune_tf.feeds import noise_to_calibrate
 from resprune_tf.folding import fold
-from resprune_tf.formats import check_formats, in_float32, write
+from resprune_tf.formats import FORMATS, check_formats, in_float32, write
 from resprune_tf.fresh_process import in_fresh_process
 from resprune_tf.latency import Latency, check_counts
 
@@ -16,6 +17,8 @@ from resprune_tf.latency import Latency, check_counts
 RUNTIME_FORMATS = {
     "tensorflow": "saved_model",
     "litert": "litert",
+    "litert_float16": "litert_float16",
+    "litert_int8": "litert_int8",
     "onnxruntime": "onnx",
 }
 
@@ -25,14 +28,16 @@ def runtime_latencies(models, runtime, batch_size=1, runs=50, warmup=5, threads=
 
     A fresh process loads all of them, calls each to warm up, and then in every turn
     calls each once with the same random inputs; the clock covers the way in and out of
-    the runtime. A Keras model is folded (see `fold`) and written in float32 first:
-    folding alone makes a net faster on some runtimes, so only folded is compared with
-    folded.
+    the runtime. A Keras model is folded (see `fold`) and written first: folding alone
+    makes a net faster on some runtimes, so only folded is compared with folded.
 
     Args:
         models: functional `keras.Model`s, or paths of what `export` wrote for this
             runtime, at least one.
-        runtime: `"tensorflow"` (of SavedModels), `"litert"` or `"onnxruntime"`.
+        runtime: `"tensorflow"` (of SavedModels), `"litert"` or `"onnxruntime"`, in
+            float32; `"litert_float16"` or `"litert_int8"`, calibrated on noise, which
+            does not change how much there is to compute. Of files it says what runs
+            them.
         batch_size: images a call, >= 1.
         runs: timed calls of each, >= 1.
         warmup: calls of each before them, >= 1.
@@ -87,13 +92,13 @@ def runtime_latencies(models, runtime, batch_size=1, runs=50, warmup=5, threads=
             "warmup": warmup,
             "threads": threads,
         }
-        times = in_fresh_process(runtime, job)["times"]
+        times = in_fresh_process(FORMATS[format].runtime, job)["times"]
     return tuple(
         Latency.of(
             own,
             batch_size=batch_size,
             backward=False,
-            precision="as written" if is_file else "float32",
+            precision="as written" if is_file else _PRECISIONS.get(format, "float32"),
             device="cpu",
             backend=keras.backend.backend(),
             runtime=runtime,
@@ -104,5 +109,9 @@ def runtime_latencies(models, runtime, batch_size=1, runs=50, warmup=5, threads=
 
 def _written(model, format, folder):
     folder.mkdir()
-    model = in_float32(graph.as_functional(model, "runtime_latencies"))
-    return write(format, fold(model), folder)
+    plain = fold(in_float32(graph.as_functional(model, "runtime_latencies")))
+    calibration = noise_to_calibrate(plain) if format == "litert_int8" else None
+    return write(format, plain, folder, calibration)
+
+
+_PRECISIONS = {"litert_float16": "float16", "litert_int8": "int8"}

@@ -3,12 +3,11 @@
 import pathlib
 import tempfile
 
-import keras
 import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.cost import cost
-from resprune_tf.feeds import images_to_calibrate, images_to_compare
+from resprune_tf.feeds import noise_to_calibrate
 from resprune_tf.folding import fold
 from resprune_tf.formats import check_formats, in_float32, size_of, write
 from resprune_tf.removal import remove_units
@@ -93,12 +92,7 @@ def file_bytes(model, file_format):
     """
     check_formats(file_format)
     plain = fold(in_float32(graph.as_functional(model, "file_bytes")))
-    calibration = None
-    if file_format == "litert_int8":
-        noise = images_to_compare(plain)
-        calibration = images_to_calibrate(
-            plain, keras.tree.pack_sequence_as(plain._inputs_struct, noise)
-        )
+    calibration = noise_to_calibrate(plain) if file_format == "litert_int8" else None
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
         return size_of(write(file_format, plain, pathlib.Path(folder), calibration))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from keras import layers
 
 import resprune_tf.runtime_latency as timing
 from resprune_tf.fresh_process import RuntimeFailed
@@ -29,11 +30,19 @@ def test_models_and_files_are_timed_in_turns(tmp_path):
         assert len(found[-1].ratios(found[0])) == 4
 
 
+def test_what_is_deployed_in_less_than_float32_is_timed_so(tmp_path):
+    net = net_of((8,), layers.Dense(64), layers.Dense(4))
+    for runtime in ("litert_float16", "litert_int8"):
+        (found,) = runtime_latencies([net], runtime, runs=2, warmup=1)
+        assert found.precision == runtime.removeprefix("litert_")
+        assert found.runtime == runtime and found.median_ms > 0
+
+
 def test_models_are_folded_and_times_told_apart(monkeypatch):
     """Compared is what is deployed: ω and BatchNormalization are not there."""
     written, jobs = [], []
 
-    def write(name, model, folder):
+    def write(name, model, folder, calibration):
         written.append((name, [type(layer).__name__ for layer in model.layers]))
         return folder / "model"
 
@@ -57,7 +66,7 @@ def test_models_are_folded_and_times_told_apart(monkeypatch):
 
 def test_says_what_is_wrong(tmp_path):
     net = net_of((4,), lambda x: x + 1)
-    with pytest.raises(ValueError, match="one of tensorflow, litert, onnxruntime"):
+    with pytest.raises(ValueError, match="one of tensorflow, litert, .*, onnxruntime"):
         runtime_latencies([net], "tflite")
     with pytest.raises(ValueError, match="`threads` must be >= 1"):
         runtime_latencies([net], "litert", threads=0)
