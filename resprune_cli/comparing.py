@@ -42,7 +42,9 @@ def compare(args):
                     models, args.runtime, args.runtime_batch, threads=args.threads
                 )
         except (ImportError, ValueError) as error:
-            raise WrongUse(f"--runtime {args.runtime}: {error}") from error
+            raise WrongUse(
+                f"--runtime {args.runtime}: {error} --runtime none times nothing."
+            ) from error
         except (RuntimeFailed, RuntimeError) as error:
             raise Failed(f"--runtime {args.runtime}: {error}") from error
         for each, time in zip(found, times, strict=True):

@@ -1,5 +1,6 @@
 """Files of data that people have without Python: archives, images, data sets."""
 
+import importlib.util
 import pathlib
 import zipfile
 
@@ -148,6 +149,11 @@ def _found(known, names):
 
 
 def _folder(folder, shape):
+    if importlib.util.find_spec("tensorflow") is None:
+        raise WrongUse(
+            f"'{folder}' is a folder of images, which TensorFlow reads: "
+            "`pip install tensorflow`, or give an .npz file."
+        )
     if len(shape) != 3 or None in shape or shape[2] not in (1, 3, 4):
         raise WrongUse(
             f"A folder of images fits models that take images of a fixed size. This "

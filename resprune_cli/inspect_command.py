@@ -138,7 +138,10 @@ def _exported_bytes(model):
 
 def _cost_told(told):
     if told["cost"] is None:
-        return "Layers and MACs depend on the size of the input, which is open here."
+        return (
+            "Layers and MACs depend on the size of the input, which is open here: say "
+            "it by --input-shape, such as 224,224,3."
+        )
     cost = told["cost"]
     text = (
         f"The whole model: {cost['layers']} layers on its longest path, "

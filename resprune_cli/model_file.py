@@ -9,7 +9,13 @@ import zipfile
 import keras
 
 from resprune_cli.usage import WrongUse
-from resprune_tf import ImportanceScale, compile_like, expand, graph
+from resprune_tf import (
+    ImportanceScale,
+    compile_like,
+    expand,
+    graph,
+    with_input_shape,
+)
 
 # Classes that Keras finds by itself, and ours.
 _KNOWN_MODULES = ("keras", "keras_hub", "resprune_tf")
@@ -22,7 +28,7 @@ def load(path, args, compile=False):
 
     Args:
         path: of the file.
-        args: parsed arguments with `imports` and `allow_lambda`.
+        args: parsed arguments with `imports`, `allow_lambda` and `input_shape`.
         compile: whether to restore loss, metrics and optimizer, where they can be.
 
     Raises:
@@ -64,7 +70,14 @@ def load(path, args, compile=False):
             "saved. A model with a `call` of its own must be made functional by "
             "whoever has its code (Python: resprune_tf.expand(model, inputs=...))."
         ) from error
-    return model
+    return model if args.input_shape is None else _sized(model, args.input_shape)
+
+
+def _sized(model, shape):
+    try:
+        return compiled_as(with_input_shape(model, shape), model)
+    except ValueError as error:
+        raise WrongUse(f"--input-shape does not fit: {error}") from error
 
 
 def opened(args, compile=False):

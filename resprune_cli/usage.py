@@ -86,6 +86,13 @@ def add_trust_options(parser):
         "runs: allow it for files that you trust.",
     )
     group.add_argument(
+        "--input-shape",
+        metavar="SIZES",
+        type=values.shape,
+        help="such as 224,224,3: for a model whose input leaves sizes open, on which "
+        "MACs and latencies depend. What is written has these sizes then.",
+    )
+    group.add_argument(
         "--debug",
         action="store_true",
         help="on an error, show the whole Python traceback.",

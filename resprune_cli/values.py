@@ -42,6 +42,19 @@ def names(text):
     return [name for part in text.split(",") if (name := part.strip())]
 
 
+def shape(text):
+    """Sizes with commas between them."""
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes) < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no shape of an input, such as 224,224,3."
+        )
+    return tuple(sizes)
+
+
 def count(text):
     """A whole number from 1 up."""
     try:

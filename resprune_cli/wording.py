@@ -28,6 +28,10 @@ _ADVICE = (
     ),
     (r" \|ω\| needs an ImportanceScale .*", _ANOTHER_CRITERION),
     (r" `add_importance` puts one there.*", _ANOTHER_CRITERION),
+    (
+        r"`with_input_shape\(model, [^`]*\)` makes a model of fixed sizes",
+        "--input-shape 224,224,3 says it",
+    ),
     (r" Name the `kinds` to open\.", ""),
 )
 

@@ -13,9 +13,9 @@ from keras import layers
 from resprune_cli import data_files, data_source, memory, model_file, terms
 from resprune_cli.usage import WrongUse
 from tests.conftest import net_of, outputs
-from tests.made_cli import examples, plain_net, resprune, write_npz
+from tests.made_cli import examples, plain_net, resprune, resprune_json, write_npz
 
-TRUST = argparse.Namespace(imports=[], allow_lambda=False)
+TRUST = argparse.Namespace(imports=[], allow_lambda=False, input_shape=None)
 
 
 def options(data, **others):
@@ -451,3 +451,44 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
     with mock.patch.object(tfds, "builder", return_value=builder):
         with pytest.raises(WrongUse, match="'mine' has no split train; it has test"):
             data_source.read(args, plain_net())
+
+
+def test_open_sizes_are_said_by_an_option(tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    unit = keras.layers.Conv2D(3, 3, padding="same")(image)
+    unit = keras.layers.Add(name="unit_add")([image, unit])
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(unit))
+    model.save(tmp_path / "open.keras")
+    inspect = ("inspect", tmp_path / "open.keras")
+    code, out, _ = resprune(capsys, *inspect)
+    assert code == 0 and "by --input-shape, such as" in out
+    told = resprune_json(capsys, *inspect, "--input-shape", "8,8,3")
+    assert told["cost"]["macs"] == 8 * 8 * (9 * 9 + 3 * 2)
+    assert told["units"][0]["macs"] == 8 * 8 * 9 * 9
+    code, _, err = resprune(capsys, *inspect, "--input-shape", "8,8,1")
+    assert code == 2 and "--input-shape does not fit" in err
+    code, _, err = resprune(capsys, *inspect, "--input-shape", "8,x")
+    assert code == 2 and "'8,x' is no shape of an input, such as" in err
+    prune = ("prune", tmp_path / "open.keras", "--criterion", "random", "--epochs", 0)
+    out = ("--out", tmp_path / "out")
+    code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out)
+    assert code == 1 and "--input-shape 224,224,3 says it" in err
+    shape = ("--input-shape", "8,8,3")
+    code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out, *shape)
+    assert code == 0, err
+    pruned = keras.saving.load_model(tmp_path / "out" / "pruned.keras")
+    assert pruned.input_shape == (None, 8, 8, 3)
+
+
+def test_what_needs_tensorflow_says_so_without_it(tmp_path, capsys):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    image = keras.Input((8, 8, 3))
+    unit = layers.Add()([image, layers.Conv2D(3, 3, padding="same")(image)])
+    keras.Model(image, layers.Flatten()(unit)).save(tmp_path / "net.keras")
+    score = ("scores", tmp_path / "net.keras", "--data", tmp_path / "images")
+    compare = ("compare", tmp_path / "net.keras", tmp_path / "net.keras")
+    with mock.patch("importlib.util.find_spec", return_value=None):
+        code, _, err = resprune(capsys, *score)
+        assert code == 2 and "which TensorFlow reads: `pip install" in err
+        code, _, err = resprune(capsys, *compare)
+        assert code == 2 and "--runtime none times nothing" in err
