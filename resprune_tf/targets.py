@@ -84,8 +84,8 @@ def achievable(model, target=None, protected=(), scores=None):
         target: a `Target` that limits what else than counts is to be measured: a file
             or a latency. Whether it can be met does not matter.
         protected: names of units that must stay.
-        scores: units that may go, as for `solve_target`; by default all that can be
-            removed.
+        scores: of the units that may go, as for `solve_target`; by default all that
+            can be removed.
 
     Returns:
         An `Achievable`, which prints as a table.
@@ -95,7 +95,10 @@ def achievable(model, target=None, protected=(), scores=None):
     """
     graph.check_functional(model, "achievable")
     found = find_units(model)
-    names = [unit.name for unit in found] if scores is None else scores
+    if scores is None:
+        names = [unit.name for unit in found]
+    else:
+        names = check_scores(scores, found)
     units, in_the_way = _may_go(found, names, protected)
     names = tuple(unit.name for unit in units)
     initial, smallest = extent(model, names, target)

@@ -142,8 +142,9 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
     ],
 )
 def test_wrong_scores(scores, message):
-    with pytest.raises(ValueError, match=message):
-        solve_target(net(), Target(layers=7), scores)
+    for solve in (solve_target, achievable):
+        with pytest.raises(ValueError, match=message):
+            solve(net(), Target(layers=7), scores=scores)
 
 
 def test_a_solution_is_a_table_and_a_record():
@@ -180,3 +181,4 @@ def test_what_is_achievable(monkeypatch):
     assert "2 of 5 residual units may go" in str(found)
     assert json.loads(json.dumps(found.to_dict()))["initial"]["units"] == 5
     assert "latency_ms" not in achievable(net()).initial
+    assert achievable(net(), scores={"first": 1.0}).units == ("first",)
