@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 
 from resprune_tf import graph
+from resprune_tf.litert_form import write_litert
 from resprune_tf.onnx_form import write_onnx
 
 
@@ -179,37 +180,15 @@ def _at_inference(model):
 
 
 def _litert(quantise=None):
-    """A writer of LiteRT files, by TensorFlow's converter.
-
-    Keras has this since 3.13 as `model.export(format="litert")`, which converts its own
-    SavedModel at every call.
-    """
+    """A writer of LiteRT files, from the SavedModel."""
 
     def write(model, path, calibration):
-        import tensorflow as tf
-
         source = path.with_name(FORMATS["saved_model"].file)
         _write_saved_model(model, source, None)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
-        # Operations of TensorFlow itself are not in the runtime that devices have.
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if quantise is not None:
-            names = [tensor.name for tensor in model.inputs]
-            feeds = [dict(zip(names, x, strict=True)) for x in calibration or ()]
-            quantise(tf, converter, feeds)
-        path.write_bytes(converter.convert())
+        names = [tensor.name for tensor in model.inputs]
+        write_litert(source, path, names, quantise, calibration)
 
     return write
-
-
-def _to_float16(tf, converter, feeds):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
-
-
-def _to_int8(tf, converter, feeds):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: feeds
 
 
 def _write_onnx(model, path, calibration):
@@ -272,8 +251,8 @@ FORMATS = {
         write=_write_keras,
     ),
     "litert": _litert_format("model.tflite", 1e-5),
-    "litert_float16": _litert_format("model_float16.tflite", 1e-2, _to_float16),
-    "litert_int8": _litert_format("model_int8.tflite", 0.2, _to_int8),
+    "litert_float16": _litert_format("model_float16.tflite", 1e-2, "float16"),
+    "litert_int8": _litert_format("model_int8.tflite", 0.2, "int8"),
     "onnx": Format(
         file="model.onnx",
         runtime="onnxruntime",

@@ -11,22 +11,23 @@ ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
     0: "architecture augment batch_norm checksum cloning columns environment "
-    "example_loss examples feeds fit_recipe imagenet_augment merges onnx_ops "
-    "optimizers readers records resident runtimes selection shards solving",
-    1: "checkpoint cifar_files dataset fit_data fresh_process graph guard "
-    "score_table solution strategy unit_table",
-    2: "callbacks data distillation fast_copy gates importance latency loss_check "
-    "matmul_conv onnx_form recalibration resizing streamed tracing transfer travel "
-    "unit_search",
-    3: "compilation folding formats imagenet_files recipe resnet scoring training",
-    4: "expansion export fit_training macs members runtime_latency",
-    5: "depth fit_check units",
-    6: "cost embedding insertion probing removal sparsity",
-    7: "beside diagram sensitivity similarity sizes stacked",
-    8: "criteria rounds savings side_by_side",
-    9: "comparison deletion plan preflight targets",
-    10: "loop",
-    11: "seeds",
+    "example_loss examples feeds fit_recipe imagenet_augment litert_form macs "
+    "merges onnx_ops optimizers readers records resident runtimes selection "
+    "shards solving",
+    1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
+    "onnx_form score_table solution strategy unit_table",
+    2: "callbacks data distillation fast_copy formats gates importance latency "
+    "loss_check matmul_conv recalibration resizing streamed tracing transfer "
+    "travel unit_search",
+    3: "compilation cost expansion folding imagenet_files recipe resnet scoring "
+    "survey training",
+    4: "export fit_training members runtime_latency units",
+    5: "beside diagram embedding fit_check insertion probing removal sparsity",
+    6: "sensitivity similarity sizes stacked",
+    7: "criteria rounds savings side_by_side",
+    8: "comparison deletion plan preflight targets",
+    9: "loop",
+    10: "seeds",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
 PURE = ("architecture", "environment", "records", "selection")
