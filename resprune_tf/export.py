@@ -19,6 +19,7 @@ from resprune_tf.formats import (
     write,
 )
 from resprune_tf.fresh_process import RuntimeFailed, in_fresh_process
+from resprune_tf.loss_check import decides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Exported:
         bytes: its size, files of a directory added up.
         max_abs_difference: largest difference to an output of the model given.
         agreement: share of the images for which the largest output is that of the
-            model given; None unless the model's one output is `(batch, classes)`.
+            model given; None unless the model's one output is `(batch, classes)`, and
+            if it is compiled with a loss for something else than classes.
     """
 
     format: str
@@ -101,7 +103,9 @@ def export(
     """
     formats = check_formats(formats)
     tolerances = _tolerances(tolerance)
-    model = in_float32(graph.as_functional(model, "export"))
+    functional = graph.as_functional(model, "export")
+    classifies = decides(model)
+    model = in_float32(functional)
     if calibration is None and "litert_int8" in formats:
         calibration = images
         if images is None:
@@ -130,7 +134,7 @@ def export(
                     path=directory / path.name,
                     bytes=size_of(path),
                     max_abs_difference=difference,
-                    agreement=_agreement(found[-1], expected),
+                    agreement=_agreement(*found[-1], *expected) if classifies else None,
                 )
             )
         for exported in done:
@@ -224,10 +228,8 @@ def _difference(name, found, expected, tolerance):
 
 
 def _agreement(found, expected):
-    """Share of the images for which a classifier's decision stays; else None."""
-    if len(expected) != 1 or expected[0].ndim != 2 or expected[0].shape[1] < 2:
-        return None
-    return float(np.mean(found[0].argmax(-1) == expected[0].argmax(-1)))
+    """Share of the images for which a classifier's decision stays."""
+    return float(np.mean(found.argmax(-1) == expected.argmax(-1)))
 
 
 def _move(source, target, staging):

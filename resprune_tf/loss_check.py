@@ -54,6 +54,24 @@ def _passes(operation):
     return type(operation).__name__ in _PASSING
 
 
+def decides(model):
+    """Whether the largest output of a model is its decision, as far as is known.
+
+    It is so for one output `(images, classes)`, unless the model is compiled with one
+    of Keras's losses that is for something else: for numbers, or for several labels.
+    """
+    shape = model.outputs[0].shape
+    if len(model.outputs) != 1 or len(shape) != 2 or shape[1] in (None, 1):
+        return False
+    losses = keras.tree.flatten(model.loss) if model.compiled else []
+    if not losses or losses[0] is None:
+        return True
+    loss, name = losses[0], loss_name(losses[0]).lower()
+    own = type(loss) if isinstance(loss, keras.losses.Loss) else loss
+    known = isinstance(loss, str) or own.__module__.startswith("keras.")
+    return not known or "categorical" in name or name == "crossentropy"
+
+
 def other_loss(model, labels):
     """The loss that a model is compiled with; None for the default of `example_loss`.
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, losses, ops
 
 from resprune_tf.example_loss import loss_name
-from resprune_tf.loss_check import check_loss, other_loss, probabilities
+from resprune_tf.loss_check import check_loss, decides, other_loss, probabilities
 from resprune_tf.sensitivity import leave_one_out, taylor
 from resprune_tf.sparsity import l1_importance
 from tests.conftest import net_of
@@ -186,3 +186,24 @@ def test_criteria_refuse_to_guess(kind, recalibrate):
         criterion(net)
     with pytest.raises(ValueError, match="from 0 to 2"):
         kind(np.ones((4, 3)), CLASSES + 1)(net_of((3,), layers.Dense(3)))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "expected"),
+    [
+        (3, None, True),
+        (3, "sparse_categorical_crossentropy", True),
+        (3, keras.losses.CategoricalFocalCrossentropy(), True),
+        (3, "crossentropy", True),
+        (3, lambda y, p: keras.ops.mean(y * p), True),
+        (3, "mse", False),
+        (3, keras.losses.Huber(), False),
+        (3, "binary_crossentropy", False),
+        (1, None, False),
+    ],
+)
+def test_whether_the_largest_output_is_a_decision(outputs, loss, expected):
+    model = net_of((4,), layers.Dense(outputs))
+    if loss is not None:
+        model.compile("sgd", loss)
+    assert decides(model) is expected
