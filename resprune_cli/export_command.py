@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
 
-from resprune_cli import usage, values
+from resprune_cli import result_files, usage, values
 from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 
@@ -89,6 +90,21 @@ def check(args):
             "litert_int8 measures the ranges of activations on real examples: give "
             "--data."
         )
+    inputs = [path for path in (args.model, args.beside) if path is not None]
+    if args.data is not None and pathlib.Path(args.data).exists():
+        inputs.append(args.data)
+    places = [args.out] + [args.out / "unpruned"] * (args.beside is not None)
+    # No input can be a file of another format.
+    names = {"keras": "model.keras", "saved_model": "saved_model"}
+    result_files.check_kept(
+        inputs,
+        [
+            place / names[each]
+            for place in places
+            for each in names
+            if each in args.formats
+        ],
+    )
 
 
 def run(args):

@@ -1,6 +1,6 @@
 """`resprune prune`: a shorter model that meets a target."""
 
-from resprune_cli import prune_options, usage, values
+from resprune_cli import prune_options, result_files, usage, values
 from resprune_cli.target_spelling import limits
 from resprune_cli.usage import WrongUse
 
@@ -57,7 +57,8 @@ def add_parser(commands):
         metavar="DIR",
         type=values.folder,
         required=True,
-        help="folder for the result and the records; made if missing.",
+        help="folder for the result and the records; made if missing. One that holds "
+        "the result of another command is refused.",
     )
     prune_options.add_target_options(parser)
     prune_options.add_choice_options(parser)
@@ -88,6 +89,7 @@ def check(args):
         _check_at_once(args)
     else:
         _check_retraining(args)
+    result_files.check_pruned_out(args)
 
 
 def _check_at_once(args):

@@ -4,7 +4,16 @@ import contextlib
 import json
 import sys
 
-from resprune_cli import at_once, data_source, model_file, retraining, terms, usage
+from resprune_cli import (
+    at_once,
+    data_source,
+    model_file,
+    result_files,
+    retraining,
+    terms,
+    usage,
+)
+from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 from resprune_cli.wording import for_users
 from resprune_tf import Target, find_units
@@ -61,11 +70,6 @@ def _pruned(model, args):
             batch_size=args.runtime_batch,
             threads=args.threads,
         )
-    if args.epochs == 0 and (args.out / "run.json").exists():
-        raise WrongUse(
-            f"--out '{args.out}' holds a run with retraining, whose result would be "
-            "lost. Choose another folder."
-        )
     _make(args.out)
     data, splits = None, {}
     if args.data is not None:
@@ -92,6 +96,7 @@ def _make(folder):
 def _summary(model, outcome, args, compiled):
     """What came of it, as JSON values; writes the shorter model and this."""
     told = {
+        "command": result_files.told_command(args),
         "model": str(args.model),
         "written": None,
         "removed": list(outcome.removed),
@@ -99,24 +104,39 @@ def _summary(model, outcome, args, compiled):
         "before": {**measure(model), **outcome.before},
         **outcome.notes,
     }
+    shorter = None
     if outcome.model is not None:
         shorter = model_file.without_importances(outcome.model)
         if compiled:
             model_file.compiled_as(shorter, model)
-        path = args.out / "pruned.keras"
-        with atomic_file(path) as temporary:
-            shorter.save(temporary)
-        told["written"] = str(path)
+        told["written"] = str(args.out / result_files.PRUNED)
         told["after"] = {**measure(shorter), **outcome.after}
         # Not of the files themselves, which may or may not hold an optimizer's state.
         formats = dict.fromkeys(["keras", args.file_format or "keras"])
         for net, measured in ((model, told["before"]), (shorter, told["after"])):
             for each in formats:
-                measured[f"exported_{each}_bytes"] = file_bytes(net, each)
-    else:
-        (args.out / "pruned.keras").unlink(missing_ok=True)  # of a run before
-    write_json(args.out / "summary.json", told)
+                with quiet():
+                    measured[f"exported_{each}_bytes"] = file_bytes(net, each)
+    _write(shorter, told, args.out)
     return told
+
+
+def _write(shorter, told, out):
+    """Writes a model, if there is one, and what is told of it.
+
+    Over the files of the same command before: `result_files.check_pruned_out` has
+    seen to that. At any time the summary has the checksum of the model beside it.
+    """
+    pruned, summary = out / result_files.PRUNED, out / result_files.SUMMARY
+    if shorter is None:
+        pruned.unlink(missing_ok=True)
+        write_json(summary, told)
+        return
+    with atomic_file(pruned) as temporary:
+        shorter.save(temporary)
+        told["sha256"] = result_files.sha256(temporary)
+        pruned.unlink(missing_ok=True)
+        write_json(summary, told)
 
 
 def _lines(told):
