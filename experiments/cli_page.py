@@ -166,8 +166,9 @@ def page():
         "more than the machine has is refused. `--examples` takes a random part; of a "
         "folder of images the others are not even read. Validation examples choose "
         "the model. Without any, a tenth of the training examples is "
-        "held out, in the proportions of the classes and by `--seed`. Test examples "
-        "are only measured.",
+        "held out by `--seed`, in the proportions of the classes where labels are "
+        "whole numbers or one-hot rows, and at random where they are other numbers, as "
+        "of a regression. Test examples are only measured.",
         "",
         "## Judged anew",
         "",

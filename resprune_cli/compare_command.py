@@ -58,6 +58,7 @@ def add_parser(commands):
         default=1,
         help="processor threads (default 1).",
     )
+    usage.add_expand_option(parser)
     usage.add_json_option(parser)
     usage.add_data_options(parser)
     usage.add_loss_options(parser)

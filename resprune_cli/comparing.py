@@ -7,9 +7,11 @@ from resprune_cli import data_source, model_file, terms, usage
 from resprune_cli.pruning import shown
 from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
+from resprune_tf import find_units
 from resprune_tf.columns import aligned
 from resprune_tf.feeds import images_to_compare
 from resprune_tf.fresh_process import RuntimeFailed
+from resprune_tf.loss_check import decides
 from resprune_tf.runtime_latency import runtime_latencies
 from resprune_tf.sizes import file_bytes, measure
 
@@ -34,6 +36,8 @@ def compare(args):
     models = [
         model_file.load(path, args, compile=args.data is not None) for path in paths
     ]
+    if args.expand:
+        models = [model_file.opened_as_far_as_possible(model) for model in models]
     found = [_size(model, path) for model, path in zip(models, paths, strict=True)]
     if args.runtime != "none":
         try:
@@ -50,8 +54,9 @@ def compare(args):
         for each, time in zip(found, times, strict=True):
             each["latency_ms"] = time.median_ms
     a, b = found
-    ratios = {name: b[name] / value for name, value in a.items() if value}
+    ratios = {name: b[name] / a[name] for name in a if a[name] and name in b}
     told = {"files": [str(path) for path in paths], "a": a, "b": b, "ratios": ratios}
+    told["closed"] = [_closed(model) for model in models]
     if args.runtime != "none":
         turns = times[1].ratios(times[0])
         low, ratios["latency_ms"], high = map(float, np.percentile(turns, (10, 50, 90)))
@@ -61,20 +66,27 @@ def compare(args):
             "threads": args.threads,
             "ratio_p10_p90": [low, high],
         }
-    examples = None
+    examples, of_classes = None, False
     if args.data is not None:
+        data = data_source.read(args, models[0])
+        examples = data.splits[data.held_out][0][:_COMPARED]
+        told["data"], told["doubts"] = data.told, []
+        of_classes = not data.labelled or data.of_classes
         for each, model in zip(found, models, strict=True):
-            data = data_source.read(args, model)
+            if model.input_shape != models[0].input_shape:
+                data = data_source.read(args, model)
             if data.labelled:
                 x, y = terms.settle(model, data, args)[data.held_out]
                 measured = terms.measured(model, x, y, args.batch_size)
                 for name, value in measured.items():
                     each[f"{data.held_out} {name}"] = value
                 if doubt := terms.doubt(model, measured):
-                    told.setdefault("doubts", []).append(doubt)
-        told["data"] = data.told
-        examples = data.splits[data.held_out][0][:_COMPARED]
-    told["outputs"] = _outputs(models, examples)
+                    told["doubts"].append(doubt)
+        losses = [terms.loss_name(model) for model in models if model.compiled]
+        if data.labelled and len(set(losses)) > 1:
+            told["doubts"].append(f"The losses differ: {' and '.join(losses)}.")
+        of_classes = of_classes and all(decides(model) for model in models)
+    told["outputs"] = _outputs(models, examples, of_classes)
     return told
 
 
@@ -82,11 +94,17 @@ def table(told):
     """What `compare` returned, as lines of text."""
     a, b = told["files"]
     rows = [("", a, b, "ratio")]
-    for name in told["a"]:
-        texts = [_told(name, each[name]) for each in (told["a"], told["b"])]
+    for name in {**told["a"], **told["b"]}:
+        texts = [_told(name, each.get(name)) for each in (told["a"], told["b"])]
         ratio = told["ratios"].get(name)
         rows.append((name, *texts, "" if ratio is None else f"{ratio:.3f}"))
     lines = [*aligned(*rows), usage.FILE_BYTES, usage.EXPORTED_BYTES]
+    for path, closed in zip(told["files"], told["closed"], strict=True):
+        if closed:
+            lines.append(
+                f"Not looked into, in {path}: {', '.join(closed)}. Residual units in "
+                "there are not counted (--expand opens such layers, where it can)."
+            )
     if "latency" in told:
         how = told["latency"]
         lines.append(
@@ -111,7 +129,12 @@ def _size(model, path):
     }
 
 
-def _outputs(models, examples):
+def _closed(model):
+    """Names of the layers in which units may lie that are not found."""
+    return [each.name for each in find_units(model).opaque]
+
+
+def _outputs(models, examples, of_classes):
     """How far outputs differ on examples, or on noise; None if they cannot be."""
     shapes = [
         [tuple(tensor.shape[1:]) for tensor in (*model.inputs, *model.outputs)]
@@ -142,10 +165,8 @@ def _outputs(models, examples):
         ),
         "max_abs": max(float(np.abs(x).max()) for x in first),
     }
-    if on != "inputs of noise" and len(first) == 1 and first[0].ndim == 2:
-        if first[0].shape[1] > 1:
-            same = first[0].argmax(-1) == other[0].argmax(-1)
-            told["agreement"] = float(same.mean())
+    if of_classes:
+        told["agreement"] = float((first[0].argmax(-1) == other[0].argmax(-1)).mean())
     return told
 
 
@@ -162,6 +183,8 @@ def _difference_told(outputs):
 
 
 def _told(name, value):
+    if value is None:
+        return "-"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.3f}" if name == "latency_ms" else shown(name, value)

@@ -28,6 +28,11 @@ class Data:
         return self.splits["train"][1] is not None
 
     @property
+    def of_classes(self):
+        """Whether labels are numbers of classes, or one-hot rows."""
+        return self.labelled and classes_of(self.splits["train"][1]) is not None
+
+    @property
     def held_out(self):
         """The split to measure on: the test's, if there is one."""
         return "test" if "test" in self.splits else "validation"
@@ -81,6 +86,21 @@ def sample(x, y, count, seed):
     return x[rows], None if y is None else y[rows]
 
 
+def classes_of(y):
+    """The class of each example, as `(examples,)`; None if labels tell no classes.
+
+    Args:
+        y: labels: whole numbers `(examples,)` or `(examples, 1)`, of which floats
+            may be a regression's; or one-hot rows `(examples, classes)`.
+    """
+    if y.dtype.kind not in "fiub" or y.size == 0 or not np.array_equal(y, np.rint(y)):
+        return None
+    if y.size == len(y):
+        return y.reshape(-1)
+    one_hot = y.ndim == 2 and y.min() == 0 and np.all(np.count_nonzero(y, 1) == 1)
+    return y.argmax(1) if one_hot and y.max() == 1 else None
+
+
 def _some(whole, count, seed):
     """At most `count` rows of `whole`, a random choice in their order."""
     return np.sort(np.random.default_rng(seed).permutation(whole)[:count])
@@ -115,16 +135,20 @@ def _taken(array, rows):
 
 
 def _held_out(whole, y, args):
-    """Rows to train on and rows to hold out, the classes in the same proportions."""
+    """Rows to train on and to hold out, classes in the same proportions if there are.
+
+    Other labels, as of a regression, are divided at random.
+    """
     from sklearn.model_selection import train_test_split
 
     if whole < 2:
         raise WrongUse(f"There are {whole} examples: too few to hold some out.")
     count, stratify = max(1, round(whole * args.hold_out)), None
-    if y is not None and y.dtype.kind in "iu" and y.size == whole:
-        classes, members = np.unique(y, return_counts=True)
+    labels = None if y is None else classes_of(y)
+    if labels is not None:
+        classes, members = np.unique(labels, return_counts=True)
         if members.min() >= 2 and len(classes) <= min(count, whole - count):
-            stratify = y
+            stratify = labels
     parts = train_test_split(
         np.arange(whole),
         test_size=count,

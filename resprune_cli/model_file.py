@@ -95,6 +95,14 @@ def opened(args, compile=False):
         raise WrongUse(f"--expand: {error}") from error
 
 
+def opened_as_far_as_possible(model):
+    """A model with the blocks opened that can be; itself where none can be."""
+    try:
+        return compiled_as(expand(model), model)
+    except (ValueError, TypeError):
+        return model
+
+
 def _loaded(path, compile, safe):
     if compile:
         with contextlib.suppress(Exception), warnings.catch_warnings():

@@ -167,6 +167,31 @@ def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path):
     assert "48 train, 12 validation examples (held out with seed 0)" in data.told
 
 
+@pytest.mark.parametrize("form", ["one-hot", "float"])
+def test_classes_in_other_forms_are_held_out_in_proportion(form, tmp_path):
+    x, y = examples()
+    labels = np.eye(3)[y] if form == "one-hot" else y.astype("float32")
+    path = write_npz(tmp_path / "data.npz", x=x, y=labels)
+    data = data_source.read(options(path, hold_out=0.2), plain_net())
+    held_out = data.splits["validation"][1]
+    assert held_out.dtype == labels.dtype and data.of_classes
+    held_out = held_out.argmax(1) if form == "one-hot" else held_out.astype(int)
+    assert np.bincount(held_out).tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0.5, 1]),
+        np.array([[1, 1], [0, 1]]),
+        np.array(["a", "b"]),
+        np.eye(3) * 2,
+    ],
+)
+def test_labels_that_tell_no_classes(labels):
+    assert data_source.classes_of(labels) is None
+
+
 def test_splits_of_an_archive_are_kept(tmp_path):
     (x, y), (x_test, y_test) = examples(12), examples(6, seed=1)
     path = write_npz(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_cli import retraining, terms
+from resprune_cli import data_source, retraining, terms
 from resprune_tf import (
     PruningResult,
     Round,
@@ -453,6 +453,65 @@ def test_compare_tells_other_shapes(given, tmp_path, capsys):
     argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
     code, out, _ = resprune(capsys, *argv)
     assert code == 0 and "Outputs cannot be compared" in out
+
+
+def regression_net():
+    image = keras.Input((8, 8, 1))
+    x = layers.Flatten()(image)
+    net = keras.Model(image, layers.Dense(3)(x), name="numbers")
+    net.compile("adam", "mean_squared_error", metrics=["mae"])
+    return net
+
+
+def test_compare_of_what_measures_other_things(given, tmp_path, capsys):
+    regression_net().save(tmp_path / "b.keras")
+    images, labels = examples()
+    rows = write_npz(tmp_path / "rows.npz", x=images, y=np.eye(3)[labels])
+    argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
+    code, out, err = resprune(capsys, *argv, "--data", rows)
+    assert code == 0, err
+    lines = {" ".join(line.split()[:2]): line.split() for line in out.splitlines()}
+    assert lines["validation accuracy"][2].endswith("%")
+    assert lines["validation accuracy"][3] == "-" == lines["validation mae"][2]
+    assert "losses differ: sparse_categorical_crossentropy and mean_sq" in out
+    assert "the same class" not in out
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_regression_has_no_classes(whole, tmp_path, capsys):
+    """By the loss that a model was compiled with; else by the labels."""
+    net = regression_net()
+    images, labels = examples()
+    rows = np.eye(3)[labels] if whole else np.linspace(0, 1, 180).reshape(60, 3)
+    data = write_npz(tmp_path / "rows.npz", x=images, y=rows)
+    if not whole:
+        net.compile("adam", "categorical_crossentropy")
+    net.save(tmp_path / "net.keras")
+    argv = ["compare", *[tmp_path / "net.keras"] * 2, "--runtime", "none"]
+    told = resprune_json(capsys, *argv, "--data", data)
+    assert told["outputs"]["max_abs_difference"] == 0
+    assert "agreement" not in told["outputs"]
+
+
+def test_compare_reads_data_once_for_models_that_take_the_same(given, capsys):
+    argv = ["compare", *[given / "net.keras"] * 2, "--runtime", "none"]
+    with mock.patch.object(data_source, "read", wraps=data_source.read) as read:
+        resprune_json(capsys, *argv, "--data", given / "data.npz")
+    assert read.call_count == 1
+
+
+def test_compare_tells_of_blocks_and_opens_them(tmp_path, capsys):
+    blocks = net_of((4,), Block(name="block"), layers.Dense(2, name="end"))
+    blocks.save(tmp_path / "blocks.keras")
+    net_of((4,), layers.Dense(2)).save(tmp_path / "plain.keras")
+    argv = ["compare", tmp_path / "blocks.keras", tmp_path / "plain.keras"]
+    argv += ["--runtime", "none", "--import", "tests.made_cli"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and f"Not looked into, in {argv[1]}: block. Residual" in out
+    told = resprune_json(capsys, *argv)
+    assert (told["a"]["units"], told["closed"]) == (0, [["block"], []])
+    told = resprune_json(capsys, *argv, "--expand")
+    assert (told["a"]["units"], told["closed"]) == (1, [[], []])
 
 
 def test_export_writes_what_runs_elsewhere(given, tmp_path, capsys):
