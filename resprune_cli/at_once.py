@@ -9,6 +9,8 @@ from resprune_tf.guard import direction, held
 from resprune_tf.recalibration import recalibrate
 from resprune_tf.targets import solve_target
 
+_WAYS = "Retraining (--epochs 10), or at least --recalibrate, may win it back."
+
 
 def prune(model, data, splits, target, args):
     """Takes out the cheapest set of units that meets a target.
@@ -26,6 +28,10 @@ def prune(model, data, splits, target, args):
     Raises:
         Failed: if the target cannot be met.
     """
+    before = _measures(model, splits, args)
+    doubt = terms.doubt(model, _validation(before))
+    if doubt:
+        print(doubt, flush=True)
     name = args.criterion or scoring.usual_criterion(model)
     scores = scoring.criterion(name, model, data, args)(model)
     if not scores:
@@ -44,14 +50,18 @@ def prune(model, data, splits, target, args):
     if args.recalibrate and data is not None:
         shorter = recalibrate(shorter, data.splits["train"][0])
     model_file.compiled_as(shorter, model)
-    before, after = (_measures(net, splits, args) for net in (model, shorter))
+    after = _measures(shorter, splits, args)
+    notes = {"criterion": name, "solution": solution.to_dict()}
+    guessing = terms.guessing(model, _validation(after))
+    if guessing and not doubt:
+        notes["doubt"] = f"The shorter model: {guessing} {_WAYS}"
     return Outcome(
         shorter,
         solution.units,
         before,
         after,
         _failure(model, before, after, args),
-        {"criterion": name, "solution": solution.to_dict()},
+        notes,
     )
 
 
@@ -65,21 +75,25 @@ def _measures(model, splits, args):
     }
 
 
+def _validation(measures):
+    """Those on validation examples, by the names of what is measured."""
+    split = "validation "
+    return {
+        name.removeprefix(split): value
+        for name, value in measures.items()
+        if name.startswith(split)
+    }
+
+
 def _failure(model, before, after, args):
     """What was lost beyond a tolerance that was given, in words."""
     if args.tolerance is None or not before:
         return None
-    names = [name.partition(" ")[2] for name in before]
-    monitor = terms.monitored(list(dict.fromkeys(names)), args.monitor)
-    name = f"validation {monitor}"
-    try:
-        mode = direction(model, monitor)
-    except ValueError as error:
-        raise WrongUse(f"--tolerance: {str(error).partition(' Give')[0]}") from error
+    monitor, name = args.monitor, f"validation {args.monitor}"
+    mode = direction(model, monitor)
     if held(before[name], after[name], args.tolerance, mode):
         return None
     return (
         f"The {name} went from {before[name]:.5g} to {after[name]:.5g}, further than "
-        f"--tolerance {args.tolerance:g}. Retraining (--epochs 10), or at least "
-        "--recalibrate, may win it back."
+        f"--tolerance {args.tolerance:g}. {_WAYS}"
     )

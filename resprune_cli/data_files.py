@@ -120,6 +120,8 @@ def _archive(path):
             f"{path} holds {', '.join(names) or 'nothing'}. Its examples must be named "
             f"{' or '.join(_NAMES['train', 'x'])}."
         )
+    for place, array in arrays.items():
+        _check_finite(f"{path}: {places[place]}", array)
     splits = {}
     for split in ("train", "validation", "test"):
         x, y = arrays.get((split, "x")), arrays.get((split, "y"))
@@ -139,6 +141,19 @@ def _archive(path):
             raise WrongUse(f"{path}: {places[split, 'x']} is empty.")
         splits[split] = x, y
     return splits
+
+
+def _check_finite(what, array):
+    """Raises WrongUse for numbers that are none, of which scores would be none."""
+    if array.dtype.kind not in "fc":
+        return
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        examples = np.count_nonzero(wrong.reshape(len(array), -1).any(axis=1))
+        raise WrongUse(
+            f"{what} has {np.count_nonzero(wrong):,} values that are NaN or infinite, "
+            f"in {examples:,} of its {len(array):,} examples. Take those out first."
+        )
 
 
 def _found(known, names):
@@ -227,6 +242,8 @@ def _data_set(name, shape, args):
             check_memory(f"{name}, {split}", size * int(pairs.cardinality()))
         x, y = zip(*pairs.as_numpy_iterator(), strict=True)
         found[split] = np.stack(x), np.asarray(y)
+        for array in found[split]:
+            _check_finite(f"{name}, {split}", array)
     return found
 
 

@@ -140,7 +140,9 @@ def run(args):
     except (rp.ExportError, RuntimeFailed) as error:
         raise Failed(str(error)) from error
     except OSError as error:
-        raise WrongUse(f"Cannot write --out '{args.out}': {error}") from error
+        raise WrongUse(
+            f"Cannot write --out '{args.out}': {error.strerror or error}."
+        ) from error
     print(json.dumps(told, indent=1) if args.json else text)
     return 0
 

@@ -4,6 +4,16 @@ from resprune_cli import prune_options, result_files, usage, values
 from resprune_cli.target_spelling import limits
 from resprune_cli.usage import WrongUse
 
+_OF_RETRAINING = (
+    "retrain_epochs",
+    "units_per_round",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "max_rounds",
+    "minutes",
+)
+
 
 def add_parser(commands):
     """Adds the command to the command line."""
@@ -95,12 +105,19 @@ def check(args):
 def _check_at_once(args):
     if not args.limits:
         raise WrongUse("--epochs 0 needs a --target, such as --target macs=0.7.")
-    for name in ("retrain_epochs", "max_rounds", "minutes"):
+    for name in _OF_RETRAINING:
         if getattr(args, name) is not None:
             option = name.replace("_", "-")
             raise WrongUse(f"--{option} belongs to retraining, and --epochs is 0.")
     if args.stop_on_drop:
         raise WrongUse("--stop-on-drop belongs to retraining, and --epochs is 0.")
+    if args.monitor is not None and args.tolerance is None:
+        raise WrongUse(
+            "--monitor names what --tolerance is of with --epochs 0, and that is "
+            "missing."
+        )
+    if args.data is None and args.tolerance is not None:
+        raise WrongUse("--tolerance needs --data, on which that is measured.")
     if args.data is None and args.criterion not in ("random", "importance"):
         raise WrongUse(
             "--data is missing: units are scored on examples. (--criterion importance "
@@ -118,6 +135,8 @@ def _check_retraining(args):
             "How far? Give a --target, such as --target macs=0.7, or --stop-on-drop to "
             "go as far as the metric holds."
         )
+    args.units_per_round = args.units_per_round or 1
+    args.schedule = args.schedule or "constant"
 
 
 def run(args):

@@ -93,8 +93,8 @@ def add_training_options(parser):
         "--units-per-round",
         metavar="N",
         type=values.count,
-        default=1,
-        help="units to take out before each retraining (default 1).",
+        help="units to take out before each retraining, of those that may go (default "
+        "1).",
     )
     group.add_argument(
         "--optimizer",
@@ -110,7 +110,6 @@ def add_training_options(parser):
     group.add_argument(
         "--schedule",
         choices=("constant", "cosine"),
-        default="constant",
         help="of the learning rate within a training: constant (default), or cosine, "
         "down to 0.",
     )
@@ -124,9 +123,10 @@ def add_training_options(parser):
         "--tolerance",
         metavar="AMOUNT",
         type=values.tolerance,
-        help="how much worse it may be and still holds: 0.005 is half a point of "
-        "accuracy (default 0). A finished run is judged anew when the command is "
-        "repeated with another one, without training again.",
+        help="how much worse it may be and still holds (default 0): of an accuracy a "
+        "fraction below 1, where 0.005 is half a point of 100; of another metric, or "
+        "the loss, an amount in its own units. A finished run is judged anew when the "
+        "command is repeated with another one, without training again.",
     )
     group.add_argument(
         "--stop-on-drop",

@@ -7,6 +7,7 @@ import sys
 from resprune_cli import (
     at_once,
     data_source,
+    judging,
     model_file,
     result_files,
     retraining,
@@ -56,6 +57,12 @@ def _model(args):
         raise WrongUse(
             f"--protect {unknown[0]}: there is no such unit. Units: {', '.join(names)}."
         )
+    may_go = [u.name for u in units if u.removable and u.name not in args.protect]
+    if args.epochs and args.units_per_round > max(1, len(may_go)):
+        raise WrongUse(
+            f"--units-per-round must be from 1 to {len(may_go)}, the units that may "
+            f"go. Received: {args.units_per_round}."
+        )
     return model
 
 
@@ -79,6 +86,10 @@ def _pruned(model, args):
             splits = terms.settle(model, data, args)
             print(f"Loss and optimizer: {terms.told(model)}.")
         sys.stdout.flush()
+    if splits and (args.epochs or args.tolerance is not None):
+        args.monitor = judging.settle(model, splits, args)
+    elif args.tolerance is not None:
+        raise WrongUse("--tolerance needs labels, and the data have none.")
     if args.epochs == 0:
         return at_once.prune(model, data, splits, target, args)
     if not splits:
@@ -157,6 +168,7 @@ def _lines(told):
         f"Removed: {', '.join(told['removed'])}.",
         *aligned(*rows),
         usage.EXPORTED_BYTES,
+        *([told["doubt"]] if "doubt" in told else []),
         f"Written: {told['written']}",
     ]
 

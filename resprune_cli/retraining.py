@@ -70,24 +70,17 @@ def prune(model, data, splits, target, args):
         except (ValueError, rp.TrainingDiverged) as error:
             raise Failed(str(error)) from error
     print("\n" + "\n".join(table(result, given, args)))
-    return _outcome(result, target, given, args)
+    return _outcome(model, result, target, given, args)
 
 
 def _given(model, splits, args):
     """What the model measures before anything is done to it."""
-    try:
-        measured = {
-            split: terms.measured(model, x, y, args.batch_size)
-            for split, (x, y) in splits.items()
-            if split != "train"
-        }
-    except Exception as error:
-        line = str(error).strip().splitlines()[0]
-        raise WrongUse(
-            f"Loss and metrics do not fit the data: {line} Perhaps other ones do: "
-            "--loss, --metric."
-        ) from error
-    monitor = terms.monitored(list(measured["validation"]), args.monitor)
+    measured = {
+        split: terms.measured(model, x, y, args.batch_size)
+        for split, (x, y) in splits.items()
+        if split != "train"
+    }
+    monitor = args.monitor
     print(
         f"The model as given: validation {monitor} "
         f"{shown(monitor, measured['validation'][monitor])}, on "
@@ -179,7 +172,7 @@ def table(result, given, args):
     return lines
 
 
-def _outcome(result, target, given, args):
+def _outcome(model, result, target, given, args):
     first, selected = result.rounds[0], result.selected
     monitor = given["monitor"]
     before, trained, after = (
@@ -191,6 +184,10 @@ def _outcome(result, target, given, args):
         "final": result.final,
         "rounds": [r.line() for r in result.rounds],
     }
+    # Where that was told of the model as given, it need not be told again.
+    if terms.guessing(model, given["measured"]["validation"]) is None:
+        if guessing := terms.guessing(model, selected.validation):
+            notes["doubt"] = f"The shorter model: {guessing}"
     removed = tuple(
         name for r in result.rounds[: selected.round + 1] for name in r.removed
     )

@@ -1,10 +1,11 @@
 """Criteria by name, on the data of the command line."""
 
+import dataclasses
 import functools
 
 from resprune_cli import data_source, terms
 from resprune_cli.usage import WrongUse
-from resprune_cli.wording import for_users
+from resprune_cli.wording import ANOTHER_CRITERION, for_users
 from resprune_tf import criteria
 from resprune_tf.comparison import compare_scores
 from resprune_tf.units import find_units, scored_units
@@ -26,9 +27,11 @@ def table(model, args, names=None):
             f"There is nothing to score. {for_users(str(find_units(model)))}"
         )
     data = data_source.read(args, model)
+    for name in names or ():
+        _check_labels(name, data.labelled, "--criteria")
     x, y, loss = scored_on(model, data, args)
     try:
-        return compare_scores(
+        found = compare_scores(
             model,
             x,
             y,
@@ -40,6 +43,16 @@ def table(model, args, names=None):
         )
     except ValueError as error:
         raise WrongUse(str(error)) from error
+    left_out = {
+        name: for_users(why).removesuffix(ANOTHER_CRITERION)
+        for name, why in found.left_out.items()
+    }
+    return dataclasses.replace(found, left_out=left_out)
+
+
+def _check_labels(name, labelled, option):
+    if name in criteria.LABELLED and not labelled:
+        raise WrongUse(f"{option} {name} needs labels, and the data have none.")
 
 
 def scored_on(model, data, args):
@@ -75,9 +88,8 @@ def criterion(name, model, data, args):
     x, y, loss = scored_on(model, data, args)
     options = {"batch_size": args.batch_size, "recalibrate": args.recalibrate}
     make = functools.partial(criteria.ON_IMAGES[name], x)
+    _check_labels(name, data.labelled, "--criterion")
     if name in criteria.LABELLED:
-        if y is None:
-            raise WrongUse(f"--criterion {name} needs labels, and the data have none.")
         make, options["loss"] = functools.partial(make, y), loss
     if name == "l1_importance":
         options["seed"] = args.seed

@@ -1,5 +1,8 @@
 """What a model is measured by: its loss, its metric, its optimizer."""
 
+import math
+import re
+
 import keras
 import numpy as np
 
@@ -80,7 +83,8 @@ def told(model):
     optimizer = model.optimizer
     rate = optimizer.get_config().get("learning_rate")
     rate = f" at {rate:.4g}" if isinstance(rate, float) else ""
-    return f"{loss_name(model)}{' of logits' if logits else ''}, {optimizer.name}{rate}"
+    name = re.sub(r"_\d+$", "", optimizer.name)  # Keras numbers what it makes
+    return f"{loss_name(model)}{' of logits' if logits else ''}, {name}{rate}"
 
 
 def monitored(measured, asked=None):
@@ -104,14 +108,37 @@ def monitored(measured, asked=None):
     return "accuracy" if "accuracy" in others else (others or ["loss"])[0]
 
 
-def doubt(model, measured):
-    """A line on a classifier that does no better than guessing; else None."""
+def guessing(model, measured):
+    """A sentence on a classifier that does hardly better than guessing; else None.
+
+    Args:
+        model: a compiled `keras.Model` of one output.
+        measured: dict from name to number; without an accuracy there is no telling.
+    """
     classes = max(2, model.outputs[0].shape[-1] or 2)
-    if measured.get("accuracy", 1) * classes > 1.3:
+    accuracy, loss = measured.get("accuracy"), measured.get("loss", 0.0)
+    if accuracy is None:
+        return None
+    # The share that is right of what guessing has wrong.
+    skill = (accuracy * classes - 1) / (classes - 1)
+    # A loss above that of equal shares for all classes is of one that is sure and
+    # wrong. An overconfident model has that, too, but is right more often.
+    wrong = loss_name(model) in _CROSS_ENTROPIES and loss > math.log(classes)
+    if accuracy * classes > 1.3 and not (wrong and skill < 0.2):
+        return None
+    told = f"The accuracy is {accuracy:.2%}, and guessing gives 1 in {classes}"
+    if wrong:
+        told += f"; the loss is {loss:.3g}, and guessing gives {math.log(classes):.3g}"
+    return f"{told}."
+
+
+def doubt(model, measured):
+    """Lines on a classifier that does hardly better than guessing; else None."""
+    if (told := guessing(model, measured)) is None:
         return None
     return (
-        f"The accuracy is about what guessing gives, 1 in {classes}. Does the model "
-        "take such pixels (--pixels), and are its classes in the order of the labels?"
+        f"{told} Does the model take such pixels (--pixels), and are its classes in "
+        "the order of the labels?"
     )
 
 

@@ -75,6 +75,7 @@ def add_trust_options(parser):
         dest="imports",
         metavar="MODULE",
         action="append",
+        type=values.module,
         default=[],
         help="Python module, looked for in this folder too, that defines the "
         "model's own layers. Its code runs: import what you trust. May be repeated.",

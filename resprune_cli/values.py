@@ -42,6 +42,17 @@ def names(text):
     return [name for part in text.split(",") if (name := part.strip())]
 
 
+def module(text):
+    """A module's name; of a file in this folder, the name that Python imports it by."""
+    name = text.removesuffix(".py") if pathlib.Path(text).is_file() else text
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no name of a module, such as mylayers for the file "
+            "mylayers.py in this folder."
+        )
+    return name
+
+
 def shape(text):
     """Sizes with commas between them."""
     try:

@@ -13,7 +13,7 @@ _OPTIONS = {
     "tolerance": "--tolerance",
     "units_per_round": "--units-per-round",
 }
-_ANOTHER_CRITERION = " Choose another criterion, such as block_influence."
+ANOTHER_CRITERION = " Choose another criterion, such as block_influence."
 # Advice that only a programmer can follow.
 _ADVICE = (
     (r" \(`drop_branches` [^)]*\)", ""),
@@ -26,8 +26,14 @@ _ADVICE = (
         r" (Give|Pass) `(FitRecipe\()?compile_fn[^`]*`(, a function [^.]*)?\.",
         " Give --optimizer and --loss.",
     ),
-    (r" \|ω\| needs an ImportanceScale .*", _ANOTHER_CRITERION),
-    (r" `add_importance` puts one there.*", _ANOTHER_CRITERION),
+    (r" \|ω\| needs an ImportanceScale .*", ANOTHER_CRITERION),
+    (
+        r" has no ImportanceScale on its branches\. `add_importance` puts one there.*",
+        " has no learned factors ω, which `resprune prune --criterion importance` "
+        f"trains.{ANOTHER_CRITERION}",
+    ),
+    (r" A smaller one may do: `criteria\.l1_importance\(.*", ANOTHER_CRITERION),
+    (r": pass (that one as `loss`|its loss, such as [^.]*)\.", ": give --loss."),
     (
         r"`with_input_shape\(model, [^`]*\)` makes a model of fixed sizes",
         "--input-shape 224,224,3 says it",

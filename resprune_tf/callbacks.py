@@ -124,11 +124,15 @@ class Checkpoint(keras.callbacks.Callback):
         self.next_saving = ended + (ended - begun) / SAVING_SHARE
 
 
+_WITHIN_EPOCH = 30  # seconds, after which a log file gets a line within an epoch
+
+
 class Progress(keras.callbacks.Callback):
     """Live progress of a run of several rounds: one line, with the time left.
 
-    On a terminal the line is rewritten in place; elsewhere a line is printed every
-    few seconds at most. `start_round` must be called before each fit.
+    On a terminal the line is rewritten in place. Elsewhere a line is printed when an
+    epoch ends, every few seconds at most, and twice a minute within long epochs.
+    `start_round` must be called before each fit.
 
     Args:
         stream: where to write; standard output by default.
@@ -174,7 +178,12 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         self.batch = batch
-        if self.live and batch and self.steps:
+        if not batch:
+            return
+        if self.live:
+            if self.steps:
+                self._show(batch)
+        elif time.monotonic() - max(self.printed, self.started) >= _WITHIN_EPOCH:
             self._show(batch)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -199,6 +208,10 @@ class Progress(keras.callbacks.Callback):
             if self.monitor in self.last and self.monitor != "loss":
                 value = shown(self.monitor, float(self.last[self.monitor]))
                 parts.append(f"{self.monitor} {value:>6}")
+        if not self.steps:  # so that nothing is known of what is left
+            parts.append(f"step {step}")
+            self._print(parts)
+            return
         if self.live:
             of_epoch = self.epoch % self.parts + step / self.steps
             filled = round(20 * of_epoch / self.parts)
@@ -206,12 +219,18 @@ class Progress(keras.callbacks.Callback):
             left = spent * self.steps / step * (self.parts - of_epoch)
             parts.append(f"epoch {_clock(left)} left")
         else:
+            if step < self.steps:
+                parts.append(f"step {step}/{self.steps}")
+            spent *= self.steps / step
             parts.append(f"{_clock(spent * self.parts)} an epoch")
         # Mean over this process, building and measuring included: the nets shrink,
         # so it tends to promise a little too much rather than too little.
         done = self.epochs_done + step / self.steps
         left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
         parts.append(f"run {_clock((now - self.begun) / done * left)} left")
+        self._print(parts)
+
+    def _print(self, parts):
         line = "  ".join(parts)
         self.stream.write(f"\r\x1b[K{line}" if self.live else f"{self.name}{line}\n")
         self.stream.flush()

@@ -25,7 +25,7 @@ def shown(stream, monkeypatch, seconds_a_step=2.0, epochs=2, steps=3):
     progress.start_round("round 1", epochs, later_epochs=4)
     for epoch in range(epochs):
         progress.on_epoch_begin(epoch)
-        for step in range(steps):
+        for step in range(steps or 3):
             progress.on_train_batch_begin(step)
             now += seconds_a_step
         progress.on_epoch_end(epoch, LOGS)
@@ -39,6 +39,25 @@ def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
         "round 1: 53 layers",
         f"round 1  epoch 1/2  {numbers}  run 0:30 left",
         f"round 1  epoch 2/2  {numbers}  run 0:24 left",
+    ]
+
+
+def test_a_log_file_gets_lines_within_long_epochs(monkeypatch):
+    out = shown(io.StringIO(), monkeypatch, seconds_a_step=20, epochs=1, steps=5)
+    within, whole = "1:40 an epoch  run", "loss 0.5000  accuracy 87.50%  1:40 an epoch"
+    # Every second step of 20 s; 60 s of this epoch and 4 of 100 s are left at first.
+    assert out.splitlines()[1:] == [
+        f"round 1  epoch 1/1  step 2/5  {within} 7:40 left",
+        f"round 1  epoch 1/1  step 4/5  {within} 7:00 left",
+        f"round 1  epoch 1/1  {whole}  run 6:40 left",
+    ]
+
+
+def test_a_log_file_hears_of_a_pipeline_of_unknown_length(monkeypatch):
+    out = shown(io.StringIO(), monkeypatch, seconds_a_step=40, epochs=1, steps=None)
+    assert out.splitlines()[1:3] == [
+        "round 1  epoch 1/1  step 1",
+        "round 1  epoch 1/1  step 2",
     ]
 
 

@@ -176,6 +176,22 @@ PRUNE = "prune net.keras --out out"
             f"{PRUNE} --data digits --target macs=0.5 --epochs 0 --stop-on-drop",
             "belongs to retraining",
         ),
+        *(
+            (f"{PRUNE} --data digits --target macs=0.5 --epochs 0 {option}", message)
+            for option, message in (
+                ("--schedule cosine", "--schedule belongs to retraining"),
+                ("--units-per-round 2", "--units-per-round belongs to retraining"),
+                ("--learning-rate 0.1", "--learning-rate belongs to retraining"),
+                ("--optimizer sgd", "--optimizer belongs to retraining"),
+                ("--monitor auc", "--monitor names what --tolerance is of"),
+            )
+        ),
+        (
+            f"{PRUNE} --epochs 0 --criterion random --target units=1 --tolerance 0.1",
+            "--tolerance needs --data",
+        ),
+        ("inspect net.keras --import my-layers.py", "is no name of a module"),
+        ("inspect net.keras --import ./file.py", "such as mylayers for the file"),
         ("export net.keras --formats tflite --out out", "no format 'tflite'"),
         ("export net.keras --formats litert_int8 --out out", "on real examples"),
         ("compare net.keras net.keras --loss mse", "need --data"),
@@ -193,6 +209,13 @@ def test_wrong_use_is_told_in_a_line_before_anything_is_read(
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_module_may_be_named_by_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mylayers.py").touch()
+    assert values.module("mylayers.py") == values.module("mylayers") == "mylayers"
+    assert values.module("package.py") == "package.py"  # its module `py`, perhaps
 
 
 def test_a_few_macs_are_a_misspelt_share():
@@ -213,12 +236,15 @@ def test_names_may_have_blanks_between_them():
         ),
         ('Is not known. Give `mode="max"` or `mode="min"`.', "another measure by --m"),
         ("Kept? Give `FitRecipe(compile_fn=...)`. Lost: it", "Kept? Give --optimizer"),
+        ("It diverged. A smaller one may do: `criteria.l1_importance(x)`", "Choose an"),
+        ("'a' is compiled with mse, but: pass that one as `loss`.", "give --loss."),
         ("A `get_config` that fits.", "A `get_config` that fits."),
     ],
 )
 def test_advice_to_programmers_becomes_advice_to_users(text, words):
     assert words in for_users(text)
-    assert "compile_fn" not in for_users(text) and "mode=" not in for_users(text)
+    for word in ("compile_fn", "mode=", "criteria.", "`loss`"):
+        assert word not in for_users(text)
 
 
 def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):

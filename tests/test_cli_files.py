@@ -261,6 +261,21 @@ def test_archives_that_do_not_fit(arrays, message, tmp_path):
         data_source.read(options(path), plain_net())
 
 
+@pytest.mark.parametrize(
+    "name, told",
+    [("x", "x has 3 values .* in 2 of its 4 ex"), ("y_test", "y_test has 1")],
+)
+def test_numbers_that_are_none_are_refused(name, told, tmp_path):
+    arrays = {each: np.ones((4, 8, 8), "float32") for each in ("x", "x_test")}
+    arrays.update(y=np.ones(4, "float32"), y_test=np.ones(4, "float32"))
+    arrays[name].reshape(4, -1)[1, -2 if name == "x" else 0 :] = np.nan
+    if name == "x":
+        arrays["x"][3, 0, 0] = np.inf
+    path = write_npz(tmp_path / "data.npz", **arrays)
+    with pytest.raises(WrongUse, match=told):
+        data_source.read(options(path), plain_net())
+
+
 def test_floats_have_their_range_already(tmp_path):
     path = write_npz(tmp_path / "data.npz", x=np.ones((4, 8, 8), "float32"))
     with pytest.raises(WrongUse, match="is for pixels from 0 to 255"):
@@ -447,13 +462,30 @@ def test_what_is_watched():
 
 
 @pytest.mark.parametrize(
-    "accuracy, doubted", [(0.3, True), (0.5, False), (None, False)]
+    "accuracy, loss, doubted",
+    [
+        (0.3, 1.0, True),
+        (0.43, 1.0, True),
+        (0.45, 1.0, False),
+        (0.45, 1.2, True),  # worse than shares of a third each, log(3)
+        (0.5, 9.0, False),  # too sure of itself, and right more often than by chance
+        (None, 9.0, False),
+    ],
 )
-def test_a_classifier_that_guesses_is_doubted(accuracy, doubted):
-    measured = {"loss": 1.0} if accuracy is None else {"accuracy": accuracy}
+def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
+    measured = {"loss": loss}
+    if accuracy is not None:
+        measured["accuracy"] = accuracy
     found = terms.doubt(plain_net(), measured)
     assert bool(found) is doubted
     assert not doubted or "1 in 3" in found and "--pixels" in found
+    assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
+
+
+def test_keras_numbering_of_optimizers_is_not_shown():
+    net = plain_net()
+    net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
+    assert terms.told(net) == "mse, sgd at 0.5"
 
 
 def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):

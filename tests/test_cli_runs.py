@@ -165,7 +165,26 @@ def test_scores_that_need_importances_name_others(given, capsys):
 def test_more_units_a_round_than_there_are(given, tmp_path, capsys):
     argv = retrained(given, tmp_path, "--units-per-round", 4)
     code, _, err = resprune(capsys, *argv)
-    assert code == 1 and "--units-per-round must be from 1 to 3" in err
+    assert code == 2 and "--units-per-round must be from 1 to 3" in err
+    code, _, err = resprune(capsys, *argv[:-1], 3, "--protect", "unit1")
+    assert code == 2 and "from 1 to 2, the units that may go. Received: 3." in err
+
+
+def test_a_tolerance_of_an_accuracy_is_a_fraction(given, tmp_path, capsys):
+    argv = retrained(given, tmp_path, "--units-per-round", 2)
+    for options in ([], ["--epochs", 0]):
+        line = argv[:-2] + options if options else argv
+        code, out, err = resprune(capsys, *line, "--tolerance", 1)
+        assert code == 2 and "is a fraction below 1" in err
+        assert "Units are scored" not in out
+    line = [*argv[:-2], "--epochs", 0, "--monitor", "auc"]
+    code, _, err = resprune(capsys, *line)
+    assert (
+        code == 2 and "--monitor 'auc' is not measured. Measured: accuracy, loss" in err
+    )
+    line[line.index(given / "data.npz")] = given / "unlabelled.npz"
+    code, _, err = resprune(capsys, *line)
+    assert code == 2 and "--tolerance needs labels, and the data have none" in err
 
 
 # scores
@@ -183,7 +202,17 @@ def test_scores_of_some_criteria(given, capsys):
 def test_scores_that_need_labels_say_so(given, capsys):
     argv = ["--data", given / "unlabelled.npz", "--criteria", "taylor"]
     code, _, err = resprune(capsys, "scores", given / "net.keras", *argv)
-    assert code == 2 and "needs labels" in err
+    assert code == 2 and "--criteria taylor needs labels" in err
+
+
+def test_criteria_that_are_left_out_say_why_in_words_of_the_command(given, capsys):
+    argv = ["scores", given / "net.keras", "--data", given / "unlabelled.npz"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Without taylor: It needs labels." in out
+    left_out = resprune_json(capsys, *argv)["left_out"]
+    assert left_out["importance"].endswith(
+        "`resprune prune --criterion importance` trains."
+    )
 
 
 # prune --epochs 0
@@ -213,17 +242,18 @@ def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
     told = resprune_json(capsys, *argv, "--out", tmp_path / "a")
     assert set(told["removed"]) == {"unit2", "unit3"}
     assert "validation accuracy" in told["after"]
-    accuracies = iter([0.9, 0.5])  # before and after
+    accuracies = iter([0.9, 0.9, 0.4])  # of a batch, before and after
 
     def measured(*arguments):
         return {**terms_measured(*arguments), "accuracy": next(accuracies)}
 
     terms_measured = terms.measured
     with mock.patch("resprune_cli.terms.measured", measured):
-        code, _, err = resprune(
+        code, out, err = resprune(
             capsys, *argv, "--tolerance", 0.1, "--out", tmp_path / "b"
         )
-    assert code == 1 and "from 0.9 to 0.5, further than --tolerance 0.1" in err
+    assert code == 1 and "from 0.9 to 0.4, further than --tolerance 0.1" in err
+    assert "The shorter model: The accuracy is 40.00%, and guessing" in out
     assert (tmp_path / "b" / "pruned.keras").exists()
 
 
