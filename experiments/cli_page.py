@@ -177,6 +177,10 @@ def page():
         "among the rounds, and with `--stop-on-drop` more rounds follow where the new "
         "tolerance allows them. Whatever else differs is refused.",
         "",
+        "`prune` writes over no result but that of the same command, and takes away no "
+        "other file; neither it nor `export` writes over a model that it reads. It "
+        "says so, with exit code 2, before it begins.",
+        "",
         "## Sizes",
         "",
         "`file_bytes` are of a `.keras` file itself, which may hold the state of an "

@@ -1,5 +1,6 @@
 """What a model is measured by: its loss, its metric, its optimizer."""
 
+import contextlib
 import math
 import re
 
@@ -74,6 +75,9 @@ def settle(model, data, args):
 def loss_name(model):
     """Name of a compiled model's loss, such as `"mean_squared_error"`."""
     loss = model.loss
+    if isinstance(loss, str):
+        with contextlib.suppress(ValueError):  # of names that Keras settles later
+            loss = keras.losses.get(loss)  # "mse" is short for one
     return getattr(loss, "name", None) or getattr(loss, "__name__", str(loss))
 
 

@@ -485,7 +485,7 @@ def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
 def test_keras_numbering_of_optimizers_is_not_shown():
     net = plain_net()
     net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
-    assert terms.told(net) == "mse, sgd at 0.5"
+    assert terms.told(net) == "mean_squared_error, sgd at 0.5"
 
 
 def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
