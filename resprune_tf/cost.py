@@ -6,7 +6,7 @@ from resprune_tf import graph
 from resprune_tf.depth import depths
 from resprune_tf.importance import count_parameters
 from resprune_tf.macs import CONVOLUTIONS, count_macs, opened
-from resprune_tf.tracing import trace
+from resprune_tf.tracing import trace_example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +18,12 @@ class Cost:
             from input to output; projection shortcuts lie beside it.
         parameters: learned ones, frozen or not, without ω and moving statistics.
         macs: multiply-accumulates of everything that can be counted.
-        conv_macs: those of convolution layers alone.
+        conv_macs: those of convolutions alone.
         uncounted: names of operations that multiply, but have no rule and cannot be
             looked into: those with a weight of two or more axes, and the products
-            that `macs.py` lists. Empty means that `macs` is complete.
+            that `macs.py` lists. Empty means that `macs` is complete, but for layers
+            without weights that call another library than Keras, such as a `Lambda` of
+            TensorFlow's own functions.
     """
 
     layers: int
@@ -54,7 +56,8 @@ def cost(model, input_shape=None):
     84066304
     """
     model = graph.as_functional(model, "cost")
-    calls, outputs = trace(model, input_shape=input_shape)
+    calls, outputs = trace_example(model, input_shape)
+    images = model.inputs[0].shape[0] or 1  # of a fixed batch
     depth = depths(calls)
     found = [count_macs(call) for call in calls]
     names = [
@@ -65,8 +68,8 @@ def cost(model, input_shape=None):
     return Cost(
         layers=max(depth[id(tensor)] for tensor in outputs),
         parameters=count_parameters([model]),
-        macs=sum(macs or 0 for macs in found),
-        conv_macs=sum(map(_conv_macs, calls)),
+        macs=sum(macs or 0 for macs in found) // images,
+        conv_macs=sum(map(_conv_macs, calls)) // images,
         uncounted=tuple(dict.fromkeys(names)),
     )
 

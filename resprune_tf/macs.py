@@ -2,7 +2,7 @@
 
 One MAC is one multiplication and one addition, for one image. Convolutions, dense
 layers and matrix products count; biases, normalisation, activations and additions do
-not. Axis 0 of every tensor is taken to be the batch.
+not. An open first axis is the batch, of 1; `tracing.trace_example` leaves none open.
 """
 
 import inspect
@@ -26,6 +26,8 @@ def count_macs(call):
     for kinds, rule in _RULES:
         if isinstance(operation, kinds):
             return rule(call)
+    if type(operation) in _ELEMENTWISE:
+        return 0
     inside = opened(call)
     if inside is not None:
         return _sum(call, inside)
@@ -42,6 +44,8 @@ def opened(call):
     """
     operation = call.operation
     decided = (*_WITH_RULE, *_NO_RULE)
+    if type(operation) in _ELEMENTWISE:
+        return None
     if not isinstance(operation, layers.Layer) or isinstance(operation, decided):
         return None
     # Whose insides are known: Keras's and this package's.
@@ -78,37 +82,49 @@ def _product(sizes, call):
     return math.prod(sizes)
 
 
-def _spatial(layer, tensor):
-    first = 1 if layer.data_format == "channels_last" else 2
-    return tensor.shape[first : first + layer.rank]
+def _sizes(tensor):
+    """Shape of a tensor, an open batch being 1."""
+    shape = tuple(tensor.shape)
+    return (1, *shape[1:]) if shape and shape[0] is None else shape
+
+
+def _positions(tensor, data_format):
+    """Batch and positions: all sizes but that of the channels."""
+    sizes = _sizes(tensor)
+    chosen = data_format or keras.config.image_data_format()
+    return (sizes[0], *sizes[2:]) if chosen == "channels_first" else sizes[:-1]
 
 
 def _convolution(call):
     layer = call.operation
-    return _product((*layer.kernel.shape, *_spatial(layer, call.outputs[0])), call)
+    return _product(
+        (*layer.kernel.shape, *_positions(call.outputs[0], layer.data_format)), call
+    )
 
 
 def _separable(call):
     layer = call.operation
     kernels = layer.depthwise_kernel, layer.pointwise_kernel
-    positions = _product(_spatial(layer, call.outputs[0]), call)
+    positions = _product(_positions(call.outputs[0], layer.data_format), call)
     return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
 def _transpose(call):
     # Every input position is multiplied with the whole kernel.
     layer = call.operation
-    return _product((*layer.kernel.shape, *_spatial(layer, call.inputs[0])), call)
+    return _product(
+        (*layer.kernel.shape, *_positions(call.inputs[0], layer.data_format)), call
+    )
 
 
 def _dense(call):
     kernel = call.operation.kernel
-    return _product((*kernel.shape, *call.outputs[0].shape[1:-1]), call)
+    return _product((*kernel.shape, *_sizes(call.outputs[0])[:-1]), call)
 
 
 def _matmul(call):
     summed = _operands(call)[0][-1]
-    return _product((*call.outputs[0].shape[1:], summed), call)
+    return _product((*_sizes(call.outputs[0]), summed), call)
 
 
 def _einsum(call):
@@ -121,13 +137,9 @@ def _einsum_dense(call):
 
 
 def _operands(call):
-    """Shapes of a call's tensors, constants included, the batch being 1."""
+    """Shapes of a call's tensors, constants included."""
     arguments = keras.tree.flatten((call.args, call.kwargs))
-    return [
-        (1, *a.shape[1:]) if isinstance(a, keras.KerasTensor) else tuple(a.shape)
-        for a in arguments
-        if hasattr(a, "shape")
-    ]
+    return [_sizes(a) for a in arguments if hasattr(a, "shape")]
 
 
 def _einsum_macs(equation, shapes, call):
@@ -161,12 +173,12 @@ def _attention(call):
         (layer.output_dense, query),
     )
     macs = sum(
-        _product((*dense.kernel.shape, *tensor.shape[1:-1]), call)
+        _product((*dense.kernel.shape, *_sizes(tensor)[:-1]), call)
         for dense, tensor in projections
     )
     # Scores and weighted sum: each query position meets each attended position.
     attended = [value.shape[axis] for axis in layer.attention_axes]
-    pairs = _product((*query.shape[1:-1], *attended), call)
+    pairs = _product((*_sizes(query)[:-1], *attended), call)
     return macs + pairs * layer.num_heads * (layer.key_dim + layer.value_dim)
 
 
@@ -175,37 +187,36 @@ def _recurrent(call):
     cells = getattr(layer.cell, "cells", [layer.cell])
     if not all(isinstance(cell, _CELLS) for cell in cells):
         return None
-    steps = call.inputs[0].shape[1]
-    kernels = [w for cell in cells for w in (cell.kernel, cell.recurrent_kernel)]
-    return _product((steps,), call) * sum(math.prod(w.shape) for w in kernels)
+    return _product(_sizes(call.inputs[0])[:2], call) * sum(map(_of_a_step, cells))
+
+
+def _cell(call):
+    return _product(_sizes(call.inputs[0])[:1], call) * _of_a_step(call.operation)
+
+
+def _of_a_step(cell):
+    return math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape)
 
 
 def _raw_convolution(call):
     kernel = _operands(call)[1]
-    return _product((*kernel, *_positions(call, call.outputs[0])), call)
+    return _product((*kernel, *_raw_positions(call, call.outputs[0])), call)
 
 
 def _raw_transpose(call):
     kernel = _operands(call)[1]
-    return _product((*kernel, *_positions(call, call.inputs[0])), call)
+    return _product((*kernel, *_raw_positions(call, call.inputs[0])), call)
 
 
-def _positions(call, tensor):
-    shape = tensor.shape[1:]
-    chosen = call.operation.data_format or keras.config.image_data_format()
-    return shape[1:] if chosen == "channels_first" else shape[:-1]
+def _raw_positions(call, tensor):
+    return _positions(tensor, call.operation.data_format)
 
 
 def _dot_product_attention(call):
     # (batch, positions, heads, size), in Keras and in every backend.
     query, key, value = _operands(call)[:3]
-    pairs = _product((*query[1:3], key[1]), call)
+    pairs = _product((*query[:3], key[1]), call)
     return pairs * _product((query[3] + value[3],), call)
-
-
-def _nothing(call):
-    """Lookups and elementwise weights do not multiply and accumulate."""
-    return 0
 
 
 _PLAIN = (
@@ -214,12 +225,14 @@ _PLAIN = (
 )
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 _TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+# Lookups and elementwise weights. A subclass may multiply.
 _ELEMENTWISE = (
     *(layers.BatchNormalization, layers.LayerNormalization),
     *(layers.Normalization, layers.Embedding, layers.PReLU),
 )
 _CELLS = (layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell)
-CONVOLUTIONS = (*_PLAIN, *_SEPARABLE, *_TRANSPOSE)
+_RAW = (nn.Conv, nn.DepthwiseConv, nn.ConvTranspose)
+CONVOLUTIONS = (*_PLAIN, *_SEPARABLE, *_TRANSPOSE, *_RAW)
 _RULES = (
     (_SEPARABLE, _separable),
     (_TRANSPOSE, _transpose),
@@ -228,12 +241,12 @@ _RULES = (
     (layers.EinsumDense, _einsum_dense),
     (layers.MultiHeadAttention, _attention),
     (layers.RNN, _recurrent),
+    (_CELLS, _cell),
     ((Matmul, Dot), _matmul),
     (Einsum, _einsum),
     ((nn.Conv, nn.DepthwiseConv), _raw_convolution),
     (nn.ConvTranspose, _raw_transpose),
     (nn.DotProductAttention, _dot_product_attention),
-    (_ELEMENTWISE, _nothing),
 )
 _WITH_RULE = tuple(
     kind

@@ -2,7 +2,7 @@
 
 from resprune_tf import graph
 from resprune_tf.macs import count_macs
-from resprune_tf.tracing import trace
+from resprune_tf.tracing import trace, trace_example
 
 
 class Survey:
@@ -13,14 +13,16 @@ class Survey:
         input_shape: as for `tracing.trace`.
 
     Attributes:
-        calls: list of `tracing.Call`, in order of computation.
+        calls: list of `tracing.Call` of one example, in order of computation.
         shapes: shape of the first output of each node, without the batch, by
             `id(node)`.
     """
 
     def __init__(self, model, input_shape):
         self._model, self._input_shape = model, input_shape
-        self.calls, _ = trace(model, input_shape=input_shape)
+        self.calls, _ = trace_example(model, input_shape)
+        self._images = model.inputs[0].shape[0] or 1  # of a fixed batch
+        self._calls = {_key(call): call for call in self.calls}
         # Of nested models: as they are met there, for the first time.
         self.shapes = {}
         for call in self.calls:
@@ -44,7 +46,8 @@ class Survey:
         for key in left:
             gone.pop(key)
         try:
-            return gone, self._sum(self.calls) - self._sum(calls)
+            saved = self._sum(self.calls) - self._sum(calls)
+            return gone, saved // self._images
         except ValueError:  # sizes are unknown
             return gone, None
 
@@ -74,7 +77,12 @@ class Survey:
         return sum(self._count(call) or 0 for call in calls)
 
     def _count(self, call):
-        key = id(call.node), *(tuple(t.shape) for t in call.inputs)
+        key = _key(call)
         if key not in self._macs:
-            self._macs[key] = count_macs(call)
+            self._macs[key] = count_macs(self._calls[key])
         return self._macs[key]
+
+
+def _key(call):
+    """A call by its node and the shapes that it meets, whatever the batch."""
+    return id(call.node), *(tuple(tensor.shape[1:]) for tensor in call.inputs)

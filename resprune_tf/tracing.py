@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import threading
 from typing import Any
 from unittest import mock
 
@@ -39,6 +40,9 @@ class Call:
 class Inside:
     """What the call of a layer consists of, for one example.
 
+    What does not depend on the layer's inputs, such as a product of two of its weights,
+    is not among it.
+
     Attributes:
         calls: list of `Call`, in order of computation.
         inputs: dict from `id(tensor)` of the layer's call to the tensor that stands
@@ -51,7 +55,7 @@ class Inside:
     outputs: list
 
 
-def trace(model, replace=None, input_shape=None):
+def trace(model, replace=None, input_shape=None, batch=None):
     """All calls that the model's outputs depend on, those in nested models included.
 
     A nested model that is called twice has its calls twice. One that was built on
@@ -62,6 +66,7 @@ def trace(model, replace=None, input_shape=None):
         replace: as for `nodes`; tensors of nested models, too.
         input_shape: shape without the batch, to stand in for that of the model's one
             input, which leaves sizes open.
+        batch: size to stand in for an open batch.
 
     Raises:
         ValueError: if `input_shape` does not fit the model.
@@ -72,8 +77,30 @@ def trace(model, replace=None, input_shape=None):
     calls, inputs = [], model.inputs
     if input_shape is not None:
         inputs = [_of_shape(model, tuple(input_shape))]
+    if batch is not None:
+        inputs = [keras.KerasTensor(_with_batch(t, batch), t.dtype) for t in inputs]
     outputs = _trace(model, inputs, replace or {}, calls, nested=False)
     return calls, outputs
+
+
+def trace_example(model, input_shape=None):
+    """`trace` with a batch of 1 where the batch is open: all sizes are of one example.
+
+    Where positions are moved into the first axis, as windows are, that shows how many
+    there are. Should a layer refuse such a batch, it is left open.
+    """
+    try:
+        return trace(model, input_shape=input_shape, batch=1)
+    except Exception:  # whatever a layer's author did not foresee
+        return trace(model, input_shape=input_shape)
+
+
+def _with_batch(tensor, batch):
+    """The shape of a tensor, an open first axis being of size `batch`."""
+    return tuple(
+        batch if axis == 0 and size is None else size
+        for axis, size in enumerate(tensor.shape)
+    )
 
 
 def _of_shape(model, shape):
@@ -132,7 +159,7 @@ def _inside(call):
     try:
         # Of one example: many layers cannot work with a batch of unknown size.
         inputs = {
-            id(t): keras.Input(batch_shape=(1, *t.shape[1:]), dtype=t.dtype)
+            id(t): keras.Input(batch_shape=_with_batch(t, 1), dtype=t.dtype)
             for t in call.inputs
         }
         args, kwargs = keras.tree.map_structure(
@@ -144,19 +171,29 @@ def _inside(call):
             calls, outputs = trace(keras.Model(list(inputs.values()), outputs))
     except Exception:  # whatever a layer's author did not foresee
         return None
-    return Inside(calls, inputs, outputs)
+    for each in calls:  # also in layers that a function holds, which no layer knows
+        noted = each.operation._inbound_nodes
+        noted[:] = [node for node in noted if node is not each.node]
+    return Inside(calls, inputs, outputs) if len(outputs) == len(call.outputs) else None
 
 
+_patching = threading.RLock()
+
+
+@contextlib.contextmanager
 def _symbolic_variables():
     """`variable * tensor` is symbolic, too, as `tensor * variable` is in Keras."""
-    return mock.patch.multiple(
+    patch = mock.patch.multiple(
         keras.Variable,
         __add__=keras.ops.add,
         __sub__=keras.ops.subtract,
         __mul__=keras.ops.multiply,
         __truediv__=keras.ops.divide,
+        __pow__=keras.ops.power,
         __matmul__=keras.ops.matmul,
     )
+    with _patching, patch:  # all threads share the class
+        yield
 
 
 @contextlib.contextmanager

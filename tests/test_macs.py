@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from resprune_tf.cost import cost
+from resprune_tf.units import find_units
 from tests.conftest import net_of
 
 # name: (input shape, layer, MACs by hand, whether it is a convolution)
@@ -125,6 +126,45 @@ class Block(layers.Layer):
         return ops.concatenate([start, self.second(self.first(x)), self.beside(x)], 1)
 
 
+class Windows(layers.Layer):
+    """Attention within windows of 4 of 8 positions, which it moves into the batch."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = layers.MultiHeadAttention(1, 4)
+
+    def build(self, shape):
+        self.attention.build((None, 4, shape[-1]), (None, 4, shape[-1]))
+
+    def call(self, x):
+        windows = ops.reshape(x, (-1, 4, x.shape[-1]))
+        return ops.reshape(self.attention(windows, windows), (-1, *x.shape[1:]))
+
+
+class FromTheLeft(layers.Layer):
+    """Multiplies positions, not channels."""
+
+    def build(self, shape):
+        self.mix = self.add_weight(shape=(3, shape[1]))
+
+    def call(self, x):
+        channels_first = ops.transpose(x, (1, 0, 2))
+        flat = ops.reshape(channels_first, (x.shape[1], -1))
+        return ops.reshape(self.mix @ flat, (-1, 3, x.shape[2]))
+
+
+class OneStep(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = layers.LSTMCell(3)
+
+    def build(self, shape):
+        self.cell.build((None, shape[-1]))
+
+    def call(self, x):
+        return self.cell(x[:, 0], [x[:, 1, :3], x[:, 2, :3]])[0]
+
+
 # name: (input shape, layer, MACs, those of convolutions, layers)
 CLOSED = {
     "a kernel of its own": ((5, 4), Kernel, 5 * 4 * 3, 0, 1),
@@ -146,7 +186,7 @@ CLOSED = {
         (5, 6, 2),
         lambda: layers.TimeDistributed(layers.Conv1D(3, 3)),
         5 * 4 * (3 * 2 * 3),
-        0,
+        5 * 4 * (3 * 2 * 3),
         1,
     ),
     "LSTM": ((5, 4), lambda: layers.LSTM(3), 5 * (4 * 12 + 3 * 12), 0, 1),
@@ -171,6 +211,9 @@ CLOSED = {
         0,
         0,
     ),
+    "windows": ((8, 5), Windows, 4 * (8 * 5 * 4) + 2 * (4 * 4) * (4 + 4), 0, 1),
+    "from the left": ((7, 5), FromTheLeft, 3 * 7 * 5, 0, 1),
+    "a cell": ((5, 4), OneStep, 4 * 12 + 3 * 12, 0, 1),
     "nothing to count": ((5, 4), lambda: layers.Lambda(lambda x: x + 1), 0, 0, 0),
 }
 
@@ -184,6 +227,41 @@ def test_what_lies_inside_a_layer(name):
     assert c.uncounted == ()
     assert (c.macs, c.conv_macs, c.layers) == (macs, conv_macs, depth)
     assert noted == [len(layer._inbound_nodes) for layer in model._flatten_layers()]
+
+
+def test_positions_may_be_moved_into_the_batch():
+    dense = layers.Dense(7)
+    rows = net_of((8, 5), lambda x: ops.reshape(x, (-1, 5)), dense)
+    assert cost(rows).macs == 8 * 5 * 7
+    x = keras.Input((8, 5))
+    y = x + ops.reshape(layers.Dense(5)(ops.reshape(x, (-1, 5))), (-1, 8, 5))
+    (unit,) = find_units(keras.Model(x, y))
+    assert unit.macs == 8 * 5 * 5
+
+
+def test_a_fixed_batch_counts_as_one_image():
+    image = keras.Input(batch_shape=(3, 5, 4))
+    model = keras.Model(image, image + layers.Dense(4)(image))
+    assert cost(model).macs == find_units(model)[0].macs == 5 * 4 * 4
+
+
+@pytest.mark.skipif(
+    not hasattr(layers, "ReversibleEmbedding"), reason="a layer of later Keras versions"
+)
+def test_an_embedding_that_is_used_again_multiplies():
+    words = keras.Input((6,), dtype="int32")
+    embedding = layers.ReversibleEmbedding(9, 4)
+    model = keras.Model(words, embedding(embedding(words), reverse=True))
+    assert cost(model).macs == 6 * 4 * 9
+
+
+def test_looking_inside_a_function_leaves_nothing_behind():
+    dense = layers.Dense(4)
+    dense.build((None, 4))
+    model = net_of((4,), layers.Lambda(lambda x: dense(x), output_shape=(4,)))
+    before = len(dense._inbound_nodes)
+    assert cost(model).macs == 16
+    assert len(dense._inbound_nodes) == before
 
 
 def test_looking_inside_changes_no_seed():
@@ -226,7 +304,7 @@ def test_what_cannot_be_looked_into_is_named():
 
 
 def test_names_the_layer_whose_shape_is_open():
-    message = r"MACs of 'conv' .*\(None, None, None, 3\).*with_input_shape"
+    message = r"MACs of 'conv' .*\(1, None, None, 3\).*with_input_shape"
     with pytest.raises(ValueError, match=message):
         cost(net_of((None, None, 3), layers.Conv2D(4, 3, name="conv")))
     # A 1x1 output is known even so.
