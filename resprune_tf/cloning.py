@@ -12,7 +12,8 @@ def clone_operation(operation):
     """A new operation of the same configuration, without its variables' values.
 
     Where a layer's `get_config` does not fit its own constructor, the arguments that
-    Keras noted when the layer was made are used instead.
+    Keras noted when the layer was made are used instead. The name stays even where
+    neither tells it.
 
     Raises:
         CloneError: if it cannot be made; the message names it.
@@ -20,10 +21,10 @@ def clone_operation(operation):
     if type(operation) is keras.layers.Lambda:
         return _clone_lambda(operation)
     try:
-        return type(operation).from_config(operation.get_config())
+        made = type(operation).from_config(operation.get_config())
     except Exception as error:
         try:
-            return _from_noted_arguments(operation)
+            made = _from_noted_arguments(operation)
         except Exception:
             reason = " ".join(str(error).partition("\n\n")[0].split())
             raise CloneError(
@@ -33,6 +34,11 @@ def clone_operation(operation):
                 "`clone=function`, which is given a layer and returns a new one of "
                 "the same kind and name, or None for layers it does not know."
             ) from error
+    if made.name != operation.name:
+        # Keras leaves the name out of the configuration that it makes up itself, unless
+        # the constructor takes `name` or `**kwargs` of just this spelling.
+        rename(made, operation.name)
+    return made
 
 
 def cloning(clone):
@@ -97,6 +103,8 @@ def rename(operation, name):
 def copy_state(source, target):
     """Copies all variables, seed generators' included, from operation to operation.
 
+    What is frozen stays so, also within a layer, of which no configuration tells.
+
     Args:
         source, target: layers, or operations without variables.
 
@@ -112,6 +120,11 @@ def copy_state(source, target):
             f"have shapes {[v.shape for v in sources]}, its clone's "
             f"{[v.shape for v in targets]}."
         )
+    for old, new in zip(
+        source._flatten_layers(), target._flatten_layers(), strict=False
+    ):
+        if new.trainable != old.trainable:
+            new._trainable = old.trainable  # the setter would reach into all within
     for old, new in zip(sources, targets, strict=True):
         # A copy: on JAX two variables must not share one buffer, which the next
         # training step gives away.

@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 
+from resprune_tf import graph
 from resprune_tf.callbacks import scalars
 from resprune_tf.fit_data import Pipeline
 from resprune_tf.fit_training import compiled_copy
@@ -40,16 +41,14 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
         `FitSettings`.
 
     Raises:
-        ValueError: if Keras cannot repeat the compile settings, or save and load the
-            model; if `monitor` is not measured, or its direction not known; if the
-            recipe does not fit the data.
+        ValueError: if Keras cannot repeat the compile settings; if `monitor` is not
+            measured, or its direction not known; if the recipe does not fit the data.
     """
     check_mode(mode)
     _check_data(data, recipe, select_on)
     for name, split in data.splits.items():
         if type(split) is Pipeline:
             _check_batched(model, split.dataset.element_spec, name)
-    _check_saving(model)
     recipe.check_callbacks()
     batch = data.splits[select_on].first_batch()
     if recipe.compile_fn is None:
@@ -111,12 +110,17 @@ def _check_batched(model, spec, name):
             )
 
 
-def _check_saving(model):
-    """A run loads the net of each round from its file, so that it can be continued."""
+def check_saving(model):
+    """A run loads the net of each round from its file, so that it can be continued.
+
+    Raises:
+        ValueError: if Keras cannot make the model from its configuration, or only
+            under other names.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            type(model).from_config(model.get_config())
+            loaded = type(model).from_config(model.get_config())
     except Exception as error:
         raise ValueError(
             f"'{model.name}' cannot be loaded once it is saved, as a run does after "
@@ -124,6 +128,22 @@ def _check_saving(model):
             "`keras.saving.register_keras_serializable()`, and make layers of Lambdas. "
             f"Keras says: {error}"
         ) from error
+    kept = {operation.name for operation in _operations(loaded)}
+    lost = [each for each in _operations(model) if each.name not in kept]
+    if lost:
+        kinds = ", ".join(sorted({type(each).__name__ for each in lost}))
+        raise ValueError(
+            f"'{model.name}' is loaded with other names once it is saved, as a run "
+            f"does after every round: {', '.join(each.name for each in lost)} of type "
+            f"{kinds}. Begin the constructor with `def __init__(self, ..., name=None, "
+            "**kwargs)` and pass both on to `super().__init__`."
+        )
+
+
+def _operations(model):
+    """Layers and operations of a model and of those nested in it."""
+    levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
+    return [operation for _, level in levels for operation in level.operations]
 
 
 def _repeated(model):

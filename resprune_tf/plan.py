@@ -151,9 +151,15 @@ class Plan:
 
         Raises:
             ValueError: if a score is no finite number, or of no unit that the model
-                has or once had.
+                has or once had; or of one that the initial net has not.
         """
         scores = check_scores(self.criterion(model), find_units(model), self.known)
+        if strangers := [name for name in scores if name not in self.known]:
+            raise ValueError(
+                f"'{model.name}' has units that the initial net has not: "
+                f"{', '.join(strangers)}. Layers must keep their names in copies and "
+                "files."
+            )
         return {name: v for name, v in scores.items() if name in self.candidates}
 
     def next_units(self, scores):

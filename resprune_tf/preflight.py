@@ -1,7 +1,7 @@
 """What is known before a run does any work: that its parts belong together."""
 
 from resprune_tf import criteria, graph
-from resprune_tf.fit_check import check_fit
+from resprune_tf.fit_check import check_fit, check_saving
 from resprune_tf.fit_data import FitData
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.loss_check import probabilities
@@ -22,7 +22,8 @@ def check_run(model, dataset, teacher, strategy, **settings):
         recipe says it.
 
     Raises:
-        ValueError, TypeError: if they do not belong together.
+        ValueError, TypeError: if they do not belong together, or the model cannot be
+            loaded as it was saved.
     """
     graph.check_functional(model, "prune_and_retrain")
     own = isinstance(dataset, FitData)
@@ -32,6 +33,7 @@ def check_run(model, dataset, teacher, strategy, **settings):
                 "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
                 f"a {type(recipe).__name__} for {'FitData' if own else 'a Dataset'}."
             )
+    check_saving(model)
     check = _check_fit if own else _check_dataset
     return check(model, dataset, teacher, strategy, **settings)
 

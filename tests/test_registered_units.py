@@ -99,3 +99,59 @@ def test_they_are_removed_for_a_target_and_in_rounds(kind, data):
         verbose=False,
     )
     assert result.rounds[1].removed == ("unit1",)
+
+
+@pytest.fixture(scope="module")
+def nameless():
+    """Units of a class whose configuration, which Keras makes up, tells no name."""
+
+    @keras.saving.register_keras_serializable(package="tests")
+    class Block(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.dense, self.norm = layers.Dense(4), layers.BatchNormalization()
+
+        def build(self, shape):
+            self.dense.build(shape)
+            self.norm.build(shape)
+
+        def call(self, x):
+            return x + self.norm(self.dense(x))
+
+    rp.register_unit(Block)
+    x = numbers = keras.Input((4,))
+    for name in "abc":
+        x = Block(name=name)(x)
+    model = keras.Model(numbers, layers.Dense(3, name="logits")(x), name="mine")
+    assert "name" not in model.get_layer("a").get_config()
+    return model
+
+
+def test_units_keep_names_that_no_configuration_tells(nameless, data):
+    shorter = rp.remove_units(nameless, "a")
+    assert [unit.name for unit in rp.find_units(shorter)] == ["b", "c"]
+    table = rp.compare_scores(nameless, *data)
+    assert {tuple(scores) for scores in table.scores.values()} == {("a", "b", "c")}
+
+
+def test_a_net_that_files_rename_is_refused_before_any_work(nameless, data, tmp_path):
+    nameless.compile("sgd", "mse")
+    message = "'mine' is loaded with other names.*: a, b, c of type Block.*name=None"
+    with pytest.raises(ValueError, match=message):
+        rp.prune_and_retrain(
+            nameless,
+            rp.FitData(train=data, validation=data),
+            rp.FitRecipe(epochs=1),
+            criterion=rp.criteria.random(0),
+            monitor="loss",
+            run_dir=tmp_path / "never",
+        )
+    assert not (tmp_path / "never").exists()
+
+
+def test_what_is_frozen_within_a_layer_stays_so(nameless):
+    block = nameless.get_layer("b")
+    block.trainable = False
+    copied = rp.remove_units(nameless, "a").get_layer("b")
+    block.trainable = True
+    assert not copied.trainable and not copied.norm.trainable
