@@ -95,19 +95,35 @@ def _check_data(data, recipe, select_on):
 def _check_batched(model, spec, name):
     """Raises a ValueError for a pipeline of single examples."""
     x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
-    for value, tensor in zip(keras.tree.flatten(x), model.inputs, strict=False):
-        if value.shape.rank is None:
-            continue
-        one, many = tuple(value.shape), tuple(tensor.shape)
-        single = len(one) == len(many) - 1 and all(
-            wanted in (None, size) for size, wanted in zip(one, many[1:], strict=True)
-        )
+    told = [
+        (tuple(value.shape), tuple(tensor.shape))
+        for value, tensor in _by_input(x, model)
         # A column that Keras would add itself is no missing batch.
-        if single and many[1:] != (1,):
-            raise ValueError(
-                f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
-                f"elements of shape {one} for an input of shape {many}."
-            )
+        if value.shape.rank is not None and tuple(tensor.shape[1:]) != (1,)
+    ]
+    # All of them: a batch of sequences of open length looks like one example, too.
+    if told and all(_is_single(*shapes) for shapes in told):
+        raise ValueError(
+            f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
+            f"elements of shape {told[0][0]} for an input of shape {told[0][1]}."
+        )
+
+
+def _by_input(x, model):
+    """Pairs of what is given and the input that takes it; none if it is not clear."""
+    if isinstance(x, dict) and not isinstance(model._inputs_struct, dict):
+        given = [x.get(tensor.name) for tensor in model.inputs]
+    else:
+        given = keras.tree.flatten(x)
+    if len(given) != len(model.inputs) or any(value is None for value in given):
+        return []
+    return list(zip(given, model.inputs, strict=True))
+
+
+def _is_single(one, many):
+    return len(one) == len(many) - 1 and all(
+        wanted in (None, size) for size, wanted in zip(one, many[1:], strict=True)
+    )
 
 
 def check_saving(model):

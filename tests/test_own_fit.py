@@ -10,6 +10,7 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf import callbacks
+from resprune_tf.fit_check import _check_batched
 from resprune_tf.records import read_json, read_lines
 from tests.conftest import outputs
 from tests.made_fits import (
@@ -473,6 +474,27 @@ def test_a_pipeline_of_single_examples_is_refused():
     with pytest.raises(ValueError, match=message):
         data = rp.FitData(train=singles, validation=singles.batch(8))
         shorten(regression_net(), data)
+
+
+@pytest.mark.parametrize("order", [("seq", "feat"), ("feat", "seq")])
+def test_a_batch_by_input_names_is_no_single_example(order):
+    """Neither in another order, nor where one input alone looks like an example."""
+    import tensorflow as tf
+
+    inputs = {
+        "seq": keras.Input((None, 6), name="seq"),
+        "feat": keras.Input((6,), name="feat"),
+    }
+    x = inputs["feat"] + keras.layers.Dense(6)(inputs["feat"])
+    x = x + keras.layers.GlobalAveragePooling1D()(inputs["seq"])
+    model = keras.Model([inputs[name] for name in order], keras.layers.Dense(1)(x))
+    features, labels = numbers(16)
+    given = {"seq": np.zeros((16, 4, 6), "float32"), "feat": features}
+    singles = tf.data.Dataset.from_tensor_slices((given, labels))
+    batches = singles.batch(8, drop_remainder=True)
+    _check_batched(model, batches.element_spec, "train")
+    with pytest.raises(ValueError, match="`train` must come in batches"):
+        _check_batched(model, singles.element_spec, "train")
 
 
 def test_small_nets_are_told_exactly(capsys):
