@@ -106,7 +106,7 @@ def prune_and_retrain(
         tolerance: accuracy (a fraction) that may be lost and still counts as held; in
             the units of what is monitored. A finished run may be called again with
             another one: the net is chosen anew among its rounds, and `stop_on_drop`
-            goes on where they hold now.
+            goes on where they hold now, or counts none after the first that does not.
         monitor: what rounds are judged by: for `FitData` the name of any metric that
             the model was compiled with, or `"loss"`.
         mode: `"max"` or `"min"`: which way `monitor` is better; by default what the

@@ -182,11 +182,22 @@ class Plan:
         counts = {**dataclasses.asdict(record), "units": len(record.units)}
         return self.target.reached({**counts, **record.measured})
 
+    def judged(self, rounds):
+        """The rounds that count: with `stop_on_drop` none after the first drop.
+
+        There are some where a run went on under another tolerance.
+        """
+        if self.stop_on_drop:
+            for index, record in enumerate(rounds):
+                if not self.held(record, rounds):
+                    return rounds[: index + 1]
+        return rounds
+
     def stop_reason(self, rounds):
         """Why no further round is to run, or None."""
         if not rounds:
             return None
-        last = rounds[-1]
+        last = self.judged(rounds)[-1]
         if self.max_rounds == 0:
             return "only the initial training was asked for"
         if self.target_reached(last):

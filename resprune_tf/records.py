@@ -131,7 +131,8 @@ class RunDirectory:
     def claim(self, settings: dict) -> None:
         """Writes the settings of a new run; checks those of one that continues.
 
-        Those that only judge rounds (`JUDGING`) are replaced.
+        Those that only judge rounds (`JUDGING`) are replaced, which takes away an
+        outcome that other ones led to.
 
         Raises:
             RunDirectoryError: if the directory holds a run with other settings, or
@@ -156,6 +157,7 @@ class RunDirectory:
                 "another run directory, or repeat that run's settings to continue it."
             )
         if now != known:
+            (self.path / "final.json").unlink(missing_ok=True)
             write_json(self.path / "run.json", now)
 
     @property

@@ -107,8 +107,6 @@ class Run:
         epoch = checkpoint.epochs_done(self.files.path / "state.npz", number)
         self.files.add_session(round=number, epoch=epoch, **found)
         write_json(self.files.path / "environment.json", found)
-        # Of a run that had ended, and goes on under another tolerance.
-        (self.files.path / "final.json").unlink(missing_ok=True)
         if uncounted := cost(model).uncounted:
             self._say(f"MACs leave out what cannot be counted: {', '.join(uncounted)}")
         first = self.files.path / "models" / "initial.keras"
@@ -252,14 +250,15 @@ class Run:
     def _finish(self, outcome, note):
         """Chooses the smallest net that held, and records the outcome."""
         plan, first, monitor = self.plan, self.rounds[0], self.plan.monitor
-        selected = [r for r in self.rounds if plan.held(r, self.rounds)][-1]
+        judged = plan.judged(self.rounds)
+        selected = [record for record in judged if plan.held(record, judged)][-1]
         final = {
             "selected_round": selected.round,
             "select_on": plan.select_on,
             "tolerance": plan.tolerance,
             **plan.watched,
             "stop_reason": outcome,
-            "target_reached": plan.target_reached(self.rounds[-1]),
+            "target_reached": plan.target_reached(judged[-1]),
             f"initial_{monitor}": plan.value(first),
             f"selected_{monitor}": plan.value(selected),
             f"initial_test_{monitor}": first.test.get(monitor),

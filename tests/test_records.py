@@ -125,7 +125,11 @@ def test_settings_must_agree(tmp_path):
 def test_settings_that_only_judge_rounds_may_change(tmp_path):
     with RunDirectory(tmp_path) as run:
         run.claim({"seed": 0, "tolerance": 0.0})
+        write_text(tmp_path / "final.json", "{}")
+        run.claim({"seed": 0, "tolerance": 0.0})
+        assert (tmp_path / "final.json").exists()
         run.claim({"seed": 0, "tolerance": 0.01})
+        assert not (tmp_path / "final.json").exists()
         with pytest.raises(RunDirectoryError, match=r"\(seed: 0 there, 1 now\)"):
             run.claim({"seed": 1, "tolerance": 0.02})
     assert read_json(tmp_path / "run.json") == {"seed": 0, "tolerance": 0.01}
