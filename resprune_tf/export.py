@@ -14,7 +14,9 @@ from resprune_tf.formats import (
     FORMATS,
     ExportError,
     check_formats,
+    check_outputs,
     in_float32,
+    input_names,
     size_of,
     write,
 )
@@ -95,7 +97,8 @@ def export(
 
     Raises:
         ValueError: if a format is unknown or none is given, the Keras backend cannot
-            write it, `images` are too few or do not fit, or int8 has no real images.
+            write it, it cannot hold outputs nested as the model's, `images` are too few
+            or do not fit, or int8 has no real images.
         TypeError: if `model` has no graph to read.
         ImportError: if a package is missing; it says what to install.
         ExportError: if a format's converter refuses the model, an artefact does not
@@ -104,6 +107,7 @@ def export(
     formats = check_formats(formats)
     tolerances = _tolerances(tolerance)
     functional = graph.as_functional(model, "export")
+    check_outputs(functional, formats)
     classifies = decides(model)
     model = in_float32(functional)
     if calibration is None and "litert_int8" in formats:
@@ -173,10 +177,11 @@ def _counts(arrays):
 def _found(name, path, model, images):
     """Outputs of an artefact for each batch that is tried: lists of arrays."""
     counts = _counts(images)
+    own = name == "keras"
     job = {
         "name": "outputs",
         "path": str(path.resolve()),
-        "names": [tensor.name for tensor in model.inputs],
+        "names": [x.name for x in model.inputs] if own else input_names(model),
         "counts": counts,
     }
     try:
@@ -187,7 +192,7 @@ def _found(name, path, model, images):
         hint = (
             "Layers that are not Keras's own need their code there; `fold=True` takes "
             "out ours."
-            if name == "keras"
+            if own
             else "Its runtime may lack an operation of the model."
         )
         raise ExportError(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import keyword
 import re
 import warnings
 from collections.abc import Callable
@@ -66,6 +67,41 @@ def _check_packages(name):
         )
         + ", or leave the format out."
     )
+
+
+def check_outputs(model, formats):
+    """Raises a ValueError if a format cannot hold the outputs as they are nested.
+
+    Args:
+        model: a functional `keras.Model`.
+        formats: as from `check_formats`.
+    """
+    outputs = model._outputs_struct
+    groups = outputs.values() if isinstance(outputs, dict) else outputs
+    nested = keras.tree.is_nested(outputs) and any(map(keras.tree.is_nested, groups))
+    if nested and set(formats) != {"keras"}:
+        raise ValueError(
+            "Only 'keras' holds outputs that are nested in each other, the other "
+            f"formats one list or dict of them. The outputs of '{model.name}' are in "
+            "groups: export `keras.Model(model.inputs, model.outputs)`."
+        )
+
+
+def input_names(model):
+    """Names of the inputs in the formats of TensorFlow, in order.
+
+    Each is a name of Python's in ASCII that begins with a letter: what TensorFlow
+    does not allow becomes `_`, or stands behind `arg_`.
+    """
+    names = []
+    for tensor in model.inputs:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", tensor.name)
+        if not name[0].isalpha() or keyword.iskeyword(name):
+            name = f"arg_{name}"
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def in_float32(model):
@@ -170,13 +206,21 @@ def _write_saved_model(model, path, calibration):
 
 
 def _at_inference(model):
-    """A model that does what `predict` does.
+    """A model that does what `predict` does, with `input_names`.
 
     `export` says nothing about training, so that layers which augment images, whose
     `call` has `training=True` by default, would go on doing so in the file.
     """
-    outputs = model(model._inputs_struct, training=False)
-    return keras.Model(model._inputs_struct, outputs, name=model.name)
+    inputs, names = model._inputs_struct, input_names(model)
+    given = inputs
+    if names != [tensor.name for tensor in model.inputs]:
+        made = [
+            keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+            for tensor, name in zip(model.inputs, names, strict=True)
+        ]
+        given = keras.tree.pack_sequence_as(inputs, made)
+        inputs = made if isinstance(inputs, dict) else given  # keys are the old names
+    return keras.Model(inputs, model(given, training=False), name=model.name)
 
 
 def _litert(quantise=None):
@@ -185,8 +229,7 @@ def _litert(quantise=None):
     def write(model, path, calibration):
         source = path.with_name(FORMATS["saved_model"].file)
         _write_saved_model(model, source, None)
-        names = [tensor.name for tensor in model.inputs]
-        write_litert(source, path, names, quantise, calibration)
+        write_litert(source, path, input_names(model), quantise, calibration)
 
     return write
 
@@ -194,7 +237,7 @@ def _litert(quantise=None):
 def _write_onnx(model, path, calibration):
     source = path.with_name(FORMATS["saved_model"].file)
     _write_saved_model(model, source, None)
-    write_onnx(source, path, [tensor.name for tensor in model.inputs])
+    write_onnx(source, path, input_names(model))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,10 @@ def write_onnx(source, path, inputs):
     entrances = {names[tensor]: tensor for tensor in entrances}
     exits = {names[tensor]: tensor for tensor in exits}
     for name in exits.keys() & entrances.keys():  # in ONNX these would be one
-        names[exits[name]] = f"{name}_output"
+        free = f"{name}_output"
+        while free in exits or free in entrances:
+            free += "_"
+        names[exits[name]] = free
     tf2onnx.convert.from_graph_def(
         definition,
         name=path.stem,

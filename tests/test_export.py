@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from resprune_tf import Architecture, build_resnet, load_dataset
-from resprune_tf.formats import FORMATS
+from resprune_tf.formats import FORMATS, input_names
 from resprune_tf.fresh_process import RuntimeFailed
 from resprune_tf.importance import ImportanceScale
 from resprune_tf.runtimes import RUNTIMES
@@ -169,6 +169,29 @@ def test_inputs_without_a_name(tmp_path):
     assert exported.max_abs_difference < 0.1
 
 
+def test_inputs_of_any_name(tmp_path):
+    """TensorFlow has its own idea of a name; what is fed to which input stays."""
+    names = ("a:0", "a 0", "größe", "_x", "1x", "class")
+    inputs = {name: keras.Input((2,), name=name) for name in names}
+    x = sum(factor * x for factor, x in enumerate(inputs.values(), start=1))
+    net = keras.Model(inputs, layers.Dense(3)(x))
+    assert input_names(net) == [
+        "arg_1x",  # as Keras orders dicts
+        "arg__x",
+        "a_0",
+        "a_0_",
+        "arg_class",
+        "gr__e",
+    ]
+    formats = ("saved_model", "keras", "litert", "onnx")
+    for model in (net, keras.Model(net.inputs, net.outputs)):
+        made = export(model, tmp_path, formats)
+        assert max(exported.max_abs_difference for exported in made) < 1e-5
+    image = keras.Input((2,), name="my image-1")
+    model = keras.Model(image, layers.Dense(3)(image))
+    assert export(model, tmp_path, "saved_model")[0].max_abs_difference < 1e-5
+
+
 def test_custom_layers_cannot_hide(tmp_path):
     net = net_of((4, 4, 3), ImportanceScale())
     message = r"(?s)'keras' artefact does not run .* without resprune_tf.*ImportanceSc"
@@ -292,6 +315,16 @@ def test_refuses_before_any_work(net, tmp_path):
     with pytest.raises(TypeError, match="export reads the graph"):
         export(keras.Sequential([layers.Dense(3)]), tmp_path / "new")
     assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("nest", [lambda a, b: {"a": a, "b": [b, b]}, lambda *x: [x]])
+def test_outputs_in_groups_are_for_keras_alone(tmp_path, nest):
+    image = keras.Input((2,), name="image")
+    net = keras.Model(image, nest(layers.Dense(3)(image), layers.Dense(2)(image)))
+    with pytest.raises(ValueError, match="Only 'keras' holds outputs that are nested"):
+        export(net, tmp_path / "new", ("keras", "onnx"))
+    assert not (tmp_path / "new").exists()
+    assert export(net, tmp_path, "keras")[0].max_abs_difference < 1e-5
 
 
 def test_augmentation_is_not_in_the_file(tmp_path):

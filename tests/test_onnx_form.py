@@ -81,6 +81,12 @@ def test_names_and_their_order(tmp_path):
     assert names_of(model, tmp_path) == [["b", "a", "one"], ends]
 
 
+def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path):
+    x = keras.Input((3,), name="x")
+    model = keras.Model({"x": x}, {"x": layers.Dense(2)(x), "x_output": x * 2})
+    assert names_of(model, tmp_path) == [["x"], ["x_output_", "x_output"]]
+
+
 def test_such_models_are_exported(tmp_path):
     """The beginning of an EfficientNet, a tensor and a block of a ConvNeXt."""
     inputs = keras.Input((8, 8, 4))
