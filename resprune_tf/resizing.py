@@ -1,5 +1,8 @@
 """Giving a model that leaves sizes open a fixed input shape."""
 
+import operator
+from collections.abc import Iterable
+
 from resprune_tf import graph
 from resprune_tf.cloning import cloning
 from resprune_tf.strategy import scope_of
@@ -16,7 +19,8 @@ def with_input_shape(model, input_shape, clone=None):
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is only read.
         input_shape: shape without the batch, such as `(224, 224, 3)`; of a model with
-            several inputs a list of shapes, in the order of `model.inputs`.
+            several inputs a list of shapes, in the order of `model.inputs`, or a dict
+            of shapes by input name. A size of None stays open.
         clone: as for `remove_units`.
 
     Returns:
@@ -31,10 +35,9 @@ def with_input_shape(model, input_shape, clone=None):
     >>> fixed = with_input_shape(backbone, (224, 224, 3))
     """
     whole = graph.as_functional(model, "with_input_shape")
-    one = all(size is None or isinstance(size, int) for size in input_shape)
-    given = [tuple(shape) for shape in ([input_shape] if one else input_shape)]
+    given = _shapes(input_shape, whole.inputs)
     opens = [tuple(tensor.shape[1:]) for tensor in whole.inputs]
-    if len(given) != len(opens) or not all(map(_fits, given, opens)):
+    if given is None or not all(map(_fits, given, opens)):
         raise ValueError(
             "`input_shape` says the sizes that a model leaves open. Received: "
             f"{input_shape} for inputs of the shapes {opens}, without the batch."
@@ -45,7 +48,28 @@ def with_input_shape(model, input_shape, clone=None):
         return graph.rebuild(model, clone=cloning(clone), input_shapes=shapes)
 
 
+def _shapes(given, inputs):
+    """A tuple of sizes for each input, or None if there is not one for each."""
+    try:
+        if isinstance(given, dict):
+            if given.keys() != {tensor.name for tensor in inputs}:
+                return None
+            shapes = [given[tensor.name] for tensor in inputs]
+        else:
+            one = not any(isinstance(size, Iterable) for size in given)
+            shapes = [given] if one else given
+        shapes = [tuple(map(_size, shape)) for shape in shapes]
+    except TypeError:  # no shape, or sizes that are no integers
+        return None
+    return shapes if len(shapes) == len(inputs) else None
+
+
+def _size(given):
+    return None if given is None else operator.index(given)  # None stays open
+
+
 def _fits(shape, opened):
     return len(shape) == len(opened) and all(
-        wanted in (None, size) for wanted, size in zip(opened, shape, strict=True)
+        wanted in (None, size) and (size is None or size >= 1)
+        for wanted, size in zip(opened, shape, strict=True)
     )

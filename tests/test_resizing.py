@@ -62,9 +62,37 @@ def test_several_inputs():
     fixed = rp.with_input_shape(model, [(5, 4), (5, 1)])
     assert fixed.output_shape == (None, 5, 4)
     assert set(fixed.input) == {"image", "mask"}
+    by_name = rp.with_input_shape(model, {"mask": (5, 1), "image": (5, 4)})
+    assert by_name.input_shape == fixed.input_shape
+    with pytest.raises(ValueError, match="leaves open. Received: {'image'"):
+        rp.with_input_shape(model, {"image": (5, 4)})
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), [(8, 8, 4), (8, 8, 4)]])
+def test_sizes_may_be_integers_of_numpy_or_stay_open(model):
+    shape = np.array([8, 6, 4])
+    for given in (shape, tuple(shape), [list(shape)]):
+        assert rp.with_input_shape(model, given).input_shape == (None, 8, 6, 4)
+    half = rp.with_input_shape(model, (None, 6, 4))
+    assert half.input_shape == (None, None, 6, 4)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (8, 8),
+        (8, 8, 3),
+        [(8, 8, 4), (8, 8, 4)],
+        8,
+        None,
+        (),
+        (-1, 8, 4),
+        (0, 8, 4),
+        (8, 8, None),
+        (8.0, 8, 4),
+        "884",
+        {"other": (8, 8, 4)},
+    ],
+)
 def test_a_shape_that_does_not_fit(model, shape):
     with pytest.raises(ValueError, match=r"leaves open. Received: .*\(None, None, 4\)"):
         rp.with_input_shape(model, shape)
