@@ -47,7 +47,8 @@ class LayerDeletion(keras.callbacks.Callback):
         ValueError: if the model has no unit to remove, a score is no finite number or
             of no unit, or `monitor` is not logged or its direction not known. Scores
             that fail after a training end the removal with a warning instead.
-        TypeError: if the model is not functional, or scores are no dict.
+        TypeError: if the model is not functional, or scores are no dict before any
+            training.
 
     >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
     >>> model.fit(images, labels, epochs=60, validation_split=0.1,
@@ -142,7 +143,7 @@ class LayerDeletion(keras.callbacks.Callback):
                 return
         try:
             scores = self._scores()
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             # The training is done, and earlier ones may be: what they gave is kept.
             self.stop_reason = f"the units cannot be scored: {error}"
             warnings.warn(self.stop_reason, stacklevel=2)

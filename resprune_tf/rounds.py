@@ -135,7 +135,7 @@ class Run:
         measured = self.strategy.share(
             {
                 "importances": importances(core),
-                "scores": self.plan.scores(core),
+                "scores": self._scores(core, number),
                 "validation": on_splits["validation"],
                 "test": on_splits.get("test", {}),
                 "measured": _beyond_counts(size),
@@ -171,6 +171,18 @@ class Run:
         value = shown(self.plan.monitor, self.plan.value(record))
         self._say(f"round {number}: {size['layers']} layers, {what} {value}")
         return record
+
+    def _scores(self, core, number):
+        """The scores of a net that has been trained, which an error says."""
+        try:
+            return self.plan.scores(core)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"{error} The training of round {number} is done: in a `run_dir` it is "
+                "kept, and the same call goes on from there once the criterion is "
+                "mended."
+            ) from error
 
     def _size(self, core):
         """What a net measures of all that the target limits, beside the initial net."""

@@ -217,15 +217,21 @@ def test_scores_are_checked_before_any_training(scores, error, message):
         np.testing.assert_array_equal(old, new)
 
 
-def test_scores_that_fail_later_end_the_removal_and_lose_nothing():
-    left = iter([1.0, 1.0, float("nan")])
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (lambda names: dict.fromkeys(names, float("nan")), "finite number. Received"),
+        (lambda names: [1.0 for name in names], "must be a dict"),
+    ],
+)
+def test_scores_that_fail_later_end_the_removal_and_lose_nothing(last, message):
+    calls = iter([*2 * [lambda names: dict.fromkeys(names, 1.0)], last])
 
     def criterion(model):
-        score = next(left)
-        return {name: score for name in removable(model)}
+        return next(calls)(removable(model))
 
     deletion = LayerDeletion(epochs=1, criterion=criterion)
-    with pytest.warns(UserWarning, match="cannot be scored: .* finite number. Rec"):
+    with pytest.warns(UserWarning, match=f"cannot be scored: .*{message}"):
         model, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)
     assert [len(r.removed) for r in rounds] == [0, 1]
     assert len(removable(model)) == 2
