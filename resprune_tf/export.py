@@ -14,14 +14,13 @@ from resprune_tf.formats import (
     FORMATS,
     ExportError,
     check_formats,
-    check_outputs,
     in_float32,
-    input_names,
     size_of,
     write,
 )
 from resprune_tf.fresh_process import RuntimeFailed, in_fresh_process
 from resprune_tf.loss_check import decides
+from resprune_tf.signature import check_outputs, input_names
 
 
 @dataclasses.dataclass(frozen=True)

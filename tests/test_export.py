@@ -10,10 +10,11 @@ import pytest
 from keras import layers
 
 from resprune_tf import Architecture, build_resnet, load_dataset
-from resprune_tf.formats import FORMATS, input_names
+from resprune_tf.formats import FORMATS
 from resprune_tf.fresh_process import RuntimeFailed
 from resprune_tf.importance import ImportanceScale
 from resprune_tf.runtimes import RUNTIMES
+from resprune_tf.signature import input_names
 from tests.conftest import images_of, net_of, outputs, small_net
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -13,7 +13,7 @@ RANKS = {
     0: "architecture augment batch_norm checksum cloning columns environment "
     "example_loss examples feeds fit_recipe imagenet_augment litert_form macs "
     "merges onnx_ops optimizers readers records resident runtimes selection "
-    "shards solving",
+    "shards signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
     2: "callbacks data distillation fast_copy formats gates importance latency "
