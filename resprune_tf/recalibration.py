@@ -91,7 +91,11 @@ class Recalibration:
             return graph.clone_operation(operation)
 
         def copy(old, new):
-            graph.copy_state(old, new.inner if id(old) in pools else new)
+            if id(old) not in pools:
+                graph.copy_state(old, new)
+                return
+            graph.copy_state(old, new.inner)
+            new.inner.trainable = True  # a frozen one would not look at the batch
 
         return graph.rebuild(model, clone=clone, copy=copy)
 
@@ -105,7 +109,6 @@ class _Pool(keras.layers.Layer):
 
     def __init__(self, inner):
         super().__init__(name=inner.name, dtype=inner.dtype_policy)
-        inner.trainable = True  # a frozen one would not look at the batch
         inner.momentum = 0.0  # its moving statistics are those of the last batch
         self.inner = inner
 
