@@ -175,7 +175,8 @@ def page():
         "A run with retraining keeps every round in its folder. Repeated with another "
         "`--tolerance`, the command trains nothing again: the model is chosen anew "
         "among the rounds, and with `--stop-on-drop` more rounds follow where the new "
-        "tolerance allows them. Whatever else differs is refused.",
+        "tolerance allows them, and none after the first drop counts. Whatever else "
+        "differs is refused.",
         "",
         "`prune` writes over no result but that of the same command, and takes away no "
         "other file; neither it nor `export` writes over a model that it reads. It "
