@@ -87,3 +87,18 @@ def test_a_transformer_of_keras_hub_is_opened():
     # configuration does not fit its constructor.
     assert [o.kind for o in rp.find_units(opened).opaque] == ["ViTPatchingAndEmbedding"]
     survives(opened)
+
+
+def test_macs_of_attention_in_windows():
+    """Counted by hand from the products in its TensorFlow graph."""
+    hub = pytest.importorskip("keras_hub")
+    swin = hub.models.SwinTransformerBackbone(
+        image_shape=(64, 64, 3),
+        patch_size=4,
+        embed_dim=8,
+        depths=[1, 1],
+        num_heads=[2, 2],
+        window_size=4,
+    )
+    counted = rp.cost(swin)
+    assert (counted.macs, counted.uncounted) == (622_592, ())
