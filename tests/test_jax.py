@@ -72,7 +72,10 @@ TESTS = (
     "tests/test_removal.py::test_removal_equals_silencing_for_random_subsets",
     "tests/test_resident.py",
     "tests/test_training.py::test_state_continues_exactly",
-    "tests/test_units.py",
+    "tests/test_units.py::test_units_of_nested_models_carry_their_path",
+    "tests/test_units.py::test_masks_are_those_of_the_silenced_net",
+    "tests/test_units.py::test_opaque_layers_are_named_and_can_be_registered_or_opened",
+    "tests/test_units.py::test_subclassed_models_are_opened_to_the_bottom",
 )
 
 
