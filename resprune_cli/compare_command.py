@@ -44,20 +44,7 @@ def add_parser(commands):
         help="what latencies are measured on, on the processor (default tensorflow); "
         "none times nothing.",
     )
-    parser.add_argument(
-        "--runtime-batch",
-        metavar="N",
-        type=values.count,
-        default=1,
-        help="images a call (default 1).",
-    )
-    parser.add_argument(
-        "--threads",
-        metavar="N",
-        type=values.count,
-        default=1,
-        help="processor threads (default 1).",
-    )
+    usage.add_latency_options(parser)
     usage.add_expand_option(parser)
     usage.add_json_option(parser)
     usage.add_data_options(parser)

@@ -27,20 +27,7 @@ def add_target_options(parser):
         choices=usage.RUNTIMES,
         help="what a latency is measured on, here, on the processor.",
     )
-    group.add_argument(
-        "--runtime-batch",
-        metavar="N",
-        type=values.count,
-        default=1,
-        help="images a call for a latency (default 1).",
-    )
-    group.add_argument(
-        "--threads",
-        metavar="N",
-        type=values.count,
-        default=1,
-        help="processor threads for a latency (default 1).",
-    )
+    usage.add_latency_options(group, " for a latency")
 
 
 def add_choice_options(parser):

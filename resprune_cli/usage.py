@@ -165,6 +165,24 @@ def add_loss_options(parser):
     )
 
 
+def add_latency_options(parser, purpose=""):
+    """Options on how a latency is measured."""
+    parser.add_argument(
+        "--runtime-batch",
+        metavar="N",
+        type=values.count,
+        default=1,
+        help=f"images a call{purpose} (default 1).",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=values.count,
+        default=1,
+        help=f"processor threads{purpose} (default 1).",
+    )
+
+
 def add_expand_option(parser):
     """The option to look into layers that hold layers."""
     parser.add_argument(

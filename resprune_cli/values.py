@@ -79,24 +79,12 @@ def count(text):
 
 def share(text):
     """A number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number between 0 and 1.")
-    return value
+    return _number(text, lambda value: 0 < value < 1, "between 0 and 1")
 
 
 def positive(text):
     """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number above 0.")
-    return value
+    return _number(text, lambda value: 0 < value < float("inf"), "above 0")
 
 
 def epochs(text):
@@ -106,10 +94,14 @@ def epochs(text):
 
 def tolerance(text):
     """A number from 0 up."""
+    return _number(text, lambda value: 0 <= value < float("inf"), "from 0 up")
+
+
+def _number(text, fits, wanted):
     try:
         value = float(text)
     except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 up.")
+        value = float("nan")  # which fits nowhere
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number {wanted}.")
     return value

@@ -121,9 +121,7 @@ def _by_input(x, model):
 
 
 def _is_single(one, many):
-    return len(one) == len(many) - 1 and all(
-        wanted in (None, size) for size, wanted in zip(one, many[1:], strict=True)
-    )
+    return len(many) > 0 and graph.fits(one, many[1:])
 
 
 def check_saving(model):

@@ -54,6 +54,13 @@ def check_functional(model, purpose):
     as_functional(model, purpose)
 
 
+def fits(shape, opened):
+    """Whether a shape is what another one, whose None is any size, allows."""
+    return len(shape) == len(opened) and all(
+        wanted in (None, size) for wanted, size in zip(opened, shape, strict=True)
+    )
+
+
 def node_of(tensor):
     """The node that made a symbolic tensor."""
     history = tensor._keras_history

@@ -151,13 +151,15 @@ def _check_classes(model, labels, taken):
             f"'{model.name}' has outputs of shape {shape}, which tell no classes "
             f"apart, but {taken}: pass its loss, such as `loss='mse'`."
         )
-    if _alike(labels.shape, shape):
+    if graph.fits(labels.shape, shape):
         if np.any(labels < 0) or not np.allclose(labels.sum(axis=-1), 1, atol=1e-3):
             raise ValueError(
                 f"Labels of the outputs' shape {shape} must be one-hot rows, or shares "
                 f"that sum to 1: {taken}. For other labels pass a `loss`."
             )
-    elif not _alike(labels.shape, shape[:-1], (*shape[:-1], 1)):
+    elif not any(
+        graph.fits(labels.shape, each) for each in (shape[:-1], (*shape[:-1], 1))
+    ):
         raise ValueError(
             f"Labels of shape {labels.shape} do not fit outputs of shape {shape}: "
             f"{taken}, with an integer for each row of outputs, or a one-hot row."
@@ -169,15 +171,6 @@ def _check_classes(model, labels, taken):
         )
     else:
         _check_range(labels, shape[-1])
-
-
-def _alike(shape, *others):
-    """Whether a shape is one of others, whose None is any size."""
-    return any(
-        len(shape) == len(other)
-        and all(b in (None, a) for a, b in zip(shape, other, strict=True))
-        for other in others
-    )
 
 
 def _check_range(labels, classes, ignored=None):

@@ -69,7 +69,5 @@ def _size(given):
 
 
 def _fits(shape, opened):
-    return len(shape) == len(opened) and all(
-        wanted in (None, size) and (size is None or size >= 1)
-        for wanted, size in zip(opened, shape, strict=True)
-    )
+    possible = all(size is None or size >= 1 for size in shape)
+    return possible and graph.fits(shape, opened)

@@ -106,10 +106,7 @@ def _with_batch(tensor, batch):
 def _of_shape(model, shape):
     """A symbolic tensor like the model's one input, of another shape."""
     own = tuple(model.inputs[0].shape[1:])
-    fits = len(own) == len(shape) and all(
-        a in (None, b) for a, b in zip(own, shape, strict=True)
-    )
-    if len(model.inputs) != 1 or not fits:
+    if len(model.inputs) != 1 or not graph.fits(shape, own):
         raise ValueError(
             "`input_shape` says the sizes that a model's one input leaves open. "
             f"Received: input_shape={shape} for inputs of shapes "
