@@ -4,15 +4,17 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.batch_norm import OnePassBatchNormalization, has_one_pass_form
-
-PRECISIONS = ("float32", "bfloat16")
+from resprune_tf.precision import PRECISIONS
+from resprune_tf.scaled_weights import AppliedImportance, scalable, scaled_kind
 
 
 def fast_copy(model, precision="float32"):
-    """A copy with one-pass BatchNormalization, in the precision of the training.
+    """A copy that trains with fewer passes over the activations of the model.
 
-    What is saved and published stays the model itself: `copy_values` brings the
-    trained values back to it.
+    BatchNormalization takes its statistics in one pass, and an ω is applied to the
+    weights of the layer before it (see `ScaledWeights`) where one can take it. The
+    results are the same within rounding. What is saved and published stays the model
+    itself: `copy_values` brings the trained values back to it.
 
     Args:
         model: a functional `keras.Model`; it is only read.
@@ -37,23 +39,39 @@ def fast_copy(model, precision="float32"):
             f"`precision` must be one of {', '.join(PRECISIONS)}. "
             f"Received: {precision!r}."
         )
-    graph.check_functional(model, "fast_copy")
+    whole = graph.as_functional(model, "fast_copy")
     outputs = {id(tensor._keras_history.operation) for tensor in model.outputs}
+    scales = scalable(whole)
 
-    def clone(operation):
-        if not isinstance(operation, keras.layers.Layer):
-            return graph.clone_operation(operation)
-        config = operation.get_config()
+    def config(operation):
+        made = operation.get_config()
         exact = isinstance(
             operation, (keras.layers.Rescaling, keras.layers.Normalization)
         )
         plain = operation.dtype_policy.name == "float32"
         if precision == "bfloat16" and plain and not exact:
             if id(operation) not in outputs:
-                config["dtype"] = "mixed_bfloat16"
+                made["dtype"] = "mixed_bfloat16"
+        return made
+
+    applied = {}
+    for scale in scales.values():
+        made = AppliedImportance.from_config(config(scale))
+        made.build(scale.input.shape)  # the layer that applies it comes before it
+        applied[id(scale)] = made
+
+    def clone(operation):
+        if id(operation) in applied:
+            return applied[id(operation)]
+        if not isinstance(operation, keras.layers.Layer):
+            return graph.clone_operation(operation)
         kind = type(operation)
         if has_one_pass_form(operation):
             kind = OnePassBatchNormalization
-        return kind.from_config(config)
+        if id(operation) not in scales:
+            return kind.from_config(config(operation))
+        made = scaled_kind(kind).from_config(config(operation))
+        made.scale_by(applied[id(scales[id(operation)])])
+        return made
 
     return graph.rebuild(model, clone=clone)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from resprune_tf import graph
+from resprune_tf.absorbing import DEPTHWISE, TRANSPOSE, absorbs
 from resprune_tf.importance import ImportanceScale
 
 
@@ -114,7 +115,7 @@ def _plan_level(model, order, calls, replace, absorbed):
         if not _is_identity(node):
             producer = graph.node_of(source).operation
             once = calls[id(node.operation)] == calls[id(producer)] == 1
-            if not once or consumers[id(source)] > 1 or not _absorbs(producer):
+            if not once or consumers[id(source)] > 1 or not absorbs(producer):
                 continue
             affine = _affine(node, _channel_axis(producer, len(source.shape)))
             if affine is None:
@@ -157,10 +158,6 @@ def _affine(node, channel_axis):
     return scale, shift + _value(layer.beta) if layer.center else shift
 
 
-# The exact classes: a subclass may compute something else with the same weights.
-_KERNELS_BY_FILTER = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense)
-_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-_TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _IDENTITIES = (
     layers.ActivityRegularization,
     layers.AlphaDropout,
@@ -172,19 +169,6 @@ _IDENTITIES = (
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
 )
-
-
-def _absorbs(layer):
-    """Whether a layer's weights can take over a scale and shift of its output."""
-    if type(layer) is layers.BatchNormalization:
-        return True
-    return (
-        type(layer) in (*_KERNELS_BY_FILTER, *_DEPTHWISE, *_TRANSPOSE)
-        and layer.activation is keras.activations.linear
-        # Their kernels are computed from other variables.
-        and layer.quantization_mode is None
-        and not getattr(layer, "lora_enabled", False)
-    )
 
 
 def _channel_axis(layer, rank):
@@ -223,8 +207,8 @@ def _along_outputs(layer, scale):
     """`scale`, a number or one per channel, shaped to broadcast over the kernel."""
     if np.ndim(scale) == 0:
         return scale
-    if type(layer) in _DEPTHWISE:
+    if type(layer) in DEPTHWISE:
         return scale.reshape(layer.kernel.shape[-2:])
-    if type(layer) in _TRANSPOSE:
+    if type(layer) in TRANSPOSE:
         return scale[:, None]
     return scale

@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
-from resprune_tf.fast_copy import PRECISIONS
 from resprune_tf.optimizers import L2SGD
+from resprune_tf.precision import PRECISIONS
 
 # Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
 _DROPS = (81 / 200, 122 / 200)

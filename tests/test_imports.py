@@ -10,20 +10,20 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "architecture augment batch_norm checksum cloning columns environment "
-    "example_loss examples feeds fit_recipe imagenet_augment litert_form macs "
-    "merges onnx_ops optimizers readers records resident runtimes selection "
-    "shards signature solving",
+    0: "absorbing architecture augment batch_norm checksum cloning columns "
+    "environment example_loss examples feeds fit_recipe imagenet_augment "
+    "litert_form macs merges onnx_ops optimizers precision readers records "
+    "resident runtimes selection shards signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
-    2: "callbacks data distillation fast_copy formats gates importance latency "
-    "loss_check matmul_conv recalibration resizing streamed tracing transfer "
-    "travel unit_search",
-    3: "compilation cost expansion folding imagenet_files recipe resnet scoring "
-    "survey training",
-    4: "export fit_training members runtime_latency units",
-    5: "beside diagram embedding fit_check insertion probing removal sparsity",
-    6: "sensitivity similarity sizes stacked",
+    2: "callbacks data distillation formats gates importance latency loss_check "
+    "matmul_conv recalibration resizing streamed tracing transfer travel "
+    "unit_search",
+    3: "compilation cost expansion folding imagenet_files recipe resnet "
+    "scaled_weights scoring survey",
+    4: "export fast_copy fit_training runtime_latency units",
+    5: "beside diagram embedding fit_check insertion probing removal sparsity training",
+    6: "members sensitivity similarity sizes stacked",
     7: "criteria rounds savings side_by_side",
     8: "comparison deletion plan preflight targets",
     9: "loop",
