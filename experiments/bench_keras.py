@@ -145,6 +145,8 @@ def check_finite(loss):
 def start(settings):
     """Builds and warms up a variant; see `experiments.bench_worker.serve`."""
     keras.utils.set_random_seed(0)
+    if settings["path"] == "ours":
+        rp.keep_memory()  # as the commands do
     variant = {"ours": Ours, "keras": Plain}[settings["path"]](settings)
     framework = __import__(keras.backend.backend())
     facts = {

@@ -41,6 +41,7 @@ def run(argv, module):
 
         import resprune_tf as rp
 
+    rp.keep_memory()
     if run_flags.REPEATABLE.value:
         rp.make_repeatable()
     try:

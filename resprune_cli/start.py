@@ -28,13 +28,14 @@ def start():
         import keras
         from absl import logging
 
-        import resprune_tf  # noqa: F401 - registers its layer
+        import resprune_tf as rp
 
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             tf.get_logger().setLevel("ERROR")  # that each round is traced anew
     logging.set_verbosity(logging.ERROR)
+    rp.keep_memory()
 
 
 @contextlib.contextmanager

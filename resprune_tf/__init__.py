@@ -23,7 +23,9 @@ from resprune_tf.importance import ImportanceScale, importances
 from resprune_tf.insertion import add_importance
 from resprune_tf.latency import Latency, latencies, latency
 from resprune_tf.loop import PruningResult, prune_and_retrain
+from resprune_tf.memory import keep_memory
 from resprune_tf.merges import register_merge, register_unit
+from resprune_tf.precision import native_precision
 from resprune_tf.readers import DataError
 from resprune_tf.recipe import Recipe
 from resprune_tf.records import Round, RunDirectoryError
@@ -93,12 +95,14 @@ __all__ = [
     "fit_with_deletion",
     "fold",
     "importances",
+    "keep_memory",
     "latencies",
     "latency",
     "load_dataset",
     "load_imagenet",
     "load_weights",
     "make_repeatable",
+    "native_precision",
     "prune_and_retrain",
     "prune_side_by_side",
     "register_merge",
