@@ -46,7 +46,7 @@ _PARTS = flags.DEFINE_integer(
 _PRECISION = flags.DEFINE_enum(
     "precision",
     "float32",
-    ["float32", "bfloat16"],
+    ["float32", "bfloat16", "auto"],
     "Of the training; what is saved and measured is float32 either way.",
 )
 _EPOCHS_OF = flags.DEFINE_string(
@@ -130,7 +130,7 @@ def _recipe(rp, model):
         nesterov=_NESTEROV.value,
         l2=_L2.value,
         schedule=_SCHEDULE.value,
-        precision=_PRECISION.value,
+        precision=_PRECISION.value.replace("auto", "float32"),
         parts=_PARTS.value,
         **drops,
     )
