@@ -33,7 +33,8 @@ class PruningResult:
 
     Attributes:
         model: the smallest net that held the initial accuracy, or whatever was
-            monitored; of several of one size the last. For `FitData` it is compiled as the model was.
+            monitored; of several of one size the last. For `FitData` it is compiled as
+            the model was.
         rounds: all `Round`s, the initial training first.
         selected: the `Round` that `model` comes from.
         final: the record of the outcome, as in `final.json`.

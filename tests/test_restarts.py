@@ -45,9 +45,8 @@ def history(folder):
 
 
 def test_restarts_continue_exactly(restarted, tmp_path, monkeypatch):
-    """A run that is stopped every few steps ends with the weights of an unbroken one."""
+    """Stopped every few steps, a run ends with the weights of an unbroken one."""
     monkeypatch.setattr("resprune_tf.callbacks.SAVING_SHARE", float("inf"))
-    pieces = 0
     for pieces in itertools.count(1):
         asked = itertools.chain([None] * 7, itertools.repeat("moving"))
         try:

@@ -84,7 +84,7 @@ def test_verdicts_of_clear_cases(tmp_path):
     assert verdicts == [
         "holds (the interval lies within the bounds)",
         "does not hold (the interval lies outside the bounds)",
-        "open (one seed has no spread)",
+        "open (n = 1) (one seed has no spread)",
     ]
 
 
