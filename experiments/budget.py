@@ -6,31 +6,36 @@ import pathlib
 from experiments.run_records import Run
 
 
-def _rounds(run_dir):
-    """Rounds of a finished run, up to the one of its chosen net."""
+def _rounds(run_dir, of_round):
+    """Rounds of a finished run, up to the selected or the last one."""
     run = Run.read(run_dir)
     if run.selected is None:
         raise ValueError(f"'{run_dir}' holds no finished run to take a budget from.")
-    return [r for r in run.rounds if r["round"] <= run.selected["round"]]
+    last = run.selected if of_round == "selected" else run.rounds[-1]
+    return [r for r in run.rounds if r["round"] <= last["round"]]
 
 
-def lost(run_dir):
-    """Names of the units that the chosen net of a run lost.
+def lost(run_dir, of_round="selected"):
+    """Names of the units that a run had lost by a round.
+
+    Args:
+        run_dir: folder of a finished run.
+        of_round: `"selected"` or `"last"`; likewise below.
 
     Raises:
         ValueError: if there is no finished run in the folder; likewise below.
     """
-    return [unit for record in _rounds(run_dir) for unit in record["removed"]]
+    return [unit for r in _rounds(run_dir, of_round) for unit in r["removed"]]
 
 
-def epochs(run_dir):
-    """Epochs that a run took to its chosen net, initial training included."""
-    return sum(record["epochs"] for record in _rounds(run_dir))
+def epochs(run_dir, of_round="selected"):
+    """Epochs that a run took to a round, initial training included."""
+    return sum(record["epochs"] for record in _rounds(run_dir, of_round))
 
 
-def epochs_of_compute(run_dir, macs):
-    """Epochs of a net of so many MACs that cost what a run took to its chosen net."""
-    spent = sum(record["epochs"] * record["macs"] for record in _rounds(run_dir))
+def epochs_of_compute(run_dir, macs, of_round="selected"):
+    """Epochs of a model of so many MACs that cost what a run took to a round."""
+    spent = sum(r["epochs"] * r["macs"] for r in _rounds(run_dir, of_round))
     return math.ceil(spent / macs)
 
 

@@ -12,7 +12,7 @@ def percent(summary):
 
 
 def points(paired):
-    """A mean difference in points and its interval, such as `+0.10 [-0.02, +0.22]`."""
+    """A mean difference in percentage points: `+0.10 [-0.02, +0.22] (n = 3)`."""
     if paired is None:
         return "-"
     if paired.low is None:

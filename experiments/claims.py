@@ -18,6 +18,7 @@ from experiments.differences import (
     equal,
     judged,
     no_drop,
+    of_seeds,
     pair,
 )
 from experiments.rows import PREFIXES
@@ -27,8 +28,11 @@ _SOME_EXTENT = 0.01
 # The baseline nearest to the paper's smallest net, and the net of the chain beside it.
 _BASELINE = {"cifar10": (38, 38), "cifar100": (38, 38), "imagenet2012": (34, 35)}
 RULES = f"""Intervals are 95 % t intervals of differences of the same seed, on the test
-set; one seed has none. A verdict is open where records are missing, where they were
-made at `--scale=smoke`, and where an interval decides neither way.
+set. A verdict is open where records are missing, where they were made at
+`--scale=smoke`, and where an interval decides neither way. One seed is an observation
+and decides nothing: its numbers are shown, and the verdict is *open (n = 1)*, or
+*observed once* where a model has the property that is claimed. Every claim is judged at
+one scale; records of other scales do not count for it.
 
 - *No loss*: the interval of the net less the initial one lies above -{100 * MARGIN:g}
   points. *To some extent*: above -{100 * _SOME_EXTENT:g} point.
@@ -37,9 +41,10 @@ made at `--scale=smoke`, and where an interval decides neither way.
 - All of them are open if not every seed on record has a net of that depth. Chains have
   more epochs behind them than the plain nets beside them, one unit a round more than
   four; the pages list them.
-- The net that a chain chose is compared where the control has only that net (from
-  scratch, the full net). It was chosen by held-out images, which favours it a little on
-  the test set too.
+- Controls are compared with the end of the pruning run, whose number of layers was
+  fixed beforehand: no images selected it.
+- ResNet-29 is judged with a margin of {100 * controls.SHORT_MARGIN:g} percentage
+  points, fixed before its first run.
 - *The first stage keeps the fewest units*, ties included: so in all nets of that depth,
   of two seeds or more; it does not hold if in none. Of nets with units removed at
   random about every second is so on CIFAR.
@@ -65,20 +70,6 @@ class Claim(typing.NamedTuple):
     verdict: Verdict
     numbers: str
     page: str
-
-
-def further(sources):
-    """What the paper leaves open: what long training alone would do."""
-    texts = {
-        "c10-scratch-e": "the removal chain is better than its net from scratch, for "
-        "as many epochs",
-        "c10-scratch-b": "the same, for as much compute",
-        "c10-full": "the full net, trained for as many epochs, is no better",
-    }
-    return [
-        _against_main(sources, run, text, no_drop if run == "c10-full" else None)
-        for run, text in texts.items()
-    ]
 
 
 def _claim(sources, text, data, page, series, doubts, paired, judge):
@@ -118,8 +109,9 @@ def first_stage(sources, name, chain):
     if not kept:
         numbers = "no net of that depth" if chain.runs else sources.cell(chain)
     state = OPEN
-    if len(kept) > 1 and not chain.doubt(chain.at(layers)):
+    if kept and not chain.doubt(chain.at(layers)):
         state = {len(kept): HOLDS, 0: FAILS}.get(fewest, OPEN)
+    state = of_seeds(state, len(kept))
     text = f"the first stage keeps the fewest units, at {layers} layers"
     return Claim(text, name, Verdict(state, numbers), numbers, "table1")
 
@@ -194,19 +186,20 @@ def epochs_and_units(sources):
     ]
 
 
-def monotone(sources):
+def monotone(sources, scale="paper"):
     """Figure 5: ω tells how much a unit adds."""
-    nets, smoke = figure5.measured(sources), sources.series(figure5.RUN).smoke
+    nets = figure5.measured(sources, scale)
+    smoke = sources.series(figure5.RUN, scale).smoke
     verdict = figure5.monotone(nets)
-    numbers = verdict.reason if nets else figure5.gap(sources)
+    numbers = verdict.reason if nets else figure5.gap(sources, scale)
     text = "units with a small |ω| add little: monotone"
     return _tested(text, smoke, verdict, numbers, "figure5")
 
 
-def modes(sources):
+def modes(sources, scale="paper"):
     """Figure 6: ω stays away from 0."""
-    series = sources.series(figure6.RUN)
-    verdict = figure6.two_modes(figure6.pooled(series))
+    series = sources.series(figure6.RUN, scale)
+    verdict = figure6.judged_modes(series)
     numbers = verdict.reason if series.runs else sources.cell(series)
     text = f"ω gathers in two modes near ±{paper.MODE}, not at 0"
     return _tested(text, series.smoke, verdict, numbers, "figure6")
@@ -218,46 +211,88 @@ def _tested(text, smoke, verdict, numbers, page):
     return Claim(text, "cifar10", verdict, numbers, page)
 
 
-def argued(sources):
-    """What the paper argues and does not show, at the depth of its smallest net."""
+def argued(sources, scale="paper"):
+    """What the paper argues and does not show, at the depth of its smallest model."""
     texts = {
         "c10-random": "better than removing random units",
         "c10-largest": "better than removing the largest |ω|",
         "c10-small-lr": "better than retraining at a small learning rate",
     }
-    main, layers = sources.series(controls.MAIN), paper.SMALLEST_LAYERS["cifar10"]
     return [
-        _between(
-            sources,
-            f"{text}, at {layers} layers",
-            (main, main.at(layers)),
-            (control, control.at(layers)),
-        )
-        for run, text in texts.items()
-        for control in [sources.series(run)]
+        _against(sources, run, f"{texts[run]}, at 32 layers", _better, scale)
+        for run in controls.known(texts, scale)
     ]
 
 
-def _against_main(sources, run, text, judge=None):
-    """The main experiment's chosen nets against a control, as on its page."""
-    main, control = sources.series(controls.MAIN), sources.series(run)
-    mine = main, main.chosen()
-    theirs = control, controls.compared(main, control)
-    return _between(sources, text, mine, theirs, judge, chosen=True)
+def restarts(sources, scale="paper"):
+    """Whether accuracy is maintained by the removal or by the restarts alone."""
+    pairs = [(controls.MAIN, controls.RESTART)]
+    if scale == "paper":
+        pairs.append((controls.SINGLE, controls.SINGLE_RESTART))
+    found = []
+    for main, restart in pairs:
+        text = f"{main}: no worse than the full model after the same restarts"
+        found.append(_against(sources, restart, text, no_drop, scale, main))
+        series = sources.series(restart, scale)
+        paired, doubts = series.change(series.last()), [series.doubt(series.last())]
+        text = f"the restarts of {main} alone raise the accuracy of the full model"
+        found.append(
+            _claim(
+                sources,
+                text,
+                "cifar10",
+                "controls",
+                [series],
+                doubts,
+                paired,
+                _better,
+            )
+        )
+    return found
 
 
-def _between(sources, text, mine, theirs, judge=None, chosen=False):
-    """Nets of the main experiment against a control's, each `(series, records)`."""
-    main, control = mine[0], theirs[0]
-    paired = pair(*(series.accuracies(nets) for series, nets in (mine, theirs)))
-    doubts = [main.doubt(mine[1], chosen), control.doubt(theirs[1])]
-    return _claim(
-        sources,
-        text,
-        "cifar10",
-        "controls",
-        [main, control],
-        doubts,
-        paired,
-        judge or _better,
-    )
+def from_scratch(sources, scale="paper"):
+    """Whether pruning is better than training the pruned architecture."""
+    texts = {
+        "c10-scratch-b": "better than the pruned architecture trained from scratch, "
+        "for as much compute",
+        "c10-scratch-e": "the same, for as many epochs",
+    }
+    return [
+        _against(sources, run, texts[run], _better, scale)
+        for run in controls.known(texts, scale)
+    ]
+
+
+def short(sources):
+    """ResNet-29, three units at once: the comparison with most seeds."""
+    margin = 100 * controls.SHORT_MARGIN
+
+    def no_worse(paired):
+        return above(paired, -controls.SHORT_MARGIN)
+
+    texts = {
+        "c10-r29-restart": (
+            f"no worse, by {margin:g} percentage points, than the restarted full model",
+            no_worse,
+        ),
+        "c10-r29-random": ("better than removing random units", _better),
+        "c10-r29-scratch-b": (
+            "better than the pruned architecture from scratch, for as much compute",
+            _better,
+        ),
+    }
+    return [
+        _against(sources, run, f"ResNet-29: {text}", judge, main=controls.SHORT)
+        for run, (text, judge) in texts.items()
+    ]
+
+
+def _against(sources, run, text, judge, scale="paper", main=controls.MAIN):
+    """The ends of a pruning run against a control, as on the page of controls."""
+    main, control = sources.series(main, scale), sources.series(run, scale)
+    mine, theirs = main.last(), controls.compared(main, control)
+    paired = pair(main.accuracies(mine), control.accuracies(theirs))
+    doubts = [main.doubt(mine), control.doubt(theirs)]
+    series = [main, control]
+    return _claim(sources, text, "cifar10", "controls", series, doubts, paired, judge)

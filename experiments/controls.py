@@ -1,39 +1,70 @@
-"""Controls: what of the result is due to the method, and what to training for long."""
+"""Controls: how much of a result is due to the method, and how much to long training.
+
+They belong to one pruning run, `MAIN`. Arms are compared at the end of that run, a
+depth that was fixed beforehand, so held-out images select nothing here.
+"""
 
 from experiments.cells import each, hours, percent, points
 from experiments.differences import judged, no_drop, pair, summarize
 from experiments.results import RECORDS, markdown_table
+from experiments.rows import BY_RUN
+from experiments.scales import WORDS, suffix
 from experiments.sources import Sources
 
-MAIN = "c10-main"
-# Experiments that go on from the initial nets of the main one, or train once.
+MAIN, RESTART = "c10-k2", "c10-restart"
+# Arms that go on from the initial model of the main one, or train once.
 CONTROLS = {
-    "c10-scratch-e": "the chosen net from scratch, for as many epochs",
-    "c10-scratch-b": "the chosen net from scratch, for as much compute",
-    "c10-full": "the full net, for as many epochs",
+    RESTART: "the full model with the same restarts, nothing removed",
     "c10-random": "random units removed",
-    "c10-largest": "units with the largest |ω| removed",
+    "c10-scratch-b": "the pruned model from scratch, for as much compute",
     "c10-small-lr": "retrained from a small learning rate",
+    "c10-largest": "units with the largest |ω| removed",
+    "c10-scratch-e": "the pruned model from scratch, for as many epochs",
 }
+# One unit per round, and what goes beyond the paper from there.
+SINGLE, SINGLE_RESTART = "c10-main", "c10-main-restart"
 BEYOND = {
-    "c10-guided": "cosine schedule, initial net as teacher, Taylor scores",
+    SINGLE_RESTART: "the full model with the same restarts, nothing removed",
+    "c10-guided": "cosine schedule, initial model as teacher, Taylor scores",
     "c10-cosine": "cosine schedule alone",
 }
-# Whose smallest nets are of interest; the last one starts from another net.
-_HELD = (MAIN, *BEYOND, "c10-basic")
-_ABOUT = """CIFAR-10. Every experiment is compared with the main one, c10-main, at the
-net that the main one chose with the same seed: the same number of layers, or the one
-net that the control trains.
+# The comparison that is large enough to decide, with the margin that was fixed
+# before its first run.
+SHORT, SHORT_MARGIN = "c10-r29", 0.003
+SHORT_ARMS = {
+    "c10-r29-restart": "the full model with the same restart, nothing removed",
+    "c10-r29-random": "three random units removed at once",
+    "c10-r29-scratch-b": "the pruned model from scratch, for as much compute",
+}
+# Whose smallest models are of interest; the last one starts from another model.
+_SELECTED = (
+    (MAIN, "quarter"),
+    *((run, "paper") for run in (MAIN, SINGLE, *[*BEYOND][1:], "c10-basic")),
+)
+_ABOUT = f"""CIFAR-10. Every table compares one pruning run with its controls, at one
+scale and seed by seed; runs of different scales are never paired. *Full length* means
+the epochs of the flagfiles: for ResNet-56 those of the paper. The models compared are
+those at the end of the pruning run: its number of layers was fixed beforehand, so no
+images selected them. A control that removes nothing is compared in the same round,
+one that trains a model from scratch as it is.
 
-- *accuracy* on the test set in %: mean ± standard deviation over n seeds.
-- *less the main one's*: differences of the same seed in points, mean and 95 % t
-  interval. One that holds 0 leaves open which is better.
-- *epochs*, *hours* of a seed: what it took to that net, the initial training included;
-  hours are of the processor that is named.
-- Nets from scratch have no ω; the full net is trained in one go, without restarts.
-- *smallest nets that held*: on the split that selects, which is held-out images unless
-  its command says otherwise; *change* from the initial net of the same seed, on the
-  test set. c10-basic starts from the field's common net, of basic units."""
+- *test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on the
+  10,000 test images and the 5,000 held-out images.
+- *difference*: the control less the pruning run, same seed, in percentage points: mean
+  and 95 % t interval. If the interval contains 0, it is open which is better. *Pooled*:
+  on the test and the held-out images together, which lowers the standard deviation that
+  the number of images causes by a factor of 0.82.
+- *epochs*, *hours* of a seed: from the start of the initial training to that model, on
+  the processor named.
+- A quarter of the paper's epochs do not train a model to convergence. A pruning run is
+  therefore compared with controls of as many epochs or as much compute, never with its
+  own initial model alone. Models from scratch have no ω.
+- *ResNet-29*: three of its six removable units are removed at once. Whether the pruned
+  model is worse than the restarted full one is decided with a margin of
+  {100 * SHORT_MARGIN:g} percentage points, fixed before the first run.
+- *Smallest models that maintained accuracy*: selected on held-out images unless the
+  command of a run says otherwise. *Change*: from the initial model of the same seed, on
+  the test set. c10-basic starts from the common ResNet-56 of basic units."""
 
 
 def make(records=RECORDS):
@@ -43,66 +74,99 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     sources = Sources(records)
-    main = {MAIN: "the main experiment"}
+    parts = []
+    for scale in ("quarter", "paper"):
+        parts.append(
+            f"## Controls, {WORDS[scale]}\n\n{_table(sources, MAIN, CONTROLS, scale)}"
+        )
+        parts.append(
+            f"### Restarts, {WORDS[scale]}\n\n"
+            f"{_restarts(sources, MAIN, RESTART, scale)}"
+        )
     return sources.result(
         "Controls, and beyond the paper",
         "controls",
         _ABOUT,
-        f"## Controls\n\n{_table(sources, main | CONTROLS)}",
-        f"## Beyond the paper\n\n{_table(sources, main | BEYOND)}",
-        f"## Smallest nets that held\n\n{_held(sources)}",
+        *parts,
+        f"## ResNet-29, eight seeds\n\n{_table(sources, SHORT, SHORT_ARMS)}",
+        "## One unit per round, and beyond the paper\n\n"
+        f"{_table(sources, SINGLE, BEYOND)}",
+        "### Restarts with one unit per round\n\n"
+        f"{_restarts(sources, SINGLE, SINGLE_RESTART)}",
+        f"## Smallest models that maintained accuracy\n\n{_selected(sources)}",
     )
 
 
 def compared(main, series):
-    """The records of a series to hold against the nets that another one chose.
+    """The records of a series to compare with the ends of a pruning run.
 
     Args:
-        main: the `Series` that chose.
-        series: the other `Series`.
+        main: the `Series` of the pruning run.
+        series: the `Series` of a control.
 
     Returns:
-        A dict by seed: the round with as many layers as the chosen net of that seed,
-        or the only one there is. Seeds that lack it are left out.
+        A dict by seed: the only round there is, the round of the same number if the
+        control removes nothing, or else the one with as many layers. Seeds that lack
+        it, or that the pruning run lacks, are left out.
     """
-    layers = {seed: record["layers"] for seed, record in main.chosen().items()}
-    only = {
-        seed: run.rounds[0]
-        for seed, run in series.runs.items()
-        if len(run.rounds) == 1 and seed in layers
-    }
-    return {**series.at(layers), **only}
+    ends = main.last()
+    by_layers = series.at({seed: r["layers"] for seed, r in ends.items()})
+    by_number = series.rounds({seed: r["round"] for seed, r in ends.items()})
+    found = {}
+    for seed, run in series.runs.items():
+        if seed not in ends:
+            continue
+        if len(run.rounds) == 1:
+            found[seed] = run.rounds[0]
+        else:
+            same = by_layers if run.removals else by_number
+            if seed in same:
+                found[seed] = same[seed]
+    return found
 
 
-def difference(main, series):
-    """`Paired` test accuracies of a series less those of the main one's nets."""
+def difference(main, series, split="test"):
+    """`Paired` accuracies of a control less those at the end of the pruning run."""
     return pair(
-        series.accuracies(compared(main, series)), main.accuracies(main.chosen())
+        series.accuracies(compared(main, series), split),
+        main.accuracies(main.last(), split),
     )
 
 
-def _table(sources, runs):
+def known(runs, scale):
+    """Those of some runs that are planned at a scale."""
+    return [run for run in runs if run + suffix(scale) in BY_RUN]
+
+
+def _table(sources, reference, controls, scale="paper"):
     columns = (
-        "experiment,what is done,layers,accuracy,less the main one's,epochs,hours,"
+        "experiment,what is done,layers,test,held-out,difference on test,"
+        "difference pooled,epochs,hours,processor"
     )
-    columns += "processor"
-    main, rows = sources.series(MAIN), []
-    for run, what in runs.items():
-        series = sources.series(run)
+    what = {reference: "the pruning run itself", **controls}
+    main, rows = sources.series(reference, scale), []
+    for run in known(what, scale):
+        series = sources.series(run, scale)
+        start = [series.row.run, what[run]]
         found = compared(main, series)
         if not found:
             lacking = series if not series.runs else main
-            cells = sources.gap(lacking, 6) if not lacking.runs else ["-"] * 6
-            rows.append([run, what, *cells])
+            cells = sources.gap(lacking, 8) if not lacking.runs else ["-"] * 8
+            rows.append([*start, *cells])
             continue
         seconds = series.spent("seconds", found).values()
         rows.append(
             [
-                run,
-                what,
+                *start,
                 each(record["layers"] for record in found.values()),
-                percent(summarize(series.accuracies(found).values())),
-                "-" if run == MAIN else points(difference(main, series)),
+                *(
+                    percent(summarize(series.accuracies(found, split).values()))
+                    for split in ("test", "validation")
+                ),
+                *(
+                    "-" if run == reference else points(difference(main, series, split))
+                    for split in ("test", "pooled")
+                ),
                 each(series.spent("epochs", found).values()),
                 hours(sum(seconds) / len(seconds)),
                 series.processors,
@@ -111,16 +175,50 @@ def _table(sources, runs):
     return markdown_table(columns.split(","), rows)
 
 
-def _held(sources):
-    columns = (
-        "experiment,layers before,layers after,MACs %,parameters %,initial,chosen,"
-    )
-    columns += "change,no loss,epochs"
+def _restarts(sources, main, restart, scale="paper"):
+    """A pruning run and its restart control, round by round."""
+    main, restart = sources.series(main, scale), sources.series(restart, scale)
+    columns = ["round", f"layers of {main.row.run}"]
+    columns += [f"{series.row.run}, test" for series in (main, restart)]
+    columns += ["difference on test", "difference pooled"]
+    if not (main.runs and restart.runs):
+        cells = [sources.cell(s) if not s.runs else "-" for s in (main, restart)]
+        return markdown_table(columns, [["-", "-", *cells, "-", "-"]])
     rows = []
-    for run in _HELD:
-        series = sources.series(run)
+    numbers = {r["round"] for run in main.runs.values() for r in run.rounds}
+    for number in sorted(numbers):
+        ours, theirs = main.rounds(number), restart.rounds(number)
+        rows.append(
+            [
+                str(number),
+                each(record["layers"] for record in ours.values()),
+                percent(summarize(main.accuracies(ours).values())),
+                percent(summarize(restart.accuracies(theirs).values())),
+                *(
+                    points(
+                        pair(
+                            restart.accuracies(theirs, split),
+                            main.accuracies(ours, split),
+                        )
+                    )
+                    for split in ("test", "pooled")
+                ),
+            ]
+        )
+    return markdown_table(columns, rows)
+
+
+def _selected(sources):
+    columns = (
+        "experiment,scale,layers before,layers after,MACs %,parameters %,initial,"
+        "selected,change,no loss,epochs"
+    )
+    rows = []
+    for run, scale in _SELECTED:
+        series = sources.series(run, scale)
+        start = [series.row.run, WORDS[scale]]
         if not series.runs:
-            rows.append([run, *sources.gap(series, 9)])
+            rows.append([*start, *sources.gap(series, 9)])
             continue
         first, chosen = series.initial(), series.chosen()
         change = series.change(chosen)
@@ -130,7 +228,7 @@ def _held(sources):
         ]
         rows.append(
             [
-                run,
+                *start,
                 each(record["layers"] for record in first.values()),
                 each(record["layers"] for record in chosen.values()),
                 *left,

@@ -11,6 +11,8 @@ from scipy import stats
 
 MARGIN = 0.002  # 0.2 points: what counts as no loss of accuracy
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
+# Of one seed: an interval that is not known, and what a test of one model found.
+OPEN_ONCE, ONCE = "open (n = 1)", "observed once"
 
 
 class Summary(typing.NamedTuple):
@@ -35,7 +37,7 @@ class Paired(typing.NamedTuple):
 
 
 class Verdict(typing.NamedTuple):
-    """`HOLDS`, `FAILS` or `OPEN`, and why."""
+    """`HOLDS`, `FAILS`, `OPEN`, `OPEN_ONCE` or `ONCE`, and why."""
 
     state: str
     reason: str
@@ -86,6 +88,13 @@ def judged(judge, paired, *doubts):
     return Verdict(OPEN, doubt) if doubt else judge(paired)
 
 
+def of_seeds(state, seeds):
+    """What a test of single models decides, from so many seeds: one decides nothing."""
+    if seeds == 1:
+        return ONCE if state == HOLDS else OPEN_ONCE
+    return state
+
+
 def no_drop(paired):
     """Whether accuracy was kept, but for a loss within `MARGIN`."""
     return above(paired, -MARGIN)
@@ -101,7 +110,7 @@ def _judge(paired, low, high):
     if paired is None:
         return Verdict(OPEN, "not run")
     if paired.low is None:
-        return Verdict(OPEN, "one seed has no spread")
+        return Verdict(OPEN_ONCE, "one seed has no spread")
     if low < paired.low and paired.high < high:
         return Verdict(HOLDS, "the interval lies within the bounds")
     if paired.high < low or high < paired.low:

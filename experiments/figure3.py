@@ -13,14 +13,16 @@ from experiments.curves import (
 )
 from experiments.plots import draw
 from experiments.results import RECORDS
-from experiments.rows import CHAINS, DEPTHS, PREFIXES
+from experiments.rows import CHAINS, DEPTHS, PREFIXES, paper_chains
 from experiments.sources import Sources
 
 _ABOUT = """Accuracy on the test set (ImageNet: its validation images) against the
 number of layers: means over seeds, bars of one standard deviation.
 
 - *proposed*: unit after unit removed, as in the paper (each retraining as long as the
-  initial training) or with shorter retrainings.
+  initial training) or with shorter retrainings, of one or two units a round. One curve
+  has a quarter of the paper's epochs, initial training included; the others, and the
+  initial accuracy, have the paper's epochs.
 - *plain*: nets of that depth trained from scratch, without ω. *distilled*: the same
   under the deepest plain net as a teacher.
 - *initial accuracy*: of the net with ω before anything is removed.
@@ -35,6 +37,10 @@ _TICKS = {
 _STYLES = {
     "proposed, as in the paper": line("ink", "o"),
     "proposed, short retraining": line("muted", "o", hollow=True),
+    "proposed, short retraining, two units a round": line("muted", "D"),
+    "proposed, the same at a quarter of the paper's epochs": line(
+        "muted", "D", dashed=True, hollow=True
+    ),
     "plain": line("selection", "s", dashed=True),
     "distilled": line("test", "^", dashed=True),
 }
@@ -85,7 +91,7 @@ def curves_of(sources, name):
 
 def start(sources, name):
     """`Summary` of the initial accuracy on the test set; None without records."""
-    return initial(sources.fullest(*CHAINS[name]))
+    return initial(sources.fullest(*paper_chains(name)))
 
 
 def paint(figure, panels):

@@ -6,12 +6,14 @@ import typing
 
 from scipy import stats
 
-from experiments.differences import FAILS, HOLDS, OPEN, Verdict
+from experiments.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
 from experiments.plots import COLORS, draw
 from experiments.results import RECORDS, markdown_table
+from experiments.scales import WORDS
 from experiments.sources import Sources
 
-RUN = "c10-main"
+RUN = "c10-k2"
+_SCALES = ("quarter", "paper")
 _FILE = "unit_norms.json"
 _ALPHA = 0.05
 # What is held against |ω|, by its key in the records.
@@ -25,16 +27,18 @@ _STYLES = {
     2: {"color": COLORS["test"], "marker": "s"},
     3: {"color": COLORS["ink"], "marker": "^"},
 }
-_ABOUT = f"""CIFAR-10, after the initial training: one point a unit that may go, of all
-seeds that were measured. Across, |ω|; up, Euclidean norms, means over the images held
-out of training: of what the unit adds (the paper's output of a unit), of its branch F
-before ω, and of what it adds beside what it adds it to.
+_ABOUT = f"""CIFAR-10, after the initial training of {RUN}, one row of panels for each
+scale: one point for each removable unit, of all seeds that were measured. Across, |ω|;
+up, Euclidean norms, means over the images held out of training: of what the unit adds
+(the paper's output of a unit), of its branch F before ω, and of what it adds relative
+to its shortcut.
 
 *Monotone*: Spearman's rank correlation with |ω| of all units of a net is positive
 (one-sided, p below {_ALPHA}), in every net, of two or more; it does not hold if it is
-in none and negative in some. The first norm has |ω| as a factor, which makes much of
-this; the second and the third tell whether the branch, or its share, grows too. Ranks
-are within a net; correlations are means over nets, with smallest and largest."""
+in none and negative in some. One net decides nothing. The first norm has |ω| as a
+factor, which makes much of this; the second and the third show whether the branch, or
+its share, grows too. Ranks are within a net; correlations are means over nets, with
+smallest and largest."""
 
 
 class Point(typing.NamedTuple):
@@ -52,31 +56,32 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     sources = Sources(records)
-    nets = measured(sources)
-    parts = [
-        "![Norms of units against their importance](figure5.svg)\n",
-        "## Rank correlation with |ω|\n\n" + _correlations(sources, nets),
-    ]
-    if nets:
-        verdict = monotone(nets)
-        parts.append(f"Monotone: {verdict.state} ({verdict.reason}).\n")
-        parts.append("## Numbers\n\n" + _numbers(nets))
+    found = {scale: measured(sources, scale) for scale in _SCALES}
+    parts = ["![Norms of units against their importance](figure5.svg)\n"]
+    for scale, nets in found.items():
+        title = f"## Rank correlation with |ω|, {WORDS[scale]}\n\n"
+        parts.append(title + _correlations(sources, nets, scale))
+        if nets:
+            verdict = monotone(nets)
+            parts.append(f"Monotone: {verdict.state} ({verdict.reason}).\n")
+            parts.append(f"### Numbers, {WORDS[scale]}\n\n" + _numbers(nets))
     return sources.result(
         "Figure 5: importance and what a unit adds",
         "figure5",
         _ABOUT,
         *parts,
-        figure5=draw(paint, nets, width=10.0, height=3.9),
+        figure5=draw(paint, found, width=10.0, height=6.8),
     )
 
 
-def measured(sources):
+def measured(sources, scale="paper"):
     """`Point`s by name of the unit, by seed, of the nets that were measured.
 
     Args:
         sources: `Sources`. The files are those of `experiments.unit_norms`.
+        scale: of the runs.
     """
-    series, nets = sources.series(RUN), {}
+    series, nets = sources.series(RUN, scale), {}
     for seed in series.runs:
         path = sources.records / series.row.record(seed) / _FILE
         if path.is_file():
@@ -85,14 +90,15 @@ def measured(sources):
     return nets
 
 
-def gap(sources):
+def gap(sources, scale="paper"):
     """The text of a cell that the measurement would fill."""
-    series = sources.series(RUN)
+    series = sources.series(RUN, scale)
     if not series.runs:
         return sources.cell(series)
     seed = next(iter(series.runs))
     return sources.not_run.cell(
-        f"python -m experiments.unit_norms runs/{RUN}-seed{seed} --data_dir=DATA"
+        f"python -m experiments.unit_norms runs/{series.row.run}-seed{seed} "
+        "--data_dir=DATA"
     )
 
 
@@ -112,17 +118,25 @@ def monotone(nets):
         )
         for side in ("greater", "less")
     )
-    state = OPEN
-    if len(nets) > 1:
-        state = HOLDS if positive == len(nets) else OPEN
-        if negative and not positive:
-            state = FAILS
-    return Verdict(state, f"in {positive} of {len(nets)} nets")
+    state = HOLDS if positive == len(nets) else OPEN
+    if negative and not positive:
+        state = FAILS
+    return Verdict(of_seeds(state, len(nets)), f"in {positive} of {len(nets)} nets")
 
 
-def paint(figure, nets):
-    """A panel for each norm, a colour and a mark for each stage."""
-    row = figure.subplots(1, len(_NORMS))
+def paint(figure, found):
+    """A row for each scale with a panel for each norm; colours and marks by stage."""
+    grid = figure.subplots(len(found), len(_NORMS), squeeze=False)
+    for row, (scale, nets) in zip(grid, found.items(), strict=True):
+        _paint_row(row, nets)
+        row[0].set_ylabel(f"mean over held-out images\n({WORDS[scale]})")
+    legends = (row[0].get_legend_handles_labels()[0] for row in grid)
+    handles = next(filter(None, legends), None)
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+
+
+def _paint_row(row, nets):
     for axes, (key, title) in zip(row, _NORMS.items(), strict=True):
         axes.set_title(title, fontsize=10.5)
         axes.set_xlabel("importance |ω|")
@@ -139,16 +153,12 @@ def paint(figure, nets):
             axes.plot(x, y, linestyle="none", markersize=5, label=label, **style)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-    row[0].set_ylabel("mean over held-out images")
-    handles = row[0].get_legend_handles_labels()[0]
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
 
 
-def _correlations(sources, nets):
+def _correlations(sources, nets, scale):
     columns = ["units", "nets", *_NORMS.values()]
     if not nets:
-        row = ["all", gap(sources), *["-"] * len(_NORMS)]
+        row = ["all", gap(sources, scale), *["-"] * len(_NORMS)]
         return markdown_table(columns, [row])
     rows = []
     groups = {"all": [*_STYLES], **{f"stage {stage}": [stage] for stage in _STYLES}}

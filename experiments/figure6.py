@@ -5,23 +5,27 @@ import statistics
 from scipy import stats
 
 from experiments import paper
-from experiments.differences import FAILS, HOLDS, OPEN, Verdict
+from experiments.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
 from experiments.plots import COLORS, draw
 from experiments.results import RECORDS, markdown_table
+from experiments.scales import WORDS
 from experiments.sources import Sources
 
-RUN = "c10-main"
+RUN = "c10-k2"
+_SCALES = ("quarter", "paper")
 _NEAR_ZERO = 0.1
 # Two bands of |ω| of one width: by the start, U(-1, 1), each holds as many.
 _LOW, _HIGH = (0.0, 0.4), (0.5, 0.9)
 _ALPHA = 0.05
-_ABOUT = f"""ω of the units that may go, after the initial training of the CIFAR-10 net,
-pooled over the seeds on record: one net has 15. The grey band is what the start,
-U(-1, 1), would give; the dotted lines mark the paper's two modes, near ±{paper.MODE}.
+_ABOUT = f"""ω of the removable units after the initial training of the ResNet-56 of
+{RUN}, at each scale pooled over the seeds on record: one model has 15 such units. The
+grey band is what the start, U(-1, 1), would give; the dotted lines mark the paper's two
+modes, near ±{paper.MODE}.
 
 *Two modes, not one at 0*: whether more |ω| lie between {_HIGH[0]} and {_HIGH[1]} than
 between {_LOW[0]:g} and {_LOW[1]}, bands that hold equally many at the start (binomial
-test, one-sided, p below {_ALPHA}; open if neither band has significantly more)."""
+test, one-sided, p below {_ALPHA}; open if neither band has significantly more). One
+seed decides nothing."""
 
 
 def make(records=RECORDS):
@@ -31,17 +35,15 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     sources = Sources(records)
-    series = sources.series(RUN)
-    values = pooled(series)
-    table = _table(sources, series, values)
-    text = "![Histogram of the importances](figure6.svg)\n"
+    found = [sources.series(RUN, scale) for scale in _SCALES]
+    panels = {WORDS[series.row.scale]: pooled(series) for series in found}
     return sources.result(
         "Figure 6: importances after training",
         "figure6",
         _ABOUT,
-        text,
-        table,
-        figure6=draw(paint, values, height=3.6),
+        "![Histograms of the importances](figure6.svg)\n",
+        _table(sources, found),
+        figure6=draw(paint, panels, width=10.0, height=3.6),
     )
 
 
@@ -50,8 +52,14 @@ def pooled(series):
     return [w for run in series.runs.values() for w in run.importances.values()]
 
 
+def judged_modes(series):
+    """The `Verdict` on two modes away from 0, of the runs of a `Series`."""
+    verdict = two_modes(pooled(series))
+    return verdict._replace(state=of_seeds(verdict.state, len(series.runs)))
+
+
 def two_modes(values):
-    """The `Verdict` on two modes away from 0."""
+    """The `Verdict` on two modes of some values, whatever number of seeds they have."""
     if not values:
         return Verdict(OPEN, "not run")
     low, high = (
@@ -71,9 +79,18 @@ def two_modes(values):
     return Verdict(HOLDS if more else FAILS if fewer else OPEN, reason)
 
 
-def paint(figure, values):
-    """Histogram of ω."""
-    axes = figure.subplots()
+def paint(figure, panels):
+    """A histogram of ω for each scale."""
+    row = figure.subplots(1, len(panels))
+    for axes, (title, values) in zip(row, panels.items(), strict=True):
+        axes.set_title(title, fontsize=10.5)
+        _paint_histogram(axes, values)
+    handles = next(filter(None, (a.get_legend_handles_labels()[0] for a in row)), None)
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+
+
+def _paint_histogram(axes, values):
     axes.set_xlabel("importance ω")
     axes.set_ylabel("units")
     axes.grid(axis="x", visible=False)
@@ -108,19 +125,23 @@ def paint(figure, values):
             label=None if index else "the paper's modes",
         )
     axes.yaxis.get_major_locator().set_params(integer=True)
-    handles = axes.get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3)
 
 
-def _table(sources, series, values):
-    columns = ["nets", "values", "mean", "standard deviation", "mean of |ω|"]
+def _table(sources, found):
+    columns = ["scale", "nets", "values", "mean", "standard deviation", "mean of |ω|"]
     columns += [f"|ω| < {_NEAR_ZERO}", "two modes, not one at 0"]
+    return markdown_table(columns, [_row(sources, s, len(columns)) for s in found])
+
+
+def _row(sources, series, columns):
+    scale, values = WORDS[series.row.scale], pooled(series)
     if not values:
-        return markdown_table(columns, [sources.gap(series, len(columns))])
+        return [scale, *sources.gap(series, columns - 1)]
     sizes = [abs(value) for value in values]
-    verdict = two_modes(values)
+    verdict = judged_modes(series)
     near = sum(size < _NEAR_ZERO for size in sizes)
-    row = [
+    return [
+        scale,
         str(len(series.runs)),
         str(len(values)),
         f"{statistics.fmean(values):+.3f}",
@@ -129,4 +150,3 @@ def _table(sources, series, values):
         f"{100 * near / len(values):.1f} %",
         f"{verdict.state} ({verdict.reason})",
     ]
-    return markdown_table(columns, [row])

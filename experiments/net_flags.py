@@ -41,8 +41,15 @@ _WITHOUT = flags.DEFINE_list(
 _TWIN_OF = flags.DEFINE_string(
     "twin_of",
     None,
-    "Folder of a run: leave out what its chosen net lost, to train the same net from "
-    "scratch.",
+    "Folder of a run: leave out what its net of --of_round lost, to train the same net "
+    "from scratch.",
+)
+OF_ROUND = flags.DEFINE_enum(
+    "of_round",
+    "selected",
+    ["selected", "last"],
+    "The round of the run of --twin_of, --epochs_of and --compute_of that counts: the "
+    "one that held-out images selected, or the last.",
 )
 IMPORTANCE = flags.DEFINE_bool(
     "importance", True, "A learned scalar ω on each branch; plain nets have none."
@@ -68,7 +75,8 @@ def build(architecture, dataset):
     from resprune_tf import build_resnet
 
     twin_of = _TWIN_OF.value
-    without = [*_WITHOUT.value, *(budget.lost(twin_of) if twin_of else [])]
+    lost = budget.lost(twin_of, OF_ROUND.value) if twin_of else []
+    without = [*_WITHOUT.value, *lost]
     return build_resnet(
         architecture.without(without) if without else architecture,
         mean=dataset.mean,

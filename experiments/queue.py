@@ -1,9 +1,9 @@
-"""What to run next when an accelerator is at hand: experiments/queue.md.
+"""What is done, what is begun and what comes next: experiments/queue.md.
 
     python -m experiments.queue
 
-The rows are those of `rows`; epochs come from their flagfiles, completion and
-epoch times from the records.
+The work is that of `planned`; epochs come from the flagfiles, progress and times from
+the records.
 """
 
 import json
@@ -12,13 +12,17 @@ import statistics
 import sys
 
 from experiments.bench_numbers import Numbers
-from experiments.results import ROOT, markdown_table
-from experiments.rows import ROWS, rounds
+from experiments.controls import SHORT_MARGIN
+from experiments.planned import PARTS, PLAN
+from experiments.results import RECORDS, ROOT, markdown_table
+from experiments.rows import rounds
+from experiments.run_records import Run
+from experiments.scales import check_name
 
 OUTPUT = ROOT / "experiments" / "queue.md"
-REHEARSAL = ROOT / "records" / "queue" / "rehearsal.json"
-# What an epoch of the full net is taken to need until the benchmark of an accelerator
-# is among the records, and a new net to be compiled.
+REHEARSAL = RECORDS / "queue" / "rehearsal.json"
+# Until the benchmark of an accelerator is among the records: the seconds of an epoch of
+# ResNet-56, and of compiling a model.
 ASSUMED_EPOCH_SECONDS = 2.0
 ASSUMED_COMPILE_SECONDS = 40
 _EPOCH_IMAGES = 45_000
@@ -48,84 +52,143 @@ def epoch_seconds(records, accelerator):
     return min(found)[::-1] if found else None
 
 
-def minutes(row, epoch):
-    """Estimated minutes of one seed, from the seconds of an epoch of the full net."""
-    seconds = sum(
-        epochs * epoch * share + ASSUMED_COMPILE_SECONDS
-        for epochs, share in rounds(row)
-    )
-    return seconds / 60
+def measured_epoch(runs):
+    """Median seconds of an epoch of ResNet-56 on a CPU, in the records of runs.
 
+    Args:
+        runs: `Run`s.
 
-def page(records=ROOT / "records"):
-    """The text of queue.md."""
-    measured = epoch_seconds(records, accelerator=True)
-    epoch = measured[1] if measured else ASSUMED_EPOCH_SECONDS
-    source = (
-        f"measured on {measured[0]}" if measured else "assumed: none was measured yet"
-    )
-    cpu, cpu_epoch = epoch_seconds(records, accelerator=False) or ("a CPU", math.nan)
-    rows = []
-    for row in ROWS:
-        names = [row.record(seed) for seed in row.seeds]
-        done = [name for name in names if (records / name / "final.json").exists()]
-        epochs = sum(number for number, _ in rounds(row))
-        needed = f"{math.ceil(minutes(row, epoch)):,}"
-        rows.append(
-            (
-                *(row.letter, row.run, row.feeds, f"{epochs:,}"),
-                "not estimated" if row.data == "imagenet" else needed,
-                f"{len(done)} of {len(names)} seeds",
-            )
-        )
-    columns = ("", "run", "feeds", "epochs", "minutes a seed", "done")
-    commands = [
-        f"# {row.letter}: {row.run}, seeds {', '.join(map(str, row.seeds))}\n"
-        + " \\\n    ".join(
-            [f"python -m experiments.{row.module} $COMMON", *row.command("$SEED")]
-        )
-        for row in ROWS
+    Returns:
+        `(CPU, seconds)`; None if there is no such record.
+    """
+    found = [
+        (r["seconds"] / r["epochs"], run.environment.get("cpu", "a CPU"))
+        for run in runs
+        for r in run.rounds
+        if r["layers"] == 56
+        and run.environment.get("devices") == "1 cpu"
+        and run.settings.get("dataset", {}).get("train") == _EPOCH_IMAGES
     ]
-    left = sum(
-        minutes(row, epoch) * len(row.seeds) for row in ROWS if row.module == "cifar"
-    )
+    if not found:
+        return None
+    return sorted(found)[-1][1], statistics.median(seconds for seconds, _ in found)
+
+
+def seconds_of(work, epoch, compiling=0):
+    """Estimated seconds of one seed.
+
+    Args:
+        work: what `rounds` returned.
+        epoch: seconds of an epoch of the full model.
+        compiling: seconds for each model.
+    """
+    return sum(epochs * epoch * share + compiling for epochs, share in work)
+
+
+def page(records=RECORDS):
+    """The text of queue.md."""
+    runs = {}
+    for entry in PLAN:
+        folder = records / entry.row.record(entry.seed)
+        if (folder / "rounds.jsonl").is_file():
+            run = runs[entry.run] = Run.read(folder)
+            check_name(entry.run, run.scale)
+    fast = epoch_seconds(records, accelerator=True)
+    slow = measured_epoch(runs.values()) or epoch_seconds(records, accelerator=False)
+    epochs = {
+        "accelerator": fast[1] if fast else ASSUMED_EPOCH_SECONDS,
+        "cpu": slow[1] if slow else math.nan,
+    }
+    done = sum(bool(run.final) for run in runs.values())
     return _PAGE.format(
-        table=markdown_table(columns, rows),
-        commands="\n".join(commands),
-        hours=left / 60,
+        parts="\n".join(_part(part, runs, epochs) for part in PARTS),
+        done=done,
+        begun=len(runs) - done,
+        planned=len(PLAN) - len(runs),
         rehearsed=rehearsed(),
-        epoch=epoch,
-        source=source,
-        cpu=cpu,
-        cpu_epoch=cpu_epoch,
-        days=minutes(ROWS[0], cpu_epoch) / 60 / 24,
-        compile=ASSUMED_COMPILE_SECONDS,
+        fast=epochs["accelerator"],
+        source=f"measured on {fast[0]}" if fast else "assumed: not measured yet",
+        cpu=slow[0] if slow else "a CPU",
+        slow=epochs["cpu"],
+        compiling=ASSUMED_COMPILE_SECONDS,
+        margin=100 * SHORT_MARGIN,
     )
+
+
+def _part(part, runs, epochs):
+    """A part of the plan: its table, and one command for each row."""
+    rows = {}
+    for entry in PLAN:
+        if entry.part == part:
+            rows.setdefault(entry.row, []).append(entry)
+    table = [_cells(row, entries, runs, epochs) for row, entries in rows.items()]
+    columns = ["run", "scale", "feeds", "epochs", "hours, CPU", "minutes, accelerator"]
+    listing = markdown_table([*columns, "seeds"], table)
+    commands = "\n".join(f"{row.shell('SEED')}" for row in rows)
+    return f"## {part}\n\n{listing}\n```\n{commands}\n```\n"
+
+
+def _cells(row, entries, runs, epochs):
+    work = rounds(row)
+    spent = [
+        run.total("seconds") / 3600
+        for entry in entries
+        if (run := runs.get(entry.run))
+        and run.final
+        and run.environment.get("devices") == "1 cpu"
+    ]
+    hours = f"{seconds_of(work, epochs['cpu']) / 3600:.1f}"
+    if spent:
+        hours = f"{statistics.fmean(spent):.1f} (measured)"
+    fast = seconds_of(work, epochs["accelerator"], ASSUMED_COMPILE_SECONDS)
+    estimates = [hours, f"{math.ceil(fast / 60):,}"]
+    if row.data == "imagenet":
+        estimates = ["not estimated"] * 2
+    states = {}
+    for entry in entries:
+        states.setdefault(_state(runs.get(entry.run)), []).append(str(entry.seed))
+    seeds = "; ".join(f"{', '.join(found)} {state}" for state, found in states.items())
+    number = f"{sum(epochs for epochs, _ in work):,}"
+    return [row.run, row.scale, row.feeds, number, *estimates, seeds]
+
+
+def _state(run):
+    if run is None:
+        return "planned"
+    return "done" if run.final else f"begun ({len(run.rounds)} rounds finished)"
 
 
 _PAGE = """# The queue
 
-Made by `python -m experiments.queue`; do not edit. Experiments that are worth time on
-an accelerator, the most telling first. Take the first that is not done; a run that is
-cut short goes on with the same command. `python -m experiments.rehearsal --out=FOLDER`
-runs every command in small on any machine. {rehearsed}
+Made by `python -m experiments.queue`; do not edit. This page lists all experiments in
+the order in which they are run: part by part, and within a part seed by seed (in the
+last part row by row). {done} runs are done, {begun} are begun, {planned} are planned.
 
+- *scale*: "paper" means the epochs of the flagfile, "quarter" a quarter of them with
+  the learning rate schedule compressed in proportion.
 - *epochs*: of the row itself; rows that start from another share its initial training.
-- *minutes a seed*: {epoch:.1f} seconds an epoch of ResNet-56 on an accelerator
-  ({source}),
-  less in proportion to the layers, and {compile} seconds (assumed) to compile each net.
-  All rows and seeds on CIFAR together: about {hours:.0f} hours. On {cpu}
-  an epoch takes {cpu_epoch:.0f} seconds, as measured, and one seed of row a
-  {days:.1f} days.
-- `c10-scratch-e`, `c10-scratch-b` and `c10-full` need their main chain to be finished:
-  they go by the net that it chose and by what it cost. Distilled nets need their
-  teacher.
+- *hours, CPU*: of one seed. Where a seed is on record it is measured; else it is
+  estimated from {slow:.0f} seconds per epoch of ResNet-56 ({cpu}), less in proportion
+  to the layers.
+- *minutes, accelerator*: estimated in the same way from {fast:.1f} seconds per epoch
+  ({source}) and {compiling} seconds (assumed) to compile each model.
+- Rows with `--start_from`, `--twin_of`, `--epochs_of`, `--compute_of` or
+  `--teacher_from` need the run that they name. `--start_from` and `--teacher_from` need
+  its models, the others its finished records.
+- Held-out images select nothing in the first two parts: all arms are compared at the
+  number of layers that the pruning run ends with.
+- ResNet-29: the pruned model counts as no worse than the restarted full model if the
+  95 % interval of the difference in test accuracy lies above -{margin:g} percentage
+  points. This margin was fixed before the first run.
 
-{table}
-## First of all
+`python -m experiments.rehearsal --out=FOLDER` runs every command as a smoke test.
+{rehearsed}
 
-Measure the accelerator; the page then goes by its epoch time. Each takes minutes, and
-the second tells whether seeds side by side pay there.
+{parts}
+## On an accelerator
+
+Measure it first; this page then uses its epoch time. Each command takes minutes. The
+second shows whether several seeds side by side are faster there.
 
 ```
 python -m experiments.bench --variants=ours-jax-float32,ours-jax-bfloat16
@@ -133,35 +196,20 @@ python -m experiments.seeds_bench --precision=bfloat16 --time_budget_minutes=8 \
     --out=records/seeds/DEVICE.json
 ```
 
-## Commands
+On a machine with JAX (TensorFlow is needed for ImageNet only), set `KERAS_BACKEND=jax`,
+`JAX_COMPILATION_CACHE_DIR=/tmp/jax-cache` and
+`JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1`. Where tensorflow_datasets is not
+installed, the rows of CIFAR need `--data_source=binary`.
 
-On a machine with JAX (no TensorFlow needed but for ImageNet) `export
-KERAS_BACKEND=jax`, and set
-
-```
-export JAX_COMPILATION_CACHE_DIR=/tmp/jax-cache
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-COMMON="--data_dir=DATA"
-SEED=0
-```
-
-Where tensorflow_datasets is not installed, those of CIFAR need `--data_source=binary`.
-
-To run in pieces, on several machines if need be, add `--time_budget_minutes=N
+To run in pieces, on several machines if necessary, add `--time_budget_minutes=N
 --state_file=FILE.tar` to every call and take that file along: it holds all that the run
 needs, in less than 16 MiB for ResNet-56 (hundreds of MB for ResNet-50).
-`--start_from`, `--twin_of`, `--teacher_from`, `--epochs_of` and `--compute_of` read the
-folder of the run that they name.
 
-Several seeds share one compiled program for all their rounds with `--seeds=0,1,2` in
-place of `--seed`, and `{{seed}}` in place of the number in every path; not those with a
-teacher from elsewhere, from scratch, or on ImageNet.
-`python -m experiments.record RUN_DIR records/...` keeps a finished run; for Figure 5,
-`python -m experiments.unit_norms runs/c10-main-seed$SEED --data_dir=DATA` comes before.
-
-```
-{commands}
-```
+Several seeds share one compiled program for all their rounds with `--seeds=0,1,2`
+instead of `--seed`, and `{{seed}}` instead of the number in every path. This is not
+possible with a teacher from another run, from scratch, or on ImageNet.
+`python -m experiments.record RUN_DIR records/...` keeps a run; for Figure 5,
+`python -m experiments.unit_norms RUN_DIR --data_dir=DATA` comes before.
 """
 
 
@@ -174,7 +222,7 @@ def rehearsed(path=REHEARSAL):
     found = record["environment"]
     return (
         f"Last rehearsed on {found['backend']} and {found['devices']}: {ran} of "
-        f"{len(record['rows'])} ran to their end."
+        f"{len(record['rows'])} commands ran to their end."
     )
 
 

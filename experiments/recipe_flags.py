@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import budget, run_flags
+from experiments import budget, net_flags, run_flags, scales
 
 _EPOCHS = flags.DEFINE_integer("epochs", 200, "Of the initial training.", 1)
 _RETRAIN_EPOCHS = flags.DEFINE_integer(
@@ -46,19 +46,20 @@ _PARTS = flags.DEFINE_integer(
 _PRECISION = flags.DEFINE_enum(
     "precision",
     "float32",
-    ["float32", "bfloat16"],
+    ["float32", "bfloat16", "auto"],
     "Of the training; what is saved and measured is float32 either way.",
 )
 _EPOCHS_OF = flags.DEFINE_string(
     "epochs_of",
     None,
-    "Folder of a run: train for as many epochs as it took to its chosen net, initial "
-    "training included (scratch-E, or the full net trained on).",
+    "Folder of a run: train for as many epochs as it took to the round of --of_round, "
+    "initial training included (scratch-E).",
 )
 _COMPUTE_OF = flags.DEFINE_string(
     "compute_of",
     None,
-    "Folder of a run: train for as many MACs as it took to its chosen net (scratch-B).",
+    "Folder of a run: train for as many MACs as it took to the round of --of_round "
+    "(scratch-B).",
 )
 _DISTILL = flags.DEFINE_bool(
     "distill_from_initial", False, "Retrain with the trained initial net as teacher."
@@ -116,11 +117,13 @@ def _teacher():
 def _recipe(rp, model):
     if _EPOCHS_OF.value and _COMPUTE_OF.value:
         raise ValueError("--epochs_of and --compute_of both choose the epochs.")
-    epochs = _EPOCHS.value
+    epochs = scales.epochs(_EPOCHS.value, run_flags.SCALE.value)
+    of_round = net_flags.OF_ROUND.value
     if _EPOCHS_OF.value:
-        epochs = budget.epochs(_EPOCHS_OF.value)
+        epochs = budget.epochs(_EPOCHS_OF.value, of_round)
     elif _COMPUTE_OF.value and model is not None:
-        epochs = budget.epochs_of_compute(_COMPUTE_OF.value, rp.cost(model).macs)
+        macs = rp.cost(model).macs
+        epochs = budget.epochs_of_compute(_COMPUTE_OF.value, macs, of_round)
     drops = {} if _DROPS.value is None else {"drops": tuple(map(float, _DROPS.value))}
     return rp.Recipe(
         epochs=epochs,
@@ -130,15 +133,16 @@ def _recipe(rp, model):
         nesterov=_NESTEROV.value,
         l2=_L2.value,
         schedule=_SCHEDULE.value,
-        precision=_PRECISION.value,
+        precision=_PRECISION.value.replace("auto", "float32"),
         parts=_PARTS.value,
         **drops,
     )
 
 
 def _retrain_recipe(recipe):
+    epochs = _RETRAIN_EPOCHS.value
     changes = {
-        "epochs": _RETRAIN_EPOCHS.value,
+        "epochs": epochs and scales.epochs(epochs, run_flags.SCALE.value),
         "schedule": _RETRAIN_SCHEDULE.value,
         "learning_rate": _RETRAIN_LEARNING_RATE.value,
     }

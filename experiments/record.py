@@ -10,6 +10,9 @@ import pathlib
 import shutil
 import sys
 
+from experiments.run_records import Run
+from experiments.scales import check_name
+
 _KEPT = (
     "flags.txt",
     "run.json",
@@ -28,7 +31,8 @@ def keep(run_dir, record):
     """Copies the records of a finished run.
 
     Raises:
-        ValueError: if the run is unfinished, or the record exists.
+        ValueError: if the run is unfinished, the record exists, or its name states
+            another scale than the flags of the run.
     """
     run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
     missing = [name for name in _KEPT if not (run_dir / name).is_file()]
@@ -36,6 +40,7 @@ def keep(run_dir, record):
         raise ValueError(
             f"'{run_dir}' is no finished run: it has no {', '.join(missing)}."
         )
+    check_name(record, Run.read(run_dir).scale)
     if record.exists():
         raise ValueError(f"'{record}' exists; records are not replaced.")
     record.mkdir(parents=True)

@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 
-from experiments import record, reproduce
+from experiments import figure5, record, reproduce
 from experiments.results import RECORDS, ROOT
-from experiments.rows import BY_RUN, ROWS
+from experiments.rows import ROWS
 
 REHEARSAL = RECORDS / "queue" / "rehearsal.json"
 
@@ -52,7 +52,7 @@ def rehearse(rows, seeds, out, data):
                 continue
             run_dir = out / "runs" / kept.name
             ran = _run(f"experiments.{row.module}", *command(row, seed, out, data))
-            if ran and row.run == "c10-main":
+            if ran and row.run == figure5.RUN:
                 where = [f"--data_dir={data[row.data]}"] if row.data in data else []
                 ran = _run("experiments.unit_norms", run_dir, *where)
             if not ran:
@@ -62,9 +62,7 @@ def rehearse(rows, seeds, out, data):
         name = row.data if row.data in data else "digits"
         results[row.run] = {"data": name, "ran": ran, "seconds": seconds}
         said = "ok" if ran else "FAILED"
-        print(
-            f"{row.letter} {row.run:16} {name:9} {seconds:6.1f} s  {said}", flush=True
-        )
+        print(f"{row.run:18} {name:9} {seconds:6.1f} s  {said}", flush=True)
     return results
 
 
@@ -96,7 +94,7 @@ def main(argv=None):
         metavar="DATA",
         help="data folder; without it, its rows are left out",
     )
-    parser.add_argument("--rows", help="some of the rows, such as c10-main,c10-plain56")
+    parser.add_argument("--rows", help="some of the rows, such as c10-k2,c10-plain56")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2")
     parser.add_argument(
         "--keep",
@@ -104,9 +102,10 @@ def main(argv=None):
         help="note in records/queue/rehearsal.json what ran, for the queue's page",
     )
     arguments = parser.parse_args(argv)
-    names = arguments.rows.split(",") if arguments.rows else list(BY_RUN)
-    if unknown := set(names).difference(BY_RUN):
-        parser.error(f"no row {', '.join(sorted(unknown))}; rows: {', '.join(BY_RUN)}")
+    known = [row.run for row in ROWS]
+    names = arguments.rows.split(",") if arguments.rows else known
+    if unknown := set(names).difference(known):
+        parser.error(f"no row {', '.join(sorted(unknown))}; rows: {', '.join(known)}")
     data = {
         name: pathlib.Path(folder).absolute()
         for name in ("cifar10", "cifar100", "imagenet")

@@ -5,7 +5,11 @@ from absl import flags
 from experiments import run_flags
 
 _UNITS_PER_ROUND = flags.DEFINE_integer(
-    "units_per_round", 1, "Units to remove before each retraining (k).", 1
+    "units_per_round",
+    1,
+    "Units to remove before each retraining (k). 0: retrain --max_rounds times and "
+    "remove nothing, without a target.",
+    0,
 )
 _TARGET_LAYERS = flags.DEFINE_integer(
     "target_layers", None, "Stop at so many layers. Default: remove all units."

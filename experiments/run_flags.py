@@ -27,10 +27,12 @@ _DATA_SEED = flags.DEFINE_integer(
 SCALE = flags.DEFINE_enum(
     "scale",
     "paper",
-    ["paper", "smoke"],
-    "paper: as the other flags say. smoke: the same in minutes on a CPU, to see that "
-    "it runs; few images and epochs, on small images a narrow net. What other flags "
-    "say on these goes unheeded.",
+    ["paper", "quarter", "smoke"],
+    "paper: as the other flags say. quarter: a quarter of their epochs, with the "
+    "schedule compressed in proportion; epochs from --epochs_of or --compute_of are "
+    "those of a run of this scale and are not divided. smoke: minutes on a CPU, to see "
+    "that it runs; few images and epochs, on small images a narrow net, whatever other "
+    "flags say on these.",
 )
 TIME_BUDGET = flags.DEFINE_float(
     "time_budget_minutes",

@@ -160,9 +160,15 @@ class Run:
         return {name: r["round"] for r in self.rounds for name in r["removed"]}
 
     @property
+    def scale(self):
+        """The `--scale` that its flags state."""
+        found = re.findall(r"^--scale=(\w+)$", self.flags, re.MULTILINE)
+        return found[-1] if found else "paper"
+
+    @property
     def smoke(self):
         """Whether it was made at the scale smoke, so that it proves nothing."""
-        return "--scale=smoke" in self.flags.splitlines()
+        return self.scale == "smoke"
 
     def total(self, key):
         """`"epochs"` or `"seconds"` of the whole run, or as far as it got."""

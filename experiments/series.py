@@ -5,6 +5,7 @@ import dataclasses
 from experiments.differences import pair
 from experiments.rows import Row
 from experiments.run_records import Run
+from experiments.scales import check_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +29,16 @@ class Series:
             row: a `Row`. Seeds that are not its own are not read.
 
         Raises:
-            ValueError: if a record cannot be read, or its chosen round is missing.
+            ValueError: if a record cannot be read, or its chosen round is missing, or
+                its flags state another scale than its name.
         """
-        folders = {seed: records / row.record(seed) for seed in row.seeds}
-        return cls(
-            row,
-            {
-                seed: Run.read(folder)
-                for seed, folder in folders.items()
-                if (folder / "final.json").is_file()
-            },
-        )
+        runs = {}
+        for seed in row.seeds:
+            folder = records / row.record(seed)
+            if (folder / "final.json").is_file():
+                runs[seed] = Run.read(folder)
+                check_name(row.record(seed), runs[seed].scale)
+        return cls(row, runs)
 
     @property
     def smoke(self):
@@ -85,14 +85,33 @@ class Series:
         """The record of the chosen net, the smallest that held, by seed."""
         return {seed: run.selected for seed, run in self.runs.items()}
 
+    def last(self):
+        """The record of the last round, by seed: where no images chose the model."""
+        return {seed: run.rounds[-1] for seed, run in self.runs.items()}
+
+    def rounds(self, number):
+        """The record of a round, by seed.
+
+        Args:
+            number: int, or a dict of one for each seed.
+        """
+        if not isinstance(number, dict):
+            number = dict.fromkeys(self.runs, number)
+        return {
+            seed: record
+            for seed, run in self.runs.items()
+            for record in run.rounds
+            if record["round"] == number.get(seed)
+        }
+
     def accuracies(self, records, split="test"):
         """Accuracies of records, by seed; what was not measured is left out.
 
         Args:
-            records: what `at`, `initial` or `chosen` returned.
-            split: `"validation"` or `"test"`.
+            records: what `at`, `rounds`, `initial`, `chosen` or `last` returned.
+            split: `"validation"`, `"test"`, or `"pooled"` for the images of both.
         """
-        found = {s: self.runs[s].watched(r, split) for s, r in records.items()}
+        found = {s: _accuracy(self.runs[s], r, split) for s, r in records.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def change(self, records, split="test"):
@@ -135,6 +154,18 @@ class Series:
             )
             for seed, record in until.items()
         }
+
+
+def _accuracy(run, record, split):
+    if split != "pooled":
+        return run.watched(record, split)
+    parts = [
+        (run.watched(record, each), run.settings.get("dataset", {}).get(each))
+        for each in ("validation", "test")
+    ]
+    if any(None in part for part in parts):
+        return None
+    return sum(value * images for value, images in parts) / sum(n for _, n in parts)
 
 
 def kept_units(record):

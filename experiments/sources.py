@@ -2,6 +2,7 @@
 
 from experiments.results import NotRun, Result, head
 from experiments.rows import BY_RUN
+from experiments.scales import WORDS, suffix
 from experiments.series import Series
 
 _SMOKE = (
@@ -27,8 +28,9 @@ class Sources:
         self.not_run = NotRun()
         self._used = {}
 
-    def series(self, run):
-        """The `Series` of a row, by its name in the records."""
+    def series(self, run, scale="paper"):
+        """The `Series` of a row, by its name at the paper's scale, and its scale."""
+        run += suffix(scale)
         if run not in self._used:
             self._used[run] = Series.read(self.records, BY_RUN[run])
         return self._used[run]
@@ -81,5 +83,5 @@ class Sources:
             )
             left = len(row.seeds) - len(series.runs)
             missing = f" ({left} not run)" if left else ""
-            lines.append(f"- {row.run}: seeds {links}{missing}\n")
+            lines.append(f"- {row.run}, {WORDS[row.scale]}: seeds {links}{missing}\n")
         return "Records:\n\n" + "".join(lines) if lines else "No records yet.\n"

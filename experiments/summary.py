@@ -57,6 +57,12 @@ def headline(run):
             f"Unfinished run, no net selected yet: {first['layers']} -> "
             f"{net['layers']} layers by round {net['round']}; {_change(run, net)}."
         )
+    shorter = [r for r in run.rounds if r["layers"] < first["layers"]]
+    if len(run.rounds) > 1 and not any(r["removed"] for r in run.rounds):
+        return (
+            f"Nothing was removed: {start} was retrained {len(run.rounds) - 1} times; "
+            f"round {net['round']} was selected, {_change(run, net)}."
+        )
     if net is not first:
         fewer = ", ".join(
             f"{100 * (1 - net[key] / first[key]):.1f} % fewer {word}"
@@ -67,7 +73,6 @@ def headline(run):
             f"{first['layers']} -> {net['layers']} layers: {fewer}; "
             f"{_change(run, net)}{loss}."
         )
-    shorter = [r for r in run.rounds if r["layers"] < first["layers"]]
     if not shorter:
         return f"Nothing was removed: only {start} was trained; {_change(run)}."
     best = max(shorter, key=run.worth)

@@ -13,6 +13,7 @@ from experiments import cells
 from experiments.differences import MARGIN, no_drop, pair, summarize
 from experiments.results import RECORDS, ROOT, markdown_table
 from experiments.run_records import Run, wilson
+from experiments.scales import check_name
 from experiments.summary import percent, short
 
 OUTPUT = ROOT / "docs" / "results" / "records.md"
@@ -21,7 +22,8 @@ _HEAD = """# What was run
 
 Made by `python -m experiments.tables` from the records; do not edit. One line a record:
 the initial net and the smallest net that held its accuracy on the split that selects
-(±: half of the 95 % Wilson interval for the number of images). Accuracies in %. A
+(±: half of the 95 % Wilson interval for the number of images). Accuracies in %.
+*Scale*: "paper" means the epochs that the flags state, "quarter" a quarter of them. A
 record's folder holds its flags, environment, rounds and report.
 
 """
@@ -32,6 +34,7 @@ below, and is open otherwise. Layers and MACs with the number of seeds in bracke
 """
 _COLUMNS = (
     "record",
+    "scale",
     "data (train / selection / test)",
     "layers",
     "units",
@@ -58,6 +61,7 @@ def records_page(records=RECORDS):
     for folder in folders:
         run = Run.read(folder)
         name = folder.relative_to(records).as_posix()
+        check_name(name, run.scale)
         rows.append([f"[{name}](../../records/{name})", *_cells(run, folder)])
         if run.final.get("note"):
             notes.append(f"- {name}: {run.final['note']}\n")
@@ -130,6 +134,7 @@ def _cells(run, folder):
     data = run.settings["dataset"]
     sessions = len((folder / "sessions.jsonl").read_text().splitlines())
     return [
+        run.scale,
         f"{data['name']} ({data['train']:,} / {data[run.split]:,} / {data['test']:,})",
         f"{first['layers']} → {net['layers']}",
         f"{len(first['units'])} → {len(net['units'])}",

@@ -1,6 +1,6 @@
 """Measures what each unit of a run's initial net adds: the points of Figure 5.
 
-    python -m experiments.unit_norms runs/c10-main-seed0 --data_dir=DATA
+    python -m experiments.unit_norms runs/c10-k2-quarter-seed0 --data_dir=DATA
 
 Takes the net after round 0 of a CIFAR run, finished or going, and the images that the
 run held out of training, and writes `unit_norms.json` into the run's directory, where

@@ -33,7 +33,8 @@ class PruningResult:
 
     Attributes:
         model: the smallest net that held the initial accuracy, or whatever was
-            monitored. For `FitData` it is compiled as the model was.
+            monitored; of several of one size the last. For `FitData` it is compiled as
+            the model was.
         rounds: all `Round`s, the initial training first.
         selected: the `Round` that `model` comes from.
         final: the record of the outcome, as in `final.json`.
@@ -91,7 +92,9 @@ def prune_and_retrain(
             outputs and is compiled, with whatever loss, metrics and optimizer.
         dataset: a `Dataset` of labelled images, or `FitData`.
         recipe: `Recipe` of the initial training; a `FitRecipe` for `FitData`.
-        units_per_round: units to remove before each retraining (k in the paper).
+        units_per_round: units to remove before each retraining (k in the paper). 0
+            retrains `max_rounds` times from the initial learning rate and removes
+            nothing: the control that shows what restarts alone do. No target then.
         target: `Target` to stop at; by default all units that may go are removed. A
             file or a latency that it limits is measured in every round, beside the
             initial net, and recorded.

@@ -67,6 +67,8 @@ class Plan:
                 "`max_rounds` must be >= 0, or None for no limit. "
                 f"Received: {settings['max_rounds']}."
             )
+        if settings["units_per_round"] == 0:
+            _check_restarts(settings["max_rounds"], target=target, units=units)
         _check_tolerance(settings["tolerance"], settings["monitor"])
         found = find_units(model)
         free, in_the_way = may_go(found, [unit.name for unit in found], protected)
@@ -87,6 +89,8 @@ class Plan:
         if max_rounds == 0:
             return cls(target=None, initial=measures([model])[0], savings={}, **common)
         scores = check_scores(settings["criterion"](model), found)
+        if settings["units_per_round"] == 0:
+            return cls(target=None, initial=measures([model])[0], savings={}, **common)
         check_scored(scores, model)
         free, in_the_way = may_go(found, candidates.intersection(scores), protected)
         if not free:
@@ -163,7 +167,9 @@ class Plan:
         return {name: v for name, v in scores.items() if name in self.candidates}
 
     def next_units(self, scores):
-        """The units to remove in the next round."""
+        """The units to remove in the next round; none if the run only retrains."""
+        if self.units_per_round == 0:
+            return ()
         return select_units(scores, self.units_per_round)
 
     def value(self, record):
@@ -206,10 +212,14 @@ class Plan:
             return f"{self.monitor} {'dropped' if self.mode == 'max' else 'rose'}"
         if last.round == self.max_rounds:
             return f"{self.max_rounds} rounds are done"
-        return None if last.scores else "no unit is left that may go"
+        if last.scores or self.units_per_round == 0:
+            return None
+        return "no unit is left that may go"
 
     def later_rounds(self, number, size):
         """How many rounds will follow one of this size, if units save the average."""
+        if self.max_rounds and self.units_per_round == 0:
+            return self.max_rounds - number
         if self.target is None:
             return 0
         units = max(
@@ -222,6 +232,23 @@ class Plan:
         )
         needed = math.ceil(units / self.units_per_round)
         return max(0, min(needed, self.max_rounds - number))
+
+
+def _check_restarts(max_rounds, **of_removals):
+    """Raises a ValueError unless a run without removals has its number of rounds."""
+    if max_rounds is None:
+        raise ValueError(
+            "`units_per_round=0` retrains without any removal, so `max_rounds` must "
+            "say how often. Received: max_rounds=None. Give a number, such as "
+            "`max_rounds=4`."
+        )
+    for name, value in of_removals.items():
+        if value is not None:
+            raise ValueError(
+                f"`units_per_round=0` removes nothing, so `{name}` cannot be met. "
+                f"Received: {name}={value}. Leave `{name}` out, or remove at least "
+                "one unit per round."
+            )
 
 
 def _asked_for(units, found, in_the_way):

@@ -86,6 +86,7 @@ def _check_fit(
     guidance,
     criterion,
     max_rounds,
+    units_per_round,
     **others,
 ):
     """Checks a run on `FitData`; its mode, and how its models are compiled."""
@@ -96,7 +97,8 @@ def _check_fit(
     ):
         if given:
             raise ValueError(f"`{name}` is for a Dataset. FitData do without it.")
-    if criterion is criteria.importance and max_rounds != 0 and not criterion(model):
+    removes = max_rounds != 0 and units_per_round != 0
+    if criterion is criteria.importance and removes and not criterion(model):
         raise ValueError(
             f"'{model.name}' has no importance ω by which to remove units. Compile "
             "`rp.add_importance(model)`, a copy with one on each unit, or give a "

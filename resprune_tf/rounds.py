@@ -213,7 +213,9 @@ class Run:
         # the very way that a continued one goes.
         last = self.rounds[-1]
         removed = self.plan.next_units(last.scores)
-        core = remove_units(self.load(last.model), removed)
+        core = self.load(last.model)
+        if removed:
+            core = remove_units(core, removed)
         return core, removed, self.plan.retrain_recipe
 
     def _member(self, number, core, recipe):

@@ -58,13 +58,29 @@ def single(layers, accuracy, **more):
     return [{**only, "layers": layers}]
 
 
-def keep(records, run, seed, rounds, selected=-1, scale="paper", **final):
+def unpruned(*accuracies):
+    """The rounds of a run that retrains a net and removes nothing."""
+    first = chain(accuracies=accuracies[:1])[0]
+    return [
+        {
+            **first,
+            "round": number,
+            "epochs": 60 if number else 200,
+            "validation_accuracy": accuracy - 0.01,
+            "test_accuracy": accuracy,
+        }
+        for number, accuracy in enumerate(accuracies)
+    ]
+
+
+def keep(records, run, seed, rounds, selected=-1, scale=None, **final):
     """Writes the record of a run of an experiment.
 
     Args:
         records: folder of all records.
         run: name of the row.
         rounds: as from `chain`; `selected` is an index into them.
+        scale: that of the row by default.
         final: fields of final.json.
     """
     row = BY_RUN[run]
@@ -85,8 +101,11 @@ def keep(records, run, seed, rounds, selected=-1, scale="paper", **final):
         folder,
         rounds,
         outcome,
-        run={"dataset": {"name": row.data, "test": 10_000}, "backend": "jax"},
+        run={
+            "dataset": {"name": row.data, "validation": 5000, "test": 10_000},
+            "backend": "jax",
+        },
         environment={"cpu": "Some CPU", "cores": 4, "devices": "1 H200"},
     )
-    (folder / "flags.txt").write_text(f"--scale={scale}\n--seed={seed}\n")
+    (folder / "flags.txt").write_text(f"--scale={scale or row.scale}\n--seed={seed}\n")
     return folder

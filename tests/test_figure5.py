@@ -5,15 +5,15 @@ import json
 import pytest
 
 from experiments import figure5
-from experiments.differences import FAILS, HOLDS, OPEN
+from experiments.differences import FAILS, HOLDS, ONCE, OPEN, OPEN_ONCE
 from experiments.sources import Sources
 from tests.made_series import chain, keep
 from tests.pages import cells, words
 
 
-def measured(records, seed, norm, **more):
+def measured(records, seed, norm, run="c10-k2"):
     """A record whose units have ω of 0.1, 0.2, ... and norms as a function of it."""
-    folder = keep(records, "c10-main", seed, chain(accuracies=(0.9,)), **more)
+    folder = keep(records, run, seed, chain(accuracies=(0.9,)))
     names = [f"stage{s}_unit{u}" for s in (1, 2, 3) for u in (2, 3, 4)]
     units = {
         name: {
@@ -44,7 +44,8 @@ def unrelated(number):
     ("norms", "state"),
     [
         ([], OPEN),
-        ([rising], OPEN),
+        ([rising], ONCE),
+        ([falling], OPEN_ONCE),
         ([rising, rising], HOLDS),
         ([rising, falling], OPEN),
         ([unrelated, falling], FAILS),
@@ -61,7 +62,7 @@ def test_page(tmp_path):
     measured(tmp_path, 0, rising)
     measured(tmp_path, 2, falling)
     result = figure5.make(tmp_path)
-    page = result.text
+    page = result.text[result.text.index("full length") :]
     expected = ["2", "+0.00 (-1.00 to +1.00)", "-1.00 (-1.00 to -1.00)"]
     expected.append("+1.00 (+1.00 to +1.00)")
     assert cells(page, "all")[1:] == expected
@@ -76,8 +77,16 @@ def test_page(tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     page = figure5.make(tmp_path)
     assert cells(page.text, "all")[1] == "not run (1)"
-    assert "c10_main.txt" in page.text and "unit_norms" not in page.text
-    assert words(page.drawings["figure5.svg"]).count("not run") == 3
-    keep(tmp_path, "c10-main", 1, chain())  # run, but not measured
+    assert "c10_k2.txt" in page.text and "unit_norms" not in page.text
+    assert words(page.drawings["figure5.svg"]).count("not run") == 6
+    keep(tmp_path, "c10-k2", 1, chain())  # run, but not measured
     page = figure5.make(tmp_path).text
-    assert "1. `python -m experiments.unit_norms runs/c10-main-seed1 " in page
+    assert "2. `python -m experiments.unit_norms runs/c10-k2-seed1 " in page
+
+
+def test_scales_stand_apart(tmp_path):
+    measured(tmp_path, 0, rising, run="c10-k2-quarter")
+    page = figure5.make(tmp_path).text
+    quarter, full = page.split("|ω|, full length")
+    assert "Monotone: observed once (in 1 of 1 nets)." in quarter
+    assert cells(full, "all")[1].startswith("not run")

@@ -265,7 +265,7 @@ def test_nothing_left_to_remove(run):
         ({"target": Target(layers=56)}, "no removal: the initial net has 14 layers"),
         ({"target": Target(layers=5)}, "5 layers cannot be reached.*leaves 8"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
-        ({"units_per_round": 0}, "from 1 to 3.*Received: 0"),
+        ({"units_per_round": -1}, "from 1 to 3.*Received: -1"),
         ({"max_rounds": -1}, "`max_rounds` must be >= 0.*Received: -1"),
         ({"select_on": "train"}, '"validation" or "test".*\'train\''),
         ({"tolerance": -0.1}, "fraction in.*-0.1"),

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from experiments import claims, overview
+from experiments import overview
 from experiments.cost_records import PAPER, TEST, TRAIN
 from experiments.sources import Sources
-from tests.made_series import chain, keep, single
+from tests.made_series import chain, keep, single, unpruned
 from tests.pages import cells
 
 LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to 32 layers, (1, 5, 4)
@@ -15,7 +15,8 @@ LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to 32 layers, (1, 5, 4)
 
 def all_claims(sources):
     of_trained, of_costs = overview.accuracy_claims, overview.costs_claims
-    return [*of_trained(sources), *of_costs(sources), *claims.further(sources)]
+    further = overview.further_claims(sources)
+    return [*of_trained(sources), *of_costs(sources), *further]
 
 
 def states(records):
@@ -90,7 +91,8 @@ def test_the_setting_of_the_paper_decides_once_it_has_as_many_seeds(tmp_path):
 def test_comparisons(tmp_path):
     chains(tmp_path, "c10-main", 0.93)
     chains(tmp_path, "c10-k4", 0.92, losses=(1111, 1233))
-    chains(tmp_path, "c10-random", 0.94)
+    chains(tmp_path, "c10-k2", 0.93, losses=(11, 11, 12, 33))
+    chains(tmp_path, "c10-random", 0.94, losses=(11, 11, 12, 33))
     chains(tmp_path, "c100-main", 0.93)
     for seed in (0, 1):
         keep(tmp_path, "c10-plain38", seed, single(38, 0.92))
@@ -98,7 +100,7 @@ def test_comparisons(tmp_path):
         keep(tmp_path, "c100-plain38", seed, single(38, 0.94))
         keep(tmp_path, "c100-distilled38", seed, single(38, 0.91))
         keep(tmp_path, "c10-scratch-b", seed, single(32, 0.94))
-        keep(tmp_path, "c10-full", seed, single(56, 0.931))
+        keep(tmp_path, "c10-restart", seed, unpruned(0.93, 0.94, 0.94, 0.94, 0.931))
     found = states(tmp_path)
     decided = {key: state for key, state in found.items() if state != "open"}
     for key in list(decided):
@@ -111,9 +113,42 @@ def test_comparisons(tmp_path):
         ("distillation to 38 layers is below the initial net", "cifar100"): "holds",
         ("one unit a round is better than four, at 32 layers", "cifar10"): "holds",
         ("better than removing random units, at 32 layers", "cifar10"): "does not hold",
-        ("the same, for as much compute", "cifar10"): "does not hold",
-        ("the full net, trained for as many epochs, is no better", "cifar10"): "holds",
+        (
+            "better than the pruned architecture trained from scratch, for as much "
+            "compute",
+            "cifar10",
+        ): "does not hold",
+        (
+            "c10-k2: no worse than the full model after the same restarts",
+            "cifar10",
+        ): "holds",
+        (
+            "the restarts of c10-k2 alone raise the accuracy of the full model",
+            "cifar10",
+        ): "holds",
     }
+
+
+def test_one_seed_is_an_observation(tmp_path):
+    """At a quarter of the epochs; the claims at the paper's epochs stay open."""
+    losses = (11, 11, 12, 33)
+    rounds = chain(losses=losses, accuracies=(0.93, 0.93, 0.93, 0.93, 0.932))
+    keep(tmp_path, "c10-k2-quarter", 0, rounds)
+    keep(tmp_path, "c10-restart-quarter", 0, unpruned(*[0.94] * 5))
+    assert set(states(tmp_path).values()) == {"open"}
+    sources = Sources(tmp_path)
+    found = {claim.text: claim for claim in overview.quarter_claims(sources)}
+    claim = found["no loss of accuracy at 32 layers"]
+    assert claim.verdict.state == "open (n = 1)"
+    assert claim.numbers == "+0.20 (n = 1); c10-k2-quarter"
+    claim = found["c10-k2: no worse than the full model after the same restarts"]
+    assert claim.numbers == "-0.80 (n = 1); c10-k2-quarter and c10-restart-quarter"
+    claim = found["the first stage keeps the fewest units, at 32 layers"]
+    assert claim.verdict.state == "observed once"
+    page = overview.make(tmp_path).text
+    quarter = page[page.index("## Trained nets, a quarter") :]
+    assert cells(quarter, "no loss of accuracy at 32 layers")[2] == "open (n = 1)"
+    assert "0 hold here, 0 fail, 1 observed once, " in page
 
 
 def test_smoke_records_decide_nothing(tmp_path):

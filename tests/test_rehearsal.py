@@ -47,17 +47,17 @@ def test_a_rehearsal_makes_records_and_pages(tmp_path, monkeypatch, capsys):
     """A chain, the plain net and the distilled one, on real digits."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(rehearsal, "_run", run_here)
-    main = Row("a", "c10_main", "", "--depth=20 --target_layers=11")
-    plain = Row("b", "c10_plain", "", "--depth=11", "c10_plain11")
+    main = Row("c10_k2", "", "--depth=20 --target_layers=11")
+    plain = Row("c10_plain", "", "--depth=11", "c10_plain11")
     teacher = "--depth=11 --teacher_from=runs/c10-plain11-seed{seed}"
-    taught = Row("b", "c10_distilled", "", teacher, "c10_distilled11")
+    taught = Row("c10_distilled", "", teacher, "c10_distilled11")
     results = rehearsal.rehearse([main, plain, taught], [0], tmp_path, {})
     assert [results[row.run]["ran"] for row in (main, plain, taught)] == [True] * 3
     records = tmp_path / "records" / "cifar10"
     settings = read_json(records / "c10-distilled11-seed0" / "run.json")
     assert settings["dataset"]["name"] == "digits" and settings["teacher"]
-    assert len(read_lines(records / "c10-main-seed0" / "rounds.jsonl")) == 3
-    assert "--scale=smoke" in (records / "c10-main-seed0" / "flags.txt").read_text()
+    assert len(read_lines(records / "c10-k2-seed0" / "rounds.jsonl")) == 3
+    assert "--scale=smoke" in (records / "c10-k2-seed0" / "flags.txt").read_text()
 
     # Nothing is run twice.
     monkeypatch.setattr(rehearsal, "_run", None)

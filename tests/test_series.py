@@ -5,7 +5,14 @@ import math
 import pytest
 
 from experiments import differences, series
-from experiments.differences import FAILS, HOLDS, OPEN, Paired, Summary
+from experiments.differences import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    OPEN_ONCE,
+    Paired,
+    Summary,
+)
 from experiments.rows import BY_RUN
 from experiments.sources import Sources
 from tests.made_series import chain, keep
@@ -45,7 +52,7 @@ def test_pairs_are_of_the_same_seed():
         (0.003, 0.004, HOLDS, FAILS, HOLDS),
         (-0.003, 0.001, OPEN, OPEN, OPEN),
         (-0.005, -0.003, FAILS, FAILS, FAILS),
-        (None, None, OPEN, OPEN, OPEN),
+        (None, None, OPEN_ONCE, OPEN_ONCE, OPEN_ONCE),
     ],
 )
 def test_verdicts(low, high, kept, same, better):
@@ -58,7 +65,7 @@ def test_verdicts(low, high, kept, same, better):
 def test_open_verdicts_say_why():
     assert differences.no_drop(None) == (OPEN, "not run")
     one = differences.pair({0: 0.5}, {0: 0.5})
-    assert differences.no_drop(one) == (OPEN, "one seed has no spread")
+    assert differences.no_drop(one) == (OPEN_ONCE, "one seed has no spread")
     wide = Paired(0.0, 0.1, 4, -0.1, 0.1)
     reason = "too wide an interval of 4 seeds"
     assert differences.no_drop(wide) == (OPEN, reason)
@@ -97,6 +104,16 @@ def test_records_that_are_not_there(tmp_path):
     assert read(tmp_path).runs == {}
 
 
+def test_rounds_by_number_and_accuracies_of_both_splits(tmp_path):
+    keep(tmp_path, "c10-main", 0, chain(accuracies=(0.9, 0.93)))
+    found = read(tmp_path)
+    assert found.last() == found.rounds(1) == found.rounds({0: 1})
+    assert found.rounds(2) == {}
+    # 10,000 images at 93 % and 5,000 at 92 %.
+    pooled = found.accuracies(found.last(), "pooled")
+    assert pooled == pytest.approx({0: (2 * 0.93 + 0.92) / 3})
+
+
 def test_unmeasured_accuracies_are_left_out(tmp_path):
     keep(tmp_path, "c10-main", 0, chain(accuracies=(0.9, 0.9)))
     keep(tmp_path, "c10-main", 1, chain(accuracies=(0.9, math.nan)))
@@ -123,5 +140,6 @@ def test_a_page_lists_what_it_used_and_what_is_not_run(tmp_path):
     page = sources.result("T", "t", "About.", "Part.\n").text
     assert page.startswith("# T\n\nMade by `make reproduce-t` from the records;")
     link = "[2](../../records/cifar10/c10-main-seed2)"
-    assert f"Part.\n\nRecords:\n\n- c10-main: seeds {link} (2 not run)\n" in page
+    line = f"- c10-main, full length: seeds {link} (2 not run)\n"
+    assert f"Part.\n\nRecords:\n\n{line}" in page
     assert f"1. `{BY_RUN['c10-paper'].shell(0)}`\n2. `" in page

@@ -24,7 +24,7 @@ def test_without_records_every_cell_says_what_would_fill_it(tmp_path):
         "50",
         "38",
     ]
-    assert cells(page, "CIFAR-100", "c100-paper")[2:] == ["not run (3)", *["-"] * 5]
+    assert cells(page, "CIFAR-100", "c100-paper")[2:] == ["not run (5)", *["-"] * 5]
     assert page.count("open (not run)") == 5
     assert "\n5. `python -m experiments.imagenet --flagfile=" in page
     assert "No records yet." in page
@@ -84,7 +84,7 @@ def test_verdicts_of_clear_cases(tmp_path):
     assert verdicts == [
         "holds (the interval lies within the bounds)",
         "does not hold (the interval lies outside the bounds)",
-        "open (one seed has no spread)",
+        "open (n = 1) (one seed has no spread)",
     ]
 
 
