@@ -39,6 +39,14 @@ def epochs_of_compute(run_dir, macs, of_round="selected"):
     return math.ceil(spent / macs)
 
 
+def precision(run_dir):
+    """Precision that a run trains in, finished or not; None if there is no run."""
+    try:
+        return Run.read(run_dir).settings["recipe"]["precision"]
+    except (ValueError, KeyError):
+        return None
+
+
 def initial_net(run_dir):
     """Path of a run's net after its initial training."""
     path = pathlib.Path(run_dir) / "models" / "round-00.keras"

@@ -47,7 +47,10 @@ _PRECISION = flags.DEFINE_enum(
     "precision",
     "float32",
     ["float32", "bfloat16", "auto"],
-    "Of the training; what is saved and measured is float32 either way.",
+    "Of the training; what is saved and measured is float32 either way. auto: bfloat16 "
+    "where this machine computes it natively, else float32; decided when a run starts "
+    "and kept when it continues, and by runs that name it as where they start from or "
+    "what they are compared with.",
 )
 _EPOCHS_OF = flags.DEFINE_string(
     "epochs_of",
@@ -133,10 +136,23 @@ def _recipe(rp, model):
         nesterov=_NESTEROV.value,
         l2=_L2.value,
         schedule=_SCHEDULE.value,
-        precision=_PRECISION.value.replace("auto", "float32"),
+        precision=_precision(rp),
         parts=_PARTS.value,
         **drops,
     )
+
+
+# Runs that an experiment continues or is compared with.
+_RELATED = ("run_dir", "start_from", "twin_of", "compute_of", "epochs_of")
+
+
+def _precision(rp):
+    """What --precision says; for auto that of the run or of one that it names."""
+    if _PRECISION.value != "auto":
+        return _PRECISION.value
+    folders = [flags.FLAGS[name].value for name in _RELATED if name in flags.FLAGS]
+    decided = (budget.precision(folder) for folder in folders if folder)
+    return next(filter(None, decided), None) or rp.native_precision()
 
 
 def _retrain_recipe(recipe):

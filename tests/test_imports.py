@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANKS = {
     0: "absorbing architecture augment batch_norm checksum cloning columns "
     "environment example_loss examples feeds fit_recipe imagenet_augment "
-    "litert_form macs merges onnx_ops optimizers precision readers records "
+    "litert_form macs memory merges onnx_ops optimizers precision readers records "
     "resident runtimes selection shards signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",

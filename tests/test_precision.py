@@ -4,8 +4,13 @@ import pathlib
 
 import keras
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
+import resprune_tf as rp
+from experiments import cifar, recipe_flags  # noqa: F401 - cifar defines all flags
 from resprune_tf import Recipe, native_precision
+from tests.made_runs import make_final, make_rounds, write_records
 
 FLAGS = "processor\t: 0\nflags\t\t: fpu {} avx2\npower management:\n"
 
@@ -49,3 +54,22 @@ def test_a_gpu_decides_by_its_compute_capability(capability, expected, monkeypat
 
 def test_a_recipe_takes_it():
     assert Recipe(precision=native_precision()).precision in ("float32", "bfloat16")
+
+
+@pytest.mark.usefixtures("command_line")
+@pytest.mark.parametrize("flag", ["run_dir", "start_from", "twin_of", "compute_of"])
+def test_auto_keeps_what_was_decided_once(flag, tmp_path, monkeypatch):
+    """Another machine continues a run, and compares with it, in the same precision."""
+    monkeypatch.setattr(rp, "native_precision", lambda: "bfloat16")
+
+    def decided(*arguments):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["cifar", "--precision=auto", *arguments])
+            return recipe_flags.settings(rp)["recipe"].precision
+
+    run = tmp_path / "run"
+    assert decided(f"--{flag}={run}") == "bfloat16"
+    rounds = make_rounds(0.9, 0.9)
+    run_json = {"recipe": {"precision": "float32"}}
+    write_records(run, rounds, make_final(rounds, 1), run=run_json)
+    assert decided(f"--{flag}={run}") == "float32"
