@@ -33,7 +33,15 @@ _STEPS = flags.DEFINE_integer(
     1,
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
-_DEPTH = flags.DEFINE_integer("depth", 56, "Layers of the net: 9n+2.", 11)
+_DEPTH = flags.DEFINE_integer(
+    "depth", 56, "Layers of the network: 9n+2 (bottleneck) or 6n+2 (basic).", 8
+)
+_UNIT_KIND = flags.DEFINE_enum(
+    "unit_kind", "bottleneck", ["bottleneck", "basic"], "Kind of residual unit."
+)
+_ACTIVATION = flags.DEFINE_enum(
+    "activation", "pre", ["pre", "post"], "Pre- or post-activation units."
+)
 _WIDTH = flags.DEFINE_integer("width", 16, "Its inner channels in the first stage.", 1)
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Pixels of an image's side.", 4)
 _OUT = flags.DEFINE_string(
@@ -48,13 +56,20 @@ _TIME_BUDGET = flags.DEFINE_float(
 _TIMEOUT = flags.DEFINE_float(
     "worker_timeout_minutes", 20, "A worker that answers later has failed."
 )
+_BEFORE = flags.DEFINE_string(
+    "before",
+    None,
+    "Another checkout of this package, whose variants are measured as well: what a "
+    "change has done, side by side.",
+)
 _TORCH_PYTHON = flags.DEFINE_string(
     "torch_python",
     os.environ.get("BENCH_TORCH_PYTHON", bench_variants.TORCH_PYTHON),
     "Interpreter that has PyTorch; also the variable BENCH_TORCH_PYTHON.",
 )
+_NETS = {("bottleneck", "pre"): "", ("basic", "post"): "-basic-post"}
 # Of the call, not of what is measured.
-_NOT_RECORDED = ("out", "torch_python")
+_NOT_RECORDED = ("out", "torch_python", "before")
 
 
 def main(argv):
@@ -66,8 +81,18 @@ def main(argv):
             f"error: no variant {', '.join(sorted(unknown)) or 'given'}; there are "
             + ", ".join(bench_variants.VARIANTS)
         )
-    if (_DEPTH.value - 2) % 9:
-        sys.exit(f"error: --depth must be 9n+2. Received: {_DEPTH.value}.")
+    if (_UNIT_KIND.value, _ACTIVATION.value) not in _NETS:
+        sys.exit(
+            "error: there are peers of bottleneck units with --activation=pre and of "
+            f"basic units with --activation=post. Received: {_UNIT_KIND.value}, "
+            f"{_ACTIVATION.value}."
+        )
+    layers = {"bottleneck": 9, "basic": 6}[_UNIT_KIND.value]
+    if (_DEPTH.value - 2) % layers:
+        sys.exit(
+            f"error: --depth must be {layers}n+2 for {_UNIT_KIND.value} units. "
+            f"Received: {_DEPTH.value}."
+        )
     begun = time.monotonic()
     budget = _TIME_BUDGET.value
     with quiet_start():
@@ -80,7 +105,7 @@ def main(argv):
 
     print("Starting a worker for each variant; each compiles before it is measured.")
     benchmark = Benchmark(
-        [v for v in bench_variants.VARIANTS.values() if v.name in _VARIANTS.value],
+        bench_variants.chosen(_VARIANTS.value, _BEFORE.value),
         settings(),
         bench_variants.ROOT / _TORCH_PYTHON.value,
         60 * _TIMEOUT.value,
@@ -113,6 +138,8 @@ def settings():
     gpu = shutil.which("nvidia-smi") is not None
     return {
         "depth": _DEPTH.value,
+        "unit_kind": _UNIT_KIND.value,
+        "activation": _ACTIVATION.value,
         "width": _WIDTH.value,
         "image_size": _IMAGE_SIZE.value,
         "batch_size": _BATCH_SIZE.value,
@@ -138,7 +165,9 @@ def description(record, environment):
 
 def record_path(record):
     """Where the record goes; its folder exists."""
-    path = bench_variants.ROOT / "records" / "bench" / f"{machine(record)}.json"
+    told = record["settings"]
+    name = machine(record) + _NETS[told["unit_kind"], told["activation"]]
+    path = bench_variants.ROOT / "records" / "bench" / f"{name}.json"
     path = pathlib.Path(_OUT.value) if _OUT.value else path
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

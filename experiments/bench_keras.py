@@ -108,7 +108,11 @@ def architecture(settings):
     """The net that all variants share."""
     size = settings["image_size"]
     return rp.Architecture.cifar(
-        settings["depth"], width=settings["width"], image_shape=(size, size, 3)
+        settings["depth"],
+        settings["unit_kind"],
+        settings["width"],
+        activation=settings["activation"],
+        image_shape=(size, size, 3),
     )
 
 

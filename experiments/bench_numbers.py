@@ -1,6 +1,6 @@
 """The numbers of a benchmark's record, and their ratios round by round."""
 
-from experiments.bench_variants import VARIANTS
+from experiments.bench_variants import ORDER, named
 
 
 class Numbers:
@@ -10,7 +10,8 @@ class Numbers:
         measured = {
             n for n, v in record["variants"].items() if v["status"] == "measured"
         }
-        self.variants = [VARIANTS[name] for name in VARIANTS if name in measured]
+        self.measured = measured
+        self.variants = [named(name) for name in ORDER if name in measured]
         self.rounds = record["rounds"]
 
     def each(self, name, measure, value):
@@ -18,7 +19,7 @@ class Numbers:
         return [
             value(r[name][measure])
             for r in self.rounds
-            if measure in r.get(name, ()) and VARIANTS[name] in self.variants
+            if measure in r.get(name, ()) and name in self.measured
         ]
 
     def speeds(self, name, measure):

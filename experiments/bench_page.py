@@ -10,7 +10,7 @@ import json
 import statistics
 
 from experiments.bench_numbers import Numbers
-from experiments.bench_variants import DEFAULT, MEASURES, ROOT, VARIANTS
+from experiments.bench_variants import DEFAULT, MEASURES, ROOT, named
 
 RECORDS = ROOT / "records" / "bench"
 OUTPUT = ROOT / "docs" / "results" / "bench.md"
@@ -19,6 +19,8 @@ _IDLE = 0.05  # what others may take of an idle machine's processors
 _NETS = {("ours", "infer_folded"): ", folded", ("ours", "infer"): ", not folded"}
 # What of ours should be faster, and than what.
 _OWN_PAIRS = [
+    ((DEFAULT, "train"), (f"{DEFAULT}-before", "train")),
+    (("ours-bfloat16", "train"), ("ours-bfloat16-before", "train")),
     (("ours-bfloat16", "train"), (DEFAULT, "train")),
     (("ours-bfloat16", "infer_folded"), (DEFAULT, "infer_folded")),
     ((DEFAULT, "infer_folded"), (DEFAULT, "infer")),
@@ -30,7 +32,8 @@ _HEAD = """# How fast it is
 
 Made by `python -m experiments.bench_page` from records/bench; do not edit. `make bench`
 measures the machine it runs on: the paper's CIFAR ResNet (pre-activation, bottleneck,
-with ω) on random images, one net for all variants.
+with ω) on random images, one model for all variants; with `--unit_kind=basic
+--activation=post` the field's common ResNet.
 
 - Every variant has a process that stays, compiles and warms up; then they are measured
   in turns, one at a time. Numbers are medians over the rounds, with smallest and
@@ -41,6 +44,10 @@ with ω) on random images, one net for all variants.
   `predict` on normalised NumPy arrays, *PyTorch* the same net by hand, eager, channels
   last, on normalised tensors; both without augmentation. Bfloat16 is mixed
   precision: Keras's `mixed_bfloat16`, PyTorch's autocast.
+- *Before* is the version of this package in the checkout that `--before` names; the
+  commit of the record is that of the other variants.
+- *Of it in the kernel* is the share of the processor time that the system spent, mostly
+  on page faults. *Peak memory* is that of a process that trains.
 - *Repeatable* is TensorFlow running one operation at a time, the commands' default on
   a CPU.
 - A measurement is one call of `fit` over one epoch, its set-up included. Processor
@@ -66,7 +73,7 @@ def section(record):
     parts = [
         _facts(record),
         _company(numbers),
-        _table("Training", numbers, ["train"]),
+        _table("Training", numbers, ["train"], _training_extras(record, numbers)),
         _table("Inference", numbers, ["infer_folded", "infer"]),
         _outside(numbers),
         _not_ahead(numbers),
@@ -87,8 +94,9 @@ def _facts(record):
     commit, *changed = machine.get("commit", "unknown").split(" ", 1)
     return (
         f"## {title}\n\n"
-        f"ResNet-{net['depth']}, {known[0]['parameters']:,} trainable parameters with "
-        f"ω, {size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
+        f"ResNet-{net['depth']} of {_kind(net)} units, "
+        f"{known[0]['parameters']:,} trainable parameters with ω, "
+        f"{size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
         f"of {net['repeats']} rounds of {net['steps']} steps, {record['minutes']:g} "
         f"minutes, {record['started'][:10]}.\n\n"
         f"Command: `{record['command']}`\n\n"
@@ -96,6 +104,12 @@ def _facts(record):
         f"{machine['platform']}; commit "
         f"{' '.join([commit[:12], *changed])}.\n"
     )
+
+
+def _kind(net):
+    """The residual units of a record; those that it does not state are the paper's."""
+    kind, activation = net.get("unit_kind", "bottleneck"), net.get("activation", "pre")
+    return f"{activation}-activation {kind}"
 
 
 def _company(numbers):
@@ -110,9 +124,27 @@ def _company(numbers):
     )
 
 
-def _table(title, numbers, measures):
+def _training_extras(record, numbers):
+    """Columns of the training table that older records lack, by their titles."""
+
+    def system(name):
+        shares = numbers.each(
+            name, "train", lambda m: m.get("system_seconds", 0) / m["cpu_seconds"]
+        )
+        return f"{100 * statistics.median(shares):.1f} %"
+
+    def memory(name):
+        return f"{record['variants'][name]['train_memory_mb'] / 1e3:.2f} GB"
+
+    known = record["variants"].values()
+    if not any("train_memory_mb" in variant for variant in known):
+        return {}
+    return {"of it in the kernel": system, "peak memory": memory}
+
+
+def _table(title, numbers, measures, extras=None):
     reference = (DEFAULT, measures[0])
-    against = f"times {VARIANTS[DEFAULT].title}"
+    against = f"times {named(DEFAULT).title}"
     if len(measures) > 1:
         against += ", folded"
     rows = []
@@ -131,11 +163,13 @@ def _table(title, numbers, measures):
                 f"{min(speeds):,.1f}-{max(speeds):,.1f}",
                 _with_range(ratios) if ratios else "-",
                 f"{statistics.median(cpu):.2f}",
+                *(value(variant.name) for value in (extras or {}).values()),
             ]
             rows.append(row)
     if not rows:
         return ""
-    head = ["variant", "images/s", "range", against, "processor ms an image"]
+    head = ["variant", "images/s", "range", against, "processor ms per image"]
+    head += extras or {}
     lines = [head, ["---"] * len(head), *rows]
     return f"### {title}\n\n" + "".join(f"| {' | '.join(r)} |\n" for r in lines)
 
@@ -198,12 +232,12 @@ def _not_ahead(numbers):
 
 
 def _named(name, measure):
-    return f"{VARIANTS[name].title}, {MEASURES[measure]}"
+    return f"{named(name).title}, {MEASURES[measure]}"
 
 
 def _absent(record):
     lines = [
-        f"- {VARIANTS[name].title}: {variant['status']}\n"
+        f"- {named(name).title}: {variant['status']}\n"
         for name, variant in record["variants"].items()
         if variant["status"] != "measured"
     ]

@@ -91,7 +91,7 @@ class Benchmark:
                 "measures": variant.measures,
             },
             {**_QUIET_AND_SHARING, "KERAS_BACKEND": variant.backend or "tensorflow"},
-            bench_variants.ROOT,
+            variant.checkout or bench_variants.ROOT,
         )
         self._workers[variant.name] = worker
         facts = worker.ready(self.timeout)

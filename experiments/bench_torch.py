@@ -41,22 +41,52 @@ class Unit(nn.Module):
         return x + self.importance * branch
 
 
-class ResNet(nn.Module):
-    """The CIFAR net of `depth` 9n+2, from normalised images to logits."""
+class PostUnit(nn.Module):
+    """A post-activation basic unit; one that changes the shape projects its input."""
 
-    def __init__(self, depth=56, width=16, num_classes=10):
+    def __init__(self, channels, width, stride, first):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.importance = None
+        self.projects = stride > 1 or channels != width
+        if self.projects:
+            self.proj_conv = nn.Conv2d(channels, width, 1, stride, bias=False)
+            self.proj_bn = nn.BatchNorm2d(width)
+        if not first:
+            self.importance = nn.Parameter(torch.empty(()).uniform_(-1, 1))
+
+    def forward(self, x):
+        branch = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        branch = self.bn2(self.conv2(branch))
+        if self.importance is not None:
+            branch = self.importance * branch
+        if self.projects:
+            x = self.proj_bn(self.proj_conv(x))
+        return functional.relu(x + branch, inplace=True)
+
+
+class ResNet(nn.Module):
+    """The CIFAR network of either kind, from normalised images to logits."""
+
+    def __init__(self, depth=56, width=16, num_classes=10, post=False):
         super().__init__()
         self.stem_conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        kind, layers, expansion = (PostUnit, 6, 1) if post else (Unit, 9, 4)
         units, channels = {}, width
         for stage in (1, 2, 3):
             inner = width * 2 ** (stage - 1)
-            for unit in range(1, (depth - 2) // 9 + 1):
+            for unit in range(1, (depth - 2) // layers + 1):
                 stride = 2 if stage > 1 and unit == 1 else 1
                 name = f"stage{stage}_unit{unit}"
-                units[name] = Unit(channels, inner, stride, unit == 1)
-                channels = 4 * inner
+                units[name] = kind(channels, inner, stride, unit == 1)
+                channels = expansion * inner
         self.units = nn.ModuleDict(units)
-        self.final_bn = nn.BatchNorm2d(channels)
+        # Post-activation units take an activated input, pre-activation ones leave none.
+        self.stem_bn = nn.BatchNorm2d(width) if post else None
+        self.final_bn = None if post else nn.BatchNorm2d(channels)
         self.logits = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -64,9 +94,12 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         x = self.stem_conv(x)
+        if self.stem_bn is not None:
+            x = functional.relu(self.stem_bn(x), inplace=True)
         for unit in self.units.values():
             x = unit(x)
-        x = functional.relu(self.final_bn(x), inplace=True)
+        if self.final_bn is not None:
+            x = functional.relu(self.final_bn(x), inplace=True)
         return self.logits(x.mean((2, 3)))
 
 
@@ -81,7 +114,11 @@ class Peer:
         self.bfloat16 = settings["precision"] == "bfloat16"
         self.batch, self.steps = settings["batch_size"], settings["steps"]
         layout = {"device": self.device, "memory_format": torch.channels_last}
-        self.net = ResNet(settings["depth"], settings["width"]).to(**layout)
+        self.net = ResNet(
+            settings["depth"],
+            settings["width"],
+            post=settings["activation"] == "post",
+        ).to(**layout)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(),
             lr=0.1,

@@ -16,6 +16,7 @@ _MEASURES_OF = {
     "torch": ("train", "infer"),
 }
 _TITLES = {"ours": "this package", "keras": "plain Keras", "torch": "PyTorch"}
+_BEFORE = "-before"  # ends the names of variants of another checkout
 _BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
 
 
@@ -29,6 +30,7 @@ class Variant:
         precision: `"float32"` or `"bfloat16"` (mixed).
         backend: of Keras; `""` for PyTorch.
         repeatable: whether TensorFlow runs one operation at a time.
+        checkout: folder of another version of this package, or None for this one.
     """
 
     name: str
@@ -36,11 +38,14 @@ class Variant:
     precision: str
     backend: str = ""
     repeatable: bool = False
+    checkout: str | None = None
 
     @property
     def title(self):
         """What it is, in words."""
         words = [_TITLES[self.path]]
+        if self.name.endswith(_BEFORE):
+            words.append("before")
         if self.backend:
             words.append(f"on {_BACKENDS[self.backend]}")
         words.append(self.precision)
@@ -49,7 +54,8 @@ class Variant:
     @property
     def measures(self):
         """What is measured of it."""
-        return ("train",) if self.repeatable else _MEASURES_OF[self.path]
+        alone = self.repeatable or self.checkout
+        return ("train",) if alone else _MEASURES_OF[self.path]
 
     @property
     def rival(self):
@@ -82,3 +88,27 @@ VARIANTS = {
         Variant("keras-jax-float32", "keras", "float32", "jax"),
     )
 }
+
+# The names that a record may hold, in the order of a page.
+ORDER = tuple(n for name in VARIANTS for n in (name, f"{name}{_BEFORE}"))
+
+
+def chosen(names, before=None):
+    """The variants of these names, in the order of `VARIANTS`.
+
+    Args:
+        names: of variants.
+        before: folder of another checkout of this package: ours of its variants on
+            TensorFlow follow, whose names end in `-before`.
+    """
+    found = [variant for variant in VARIANTS.values() if variant.name in names]
+    ours = [v for v in found if v.path == "ours" and v.backend == "tensorflow"]
+    if before is not None:
+        found += [named(f"{v.name}{_BEFORE}", before) for v in ours if not v.repeatable]
+    return found
+
+
+def named(name, checkout=None):
+    """The variant of a name in a record, also of one that ends in `-before`."""
+    known = VARIANTS[name.removesuffix(_BEFORE)]
+    return dataclasses.replace(known, name=name, checkout=checkout)

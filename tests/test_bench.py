@@ -309,7 +309,7 @@ _PEER = """
 import json, sys, torch
 from experiments.bench_torch import ResNet
 paper, given = ResNet(), json.load(sys.stdin)
-net = ResNet(depth=given["depth"], width=given["width"], num_classes=given["classes"])
+net = ResNet(given["depth"], given["width"], given["classes"], given["post"])
 values = {k: torch.tensor(v) for k, v in given["values"].items()}
 left = net.load_state_dict(values, strict=False)
 assert not left.unexpected_keys, left
@@ -334,13 +334,16 @@ def torch_python():
     return None
 
 
-def test_the_torch_peer_is_the_very_same_net():
+@pytest.mark.parametrize("post", [False, True])
+def test_the_torch_peer_is_the_very_same_net(post):
     python = torch_python()
     if python is None:
         pytest.skip("no PyTorch: `make bench` installs it, or set BENCH_TORCH_PYTHON")
-    model = small_net(num_classes=10)
+    kind = {"unit_kind": "basic", "activation": "post"} if post else {}
+    model = small_net(num_classes=10, **kind)
     images = images_of(model)
     given = {
+        "post": post,
         "depth": 20,
         "width": 4,
         "classes": 10,
