@@ -20,7 +20,7 @@ RANKS = {
     "loss_check matmul_conv recalibration resizing streamed tracing transfer "
     "travel unit_search",
     3: "compilation cost expansion folding imagenet_files recipe resnet scoring "
-    "survey training",
+    "status survey training",
     4: "export fit_training members runtime_latency units",
     5: "beside diagram embedding fit_check insertion probing removal sparsity",
     6: "sensitivity similarity sizes stacked",
