@@ -1,13 +1,18 @@
 """What is done, what is begun and what comes next: experiments/queue.md.
 
     python -m experiments.queue
+    python -m experiments.queue --run --data_dir=DATA
+
+The first command rebuilds the page, the second one runs the work (see `runner`).
 
 The work is that of `planned`; epochs come from the flagfiles, progress and times from
 the records.
 """
 
+import argparse
 import json
 import math
+import pathlib
 import statistics
 import sys
 
@@ -17,6 +22,7 @@ from experiments.planned import PARTS, PLAN
 from experiments.results import RECORDS, ROOT, markdown_table
 from experiments.rows import rounds
 from experiments.run_records import Run
+from experiments.runner import Folders, Runner
 from experiments.scales import check_name
 
 OUTPUT = ROOT / "experiments" / "queue.md"
@@ -227,11 +233,52 @@ def rehearsed(path=REHEARSAL):
 
 
 def main(argv):
-    if argv:
-        sys.exit("usage: python -m experiments.queue")
-    OUTPUT.write_text(page())
-    print(f"{OUTPUT.relative_to(ROOT)} written")
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.queue",
+        description="Rebuilds experiments/queue.md, or with --run runs what is in it.",
+    )
+    folder = {"type": pathlib.Path, "metavar": "DIR"}
+    parser.add_argument(
+        "--run",
+        action="store_true",
+        help="run the next entry that is not done, then the one after it, and so on; "
+        "SIGTERM or the time budget stops it, the same command continues",
+    )
+    parser.add_argument("--data_dir", help="folder of the data sets", **folder)
+    parser.add_argument(
+        "--time_budget_minutes", type=float, metavar="N", help="default: no limit"
+    )
+    parser.add_argument("--only", metavar="ROW", help="such as c10-k2-quarter")
+    parser.add_argument(
+        "--runs", default=ROOT / "runs", help="of the run directories", **folder
+    )
+    parser.add_argument("--records", default=RECORDS, help="of the records", **folder)
+    parser.add_argument(
+        "--state_dir",
+        help="of the state files: a run continues from its file if that is further",
+        **folder,
+    )
+    given = parser.parse_args(argv)
+    if not given.run:
+        OUTPUT.write_text(page())
+        print(f"{OUTPUT.relative_to(ROOT)} written")
+        return 0
+    if given.data_dir is None or not given.data_dir.is_dir():
+        parser.error(
+            f"--run needs --data_dir=DATA, an existing folder; given: {given.data_dir}"
+        )
+    entries = [e for e in PLAN if given.only in (None, e.row.run)]
+    if not entries:
+        rows = ", ".join(dict.fromkeys(entry.row.run for entry in PLAN))
+        parser.error(f"no row {given.only}; choose one of {rows}")
+    paths = (given.data_dir, given.runs, given.records, given.state_dir)
+    folders = Folders(*(path and path.absolute() for path in paths))
+    try:
+        return Runner(folders, entries, given.time_budget_minutes).run()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

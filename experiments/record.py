@@ -1,11 +1,14 @@
-"""Keeps the text of a finished run under records, to be committed.
+"""Keeps the records of a run under records, to be committed.
 
-    python -m experiments.record runs/demo records/digits/demo-seed0
+    python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
-Models and exports stay behind: flags.txt makes them again. Existing records are not
-replaced.
+The run may be unfinished: what exists so far is kept, and a later call replaces it by
+what the same run has come to. Models stay behind, unless --models asks for that of each
+round; exports always do: flags.txt makes them again.
 """
 
+import argparse
+import json
 import pathlib
 import shutil
 import sys
@@ -13,50 +16,107 @@ import sys
 from experiments.run_records import Run
 from experiments.scales import check_name
 
-_KEPT = (
+_TEXT = (
     "flags.txt",
     "run.json",
     "environment.json",
     "sessions.jsonl",
     "rounds.jsonl",
     "history.jsonl",
-    "final.json",
-    "report.html",
 )
+# What a finished run has in addition.
+_KEPT = (*_TEXT, "final.json", "report.html")
 # Kept where they are: not every run has been measured further.
-_OPTIONAL = ("unit_norms.json",)
+_OPTIONAL = ("unit_norms.json", "models")
 
 
-def keep(run_dir, record):
-    """Copies the records of a finished run.
+def keep(run_dir, record, models=False):
+    """Copies the records of a run, finished or not.
+
+    Args:
+        run_dir: folder of the run.
+        record: folder of the record. It is replaced as a whole if it is of the same
+            run and less far.
+        models: whether to keep the model of each finished round.
 
     Raises:
-        ValueError: if the run is unfinished, the record exists, or its name states
-            another scale than the flags of the run.
+        ValueError: if the run has finished no round, the name of the record states
+            another scale than the flags of the run, or the record is of another run
+            or as far.
     """
     run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
-    missing = [name for name in _KEPT if not (run_dir / name).is_file()]
+    finished = (run_dir / "final.json").is_file()
+    names = _KEPT if finished else _TEXT
+    missing = [name for name in names if not (run_dir / name).is_file()]
     if missing:
         raise ValueError(
-            f"'{run_dir}' is no finished run: it has no {', '.join(missing)}."
+            f"'{run_dir}' has no records to keep: it has no {', '.join(missing)}. "
+            "Continue the run until a round, or the whole run, is finished."
         )
-    check_name(record, Run.read(run_dir).scale)
+    run = Run.read(run_dir)
+    check_name(record, run.scale)
+    new, old = (record.with_name(f".{word}-{record.name}") for word in ("new", "old"))
+    if old.exists() and not record.exists():  # a call was killed between two renames
+        old.rename(record)
     if record.exists():
-        raise ValueError(f"'{record}' exists; records are not replaced.")
-    record.mkdir(parents=True)
-    measured = [name for name in _OPTIONAL if (run_dir / name).is_file()]
-    for name in (*_KEPT, *measured):
-        shutil.copyfile(run_dir / name, record / name)
+        _check_replaced(run_dir, record)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    measured = [name for name in _OPTIONAL[:1] if (run_dir / name).is_file()]
+    for name in (*names, *measured):
+        shutil.copyfile(run_dir / name, new / name)
+    if models:
+        (new / "models").mkdir()
+        for line in run.rounds:
+            shutil.copyfile(run_dir / line["model"], new / line["model"])
+    if record.exists():
+        record.rename(old)
+    new.rename(record)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def progress(folder):
+    """How far a run or a record is: finished rounds, and whether it is finished."""
+    folder = pathlib.Path(folder)
+    rounds = folder / "rounds.jsonl"
+    count = len(rounds.read_text().splitlines()) if rounds.is_file() else 0
+    return count, (folder / "final.json").is_file()
+
+
+def _check_replaced(run_dir, record):
+    ours, theirs = (_settings(folder) for folder in (run_dir, record))
+    if ours != theirs:
+        raise ValueError(
+            f"'{record}' exists and is of another run than '{run_dir}': their run.json "
+            "differ. Choose another name for the record."
+        )
+    if progress(run_dir) <= progress(record):
+        raise ValueError(
+            f"'{record}' exists and is as far as '{run_dir}'; records are replaced "
+            "only by those of the same run that is further."
+        )
+
+
+def _settings(folder):
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
 
 
 def main(argv):
-    if len(argv) != 2:
-        sys.exit("usage: python -m experiments.record RUN_DIR RECORD_DIR")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.record",
+        description="Keeps the records of a run under records, to be committed.",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("record", metavar="RECORD_DIR")
+    parser.add_argument(
+        "--models", action="store_true", help="keep the model of each round, too"
+    )
+    arguments = parser.parse_args(argv)
     try:
-        keep(*argv)
+        keep(arguments.run_dir, arguments.record, arguments.models)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"{argv[1]}: kept; `make reproduce` rebuilds the pages")
+    print(f"{arguments.record}: kept; `make reproduce` rebuilds the pages")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from experiments import recipe_flags, removal_flags, run_flags
 from experiments.quiet import quiet_start
 from resprune_cli.start import StopRequest
 
+STATE_SECONDS = 20 * 60
+
 
 def run(argv, module):
     """Runs an experiment to its end, or to where it is stopped.
@@ -81,7 +83,7 @@ def run(argv, module):
         common = {
             "strategy": strategy,
             "deadline": float("inf") if budget is None else begun + 60 * budget,
-            "should_stop": stop.reason,
+            "should_stop": _StateFiles(rp, stop, seeds, folders, strategy.is_chief),
         }
         if len(runs) == 1:
             results = [rp.prune_and_retrain(dataset=dataset, **runs[0], **common)]
@@ -112,6 +114,40 @@ def _show(rp, seed, result, dataset, run_dir, formats):
     if formats:
         _export(rp, result.model, dataset, run_dir, formats)
     print(f"Report: {_leave(rp, seed, run_dir)}")
+
+
+class _StateFiles:
+    """Why to stop, or None; keeps the state files up to date whenever it is asked.
+
+    A machine may vanish without a warning. So a run is packed when a round has ended,
+    and every 20 minutes. Training asks between two steps, when no file is written.
+    """
+
+    def __init__(self, rp, stop, seeds, folders, is_chief):
+        self.rp, self.stop = rp, stop
+        self.files = []
+        for seed, folder in zip(seeds, folders, strict=True):
+            with run_flags.of_seed(seed):
+                if run_flags.STATE_FILE.value and is_chief:
+                    self.files.append((folder, run_flags.STATE_FILE.value))
+        self.packed = {folder: self._rounds(folder) for folder, _ in self.files}
+        self.next = time.monotonic() + STATE_SECONDS
+
+    def __call__(self):
+        due = time.monotonic() >= self.next
+        for folder, path in self.files:
+            rounds = self._rounds(folder)
+            if due or rounds != self.packed[folder]:
+                self.packed[folder] = rounds
+                self.rp.travel.pack(folder, path)
+        if due:
+            self.next = time.monotonic() + STATE_SECONDS
+        return self.stop.reason()
+
+    def _rounds(self, folder):
+        """Changes when a round is added."""
+        path = folder / "rounds.jsonl"
+        return path.stat().st_size if path.exists() else 0
 
 
 def _arrive(rp, seed, run_dir):

@@ -58,6 +58,7 @@ def records_page(records=RECORDS):
     """
     folders = sorted(path.parent for path in records.glob("*/*/final.json"))
     rows, notes = [], []
+    begun = _in_progress(records)
     for folder in folders:
         run = Run.read(folder)
         name = folder.relative_to(records).as_posix()
@@ -66,13 +67,36 @@ def records_page(records=RECORDS):
         if run.final.get("note"):
             notes.append(f"- {name}: {run.final['note']}\n")
     if not rows:
-        return _HEAD + "No record yet.\n"
-    parts = [_HEAD + markdown_table(_COLUMNS, rows)]
+        return "\n".join([_HEAD + "No record yet.\n", *begun])
+    parts = [_HEAD + markdown_table(_COLUMNS, rows), *begun]
     if seeds := over_seeds(records):
         parts.append(f"## Over seeds\n\n{_OVER_SEEDS}\n{seeds}")
     if notes:
         parts.append("Notes\n\n" + "".join(notes))
     return "\n".join(parts)
+
+
+def _in_progress(records):
+    """The finished rounds of unfinished runs, as a list of one part or none."""
+    rows = []
+    for path in sorted(records.glob("*/*/rounds.jsonl")):
+        folder = path.parent
+        if not (folder / "final.json").is_file():
+            run = Run.read(folder)
+            name = folder.relative_to(records).as_posix()
+            check_name(name, run.scale)
+            link = f"[{name}](../../records/{name})"
+            for r in run.rounds:
+                cells_of = [str(r["round"]), str(r["layers"]), str(r["epochs"])]
+                accuracy = run.show(run.watched(r, "test"))
+                rows.append([link, run.scale, *cells_of, accuracy])
+    if not rows:
+        return []
+    columns = ("record", "scale", "round", "layers", "epochs", "test accuracy")
+    return [
+        "## In progress\n\nFinished rounds of unfinished runs. No mean and no claim "
+        f"uses them.\n\n{markdown_table(columns, rows)}"
+    ]
 
 
 def over_seeds(records=RECORDS, without=()):

@@ -124,9 +124,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.next_saving = ended + (ended - begun) / SAVING_SHARE
 
 
-_WITHIN_EPOCH = 30  # seconds, after which a log file gets a line within an epoch
-
-
 class Progress(keras.callbacks.Callback):
     """Live progress of a run of several rounds: one line, with the time left.
 
@@ -140,6 +137,8 @@ class Progress(keras.callbacks.Callback):
             rewritten.
         monitor: name of the logged value to show beside the loss.
     """
+
+    within = 30  # seconds, after which a log file gets a line within an epoch
 
     def __init__(self, stream=None, name="", monitor="accuracy"):
         super().__init__()
@@ -183,7 +182,7 @@ class Progress(keras.callbacks.Callback):
         if self.live:
             if self.steps:
                 self._show(batch)
-        elif time.monotonic() - max(self.printed, self.started) >= _WITHIN_EPOCH:
+        elif time.monotonic() - max(self.printed, self.started) >= self.within:
             self._show(batch)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -217,18 +216,22 @@ class Progress(keras.callbacks.Callback):
             filled = round(20 * of_epoch / self.parts)
             parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
             left = spent * self.steps / step * (self.parts - of_epoch)
-            parts.append(f"epoch {_clock(left)} left")
+            parts.append(f"epoch {clock(left)} left")
         else:
             if step < self.steps:
                 parts.append(f"step {step}/{self.steps}")
             spent *= self.steps / step
-            parts.append(f"{_clock(spent * self.parts)} an epoch")
+            parts.append(f"{clock(spent * self.parts)} an epoch")
+        parts.append(f"run {clock(self.seconds_left(step, now))} left")
+        self._print(parts)
+
+    def seconds_left(self, step, now):
+        """Estimated seconds to the end of the run, at a step of the epoch."""
         # Mean over this process, building and measuring included: the nets shrink,
         # so it tends to promise a little too much rather than too little.
         done = self.epochs_done + step / self.steps
         left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
-        parts.append(f"run {_clock((now - self.begun) / done * left)} left")
-        self._print(parts)
+        return (now - self.begun) / done * left
 
     def _print(self, parts):
         line = "  ".join(parts)
@@ -236,7 +239,8 @@ class Progress(keras.callbacks.Callback):
         self.stream.flush()
 
 
-def _clock(seconds):
+def clock(seconds):
+    """Seconds as text, such as `2:05` or `1:00:00`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -11,6 +11,7 @@ reader finds the old content or the new, never a half of either.
     models/           initial.keras, round-00.keras, ...: the model after each round;
                       teacher.keras, if another net teaches in all of them
     state.npz         the round in training, after its last whole epoch
+    status.json       where the training stands, for other processes to read
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from resprune_tf.records import (
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import COUNTED
 from resprune_tf.sizes import measures
+from resprune_tf.status import Status
 from resprune_tf.training import Trainer, evaluate
 from resprune_tf.units import find_units
 
@@ -64,6 +65,7 @@ class Run:
         self.files, self.plan, self.dataset = files, plan, dataset
         self.progress, self.stop, self.strategy = progress, stop, strategy
         self.teacher, self.template = teacher, template
+        self.status = Status(files.path)
         self.rounds = files.rounds
 
     def to_the_end(self, model, note):
@@ -253,12 +255,11 @@ class Run:
             spent = sum(epoch["seconds"] for epoch in history)
             done = len(history) / recipe.parts
             self._say(f"round {number}: continuing after epoch {done:g}")
-        callbacks = [
-            Checkpoint(path, {"round": number}, history, self.stop, recipe.parts)
-        ]
-        if self.progress:
-            # First, so that an interrupted epoch is still shown.
-            callbacks.insert(0, self.progress)
+        checkpoint_after = Checkpoint(
+            path, {"round": number}, history, self.stop, recipe.parts
+        )
+        # The last one, so that an interrupted epoch is still shown.
+        callbacks = [*filter(None, (self.progress, self.status)), checkpoint_after]
         return Member(trainer, len(history), callbacks), history, spent
 
     def _finish(self, outcome, note):
@@ -284,6 +285,7 @@ class Run:
             **({"note": note} if note else {}),
         }
         write_json(self.files.path / "final.json", final)
+        self.status.path.unlink(missing_ok=True)
         return final
 
     def _announce(self, number, size, removed, recipe):
@@ -293,13 +295,12 @@ class Run:
             + (f", {size['latency_ms']:.4g} ms" if "latency_ms" in size else "")
             + (f"; removed {', '.join(removed)}" if removed else "")
         )
-        if self.progress:
-            later = (
-                self.plan.later_rounds(number, size) * self.plan.retrain_recipe.epochs
-            )
-            self.progress.start_round(
-                f"round {number}", recipe.epochs, later, recipe.parts
-            )
+        rounds = self.plan.later_rounds(number, size)
+        images = self.dataset.sizes.get("train")
+        self.status.place(number, number + rounds, images)
+        later = rounds * self.plan.retrain_recipe.epochs
+        for watcher in filter(None, (self.progress, self.status)):
+            watcher.start_round(f"round {number}", recipe.epochs, later, recipe.parts)
 
     def _say(self, text):
         if self.progress:

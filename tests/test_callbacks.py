@@ -2,10 +2,12 @@
 
 import io
 import itertools
+import json
 import re
 
 from resprune_tf import callbacks
 from resprune_tf.callbacks import Progress
+from resprune_tf.status import Status
 
 LOGS = {"loss": 0.5, "accuracy": 0.875}
 
@@ -91,8 +93,8 @@ def test_parts_of_epochs_are_shown_as_such():
 
 
 def test_clock():
-    assert callbacks._clock(5.4) == "0:05"
-    assert callbacks._clock(3599.6) == "1:00:00"
+    assert callbacks.clock(5.4) == "0:05"
+    assert callbacks.clock(3599.6) == "1:00:00"
 
 
 def test_runs_side_by_side_have_their_names_before_each_line():
@@ -116,3 +118,33 @@ def test_another_metric_and_a_pipeline_that_learns_its_length(monkeypatch):
         progress.on_epoch_end(epoch, {"loss": 0.5, "mae": 0.25, "val_mae": 0.3})
     last = progress.stream.getvalue().split("\r\x1b[K")[-1]
     assert "loss 0.5000  mae   0.25  epoch" in last
+
+
+def test_status_file(tmp_path, monkeypatch):
+    """Where the training stands, every ten seconds at most, and no metrics."""
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    status = Status(tmp_path)
+    status.set_params({"steps": 4})
+    status.place(1, 4, images=400)
+    status.start_round("round 1", 2, later_epochs=6)
+    path = tmp_path / "status.json"
+    status.on_epoch_begin(0)
+    for step in range(4):
+        status.on_train_batch_begin(step)
+        now += 4.0
+        assert path.exists() == (step == 3)  # at 12 s
+    assert json.loads(path.read_text()) == {
+        "round": 1,
+        "rounds": 4,
+        "epoch": 1,
+        "epochs": 2,
+        "step": 3,
+        "steps": 4,
+        "images_per_second": 25.0,  # 300 in 12 s
+        "seconds_left": 116,  # 7.25 epochs of 16 s
+    }
+    before = path.read_text()
+    status.on_epoch_end(0, LOGS)
+    assert path.read_text() == before  # 4 s later
+    assert status.stream.getvalue() == ""

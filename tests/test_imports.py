@@ -20,7 +20,7 @@ RANKS = {
     "matmul_conv recalibration resizing streamed tracing transfer travel "
     "unit_search",
     3: "compilation cost expansion folding imagenet_files recipe resnet "
-    "scaled_weights scoring survey",
+    "scaled_weights scoring status survey",
     4: "export fast_copy fit_training runtime_latency units",
     5: "beside diagram embedding fit_check insertion probing removal sparsity training",
     6: "members sensitivity similarity sizes stacked",

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import record, tables
 from tests.made_runs import make_final, make_rounds, write_records
+from tests.pages import cells
 
 
 def made_record(folder, **final):
@@ -43,6 +44,7 @@ def test_page_of_one_record(tmp_path):
     row = next(line for line in page.splitlines() if "demo-seed0](" in line)
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "[digits/demo-seed0](../../records/digits/demo-seed0)",
+        "paper",
         "digits (1,000 / 100 / 200)",
         "29 → 23",
         "9 → 7",
@@ -79,16 +81,47 @@ def test_keeping_a_run(tmp_path):
     assert more == {*record._KEPT, "unit_norms.json"}
     final = json.loads((tmp_path / "kept/final.json").read_text())
     assert final["selected_round"] == 2
-    with pytest.raises(ValueError, match="exists; records are not replaced"):
+    with pytest.raises(ValueError, match="exists and is as far as"):
         record.keep(run, tmp_path / "kept")
+
+
+def test_a_record_grows_with_its_run(tmp_path):
+    """Replaced as a whole by the same run once that is further, models included."""
+    run, kept = made_record(tmp_path / "run"), tmp_path / "digits" / "demo-seed0"
+    (run / "models").mkdir()
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").open()]
+    for line in lines:
+        line["model"] = f"models/round-{line['round']:02}.keras"
+        (run / line["model"]).touch()
+    final = (run / "final.json").read_text()
     (run / "final.json").unlink()
-    with pytest.raises(ValueError, match="no finished run: it has no final.json"):
-        record.keep(run, tmp_path / "other")
+    for count in (1, 2, 3):
+        text = "".join(json.dumps(line) + "\n" for line in lines[:count])
+        (run / "rounds.jsonl").write_text(text)
+        record.keep(run, kept, models=True)
+        assert record.progress(kept) == (count, False)
+        assert len(list((kept / "models").iterdir())) == count
+        page = tables.records_page(tmp_path)
+        assert cells(page, "[digits/demo-seed0]", "paper", str(count - 1))
+        assert "No record yet." in page
+    with pytest.raises(ValueError, match="is as far as"):
+        record.keep(run, kept)
+    (run / "final.json").write_text(final)
+    record.keep(run, kept, models=True)
+    assert record.progress(kept) == (3, True)
+    assert "In progress" not in tables.records_page(tmp_path)
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+    (run / "run.json").write_text('{"seed": 1}')
+    with pytest.raises(ValueError, match="is of another run"):
+        record.keep(run, kept)
+    (run / "rounds.jsonl").unlink()
+    with pytest.raises(ValueError, match="it has no rounds.jsonl. Continue the run"):
+        record.keep(run, kept)
 
 
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "experiments.record"]
-    for arguments, message in (([], "usage:"), (["a", "b"], "error: 'a' is no")):
+    for arguments, message in (([], "usage:"), (["a", "b"], "error: 'a' has no")):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
         assert done.returncode == 1 and done.stderr.startswith(message)
 

@@ -1,0 +1,309 @@
+"""Takes the next run of the queue that is not done, continues it, and goes on.
+
+Every run is a child process, `python -m experiments.cifar ...`. Imports no TensorFlow.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import filelock
+
+from experiments import record
+from experiments.planned import PLAN
+from experiments.results import ROOT
+from resprune_cli.start import StopRequest
+
+PYTHON = (sys.executable, "-m")
+POLL_SECONDS = 2
+STATUS_SECONDS = 60
+# Less is not worth starting a child for, which takes half of it to load its data.
+_LEAST_SECONDS = 60
+# Where a data set may lie in the folder of the data, or in its folder `tfds`.
+_DATA = {
+    "cifar10": ("cifar10", "cifar-10-batches-bin"),
+    "cifar100": ("cifar100", "cifar-100-binary"),
+    "imagenet": ("imagenet2012",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """Where a runner works.
+
+    Attributes:
+        data: folder of the data sets.
+        runs: folder of the run directories.
+        records: folder of all records.
+        states: folder of the state files, or None to write none.
+    """
+
+    data: pathlib.Path
+    runs: pathlib.Path
+    records: pathlib.Path
+    states: pathlib.Path | None = None
+
+    def run(self, name):
+        """The folder to read a run from: its directory, or else its record."""
+        return next(
+            (
+                folder
+                for folder in (self.runs / name, *self.records.glob(f"*/{name}"))
+                if record.progress(folder)[0]
+            ),
+            self.runs / name,
+        )
+
+    def state(self, name):
+        """Path of a run's state file, or None."""
+        return self.states and self.states / f"{name}.tar"
+
+
+class Runner:
+    """One call of the queue: runs entries in their order until it is stopped.
+
+    Args:
+        folders: `Folders`.
+        entries: `planned.Entry`s, in their order.
+        minutes: time budget; None for no limit.
+    """
+
+    def __init__(self, folders, entries=PLAN, minutes=None):
+        self.folders, self.entries = folders, entries
+        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self.stop = StopRequest()
+        self.failed = []
+        self.cut_short = False  # a child stopped because of the time budget
+
+    def run(self):
+        """Works through the entries; returns the exit status.
+
+        0 when all is done or the time is used up, 1 if a run failed, 128 + the number
+        of the signal that ended it.
+
+        Raises:
+            ValueError: if another runner works in the same folder of runs.
+        """
+        self.folders.runs.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folders.runs / "queue.lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise ValueError(
+                f"Another runner works in --runs={self.folders.runs}. Wait for it, "
+                "stop it with SIGTERM, or give another folder."
+            ) from None
+        with lock, self.stop:
+            for entry in self.entries:
+                if self.stop.signal or self._out_of_time():
+                    break
+                if not self._done(entry):
+                    self._take(entry)
+            return self._leave()
+
+    def _leave(self):
+        if self.stop.signal:
+            self._say(f"stopped: {self.stop.reason()}. The same command continues.")
+            return self.stop.code
+        if self._out_of_time():
+            self._say("stopped: the time is used up. The same command continues.")
+        if self.failed:
+            self._say(f"failed: {', '.join(self.failed)}")
+        return 1 if self.failed else 0
+
+    def _left(self):
+        """Seconds of the time budget that are left; None without a budget."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def _out_of_time(self):
+        left = self._left()
+        return self.cut_short or (left is not None and left < _LEAST_SECONDS)
+
+    def _done(self, entry):
+        return record.progress(self._record(entry))[1]
+
+    def _record(self, entry):
+        return self.folders.records / entry.row.record(entry.seed)
+
+    def _take(self, entry):
+        """Runs an entry to its end, or to where it is stopped, or says why not."""
+        if reason := self._obstacle(entry):
+            self._say(f"{entry.run}: skipped: {reason}")
+            return
+        self._restore(entry)
+        self._say(f"{entry.run}: begins or continues")
+        log = self.folders.runs / f"{entry.run}.log"
+        with log.open("a") as output:
+            child = subprocess.Popen(
+                self._command(entry),
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # So that Ctrl-C reaches this process alone, which passes it on.
+                start_new_session=True,
+            )
+        try:
+            code = self._watch(entry, child)
+            self._keep(entry)
+        except ValueError as error:  # its record cannot be kept
+            self._fail(entry, str(error))
+            return
+        finally:
+            child.terminate()
+            child.wait()
+        if self._done(entry):
+            self._say(f"{entry.run}: done")
+        elif code == 0 and self.deadline is not None:
+            self.cut_short = True
+        elif not self.stop.signal:
+            last = log.read_text(errors="replace").splitlines()[-10:]
+            lines = "".join(f"\n    {line}" for line in last)
+            self._fail(entry, f"exit status {code}. Its last lines:{lines}")
+
+    def _fail(self, entry, reason):
+        self.failed.append(entry.run)
+        self._say(f"{entry.run}: failed: {reason}")
+
+    def _watch(self, entry, child):
+        """Waits for a child, keeps its records, passes a signal on; its exit status."""
+        told, asked = time.monotonic(), False
+        while True:
+            try:
+                return child.wait(timeout=POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._keep(entry)
+            if self.stop.signal and not asked:
+                child.send_signal(signal.SIGTERM)
+                asked = True
+            if time.monotonic() - told >= STATUS_SECONDS:
+                told = time.monotonic()
+                self._say(self._status(entry))
+
+    def _restore(self, entry):
+        """Makes a lost run directory again from a record with models, if it is of use.
+
+        The run then continues after its last finished round.
+        """
+        run_dir, kept = self.folders.runs / entry.run, self._record(entry)
+        further = record.progress(kept)[0] > record.progress(run_dir)[0]
+        if further and (kept / "models").is_dir() and not _settings(run_dir):
+            shutil.copytree(kept, run_dir, dirs_exist_ok=True)
+
+    def _keep(self, entry):
+        """Keeps the record of a run if it is further than what is kept."""
+        run_dir, kept = self.folders.runs / entry.run, self._record(entry)
+        now = record.progress(run_dir)
+        if now[0] and now > record.progress(kept):
+            if now[1] and not (run_dir / "report.html").is_file():
+                return  # it is about to write its report
+            record.keep(run_dir, kept, models=True)
+
+    def _command(self, entry):
+        """Arguments of the child process."""
+        row, states = entry.row, self.folders.state(entry.run)
+        arguments = []
+        for argument in row.command(entry.seed):
+            flag, _, value = argument.partition("=")
+            if value.startswith("runs/"):
+                name = value.removeprefix("runs/")
+                folder = self.folders.runs / name
+                argument = (
+                    f"{flag}="
+                    f"{folder if flag == '--run_dir' else self.folders.run(name)}"
+                )
+            arguments.append(argument)
+        arguments.append(f"--data_dir={self.folders.data}")
+        if states:
+            states.parent.mkdir(parents=True, exist_ok=True)
+            arguments.append(f"--state_file={states}")
+        if self._left() is not None:
+            arguments.append(f"--time_budget_minutes={self._left() / 60:.3f}")
+        return [*PYTHON, f"experiments.{row.module}", *arguments]
+
+    def _obstacle(self, entry):
+        """Why an entry cannot be run here and now, or None."""
+        failed = {name.rsplit("-seed", 1)[0] for name in self.failed}
+        if entry.row.run in failed:
+            return f"{entry.row.run} failed before in this call"
+        for name in entry.row.needs(entry.seed):
+            if problem := self._missing(entry, name):
+                return problem
+        names = _DATA[entry.row.data]
+        places = [self.folders.data, self.folders.data / "tfds"]
+        if not any((place / name).is_dir() for place in places for name in names):
+            return f"no {' or '.join(names)} in --data_dir={self.folders.data}"
+        begun = _settings(self.folders.runs / entry.run, self.folders.state(entry.run))
+        precision = begun.get("recipe", {}).get("precision")
+        if precision == "bfloat16" and not native_bfloat16():
+            return (
+                "it was begun in bfloat16, which this processor does not compute "
+                "natively"
+            )
+        return None
+
+    def _missing(self, entry, name):
+        """What a run that an entry needs lacks, or None."""
+        folder = self.folders.run(name)
+        rounds, finished = record.progress(folder)
+        start = [f"--{flag}=runs/{name}" for flag in ("start_from", "teacher_from")]
+        if set(start).intersection(entry.row.command(entry.seed)):
+            if not (rounds and (folder / "models" / "round-00.keras").is_file()):
+                return f"it needs the initial model of {name}, which is not there"
+        elif not finished:
+            return f"it needs {name}, which is not finished"
+        return None
+
+    def _status(self, entry):
+        """One line on where a run stands."""
+        try:
+            text = (self.folders.runs / entry.run / "status.json").read_text()
+        except FileNotFoundError:
+            return f"{entry.run}: starting or measuring"
+        now = json.loads(text)
+        parts = [
+            entry.row.run,
+            f"seed {entry.seed}",
+            f"round {now['round']} of {now['rounds']}",
+            f"epoch {now['epoch']}/{now['epochs']}",
+        ]
+        if now["images_per_second"] is not None:
+            parts.append(f"{now['images_per_second']:.0f} images/s")
+        if now["seconds_left"] is not None:
+            parts.append(f"{now['seconds_left'] / 3600:.1f} h left")
+        return "  ".join(parts)
+
+    def _say(self, text):
+        """Prints a line with the time, and adds it to the log."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
+        print(line, flush=True)
+        with (self.folders.runs / "queue.log").open("a") as log:
+            log.write(f"{line}\n")
+
+
+@functools.cache
+def native_bfloat16():
+    """Whether this machine computes bfloat16 natively, as the package finds."""
+    code = "import resprune_tf as rp; print(rp.native_precision())"
+    # A process of its own: this one is to stay without TensorFlow.
+    asked = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    return asked.stdout.split()[-1:] == ["bfloat16"]
+
+
+def _settings(run_dir, state=None):
+    """The recorded settings of a run that is begun, from its folder or state file."""
+    path = run_dir / "run.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    if state and state.is_file():
+        with tarfile.open(state) as archive:
+            return json.load(archive.extractfile("run.json"))
+    return {}
