@@ -89,7 +89,8 @@ def test_a_record_grows_with_its_run(tmp_path):
     """Replaced as a whole by the same run once that is further, models included."""
     run, kept = made_record(tmp_path / "run"), tmp_path / "digits" / "demo-seed0"
     (run / "models").mkdir()
-    lines = [json.loads(line) for line in (run / "rounds.jsonl").open()]
+    text = (run / "rounds.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
         line["model"] = f"models/round-{line['round']:02}.keras"
         (run / line["model"]).touch()
@@ -121,9 +122,12 @@ def test_a_record_grows_with_its_run(tmp_path):
 
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "experiments.record"]
-    for arguments, message in (([], "usage:"), (["a", "b"], "error: 'a' has no")):
+    for arguments, code, message in (
+        ([], 2, "usage:"),
+        (["a", "b"], 1, "error: 'a' has no"),
+    ):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.startswith(message)
+        assert done.returncode == code and done.stderr.startswith(message)
 
 
 def test_runs_of_several_seeds_are_summed_up(tmp_path):
