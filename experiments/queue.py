@@ -187,6 +187,10 @@ last part row by row). {done} runs are done, {begun} are begun, {planned} are pl
   95 % interval of the difference in test accuracy lies above -{margin:g} percentage
   points. This margin was fixed before the first run.
 
+`python -m experiments.queue --run --data_dir=DATA` takes the next run that is not done,
+continues it, and goes on with the one after it. `--time_budget_minutes=N`, SIGTERM or
+Ctrl-C stops it; the same command continues. Records are kept after every round.
+
 `python -m experiments.rehearsal --out=FOLDER` runs every command as a smoke test.
 {rehearsed}
 
@@ -214,8 +218,9 @@ needs, in less than 16 MiB for ResNet-56 (hundreds of MB for ResNet-50).
 Several seeds share one compiled program for all their rounds with `--seeds=0,1,2`
 instead of `--seed`, and `{{seed}}` instead of the number in every path. This is not
 possible with a teacher from another run, from scratch, or on ImageNet.
-`python -m experiments.record RUN_DIR records/...` keeps a run; for Figure 5,
-`python -m experiments.unit_norms RUN_DIR --data_dir=DATA` comes before.
+`python -m experiments.record RUN_DIR records/... --models` keeps a run. For Figure 5,
+`python -m experiments.unit_norms FOLDER --data_dir=DATA` measures a run, or a record
+with its models.
 """
 
 

@@ -173,11 +173,14 @@ class Runner:
     def _watch(self, entry, child):
         """Waits for a child, keeps its records, passes a signal on; its exit status."""
         told, asked = time.monotonic(), False
+        begun = record.progress(self.folders.runs / entry.run)
         while True:
             try:
                 return child.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                self._keep(entry)
+                # The child writes its flags first, which the record must agree with.
+                if record.progress(self.folders.runs / entry.run) != begun:
+                    self._keep(entry)
             if self.stop.signal and not asked:
                 child.send_signal(signal.SIGTERM)
                 asked = True

@@ -100,6 +100,7 @@ def test_a_record_grows_with_its_run(tmp_path):
         text = "".join(json.dumps(line) + "\n" for line in lines[:count])
         (run / "rounds.jsonl").write_text(text)
         record.keep(run, kept, models=True)
+        (kept / "unit_norms.json").write_text("{}")  # measured in the record
         assert record.progress(kept) == (count, False)
         assert len(list((kept / "models").iterdir())) == count
         page = tables.records_page(tmp_path)
@@ -110,6 +111,7 @@ def test_a_record_grows_with_its_run(tmp_path):
     (run / "final.json").write_text(final)
     record.keep(run, kept, models=True)
     assert record.progress(kept) == (3, True)
+    assert (kept / "unit_norms.json").is_file()
     assert "In progress" not in tables.records_page(tmp_path)
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
     (run / "run.json").write_text('{"seed": 1}')
