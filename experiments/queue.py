@@ -18,11 +18,12 @@ import sys
 
 from experiments.bench_numbers import Numbers
 from experiments.controls import SHORT_MARGIN
+from experiments.obstacles import Folders
 from experiments.planned import PARTS, PLAN
 from experiments.results import RECORDS, ROOT, markdown_table
 from experiments.rows import rounds
 from experiments.run_records import Run
-from experiments.runner import Folders, Runner
+from experiments.runner import Runner
 from experiments.scales import check_name
 
 OUTPUT = ROOT / "experiments" / "queue.md"
