@@ -8,14 +8,16 @@ from experiments.results import RECORDS, markdown_table
 from experiments.rows import BY_RUN, CHAINS, paper_chains
 from experiments.sources import Sources
 
-_ABOUT = """What of the paper holds here, as far as it was run. Every line is decided by
-a rule from committed records, none by hand; numbers in points are differences of
-accuracy on the test set with their 95 % intervals.
+_ABOUT = """Which of the paper's claims have been reproduced so far. Rules decide every
+line from committed records; no verdict is set by hand. Numbers are differences of test
+accuracy in percentage points with their 95 % intervals.
 
-Words: a *chain* is a net shortened round by round, its *main* one `c10-main` on
-CIFAR-10; the *chosen* net of a chain is its smallest that kept the accuracy; ω is the
-learned importance of a residual unit ([the paper, as implemented](../paper.md)). *Open*
-is what no record decides yet."""
+A *pruning run* (*chain*) trains a model, removes units and retrains, round by round. On
+CIFAR-10 there are two with short retrainings: `c10-k2` removes two units per round and
+is the one that controls are compared with; `c10-main` removes one. The *chosen* model
+of a run is the smallest that maintained the accuracy. ω is the learned importance of a
+residual unit ([the paper, as implemented](../paper.md)). *Open* means that no record
+decides the claim yet."""
 _QUARTER = """The same pruning run with all epochs divided by four: 50, then 15 for each
 retraining. Claims of the paper are judged here at that scale; they do not count as
 claims at the paper's epochs.

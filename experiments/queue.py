@@ -18,11 +18,12 @@ import sys
 
 from experiments.bench_numbers import Numbers
 from experiments.controls import SHORT_MARGIN
+from experiments.obstacles import Folders
 from experiments.planned import PARTS, PLAN
 from experiments.results import RECORDS, ROOT, markdown_table
 from experiments.rows import rounds
 from experiments.run_records import Run
-from experiments.runner import Folders, Runner
+from experiments.runner import Runner
 from experiments.scales import check_name
 
 OUTPUT = ROOT / "experiments" / "queue.md"
@@ -187,6 +188,10 @@ last part row by row). {done} runs are done, {begun} are begun, {planned} are pl
   95 % interval of the difference in test accuracy lies above -{margin:g} percentage
   points. This margin was fixed before the first run.
 
+`python -m experiments.queue --run --data_dir=DATA` takes the next run that is not done,
+continues it, and goes on with the one after it. `--time_budget_minutes=N`, SIGTERM or
+Ctrl-C stops it; the same command continues. Records are kept after every round.
+
 `python -m experiments.rehearsal --out=FOLDER` runs every command as a smoke test.
 {rehearsed}
 
@@ -214,8 +219,9 @@ needs, in less than 16 MiB for ResNet-56 (hundreds of MB for ResNet-50).
 Several seeds share one compiled program for all their rounds with `--seeds=0,1,2`
 instead of `--seed`, and `{{seed}}` instead of the number in every path. This is not
 possible with a teacher from another run, from scratch, or on ImageNet.
-`python -m experiments.record RUN_DIR records/...` keeps a run; for Figure 5,
-`python -m experiments.unit_norms RUN_DIR --data_dir=DATA` comes before.
+`python -m experiments.record RUN_DIR records/... --models` keeps a run. For Figure 5,
+`python -m experiments.unit_norms FOLDER --data_dir=DATA` measures a run, or a record
+with its models.
 """
 
 

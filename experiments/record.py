@@ -26,8 +26,9 @@ _TEXT = (
 )
 # What a finished run has in addition.
 _KEPT = (*_TEXT, "final.json", "report.html")
-# Kept where they are: not every run has been measured further.
-_OPTIONAL = ("unit_norms.json", "models")
+# Not every run has been measured further, and not every record keeps its models.
+_MEASURED = "unit_norms.json"
+_OPTIONAL = (_MEASURED, "models")
 
 
 def keep(run_dir, record, models=False):
@@ -62,9 +63,11 @@ def keep(run_dir, record, models=False):
         _check_replaced(run_dir, record)
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    measured = [name for name in _OPTIONAL[:1] if (run_dir / name).is_file()]
-    for name in (*names, *measured):
+    for name in names:
         shutil.copyfile(run_dir / name, new / name)
+    for folder in (record, run_dir):  # measured in the record, or in the run
+        if (folder / _MEASURED).is_file():
+            shutil.copyfile(folder / _MEASURED, new / _MEASURED)
     if models:
         (new / "models").mkdir()
         for line in run.rounds:

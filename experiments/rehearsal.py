@@ -99,7 +99,8 @@ def main(argv=None):
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="note in records/queue/rehearsal.json what ran, for the queue's page",
+        help="note in records/queue/rehearsal.json what ran, for the queue's page; "
+        "other rows keep their last result there",
     )
     arguments = parser.parse_args(argv)
     known = [row.run for row in ROWS]
@@ -121,10 +122,13 @@ def main(argv=None):
     reproduce.main([f"--records={out / 'records'}", f"--out={out / 'results'}"])
     if arguments.keep:
         from resprune_tf.environment import environment
-        from resprune_tf.records import write_json
+        from resprune_tf.records import read_json, write_json
 
         REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
-        write_json(REHEARSAL, {"environment": environment(), "rows": results})
+        last = (read_json(REHEARSAL) or {"rows": {}})["rows"]
+        found = {**last, **results}
+        ordered = {name: found[name] for name in known if name in found}
+        write_json(REHEARSAL, {"environment": environment(), "rows": ordered})
     return sum(not result["ran"] for result in results.values())
 
 

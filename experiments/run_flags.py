@@ -45,7 +45,8 @@ STATE_FILE = flags.DEFINE_string(
     "state_file",
     None,
     "File (.tar) in which the run travels: continued from if it is further than "
-    "--run_dir, and written whenever the run stops or ends.",
+    "--run_dir, and written whenever a round ends, every 20 minutes, and when the run "
+    "stops or ends.",
 )
 _EXPORT = flags.DEFINE_list(
     "export",

@@ -3,20 +3,17 @@
 Every run is a child process, `python -m experiments.cifar ...`. Imports no TensorFlow.
 """
 
-import dataclasses
-import functools
 import json
-import pathlib
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 
 import filelock
 
 from experiments import record
+from experiments.obstacles import obstacle, settings
 from experiments.planned import PLAN
 from experiments.results import ROOT
 from resprune_cli.start import StopRequest
@@ -26,44 +23,6 @@ POLL_SECONDS = 2
 STATUS_SECONDS = 60
 # Less is not worth starting a child for, which takes half of it to load its data.
 _LEAST_SECONDS = 60
-# Where a data set may lie in the folder of the data, or in its folder `tfds`.
-_DATA = {
-    "cifar10": ("cifar10", "cifar-10-batches-bin"),
-    "cifar100": ("cifar100", "cifar-100-binary"),
-    "imagenet": ("imagenet2012",),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Folders:
-    """Where a runner works.
-
-    Attributes:
-        data: folder of the data sets.
-        runs: folder of the run directories.
-        records: folder of all records.
-        states: folder of the state files, or None to write none.
-    """
-
-    data: pathlib.Path
-    runs: pathlib.Path
-    records: pathlib.Path
-    states: pathlib.Path | None = None
-
-    def run(self, name):
-        """The folder to read a run from: its directory, or else its record."""
-        return next(
-            (
-                folder
-                for folder in (self.runs / name, *self.records.glob(f"*/{name}"))
-                if record.progress(folder)[0]
-            ),
-            self.runs / name,
-        )
-
-    def state(self, name):
-        """Path of a run's state file, or None."""
-        return self.states and self.states / f"{name}.tar"
 
 
 class Runner:
@@ -134,7 +93,11 @@ class Runner:
 
     def _take(self, entry):
         """Runs an entry to its end, or to where it is stopped, or says why not."""
-        if reason := self._obstacle(entry):
+        failed = {name.rsplit("-seed", 1)[0] for name in self.failed}
+        reason = obstacle(entry, self.folders)
+        if entry.row.run in failed:
+            reason = f"{entry.row.run} failed before in this call"
+        if reason:
             self._say(f"{entry.run}: skipped: {reason}")
             return
         self._restore(entry)
@@ -174,11 +137,14 @@ class Runner:
     def _watch(self, entry, child):
         """Waits for a child, keeps its records, passes a signal on; its exit status."""
         told, asked = time.monotonic(), False
+        begun = record.progress(self.folders.runs / entry.run)
         while True:
             try:
                 return child.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                self._keep(entry)
+                # The child writes its flags first, which the record must agree with.
+                if record.progress(self.folders.runs / entry.run) != begun:
+                    self._keep(entry)
             if self.stop.signal and not asked:
                 child.send_signal(signal.SIGTERM)
                 asked = True
@@ -193,7 +159,7 @@ class Runner:
         """
         run_dir, kept = self.folders.runs / entry.run, self._record(entry)
         further = record.progress(kept)[0] > record.progress(run_dir)[0]
-        if further and (kept / "models").is_dir() and not _settings(run_dir):
+        if further and (kept / "models").is_dir() and not settings(run_dir):
             shutil.copytree(kept, run_dir, dirs_exist_ok=True)
 
     def _keep(self, entry):
@@ -227,39 +193,6 @@ class Runner:
             arguments.append(f"--time_budget_minutes={self._left() / 60:.3f}")
         return [*PYTHON, f"experiments.{row.module}", *arguments]
 
-    def _obstacle(self, entry):
-        """Why an entry cannot be run here and now, or None."""
-        failed = {name.rsplit("-seed", 1)[0] for name in self.failed}
-        if entry.row.run in failed:
-            return f"{entry.row.run} failed before in this call"
-        for name in entry.row.needs(entry.seed):
-            if problem := self._missing(entry, name):
-                return problem
-        names = _DATA[entry.row.data]
-        places = [self.folders.data, self.folders.data / "tfds"]
-        if not any((place / name).is_dir() for place in places for name in names):
-            return f"no {' or '.join(names)} in --data_dir={self.folders.data}"
-        begun = _settings(self.folders.runs / entry.run, self.folders.state(entry.run))
-        precision = begun.get("recipe", {}).get("precision")
-        if precision == "bfloat16" and not native_bfloat16():
-            return (
-                "it was begun in bfloat16, which this processor does not compute "
-                "natively"
-            )
-        return None
-
-    def _missing(self, entry, name):
-        """What a run that an entry needs lacks, or None."""
-        folder = self.folders.run(name)
-        rounds, finished = record.progress(folder)
-        start = [f"--{flag}=runs/{name}" for flag in ("start_from", "teacher_from")]
-        if set(start).intersection(entry.row.command(entry.seed)):
-            if not (rounds and (folder / "models" / "round-00.keras").is_file()):
-                return f"it needs the initial model of {name}, which is not there"
-        elif not finished:
-            return f"it needs {name}, which is not finished"
-        return None
-
     def _status(self, entry):
         """One line on where a run stands."""
         try:
@@ -285,25 +218,3 @@ class Runner:
         print(line, flush=True)
         with (self.folders.runs / "queue.log").open("a") as log:
             log.write(f"{line}\n")
-
-
-@functools.cache
-def native_bfloat16():
-    """Whether this machine computes bfloat16 natively, as the package finds."""
-    code = "import resprune_tf as rp; print(rp.native_precision())"
-    # A process of its own: this one is to stay without TensorFlow.
-    asked = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    )
-    return asked.stdout.split()[-1:] == ["bfloat16"]
-
-
-def _settings(run_dir, state=None):
-    """The recorded settings of a run that is begun, from its folder or state file."""
-    path = run_dir / "run.json"
-    if path.is_file():
-        return json.loads(path.read_text())
-    if state and state.is_file():
-        with tarfile.open(state) as archive:
-            return json.load(archive.extractfile("run.json"))
-    return {}

@@ -10,6 +10,7 @@ import json
 import pathlib
 import signal
 import sys
+import tempfile
 import time
 
 from tests.made_runs import make_final, make_rounds, write_records
@@ -48,9 +49,14 @@ def write(run_dir, count, rounds, given):
         (run_dir / line["model"]).touch()
     final = make_final(lines, count - 1) if count == rounds else None
     settings = {"dataset": {"name": "digits"}, "seed": given["seed"]}
-    write_records(run_dir, lines, final, run=settings)
-    (run_dir / "sessions.jsonl").write_text("{}\n")
-    (run_dir / "flags.txt").write_text(f"--scale={given.get('scale', 'paper')}\n")
+    with tempfile.TemporaryDirectory(dir=run_dir) as made:
+        made = write_records(pathlib.Path(made), lines, final, run=settings)
+        (made / "sessions.jsonl").write_text("{}\n")
+        (made / "flags.txt").write_text(f"--scale={given.get('scale', 'paper')}\n")
+        # As runs do: what says that a round is finished comes last.
+        last = [made / "rounds.jsonl", *([made / "final.json"] if final else [])]
+        for path in [*set(made.iterdir()).difference(last), *last]:
+            path.replace(run_dir / path.name)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import keras
 import numpy as np
@@ -297,3 +298,28 @@ def test_a_machine_without_matplotlib_gets_no_report(finished, monkeypatch):
 
 def test_every_criterion_can_be_asked_for():
     assert set(flags.FLAGS["criterion"].parser.enum_values) == set(criteria.NAMES)
+
+
+def test_state_files_are_written_when_a_round_ends_and_now_and_then(
+    tmp_path, monkeypatch
+):
+    """A machine may vanish without a warning."""
+    now, packed = 0.0, []
+    monkeypatch.setattr(running.time, "monotonic", lambda: now)
+    rp = mock.Mock()
+    rp.travel.pack.side_effect = lambda folder, path: packed.append((now, path))
+    stop = mock.Mock()
+    stop.reason.return_value = None
+    with flagsaver.flagsaver(state_file="state{seed}.tar"):
+        ask = running._StateFiles(rp, stop, [3], [tmp_path], is_chief=True)
+        helper = running._StateFiles(rp, stop, [3], [tmp_path], is_chief=False)
+    assert ask() is None and not packed
+    (tmp_path / "rounds.jsonl").write_text("{}\n")
+    ask()
+    ask()
+    assert packed == [(0.0, "state3.tar")]
+    now = 20 * 60.0
+    stop.reason.return_value = "SIGTERM received"
+    assert ask() == helper() == "SIGTERM received"
+    ask()
+    assert packed == [(0.0, "state3.tar"), (now, "state3.tar")]

@@ -9,11 +9,12 @@ import time
 import filelock
 import pytest
 
-from experiments import queue, record, runner, tables
+from experiments import obstacles, queue, record, runner, tables
+from experiments.obstacles import Folders
 from experiments.planned import Entry
 from experiments.results import ROOT
 from experiments.rows import Row
-from experiments.runner import Folders, Runner
+from experiments.runner import Runner
 
 FIRST = Row("c10_k2", "", scale="quarter")
 SECOND = Row("c10_random", "", "--start_from=runs/c10-k2{scale}-seed{seed}")
@@ -137,7 +138,7 @@ def test_a_run_begun_in_bfloat16_waits_for_a_processor(folders, monkeypatch, cap
     run_dir.mkdir(parents=True)
     settings = {"recipe": {"precision": "bfloat16"}}
     (run_dir / "run.json").write_text(json.dumps(settings))
-    monkeypatch.setattr(runner, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(obstacles, "native_bfloat16", lambda: False)
     assert Runner(folders, PLAN[:1]).run() == 0
     assert "skipped: it was begun in bfloat16" in capsys.readouterr().out
 

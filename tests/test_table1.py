@@ -25,7 +25,7 @@ def test_without_records_every_cell_says_what_would_fill_it(tmp_path):
         "38",
     ]
     assert cells(page, "CIFAR-100", "c100-paper")[2:] == ["not run (5)", *["-"] * 5]
-    assert page.count("open (not run)") == 5
+    assert page.count("open (not run)") == 7
     assert "\n5. `python -m experiments.imagenet --flagfile=" in page
     assert "No records yet." in page
 

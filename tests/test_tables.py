@@ -89,7 +89,8 @@ def test_a_record_grows_with_its_run(tmp_path):
     """Replaced as a whole by the same run once that is further, models included."""
     run, kept = made_record(tmp_path / "run"), tmp_path / "digits" / "demo-seed0"
     (run / "models").mkdir()
-    lines = [json.loads(line) for line in (run / "rounds.jsonl").open()]
+    text = (run / "rounds.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
         line["model"] = f"models/round-{line['round']:02}.keras"
         (run / line["model"]).touch()
@@ -99,6 +100,7 @@ def test_a_record_grows_with_its_run(tmp_path):
         text = "".join(json.dumps(line) + "\n" for line in lines[:count])
         (run / "rounds.jsonl").write_text(text)
         record.keep(run, kept, models=True)
+        (kept / "unit_norms.json").write_text("{}")  # measured in the record
         assert record.progress(kept) == (count, False)
         assert len(list((kept / "models").iterdir())) == count
         page = tables.records_page(tmp_path)
@@ -109,6 +111,7 @@ def test_a_record_grows_with_its_run(tmp_path):
     (run / "final.json").write_text(final)
     record.keep(run, kept, models=True)
     assert record.progress(kept) == (3, True)
+    assert (kept / "unit_norms.json").is_file()
     assert "In progress" not in tables.records_page(tmp_path)
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
     (run / "run.json").write_text('{"seed": 1}')
@@ -121,9 +124,12 @@ def test_a_record_grows_with_its_run(tmp_path):
 
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "experiments.record"]
-    for arguments, message in (([], "usage:"), (["a", "b"], "error: 'a' has no")):
+    for arguments, code, message in (
+        ([], 2, "usage:"),
+        (["a", "b"], 1, "error: 'a' has no"),
+    ):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.startswith(message)
+        assert done.returncode == code and done.stderr.startswith(message)
 
 
 def test_runs_of_several_seeds_are_summed_up(tmp_path):
