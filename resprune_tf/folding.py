@@ -5,6 +5,7 @@ import collections
 import keras
 import numpy as np
 from keras import layers
+from keras.src.backend import get_keras_mask
 
 from resprune_tf import graph
 from resprune_tf.absorbing import DEPTHWISE, TRANSPOSE, absorbs
@@ -17,12 +18,14 @@ def fold(model):
     Each ω goes into the layer that produces the branch: into gamma and beta of a
     BatchNormalization, or into the kernel and bias of a linear convolution or dense
     layer. A BatchNormalization goes, with its moving statistics, into the convolution
-    or dense layer before it; one that follows a ReLU or an addition stays. Dropout and
-    other layers that do nothing at inference go away. Nothing is folded where it would
-    change another path: the producer has to have one call and one consumer. An ω that
-    cannot be folded becomes a `keras.layers.Rescaling` of the same name. Outputs of the
-    model keep their names: of a layer that made one and goes away an `Identity` of the
-    same name is left.
+    or dense layer before it. One that has none before it, as after a ReLU or an
+    addition, becomes on TensorFlow a depthwise 1x1 convolution of the same name: one
+    pass with the ReLU behind it, where the stock layer takes several, in float32.
+    Dropout and other layers that do nothing at inference go away. Nothing is folded
+    where it would change another path: the producer has to have one call and one
+    consumer. An ω that cannot be folded becomes a `keras.layers.Rescaling` of the same
+    name. Outputs of the model keep their names: of a layer that made one and goes away
+    an `Identity` of the same name is left.
 
     The factors are multiplied in float64 and rounded once. The result is for inference:
     it has lost the batch statistics that training needs.
@@ -41,8 +44,16 @@ def fold(model):
     """
     whole = graph.as_functional(model, "fold")
     replace, absorbed, bare = _plan(whole)
+    depthwise = {}
+    for layer in _standing_alone(whole, replace, bare):
+        depthwise[id(layer)] = layers.DepthwiseConv2D(
+            1, dtype=layer.dtype_policy, name=layer.name
+        )
 
     def clone(operation):
+        if id(operation) in depthwise:
+            made = depthwise[id(operation)]
+            return lambda x, *_, **__: made(x)  # nor this one
         if id(operation) in bare:
             kept = layers.Identity(dtype=operation.dtype_policy, name=operation.name)
             return lambda x, *_, **__: kept(x)  # it has no `training` and no `mask`
@@ -59,6 +70,13 @@ def fold(model):
     def copy(old, new):
         if type(old) is ImportanceScale or id(old) in bare:
             return  # clone has done it
+        if id(old) in depthwise:
+            scale, shift = absorbed.get(id(old), (1.0, 0.0))
+            own_scale, own_shift = _normalization(old)
+            kernel = depthwise[id(old)].kernel
+            kernel.assign(np.reshape(scale * own_scale, kernel.shape))
+            depthwise[id(old)].bias.assign(scale * own_shift + shift)
+            return
         if id(old) in absorbed:
             _assign(old, new, *absorbed[id(old)])
         else:
@@ -90,6 +108,33 @@ def _plan(model):
         if replace.pop(id(tensor), None) is not None and calls[id(layer)] == 1:
             bare.add(id(layer))
     return replace, absorbed, bare
+
+
+def _standing_alone(model, replace, bare):
+    """The BatchNormalization layers that become depthwise convolutions.
+
+    XLA computes those more slowly than it fuses the stock layer, so on TensorFlow only.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return []
+    stay, found = set(), {}
+    training = _levels_that_train(model)
+    for _, level in graph.levels(model):
+        for node in graph.nodes(level, replace):
+            layer = node.operation
+            if type(layer) is not layers.BatchNormalization:
+                continue
+            output = node.outputs[0]
+            found[id(layer)] = layer
+            if (
+                len(output.shape) != 4
+                or layer.axis % 4 != 3
+                or _trains(node)
+                or id(level) in training
+                or get_keras_mask(output) is not None
+            ):
+                stay.add(id(layer))
+    return [layer for key, layer in found.items() if key not in stay | bare]
 
 
 def _levels_that_train(model, trains=False):
@@ -151,6 +196,11 @@ def _affine(node, channel_axis):
         return None
     if layer.axis % len(node.outputs[0].shape) != channel_axis:
         return None
+    return _normalization(layer)
+
+
+def _normalization(layer):
+    """`(scale, shift)` of the channels by a BatchNormalization at inference."""
     scale = 1.0 / np.sqrt(_value(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         scale = scale * _value(layer.gamma)
