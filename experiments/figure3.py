@@ -37,8 +37,8 @@ _TICKS = {
 _STYLES = {
     "proposed, as in the paper": line("ink", "o"),
     "proposed, short retraining": line("muted", "o", hollow=True),
-    "proposed, short retraining, two units a round": line("muted", "D"),
-    "proposed, the same at a quarter of the paper's epochs": line(
+    "proposed, two units a round": line("muted", "D"),
+    "proposed, two units, 1/4 of the epochs": line(
         "muted", "D", dashed=True, hollow=True
     ),
     "plain": line("selection", "s", dashed=True),
@@ -110,4 +110,4 @@ def paint(figure, panels):
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     if found:
-        figure.legend(found.values(), found, loc="outside upper left", ncols=len(found))
+        figure.legend(found.values(), found, loc="outside upper left", ncols=4)

@@ -33,7 +33,7 @@ _UNITS = {
     "c10-main": ("k = 1", line("ink", "o")),
     "c10-k2": ("k = 2", line("selection", "D")),
     "c10-k2-quarter": (
-        "k = 2, a quarter of the epochs",
+        "k = 2, 1/4 of the epochs",
         line("selection", "D", dashed=True, hollow=True),
     ),
     "c10-k4": ("k = 4", line("test", "v")),

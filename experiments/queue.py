@@ -21,7 +21,7 @@ from experiments.controls import SHORT_MARGIN
 from experiments.obstacles import Folders
 from experiments.planned import PARTS, PLAN
 from experiments.results import RECORDS, ROOT, markdown_table
-from experiments.rows import rounds
+from experiments.rows import rounds, settings
 from experiments.run_records import Run
 from experiments.runner import Runner
 from experiments.scales import check_name
@@ -137,8 +137,10 @@ def _part(part, runs, epochs):
 
 def _cells(row, entries, runs, epochs):
     work = rounds(row)
+    # A run that starts from another one has that one's initial training on record.
+    first = int(bool(settings(row)["start_from"]))
     spent = [
-        run.total("seconds") / 3600
+        sum(r["seconds"] for r in run.rounds[first:]) / 3600
         for entry in entries
         if (run := runs.get(entry.run))
         and run.final

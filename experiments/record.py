@@ -10,6 +10,7 @@ round; exports always do: flags.txt makes them again.
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import sys
 
@@ -29,6 +30,9 @@ _KEPT = (*_TEXT, "final.json", "report.html")
 # Not every run has been measured further, and not every record keeps its models.
 _MEASURED = "unit_norms.json"
 _OPTIONAL = (_MEASURED, "models")
+_RUN_PATH = re.compile(
+    "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/]+)"
+)
 
 
 def keep(run_dir, record, models=False):
@@ -65,6 +69,7 @@ def keep(run_dir, record, models=False):
     new.mkdir(parents=True)
     for name in names:
         shutil.copyfile(run_dir / name, new / name)
+    _name_runs_alone(new)
     for folder in (record, run_dir):  # measured in the record, or in the run
         if (folder / _MEASURED).is_file():
             shutil.copyfile(folder / _MEASURED, new / _MEASURED)
@@ -76,6 +81,17 @@ def keep(run_dir, record, models=False):
         record.rename(old)
     new.rename(record)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _name_runs_alone(record):
+    """Takes the folders of one machine out of the paths of runs: `runs/NAME` stays."""
+    flags = (record / "flags.txt").read_text(encoding="utf-8")
+    for name in ("flags.txt", "report.html"):
+        if (record / name).is_file():
+            text = (record / name).read_text(encoding="utf-8")
+            for line in flags.splitlines():
+                text = text.replace(line, _RUN_PATH.sub(r"\1runs/\2", line))
+            (record / name).write_text(text, encoding="utf-8")
 
 
 def progress(folder):

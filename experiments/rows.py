@@ -182,8 +182,8 @@ CHAINS = {
     "cifar10": {
         "c10-paper": "as in the paper",
         "c10-main": "short retraining",
-        "c10-k2": "short retraining, two units a round",
-        "c10-k2-quarter": "the same at a quarter of the paper's epochs",
+        "c10-k2": "two units a round",
+        "c10-k2-quarter": "two units, 1/4 of the epochs",
     },
     "cifar100": {"c100-paper": "as in the paper", "c100-main": "short retraining"},
     "imagenet2012": {"in-main": "as in the paper"},

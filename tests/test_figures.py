@@ -37,8 +37,8 @@ def test_figure3(tmp_path):
         "layers",
         "proposed, as in the paper",
         "proposed, short retraining",
-        "proposed, short retraining, two units a round",
-        "proposed, the same at a quarter of the paper's epochs",
+        "proposed, two units a round",
+        "proposed, two units, 1/4 of the epochs",
         "plain",
         "distilled",
     ]

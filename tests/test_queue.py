@@ -117,12 +117,15 @@ def test_progress_and_hours_come_from_the_records(tmp_path):
     write_json(folder / "environment.json", cpu["environment"])
     settings = {"dataset": {"name": "cifar10", "train": 45_000}}
     write_json(folder / "run.json", settings)
+    control = keep(tmp_path, "c10-random-quarter", 1, chain(accuracies=(0.9, 0.9)))
+    write_json(control / "environment.json", cpu["environment"])
     begun = keep(tmp_path, "c10-k2-quarter", 0, chain(accuracies=(0.9,)))
     (begun / "final.json").unlink()
     page = queue.page(tmp_path)
-    assert f"1 runs are done, 1 are begun, {len(PLAN) - 2} are planned." in page
+    assert f"2 runs are done, 1 are begun, {len(PLAN) - 3} are planned." in page
     row = cells(page, "c10-k2-quarter")
     assert row[4] == "2.0 (measured)"
+    assert cells(page, "c10-random-quarter")[4] == "1.0 (measured)"
     assert row[6] == "0 begun (1 rounds finished); 1 done; 2 planned"
     # 200 epochs in an hour: 18 s an epoch.
     assert "from 18 seconds per epoch of ResNet-56 (Swift CPU)" in page

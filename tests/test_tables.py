@@ -1,6 +1,7 @@
 """Tables come from records alone, and the committed ones are up to date."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -32,10 +33,14 @@ def test_the_committed_page_is_what_the_records_give():
 
 
 def test_every_record_is_whole_and_of_the_project_alone():
-    for final in tables.RECORDS.glob("*/*/final.json"):
-        names = {path.name for path in final.parent.iterdir()}
-        assert names - {*record._OPTIONAL} == {*record._KEPT}, final.parent
-        assert "--data_dir" not in (final.parent / "flags.txt").read_text()
+    for path in tables.RECORDS.glob("*/*/rounds.jsonl"):
+        folder = path.parent
+        names = {path.name for path in folder.iterdir()}
+        needed = record._KEPT if record.progress(folder)[1] else record._TEXT
+        assert names - {*record._OPTIONAL} == {*needed}, folder
+        text = (folder / "flags.txt").read_text()
+        assert "--data_dir" not in text
+        assert not re.search("=/", text), folder
 
 
 def test_page_of_one_record(tmp_path):
@@ -95,6 +100,9 @@ def test_a_record_grows_with_its_run(tmp_path):
         line["model"] = f"models/round-{line['round']:02}.keras"
         (run / line["model"]).touch()
     final = (run / "final.json").read_text()
+    flags = "--run_dir=/here/runs/demo-seed0\n--start_from=/here/runs/other\n"
+    (run / "flags.txt").write_text(f"{flags}--seed=7\n")
+    (run / "report.html").write_text(f"<pre>{flags}</pre>")
     (run / "final.json").unlink()
     for count in (1, 2, 3):
         text = "".join(json.dumps(line) + "\n" for line in lines[:count])
@@ -112,6 +120,9 @@ def test_a_record_grows_with_its_run(tmp_path):
     record.keep(run, kept, models=True)
     assert record.progress(kept) == (3, True)
     assert (kept / "unit_norms.json").is_file()
+    flags = "--run_dir=runs/demo-seed0\n--start_from=runs/other\n"
+    assert (kept / "flags.txt").read_text() == f"{flags}--seed=7\n"
+    assert (kept / "report.html").read_text() == f"<pre>{flags}</pre>"
     assert "In progress" not in tables.records_page(tmp_path)
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
     (run / "run.json").write_text('{"seed": 1}')
