@@ -4,6 +4,7 @@ Every run is a child process, `python -m experiments.cifar ...`. Imports no Tens
 """
 
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -114,7 +115,8 @@ class Runner:
             )
         try:
             code = self._watch(entry, child)
-            self._keep(entry)
+            # A run that was ended while it wrote its report writes it again.
+            self._keep(entry, finished=code == 0)
         except ValueError as error:  # its record cannot be kept
             self._fail(entry, str(error))
             return
@@ -144,7 +146,7 @@ class Runner:
             except subprocess.TimeoutExpired:
                 # The child writes its flags first, which the record must agree with.
                 if record.progress(self.folders.runs / entry.run) != begun:
-                    self._keep(entry)
+                    self._keep(entry, finished=False)
             if self.stop.signal and not asked:
                 child.send_signal(signal.SIGTERM)
                 asked = True
@@ -162,13 +164,16 @@ class Runner:
         if further and (kept / "models").is_dir() and not settings(run_dir):
             shutil.copytree(kept, run_dir, dirs_exist_ok=True)
 
-    def _keep(self, entry):
-        """Keeps the record of a run if it is further than what is kept."""
+    def _keep(self, entry, finished):
+        """Keeps the record of a run if it is further than what is kept.
+
+        Args:
+            entry: an entry.
+            finished: whether to keep a finished run, too: its report comes last.
+        """
         run_dir, kept = self.folders.runs / entry.run, self._record(entry)
         now = record.progress(run_dir)
-        if now[0] and now > record.progress(kept):
-            if now[1] and not (run_dir / "report.html").is_file():
-                return  # it is about to write its report
+        if now[0] and now > record.progress(kept) and (finished or not now[1]):
             record.keep(run_dir, kept, models=True)
 
     def _command(self, entry):
@@ -195,11 +200,14 @@ class Runner:
 
     def _status(self, entry):
         """One line on where a run stands."""
+        path = self.folders.runs / entry.run / "status.json"
         try:
-            text = (self.folders.runs / entry.run / "status.json").read_text()
+            age = time.time() - path.stat().st_mtime
+            now = json.loads(path.read_text())
         except FileNotFoundError:
+            age = math.inf
+        if age > 2 * STATUS_SECONDS:
             return f"{entry.run}: starting or measuring"
-        now = json.loads(text)
         parts = [
             entry.row.run,
             f"seed {entry.seed}",

@@ -162,8 +162,8 @@ def test_a_lost_run_directory_is_made_again_from_its_record(folders, tmp_path):
 
 
 def test_status_lines(folders, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runner, "STATUS_SECONDS", 0.2)
-    behave(tmp_path, c10_k2_quarter_seed0=(1, 1.0, False))
+    monkeypatch.setattr(runner, "STATUS_SECONDS", 2.0)
+    behave(tmp_path, c10_k2_quarter_seed0=(1, 3.0, False))
     run_dir = folders.runs / NAMES[0]
     run_dir.mkdir(parents=True)
     status = {
