@@ -95,6 +95,7 @@ class Teacher(keras.layers.Layer):
 
     Args:
         model: a functional `keras.Model`; it is only read.
+        copy: function from the model to the copy that works here, such as `fast_copy`.
         **kwargs: base layer arguments. `name` defaults to `"teacher"`.
 
     Input and output: those of the model. All its variables are there and none trains.
@@ -103,10 +104,10 @@ class Teacher(keras.layers.Layer):
         TypeError: if `model` is not functional.
     """
 
-    def __init__(self, model, name="teacher", **kwargs):
+    def __init__(self, model, name="teacher", copy=graph.rebuild, **kwargs):
         super().__init__(name=name, **kwargs)
         graph.check_functional(model, "Teacher")
-        self.model = graph.rebuild(model)
+        self.model = copy(model)
         self.trainable = False
 
     def call(self, inputs):
@@ -138,10 +139,16 @@ class Guidance:
     def __post_init__(self):
         Distillation(self.temperature, self.weight)
 
-    def __call__(self, student_logits, teacher, images):
-        """The student's logits, with the distance to a teacher's added to the loss."""
+    def __call__(self, student_logits, teacher, images, copy=graph.rebuild):
+        """The student's logits, with the distance to a teacher's added to the loss.
+
+        Args:
+            student_logits, images: symbolic tensors; the images both models see.
+            teacher: a functional `keras.Model`; it is only read.
+            copy: function from the teacher to the copy that computes.
+        """
         guided = Distillation(self.temperature, self.weight, dtype="float32")
-        return guided([student_logits, Teacher(teacher)(images)])
+        return guided([student_logits, Teacher(teacher, copy=copy)(images)])
 
 
 def load_teacher(teacher, student, guidance):

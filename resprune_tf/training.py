@@ -1,5 +1,7 @@
 """One compiled fit: how every net of a run is trained and measured."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -116,12 +118,12 @@ class Trainer:
             self._make(teacher, guidance)
 
     def _make(self, teacher, guidance):
-        self._fast = fast_copy(self.core, self.recipe.precision)
+        copy = functools.partial(fast_copy, precision=self.recipe.precision)
+        self._fast = copy(self.core)
         pixels, augmented = self._images()
         logits, label_weight = self._fast(augmented), 1.0
         if guidance is not None:
-            teacher = fast_copy(teacher, self.recipe.precision)
-            logits = guidance(logits, teacher, augmented)
+            logits = guidance(logits, teacher, augmented, copy)
             label_weight -= guidance.weight
         self.model = ResidentModel(pixels, logits, name="training")
         self.model.compile(

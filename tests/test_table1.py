@@ -26,7 +26,7 @@ def test_without_records_every_cell_says_what_would_fill_it(tmp_path):
     ]
     assert cells(page, "CIFAR-100", "c100-paper")[2:] == ["not run (5)", *["-"] * 5]
     assert page.count("open (not run)") == 7
-    assert "\n5. `python -m experiments.imagenet --flagfile=" in page
+    assert "\n7. `python -m experiments.imagenet --flagfile=" in page
     assert "No records yet." in page
 
 
