@@ -16,11 +16,11 @@ RANKS = {
     "shards signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
-    2: "callbacks data distillation fast_copy formats gates importance latency "
-    "loss_check matmul_conv recalibration resizing streamed tracing transfer "
-    "travel unit_search",
+    2: "ancestry callbacks data distillation fast_copy formats gates importance "
+    "latency loss_check matmul_conv recalibration resizing streamed tracing transfer "
+    "travel",
     3: "compilation cost expansion folding imagenet_files recipe resnet scoring "
-    "survey training",
+    "survey training unit_search",
     4: "export fit_training members runtime_latency units",
     5: "beside diagram embedding fit_check insertion probing removal sparsity",
     6: "sensitivity similarity sizes stacked",
