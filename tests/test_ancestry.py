@@ -13,6 +13,7 @@ import resprune_tf as rp
 from resprune_tf import graph
 from resprune_tf.ancestry import Ancestry, Uses
 from resprune_tf.macs import count_macs
+from resprune_tf.savings import unit_savings
 from resprune_tf.survey import Survey
 from resprune_tf.tracing import trace
 from tests.conftest import net_of
@@ -172,6 +173,13 @@ def shorten(model):
     rp.remove_units(model, rp.find_units(model)[::2])
 
 
+def save(model):
+    units = rp.find_units(model)
+    sizes = {"macs": 16 * len(units) + 1, "parameters": 20 * len(units) + 1}
+    target = rp.Target(macs=0.5, parameters=0.5)
+    return unit_savings(model, units, target, sizes, dict.fromkeys(sizes, 0))
+
+
 def calls_of(function, model):
     """How many calls of this package's functions a function makes."""
     count = 0
@@ -189,7 +197,7 @@ def calls_of(function, model):
     return count
 
 
-@pytest.mark.parametrize("function", [rp.find_units, rp.add_importance, shorten])
+@pytest.mark.parametrize("function", [rp.find_units, rp.add_importance, shorten, save])
 def test_twice_the_graph_is_twice_the_work(function):
     short, long = (calls_of(function, chain(units)) for units in (10, 20))
     assert long < 2.1 * short
