@@ -201,3 +201,21 @@ def calls_of(function, model):
 def test_twice_the_graph_is_twice_the_work(function):
     short, long = (calls_of(function, chain(units)) for units in (10, 20))
     assert long < 2.1 * short
+
+
+class Block(layers.Layer):
+    """A unit in a layer."""
+
+    def build(self, _):
+        self.dense = layers.Dense(4)
+
+    def call(self, inputs):
+        return inputs + self.dense(keras.ops.relu(inputs))
+
+
+def test_twice_the_layers_are_opened_with_twice_the_work():
+    short, long = (
+        calls_of(rp.expand, net_of((4,), *(Block() for _ in range(units))))
+        for units in (10, 20)
+    )
+    assert long < 2.1 * short
