@@ -88,19 +88,19 @@ class _Opener:
         if id(level) in self._done:
             return
         self._done.add(id(level))
-        for node in graph.nodes(level):
-            self._taken[node.operation.name] += 1
-        found = True
-        while found:
-            found = False
-            for node in graph.nodes(level, self.replace):
-                deeper = graph.inner(node.operation)
-                if deeper is not None:
-                    self.open(deeper)
-                elif self._is_wanted(node.operation):
-                    found = self._try(node) or found
-                    if found:
-                        break  # the graph has changed
+        order = graph.nodes(level)
+        self._taken.update(node.operation.name for node in order)
+        self._open_all(order)
+
+    def _open_all(self, order):
+        for node in order:
+            deeper = graph.inner(node.operation)
+            if deeper is not None:
+                self.open(deeper)
+            elif self._is_wanted(node.operation):
+                # What an opened layer does not use came before it, so nothing that
+                # is still to come has been cut off.
+                self._open_all(self._try(node))
 
     def _is_wanted(self, operation):
         if operation is self._model:
@@ -112,6 +112,7 @@ class _Opener:
         return is_composite(operation) and not merges.is_unit(operation)
 
     def _try(self, node):
+        """The nodes that come to light in a layer, none if it stays closed."""
         layer = node.operation
         try:
             outputs, inside = _inside(node)
@@ -122,11 +123,11 @@ class _Opener:
             )
             if self._kinds is None and layer is not self._model:
                 self.closed[id(layer)] = why
-                return False
+                return []
             raise ValueError(why) from error
         self._name(layer, inside)
         self.replace.update(zip(map(id, node.outputs), outputs, strict=True))
-        return True
+        return inside
 
     def _name(self, layer, inside):
         prefix = ""

@@ -7,6 +7,7 @@ from resprune_tf.depth import depths
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import LATENCY
 from resprune_tf.sizes import latency_ratios
+from resprune_tf.survey import Survey
 from resprune_tf.tracing import trace
 
 
@@ -117,14 +118,14 @@ def _shared_out(own, model, units, initial, smallest, measure):
         return id(node if measure == "macs" else node.operation)
 
     whole = graph.as_functional(model, "savings")
-
-    def left(replace):
-        return {key(call.node) for call in trace(whole, replace)[0]}
-
-    every = left({})
-    together = every - left({k: v for u in outer for k, v in u.replacement.items()})
+    survey = Survey(whole, None)
+    replace = {k: v for unit in outer for k, v in unit.replacement.items()}
+    left = {key(call.node) for call in trace(whole, replace)[0]}
+    together = {key(call.node) for call in survey.calls} - left
     for unit in outer:
-        together -= every - left(unit.replacement)
+        lost = survey.without(unit.merge.outputs[0], unit.shortcut)
+        alone = lost.nodes if measure == "macs" else map(id, lost.operations)
+        together.difference_update(alone)
     sharing = [
         unit.name
         for unit in outer

@@ -21,6 +21,8 @@ class Call:
         operation: a layer or raw operation, never a functional model.
         args, kwargs: of the call.
         inputs, outputs: symbolic tensors; no two calls of a trace share an output.
+        places: `(functional model, node)` of the calls of nested models around it,
+            from the outermost in, and of its own.
     """
 
     node: Any
@@ -29,6 +31,7 @@ class Call:
     kwargs: dict
     inputs: list
     outputs: list
+    places: tuple
 
     @functools.cached_property
     def inside(self):
@@ -79,7 +82,7 @@ def trace(model, replace=None, input_shape=None, batch=None):
         inputs = [_of_shape(model, tuple(input_shape))]
     if batch is not None:
         inputs = [keras.KerasTensor(_with_batch(t, batch), t.dtype) for t in inputs]
-    outputs = _trace(model, inputs, replace or {}, calls, nested=False)
+    outputs = _trace(model, inputs, replace or {}, calls, around=())
     return calls, outputs
 
 
@@ -115,7 +118,7 @@ def _of_shape(model, shape):
     return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
 
 
-def _trace(model, inputs, replace, calls, nested):
+def _trace(model, inputs, replace, calls, around):
     known = dict(zip(map(id, model.inputs), inputs, strict=True))
     for node in graph.nodes(model, replace):
         if id(node.outputs[0]) in known:
@@ -126,18 +129,18 @@ def _trace(model, inputs, replace, calls, nested):
         }
         args, kwargs = node.arguments.fill_in(found)
         tensors = [found[id(t)] for t in node.input_tensors]
+        places = (*around, (model, node))
         deeper = graph.inner(node.operation)
         if deeper is not None:
             # Masks and optional inputs aside, it is called on one structure.
             given = keras.tree.flatten(args[0] if args else kwargs.get("inputs"))
             if len(given) != len(deeper.inputs):
                 given = deeper.inputs
-            outputs = _trace(deeper, given, replace, calls, nested=True)
+            outputs = _trace(deeper, given, replace, calls, places)
         else:
-            outputs = _outputs(node, tensors, args, kwargs, nested)
-            calls.append(
-                Call(node, node.operation, args, kwargs, tensors, list(outputs))
-            )
+            outputs = _outputs(node, tensors, args, kwargs, nested=bool(around))
+            made = tensors, list(outputs)
+            calls.append(Call(node, node.operation, args, kwargs, *made, places))
         known.update(zip(map(id, node.outputs), outputs, strict=True))
     return [known[id(graph.resolve(tensor, replace))] for tensor in model.outputs]
 

@@ -4,6 +4,7 @@ import collections
 import typing
 
 from resprune_tf import graph, merges
+from resprune_tf.ancestry import Ancestry
 
 
 class Found(typing.NamedTuple):
@@ -39,7 +40,7 @@ def search(level, path=(), seen=None):
     """
     seen = set() if seen is None else seen
     order = graph.nodes(level)
-    ancestors, dominators, bits = _reachability(order)
+    ancestry = Ancestry(order)
     for node in order:
         operation = node.operation
         deeper = graph.inner(operation)
@@ -57,20 +58,12 @@ def search(level, path=(), seen=None):
         times = collections.Counter(map(id, addends))
         # Of `x + x + f(x)`, nothing that is left would be the unit without f.
         same = [t for t in candidates if alike(t, total) and times[id(t)] == 1]
-
-        def feeds(tensor, other):
-            return other is not tensor and ancestors[id(other)] & bits[id(tensor)]
-
-        through = [t for t in same if any(feeds(t, other) for other in addends)]
+        through = ancestry.feeding(same, addends)
         kind = "identity" if through else "projection"
-        if not through:
-            common = dominators[id(addends[0])]
-            for tensor in addends[1:]:
-                common &= dominators[id(tensor)]
-            if not common or not same:
-                continue
+        if not through and not (same and ancestry.fork(addends)):
+            continue
         # Of a projection unit the shorter path: fewer operations lead to it.
-        shortcut = min(through or same, key=lambda t: ancestors[id(t)].bit_count())
+        shortcut = ancestry.nearest(through or same)
         branches = tuple(t for t in addends if t is not shortcut)
         reason = None
         if len(through) > 1:
@@ -92,30 +85,18 @@ def _named(tensors):
 
 def _learned(shortcut, branches):
     """Whether a weight lies between a shortcut and the end of the branches."""
-    between = graph.nodes_between([shortcut], branches)
-    return any(
-        getattr(node.operation, "weights", ())
-        for node in between
-        if node is not graph.node_of(shortcut)
-    )
+    seen, waiting = {id(graph.node_of(shortcut))}, list(branches)
+    while waiting:
+        node = graph.node_of(waiting.pop())
+        if id(node) in seen:
+            continue
+        if getattr(node.operation, "weights", ()):
+            return True  # the first one that is met is mostly near
+        seen.add(id(node))
+        waiting.extend(node.input_tensors)
+    return False
 
 
 def alike(tensor, other):
     """Whether one tensor can stand in for another."""
     return (tensor.shape, tensor.dtype) == (other.shape, other.dtype)
-
-
-def _reachability(order):
-    """Bitmasks per tensor: its ancestors, its dominators (itself included), its bit."""
-    ancestors, dominators, bits = {}, {}, {}
-    for node in order:
-        above, through = 0, -1 if node.input_tensors else 0
-        for tensor in node.input_tensors:
-            above |= ancestors[id(tensor)]
-            through &= dominators[id(tensor)]
-        for tensor in node.outputs:
-            bit = 1 << len(bits)
-            bits[id(tensor)] = bit
-            ancestors[id(tensor)] = above | bit
-            dominators[id(tensor)] = through | bit
-    return ancestors, dominators, bits

@@ -134,10 +134,9 @@ def find_units(model, input_shape=None):
     names = _names(found)
     units, stage = [], 0
     for node, path, kind, reason, shortcut, branches in found:
-        gone, macs = survey.without({id(node.outputs[0]): shortcut})
+        lost = survey.without(node.outputs[0], shortcut)
         shape = survey.shapes[id(node)]
         stage += not units or units[-1].shape != shape
-        operations = survey.operations_of_all(gone)
         units.append(
             Unit(
                 name=names[id(node)],
@@ -146,12 +145,12 @@ def find_units(model, input_shape=None):
                 stage=stage,
                 shape=shape,
                 importance=_importance(branches, path),
-                layers=tuple(map(survey.path, operations)),
-                parameters=count_parameters(operations),
-                macs=macs,
-                uncounted=survey.uncounted(gone),
+                layers=tuple(map(survey.path, lost.operations)),
+                parameters=count_parameters(lost.operations),
+                macs=lost.macs,
+                uncounted=lost.uncounted,
                 contains=tuple(
-                    names[key] for key in gone if key in names and key != id(node)
+                    names[key] for key in lost.nodes if key in names and key != id(node)
                 ),
                 merge=node,
                 shortcut=shortcut,

@@ -238,6 +238,16 @@ def test_a_formula_is_no_unit():
     assert found.reason.startswith("nothing on its branch is learned")
 
 
+@pytest.mark.parametrize("product", [lambda a, b: a * b, lambda a, b: b * a])
+def test_what_lies_before_a_shortcut_is_not_on_its_branch(product):
+    """Halves of one tensor are added and multiplied: what made both is before both."""
+    inputs = keras.Input((8,))
+    first, second = keras.ops.split(layers.Dense(8)(inputs), 2, axis=-1)
+    total = first + product(first, second)
+    (found,) = rp.find_units(keras.Model(inputs, layers.Dense(2)(total)))
+    assert found.reason.startswith("nothing on its branch is learned")
+
+
 def test_masks_are_those_of_the_silenced_net():
     """A raw addition drops the mask, an Add layer passes it on, and so does ω."""
     tokens = keras.Input((6,), dtype="int32")
