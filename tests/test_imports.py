@@ -16,8 +16,8 @@ RANKS = {
     "resident runtimes selection shards signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
-    2: "ancestry callbacks data distillation formats gates importance latency loss_check "
-    "matmul_conv recalibration resizing streamed tracing transfer travel",
+    2: "ancestry callbacks data distillation formats gates importance latency "
+    "loss_check matmul_conv recalibration resizing streamed tracing transfer travel",
     3: "compilation cost expansion folding imagenet_files recipe resnet "
     "scaled_weights scoring status survey unit_search",
     4: "export fast_copy fit_training runtime_latency units",
