@@ -68,14 +68,7 @@ class Series:
         Args:
             layers: int, or a dict of one for each seed.
         """
-        if not isinstance(layers, dict):
-            layers = dict.fromkeys(self.runs, layers)
-        return {
-            seed: record
-            for seed, run in self.runs.items()
-            for record in run.rounds
-            if record["layers"] == layers.get(seed)
-        }
+        return self._where("layers", layers)
 
     def initial(self):
         """The record of the initial training, by seed."""
@@ -95,13 +88,16 @@ class Series:
         Args:
             number: int, or a dict of one for each seed.
         """
-        if not isinstance(number, dict):
-            number = dict.fromkeys(self.runs, number)
+        return self._where("round", number)
+
+    def _where(self, key, wanted):
+        if not isinstance(wanted, dict):
+            wanted = dict.fromkeys(self.runs, wanted)
         return {
             seed: record
             for seed, run in self.runs.items()
             for record in run.rounds
-            if record["round"] == number.get(seed)
+            if record[key] == wanted.get(seed)
         }
 
     def accuracies(self, records, split="test"):

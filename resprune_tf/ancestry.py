@@ -93,14 +93,18 @@ class Uses:
 
     Args:
         model: a functional model.
+
+    Attributes:
+        nodes: list of its nodes, inputs first.
+        counts: a Counter of uses by `id(tensor)`.
     """
 
     def __init__(self, model):
         self.model = model
         self.nodes = graph.nodes(model)
-        self._counts = collections.Counter(map(id, model.outputs))
+        self.counts = collections.Counter(map(id, model.outputs))
         for node in self.nodes:
-            self._counts.update(map(id, node.input_tensors))
+            self.counts.update(map(id, node.input_tensors))
 
     def unneeded(self, tensor, stand_in):
         """Nodes that the outputs no longer depend on after an edit.
@@ -115,7 +119,7 @@ class Uses:
         Returns:
             list of nodes, in no particular order.
         """
-        counts, moved = self._counts, self._counts[id(tensor)]
+        counts, moved = self.counts, self.counts[id(tensor)]
         lost = collections.Counter({id(tensor): moved, id(stand_in): -moved})
         found, waiting = {}, [tensor]
         while waiting:

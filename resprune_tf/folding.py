@@ -9,6 +9,7 @@ from keras.src.backend import get_keras_mask
 
 from resprune_tf import graph
 from resprune_tf.absorbing import DEPTHWISE, TRANSPOSE, absorbs
+from resprune_tf.ancestry import Uses
 from resprune_tf.importance import ImportanceScale
 
 
@@ -43,12 +44,11 @@ def fold(model):
     Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
     """
     whole = graph.as_functional(model, "fold")
-    replace, absorbed, bare = _plan(whole)
-    depthwise = {}
-    for layer in _standing_alone(whole, replace, bare):
-        depthwise[id(layer)] = layers.DepthwiseConv2D(
-            1, dtype=layer.dtype_policy, name=layer.name
-        )
+    replace, absorbed, bare, alone = _plan(whole)
+    depthwise = {
+        id(layer): layers.DepthwiseConv2D(1, dtype=layer.dtype_policy, name=layer.name)
+        for layer in alone
+    }
 
     def clone(operation):
         if id(operation) in depthwise:
@@ -90,51 +90,49 @@ def _plan(model):
 
     Returns:
         `replace` for `graph.rebuild`; a dict from `id(layer)` to `(scale, shift)`,
-        float64 arrays by which the layer's output becomes `scale * output + shift`; and
-        the ids of layers of which only the name is left.
+        float64 arrays by which the layer's output becomes `scale * output + shift`; the
+        ids of layers of which only the name is left; and the BatchNormalization layers
+        that become depthwise convolutions.
     """
-    levels = [level for _, level in graph.levels(model)]
-    orders = {id(level): graph.nodes(level) for level in levels}
-    everywhere = [node for order in orders.values() for node in order]
+    uses = {id(level): Uses(level) for _, level in graph.levels(model)}
+    everywhere = [node for each in uses.values() for node in each.nodes]
     calls = collections.Counter(id(node.operation) for node in everywhere)
     training = _levels_that_train(model)
     replace, absorbed = {}, {}
-    for level in levels:
-        if id(level) not in training:
-            _plan_level(level, orders[id(level)], calls, replace, absorbed)
+    for level, each in uses.items():
+        if level not in training:
+            _plan_level(each, calls, replace, absorbed)
     bare = set()
     for tensor in model.outputs:  # which are called by the layers that made them
         layer = graph.node_of(tensor).operation
         if replace.pop(id(tensor), None) is not None and calls[id(layer)] == 1:
             bare.add(id(layer))
-    return replace, absorbed, bare
+    return replace, absorbed, bare, _standing_alone(uses, training, replace, bare)
 
 
-def _standing_alone(model, replace, bare):
-    """The BatchNormalization layers that become depthwise convolutions.
+def _standing_alone(uses, training, replace, bare):
+    """The BatchNormalization layers that stay and are one convolution instead.
 
-    XLA computes those more slowly than it fuses the stock layer, so on TensorFlow only.
+    XLA computes that more slowly than it fuses the stock layer, so on TensorFlow only.
     """
     if keras.backend.backend() != "tensorflow":
         return []
-    stay, found = set(), {}
-    training = _levels_that_train(model)
-    for _, level in graph.levels(model):
-        for node in graph.nodes(level, replace):
-            layer = node.operation
-            if type(layer) is not layers.BatchNormalization:
+    found, stay = {}, set(bare)
+    for level, each in uses.items():
+        for node in each.nodes:
+            layer, output = node.operation, node.outputs[0]
+            if type(layer) is not layers.BatchNormalization or id(output) in replace:
                 continue
-            output = node.outputs[0]
             found[id(layer)] = layer
             if (
                 len(output.shape) != 4
                 or layer.axis % 4 != 3
                 or _trains(node)
-                or id(level) in training
+                or level in training
                 or get_keras_mask(output) is not None
             ):
                 stay.add(id(layer))
-    return [layer for key, layer in found.items() if key not in stay | bare]
+    return [layer for key, layer in found.items() if key not in stay]
 
 
 def _levels_that_train(model, trains=False):
@@ -147,10 +145,9 @@ def _levels_that_train(model, trains=False):
     return found
 
 
-def _plan_level(model, order, calls, replace, absorbed):
-    consumers = collections.Counter(id(t) for node in order for t in node.input_tensors)
-    consumers.update(id(tensor) for tensor in model.outputs)
-    for node in order:
+def _plan_level(uses, calls, replace, absorbed):
+    consumers = uses.counts.copy()
+    for node in uses.nodes:
         if len(node.input_tensors) != 1 or len(node.outputs) != 1:
             continue
         source = graph.resolve(node.input_tensors[0], replace)

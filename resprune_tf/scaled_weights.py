@@ -12,6 +12,7 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.absorbing import absorbs
+from resprune_tf.ancestry import Uses
 from resprune_tf.importance import ImportanceScale
 
 
@@ -75,21 +76,12 @@ def scalable(model):
     Returns:
         dict from `id(layer)` to the `ImportanceScale` behind that layer.
     """
-    orders = [graph.nodes(level) for _, level in graph.levels(model)]
-    calls = collections.Counter(
-        id(node.operation) for order in orders for node in order
-    )
-    consumers = collections.Counter(
-        id(tensor)
-        for order in orders
-        for node in order
-        for tensor in node.input_tensors
-    )
-    consumers.update(
-        id(tensor) for _, level in graph.levels(model) for tensor in level.outputs
-    )
+    uses = [Uses(level) for _, level in graph.levels(model)]
+    nodes = [node for each in uses for node in each.nodes]
+    calls = collections.Counter(id(node.operation) for node in nodes)
+    consumers = sum((each.counts for each in uses), collections.Counter())
     found = {}
-    for node in (node for order in orders for node in order):
+    for node in nodes:
         if type(node.operation) is not ImportanceScale:
             continue
         source = node.input_tensors[0]
