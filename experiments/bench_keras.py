@@ -11,6 +11,7 @@ import resprune_tf as rp
 from experiments.bench_clock import EpochClock, compiled, device
 from experiments.bench_worker import timed, warm_up
 from resprune_tf.dataset import Dataset, Split
+from resprune_tf.environment import environment
 from resprune_tf.training import Trainer
 
 _MEAN, _STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of CIFAR-10
@@ -156,6 +157,7 @@ def start(settings):
     facts = {
         "parameters": variant.parameters,
         "device": device(),
+        "commit": environment().get("commit", "unknown"),
         "versions": {
             "keras": keras.__version__,
             framework.__name__: framework.__version__,

@@ -3,15 +3,23 @@
 from experiments.bench_variants import ORDER, named
 
 
+def units_of(settings):
+    """The kind of residual units that a record's settings state, or the paper's."""
+    kind = settings.get("unit_kind", "bottleneck")
+    return f"{settings.get('activation', 'pre')}-activation {kind}"
+
+
+PAPER_UNITS = units_of({})
+
+
 class Numbers:
     """What was measured, by variant and measure."""
 
     def __init__(self, record):
-        measured = {
+        self.measured = {
             n for n, v in record["variants"].items() if v["status"] == "measured"
         }
-        self.measured = measured
-        self.variants = [named(name) for name in ORDER if name in measured]
+        self.variants = [named(name) for name in ORDER if name in self.measured]
         self.rounds = record["rounds"]
 
     def each(self, name, measure, value):

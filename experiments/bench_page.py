@@ -9,7 +9,7 @@ the output is typed by hand.
 import json
 import statistics
 
-from experiments.bench_numbers import Numbers
+from experiments.bench_numbers import Numbers, units_of
 from experiments.bench_variants import DEFAULT, MEASURES, ROOT, named
 
 RECORDS = ROOT / "records" / "bench"
@@ -44,8 +44,8 @@ with ω) on random images, one model for all variants; with `--unit_kind=basic
   `predict` on normalised NumPy arrays, *PyTorch* the same net by hand, eager, channels
   last, on normalised tensors; both without augmentation. Bfloat16 is mixed
   precision: Keras's `mixed_bfloat16`, PyTorch's autocast.
-- *Before* is the version of this package in the checkout that `--before` names; the
-  commit of the record is that of the other variants.
+- *Before* is the version of this package in the checkout that `--before` names; its
+  commit stands beside that of the other variants.
 - *Of it in the kernel* is the share of the processor time that the system spent, mostly
   on page faults. *Peak memory* is that of a process that trains.
 - *Repeatable* is TensorFlow running one operation at a time, the commands' default on
@@ -94,7 +94,7 @@ def _facts(record):
     commit, *changed = machine.get("commit", "unknown").split(" ", 1)
     return (
         f"## {title}\n\n"
-        f"ResNet-{net['depth']} of {_kind(net)} units, "
+        f"ResNet-{net['depth']} of {units_of(net)} units, "
         f"{known[0]['parameters']:,} trainable parameters with ω, "
         f"{size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
         f"of {net['repeats']} rounds of {net['steps']} steps, {record['minutes']:g} "
@@ -102,14 +102,17 @@ def _facts(record):
         f"Command: `{record['command']}`\n\n"
         f"Versions: {', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "
         f"{machine['platform']}; commit "
-        f"{' '.join([commit[:12], *changed])}.\n"
+        f"{' '.join([commit[:12], *changed])}{_earlier(record)}.\n"
     )
 
 
-def _kind(net):
-    """The residual units of a record; those that it does not state are the paper's."""
-    kind, activation = net.get("unit_kind", "bottleneck"), net.get("activation", "pre")
-    return f"{activation}-activation {kind}"
+def _earlier(record):
+    """The commit of the variants that `--before` measured, if there are any."""
+    for name, variant in record["variants"].items():
+        if named(name).is_before and "commit" in variant:
+            commit, *changed = variant["commit"].split(" ", 1)
+            return f"; before: {' '.join([commit[:12], *changed])}"
+    return ""
 
 
 def _company(numbers):

@@ -41,10 +41,15 @@ class Variant:
     checkout: str | None = None
 
     @property
+    def is_before(self):
+        """Whether it is one of another checkout."""
+        return self.name.endswith(_BEFORE)
+
+    @property
     def title(self):
         """What it is, in words."""
         words = [_TITLES[self.path]]
-        if self.name.endswith(_BEFORE):
+        if self.is_before:
             words.append("before")
         if self.backend:
             words.append(f"on {_BACKENDS[self.backend]}")

@@ -16,7 +16,7 @@ import pathlib
 import statistics
 import sys
 
-from experiments.bench_numbers import Numbers
+from experiments.bench_numbers import PAPER_UNITS, Numbers, units_of
 from experiments.controls import SHORT_MARGIN
 from experiments.obstacles import Folders
 from experiments.planned import PARTS, PLAN
@@ -53,7 +53,8 @@ def epoch_seconds(records, accelerator):
         speeds = Numbers(record).speeds(variant, "train")
         told = record["settings"]
         size = (told["depth"], told["width"], told["batch_size"])
-        if speeds and (device != "cpu") == accelerator and size == (56, 16, 128):
+        same = size == (56, 16, 128) and units_of(told) == PAPER_UNITS
+        if speeds and (device != "cpu") == accelerator and same:
             name = device if accelerator else path.stem.replace("-", " ")
             found.append((_EPOCH_IMAGES / statistics.median(speeds), name))
     return min(found)[::-1] if found else None

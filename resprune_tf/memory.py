@@ -15,10 +15,10 @@ def keep_memory() -> bool:
     """Lets this process keep the memory that its operations free.
 
     TensorFlow allocates and frees each activation, tens of MB, in every step. The C
-    library of Linux gives such blocks back to the system and asks for them anew, and
-    the page faults that follow can take a fifth of the time of a training step on a
-    processor. Afterwards they stay in the heap of the process, which therefore remains
-    as large as it ever was.
+    library of Linux returns such blocks to the system and requests them again. On some
+    processors the resulting page faults take up to a quarter of a training step; on
+    others, as with huge pages, next to nothing. After this call freed blocks stay in
+    the process, whose memory does not shrink below its peak.
 
     Call it once, before the first training step. The commands of this package do.
 

@@ -32,7 +32,7 @@ class ScaledWeights:
 
     def scale_by(self, importance):
         """Sets the built `AppliedImportance` that holds ω."""
-        # Behind a function, as Keras takes a layer in an attribute for a part of this.
+        # Behind a function: Keras would track a layer in an attribute as a sublayer.
         self._importance = lambda: importance.importance
 
     def __call__(self, *args, **kwargs):

@@ -107,6 +107,12 @@ def test_minutes_go_by_the_accelerator_that_was_measured(tmp_path):
     write_json(tmp_path / "bench" / "swift.json", record)
     assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
     assert queue.epoch_seconds(tmp_path, accelerator=False) is None
+    # A network of other units takes another time, however fast it is.
+    record["settings"] |= {"unit_kind": "basic", "activation": "post"}
+    for each in record["rounds"]:
+        each["ours-jax-bfloat16"]["train"]["seconds"] /= 2
+    write_json(tmp_path / "bench" / "swift-basic-post.json", record)
+    assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
     page = queue.page(tmp_path)
     assert "from 1.0 seconds per epoch\n  (measured on Swift 1)" in page
 
