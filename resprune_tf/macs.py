@@ -2,7 +2,8 @@
 
 One MAC is one multiplication and one addition, for one image. Convolutions, dense
 layers and matrix products count; biases, normalisation, activations and additions do
-not. An open first axis is the batch, of 1; `tracing.trace_example` leaves none open.
+not, nor does a depthwise convolution with one weight a channel. An open first axis is
+the batch, of 1; `tracing.trace_example` leaves none open.
 """
 
 import inspect
@@ -100,6 +101,15 @@ def _convolution(call):
     return _product(
         (*layer.kernel.shape, *_positions(call.outputs[0], layer.data_format)), call
     )
+
+
+def _depthwise(call):
+    # One weight a channel scales it, as BatchNormalization does. `fold` replaces the
+    # one by the other, and a folded model must not count more than it did before.
+    layer = call.operation
+    if math.prod(layer.kernel_size) == layer.depth_multiplier == 1:
+        return 0
+    return _convolution(call)
 
 
 def _separable(call):
@@ -219,10 +229,8 @@ def _dot_product_attention(call):
     return pairs * _product((query[3] + value[3],), call)
 
 
-_PLAIN = (
-    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
-    *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
-)
+_PLAIN = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
+_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 _TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 # Lookups and elementwise weights. A subclass may multiply.
@@ -232,10 +240,11 @@ _ELEMENTWISE = (
 )
 _CELLS = (layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell)
 _RAW = (nn.Conv, nn.DepthwiseConv, nn.ConvTranspose)
-CONVOLUTIONS = (*_PLAIN, *_SEPARABLE, *_TRANSPOSE, *_RAW)
+CONVOLUTIONS = (*_PLAIN, *_DEPTHWISE, *_SEPARABLE, *_TRANSPOSE, *_RAW)
 _RULES = (
     (_SEPARABLE, _separable),
     (_TRANSPOSE, _transpose),
+    (_DEPTHWISE, _depthwise),
     (_PLAIN, _convolution),
     (layers.Dense, _dense),
     (layers.EinsumDense, _einsum_dense),

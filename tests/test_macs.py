@@ -31,6 +31,7 @@ TINY = {
         3 * 3 * 3 * 2 * 6 * 6,
         True,
     ),
+    "depthwise scale": ((8, 8, 3), lambda: layers.DepthwiseConv2D(1), 0, True),
     "separable": (
         (8, 8, 3),
         lambda: layers.SeparableConv2D(5, 3, depth_multiplier=2),
