@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-oldest check reproduce costs smoke tutorial wheel bench clean
+.PHONY: help env demo test test-oldest check reproduce costs smoke torture tutorial wheel bench clean
 
 help:
 	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
@@ -14,6 +14,7 @@ help:
 	@echo "make reproduce-X  one of table1 table2 table3 figure3 ... figure7 controls"
 	@echo "make tutorial     run docs/tutorial.md, renew its outputs and pictures (minutes)"
 	@echo "make smoke        every experiment in small, on real digits (half an hour)"
+	@echo "make torture      kills, damage, full disks, hostile files (an hour; Linux)"
 	@echo "make bench        images/s of this package, plain Keras and PyTorch here (an hour)"
 	@echo "make wheel        build the wheel into dist/"
 	@echo "make clean        remove the environments and what was built"
@@ -74,6 +75,9 @@ reproduce-%: .venv/installed
 smoke: .venv/installed
 	@$(PY) -m experiments.rehearsal --out=runs/smoke
 	@echo "Records, and pages made from them: runs/smoke"
+
+torture: .venv/installed-dev
+	@$(PY) -m experiments.torture
 
 # The tools for tests bring LiteRT and ONNX Runtime.
 tutorial: .venv/installed-dev

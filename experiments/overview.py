@@ -44,6 +44,7 @@ _PAGES = {
     "records": "What was run",
     "bench": "How fast it is",
     "pipeline": "How fast ImageNet is read",
+    "torture": "Kills, damage and hostile files",
     "seeds": "Several seeds: one after another, or side by side",
 }
 

@@ -28,6 +28,7 @@ from experiments import (
     zoo_page,
 )
 from experiments.results import OUTPUT, RECORDS, Result
+from experiments.torture import page as torture_page
 
 
 def _page(name, text, folder=""):
@@ -50,6 +51,7 @@ MAKERS = {
     "bench": _page("bench", bench_page.bench_page, "bench"),
     "pipeline": pipeline_page.make,
     "zoo": zoo_page.make,
+    "torture": torture_page.make,
     "seeds": _page("seeds", seeds_page.seeds_page, "seeds"),
 }
 

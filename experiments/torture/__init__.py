@@ -1,0 +1,1 @@
+"""A campaign against the package: kills, damage, full disks, two writers, bad files."""

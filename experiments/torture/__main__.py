@@ -1,0 +1,99 @@
+"""Runs the campaign and records what came of every case.
+
+    python -m experiments.torture [--only=KIND,...] [--seed=N] [--out=FILE]
+
+Works on small models and scikit-learn's digits, in a temporary folder, with the
+commands that users give; needs Linux. A kind that is run again replaces
+its cases in the record.
+"""
+
+import argparse
+import collections
+import pathlib
+import random
+import shutil
+import sys
+import tempfile
+import time
+
+from experiments.quiet import quiet_start
+from experiments.results import RECORDS
+from experiments.torture import damage, disk, hostile, kills, writers
+from experiments.torture.subject import Subject
+
+KINDS = {
+    "kills": kills.cases,
+    "damage": damage.cases,
+    "disk": disk.cases,
+    "writers": writers.cases,
+    "hostile files": hostile.cases,
+}
+
+
+def main(argv=None):
+    """Runs the chosen kinds; exits with 1 if any case went wrong."""
+    arguments = _parser().parse_args(argv)
+    kinds = arguments.only.split(",") if arguments.only else list(KINDS)
+    if unknown := set(kinds).difference(KINDS):
+        sys.exit(
+            f"error: no kind is named {', '.join(sorted(unknown))}. Choose from "
+            f"{', '.join(KINDS)}."
+        )
+    with quiet_start():
+        from resprune_tf.environment import environment
+        from resprune_tf.records import read_json, write_json
+    record = read_json(arguments.out) or {"kinds": {}}
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        folder = pathlib.Path(folder)
+        print("Training what is to be tortured ...", flush=True)
+        (folder / "subject").mkdir()
+        subject = Subject(folder / "subject")
+        for kind in kinds:
+            place = folder / kind.replace(" ", "-")
+            place.mkdir()
+            begun, cases = time.monotonic(), []
+            rng = random.Random(f"{arguments.seed} {kind}")
+            for case in KINDS[kind](subject, rng, place):
+                outcome = case.outcome.replace(str(folder), "DIR")
+                cases.append(
+                    {"case": case.name, "outcome": outcome, "right": case.right}
+                    | ({"kills": case.kills} if case.kills else {})
+                )
+                verdict = "ok" if case.right else "WRONG"
+                print(f"{verdict:5} {kind}: {case.name}: {outcome}", flush=True)
+            counts = collections.Counter(case["right"] for case in cases)
+            wrong += counts[False]
+            record["kinds"][kind] = {
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "seed": arguments.seed,
+                "seconds": round(time.monotonic() - begun),
+                "environment": environment(),
+                "cases": cases,
+            }
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            write_json(arguments.out, record)
+            if not counts[False]:
+                shutil.rmtree(place)
+    print(f"{wrong} case{'s' * (wrong != 1)} went wrong; record: {arguments.out}")
+    sys.exit(1 if wrong else 0)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.torture",
+        description="Kills, damage, full disks, two writers and hostile files.",
+    )
+    parser.add_argument("--only", metavar="KINDS", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=RECORDS / "torture" / "campaign.json",
+        help="record to write (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Every file of a run directory damaged in three ways: said by name, or not needed."""
+
+import os
+import shutil
+
+from experiments.torture import process
+from experiments.torture.case import Case, refused, same
+from experiments.torture.subject import difference
+
+_BROKEN = 16  # bytes
+
+
+def _cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _empty(path):
+    os.truncate(path, 0)
+
+
+def _overwrite(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + _BROKEN] = b"\xff" * _BROKEN
+    path.write_bytes(content)
+
+
+WAYS = {"cut in half": _cut, "emptied": _empty, "overwritten in the middle": _overwrite}
+
+
+def cases(subject, rng, folder):
+    """Damages each file of an interrupted run, then gives its command again.
+
+    What must come of it: an error that names the file, after which the restored file
+    lets the run go on; or the result of the unbroken run.
+
+    Yields:
+        `Case`s.
+    """
+    start, broken = subject.interrupted, folder / "run"
+    files = [path.relative_to(start) for path in sorted(start.rglob("*"))]
+    for name in files:
+        if (start / name).is_dir() or not (start / name).stat().st_size:
+            continue
+        for way, harm in WAYS.items():
+            shutil.rmtree(broken, ignore_errors=True)
+            shutil.copytree(start, broken)
+            harm(broken / name)
+            title = f"{name} {way}"
+            ended = process.run(subject.train(broken))
+            if ended.code == 0:
+                yield same("damage", title, difference(broken, subject.trained))
+                continue
+            found = refused("damage", title, ended, name.name)
+            yield found
+        if ended.code and found.right:
+            shutil.copy2(start / name, broken / name)
+            ended = process.run(subject.train(broken))
+            if ended.code:
+                wrong = f"after it is restored: {ended.error}"
+                yield Case("damage", f"{name} restored", wrong, False)
+            else:
+                found = difference(broken, subject.trained)
+                yield same("damage", f"{name} restored", found)

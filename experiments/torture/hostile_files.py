@@ -1,0 +1,447 @@
+"""Hostile files. Each maker returns a command that reads the file that it made.
+
+A maker gets the `Subject`, an empty folder, and a folder outside of all that the
+command may touch, which must stay as it is.
+"""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import tarfile
+import zipfile
+
+import numpy as np
+
+_GIGABYTES = 3
+_IMAGES = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 8, 8, 1)}"
+# Whose command may also succeed, as long as nothing else happens.
+HARMLESS = ("image folder: a link to a folder outside",)
+FILES = {}
+
+
+def _file(title):
+    def register(maker):
+        FILES[title] = maker
+        return maker
+
+    return register
+
+
+class _Runs:
+    """An object whose unpickling writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def _keras(subject, place, change):
+    """`resprune prune` of the model's file after a change to its members."""
+    with zipfile.ZipFile(subject.folder / "net.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    path = place / "net.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return subject.prune(place / "out", model=path)
+
+
+def _config(subject, place, change):
+    """The same with a change to its architecture."""
+
+    def changed(members):
+        config = json.loads(members["config.json"])
+        change(config["config"]["layers"])
+        members["config.json"] = json.dumps(config).encode()
+
+    return _keras(subject, place, changed)
+
+
+def _h5(subject, place, change):
+    """The same with a change to its first weight: `change(file, name)`."""
+    import h5py
+
+    def changed(members):
+        content = io.BytesIO(members["model.weights.h5"])
+        with h5py.File(content, "a") as file:
+            names = []
+            file.visititems(
+                lambda name, item: (
+                    names.append(name) if isinstance(item, h5py.Dataset) else None
+                )
+            )
+            change(file, next(name for name in names if "conv" in name))
+        members["model.weights.h5"] = content.getvalue()
+
+    return _keras(subject, place, changed)
+
+
+@_file(".keras: weights that declare 3 GB")
+def _(subject, place, outside):
+    def grow(file, name):
+        del file[name]
+        shape, chunks = (_GIGABYTES * 2**28,), (2**20,)
+        file.create_dataset(name, shape, "float32", chunks=chunks, compression="gzip")
+
+    return _h5(subject, place, grow)
+
+
+@_file(".keras: weights in a file outside")
+def _(subject, place, outside):
+    (outside / "secret.bin").write_bytes(bytes(range(256)) * 64)
+
+    def link(file, name):
+        shape = file[name].shape
+        del file[name]
+        external = [(str(outside / "secret.bin"), 0, 16384)]
+        file.create_dataset(name, shape, "float32", external=external)
+
+    return _h5(subject, place, link)
+
+
+@_file(".keras: a link to another HDF5 file")
+def _(subject, place, outside):
+    import h5py
+
+    with h5py.File(outside / "other.h5", "w") as file:
+        file["w"] = np.zeros(3)
+
+    def link(file, name):
+        del file[name]
+        file[name] = h5py.ExternalLink(str(outside / "other.h5"), "/w")
+
+    return _h5(subject, place, link)
+
+
+@_file(".keras: an architecture that inflates to 0.7 GB")
+def _(subject, place, outside):
+    def grow(members):
+        members["config.json"] = b" " * (700 << 20) + members["config.json"]
+
+    return _keras(subject, place, grow)
+
+
+@_file(".keras: metadata that inflate to 0.7 GB")
+def _(subject, place, outside):
+    def grow(members):
+        members["metadata.json"] = b" " * (700 << 20) + members["metadata.json"]
+
+    return _keras(subject, place, grow)
+
+
+@_file(".keras: an architecture nested 100,000 deep")
+def _(subject, place, outside):
+    def nest(members):
+        members["config.json"] = b"[" * 100_000 + b"]" * 100_000
+
+    return _keras(subject, place, nest)
+
+
+@_file(".keras: a layer of 10**14 weights")
+def _(subject, place, outside):
+    def grow(layers):
+        layers[-1]["config"]["units"] = 10**13
+
+    return _config(subject, place, grow)
+
+
+@_file(".keras: a Lambda layer with code")
+def _(subject, place, outside):
+    def add(layers):
+        layers[1]["class_name"], layers[1]["module"] = "Lambda", "keras.layers"
+        code = {"class_name": "__lambda__", "config": {"code": "4wEAAAAA"}}
+        layers[1]["config"] = {"name": "rescaling", "function": code}
+
+    return _config(subject, place, add)
+
+
+@_file(".keras: a class of a module of Python")
+def _(subject, place, outside):
+    def call(layers):
+        layers[1]["module"], layers[1]["class_name"] = "os", "system"
+        layers[1]["registered_name"] = "system"
+        layers[1]["config"] = {"command": f"touch {outside}/written"}
+
+    return _config(subject, place, call)
+
+
+@_file(".keras: a function of a module of Python")
+def _(subject, place, outside):
+    def call(layers):
+        layers[2]["config"]["activation"] = {
+            "module": "builtins",
+            "class_name": "function",
+            "config": "exec",
+            "registered_name": "function",
+        }
+
+    return _config(subject, place, call)
+
+
+@_file(".keras: a member outside the folder")
+def _(subject, place, outside):
+    def add(members):
+        members["../outside/written"] = b"written"
+        members[f"{outside}/written-too"] = b"written"
+
+    return _keras(subject, place, add)
+
+
+@_file(".keras: text")
+def _(subject, place, outside):
+    (place / "net.keras").write_text("not a model\n" * 1000)
+    return subject.prune(place / "out", model=place / "net.keras")
+
+
+def _npz(subject, place, members):
+    path = place / "data.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return subject.prune(place / "out", data=path)
+
+
+def _npy(header, content=b""):
+    """Bytes of an .npy file."""
+    header = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+@_file(".npz: an array of 100 GB declared, nothing there")
+def _(subject, place, outside):
+    labels = "{'descr': '<i8', 'fortran_order': False, 'shape': (%d,)}"
+    count = 100 * 2**30 // 64
+    images, labels = _npy(_IMAGES % count), _npy(labels % count)
+    return _npz(subject, place, {"x.npy": images, "y.npy": labels})
+
+
+@_file(".npz: 3 GB of zeros in 3 MB")
+def _(subject, place, outside):
+    count = _GIGABYTES * 2**30 // 64
+    path = place / "data.npz"
+    header = _IMAGES % count
+    labels = io.BytesIO()
+    np.save(labels, np.zeros(10, "int64"))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("x.npy", "w", force_zip64=True) as file:
+            file.write(_npy(header))
+            for _ in range(_GIGABYTES * 16):
+                file.write(bytes(64 << 20))
+        archive.writestr("y.npy", labels.getvalue())
+    return subject.prune(place / "out", data=path)
+
+
+@_file(".npz: pickled objects that run code")
+def _(subject, place, outside):
+    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
+    content = _npy(header, pickle.dumps([_Runs(outside / "written")]))
+    return _npz(subject, place, {"x.npy": content, "y.npy": content})
+
+
+@_file(".npz: a header that is an expression")
+def _(subject, place, outside):
+    header = f"__import__('os').mkdir('{outside}/written')"
+    return _npz(subject, place, {"x.npy": _npy(header), "y.npy": _npy(header)})
+
+
+@_file("image folder: an image of 60,000 x 60,000 pixels in 10 MB")
+def _(subject, place, outside):
+    import struct
+    import zlib
+
+    size = 60_000
+    squeeze = zlib.compressobj(9)
+    rows = b"".join(squeeze.compress(bytes(size + 1)) for _ in range(size))
+    rows += squeeze.flush()
+
+    def chunk(kind, content):
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0))
+    image = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    for label in ("a", "b"):
+        for number in range(5):
+            (place / "data" / label).mkdir(parents=True, exist_ok=True)
+            (place / "data" / label / f"{number}.png").write_bytes(image)
+    return subject.prune(place / "out", data=place / "data")
+
+
+@_file("image folder: a link to a folder outside")
+def _(subject, place, outside):
+    (place / "data").mkdir()
+    os.symlink(outside, place / "data" / "a")
+    return subject.prune(place / "out", data=place / "data")
+
+
+def _state(subject, place, fill, mode="w"):
+    """An experiment that continues from a state file: `fill(archive)`."""
+    path = place / "state.tar"
+    with tarfile.open(path, mode) as archive:
+        for name in ("run.json", "rounds.jsonl", "history.jsonl"):
+            archive.add(subject.trained / name, name)
+        fill(archive)
+    return subject.train(place / "run", state_file=path)
+
+
+def _member(archive, name, content=b"written", **facts):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    for fact, value in facts.items():
+        setattr(member, fact, value)
+    archive.addfile(member, io.BytesIO(content))
+
+
+@_file("state file: a chain of links that leads outside")
+def _(subject, place, outside):
+    # A path that is too long to be resolved as a whole is taken for what it says.
+    def fill(archive):
+        steps, path = "abcdefghijklmnop", ""
+        for step in steps:
+            long = step * 247
+            _member(archive, os.path.join(path, long), b"", type=tarfile.DIRTYPE)
+            link = {"type": tarfile.SYMTYPE, "linkname": long}
+            _member(archive, os.path.join(path, step), b"", **link)
+            path = os.path.join(path, long)
+        way = os.path.join("/".join(steps), "l" * 254)
+        up = "../" * len(steps)
+        _member(archive, way, b"", type=tarfile.SYMTYPE, linkname=up)
+        there = f"{way}/../../../outside"
+        _member(archive, "models", b"", type=tarfile.SYMTYPE, linkname=there)
+        _member(archive, "models/written")
+
+    return _state(subject, place, fill)
+
+
+@_file("state file: absolute and upward paths")
+def _(subject, place, outside):
+    def fill(archive):
+        _member(archive, str(outside / "written"))
+        _member(archive, "../outside/written")
+
+    return _state(subject, place, fill)
+
+
+@_file("state file: a link in place of a model")
+def _(subject, place, outside):
+    def fill(archive):
+        link = {"type": tarfile.SYMTYPE, "linkname": str(outside / "kept.txt")}
+        _member(archive, "models/round-00.keras", b"", **link)
+
+    return _state(subject, place, fill)
+
+
+@_file("state file: a pipe and a device")
+def _(subject, place, outside):
+    def fill(archive):
+        _member(archive, "state.npz", b"", type=tarfile.FIFOTYPE)
+        _member(archive, "flags.txt", b"", type=tarfile.CHRTYPE)
+
+    return _state(subject, place, fill)
+
+
+@_file("state file: 3 GB of zeros, compressed")
+def _(subject, place, outside):
+    class Zeros(io.RawIOBase):
+        def read(self, size=-1):
+            return bytes(size)
+
+    path = place / "state.tar"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        archive.add(subject.trained / "run.json", "run.json")
+        member = tarfile.TarInfo("state.npz")
+        member.size = _GIGABYTES << 30
+        archive.addfile(member, Zeros())
+    return subject.train(place / "run", state_file=path)
+
+
+@_file("state file: a member that declares a terabyte")
+def _(subject, place, outside):
+    def fill(archive):
+        member = tarfile.TarInfo("state.npz")
+        member.size = 1 << 40
+        archive.fileobj.write(member.tobuf())
+        archive.fileobj.write(bytes(4096))
+
+    return _state(subject, place, fill)
+
+
+def _run(subject, place, change):
+    """An experiment that continues a run directory after `change(folder)`."""
+    folder = place / "run"
+    shutil.copytree(subject.interrupted, folder)
+    change(folder)
+    return subject.train(folder)
+
+
+def _model_path(folder, path):
+    lines = (folder / "rounds.jsonl").read_text().splitlines()
+    first = {**json.loads(lines[0]), "model": str(path)}
+    (folder / "rounds.jsonl").write_text(json.dumps(first) + "\n")
+
+
+@_file("run directory: a model's path that leads outside")
+def _(subject, place, outside):
+    shutil.copy(subject.trained / "models" / "round-00.keras", outside / "m.keras")
+    return _run(
+        subject, place, lambda folder: _model_path(folder, "../outside/m.keras")
+    )
+
+
+@_file("run directory: another run's path that leads outside, taken over")
+def _(subject, place, outside):
+    source = place / "source"
+    shutil.copytree(subject.trained, source)
+    shutil.copy(source / "models" / "round-00.keras", outside / "m.keras")
+    _model_path(source, outside / "m.keras")
+    return subject.train(place / "run", start_from=source, criterion="largest")
+
+
+@_file("run directory: a state of pickled objects")
+def _(subject, place, outside):
+    def pickled(folder):
+        with np.load(folder / "state.npz") as arrays:
+            arrays = dict(arrays)
+        with zipfile.ZipFile(folder / "state.npz", "w") as archive:
+            for name, value in arrays.items():
+                content = io.BytesIO()
+                np.save(content, value)
+                content = content.getvalue()
+                if name.endswith("_0"):
+                    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
+                    bad = pickle.dumps([_Runs(outside / "written")])
+                    content = _npy(header, bad)
+                archive.writestr(f"{name}.npy", content)
+
+    return _run(subject, place, pickled)
+
+
+@_file("run directory: a state that declares 100 GB")
+def _(subject, place, outside):
+    def grow(folder):
+        with np.load(folder / "state.npz") as arrays:
+            arrays = dict(arrays)
+        header = "{'descr': '<f4', 'fortran_order': False, 'shape': (26843545600,)}"
+        with zipfile.ZipFile(folder / "state.npz", "w") as archive:
+            for name, value in arrays.items():
+                content = io.BytesIO()
+                np.save(content, value)
+                content = _npy(header) if name.endswith("_0") else content.getvalue()
+                archive.writestr(f"{name}.npy", content)
+
+    return _run(subject, place, grow)
+
+
+@_file("run directory: numbers that are no numbers")
+def _(subject, place, outside):
+    def change(folder):
+        line = json.loads((folder / "rounds.jsonl").read_text().splitlines()[0])
+        line |= {"round": 10**9, "removed": 5, "scores": "none", "macs": None}
+        (folder / "rounds.jsonl").write_text(json.dumps(line) + "\n")
+
+    return _run(subject, place, change)

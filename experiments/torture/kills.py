@@ -1,0 +1,88 @@
+"""SIGKILL in the middle of work: the same command goes on, and nothing is lost."""
+
+import shutil
+
+from experiments.torture import process
+from experiments.torture.case import Case, same
+from experiments.torture.subject import difference
+
+_KILLS = {"training": 22, "prune": 12, "start from": 10, "state file": 10, "export": 12}
+_IN_A_ROW = 6  # kills of one run before it may finish
+
+
+def cases(subject, rng, folder):
+    """Kills every kind of work many times.
+
+    Yields:
+        `Case`s.
+    """
+    makers = {
+        "training": (subject.train, lambda: subject.trained),
+        "prune": (subject.prune, lambda: subject.pruned),
+        "export": (subject.export, lambda: subject.exported),
+        "start from": (subject.start_from, lambda: subject.started_from),
+        "state file": (_travelling(subject), lambda: subject.trained),
+    }
+    for name, count in _KILLS.items():
+        command, expected = makers[name]
+        expected = expected()
+        killed = run = 0
+        while killed < count:
+            run += 1
+            found = _chain(name, command, expected, rng, folder / f"{name}-{run}")
+            killed += found.kills
+            yield found
+            if not found.right:
+                break
+
+
+def _chain(name, command, expected, rng, folder):
+    """One run that is killed again and again until it is done."""
+    kills, seconds = 0, 15.0
+    for _ in range(_IN_A_ROW):
+        if rng.random() < 0.5:
+            moment = rng.choice(("during", "after"))
+            ended = process.run(command(folder, f"{rng.randint(1, 9)}:{moment}"))
+        else:
+            ended = process.run(
+                command(folder), kill_after=rng.uniform(0.3, 1) * seconds
+            )
+        if ended.code == 0:
+            seconds = ended.seconds
+            break
+        if ended.code != -9:
+            return Case("kills", name, f"after a kill: {ended.error}", False, kills)
+        kills += 1
+        if wrong := _half(folder, expected):
+            return Case("kills", name, f"after a kill: {wrong}", False, kills)
+    ended = process.run(command(folder))
+    if ended.code:
+        return Case("kills", name, f"at last: {ended.error}", False, kills)
+    found = same("kills", name, difference(folder, expected), kills)
+    if found.right:
+        shutil.rmtree(folder)
+    return found
+
+
+def _half(folder, expected):
+    """A file under its own name that is not whole; None if there is none."""
+    for path in folder.glob("*"):
+        twin = expected / path.name
+        if path.suffix in (".tflite", ".onnx") and twin.exists():
+            if path.read_bytes() != twin.read_bytes():
+                return f"{path.name} is not whole"
+    return None
+
+
+def _travelling(subject):
+    """Every other process works in a new folder, with nothing but the state file."""
+    turns = 0
+
+    def command(run_dir, death="never"):
+        nonlocal turns
+        turns += 1
+        if turns % 2:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        return subject.train(run_dir, death, state_file=f"{run_dir}.tar")
+
+    return command

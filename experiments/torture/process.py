@@ -1,0 +1,152 @@
+"""Runs a command as a process: what it printed, its exit code, time and memory."""
+
+import dataclasses
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from experiments.results import ROOT
+
+LIMIT_SECONDS = 300
+_DATA_LIMIT = 6 << 30  # bytes; a hostile file must not take the machine down
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        code: exit code; negative for the signal that killed it.
+        output: what it printed, both streams.
+        seconds: from its start to its end.
+        megabytes: the most memory that it had at once.
+    """
+
+    code: int
+    output: str
+    seconds: float
+    megabytes: float
+
+    @property
+    def error(self):
+        """The line that says what is wrong, or the last one."""
+        lines = self.output.strip().splitlines() or [""]
+        return next((line for line in lines if line.startswith("error")), lines[-1])
+
+    def fault(self):
+        """What is wrong with a refusal; None if it is an exit code and one sentence."""
+        if self.code == 0:
+            return "accepted"
+        if self.code < 0:
+            return f"ended by {signal.Signals(-self.code).name}"
+        if "Traceback" in self.output:
+            return f"traceback: {self.error}"
+        if not self.error.startswith("error"):
+            return f"no error message: {self.error}"
+        return None
+
+
+def started(module, *arguments, death="never"):
+    """The command line of a module in a child that may kill itself (see `dying`)."""
+    child = [sys.executable, "-m", "experiments.torture.dying", death, module]
+    return [*child, *map(str, arguments)]
+
+
+def run(command, kill_after=None, stop_after=None):
+    """Runs a command to its end.
+
+    Args:
+        command: list of words.
+        kill_after: seconds after which it gets SIGKILL.
+        stop_after: seconds after which it gets SIGTERM.
+
+    Returns:
+        An `Ended`.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_limited,
+        )
+        signals = sorted(
+            (after, number)
+            for after, number in (
+                (kill_after, signal.SIGKILL),
+                (stop_after, signal.SIGTERM),
+                (LIMIT_SECONDS, signal.SIGKILL),
+            )
+            if after is not None
+        )
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() - begun > signals[0][0]:
+                process.send_signal(signals.pop(0)[1])
+            time.sleep(0.02)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        return Ended(
+            process.returncode,
+            output.read(),
+            time.monotonic() - begun,
+            usage.ru_maxrss / 1024,
+        )
+
+
+def _limited():
+    resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT, _DATA_LIMIT))
+
+
+def on_small_disk(command, folder, kilobytes):
+    """Runs a command with a folder on a disk of a given size.
+
+    The disk is a tmpfs in a mount namespace of its own (Linux; see `small_disks`). What
+    the command left on it is in the folder afterwards.
+
+    Args:
+        command: list of words.
+        folder: path of the folder, which may hold files.
+        kilobytes: size of the disk.
+
+    Returns:
+        An `Ended`.
+    """
+    aside = f"{folder}-aside"
+    ended = run(
+        [*_NAMESPACE, _ON_DISK, "sh", str(folder), aside, str(kilobytes), *command]
+    )
+    shutil.rmtree(folder)
+    os.rename(aside, folder)
+    return ended
+
+
+def small_disks():
+    """Whether this system lets us mount a small disk."""
+    if shutil.which("unshare") is None:
+        return False
+    words = [*_NAMESPACE, "mount -t tmpfs none /mnt"]
+    return subprocess.run(words, capture_output=True).returncode == 0
+
+
+_NAMESPACE = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+_ON_DISK = """
+folder=$1 aside=$2 size=$3
+shift 3
+cp -a "$folder" "$aside" && mount -t tmpfs -o "size=${size}k" none "$folder" || exit
+cp -a "$aside/." "$folder/"
+"$@"
+code=$?
+rm -r "$aside" && cp -a "$folder" "$aside"
+exit $code
+"""

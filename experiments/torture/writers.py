@@ -1,0 +1,40 @@
+"""Two processes that write to one place: one is refused, or both are right."""
+
+import concurrent.futures
+import time
+
+from experiments.torture import process
+from experiments.torture.case import Case, same
+from experiments.torture.subject import difference
+
+_APART = (0.0, 1.0, 4.0)  # seconds
+
+
+def cases(subject, rng, folder):
+    """Gives each command twice at almost the same time.
+
+    Yields:
+        `Case`s.
+    """
+    makers = {
+        "training": (subject.train, subject.trained),
+        "prune": (subject.prune, subject.pruned),
+        "export": (subject.export, subject.exported),
+    }
+    for name, (command, expected) in makers.items():
+        for apart in _APART:
+            place = folder / f"{name}-{apart}"
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                first = pool.submit(process.run, command(place))
+                time.sleep(apart)
+                second = pool.submit(process.run, command(place))
+            both = first.result(), second.result()
+            yield _judged(f"{name}, {apart:g} s apart", both, place, expected)
+
+
+def _judged(name, both, place, expected):
+    wrong = [fault for each in both if each.code and (fault := each.fault())]
+    if wrong or all(each.code for each in both):
+        said = wrong or [each.error for each in both]
+        return Case("writers", name, "; ".join(said), False)
+    return same("writers", name, difference(place, expected))
