@@ -21,18 +21,31 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import time
 
 import filelock
 
 TEACHER = "models/teacher.keras"
+INITIAL = "models/initial.keras"
 # Settings that choose among rounds and change none: they may differ each time.
 JUDGING = ("tolerance",)
 SPLITS = ("train", "validation", "test")
 
 
+# A file that is being written: the number of the process, then the file's name.
+_TEMPORARY = re.compile(r"\.writing-(\d+)-.+")
+# Machines round a seed's weights differently by less than this share of their norm.
+_ROUNDING = 1e-6
+
+
 class RunDirectoryError(ValueError):
     """The run directory cannot be used as asked."""
+
+
+def model_name(number: int) -> str:
+    """Name of the model of a round in its run directory; no other is ever used."""
+    return f"models/round-{number:02}.keras"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +102,14 @@ class Round:
                 fields[name] = value
         for name in ("removed", "units"):
             fields[name] = tuple(fields[name])
-        return cls(**fields, **measures)
+        found = cls(**fields, **measures)
+        # The name becomes a path that is read and written.
+        if found.model != model_name(found.round):
+            raise ValueError(
+                f"the model of round {found.round} must be "
+                f"'{model_name(found.round)}', not {found.model!r}"
+            )
+        return found
 
 
 class RunDirectory:
@@ -122,8 +142,8 @@ class RunDirectory:
                 f"Cannot write the run directory '{self.path}': {error.strerror}. "
                 "Choose one in a folder that you may write to."
             ) from None
-        for left in self.path.rglob(".writing-*"):  # a killed process's last file
-            left.unlink()
+        for folder in (self.path, self.path / "models"):
+            _remove_left_behind(folder)
         return self
 
     def __exit__(self, *exception):
@@ -164,9 +184,7 @@ class RunDirectory:
     @property
     def rounds(self) -> list[Round]:
         """The finished rounds."""
-        return [
-            Round.from_line(line) for line in read_lines(self.path / "rounds.jsonl")
-        ]
+        return read_rounds(self.path)
 
     def add_round(self, record: Round, history: list[dict]) -> None:
         """Appends a finished round. Its line in rounds.jsonl is what commits it."""
@@ -202,7 +220,8 @@ def check_same_start(path, settings: dict) -> None:
             f"'{path}' holds no run that has finished its initial training."
         )
     settings = json.loads(json.dumps(settings))
-    keys = ["dataset", "initial", "recipe", "compiled", "seed", "backend", "teacher"]
+    keys = ["dataset", "initial", "model", "recipe", "compiled", "seed", "backend"]
+    keys.append("teacher")
     if known.get("teacher") and settings.get("teacher"):
         keys.append("guidance")  # of the initial training, too
     changes = _changes(
@@ -219,10 +238,66 @@ def _changes(old, new):
     """What differs between two settings, in words; empty if nothing does."""
     old, new = _flatten(old), _flatten(new)
     return "; ".join(
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        _change(key, old.get(key), new.get(key))
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
+        if not _same(key, old.get(key), new.get(key))
     )
+
+
+def _same(key, old, new):
+    if key == "model.weights" and old and new:
+        return weights_agree(old, new)
+    return old == new
+
+
+def _change(key, old, new):
+    advice = _ADVICE.get(key.partition(".")[0])
+    if advice is None:
+        return f"{key}: {old!r} there, {new!r} now"
+    return f"{key}: {advice}"
+
+
+_ADVICE = {
+    "model": "the run began with another model. Build it from the same seed "
+    "(`keras.utils.set_random_seed` before the model is made), or load the run's own, "
+    f"`{INITIAL}`",
+    "criterion_code": "its code or the values that it uses are others. Give it a "
+    "`__name__` of its own, and its name alone is compared",
+}
+
+
+def weights_agree(old: list[float], new: list[float]) -> bool:
+    """Whether two `"weights"` of `model_identity` are equal but for rounding."""
+    limit = _ROUNDING * abs(old[0])
+    return len(old) == len(new) and all(
+        abs(a - b) <= limit for a, b in zip(old, new, strict=True)
+    )
+
+
+def same_settings(old: dict, new: dict) -> bool:
+    """Whether two run.json are of one run."""
+    return not _changes(old, new)
+
+
+def _remove_left_behind(folder):
+    """Removes what processes that are gone were writing in a folder of ours."""
+    for path in folder.glob(".writing-*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and path.is_file() and _is_gone(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_gone(process):
+    # A container numbers its processes anew: one of our number held this before us.
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # it is somebody else's
+        return False
+    return False
 
 
 @contextlib.contextmanager
@@ -261,11 +336,17 @@ def write_json(path, value) -> None:
 
 
 def read_json(path):
-    """The value in a JSON file, or None if there is no such file."""
+    """The value in a JSON file, or None if there is no such file.
+
+    Raises:
+        RunDirectoryError: if the file is damaged.
+    """
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
 
 
 def write_lines(path, values) -> None:
@@ -274,12 +355,77 @@ def write_lines(path, values) -> None:
 
 
 def read_lines(path) -> list[dict]:
-    """The values of a file of one JSON value a line; none if there is no such file."""
+    """The objects of a file of one JSON object a line; none if there is no such file.
+
+    Raises:
+        RunDirectoryError: if the file is damaged.
+    """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.splitlines()]
+    except ValueError as error:
+        raise damaged(path, error) from None
+    values = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise damaged(path, error, number) from None
+        if not isinstance(value, dict):
+            raise damaged(path, "not a JSON object", number)
+        values.append(value)
+    return values
+
+
+def read_rounds(run_dir) -> list[Round]:
+    """The finished rounds of a run.
+
+    Raises:
+        RunDirectoryError: if their file is damaged.
+    """
+    path, rounds = pathlib.Path(run_dir) / "rounds.jsonl", []
+    for number, line in enumerate(read_lines(path)):
+        try:
+            rounds.append(Round.from_line(line))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise damaged(path, error, number + 1) from None
+        if rounds[-1].round != number:
+            raise damaged(path, f"round {rounds[-1].round} is out of place", number + 1)
+    return rounds
+
+
+# What can be done without the file, or without its damaged lines.
+_WITHOUT = {
+    "rounds.jsonl": "delete this line and those after it: the run repeats these rounds",
+    "history.jsonl": "delete the line: the curves of the report lack it then",
+    "sessions.jsonl": "delete the line: it only says who worked on the run",
+    "final.json": "delete it: the same call writes it again",
+    "state.npz": "delete it: the round that was in training starts again",
+    "initial.keras": "delete it: the same call writes it again",
+}
+
+
+def damaged(path, reason, line: int | None = None) -> RunDirectoryError:
+    """The error to raise for a file of a run directory that cannot be used.
+
+    Args:
+        path: of the file.
+        reason: what is wrong with it.
+        line: number of the damaged line, if it has lines.
+    """
+    path = pathlib.Path(path)
+    place = f", line {line}," if line else ""
+    reason = str(reason) or type(reason).__name__
+    other = _WITHOUT.get(path.name, "choose another run directory")
+    if re.fullmatch(r"round-\d+\.keras", path.name):
+        other = (
+            "delete the line of its round in rounds.jsonl, and those after it: the run "
+            "repeats these rounds"
+        )
+    return RunDirectoryError(
+        f"'{path}'{place} is damaged: {reason}. Restore it from a copy, or {other}."
+    )
 
 
 def _flatten(value, prefix=""):

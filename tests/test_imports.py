@@ -15,7 +15,7 @@ RANKS = {
     "litert_form macs memory merges onnx_ops optimizers precision readers records "
     "resident runtimes selection shards signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
-    "onnx_form score_table solution strategy unit_table",
+    "identity onnx_form score_table solution strategy unit_table",
     2: "ancestry callbacks data distillation formats gates importance latency "
     "loss_check matmul_conv recalibration resizing streamed tracing transfer travel",
     3: "compilation cost expansion folding imagenet_files recipe resnet "
@@ -23,7 +23,7 @@ RANKS = {
     4: "export fast_copy fit_training runtime_latency units",
     5: "beside diagram embedding fit_check insertion probing removal sparsity training",
     6: "members sensitivity similarity sizes stacked",
-    7: "criteria rounds savings side_by_side",
+    7: "criteria rounds run_check savings side_by_side",
     8: "comparison deletion plan preflight targets",
     9: "loop",
     10: "seeds",
