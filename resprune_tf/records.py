@@ -22,6 +22,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import time
 
 import filelock
@@ -31,6 +32,7 @@ INITIAL = "models/initial.keras"
 # Settings that choose among rounds and change none: they may differ each time.
 JUDGING = ("tolerance",)
 SPLITS = ("train", "validation", "test")
+_FAILED = "failed"  # instead of the checksum of a criterion that is to be mended
 
 
 # A file that is being written: the number of the process, then the file's name.
@@ -160,7 +162,7 @@ class RunDirectory:
                 files that are no run of ours.
         """
         settings = json.loads(json.dumps(settings))
-        known = read_json(self.path / "run.json")
+        known = read_settings(self.path)
         if known is None:
             if (self.path / "rounds.jsonl").exists():
                 raise RunDirectoryError(
@@ -171,6 +173,10 @@ class RunDirectory:
             return
         judged = {name: settings[name] for name in JUDGING if name in settings}
         now = {**known, **judged}
+        if now.get("criterion_code") == _FAILED:
+            del now["criterion_code"]
+            if "criterion_code" in settings:
+                now["criterion_code"] = settings["criterion_code"]
         changes = _changes(now, settings)
         if changes:
             raise RunDirectoryError(
@@ -180,6 +186,12 @@ class RunDirectory:
         if now != known:
             (self.path / "final.json").unlink(missing_ok=True)
             write_json(self.path / "run.json", now)
+
+    def release_criterion(self) -> None:
+        """Lets the run continue with other code of its criterion, which has failed."""
+        settings = read_settings(self.path)
+        if "criterion_code" in settings:
+            write_json(self.path / "run.json", {**settings, "criterion_code": _FAILED})
 
     @property
     def rounds(self) -> list[Round]:
@@ -214,7 +226,7 @@ def check_same_start(path, settings: dict) -> None:
     teacher and backend of `settings`.
     """
     path = pathlib.Path(path)
-    known = read_json(path / "run.json")
+    known = read_settings(path)
     if known is None or not read_lines(path / "rounds.jsonl"):
         raise RunDirectoryError(
             f"'{path}' holds no run that has finished its initial training."
@@ -283,7 +295,11 @@ def _remove_left_behind(folder):
     """Removes what processes that are gone were writing in a folder of ours."""
     for path in folder.glob(".writing-*"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and path.is_file() and _is_gone(int(match[1])):
+        if not match or not _is_gone(int(match[1])):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 
@@ -376,6 +392,19 @@ def read_lines(path) -> list[dict]:
             raise damaged(path, "not a JSON object", number)
         values.append(value)
     return values
+
+
+def read_settings(run_dir) -> dict | None:
+    """The settings of a run, or None if it has not begun.
+
+    Raises:
+        RunDirectoryError: if their file is damaged.
+    """
+    path = pathlib.Path(run_dir) / "run.json"
+    settings = read_json(path)
+    if settings is not None and not isinstance(settings, dict):
+        raise damaged(path, "not a JSON object")
+    return settings
 
 
 def read_rounds(run_dir) -> list[Round]:

@@ -5,8 +5,16 @@ import warnings
 
 import keras
 
+from resprune_tf import checkpoint, travel
 from resprune_tf.identity import same_model
-from resprune_tf.records import INITIAL, RunDirectoryError, read_json
+from resprune_tf.model_files import ModelFileError, check_whole, load_model
+from resprune_tf.records import (
+    INITIAL,
+    RunDirectoryError,
+    damaged,
+    read_lines,
+    read_settings,
+)
 
 
 def comparable(run_dir, settings: dict) -> dict:
@@ -24,12 +32,12 @@ def comparable(run_dir, settings: dict) -> dict:
         RunDirectoryError: if the run began with another model.
     """
     run_dir = pathlib.Path(run_dir)
-    known = read_json(run_dir / "run.json")
+    known = read_settings(run_dir)
     if known is None or "model" in known:
         return settings
     unknown = ["criterion"] if "criterion_code" in settings else []
     if (run_dir / INITIAL).exists():
-        first = keras.saving.load_model(run_dir / INITIAL, compile=False)
+        first = load_run_model(run_dir / INITIAL)
         if not same_model(first, settings["model"]):
             raise RunDirectoryError(
                 f"'{run_dir}' holds a run that began with another model, the one in "
@@ -50,3 +58,49 @@ def comparable(run_dir, settings: dict) -> dict:
         for name, value in settings.items()
         if name not in ("model", "criterion_code")
     }
+
+
+def check_files(run_dir) -> None:
+    """Checks that every file that a run will read is whole, before any work.
+
+    Files that the run writes again, such as `final.json`, are not read.
+
+    Args:
+        run_dir: of a run that may have begun.
+
+    Raises:
+        RunDirectoryError: if one is not; it says what to restore or to delete.
+    """
+    run_dir = pathlib.Path(run_dir)
+    settings = read_settings(run_dir)
+    read_lines(run_dir / "sessions.jsonl")
+    for number, line in enumerate(read_lines(run_dir / "history.jsonl"), start=1):
+        if not isinstance(line.get("round"), int):
+            raise damaged(run_dir / "history.jsonl", "it has no round", number)
+    checkpoint.read_meta(run_dir / "state.npz")
+    if settings is None:
+        return
+    for name in travel.needed_models(run_dir):
+        # The model as it was given is written again where it is missing.
+        if name != INITIAL or (run_dir / name).exists():
+            check_run_model(run_dir / name)
+
+
+def check_run_model(path) -> None:
+    """Raises a RunDirectoryError unless the file of a run's model is whole."""
+    try:
+        check_whole(path)
+    except ModelFileError as error:
+        raise damaged(path, error) from error
+
+
+def load_run_model(path) -> keras.Model:
+    """A model of a run directory, not compiled.
+
+    Raises:
+        RunDirectoryError: if its file is missing or damaged.
+    """
+    try:
+        return load_model(path, compile=False)
+    except ModelFileError as error:
+        raise damaged(path, error) from error

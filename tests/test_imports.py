@@ -10,20 +10,20 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "absorbing architecture augment batch_norm checksum cloning columns "
+    0: "absorbing architecture array_files augment batch_norm checksum cloning columns "
     "environment example_loss examples feeds fit_recipe imagenet_augment "
-    "litert_form macs memory merges onnx_ops optimizers precision readers records "
-    "resident runtimes selection shards signature solving",
-    1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
-    "identity onnx_form score_table solution strategy unit_table",
-    2: "ancestry callbacks data distillation formats gates importance latency "
+    "litert_form macs memory merges model_files onnx_ops optimizers precision "
+    "records resident runtimes selection shards signature solving",
+    1: "checkpoint dataset depth fit_data fresh_process graph guard "
+    "identity onnx_form readers score_table solution strategy unit_table",
+    2: "ancestry callbacks cifar_files distillation formats gates importance latency "
     "loss_check matmul_conv recalibration resizing streamed tracing transfer travel",
-    3: "compilation cost expansion folding imagenet_files recipe resnet "
-    "scaled_weights scoring status survey unit_search",
+    3: "compilation cost data expansion folding imagenet_files recipe resnet "
+    "run_check scaled_weights scoring status survey unit_search",
     4: "export fast_copy fit_training runtime_latency units",
     5: "beside diagram embedding fit_check insertion probing removal sparsity training",
     6: "members sensitivity similarity sizes stacked",
-    7: "criteria rounds run_check savings side_by_side",
+    7: "criteria rounds savings side_by_side",
     8: "comparison deletion plan preflight targets",
     9: "loop",
     10: "seeds",
