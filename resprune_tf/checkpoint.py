@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from resprune_tf.array_files import ArrayFile
-from resprune_tf.records import atomic_file, damaged
+from resprune_tf.whole_files import atomic_file, damaged
 
 _META_BYTES = 64 * 2**20  # most of the JSON values: the history of a round
 

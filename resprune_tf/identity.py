@@ -10,8 +10,7 @@ import zlib
 import keras
 import numpy as np
 
-from resprune_tf.checksum import checksum
-from resprune_tf.records import weights_agree
+from resprune_tf.checksum import checksum, weights_agree
 
 # Terms of one period of the projections; a prime, so that no tensor's shape divides it.
 _PERIOD = 65_521

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from resprune_tf import criteria
+from resprune_tf.checksum import weights_agree
 from resprune_tf.identity import criterion_settings, model_identity, same_model
-from resprune_tf.records import weights_agree
 
 
 def net(seed=0, activation="relu"):
