@@ -102,10 +102,11 @@ def _check_headers(path, headers, model):
                 f"{len(variables)}: it is the state of another net."
             )
         for index, variable in enumerate(variables):
-            name = f"{group}_{index}"
-            shape = headers[name].shape if name in headers else None
-            if shape != tuple(variable.shape):
+            name, shape = f"{group}_{index}", tuple(variable.shape)
+            found = headers.get(name)
+            # Eight bytes a value, whatever its type.
+            if not found or found.shape != shape or found.dtype.itemsize > 8:
                 raise _OtherModel(
-                    f"'{path}' holds {name} of shape {shape}, the model needs "
-                    f"{tuple(variable.shape)}: it is the state of another net."
+                    f"'{path}' holds {name} as {found}, the model needs the shape "
+                    f"{shape}: it is the state of another net."
                 )

@@ -69,7 +69,7 @@ def _architecture(model):
     names = dict.fromkeys(layer.name for layer in model._flatten_layers())
     _collect_names(config, names)
     numbers = {name: number for number, name in enumerate(names)}
-    text = json.dumps(_nameless(config, numbers), sort_keys=True, default=repr)
+    text = json.dumps(_nameless(config, numbers), sort_keys=True)
     return zlib.crc32(text.encode())
 
 
@@ -102,7 +102,11 @@ def _nameless(config, numbers):
         if len(config) >= 3 and isinstance(config[0], str) and config[0] in numbers:
             return [numbers[config[0]], *(_nameless(v, numbers) for v in config[1:])]
         return [_nameless(value, numbers) for value in config]
-    return None if config is False else config
+    if isinstance(config, (np.ndarray, np.generic)):
+        return config.tolist()
+    if isinstance(config, (str, int, float, type(None))):
+        return None if config is False else config
+    return type(config).__name__
 
 
 def _is_lambda(config):

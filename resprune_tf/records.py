@@ -254,11 +254,12 @@ def check_same_start(path, settings: dict) -> None:
 def _changes(old, new):
     """What differs between two settings, in words; empty if nothing does."""
     old, new = _flatten(old), _flatten(new)
-    return "; ".join(
+    changes = [
         _change(key, old.get(key), new.get(key))
         for key in sorted({*old, *new})
         if not _same(key, old.get(key), new.get(key))
-    )
+    ]
+    return "; ".join(dict.fromkeys(changes))
 
 
 def _same(key, old, new):
@@ -268,16 +269,16 @@ def _same(key, old, new):
 
 
 def _change(key, old, new):
-    advice = _ADVICE.get(key.partition(".")[0])
-    if advice is None:
-        return f"{key}: {old!r} there, {new!r} now"
-    return f"{key}: {advice}"
+    name = key.partition(".")[0]
+    if name in _ADVICE:
+        return f"{name}: {_ADVICE[name]}"
+    return f"{key}: {old!r} there, {new!r} now"
 
 
 _ADVICE = {
     "model": "the run began with another model. Build it from the same seed "
-    "(`keras.utils.set_random_seed` before the model is made), or load the run's own, "
-    f"`{INITIAL}`",
+    f"(`keras.utils.set_random_seed` before the model is made), or load `{INITIAL}`, "
+    "the run's own",
     "criterion_code": "its code or the values that it uses are others. Give it a "
     "`__name__` of its own, and its name alone is compared",
 }

@@ -17,6 +17,7 @@ import resprune_tf as rp
 from experiments.record import keep
 from resprune_tf import travel
 from resprune_tf.records import RunDirectory, read_json, read_lines, write_json
+from tests.made_cli import resprune, write_npz
 
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 DATA = rp.FitData(train=(ROWS, ROWS[:, :2]), validation=(ROWS, ROWS[:, :2]))
@@ -263,3 +264,18 @@ def test_what_is_deleted_as_advised_is_made_again(run):
     (run / "final.json").write_text("damaged")
     assert len(prune(net(), run).rounds) == 2
     assert read_json(run / "final.json")["selected_round"] in (0, 1)
+
+
+def test_a_command_refuses_the_run_of_another_models_file(tmp_path, capsys):
+    path, data = tmp_path / "net.keras", tmp_path / "data.npz"
+    write_npz(data, x=np.repeat(ROWS, 4, 0), y=np.repeat(ROWS[:, :2], 4, 0))
+    argv = ["prune", path, "--data", data, "--out", tmp_path / "out", "--epochs", 1]
+    argv += ["--criterion", "random", "--max-rounds", 1, "--tolerance", 9]
+    net().save(path)
+    code, _, err = resprune(capsys, *argv)
+    assert code == 0, err
+    net(seed=1).save(path)
+    written = (tmp_path / "out/pruned.keras").read_bytes()
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "the run began with another model)" in err
+    assert (tmp_path / "out/pruned.keras").read_bytes() == written
