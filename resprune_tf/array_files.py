@@ -11,7 +11,7 @@ _NPY = ".npy"
 
 
 class Header(NamedTuple):
-    """Shape, type and bytes of an array in an archive."""
+    """Shape and type of an array in an archive, and its bytes with this header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -61,16 +61,13 @@ class ArrayFile:
             begin = file.tell()
         if dtype.hasobject:
             raise ValueError(
-                f"Object array '{name}' is not read, because it can run code. Convert "
-                "it to numbers or strings, and save it again."
+                "Object arrays cannot be loaded, because they can run code. Convert "
+                f"'{name}' to numbers or strings, and save it again."
             )
-        header = Header(shape, dtype, math.prod(shape) * dtype.itemsize)
-        if member.file_size != begin + header.nbytes:
-            raise ValueError(
-                f"'{name}' is cut off: {member.file_size - begin:,} bytes of "
-                f"{header.nbytes:,}"
-            )
-        return header
+        needed, held = math.prod(shape) * dtype.itemsize, member.file_size - begin
+        if needed != held:
+            raise ValueError(f"'{name}' is cut off: {held:,} bytes of {needed:,}")
+        return Header(shape, dtype, member.file_size)
 
     def read(self, name: str) -> np.ndarray:
         """The array of a name in `headers`."""

@@ -126,8 +126,8 @@ def _check_headers(path, arrays):
 
 
 def _image_shape(path, key, arrays):
-    shape, dtype, nbytes = arrays[key]
-    if dtype != np.uint8 or len(shape) not in (3, 4) or nbytes == 0:
+    shape, dtype, _ = arrays[key]
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
         raise DataError(
             f"{path}: {key} must be uint8 images [N, H, W] or [N, H, W, C], 0 to 255. "
             f"Found: {dtype} {list(shape)}."
@@ -136,8 +136,8 @@ def _image_shape(path, key, arrays):
 
 
 def _label_shape(path, key, arrays):
-    shape, dtype, nbytes = arrays[key]
-    if dtype.kind not in "iu" or shape[1:] not in ((), (1,)) or nbytes == 0:
+    shape, dtype, _ = arrays[key]
+    if dtype.kind not in "iu" or shape[1:] not in ((), (1,)) or 0 in shape:
         raise DataError(
             f"{path}: {key} must be integer labels [N] or [N, 1]. "
             f"Found: {dtype} {list(shape)}."
