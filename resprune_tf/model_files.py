@@ -134,11 +134,11 @@ def _members(path, archive):
         members[name] = member
         limit = _LIMITS.get(name)
         if name.startswith(_ASSETS):  # they are written to a temporary folder
-            limit = 100 * member.compress_size + _SLACK
+            limit = 100 * _stored(path, member) + _SLACK
         if limit is not None and size > limit:
             raise ModelFileError(
                 f"'{path}' is refused: its {name} would take {_mb(size)}, of which the "
-                f"file stores {_mb(member.compress_size)}. At most {_mb(limit)} are "
+                f"file stores {_mb(_stored(path, member))}. At most {_mb(limit)} are "
                 "read."
             )
     for name in (_CONFIG, _WEIGHTS):
@@ -155,12 +155,13 @@ def _check_weights(path, config, options):
     """Raises a ModelFileError if the weights take more memory than they may."""
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo(_WEIGHTS)
+        stored = _stored(path, member)
         # What lies in the file uncompressed takes no more memory than the file.
         if member.compress_type == zipfile.ZIP_STORED:
             with open(path, "rb") as whole:
                 sizes = _dataset_bytes(path, _Part(whole, member))
         else:
-            if member.file_size > member.compress_size + _SLACK:
+            if member.file_size > stored + _SLACK:
                 needed = _needed(config, options)
                 _compare(path, member.file_size, (1 + _SLOTS) * needed, needed)
             with archive.open(member) as file, tempfile.TemporaryFile() as copy:
@@ -169,11 +170,16 @@ def _check_weights(path, config, options):
     if not options.get("compile", True):
         sizes.pop("optimizer", None)
     whole = sum(sizes.values())
-    if whole > member.compress_size + _SLACK:
+    if whole > stored + _SLACK:
         needed = _needed(config, options)
         slots = sizes.pop("optimizer", 0)
         _compare(path, slots, _SLOTS * needed, needed)
         _compare(path, whole - slots, needed, needed)
+
+
+def _stored(path, member):
+    """Bytes that a member has in its archive, which may state more than there are."""
+    return min(member.compress_size, pathlib.Path(path).stat().st_size)
 
 
 def _compare(path, size, limit, needed, what="weights"):

@@ -99,6 +99,17 @@ def test_weights_take_what_the_architecture_needs(
         load_model(path)
 
 
+def test_a_stated_size_is_no_stored_one(tmp_path, members):
+    members[WEIGHTS] = changed(members[WEIGHTS], declare)
+    path = write(tmp_path / "bomb.keras", members)
+    with zipfile.ZipFile(path, "a") as archive:
+        member = archive.getinfo(WEIGHTS)
+        member.file_size = member.compress_size = 2**30
+        archive._didModify = True  # so that the sizes are written
+    with pytest.raises(ModelFileError, match=r"would take 100\.\d MB"):
+        load_model(path)
+
+
 def test_weights_files_are_looked_at_before_they_are_read(tmp_path):
     image = keras.Input((4,))
     model = keras.Model(image, keras.layers.Dense(3, name="dense")(image))
