@@ -196,7 +196,9 @@ def page():
         "code lies in the file, is refused without `--allow-lambda`; layers that are "
         "neither Keras's nor ours need `--import` of the module that defines them. "
         "`.h5` and `.weights.h5` files are refused: weights are read by the order of "
-        "layers, which can go wrong in a shortened net without an error.",
+        "layers, which can go wrong in a shortened net without an error. A file whose "
+        "weights would take more memory than it stores and than its architecture needs "
+        "is refused before it is read.",
         "",
         "## Exit codes",
         "",

@@ -104,6 +104,7 @@ def settings(run_dir, state=None):
     if path.is_file():
         return json.loads(path.read_text())
     if state and state.is_file():
-        with tarfile.open(state) as archive:
-            return json.load(archive.extractfile("run.json"))
+        with tarfile.open(state, "r:") as archive:  # never compressed, nor a link
+            member = archive.getmember("run.json")
+            return json.load(archive.extractfile(member)) if member.isfile() else {}
     return {}

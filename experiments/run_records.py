@@ -46,6 +46,13 @@ class Run:
             environment=_parse("environment.json", text.get("environment.json")),
             flags=text.get("flags.txt", "").strip(),
         )
+        for line in run.rounds:  # a path, which other programs read and copy
+            name = f"models/round-{line['round']:02}.keras"
+            if line.get("model", name) != name:
+                raise ValueError(
+                    f"rounds.jsonl: the model of round {line['round']} must be "
+                    f"'{name}'. Received: {line['model']!r}."
+                )
         if run.final and run.selected is None:
             raise ValueError(
                 f"final.json selects round {run.final.get('selected_round')!r}, which "

@@ -38,14 +38,16 @@ def measure(run_dir, data_dir=None):
     """
     run_dir = pathlib.Path(run_dir)
     run = Run.read(run_dir)
-    if not run.rounds or not (model := run_dir / run.rounds[0]["model"]).is_file():
+    if (
+        not run.rounds
+        or not (model := run_dir / run.rounds[0].get("model", "")).is_file()
+    ):
         raise ValueError(
             f"'{run_dir}' holds no initial net: round 0 is not finished, or these are "
             "the records of a run without its models."
         )
     with quiet.quiet_start():
-        import keras
-
+        from resprune_tf.model_files import load_model
         from resprune_tf.records import write_json
         from resprune_tf.sensitivity import unit_norms
 
@@ -57,7 +59,7 @@ def measure(run_dir, data_dir=None):
             f"{used.get('fingerprint')}."
         )
     images = dataset.validation.images
-    norms = unit_norms(keras.saving.load_model(model, compile=False), images)
+    norms = unit_norms(load_model(model, compile=False), images)
     path = run_dir / NAME
     write_json(
         path,

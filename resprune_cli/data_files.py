@@ -2,7 +2,6 @@
 
 import importlib.util
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -103,17 +102,17 @@ def _digits(args):
 
 
 def _archive(path):
+    from resprune_tf.array_files import ArrayFile
+
     try:
-        # Without pickles, which could run code. np.load(path) would leave the file
-        # open where it is no archive.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = archive.files
+        with ArrayFile(path) as archive:
+            names = list(archive.headers)
             places = {place: _found(known, names) for place, known in _NAMES.items()}
-            wanted = [f"{name}.npy" for name in places.values() if name]
-            members = [archive.zip.getinfo(name) for name in wanted]
-            check_memory(path, sum(member.file_size for member in members))
-            arrays = {place: archive[name] for place, name in places.items() if name}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            places = {place: name for place, name in places.items() if name}
+            sizes = [archive.headers[name].nbytes for name in places.values()]
+            check_memory(path, sum(sizes))
+            arrays = {place: archive.read(name) for place, name in places.items()}
+    except (OSError, ValueError) as error:
         raise WrongUse(f"Cannot read {path}: {error}") from error
     if ("train", "x") not in arrays:
         raise WrongUse(

@@ -1,6 +1,5 @@
 """What data take in memory, said before they are read. Pure Python."""
 
-import os
 import sys
 
 from resprune_cli.usage import WrongUse
@@ -31,7 +30,6 @@ def check_memory(what, size):
 
 def machine_bytes():
     """Bytes of memory that the machine has, or None if it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
+    from resprune_tf import memory  # not before Keras is started
+
+    return memory.machine_bytes()

@@ -1,10 +1,8 @@
 """Reading models from files that others made."""
 
 import contextlib
-import json
 import sys
 import warnings
-import zipfile
 
 import keras
 
@@ -16,7 +14,9 @@ from resprune_tf import (
     graph,
     with_input_shape,
 )
+from resprune_tf.model_files import ModelFileError, load_model, read_config
 
+_CLASS = ("class_name", "module", "registered_name")
 # Classes that Keras finds by itself, and ours.
 _KNOWN_MODULES = ("keras", "keras_hub", "resprune_tf")
 
@@ -56,6 +56,8 @@ def load(path, args, compile=False):
     safe = not args.allow_lambda
     try:
         model = _loaded(path, compile, safe)
+    except ModelFileError as error:
+        raise WrongUse(str(error)) from error
     except Exception as error:
         reason = _first_line(error)
         if unknown:
@@ -107,8 +109,8 @@ def _loaded(path, compile, safe):
     if compile:
         with contextlib.suppress(Exception), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the optimizer's state, not needed
-            return keras.saving.load_model(path, safe_mode=safe)
-    model = keras.saving.load_model(path, compile=False, safe_mode=safe)
+            return load_model(path, safe_mode=safe)
+    model = load_model(path, compile=False, safe_mode=safe)
     if compile:  # a loss or metric of the user's own; the net will do
         print(
             f"{path}: its loss, metrics and optimizer cannot be restored.",
@@ -120,22 +122,25 @@ def _loaded(path, compile, safe):
 def _classes(path):
     """Classes in the model of a file: dict from name to module and registered name."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise WrongUse(
-            f"'{path}' is no model as model.save('model.keras') writes it: {error}"
-        ) from error
-    found, left = {}, [config.get("config", {}), config]
+        config, _ = read_config(path)
+    except ModelFileError as error:
+        raise WrongUse(str(error)) from error
+    found, left = {}, [config["config"], config]
     config.pop("compile_config", None)  # what cannot be restored is left out
     while left:
         value = left.pop()
         if isinstance(value, dict):
             if "class_name" in value and "registered_name" in value:
-                found[value["class_name"]] = (
-                    value.get("module"),
-                    value["registered_name"],
-                )
+                name, *place = map(value.get, _CLASS)
+                if not isinstance(name, str) or not all(
+                    each is None or isinstance(each, str) for each in place
+                ):
+                    raise WrongUse(
+                        f"'{path}' is no model as model.save('model.keras') writes it: "
+                        "in its config.json a class must be named by strings. "
+                        f"Received: {[name, *place]}."
+                    )
+                found[name] = tuple(place)
             left += value.values()
         elif isinstance(value, list):
             left += value

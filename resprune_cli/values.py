@@ -4,6 +4,12 @@ import argparse
 import pathlib
 import zipfile
 
+_KERAS_2 = (
+    "Of Keras 2 (tf.keras before TensorFlow 2.16): load it with tf_keras (`pip install "
+    "tf_keras`), build the same model in Keras 3, and copy the weights: "
+    "new.set_weights(old.get_weights())."
+)
+
 
 def model_path(text):
     """A model's file that can be opened, without starting TensorFlow."""
@@ -13,7 +19,15 @@ def model_path(text):
             f"'{text}' is an HDF5 file. A file of weights is read by the order of "
             "layers, and in a net with fewer layers that can go wrong without an "
             "error. Load it in the code that made it and save the whole model: "
-            "model.save('model.keras')."
+            "model.save('model.keras'). If it holds a whole model, Keras 3 can often "
+            f"load it: keras.models.load_model('{text}', compile=False).save("
+            f"'model.keras'). {_KERAS_2}"
+        )
+    if path.suffix == ".json":
+        raise argparse.ArgumentTypeError(
+            f"'{text}' holds an architecture without weights. Make the model from it "
+            "(keras.models.model_from_json), load its weights, and save the whole "
+            f"model: model.save('model.keras'). {_KERAS_2}"
         )
     if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no file '{text}'.")

@@ -39,6 +39,8 @@ _ADVICE = (
         "--input-shape 224,224,3 says it",
     ),
     (r" Name the `kinds` to open\.", ""),
+    (r"(the run began with another model)\. Build it .*?, the run's own", r"\1"),
+    (r"criterion_code: its code .*? compared", "criterion: it looks at other examples"),
 )
 
 

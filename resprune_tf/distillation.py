@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from resprune_tf import graph
+from resprune_tf.model_files import load_model
 
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
@@ -171,7 +172,7 @@ def load_teacher(teacher, student, guidance):
             "A `teacher` needs `guidance`, such as Guidance(temperature=4, weight=0.9)."
         )
     if isinstance(teacher, (str, os.PathLike)):
-        teacher = keras.saving.load_model(teacher, compile=False)
+        teacher = load_model(teacher, compile=False)
     graph.check_functional(teacher, "teacher")
     shapes = [
         (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))

@@ -14,16 +14,19 @@ from resprune_tf.checksum import checksum
 from resprune_tf.distillation import load_teacher
 from resprune_tf.fit_data import FitData
 from resprune_tf.fit_training import compile_as
+from resprune_tf.identity import model_identity
 from resprune_tf.plan import Plan
 from resprune_tf.preflight import check_run
 from resprune_tf.records import (
     Round,
     RunDirectory,
     check_same_start,
-    read_lines,
+    model_name,
+    read_rounds,
     write_text,
 )
 from resprune_tf.rounds import Run
+from resprune_tf.run_check import check_files, check_run_model, comparable
 from resprune_tf.strategy import Strategy
 
 
@@ -209,19 +212,23 @@ def run_steps(
             **compiled,
             "teacher": teacher and f"{checksum(teacher.get_weights()):08x}",
             "strategy": {"name": strategy.name, "replicas": strategy.replicas},
+            "model": model_identity(model),
         }
-        begun = read_lines(pathlib.Path(run_dir or folder) / "rounds.jsonl")
+        begun = read_rounds(run_dir or folder)
         if start_from is not None and not begun:
-            check_same_start(start_from, settings)
+            start = {k: v for k, v in settings.items() if k != "criterion_code"}
+            check_same_start(start_from, comparable(start_from, start))
+            check_run_model(pathlib.Path(start_from) / model_name(0))
         files = stack.enter_context(RunDirectory(folder))
         strategy.follow(run_dir, files.path)
+        check_files(files.path)
         strategy.check_equal(
             model.get_weights(),
             settings=settings,
             rounds=len(files.rounds),
             state=checkpoint.read_meta(files.path / "state.npz"),
         )
-        files.claim(settings)
+        files.claim(comparable(files.path, settings))
         if flags:
             write_text(files.path / "flags.txt", flags)
         progress = None

@@ -1,6 +1,7 @@
-"""The memory that a process keeps between two training steps."""
+"""The memory of the machine, and what a process keeps between two training steps."""
 
 import ctypes
+import os
 import platform
 
 # Parameters of mallopt, from glibc's malloc.h, and the values that they are given.
@@ -34,3 +35,11 @@ def keep_memory() -> bool:
     if mallopt is None:
         return False
     return all([mallopt(number, value) == 1 for number, value in _KEPT.values()])
+
+
+def machine_bytes() -> int | None:
+    """Bytes of memory that the machine has, or None if it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None

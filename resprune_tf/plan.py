@@ -10,6 +10,7 @@ from resprune_tf.criteria import check_scored, check_scores
 from resprune_tf.distillation import Guidance
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.guard import held
+from resprune_tf.identity import criterion_settings
 from resprune_tf.recipe import Recipe
 from resprune_tf.selection import COUNTED, Target, select_units
 from resprune_tf.sizes import extent, may_go, measures
@@ -135,7 +136,7 @@ class Plan:
             "stop_on_drop": self.stop_on_drop,
             "tolerance": self.tolerance,
             "select_on": self.select_on,
-            "criterion": getattr(self.criterion, "__name__", str(self.criterion)),
+            **criterion_settings(self.criterion),
             "guidance": self.guidance and dataclasses.asdict(self.guidance),
             "protected": sorted(self.protected),
             "seed": self.seed,

@@ -7,10 +7,12 @@ that needs it.
 from __future__ import annotations
 
 import pathlib
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
+
+from resprune_tf.array_files import ArrayFile
+from resprune_tf.memory import machine_bytes
 
 
 class DataError(ValueError):
@@ -61,15 +63,43 @@ def read_digits():
 def read_npz(path):
     """Arrays from an `.npz` archive; see `load_dataset` for what it must hold.
 
+    Arrays of other names are not read, and none before all are known to fit.
+
     Raises:
         DataError: if the archive cannot be read, or its arrays do not fit together.
     """
     try:
-        # np.load(path) would leave the file open where it is no archive.
-        with open(path, "rb") as file, np.load(file) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with ArrayFile(path) as archive:
+            splits = _check_headers(path, archive.headers)
+            names = [f"{xy}_{split}" for split in splits for xy in "xy"]
+            if "class_names" in archive.headers:
+                names.append("class_names")
+            _check_memory(path, sum(archive.headers[name].nbytes for name in names))
+            arrays = {name: archive.read(name) for name in names}
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}") from error
+    images = {f"x_{s}": arrays[f"x_{s}"] for s in splits}
+    images = {k: x if x.ndim == 4 else x[..., None] for k, x in images.items()}
+    labels = {f"y_{s}": arrays[f"y_{s}"].reshape(-1).astype("int32") for s in splits}
+    class_names = _class_names(path, arrays.get("class_names"), labels)
+    return Arrays(
+        **images, **labels, class_names=class_names, source=pathlib.Path(path).name
+    )
+
+
+def _check_memory(path, size):
+    whole = machine_bytes()
+    if whole is not None and size > whole:
+        raise DataError(
+            f"{path} would take {size / 1e9:.1f} GB in memory; this machine has "
+            f"{whole / 1e9:.1f} GB. Make an archive of fewer images."
+        )
+
+
+def _check_headers(path, arrays):
+    """The splits of an archive, once their headers are known to fit together."""
     splits = ["train", "test"]
     if "x_validation" in arrays or "y_validation" in arrays:
         splits.append("validation")
@@ -79,43 +109,40 @@ def read_npz(path):
             f"{path} lacks {', '.join(sorted(absent))}. "
             f"It holds {', '.join(sorted(arrays)) or 'nothing'}."
         )
-    images = {f"x_{s}": _images(path, f"x_{s}", arrays[f"x_{s}"]) for s in splits}
-    labels = {f"y_{s}": _labels(path, f"y_{s}", arrays[f"y_{s}"]) for s in splits}
-    if len({each.shape[1:] for each in images.values()}) > 1:
-        shapes = ", ".join(f"{k} {list(each.shape)}" for k, each in images.items())
+    images = {f"x_{s}": _image_shape(path, f"x_{s}", arrays) for s in splits}
+    labels = {f"y_{s}": _label_shape(path, f"y_{s}", arrays) for s in splits}
+    if len({shape[1:] for shape in images.values()}) > 1:
+        shapes = ", ".join(f"{k} {list(shape)}" for k, shape in images.items())
         raise DataError(
             f"{path}: all images must be of one shape [N, H, W, C]. Found: {shapes}."
         )
-    for (x, x_array), (y, y_array) in zip(images.items(), labels.items(), strict=True):
-        if len(x_array) != len(y_array):
+    for (x, x_shape), (y, y_shape) in zip(images.items(), labels.items(), strict=True):
+        if x_shape[0] != y_shape[0]:
             raise DataError(
                 f"{path}: {x} and {y} must be of one length. "
-                f"Found: {len(x_array)} images, {len(y_array)} labels."
+                f"Found: {x_shape[0]} images, {y_shape[0]} labels."
             )
-    class_names = _class_names(path, arrays.get("class_names"), labels)
-    return Arrays(
-        **images, **labels, class_names=class_names, source=pathlib.Path(path).name
-    )
+    return splits
 
 
-def _images(path, key, images):
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
+def _image_shape(path, key, arrays):
+    shape, dtype, _ = arrays[key]
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
         raise DataError(
             f"{path}: {key} must be uint8 images [N, H, W] or [N, H, W, C], 0 to 255. "
-            f"Found: {images.dtype} {list(images.shape)}."
+            f"Found: {dtype} {list(shape)}."
         )
-    return images if images.ndim == 4 else images[..., None]
+    return shape if len(shape) == 4 else (*shape, 1)
 
 
-def _labels(path, key, labels):
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind not in "iu" or labels.ndim != 1 or labels.size == 0:
+def _label_shape(path, key, arrays):
+    shape, dtype, _ = arrays[key]
+    if dtype.kind not in "iu" or shape[1:] not in ((), (1,)) or 0 in shape:
         raise DataError(
             f"{path}: {key} must be integer labels [N] or [N, 1]. "
-            f"Found: {labels.dtype} {list(labels.shape)}."
+            f"Found: {dtype} {list(shape)}."
         )
-    return labels.astype(np.int32)
+    return shape
 
 
 def _class_names(path, names, labels):

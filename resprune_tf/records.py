@@ -16,23 +16,43 @@ reader finds the old content or the new, never a half of either.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import time
 
 import filelock
 
+from resprune_tf.checksum import weights_agree
+from resprune_tf.whole_files import (
+    RunDirectoryError as RunDirectoryError,
+)
+from resprune_tf.whole_files import (
+    atomic_file as atomic_file,
+)
+from resprune_tf.whole_files import (
+    damaged,
+    read_json,
+    read_lines,
+    remove_left_behind,
+    write_json,
+    write_lines,
+)
+from resprune_tf.whole_files import (
+    write_text as write_text,
+)
+
 TEACHER = "models/teacher.keras"
+INITIAL = "models/initial.keras"
 # Settings that choose among rounds and change none: they may differ each time.
 JUDGING = ("tolerance",)
 SPLITS = ("train", "validation", "test")
+_FAILED = "failed"  # instead of the checksum of a criterion that is to be mended
 
 
-class RunDirectoryError(ValueError):
-    """The run directory cannot be used as asked."""
+def model_name(number: int) -> str:
+    """Name of the model of a round in its run directory; no other is ever used."""
+    return f"models/round-{number:02}.keras"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +109,14 @@ class Round:
                 fields[name] = value
         for name in ("removed", "units"):
             fields[name] = tuple(fields[name])
-        return cls(**fields, **measures)
+        found = cls(**fields, **measures)
+        # The name becomes a path that is read and written.
+        if found.model != model_name(found.round):
+            raise ValueError(
+                f"the model of round {found.round} must be "
+                f"'{model_name(found.round)}', not {found.model!r}"
+            )
+        return found
 
 
 class RunDirectory:
@@ -122,8 +149,8 @@ class RunDirectory:
                 f"Cannot write the run directory '{self.path}': {error.strerror}. "
                 "Choose one in a folder that you may write to."
             ) from None
-        for left in self.path.rglob(".writing-*"):  # a killed process's last file
-            left.unlink()
+        for folder in (self.path, self.path / "models"):
+            remove_left_behind(folder)
         return self
 
     def __exit__(self, *exception):
@@ -140,7 +167,7 @@ class RunDirectory:
                 files that are no run of ours.
         """
         settings = json.loads(json.dumps(settings))
-        known = read_json(self.path / "run.json")
+        known = read_settings(self.path)
         if known is None:
             if (self.path / "rounds.jsonl").exists():
                 raise RunDirectoryError(
@@ -151,6 +178,10 @@ class RunDirectory:
             return
         judged = {name: settings[name] for name in JUDGING if name in settings}
         now = {**known, **judged}
+        if now.get("criterion_code") == _FAILED:
+            del now["criterion_code"]
+            if "criterion_code" in settings:
+                now["criterion_code"] = settings["criterion_code"]
         changes = _changes(now, settings)
         if changes:
             raise RunDirectoryError(
@@ -161,12 +192,16 @@ class RunDirectory:
             (self.path / "final.json").unlink(missing_ok=True)
             write_json(self.path / "run.json", now)
 
+    def release_criterion(self) -> None:
+        """Lets the run continue with other code of its criterion, which has failed."""
+        settings = read_settings(self.path)
+        if "criterion_code" in settings:
+            write_json(self.path / "run.json", {**settings, "criterion_code": _FAILED})
+
     @property
     def rounds(self) -> list[Round]:
         """The finished rounds."""
-        return [
-            Round.from_line(line) for line in read_lines(self.path / "rounds.jsonl")
-        ]
+        return read_rounds(self.path)
 
     def add_round(self, record: Round, history: list[dict]) -> None:
         """Appends a finished round. Its line in rounds.jsonl is what commits it."""
@@ -196,13 +231,14 @@ def check_same_start(path, settings: dict) -> None:
     teacher and backend of `settings`.
     """
     path = pathlib.Path(path)
-    known = read_json(path / "run.json")
+    known = read_settings(path)
     if known is None or not read_lines(path / "rounds.jsonl"):
         raise RunDirectoryError(
             f"'{path}' holds no run that has finished its initial training."
         )
     settings = json.loads(json.dumps(settings))
-    keys = ["dataset", "initial", "recipe", "compiled", "seed", "backend", "teacher"]
+    keys = ["dataset", "initial", "model", "recipe", "compiled", "seed", "backend"]
+    keys.append("teacher")
     if known.get("teacher") and settings.get("teacher"):
         keys.append("guidance")  # of the initial training, too
     changes = _changes(
@@ -218,68 +254,69 @@ def check_same_start(path, settings: dict) -> None:
 def _changes(old, new):
     """What differs between two settings, in words; empty if nothing does."""
     old, new = _flatten(old), _flatten(new)
-    return "; ".join(
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+    changes = [
+        _change(key, old.get(key), new.get(key))
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    )
+        if not _same(key, old.get(key), new.get(key))
+    ]
+    return "; ".join(dict.fromkeys(changes))
 
 
-@contextlib.contextmanager
-def atomic_file(path):
-    """Yields a temporary path beside `path` that replaces it when all went well."""
-    path = pathlib.Path(path)
-    # The suffix stays: Keras chooses its file format by it.
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _same(key, old, new):
+    if key == "model.weights" and old and new:
+        return weights_agree(old, new)
+    return old == new
 
 
-def _sync_folder(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _change(key, old, new):
+    name = key.partition(".")[0]
+    if name in _ADVICE:
+        return f"{name}: {_ADVICE[name]}"
+    return f"{key}: {old!r} there, {new!r} now"
 
 
-def write_text(path, text: str) -> None:
-    """Replaces a text file as a whole."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+_ADVICE = {
+    "model": "the run began with another model. Build it from the same seed "
+    f"(`keras.utils.set_random_seed` before the model is made), or load `{INITIAL}`, "
+    "the run's own",
+    "criterion_code": "its code or the values that it uses are others. Give it a "
+    "`__name__` of its own, and its name alone is compared",
+}
 
 
-def write_json(path, value) -> None:
-    """Replaces a JSON file as a whole."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+def same_settings(old: dict, new: dict) -> bool:
+    """Whether two run.json are of one run."""
+    return not _changes(old, new)
 
 
-def read_json(path):
-    """The value in a JSON file, or None if there is no such file."""
-    try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+def read_settings(run_dir) -> dict | None:
+    """The settings of a run, or None if it has not begun.
+
+    Raises:
+        RunDirectoryError: if their file is damaged.
+    """
+    path = pathlib.Path(run_dir) / "run.json"
+    settings = read_json(path)
+    if settings is not None and not isinstance(settings, dict):
+        raise damaged(path, "not a JSON object")
+    return settings
 
 
-def write_lines(path, values) -> None:
-    """Replaces a file of one JSON value a line."""
-    write_text(path, "".join(json.dumps(value) + "\n" for value in values))
+def read_rounds(run_dir) -> list[Round]:
+    """The finished rounds of a run.
 
-
-def read_lines(path) -> list[dict]:
-    """The values of a file of one JSON value a line; none if there is no such file."""
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines()]
+    Raises:
+        RunDirectoryError: if their file is damaged.
+    """
+    path, rounds = pathlib.Path(run_dir) / "rounds.jsonl", []
+    for number, line in enumerate(read_lines(path)):
+        try:
+            rounds.append(Round.from_line(line))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise damaged(path, error, number + 1) from None
+        if rounds[-1].round != number:
+            raise damaged(path, f"round {rounds[-1].round} is out of place", number + 1)
+    return rounds
 
 
 def _flatten(value, prefix=""):

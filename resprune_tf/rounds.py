@@ -5,7 +5,6 @@ import math
 import pathlib
 import time
 
-import keras
 import numpy as np
 
 from resprune_tf import checkpoint
@@ -18,14 +17,17 @@ from resprune_tf.guard import shown
 from resprune_tf.importance import importances
 from resprune_tf.members import Member
 from resprune_tf.records import (
+    INITIAL,
     TEACHER,
     Round,
     RunDirectory,
     atomic_file,
+    model_name,
     read_lines,
     write_json,
 )
 from resprune_tf.removal import remove_units
+from resprune_tf.run_check import load_run_model
 from resprune_tf.selection import COUNTED
 from resprune_tf.sizes import measures
 from resprune_tf.status import Status
@@ -86,9 +88,7 @@ class Run:
     def take_over(self, source):
         """Makes the first round of another run the first of this one."""
         first = RunDirectory(source).rounds[0]
-        model = keras.saving.load_model(
-            pathlib.Path(source) / first.model, compile=False
-        )
+        model = load_run_model(pathlib.Path(source) / first.model)
         self._save(model, self.files.path / first.model)
         history = [
             {name: value for name, value in line.items() if name != "round"}
@@ -111,7 +111,7 @@ class Run:
         write_json(self.files.path / "environment.json", found)
         if uncounted := cost(model).uncounted:
             self._say(f"MACs leave out what cannot be counted: {', '.join(uncounted)}")
-        first = self.files.path / "models" / "initial.keras"
+        first = self.files.path / INITIAL
         if not self.rounds and not first.exists():
             self._save(model, first)
         teacher = self.files.path / TEACHER
@@ -143,7 +143,7 @@ class Run:
                 "measured": _beyond_counts(size),
             }
         )
-        name = f"models/round-{number:02}.keras"
+        name = model_name(number)
         self._save(core, self.files.path / name)
         record = Round(
             round=number,
@@ -179,6 +179,7 @@ class Run:
         try:
             return self.plan.scores(core)
         except (TypeError, ValueError) as error:
+            self.files.release_criterion()
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
                 f"{error} The training of round {number} is done: in a `run_dir` it is "
@@ -210,7 +211,7 @@ class Run:
     def _next_net(self, number):
         """The net of a round before its training, what it lost, and its recipe."""
         if number == 0:
-            return self.load("models/initial.keras"), (), self.plan.recipe
+            return self.load(INITIAL), (), self.plan.recipe
         # Loaded although the last round's net may be in memory: an unbroken run goes
         # the very way that a continued one goes.
         last = self.rounds[-1]
@@ -312,7 +313,7 @@ class Run:
 
     def load(self, name):
         """A model of the run directory."""
-        return keras.saving.load_model(self.files.path / name, compile=False)
+        return load_run_model(self.files.path / name)
 
 
 def _macs(number):

@@ -59,6 +59,6 @@ class Status(Progress):
             "seconds_left": round(self.seconds_left(step, now)) if known else None,
         }
         # Nothing is lost with it, so it is not synced as the records are.
-        temporary = self.path.with_name(f".writing-{NAME}")
+        temporary = self.path.with_name(f".writing-{os.getpid()}-{NAME}")
         temporary.write_text(json.dumps(status) + "\n")
         os.rename(temporary, self.path)

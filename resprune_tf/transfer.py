@@ -9,6 +9,7 @@ import os
 
 from resprune_tf import graph
 from resprune_tf.cloning import copy_state
+from resprune_tf.model_files import check_layer
 
 
 def pairs(source, target):
@@ -57,7 +58,7 @@ def load_weights(model, path):
 
     Raises:
         ValueError: if the file is no `.weights.h5`, lacks a layer of `model`, or holds
-            one of other shapes.
+            one of other shapes, or one that would take more memory than it needs.
         FileNotFoundError: if there is no such file.
         TypeError: if `model` has no graph to read.
 
@@ -76,6 +77,9 @@ def load_weights(model, path):
         )
     with h5py.File(path) as file:
         places = list(_places(model, file))
+        for _, layer, place in places:
+            if place is not None:
+                check_layer(path, file[place], layer)
     if lacking := [name for name, _, place in places if place is None]:
         raise ValueError(
             f"'{path}' has no weights of '{model.name}' for {', '.join(lacking)}, so "

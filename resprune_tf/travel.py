@@ -2,18 +2,22 @@
 
 import os
 import pathlib
+import re
+import shutil
 import tarfile
-import tempfile
 
 from resprune_tf import checkpoint
 from resprune_tf.guard import held
 from resprune_tf.records import (
+    INITIAL,
     TEACHER,
     RunDirectory,
     RunDirectoryError,
     atomic_file,
-    read_json,
-    read_lines,
+    damaged,
+    read_rounds,
+    read_settings,
+    same_settings,
 )
 
 _RECORDS = (
@@ -26,6 +30,7 @@ _RECORDS = (
     "rounds.jsonl",
     "final.json",
 )
+_MODEL = re.compile(r"models/round-\d{2,}\.keras")
 
 
 def pack(run_dir, path):
@@ -44,8 +49,11 @@ def pack(run_dir, path):
     with atomic_file(path) as temporary:
         with tarfile.open(temporary, "w") as archive:
             for name in names:
+                if (run_dir / name).is_symlink():
+                    raise damaged(run_dir / name, "it is a link to another file")
                 if (run_dir / name).exists():
-                    archive.add(run_dir / name, arcname=name)
+                    with open(run_dir / name, "rb") as file:
+                        archive.addfile(archive.gettarinfo(None, name, file), file)
     return pathlib.Path(path).stat().st_size
 
 
@@ -59,15 +67,21 @@ def needed_models(run_dir):
     """
     run_dir = pathlib.Path(run_dir)
     teacher = [TEACHER] if (run_dir / TEACHER).exists() else []
-    rounds = read_lines(run_dir / "rounds.jsonl")
+    rounds = read_rounds(run_dir)
     if not rounds:
-        return ["models/initial.keras", *teacher]
-    settings = read_json(run_dir / "run.json")
-    watched = f"{settings['select_on']}_{settings.get('monitor', 'accuracy')}"
-    first, rule = rounds[0][watched], (settings["tolerance"], settings.get("mode"))
-    smallest = [line for line in rounds if held(first, line[watched], *rule)][-1]
-    kept = (rounds[0], smallest, rounds[-1])
-    return sorted({line["model"] for line in kept}) + teacher
+        return [INITIAL, *teacher]
+    settings = read_settings(run_dir)
+    try:
+        watched = settings["select_on"], settings.get("monitor", "accuracy")
+        rule = settings["tolerance"], settings.get("mode")
+        values = [record.measure(*watched) for record in rounds]
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"it does not fit rounds.jsonl ({error})"
+        raise damaged(run_dir / "run.json", reason) from None
+    good = [r for r, v in zip(rounds, values, strict=True) if held(values[0], v, *rule)]
+    # No round held, not even the first, if its value is no number.
+    kept = (rounds[0], *good[-1:], rounds[-1])
+    return sorted({record.model for record in kept}) + teacher
 
 
 def unpack(path, run_dir):
@@ -84,21 +98,17 @@ def unpack(path, run_dir):
         RunDirectoryError: if the file is no packed run, or of another run.
     """
     with RunDirectory(run_dir) as files:
-        with tempfile.TemporaryDirectory(dir=files.path, prefix=".arrived-") as arrived:
-            arrived = pathlib.Path(arrived)
-            try:
-                with tarfile.open(path) as archive:
-                    archive.extractall(arrived, filter="data")
-            except tarfile.TarError as error:
-                raise RunDirectoryError(
-                    f"'{path}' is no packed run: {error}."
-                ) from None
-            settings = read_json(arrived / "run.json")
+        arrived = files.path / f".writing-{os.getpid()}-arrived"
+        try:
+            (arrived / "models").mkdir(parents=True)
+            names = _extract(path, arrived)
+            settings = read_settings(arrived)
             if settings is None:
                 raise RunDirectoryError(
                     f"'{path}' is no packed run: no run.json in it."
                 )
-            if read_json(files.path / "run.json") not in (None, settings):
+            known = read_settings(files.path)
+            if known is not None and not same_settings(known, settings):
                 raise RunDirectoryError(
                     f"'{path}' holds another run than '{run_dir}'. Choose another run "
                     "directory or another state file."
@@ -106,17 +116,49 @@ def unpack(path, run_dir):
             further = _progress(arrived) > _progress(files.path)
             if further:
                 # Last what counts as progress: if this is killed, it is done again.
-                names = [
-                    *sorted(arrived.glob("models/*")),
-                    *map(arrived.joinpath, _RECORDS),
-                ]
-                for file in names:
-                    if file.exists():
-                        os.replace(file, files.path / file.relative_to(arrived))
+                order = [*sorted(set(names).difference(_RECORDS)), *_RECORDS]
+                for name in order:
+                    if name in names:
+                        os.replace(arrived / name, files.path / name)
             return further
+        finally:
+            shutil.rmtree(arrived, ignore_errors=True)
+
+
+def _extract(path, folder):
+    """Writes the members of a packed run into a folder; their names.
+
+    Only plain files whose names `pack` writes are taken, so nothing can lie elsewhere,
+    and nothing is compressed, so none is larger than the archive.
+    """
+    names = []
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                name = member.name
+                known = name in (*_RECORDS, INITIAL, TEACHER) or _MODEL.fullmatch(name)
+                plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                if not known or not plain or member.issparse() or name in names:
+                    raise RunDirectoryError(
+                        f"'{path}' is no packed run: '{name}' in it is not one of the "
+                        "files that a run is packed into."
+                    )
+                names.append(name)
+                with open(folder / name, "xb") as file:
+                    shutil.copyfileobj(archive.extractfile(member), file)
+                    if file.tell() != member.size:
+                        raise RunDirectoryError(
+                            f"'{path}' is cut off: '{name}' has {file.tell():,} of "
+                            f"{member.size:,} bytes. Copy it again."
+                        )
+    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+        if isinstance(error, RunDirectoryError):
+            raise
+        raise RunDirectoryError(f"'{path}' is no packed run: {error}.") from None
+    return names
 
 
 def _progress(run_dir):
-    rounds = len(read_lines(run_dir / "rounds.jsonl"))
+    rounds = len(read_rounds(run_dir))
     epoch = checkpoint.epochs_done(run_dir / "state.npz", rounds)
     return rounds, epoch, (run_dir / "final.json").exists()

@@ -1,6 +1,7 @@
 """The command line reads models and data of others, and runs none of their code."""
 
 import argparse
+import json
 import sys
 import zipfile
 from unittest import mock
@@ -126,6 +127,34 @@ def test_what_is_no_model_is_told(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
     with pytest.raises(WrongUse, match="cannot be loaded"):
+        model_file.load(path, TRUST)
+
+
+@pytest.mark.parametrize(
+    "config, told",
+    [
+        ([], "holds no model"),
+        ({"class_name": "Functional", "config": []}, "holds no model"),
+        ({"class_name": ["a"], "registered_name": None, "config": {}}, "no model"),
+        (
+            {"class_name": "A", "module": 3, "registered_name": "A", "config": {}},
+            "must be named by strings",
+        ),
+        (
+            {
+                "class_name": "Functional",
+                "config": {"layers": [{"class_name": {}, "registered_name": "A"}]},
+            },
+            "must be named by strings",
+        ),
+    ],
+)
+def test_odd_configurations_are_no_models(tmp_path, config, told):
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(WrongUse, match=told):
         model_file.load(path, TRUST)
 
 

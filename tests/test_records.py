@@ -146,7 +146,7 @@ def test_a_second_process_is_refused_and_a_killed_one_frees(tmp_path):
     code = (
         "import os, signal, sys; from resprune_tf.records import RunDirectory\n"
         "with RunDirectory(sys.argv[1]) as run:\n"
-        "    (run.path / '.writing-1-half').touch()\n"
+        "    (run.path / f'.writing-{os.getpid()}-half').touch()\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(

@@ -1,0 +1,90 @@
+"""Archives of arrays (`.npz`): what they hold is known before any array is read."""
+
+import contextlib
+import math
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+
+_NPY = ".npy"
+
+
+class Header(NamedTuple):
+    """Shape and type of an array in an archive, and its bytes with this header."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    nbytes: int
+
+
+class ArrayFile:
+    """An open `.npz` archive.
+
+    Attributes:
+        headers: dict from the name of an array to its `Header`.
+
+    Raises (on entry, as every function of it):
+        ValueError: if the file is no such archive, or damaged, or an array in it holds
+            Python objects, which are never read: they can run code.
+        OSError: if the file cannot be opened.
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack, _as_value_error():
+            self._archive = stack.enter_context(zipfile.ZipFile(self.path))
+            self.headers = {}
+            for member in self._archive.infolist():
+                name = member.filename.removesuffix(_NPY)
+                if name in self.headers:
+                    raise ValueError(f"it holds '{name}' twice")
+                if member.filename.endswith(_NPY):
+                    self.headers[name] = self._header(name, member)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+
+    def _header(self, name, member):
+        with self._archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):  # whose headers have 64 kB at most
+                raise ValueError(
+                    f"'{name}' is in version {version[0]} of the npy format, which "
+                    "plain arrays do not need. Save it again with np.savez."
+                )
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            begin = file.tell()
+        if dtype.hasobject:
+            raise ValueError(
+                "Object arrays cannot be loaded, because they can run code. Convert "
+                f"'{name}' to numbers or strings, and save it again."
+            )
+        needed, held = math.prod(shape) * dtype.itemsize, member.file_size - begin
+        if needed != held:
+            raise ValueError(f"'{name}' is cut off: {held:,} bytes of {needed:,}")
+        return Header(shape, dtype, member.file_size)
+
+    def read(self, name: str) -> np.ndarray:
+        """The array of a name in `headers`."""
+        with _as_value_error(), self._archive.open(name + _NPY) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _as_value_error():
+    """Turns the many errors of damaged archives into a ValueError."""
+    try:
+        yield
+    # `zlib.error` is an Exception alone; archives raise the last two for encryption
+    # and for unknown compressions.
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    except (OSError, ValueError, KeyError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error

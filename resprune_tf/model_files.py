@@ -1,0 +1,315 @@
+"""Model files of others: what they hold is looked at before Keras reads them.
+
+A small file may declare gigabytes: an HDF5 dataset of any shape takes a few bytes as
+long as nothing is written to it, and zip archives are compressed. Keras reads what is
+declared and compares it with the model afterwards.
+"""
+
+import io
+import json
+import math
+import pathlib
+import shutil
+import struct
+import tempfile
+import zipfile
+
+import keras
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_ASSETS = "assets/"
+# Most bytes of a member when it is unpacked. That of ResNet-152 has 0.7 MB.
+_LIMITS = {_CONFIG: 32 * 2**20, _METADATA: 2**20}
+# Beside what a file stores: seeds, counters, metrics.
+_SLACK = 2**20
+# Values that an optimizer keeps for each weight, at most.
+_SLOTS = 4
+
+
+class ModelFileError(ValueError):
+    """A file holds no model, or one that must not be loaded."""
+
+
+def load_model(path, **options) -> keras.Model:
+    """As `keras.saving.load_model`, once the file is known to be in order.
+
+    Args:
+        path: of a `.keras` file.
+        **options: of `keras.saving.load_model`.
+
+    Raises:
+        ModelFileError: as `read_config` does; or if the weights take more memory than
+            the file stores and than its architecture needs; or if Keras 2 wrote the
+            file and Keras 3 cannot load it.
+        Exception: whatever else Keras raises.
+    """
+    config, metadata = read_config(path)
+    try:
+        _check_weights(path, config, options)
+        return keras.saving.load_model(path, **options)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        version = str(metadata.get("keras_version", ""))
+        if not version.startswith("2."):
+            raise
+        raise ModelFileError(
+            f"'{path}' was written by Keras {version}, and Keras 3 cannot load it. "
+            f"{keras_2_advice(path)}"
+        ) from error
+
+
+def keras_2_advice(path) -> str:
+    """How a model of Keras 2 (`tf.keras` before TensorFlow 2.16) gets into Keras 3."""
+    return (
+        "Build the same model in Keras 3, copy the weights and save it: "
+        f"`old = tf_keras.models.load_model('{path}')` (`pip install tf_keras`), "
+        "`new.set_weights(old.get_weights())`, `new.save('model.keras')`."
+    )
+
+
+def read_config(path) -> tuple[dict, dict]:
+    """The configuration and the metadata in a `.keras` file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        `(config, metadata)`: the configuration of a model, as Keras serializes it, and
+        `"keras_version"` and more, empty if there is none.
+
+    Raises:
+        ModelFileError: if there is no such file, or it is damaged, or holds no model.
+    """
+    path = pathlib.Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(path, archive)
+            config = json.loads(archive.read(members[_CONFIG]))
+            metadata = {}
+            if _METADATA in members:
+                metadata = json.loads(archive.read(members[_METADATA]))
+    except FileNotFoundError:
+        raise ModelFileError(f"There is no file '{path}'.") from None
+    except ModelFileError:
+        raise
+    # Zip archives raise the last two for encryption and unknown compressions.
+    except (
+        *(OSError, ValueError, RecursionError, EOFError, zipfile.BadZipFile),
+        *(RuntimeError, NotImplementedError),
+    ) as error:
+        raise ModelFileError(
+            f"'{path}' is no model as model.save('model.keras') writes it, or it is "
+            f"damaged: {error or type(error).__name__}"
+        ) from error
+    if not (
+        isinstance(config, dict)
+        and isinstance(config.get("class_name"), str)
+        and isinstance(config.get("config"), dict)
+    ):
+        raise ModelFileError(
+            f"'{path}' holds no model: its {_CONFIG} must be an object with "
+            "`class_name`, a string, and `config`, an object, as "
+            f"model.save('model.keras') writes it. Received: {str(config)[:60]}"
+        )
+    return config, metadata if isinstance(metadata, dict) else {}
+
+
+def check_whole(path) -> None:
+    """Raises a ModelFileError unless a file holds what was written to it."""
+    read_config(path)
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong:
+        raise ModelFileError(f"'{path}' is damaged: {wrong} is not as it was written.")
+
+
+def _members(path, archive):
+    """The members of an archive by name, none larger than it may be."""
+    members = {}
+    for member in archive.infolist():
+        name, size = member.filename, member.file_size
+        if name in members:
+            raise ModelFileError(f"'{path}' holds {name} twice.")
+        members[name] = member
+        limit = _LIMITS.get(name)
+        if name.startswith(_ASSETS):  # they are written to a temporary folder
+            limit = 100 * _stored(path, member) + _SLACK
+        if limit is not None and size > limit:
+            raise ModelFileError(
+                f"'{path}' is refused: its {name} would take {_mb(size)}, of which the "
+                f"file stores {_mb(_stored(path, member))}. At most {_mb(limit)} are "
+                "read."
+            )
+    for name in (_CONFIG, _WEIGHTS):
+        if name not in members:
+            raise ModelFileError(
+                f"'{path}' cannot be loaded: it has no {name}, which "
+                f"model.save('model.keras') writes. It holds: "
+                f"{', '.join(list(members)[:5]) or 'nothing'}."
+            )
+    return members
+
+
+def _check_weights(path, config, options):
+    """Raises a ModelFileError if the weights take more memory than they may."""
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(_WEIGHTS)
+        stored = _stored(path, member)
+        # What lies in the file uncompressed takes no more memory than the file.
+        if member.compress_type == zipfile.ZIP_STORED:
+            with open(path, "rb") as whole:
+                sizes = _dataset_bytes(path, _Part(whole, member))
+        else:
+            if member.file_size > stored + _SLACK:
+                needed = _needed(config, options)
+                _compare(path, member.file_size, (1 + _SLOTS) * needed, needed)
+            with archive.open(member) as file, tempfile.TemporaryFile() as copy:
+                shutil.copyfileobj(file, copy)
+                sizes = _dataset_bytes(path, copy)
+    if not options.get("compile", True):
+        sizes.pop("optimizer", None)
+    whole = sum(sizes.values())
+    if whole > stored + _SLACK:
+        needed = _needed(config, options)
+        slots = sizes.pop("optimizer", 0)
+        _compare(path, slots, _SLOTS * needed, needed)
+        _compare(path, whole - slots, needed, needed)
+
+
+def _stored(path, member):
+    """Bytes that a member has in its archive, which may state more than there are."""
+    return min(member.compress_size, pathlib.Path(path).stat().st_size)
+
+
+def _compare(path, size, limit, needed, what="weights"):
+    if size > limit + _SLACK:
+        raise ModelFileError(
+            f"'{path}' is refused: its {what} would take {_mb(size)}; its "
+            f"architecture needs {_mb(needed)}."
+        )
+
+
+def check_layer(path, group, layer) -> None:
+    """Raises a ModelFileError if a layer's weights take more memory than they may.
+
+    Args:
+        path: of a `.weights.h5` file, for errors.
+        group: the layer's `h5py.Group`.
+        layer: a built `keras.layers.Layer`.
+    """
+    needed = sum(8 * math.prod(variable.shape) for variable in layer.variables)
+    size = sum(group_bytes(path, group).values())
+    _compare(path, size, needed, needed, f"weights of '{layer.name}'")
+
+
+def _needed(config, options):
+    """Bytes of all variables of the model in a configuration."""
+    model = keras.saving.deserialize_keras_object(
+        {**config, "compile_config": None},
+        custom_objects=options.get("custom_objects"),
+        safe_mode=options.get("safe_mode", True),
+    )
+    # Eight bytes a value, whatever its type.
+    return sum(8 * math.prod(variable.shape) for variable in model.variables)
+
+
+def _dataset_bytes(path, file):
+    """Bytes of the datasets in an HDF5 file when they are read, by topmost group."""
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as weights:
+            return group_bytes(path, weights)
+    except ModelFileError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"'{path}' is damaged: its {_WEIGHTS} cannot be read: {error}"
+        ) from error
+
+
+def group_bytes(path, group) -> dict[str, int]:
+    """Bytes of the datasets in a group of an HDF5 file when they are read.
+
+    Args:
+        path: of the file, for errors.
+        group: an open `h5py.Group`.
+
+    Returns:
+        dict from the name of each group in it, or dataset, to the bytes.
+
+    Raises:
+        ModelFileError: if a dataset lies in another file, or a group in it twice.
+    """
+    import h5py
+
+    found, groups = {}, {h5py.h5o.get_info(group.id).addr}
+
+    def walk(group, top):
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ModelFileError(
+                    f"'{path}' is refused: '{name}' among its weights is a link to "
+                    "another place."
+                )
+            item, place = group[name], top or name
+            if isinstance(item, h5py.Group):
+                # Groups that hold one another could be walked for ever.
+                address = h5py.h5o.get_info(item.id).addr
+                if address in groups:
+                    raise ModelFileError(
+                        f"'{path}' is refused: '{name}' lies in it twice."
+                    )
+                groups.add(address)
+                walk(item, place)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise ModelFileError(
+                        f"'{path}' is refused: the values of '{name}' lie in "
+                        "another file."
+                    )
+                found[place] = found.get(place, 0) + item.nbytes
+
+    walk(group, "")
+    return found
+
+
+class _Part(io.RawIOBase):
+    """An uncompressed member of an open archive, to read at any place.
+
+    Python's own starts from the beginning whenever it is to go back.
+    """
+
+    def __init__(self, file, member):
+        super().__init__()
+        file.seek(member.header_offset)
+        header = file.read(30)  # of a local file: the lengths of name and extra field
+        self._begin = member.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))
+        self._file, self._size, self._place = file, member.file_size, 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def tell(self):
+        return self._place
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}
+        self._place = begin[whence] + offset
+        return self._place
+
+    def readinto(self, buffer):
+        left = max(0, min(len(buffer), self._size - self._place))
+        self._file.seek(self._begin + self._place)
+        count = self._file.readinto(memoryview(buffer)[:left])
+        self._place += count
+        return count
+
+
+def _mb(size):
+    return f"{size / 1e6:,.1f} MB"
