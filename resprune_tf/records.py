@@ -11,6 +11,7 @@ reader finds the old content or the new, never a half of either.
     models/           initial.keras, round-00.keras, ...: the model after each round;
                       teacher.keras, if another net teaches in all of them
     state.npz         the round in training, after its last whole epoch
+    diverged.json     the round whose training diverged, which ended the run, and why
     status.json       where the training stands, for other processes to read
 """
 
@@ -24,6 +25,8 @@ import pathlib
 import time
 
 import filelock
+
+from resprune_tf.disk import DiskFullError, folder_problem, writing
 
 TEACHER = "models/teacher.keras"
 # Settings that choose among rounds and change none: they may differ each time.
@@ -109,14 +112,17 @@ class RunDirectory:
 
     def __enter__(self):
         try:
-            (self.path / "models").mkdir(parents=True, exist_ok=True)
-            # The system drops the lock when the process dies, kill -9 included.
-            self._lock.acquire(blocking=False)
+            with writing(self.path):
+                (self.path / "models").mkdir(parents=True, exist_ok=True)
+                # The system drops the lock when the process dies, kill -9 included.
+                self._lock.acquire(blocking=False)
         except filelock.Timeout:
             raise RunDirectoryError(
                 f"Another process is working in '{self.path}'. Wait for it, stop it, "
                 "or choose another run directory."
             ) from None
+        except DiskFullError:
+            raise
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write the run directory '{self.path}': {error.strerror}. "
@@ -182,11 +188,26 @@ class RunDirectory:
             [*read_lines(self.path / "rounds.jsonl"), record.line()],
         )
 
+    @property
+    def diverged(self) -> dict | None:
+        """What is known of the next round, if its training diverged."""
+        found = read_json(self.path / "diverged.json")
+        return found if found and found["round"] == len(self.rounds) else None
+
     def add_session(self, **facts) -> None:
         """Notes that a process begins to work here, and in which environment."""
         line = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
         path = self.path / "sessions.jsonl"
         write_lines(path, [*read_lines(path), line])
+
+
+def check_run_dir(path) -> None:
+    """Raises a RunDirectoryError for a path that no run directory can have."""
+    if problem := folder_problem(path):
+        raise RunDirectoryError(
+            f"Cannot write the run directory '{path}': {problem}. Choose one in a "
+            "folder that you may write to."
+        )
 
 
 def check_same_start(path, settings: dict) -> None:
@@ -227,16 +248,21 @@ def _changes(old, new):
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yields a temporary path beside `path` that replaces it when all went well."""
+    """Yields a temporary path beside `path` that replaces it when all went well.
+
+    Raises:
+        DiskFullError: if there is no space left, whatever writes to it says of that.
+    """
     path = pathlib.Path(path)
     # The suffix stays: Keras chooses its file format by it.
     temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with writing(path):
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

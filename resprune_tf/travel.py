@@ -23,6 +23,7 @@ _RECORDS = (
     "sessions.jsonl",
     "history.jsonl",
     "state.npz",
+    "diverged.json",
     "rounds.jsonl",
     "final.json",
 )
