@@ -1,7 +1,6 @@
 """One removal step of Algorithm 1 as a Keras callback, for a `fit` of one's own."""
 
 import dataclasses
-import gc
 import math
 import warnings
 
@@ -12,6 +11,7 @@ from resprune_tf.callbacks import TrainingDiverged
 from resprune_tf.compilation import compile_like
 from resprune_tf.divergence import broken, fit_reason
 from resprune_tf.guard import check_mode, direction, held
+from resprune_tf.memory import Release
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
 from resprune_tf.sizes import extent, may_go, measures
@@ -265,7 +265,7 @@ def fit_with_deletion(
             shorter.compile_from_config(settings)
 
     rounds, best, removed = [], model, ()
-    deletion._data = args[:2], kwargs
+    deletion._data, free = (args[:2], kwargs), Release()
     while True:
         history = model.fit(
             *args,
@@ -277,9 +277,10 @@ def fit_with_deletion(
         if deletion.held:
             best = model
         if deletion.shortened_model is None:
+            deletion._data = None
             return best, rounds
         removed, model = deletion.removed, deletion.shortened_model
         del history  # which holds the net just trained
-        gc.collect()
+        free()
         with scope_of(model):
             compile_fn(model)

@@ -54,9 +54,7 @@ def fit_reason(x=None, y=None, sample_weight=None, steps_per_epoch=None, **other
 def _first_bad(array):
     """Index along the first axis of the first value that is not finite, or None."""
     array = getattr(array, "flat_values", array)  # of a ragged tensor
-    if array is None or not keras.backend.is_float_dtype(
-        keras.backend.standardize_dtype(getattr(array, "dtype", "int32"))
-    ):
+    if "float" not in str(getattr(array, "dtype", None)):
         return None
     finite = np.isfinite(np.atleast_1d(keras.ops.convert_to_numpy(array)))
     return (

@@ -1,7 +1,9 @@
-"""The memory that a process keeps between two training steps."""
+"""The memory that a process keeps between two training steps, and two trainings."""
 
 import ctypes
+import gc
 import platform
+import sys
 
 # Parameters of mallopt, from glibc's malloc.h, and the values that they are given.
 _KEPT = {
@@ -34,3 +36,32 @@ def keep_memory() -> bool:
     if mallopt is None:
         return False
     return all([mallopt(number, value) == 1 for number, value in _KEPT.values()])
+
+
+class Release:
+    """Frees what the trainings since it was made have left behind.
+
+    TensorFlow keeps the gradient of every `tf.custom_gradient` that was traced, such as
+    that of a SiLU, in a registry that only grows, and with it the graph and the weights
+    of its model. A graph that has been traced needs it no more.
+    """
+
+    def __init__(self):
+        self._known = frozenset(_gradients())
+
+    def __call__(self):
+        """Call it when nothing refers to the models of those trainings any more."""
+        gradients = _gradients()
+        for name in {*gradients} - self._known:
+            if name.startswith("CustomGradient-"):
+                del gradients[name]
+        # Models and their compiled functions refer to each other. Python looks for such
+        # cycles by the number of objects, and these are few and large.
+        gc.collect()
+
+
+def _gradients():
+    """TensorFlow's registry of gradients, a dict; empty where there is none."""
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    registry = getattr(ops, "gradient_registry", None)
+    return getattr(registry, "_registry", {})

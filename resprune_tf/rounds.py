@@ -1,7 +1,6 @@
 """A run, round by round: remove, have trained, measure, record."""
 
 import dataclasses
-import gc
 import math
 import pathlib
 import time
@@ -20,6 +19,7 @@ from resprune_tf.fit_training import FitTrainer
 from resprune_tf.guard import shown
 from resprune_tf.importance import importances
 from resprune_tf.members import Member
+from resprune_tf.memory import Release
 from resprune_tf.records import (
     TEACHER,
     Round,
@@ -69,7 +69,7 @@ class Run:
         self.progress, self.stop, self.strategy = progress, stop, strategy
         self.teacher, self.template = teacher, template
         self.status = Status(files.path)
-        self.rounds = files.rounds
+        self.rounds, self._free = files.rounds, Release()
 
     def to_the_end(self, model, note):
         """A generator that yields a `Member` whenever a net is to be trained.
@@ -92,9 +92,7 @@ class Run:
         """Lets the nets of a round go before those of the next one are made."""
         for watcher in filter(None, (self.progress, self.status)):
             watcher.set_model(None)
-        # Nets and their compiled functions refer to each other. Python looks for such
-        # cycles by the number of objects, and these are few and large.
-        gc.collect()
+        self._free()
 
     def _outcome(self):
         """Why no further round is to run, or None."""

@@ -6,6 +6,7 @@ import tarfile
 import tempfile
 
 from resprune_tf import checkpoint
+from resprune_tf.disk import writing
 from resprune_tf.guard import held
 from resprune_tf.records import (
     TEACHER,
@@ -84,7 +85,7 @@ def unpack(path, run_dir):
     Raises:
         RunDirectoryError: if the file is no packed run, or of another run.
     """
-    with RunDirectory(run_dir) as files:
+    with RunDirectory(run_dir) as files, writing(run_dir):
         with tempfile.TemporaryDirectory(dir=files.path, prefix=".arrived-") as arrived:
             arrived = pathlib.Path(arrived)
             try:

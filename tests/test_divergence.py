@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import keras
 import numpy as np
@@ -141,3 +142,16 @@ def test_the_record_says_why(tmp_path):
     assert f"WARNING: {final['diverged']['reason']}" in format_rounds(
         result.rounds, final
     )
+
+
+@pytest.mark.parametrize(("selected", "told"), [(1, "is written"), (0, "no shorter")])
+def test_the_command_line_fails_with_the_reason(selected, told):
+    from resprune_cli.retraining import failure
+
+    rounds = [types.SimpleNamespace(round=number) for number in (0, 1)]
+    final = {"diverged": {"round": 2, "reason": "It became nan."}}
+    result = types.SimpleNamespace(
+        rounds=rounds, selected=rounds[selected], final=final
+    )
+    said = failure(result, None, "mae", None)
+    assert said.startswith("It became nan.") and told in said

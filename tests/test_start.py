@@ -6,6 +6,7 @@ import time
 import types
 
 import pytest
+from absl.testing import flagsaver
 
 from experiments import running
 from resprune_cli.start import StopNow, StopRequest
@@ -61,3 +62,11 @@ def test_experiments_stop_while_they_start(capsys):
     assert "Stopped: SIGTERM received. The same command continues it." in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.usefixtures("command_line")
+def test_a_state_file_needs_its_folder_before_any_work(tmp_path):
+    state = str(tmp_path / "none" / "run.tar")
+    with flagsaver.flagsaver(run_dir=str(tmp_path / "run"), state_file=state):
+        with pytest.raises(SystemExit, match="a file in a folder that exists"):
+            running._check_run_dir(0)
