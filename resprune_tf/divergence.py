@@ -6,6 +6,7 @@ import numpy as np
 from resprune_tf.fit_data import as_split
 
 _RATE = "The learning rate is probably too high: lower it."
+_UNKNOWN = f"Look for NaN in the training data. If there is none: {_RATE}"
 
 
 def broken(model):
@@ -25,17 +26,28 @@ def reason(data, steps=None):
     """
     if data is None:
         return _RATE
+    try:
+        place = _first_place(data, steps)
+    except Exception:  # of somebody's pipeline, which is not what to tell of here
+        return _UNKNOWN
+    if place is None:
+        return f"The training data are finite. {_RATE}"
+    return (
+        f"The training data hold NaN or infinite values, the first in {place}: correct "
+        "the data."
+    )
+
+
+def _first_place(data, steps):
+    """Where the first value that is not finite is, in words, or None."""
     for batch, place in data.blocks(steps):
         parts = keras.utils.unpack_x_y_sample_weight(batch)
         for name, part in zip(("x", "y", "sample_weight"), parts, strict=True):
             for array in keras.tree.flatten(part):
                 index = _first_bad(array)
                 if index is not None:
-                    return (
-                        f"The training data hold NaN or infinite values, the first in "
-                        f"`{name}`, {place(index)}: correct the data."
-                    )
-    return f"The training data are finite. {_RATE}"
+                    return f"`{name}`, {place(index)}"
+    return None
 
 
 def fit_reason(x=None, y=None, sample_weight=None, steps_per_epoch=None, **others):
@@ -46,8 +58,7 @@ def fit_reason(x=None, y=None, sample_weight=None, steps_per_epoch=None, **other
     try:
         data = as_split(given, "train", 32)
     except (TypeError, ValueError):
-        # Such as a generator, which has been read.
-        return f"Look for NaN in the training data. If there is none: {_RATE}"
+        return _UNKNOWN  # of a generator, which has been read
     return reason(data, steps_per_epoch)
 
 
