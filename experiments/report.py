@@ -77,6 +77,9 @@ def _write(path, text):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # of a full disk, it has none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from absl import flags, logging
 
 from experiments import recipe_flags, removal_flags, run_flags
 from experiments.quiet import quiet_start
-from resprune_cli.start import StopRequest
+from resprune_cli.start import StopNow, StopRequest
 
 STATE_SECONDS = 20 * 60
 
@@ -23,6 +23,17 @@ def run(argv, module):
             gives flags their values, `load_dataset()`, which returns a `Dataset`, and
             `build_model(dataset)`, which returns the model to shorten.
     """
+    stop = StopRequest(patience=1)
+    try:
+        stop.listen()
+        _run(argv, module, stop)
+    except StopNow as stopped:  # while it starts, or exports what it came to
+        stop.reason()
+        print(f"\nStopped: {stopped}. The same command continues it.", flush=True)
+        sys.exit(stop.code)
+
+
+def _run(argv, module, stop):
     begun = time.monotonic()
     if len(argv) > 1:
         sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
@@ -32,8 +43,6 @@ def run(argv, module):
     except ValueError as error:
         sys.exit(f"error: {error}")
     folders = [_check_run_dir(seed) for seed in seeds]
-    stop = StopRequest()
-    stop.listen()
     print("Starting Keras and loading the data ...", flush=True)
     if not flags.FLAGS["verbosity"].present:
         # tfds reports every file it opens, TensorFlow that each round is compiled anew.
@@ -42,6 +51,8 @@ def run(argv, module):
         import keras
 
         import resprune_tf as rp
+        from resprune_tf.disk import full_disk
+        from resprune_tf.formats import check_place
 
     rp.keep_memory()
     if run_flags.REPEATABLE.value:
@@ -50,10 +61,14 @@ def run(argv, module):
         if len(seeds) > 1:
             rp.check_side_by_side(run_flags.STRATEGY.value)
         strategy = rp.training_strategy(run_flags.STRATEGY.value)
+        if strategy.workers > 1:
+            stop.patience = None  # for they must stop at the same place
         stop.listen()  # TensorFlow's workers take SIGTERM for themselves
         formats = run_flags.formats()
         if formats:
             rp.check_formats(formats)
+            for folder in folders:
+                check_place(folder / "export", formats)
         if strategy.is_chief:
             for seed, folder in zip(seeds, folders, strict=True):
                 _arrive(rp, seed, folder)
@@ -89,7 +104,8 @@ def run(argv, module):
             results = [rp.prune_and_retrain(dataset=dataset, **runs[0], **common)]
         else:
             results = rp.prune_side_by_side(runs, dataset, **common)
-    except rp.RunInterrupted as interruption:
+    except (rp.RunInterrupted, StopNow) as interruption:
+        stop.reason()  # so that what follows is let be
         if strategy.is_chief:
             reports = [
                 _leave(rp, seed, folder)
@@ -101,6 +117,8 @@ def run(argv, module):
         # Out of time is no failure here: the next call continues.
         sys.exit(stop.code if stop.signal else 0)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
+        if full := full_disk(error):
+            raise full from error
         sys.exit(f"error: {error}")
     if strategy.is_chief:
         for seed, folder, result in zip(seeds, folders, results, strict=True):
@@ -186,6 +204,14 @@ def _check_run_dir(seed):
         sys.exit("error: --run_dir is missing: name a folder for this run's records")
     with run_flags.of_seed(seed):
         path = pathlib.Path(run_flags.RUN_DIR.value)
+        state = run_flags.STATE_FILE.value
+    if state and (
+        os.path.isdir(state) or not os.path.isdir(os.path.dirname(state) or ".")
+    ):
+        sys.exit(
+            f"error: cannot write --state_file={state}: it must be a file in a folder "
+            "that exists."
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writing-probe"

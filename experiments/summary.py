@@ -43,7 +43,9 @@ def format_rounds(rounds, final):
     if run.selected:
         legend = f"* selected{rule(run)}. {legend}"
     note = [f"Note: {run.final['note']}"] if run.final.get("note") else []
-    return "\n".join([*lines, "", legend, headline(run), *note])
+    diverged = run.final.get("diverged")
+    warning = [f"WARNING: {diverged['reason']}"] if diverged else []
+    return "\n".join([*lines, "", legend, headline(run), *warning, *note])
 
 
 def headline(run):

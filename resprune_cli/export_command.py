@@ -139,6 +139,8 @@ def run(args):
         raise WrongUse(str(error)) from error
     except (rp.ExportError, RuntimeFailed) as error:
         raise Failed(str(error)) from error
+    except rp.DiskFullError:
+        raise
     except OSError as error:
         raise WrongUse(
             f"Cannot write --out '{args.out}': {error.strerror or error}."

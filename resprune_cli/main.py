@@ -82,12 +82,13 @@ def main(argv=None):
     try:
         args.check(args)
         start()
+        _check_out(args)
         _import(args.imports)
         return args.run(args) or 0
-    except WrongUse as error:
-        return _end(args, 2, error)
-    except Failed as error:
-        return _end(args, 1, error)
+    except (WrongUse, Failed) as error:
+        if full := _full_disk(args, error):
+            return _end(args, 1, full)
+        return _end(args, 1 if isinstance(error, Failed) else 2, error)
     except Stopped as stopped:
         print(f"\n{stopped} The same command continues.", flush=True)
         return stopped.code
@@ -98,9 +99,33 @@ def main(argv=None):
         # Some commands have nothing more to do than to print; others were cut short.
         return 0 if args.command in ("inspect", "scores", "compare") else 128 + 13
     except Exception as error:
+        if full := _full_disk(args, error):
+            return _end(args, 1, full)
         name = type(error).__name__
         hint = "" if args.debug else " --debug shows where."
         return _end(args, 1, f"{name}: {error}{hint}")
+
+
+def _check_out(args):
+    """Raises WrongUse if what is asked for could not be written, before any work."""
+    from resprune_tf.disk import folder_problem
+
+    if "out" in args and (problem := folder_problem(args.out)):
+        raise WrongUse(
+            f"Cannot write --out '{args.out}': {problem}. Choose a folder that you may "
+            "write to."
+        )
+
+
+def _full_disk(args, error):
+    """What to say of an error that a full disk caused; None for any other."""
+    if (
+        "resprune_tf" not in sys.modules
+    ):  # an argument is wrong, and nothing was written
+        return None
+    from resprune_tf.disk import full_disk
+
+    return full_disk(error, getattr(args, "out", None))
 
 
 def _end(args, code, error):

@@ -9,7 +9,7 @@ import keras
 import resprune_tf as rp
 from resprune_cli import model_file, scoring, terms
 from resprune_cli.outcome import Outcome
-from resprune_cli.start import Stopped, StopRequest
+from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.usage import Failed, WrongUse
 from resprune_tf.columns import aligned
 from resprune_tf.guard import held, shown
@@ -42,7 +42,7 @@ def prune(model, data, splits, target, args):
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
     retrain_epochs = args.retrain_epochs or args.epochs
-    with StopRequest() as stop:
+    with StopRequest(patience=1) as stop:
         try:
             result = rp.prune_and_retrain(
                 scaled,
@@ -63,7 +63,7 @@ def prune(model, data, splits, target, args):
                 deadline=begun + 60 * args.minutes if args.minutes else math.inf,
                 should_stop=stop.reason,
             )
-        except rp.RunInterrupted as error:
+        except (rp.RunInterrupted, StopNow) as error:
             raise Stopped(f"Stopped: {error}.", stop.code) from error
         except rp.RunDirectoryError as error:
             raise WrongUse(str(error).replace("run directory", "--out")) from error
@@ -210,6 +210,11 @@ def _held_out(record):
 def failure(result, target, monitor, args):
     """Why the outcome is not what was asked for, or None."""
     last, selected = result.rounds[-1], result.selected
+    if diverged := result.final.get("diverged"):
+        written = "the smallest model that held its metric before that is written"
+        if selected.round == 0:
+            written = "no shorter model held its metric before that"
+        return f"{diverged['reason']} The round is not kept; {written}."
     met = result.final["target_reached"]
     if selected.round > 0 and (target is None or (met and selected is last)):
         return None

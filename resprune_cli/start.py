@@ -52,14 +52,25 @@ def quiet():
         os.close(kept)
 
 
+class StopNow(BaseException):
+    """Work that asks for no signal is to end here, and to clean up."""
+
+
 class StopRequest:
     """Remembers a signal until the training next asks; a second one ends at once.
 
     As a context manager it listens at once and puts the former handlers back.
+
+    Args:
+        patience: seconds after which work that has not asked, since it compiles,
+            measures or exports, is ended by a StopNow; None to wait until it asks.
+
+    Attributes:
+        signal: the first signal received, or None.
     """
 
-    def __init__(self):
-        self.signal = None
+    def __init__(self, patience=None):
+        self.signal, self.patience = None, patience
 
     def __enter__(self):
         self._former = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -67,6 +78,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *exception):
+        self._rest()
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
@@ -78,10 +90,30 @@ class StopRequest:
     def _receive(self, number, frame):
         self.signal = signal.Signals(number)
         signal.signal(number, signal.SIG_DFL)
+        if self.patience and hasattr(signal, "setitimer"):  # not on Windows
+            self._waited = False
+            signal.signal(signal.SIGALRM, self._end)
+            signal.setitimer(signal.ITIMER_REAL, self.patience / 2, self.patience / 2)
+
+    def _end(self, number, frame):
+        # The first time may be at the end of a long step, which is about to ask.
+        if not self._waited:
+            self._waited = True
+            return
+        # Python drops what is raised while it destroys an object: so later once more.
+        signal.setitimer(signal.ITIMER_REAL, 5 * self.patience, 5 * self.patience)
+        raise StopNow(f"{self.signal.name} received")
 
     def reason(self):
-        """Why to stop, or None."""
-        return f"{self.signal.name} received" if self.signal else None
+        """Why to stop, or None; who asks is given the time to stop."""
+        if self.signal is None:
+            return None
+        self._rest()
+        return f"{self.signal.name} received"
+
+    def _rest(self):
+        if self.signal and self.patience and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     @property
     def code(self):

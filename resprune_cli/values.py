@@ -45,9 +45,14 @@ def model_path(text):
 
 def folder(text):
     """A folder to write to, which need not be there yet."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty.")
     path = pathlib.Path(text)
-    if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"'{text}' is a file, and no folder.")
+    try:
+        if path.exists() and not path.is_dir():
+            raise argparse.ArgumentTypeError(f"'{text}' is a file, and no folder.")
+    except OSError as error:  # such as a name that is too long
+        raise argparse.ArgumentTypeError(f"'{text}': {error.strerror}.") from error
     return path
 
 

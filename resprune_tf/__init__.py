@@ -12,6 +12,7 @@ from resprune_tf.data import load_dataset
 from resprune_tf.dataset import Dataset, Split
 from resprune_tf.deletion import DeletionRound, LayerDeletion, fit_with_deletion
 from resprune_tf.diagram import draw_units
+from resprune_tf.disk import DiskFullError
 from resprune_tf.distillation import Guidance
 from resprune_tf.expansion import expand
 from resprune_tf.export import Exported, ExportError, check_formats, export
@@ -54,6 +55,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DeletionRound",
+    "DiskFullError",
     "ExportError",
     "Exported",
     "FitData",

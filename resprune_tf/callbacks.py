@@ -102,8 +102,7 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The training loss became {logs['loss']} in epoch "
                 f"{epoch // self.parts + 1} of "
                 f"round {self.meta.get('round', 0)} at learning rate "
-                f"{float(rate):g}. Everything up to the epoch before is "
-                "kept; start a new run with a lower learning rate."
+                f"{float(rate):g}."
             )
         done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})

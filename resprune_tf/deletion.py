@@ -1,13 +1,17 @@
 """One removal step of Algorithm 1 as a Keras callback, for a `fit` of one's own."""
 
 import dataclasses
+import math
 import warnings
 
 import keras
 
 from resprune_tf import criteria, graph
+from resprune_tf.callbacks import TrainingDiverged
 from resprune_tf.compilation import compile_like
+from resprune_tf.divergence import broken, fit_reason
 from resprune_tf.guard import check_mode, direction, held
+from resprune_tf.memory import Release
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
 from resprune_tf.sizes import extent, may_go, measures
@@ -38,7 +42,8 @@ class LayerDeletion(keras.callbacks.Callback):
     Attributes:
         shortened_model: what to train next; None when nothing more is to be removed.
         removed: names of the units taken out of it.
-        held: whether the monitored value of the last training was good enough.
+        held: whether the last training did not diverge, and its monitored value was
+            good enough.
         measures: what the net just trained measures of all that `target` limits, a
             latency beside the initial net; None without a target.
         stop_reason: why nothing more is removed, or None.
@@ -49,6 +54,8 @@ class LayerDeletion(keras.callbacks.Callback):
             that fail after a training end the removal with a warning instead.
         TypeError: if the model is not functional, or scores are no dict before any
             training.
+        TrainingDiverged: if the loss or the weights of the first training become NaN
+            or infinite. A later one ends the removal with a warning instead.
 
     >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
     >>> model.fit(images, labels, epochs=60, validation_split=0.1,
@@ -89,6 +96,8 @@ class LayerDeletion(keras.callbacks.Callback):
         self._known = None  # names of the units of the initial net
         self._resolved = None  # the target in absolute numbers
         self._first = self._first_ms = None  # the initial net, and its latency
+        self._trainings = 0  # that came to their end
+        self._data = None  # arguments of `fit`, where they are known
         self._reset()
 
     def _reset(self):
@@ -97,7 +106,8 @@ class LayerDeletion(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._reset()
-        self._trained, self._logs = 0, {}
+        self._trained, self._logs, self._diverged = 0, {}, None
+        self._infinite = broken(self.model)
         if self._known is not None:
             return
         found = find_units(self.model)
@@ -109,11 +119,17 @@ class LayerDeletion(keras.callbacks.Callback):
             names = [unit.name for unit in units]
             initial, smallest = extent(self.model, names, self.target)
             self._resolved = self.target.resolve(initial, smallest, in_the_way)
-            self._first, self._first_ms = self.model, initial.get("latency_ms")
+            if self.target.conditions:  # measured beside it
+                self._first, self._first_ms = self.model, initial.get("latency_ms")
 
     def on_epoch_end(self, epoch, logs=None):
         self._trained += 1
         self._logs = logs or {}
+        loss = self._logs.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            self._diverged = f"the training loss became {float(loss)}"
+            self.model.stop_training = True
+            return
         if self.monitor and self.monitor not in self._logs:
             raise ValueError(
                 f"`monitor={self.monitor!r}` is not logged. "
@@ -125,9 +141,21 @@ class LayerDeletion(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
+        spoiled = sorted(broken(self.model) - self._infinite)
+        if spoiled and not self._diverged:
+            self._diverged = f"'{spoiled[0]}' holds NaN or infinite values"
+        if self._diverged:
+            self._give_up(self._diverged)
+            return
+        self._trainings += 1
         if self.monitor:
             value = float(self._logs[self.monitor])
             if self.initial is None:
+                if not math.isfinite(value):
+                    raise TrainingDiverged(
+                        f"`{self.monitor}` is {value} after the first training: no "
+                        "shorter net can be compared with it."
+                    )
                 self.initial = value
             self.held = held(self.initial, value, self.tolerance, self.mode)
             if not self.held:
@@ -136,8 +164,8 @@ class LayerDeletion(keras.callbacks.Callback):
                 )
                 return
         if self._resolved:
-            nets = [self._first, self.model]
-            self.measures = measures(nets, self._resolved, self._first_ms)[1]
+            nets = [self.model] if self._first is None else [self._first, self.model]
+            self.measures = measures(nets, self._resolved, self._first_ms)[-1]
             if self._resolved.reached(self.measures):
                 self.stop_reason = f"target reached: at most {self._resolved}"
                 return
@@ -153,6 +181,18 @@ class LayerDeletion(keras.callbacks.Callback):
             return
         self.removed = select_units(scores, self.units_per_round)
         self.shortened_model = remove_units(self.model, self.removed)
+
+    def _give_up(self, what):
+        """Ends the removal as a training diverged; raises if it is the first one."""
+        given, options = self._data or ((), {})
+        told = (
+            f"The training diverged: {what} in epoch {self._trained}. "
+            f"{fit_reason(*given, **options)}"
+        )
+        if not self._trainings:
+            raise TrainingDiverged(told)
+        self.held, self.stop_reason = False, told
+        warnings.warn(f"{told} The result is of the trainings before it.", stacklevel=2)
 
     def _scores(self):
         """Scores of the units that may go."""
@@ -172,7 +212,7 @@ class DeletionRound:
     Attributes:
         removed: names of the units taken out before it.
         history: dict from logged name to its value after each epoch.
-        held: whether the monitored value was good enough.
+        held: whether it did not diverge, and the monitored value was good enough.
     """
 
     removed: tuple[str, ...]
@@ -205,6 +245,7 @@ def fit_with_deletion(
     Raises:
         TypeError: if `epochs` or `callbacks` is given.
         ValueError: if `model` is not compiled, or Keras cannot repeat its settings.
+        TrainingDiverged: as `LayerDeletion` does.
     """
     for name, instead in (
         ("epochs", "LayerDeletion(epochs=...)"),
@@ -224,6 +265,7 @@ def fit_with_deletion(
             shorter.compile_from_config(settings)
 
     rounds, best, removed = [], model, ()
+    deletion._data, free = (args[:2], kwargs), Release()
     while True:
         history = model.fit(
             *args,
@@ -235,7 +277,10 @@ def fit_with_deletion(
         if deletion.held:
             best = model
         if deletion.shortened_model is None:
+            deletion._data = None
             return best, rounds
         removed, model = deletion.removed, deletion.shortened_model
+        del history  # which holds the net just trained
+        free()
         with scope_of(model):
             compile_fn(model)

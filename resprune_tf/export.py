@@ -1,19 +1,21 @@
 """Writing a model for use without this package, and proving that it works there."""
 
+import contextlib
 import dataclasses
 import pathlib
-import tempfile
 
 import keras
 import numpy as np
 
 from resprune_tf import graph
+from resprune_tf.disk import staging_folder, writing
 from resprune_tf.feeds import images_to_calibrate, images_to_compare
 from resprune_tf.folding import fold as fold_model
 from resprune_tf.formats import (
     FORMATS,
     ExportError,
     check_formats,
+    check_place,
     in_float32,
     size_of,
     write,
@@ -96,14 +98,17 @@ def export(
 
     Raises:
         ValueError: if a format is unknown or none is given, the Keras backend cannot
-            write it, it cannot hold outputs nested as the model's, `images` are too few
+            write it, it cannot hold outputs nested as the model's, `directory` cannot
+            be written or TensorFlow takes its name for a pattern, `images` are too few
             or do not fit, or int8 has no real images.
         TypeError: if `model` has no graph to read.
         ImportError: if a package is missing; it says what to install.
+        DiskFullError: if there is no space left.
         ExportError: if a format's converter refuses the model, an artefact does not
             load, or its outputs differ.
     """
     formats = check_formats(formats)
+    check_place(directory, formats)
     tolerances = _tolerances(tolerance)
     functional = graph.as_functional(model, "export")
     check_outputs(functional, formats)
@@ -122,10 +127,9 @@ def export(
     plain = fold_model(model) if fold else model
     expected = _outputs(model, images)
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    # On the same file system, so that moving into place is one rename.
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".export-") as staging:
-        staging = pathlib.Path(staging)
+    with writing(directory), contextlib.ExitStack() as stack:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = stack.enter_context(staging_folder(directory, "export"))
         done = []
         for name in formats:
             path = write(name, plain, staging, calibration)

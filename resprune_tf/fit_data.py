@@ -1,6 +1,7 @@
 """Data as Keras's `fit` takes them, for `prune_and_retrain` on one's own terms."""
 
 import dataclasses
+import itertools
 import zlib
 from typing import Any
 
@@ -49,7 +50,7 @@ class FitData:
         for name in SPLITS:
             given = getattr(self, name)
             if given is not None or name != "test":
-                splits[name] = _split(given, name, self.batch_size)
+                splits[name] = as_split(given, name, self.batch_size)
         object.__setattr__(self, "splits", splits)
 
     @property
@@ -70,7 +71,8 @@ class FitData:
         return f"{value:08x}"
 
 
-def _split(given, name, batch_size):
+def as_split(given, name, batch_size):
+    """A split of data as `fit` takes them: an `Arrays`, `Pipeline` or `Batches`."""
     if hasattr(given, "element_spec"):  # without importing TensorFlow
         return Pipeline(given, name)
     if isinstance(given, keras.utils.PyDataset):
@@ -118,6 +120,16 @@ class Arrays:
     def first_batch(self):
         """A batch, as the split holds it."""
         return _rows(self.arrays, slice(self.batch_size))
+
+    def blocks(self, steps=None):
+        """The examples, some at a time, each with a function from an index to words.
+
+        Args:
+            steps: most batches to read of a pipeline; None for all.
+        """
+        for start in range(0, self.size, 1024):
+            rows = _rows(self.arrays, slice(start, start + 1024))
+            yield rows, lambda index, start=start: f"example {start + index}"
 
     def training(self, seed, epoch, shuffle):
         """Arguments of `fit` to train from an epoch on."""
@@ -208,6 +220,16 @@ class Pipeline:
             return next(iter(self.dataset))
         return next(self.dataset.as_numpy_iterator())
 
+    def blocks(self, steps=None):
+        for number, batch in enumerate(itertools.islice(self._batches(), steps)):
+            yield (
+                batch,
+                lambda index, number=number: f"example {index} of batch {number}",
+            )
+
+    def _batches(self):
+        return self.dataset
+
     def training(self, seed, epoch, shuffle):
         return {"x": self.dataset, "shuffle": False}  # it shuffles by itself, or not
 
@@ -235,6 +257,10 @@ class Batches(Pipeline):
 
     def first_batch(self):
         return self.dataset[0]
+
+    def _batches(self):
+        numbers = itertools.count() if self.repeats else range(self.batches)
+        return (self.dataset[number] for number in numbers)
 
     def training(self, seed, epoch, shuffle):
         return {"x": self.dataset, "shuffle": shuffle}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import keras
 
 from resprune_tf import graph
+from resprune_tf.disk import folder_problem, full_disk
 from resprune_tf.litert_form import write_litert
 from resprune_tf.onnx_form import write_onnx
 from resprune_tf.signature import at_inference, input_names
@@ -50,6 +52,32 @@ def check_formats(formats):
             )
         _check_packages(name)
     return formats
+
+
+# TensorFlow takes * and ? for themselves, too, which these are not.
+_PATTERNS = "[\\"
+
+
+def check_place(folder, formats):
+    """Raises a ValueError if a model could not be written in a folder.
+
+    Args:
+        folder: path; it need not be there.
+        formats: what `check_formats` returned.
+    """
+    problem = folder_problem(folder)
+    through = [name for name in formats if name != "keras"]
+    # TensorFlow, from whose SavedModel the others are converted.
+    if not problem and through:
+        if found := sorted({*os.path.realpath(folder)}.intersection(_PATTERNS)):
+            problem = (
+                f"TensorFlow, which writes '{through[0]}', reads {' '.join(found)} in "
+                "a path as a pattern"
+            )
+    if problem:
+        raise ValueError(
+            f"Cannot write '{folder}': {problem}. Choose another folder to export to."
+        )
 
 
 def _check_packages(name):
@@ -119,6 +147,7 @@ def write(name, model, folder, calibration=None):
 
     Raises:
         ExportError: if the converter refuses the model.
+        DiskFullError: if there is no space left in `folder`.
     """
     path = folder / FORMATS[name].file
     try:
@@ -127,6 +156,8 @@ def write(name, model, folder, calibration=None):
                 warnings.filterwarnings("ignore", message, category)
             FORMATS[name].write(model, path, calibration)
     except Exception as error:
+        if full := full_disk(error, folder):
+            raise full from error
         raise ExportError(
             f"'{model.name}' cannot be written as '{name}': its converter ended with "
             f"{type(error).__name__}: {_reason(error)}"

@@ -10,6 +10,7 @@ import tempfile
 import numpy as np
 
 from resprune_tf import runtimes
+from resprune_tf.disk import writing
 
 
 class RuntimeFailed(RuntimeError):
@@ -32,7 +33,10 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
     Raises:
         RuntimeFailed: if the process ends with an error.
     """
-    with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
+    with (
+        writing(tempfile.gettempdir()),
+        tempfile.TemporaryDirectory(prefix="resprune-") as folder,
+    ):
         folder = pathlib.Path(folder)
         if arrays is not None:
             np.savez(folder / "arrays.npz", *arrays)

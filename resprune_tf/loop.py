@@ -9,7 +9,7 @@ import tempfile
 import keras
 
 from resprune_tf import checkpoint, criteria
-from resprune_tf.callbacks import Progress, StopCheck
+from resprune_tf.callbacks import Progress, StopCheck, TrainingDiverged
 from resprune_tf.checksum import checksum
 from resprune_tf.distillation import load_teacher
 from resprune_tf.fit_data import FitData
@@ -20,6 +20,7 @@ from resprune_tf.preflight import check_run
 from resprune_tf.records import (
     Round,
     RunDirectory,
+    check_run_dir,
     check_same_start,
     model_name,
     read_rounds,
@@ -148,10 +149,15 @@ def prune_and_retrain(
 
     Raises:
         ValueError: if an argument is out of range, before any work.
-        RunDirectoryError: if `run_dir` holds another run or another process has it;
-            or if `start_from` is no such run.
+        RunDirectoryError: if `run_dir` holds another run, cannot be written or another
+            process has it; or if `start_from` is no such run.
+        DiskFullError: if there is no space left for a file; the same call continues.
         RunInterrupted: when stopped; the same call continues.
-        TrainingDiverged: if a training loss is not finite.
+        TrainingDiverged: if the initial training's loss or weights become NaN or
+            infinite. A later round that diverges ends the run instead: a warning says
+            so, `final["diverged"]` keeps why, and the net is chosen among the rounds
+            before. The same call gives the same result; to train that round again,
+            delete `diverged.json` in `run_dir`.
         TypeError: if the model is not functional, or `dataset` and `recipe` do not
             belong together.
 
@@ -168,12 +174,19 @@ def prune_and_retrain(
     >>> result.model.evaluate(new_images, new_labels)
     """
     with contextlib.closing(run_steps(**locals())) as steps:
+        diverged = None
         while True:
             try:
-                member = next(steps)
+                member = steps.throw(diverged) if diverged else next(steps)
             except StopIteration as end:
                 return end.value
-            member.trainer.fit(member.initial_epoch, member.callbacks)
+            diverged = None
+            try:
+                member.trainer.fit(member.initial_epoch, member.callbacks)
+            except TrainingDiverged as error:
+                # Without the frames of `fit`, which hold the net.
+                diverged = error.with_traceback(None)
+            del member  # lest two rounds' nets be in memory while the next is made
 
 
 def run_steps(
@@ -193,6 +206,8 @@ def run_steps(
 ):
     """A run as a generator of what is to be trained; returns a `PruningResult`."""
     strategy = strategy or Strategy()
+    if run_dir is not None and strategy.is_chief:
+        check_run_dir(run_dir)
     settings["mode"], compiled = check_run(
         model, dataset, teacher, strategy, **settings
     )

@@ -1,8 +1,10 @@
-"""The memory of the machine, and what a process keeps between two training steps."""
+"""The memory of the machine, and what a process keeps between steps and trainings."""
 
 import ctypes
+import gc
 import os
 import platform
+import sys
 
 # Parameters of mallopt, from glibc's malloc.h, and the values that they are given.
 _KEPT = {
@@ -43,3 +45,32 @@ def machine_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+class Release:
+    """Frees what the trainings since it was made have left behind.
+
+    TensorFlow keeps the gradient of every `tf.custom_gradient` that was traced, such as
+    that of a SiLU, in a registry that only grows, and with it the graph and the weights
+    of its model. A graph that has been traced needs it no more.
+    """
+
+    def __init__(self):
+        self._known = frozenset(_gradients())
+
+    def __call__(self):
+        """Call it when nothing refers to the models of those trainings any more."""
+        gradients = _gradients()
+        for name in {*gradients} - self._known:
+            if name.startswith("CustomGradient-"):
+                del gradients[name]
+        # Models and their compiled functions refer to each other. Python looks for such
+        # cycles by the number of objects, and these are few and large.
+        gc.collect()
+
+
+def _gradients():
+    """TensorFlow's registry of gradients, a dict; empty where there is none."""
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    registry = getattr(ops, "gradient_registry", None)
+    return getattr(registry, "_registry", {})

@@ -11,6 +11,7 @@ reader finds the old content or the new, never a half of either.
     models/           initial.keras, round-00.keras, ...: the model after each round;
                       teacher.keras, if another net teaches in all of them
     state.npz         the round in training, after its last whole epoch
+    diverged.json     the round whose training diverged, which ended the run, and why
     status.json       where the training stands, for other processes to read
 """
 
@@ -24,22 +25,15 @@ import time
 import filelock
 
 from resprune_tf.checksum import weights_agree
+from resprune_tf.disk import DiskFullError, folder_problem
 from resprune_tf.whole_files import (
-    RunDirectoryError as RunDirectoryError,
-)
-from resprune_tf.whole_files import (
-    atomic_file as atomic_file,
-)
-from resprune_tf.whole_files import (
+    RunDirectoryError,
     damaged,
     read_json,
     read_lines,
     remove_left_behind,
     write_json,
     write_lines,
-)
-from resprune_tf.whole_files import (
-    write_text as write_text,
 )
 
 TEACHER = "models/teacher.keras"
@@ -136,14 +130,17 @@ class RunDirectory:
 
     def __enter__(self):
         try:
-            (self.path / "models").mkdir(parents=True, exist_ok=True)
-            # The system drops the lock when the process dies, kill -9 included.
-            self._lock.acquire(blocking=False)
+            with writing(self.path):
+                (self.path / "models").mkdir(parents=True, exist_ok=True)
+                # The system drops the lock when the process dies, kill -9 included.
+                self._lock.acquire(blocking=False)
         except filelock.Timeout:
             raise RunDirectoryError(
                 f"Another process is working in '{self.path}'. Wait for it, stop it, "
                 "or choose another run directory."
             ) from None
+        except DiskFullError:
+            raise
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write the run directory '{self.path}': {error.strerror}. "
@@ -217,11 +214,26 @@ class RunDirectory:
             [*read_lines(self.path / "rounds.jsonl"), record.line()],
         )
 
+    @property
+    def diverged(self) -> dict | None:
+        """What is known of the next round, if its training diverged."""
+        found = read_json(self.path / "diverged.json")
+        return found if found and found["round"] == len(self.rounds) else None
+
     def add_session(self, **facts) -> None:
         """Notes that a process begins to work here, and in which environment."""
         line = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
         path = self.path / "sessions.jsonl"
         write_lines(path, [*read_lines(path), line])
+
+
+def check_run_dir(path) -> None:
+    """Raises a RunDirectoryError for a path that no run directory can have."""
+    if problem := folder_problem(path):
+        raise RunDirectoryError(
+            f"Cannot write the run directory '{path}': {problem}. Choose one in a "
+            "folder that you may write to."
+        )
 
 
 def check_same_start(path, settings: dict) -> None:

@@ -4,18 +4,21 @@ import dataclasses
 import math
 import pathlib
 import time
+import warnings
 
 import numpy as np
 
 from resprune_tf import checkpoint
 from resprune_tf.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.cost import cost
+from resprune_tf.divergence import broken, reason
 from resprune_tf.environment import environment
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.fit_training import FitTrainer
 from resprune_tf.guard import shown
 from resprune_tf.importance import importances
 from resprune_tf.members import Member
+from resprune_tf.memory import Release
 from resprune_tf.records import (
     INITIAL,
     TEACHER,
@@ -68,7 +71,7 @@ class Run:
         self.progress, self.stop, self.strategy = progress, stop, strategy
         self.teacher, self.template = teacher, template
         self.status = Status(files.path)
-        self.rounds = files.rounds
+        self.rounds, self._free = files.rounds, Release()
 
     def to_the_end(self, model, note):
         """A generator that yields a `Member` whenever a net is to be trained.
@@ -77,13 +80,28 @@ class Run:
         the net may send `(loss, accuracy)` on the validation and the test split.
         Returns the record of the outcome, as in `final.json`.
         """
-        if self.plan.stop_reason(self.rounds) is None:
+        if self._outcome() is None:
             self._begin(model)
-        while (outcome := self.plan.stop_reason(self.rounds)) is None:
+        while (outcome := self._outcome()) is None:
             self.stop.check()
             record = yield from self._round(len(self.rounds))
-            self.rounds.append(record)
+            if record is not None:
+                self.rounds.append(record)
+            self._release()
         return self._finish(outcome, note)
+
+    def _release(self):
+        """Lets the nets of a round go before those of the next one are made."""
+        for watcher in filter(None, (self.progress, self.status)):
+            watcher.set_model(None)
+        self._free()
+
+    def _outcome(self):
+        """Why no further round is to run, or None."""
+        outcome, diverged = self.plan.stop_reason(self.rounds), self.files.diverged
+        if outcome is None and diverged:
+            return f"round {diverged['round']} diverged"
+        return outcome
 
     def take_over(self, source):
         """Makes the first round of another run the first of this one."""
@@ -119,13 +137,21 @@ class Run:
             self._save(self.teacher, teacher)
 
     def _round(self, number):
-        """Removes, trains, measures and records."""
+        """Removes, trains, measures and records; None if the training diverged."""
         begun = time.monotonic()
         core, removed, recipe = self._next_net(number)
+        infinite = broken(core)
         size = self._size(core)
         self._announce(number, size, removed, recipe)
         member, history, spent = self._member(number, core, recipe)
-        on_splits = yield member
+        try:
+            on_splits = yield member
+        except TrainingDiverged as error:
+            return self._diverge(number, removed, recipe, str(error))
+        if spoiled := sorted(broken(core) - infinite):
+            # A last step may spoil weights whose loss was still finite.
+            told = f"After round {number}, '{spoiled[0]}' holds NaN or infinite values."
+            return self._diverge(number, removed, recipe, told)
         self._say(f"round {number}: measuring {self.plan.monitor}")
         if isinstance(member.trainer, FitTrainer):
             on_splits = member.trainer.measures()
@@ -173,6 +199,21 @@ class Run:
         value = shown(self.plan.monitor, self.plan.value(record))
         self._say(f"round {number}: {size['layers']} layers, {what} {value}")
         return record
+
+    def _diverge(self, number, removed, recipe, told):
+        """Ends a run whose training diverged; raises if nothing came before it."""
+        data, steps = None, None
+        if isinstance(recipe, FitRecipe):
+            data = self.dataset.splits["train"]
+            steps = recipe.fit_options.get("steps_per_epoch")
+        told = f"{told} {reason(data, steps)}"
+        if number == 0:
+            raise TrainingDiverged(f"{told} Then start a new run.")
+        write_json(
+            self.files.path / "diverged.json",
+            {"round": number, "removed": removed, "reason": told},
+        )
+        (self.files.path / "state.npz").unlink(missing_ok=True)
 
     def _scores(self, core, number):
         """The scores of a net that has been trained, which an error says."""
@@ -266,7 +307,7 @@ class Run:
     def _finish(self, outcome, note):
         """Chooses the smallest net that held, and records the outcome."""
         plan, first, monitor = self.plan, self.rounds[0], self.plan.monitor
-        judged = plan.judged(self.rounds)
+        judged, diverged = plan.judged(self.rounds), self.files.diverged
         selected = [record for record in judged if plan.held(record, judged)][-1]
         final = {
             "selected_round": selected.round,
@@ -283,9 +324,16 @@ class Run:
             "test_examples": self.dataset.sizes["test"],
             "total_epochs": sum(record.epochs for record in self.rounds),
             "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
+            **({"diverged": diverged} if diverged else {}),
             **({"note": note} if note else {}),
         }
         write_json(self.files.path / "final.json", final)
+        if diverged:
+            told = f"{diverged['reason']} The result is of the rounds before it."
+            if self.progress:
+                self._say(f"WARNING: {told}")
+            else:
+                warnings.warn(told, stacklevel=2)
         self.status.path.unlink(missing_ok=True)
         return final
 

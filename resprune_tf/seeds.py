@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 
+from resprune_tf.callbacks import TrainingDiverged
 from resprune_tf.dataset import Split
 from resprune_tf.fit_data import FitData
 from resprune_tf.loop import prune_and_retrain, run_steps
@@ -33,7 +34,7 @@ def prune_side_by_side(runs, dataset, **settings):
         ValueError: if there is no run, an argument is out of range, or Keras's
             backend is not JAX.
         RunDirectoryError, RunInterrupted, TrainingDiverged: as `prune_and_retrain`.
-            When one run stops, all do.
+            When one run stops, all do; a round that diverges ends its own run alone.
     """
     if not runs:
         raise ValueError("There is no run.")
@@ -88,29 +89,41 @@ def _check_beside(run, model):
 def _train_together(runs, core, dataset):
     """Drives several runs; what they want trained at a time is trained at once."""
     programs, results, measures = {}, [None] * len(runs), [None] * len(runs)
-    while None in results:
+
+    def wanted(number):
+        """What a run wants trained next; None, and its result is kept, if nothing."""
+        try:
+            if isinstance(measures[number], TrainingDiverged):
+                return runs[number].throw(measures[number])
+            return runs[number].send(measures[number])
+        except StopIteration as end:
+            results[number] = end.value
+
+    def train(key, members):
+        trainers = [member.trainer for member in members.values()]
+        if key not in programs:
+            programs[key] = SideBySide.like(core, trainers[0])
+        diverged = {}
+        programs[key].fit(list(members.values()), diverged)
+        cores = [trainer.core for trainer in trainers]
+        on_splits = [
+            programs[key].evaluate(cores, split)
+            for split in (dataset.validation, dataset.test)
+        ]
+        of_members = zip(members, zip(*on_splits, strict=True), strict=True)
+        for place, (number, measured) in enumerate(of_members):
+            measures[number] = diverged.get(place, measured)
+
+    # Functions, whose variables keep no net while those of the next round are made.
+    def train_all():
         groups = {}
-        for number, steps in enumerate(runs):
-            if results[number] is not None:
-                continue
-            try:
-                member = steps.send(measures[number])
-            except StopIteration as end:
-                results[number] = end.value
-                continue
-            key = program_key(member.trainer)
-            groups.setdefault(key, {})[number] = member
+        for number in range(len(runs)):
+            if results[number] is None and (member := wanted(number)) is not None:
+                key = program_key(member.trainer)
+                groups.setdefault(key, {})[number] = member
         for key, members in groups.items():
-            trainers = [member.trainer for member in members.values()]
-            if key not in programs:
-                programs[key] = SideBySide.like(core, trainers[0])
-            programs[key].fit(list(members.values()))
-            cores = [trainer.core for trainer in trainers]
-            on_splits = [
-                programs[key].evaluate(cores, split)
-                for split in (dataset.validation, dataset.test)
-            ]
-            measures_of = zip(members, zip(*on_splits, strict=True), strict=True)
-            for number, measured in measures_of:
-                measures[number] = measured
+            train(key, members)
+
+    while None in results:
+        train_all()
     return results

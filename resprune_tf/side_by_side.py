@@ -62,11 +62,13 @@ class SideBySide:
         guidance = _guidance(trainer.model)
         return cls(core, dataset, trainer.recipe, trainer.dispatch, guidance)
 
-    def fit(self, members):
+    def fit(self, members, diverged=None):
         """Trains every member to the last epoch of its recipe.
 
         Args:
             members: `members.Member`s; they need not be in the same epoch.
+            diverged: dict that gets the TrainingDiverged of a member, by its place,
+                while the others are trained on. By default it is raised.
 
         Raises:
             ValueError: if there are no members, or one does not fit the program.
@@ -81,7 +83,7 @@ class SideBySide:
                 for place, member in enumerate(members)
             ]
             while any(seat.running for seat in seats):
-                self._train_epoch(seats)
+                self._train_epoch(seats, diverged)
 
     def _check(self, members):
         if not members:
@@ -103,7 +105,7 @@ class SideBySide:
             if trainer.split is not self.split:
                 raise ValueError("Members must share the data set.")
 
-    def _train_epoch(self, seats):
+    def _train_epoch(self, seats, diverged):
         running = [seat for seat in seats if seat.running]
         for seat in running:
             seat.callbacks.on_epoch_begin(seat.epoch)
@@ -117,12 +119,16 @@ class SideBySide:
             for seat in running:
                 seat.callbacks.on_train_batch_end(batch)
         errors = []
-        for seat, logs in zip(seats, training.logs(), strict=True):
+        for place, (seat, logs) in enumerate(zip(seats, training.logs(), strict=True)):
             if seat in running:
                 try:
                     seat.end_epoch(logs)
                 except (RunInterrupted, TrainingDiverged) as error:
-                    errors.append(error)
+                    if diverged is None or isinstance(error, RunInterrupted):
+                        errors.append(error)
+                    else:
+                        diverged[place] = error.with_traceback(None)
+                        seat.running = False
         # A net that diverged must not look like a run that was asked to stop.
         errors.sort(key=lambda error: isinstance(error, RunInterrupted))
         if errors:

@@ -1,5 +1,6 @@
 """Where a run stands, in a file for whoever watches it from another process."""
 
+import contextlib
 import io
 import json
 import os
@@ -58,7 +59,9 @@ class Status(Progress):
             "images_per_second": speed,
             "seconds_left": round(self.seconds_left(step, now)) if known else None,
         }
-        # Nothing is lost with it, so it is not synced as the records are.
+        # Nothing is lost with it, so it is not synced as the records are, and a disk
+        # that is full for a while ends no training.
         temporary = self.path.with_name(f".writing-{os.getpid()}-{NAME}")
-        temporary.write_text(json.dumps(status) + "\n")
-        os.rename(temporary, self.path)
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(status) + "\n")
+            os.rename(temporary, self.path)

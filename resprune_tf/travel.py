@@ -7,6 +7,7 @@ import shutil
 import tarfile
 
 from resprune_tf import checkpoint
+from resprune_tf.disk import writing
 from resprune_tf.guard import held
 from resprune_tf.records import (
     INITIAL,
@@ -27,6 +28,7 @@ _RECORDS = (
     "sessions.jsonl",
     "history.jsonl",
     "state.npz",
+    "diverged.json",
     "rounds.jsonl",
     "final.json",
 )
@@ -97,7 +99,7 @@ def unpack(path, run_dir):
     Raises:
         RunDirectoryError: if the file is no packed run, or of another run.
     """
-    with RunDirectory(run_dir) as files:
+    with RunDirectory(run_dir) as files, writing(run_dir):
         arrived = files.path / f".writing-{os.getpid()}-arrived"
         try:
             (arrived / "models").mkdir(parents=True)

@@ -12,6 +12,8 @@ import pathlib
 import re
 import shutil
 
+from resprune_tf.disk import is_gone, writing
+
 # A file that is being written: the number of the process, then the file's name.
 _TEMPORARY = re.compile(r"\.writing-(\d+)-.+")
 
@@ -22,16 +24,21 @@ class RunDirectoryError(ValueError):
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yields a temporary path beside `path` that replaces it when all went well."""
+    """Yields a temporary path beside `path` that replaces it when all went well.
+
+    Raises:
+        DiskFullError: if there is no space left, whatever writes to it says of that.
+    """
     path = pathlib.Path(path)
     # The suffix stays: Keras chooses its file format by it.
     temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with writing(path):
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -102,25 +109,13 @@ def remove_left_behind(folder):
     """Removes what processes that are gone were writing in a folder."""
     for path in folder.glob(".writing-*"):
         match = _TEMPORARY.fullmatch(path.name)
-        if not match or not _is_gone(int(match[1])):
+        # A container numbers its processes anew: one of our number was there before us.
+        if not match or not (int(match[1]) == os.getpid() or is_gone(int(match[1]))):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _is_gone(process):
-    # A container numbers its processes anew: one of our number held this before us.
-    if process == os.getpid():
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # it is somebody else's
-        return False
-    return False
 
 
 # What can be done without the file, or without its damaged lines.
