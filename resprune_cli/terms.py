@@ -8,13 +8,13 @@ import keras
 import numpy as np
 
 from resprune_cli.usage import WrongUse
+from resprune_tf.loss_check import probabilities
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
     "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
 }
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
 
 
 def settle(model, data, args):
@@ -165,11 +165,7 @@ def _usual(labels, outputs, args):
 
 def _loss(name, model):
     if name in _CROSS_ENTROPIES:
-        last = model.outputs[0]._keras_history.operation
-        probabilities = getattr(last, "activation", None) in _PROBABILITIES or (
-            isinstance(last, keras.layers.Softmax)
-        )
-        return _CROSS_ENTROPIES[name](from_logits=not probabilities)
+        return _CROSS_ENTROPIES[name](from_logits=probabilities(model) is None)
     try:
         return keras.losses.get(name)
     except ValueError as error:
