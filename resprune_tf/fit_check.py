@@ -8,6 +8,7 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.callbacks import scalars
+from resprune_tf.compilation import SettingsLost, check_steps
 from resprune_tf.fit_data import Pipeline
 from resprune_tf.fit_training import compiled_copy
 from resprune_tf.guard import check_mode, direction
@@ -50,6 +51,7 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
         if type(split) is Pipeline:
             _check_batched(model, split.dataset.element_spec, name)
     recipe.check_callbacks()
+    check_steps(model)
     batch = data.splits[select_on].first_batch()
     if recipe.compile_fn is None:
         trial = _repeated(model)
@@ -171,38 +173,15 @@ def _repeated(model):
             f"'{model.name}' is not compiled. Call its `compile()` first, or give "
             "`FitRecipe(compile_fn=...)`."
         )
-    lost = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a lambda, which is refused below
-            trial = compiled_copy(model, model)
-    except Exception as error:
-        lost = f"{type(error).__name__}: {error}"
-    else:
-        if type(trial).train_step is not type(model).train_step:
-            raise ValueError(
-                f"'{model.name}' has a `train_step` of its own, which a shorter model "
-                "would not have. Put what it does into layers, losses and metrics."
-            )
-        if type(trial.optimizer) is not type(model.optimizer):
-            lost = f"the {type(model.optimizer).__name__}"
-        elif _exclusions(model.optimizer) != _exclusions(trial.optimizer):
-            lost = "what `exclude_from_weight_decay` was told"
-    if lost:
+            return compiled_copy(model, model)
+    except SettingsLost as error:
         raise ValueError(
             f"Keras cannot repeat the compile settings of '{model.name}' on a shorter "
-            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {lost}"
-        )
-    return trial
-
-
-def _exclusions(optimizer):
-    """What an optimizer decays no weights of; Keras keeps it in no configuration."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return (
-        getattr(optimizer, "_exclude_from_weight_decay", None) or set(),
-        getattr(optimizer, "_exclude_from_weight_decay_pattern", None),
-    )
+            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {error.lost}"
+        ) from error
 
 
 def _compiled(model, compile_fn):
