@@ -507,6 +507,12 @@ def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
     assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
 
 
+@pytest.mark.parametrize("name", ["acc", "sparse_categorical_accuracy"])
+def test_an_accuracy_of_another_name_counts(name):
+    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.3})
+    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.9}) is None
+
+
 def test_keras_numbering_of_optimizers_is_not_shown():
     net = plain_net()
     net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
