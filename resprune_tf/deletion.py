@@ -7,6 +7,7 @@ import keras
 
 from resprune_tf import criteria, graph
 from resprune_tf.compilation import check_steps, compile_like
+from resprune_tf.data_check import check_fit_arguments
 from resprune_tf.guard import check_mode, direction, held
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
@@ -206,7 +207,9 @@ def fit_with_deletion(
     Raises:
         TypeError: if `epochs` or `callbacks` is given.
         ValueError: if `model` is not compiled, has a `train_step` or the like of its
-            own, or Keras cannot repeat its settings.
+            own, or Keras cannot repeat its settings; or if arrays, or the first batch
+            of a pipeline, hold NaN, labels that the loss does not take, or pixels of
+            another range than the model's first layer, or the other split, has.
     """
     for name, instead in (
         ("epochs", "LayerDeletion(epochs=...)"),
@@ -226,6 +229,7 @@ def fit_with_deletion(
         def compile_fn(shorter):
             shorter.compile_from_config(settings)
 
+    check_fit_arguments(model, args, kwargs)
     rounds, best, removed = [], model, ()
     while True:
         history = model.fit(

@@ -9,6 +9,7 @@ import numpy as np
 from resprune_tf import graph
 from resprune_tf.callbacks import scalars
 from resprune_tf.compilation import SettingsLost, check_steps
+from resprune_tf.data_check import by_input, check_splits
 from resprune_tf.fit_data import Pipeline
 from resprune_tf.fit_training import compiled_copy
 from resprune_tf.guard import check_mode, direction
@@ -43,7 +44,8 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
 
     Raises:
         ValueError: if Keras cannot repeat the compile settings; if `monitor` is not
-            measured, or its direction not known; if the recipe does not fit the data.
+            measured, or its direction not known; if the recipe does not fit the data;
+            or if `check_splits` finds that these are wrong.
     """
     check_mode(mode)
     _check_data(data, recipe, select_on)
@@ -55,16 +57,17 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
     batch = data.splits[select_on].first_batch()
     if recipe.compile_fn is None:
         trial = _repeated(model)
-        measured = _measure(trial, batch)
+    else:
+        trial = _compiled(model, recipe.compile_fn)
+    check_splits(trial, data.splits)
+    measured = _measure(trial, batch)
+    if recipe.compile_fn is None:
         expected = _measure(model, batch)
         if not _agree(measured, expected):
             raise ValueError(
                 f"Compiled anew from its settings, '{model.name}' measures {measured} "
                 f"on a batch instead of {expected}. Give `FitRecipe(compile_fn=...)`."
             )
-    else:
-        trial = _compiled(model, recipe.compile_fn)
-        measured = _measure(trial, batch)
     if monitor not in measured:
         raise ValueError(
             f"`monitor={monitor!r}` is not measured. '{model.name}' measures: "
@@ -87,6 +90,12 @@ def _check_data(data, recipe, select_on):
             "`train` repeats for ever. Give "
             '`FitRecipe(fit_options={"steps_per_epoch": ...})`.'
         )
+    if data.splits["validation"].repeats and recipe.validation_steps is None:
+        raise ValueError(
+            "`validation` repeats for ever. Give "
+            '`FitRecipe(fit_options={"validation_steps": ...})`, or cut it: '
+            "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
+        )
     if steps is not None and data.sizes["train"] is not None:
         raise ValueError(
             "An epoch of arrays is all of them. Leave out `steps_per_epoch`, or make a "
@@ -99,7 +108,7 @@ def _check_batched(model, spec, name):
     x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
     told = [
         (tuple(value.shape), tuple(tensor.shape))
-        for value, tensor in _by_input(x, model)
+        for value, tensor in by_input(x, model)
         # A column that Keras would add itself is no missing batch.
         if value.shape.rank is not None and tuple(tensor.shape[1:]) != (1,)
     ]
@@ -109,17 +118,6 @@ def _check_batched(model, spec, name):
             f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
             f"elements of shape {told[0][0]} for an input of shape {told[0][1]}."
         )
-
-
-def _by_input(x, model):
-    """Pairs of what is given and the input that takes it; none if it is not clear."""
-    if isinstance(x, dict) and not isinstance(model._inputs_struct, dict):
-        given = [x.get(tensor.name) for tensor in model.inputs]
-    else:
-        given = keras.tree.flatten(x)
-    if len(given) != len(model.inputs) or any(value is None for value in given):
-        return []
-    return list(zip(given, model.inputs, strict=True))
 
 
 def _is_single(one, many):
