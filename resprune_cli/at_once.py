@@ -26,12 +26,11 @@ def prune(model, data, splits, target, args):
         An `Outcome`.
 
     Raises:
+        WrongUse: if the model does no better than guessing.
         Failed: if the target cannot be met.
     """
     before = _measures(model, splits, args)
-    doubt = terms.doubt(model, _validation(before))
-    if doubt:
-        print(doubt, flush=True)
+    doubt = terms.check_doubt(model, _validation(before), args)
     name = args.criterion or scoring.usual_criterion(model)
     scores = scoring.criterion(name, model, data, args)(model)
     if not scores:

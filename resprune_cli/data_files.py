@@ -7,6 +7,7 @@ import numpy as np
 
 from resprune_cli.memory import check_memory
 from resprune_cli.usage import WrongUse
+from resprune_tf.examples import check_finite
 
 # Names under which an .npz file may hold what is wanted, the first ones preferred.
 _NAMES = {
@@ -143,16 +144,10 @@ def _archive(path):
 
 
 def _check_finite(what, array):
-    """Raises WrongUse for numbers that are none, of which scores would be none."""
-    if array.dtype.kind not in "fc":
-        return
-    wrong = ~np.isfinite(array)
-    if wrong.any():
-        examples = np.count_nonzero(wrong.reshape(len(array), -1).any(axis=1))
-        raise WrongUse(
-            f"{what} has {np.count_nonzero(wrong):,} values that are NaN or infinite, "
-            f"in {examples:,} of its {len(array):,} examples. Take those out first."
-        )
+    try:
+        check_finite(what, array)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
 
 
 def _found(known, names):

@@ -7,6 +7,7 @@ import numpy as np
 from resprune_cli.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.memory import check_memory
 from resprune_cli.usage import WrongUse
+from resprune_tf.data_check import check_scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read(args, model):
     splits = {}
     for name, (split, rows) in chosen.items():
         pair = [_taken(each, rows) for each in found[split]]
-        splits[name] = _prepared(*pair, shape, args, model.name)
+        splits[name] = _prepared(*pair, model, args)
     counts = ", ".join(f"{len(x):,} {name}" for name, (x, _) in splits.items())
     x = splits["train"][0]
     return Data(
@@ -158,8 +159,9 @@ def _held_out(whole, y, args):
     return [np.sort(rows) for rows in parts]
 
 
-def _prepared(x, y, shape, args, name):
+def _prepared(x, y, model, args):
     """Inputs of the model's shape and range; labels without an axis of 1."""
+    shape = tuple(model.inputs[0].shape[1:])
     if x.dtype.kind not in "fiub":
         raise WrongUse(f"Examples must be numbers. Found: {x.dtype} {list(x.shape)}.")
     if len(shape) == 3 and x.ndim == 3 and shape[2] in (1, None):
@@ -170,8 +172,8 @@ def _prepared(x, y, shape, args, name):
     )
     if not fits:
         raise WrongUse(
-            f"'{name}' takes examples of {sizes(shape)}. --data holds examples of "
-            f"{sizes(x.shape[1:])}."
+            f"'{model.name}' takes examples of {sizes(shape)}. --data holds "
+            f"examples of {sizes(x.shape[1:])}."
         )
     if args.pixels != "raw":
         if x.dtype != np.uint8:
@@ -180,8 +182,18 @@ def _prepared(x, y, shape, args, name):
                 f"hold {x.dtype} from {x.min():g} to {x.max():g}: leave it out if that "
                 "is what the model takes."
             )
+        if x.max() == 1:
+            raise WrongUse(
+                f"--pixels {args.pixels} is for pixels from 0 to 255. The data hold "
+                "nothing but 0 and 1: as they are, they are scaled already."
+            )
         x = x.astype("float32") / (255 if args.pixels == "unit" else 127.5)
         x = x - 1 if args.pixels == "signed" else x
+    if len(shape) == 3:
+        try:
+            check_scale(model, model.inputs[0], x, f"{args.data} (--pixels)")
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
     if y is not None and y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iub":
         y = y[:, 0]
     return x, y

@@ -88,11 +88,10 @@ def run(args):
         if reach is not None:
             told["achievable"] = reach.to_dict()
             lines += ["", str(reach).partition("\nUnits that may not go")[0]]
-    table = None
     if args.scores:
-        table = scoring.table(model, args)
-        told["scores"] = table.to_dict()
-        lines += ["", str(table)]
+        table, doubt = scoring.table(model, args)
+        told["scores"] = {**table.to_dict(), "doubt": doubt}
+        lines += ["", str(table), *filter(None, [doubt])]
     if args.picture:
         if not units:
             raise WrongUse(f"There is nothing to draw: {for_users(str(units))}")

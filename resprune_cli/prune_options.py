@@ -116,6 +116,13 @@ def add_training_options(parser):
         "command is repeated with another one, without training again.",
     )
     group.add_argument(
+        "--allow-guessing",
+        action="store_true",
+        help="prune a classifier whose accuracy is that of guessing, such as one that "
+        "is not trained yet. Without it that is an error: as a rule the pixels are "
+        "scaled otherwise than the model takes them (--pixels).",
+    )
+    group.add_argument(
         "--stop-on-drop",
         action="store_true",
         help="end at the first round that does not hold it.",

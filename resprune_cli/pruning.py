@@ -19,6 +19,7 @@ from resprune_cli.usage import Failed, WrongUse
 from resprune_cli.wording import for_users
 from resprune_tf import Target, find_units
 from resprune_tf.columns import aligned
+from resprune_tf.compilation import check_steps
 from resprune_tf.records import atomic_file, write_json
 from resprune_tf.sizes import file_bytes, measure
 
@@ -49,6 +50,11 @@ def run(args):
 def _model(args):
     """The model of the file, which has something to remove."""
     model = model_file.opened(args, compile=True)
+    if model.compiled:
+        try:
+            check_steps(model)
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
     units = find_units(model)
     if not any(unit.removable for unit in units):
         raise WrongUse(f"There is nothing to remove. {for_users(str(units))}")

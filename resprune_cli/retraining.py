@@ -87,8 +87,7 @@ def _given(model, splits, args):
         f"{len(splits['validation'][0]):,} examples.",
         flush=True,
     )
-    if doubt := terms.doubt(model, measured["validation"]):
-        print(doubt, flush=True)
+    terms.check_doubt(model, measured["validation"], args)
     return {"monitor": monitor, "measured": measured}
 
 

@@ -1,5 +1,7 @@
 """`resprune scores`: how much each unit matters, by several measures."""
 
+import json
+
 from resprune_cli import usage, values
 
 CRITERIA = (
@@ -88,6 +90,9 @@ def run(args):
     from resprune_cli import model_file, scoring
 
     model = model_file.opened(args, compile=True)
-    table = scoring.table(model, args, names=args.criteria)
-    print(table.to_json() if args.json else table)
+    table, doubt = scoring.table(model, args, names=args.criteria)
+    if args.json:
+        print(json.dumps({**table.to_dict(), "doubt": doubt}, indent=1))
+    else:
+        print("\n".join([str(table), *filter(None, [doubt])]))
     return 0

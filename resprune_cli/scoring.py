@@ -12,7 +12,7 @@ from resprune_tf.units import find_units, scored_units
 
 
 def table(model, args, names=None):
-    """The `ScoreTable` of a model on data.
+    """The `ScoreTable` of a model on data, and a doubt about it in words, or None.
 
     Args:
         model: a functional `keras.Model`.
@@ -47,7 +47,10 @@ def table(model, args, names=None):
         name: for_users(why).removesuffix(ANOTHER_CRITERION)
         for name, why in found.left_out.items()
     }
-    return dataclasses.replace(found, left_out=left_out)
+    doubt = None
+    if data.labelled:
+        doubt = terms.doubt(model, terms.measured(model, x, y, args.batch_size))
+    return dataclasses.replace(found, left_out=left_out), doubt
 
 
 def _check_labels(name, labelled, option):

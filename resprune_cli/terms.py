@@ -8,13 +8,22 @@ import keras
 import numpy as np
 
 from resprune_cli.usage import WrongUse
+from resprune_tf.loss_check import probabilities
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
     "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
 }
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+
+# What Keras calls the share of examples that are right.
+_ACCURACIES = (
+    "accuracy",
+    "acc",
+    "sparse_categorical_accuracy",
+    "categorical_accuracy",
+    "binary_accuracy",
+)
 
 
 def settle(model, data, args):
@@ -120,9 +129,10 @@ def guessing(model, measured):
         measured: dict from name to number; without an accuracy there is no telling.
     """
     classes = max(2, model.outputs[0].shape[-1] or 2)
-    accuracy, loss = measured.get("accuracy"), measured.get("loss", 0.0)
-    if accuracy is None:
+    found = [measured[name] for name in _ACCURACIES if name in measured]
+    if not found:
         return None
+    accuracy, loss = found[0], measured.get("loss", 0.0)
     # The share that is right of what guessing has wrong.
     skill = (accuracy * classes - 1) / (classes - 1)
     # A loss above that of equal shares for all classes is of one that is sure and
@@ -146,6 +156,23 @@ def doubt(model, measured):
     )
 
 
+def check_doubt(model, measured, args):
+    """Whether a model guesses, which is printed, and is an error unless allowed.
+
+    Raises:
+        WrongUse: if it does hardly better than guessing, without `allow_guessing`.
+    """
+    told = doubt(model, measured)
+    if told and not args.allow_guessing:
+        raise WrongUse(
+            f"{told} If the model is as it should be, such as one that is not trained "
+            "yet, go on with --allow-guessing."
+        )
+    if told:
+        print(told, flush=True)
+    return told is not None
+
+
 def _usual(labels, outputs, args):
     """Name of the loss that labels and outputs suggest."""
     whole = labels.dtype.kind in "iub"
@@ -165,11 +192,7 @@ def _usual(labels, outputs, args):
 
 def _loss(name, model):
     if name in _CROSS_ENTROPIES:
-        last = model.outputs[0]._keras_history.operation
-        probabilities = getattr(last, "activation", None) in _PROBABILITIES or (
-            isinstance(last, keras.layers.Softmax)
-        )
-        return _CROSS_ENTROPIES[name](from_logits=not probabilities)
+        return _CROSS_ENTROPIES[name](from_logits=probabilities(model) is None)
     try:
         return keras.losses.get(name)
     except ValueError as error:
@@ -186,24 +209,22 @@ def _labels(y, kind, outputs):
     classes = outputs[-1]
     rows = y.ndim == len(outputs) and y.shape[-1] == classes and y.ndim > 1
     if kind == "sparse_categorical_crossentropy":
-        if rows and classes > 1:
-            y = y.argmax(-1)
-        if y.dtype.kind not in "iub" and not np.array_equal(y, np.rint(y)):
-            raise WrongUse(f"Labels must be classes. Found: {y.dtype.name} values.")
-        if y.min() < 0 or y.max() >= classes:
-            raise WrongUse(
-                f"The model tells {classes} classes, 0 to {classes - 1}; labels are "
-                f"{y.min():g} to {y.max():g}."
-            )
-        return y.astype("int32")
+        return _classes(y.argmax(-1) if rows and classes > 1 else y, classes)
     if kind == "categorical_crossentropy" and not rows:
-        if y.min() < 0 or y.max() >= classes:
-            raise WrongUse(
-                f"The model tells {classes} classes, 0 to {classes - 1}; labels are "
-                f"{y.min():g} to {y.max():g}."
-            )
-        return np.eye(classes, dtype="float32")[y.astype("int64")]
+        return np.eye(classes, dtype="float32")[_classes(y, classes)]
     return y.astype("float32")
+
+
+def _classes(y, classes):
+    """Labels as numbers of classes, int32."""
+    if y.dtype.kind not in "iub" and not np.array_equal(y, np.rint(y)):
+        raise WrongUse(f"Labels must be classes. Found: {y.dtype.name} values.")
+    if y.min() < 0 or y.max() >= classes:
+        raise WrongUse(
+            f"The model tells {classes} classes, 0 to {classes - 1}; labels are "
+            f"{y.min():g} to {y.max():g}."
+        )
+    return y.astype("int32")
 
 
 def measured(model, x, y, batch_size):

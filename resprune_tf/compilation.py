@@ -4,6 +4,66 @@ import keras
 
 from resprune_tf.transfer import pairs
 
+# By these a subclass changes how a model is trained and measured.
+_STEPS = (
+    "train_step",
+    "test_step",
+    "compute_loss",
+    "compute_loss_and_updates",
+    "stateless_compute_loss",
+    "compute_metrics",
+    "get_metrics_result",
+    "metrics",
+)
+
+
+class SettingsLost(ValueError):
+    """Compile settings that Keras cannot repeat on another model.
+
+    Attributes:
+        lost: what would be lost, in words.
+    """
+
+    def __init__(self, message, lost):
+        super().__init__(message)
+        self.lost = lost
+
+
+def check_steps(source, model=keras.Model):
+    """Checks that a rebuilt model is trained and measured as its source is.
+
+    Args:
+        source: a `keras.Model`.
+        model: what was made from it, or the class that it will have.
+
+    Raises:
+        ValueError: if the source has, say, a `train_step` of its own, or a KerasHub
+            preprocessor, and `model` has not.
+    """
+    for name in _STEPS:
+        if _method(source, name) is not _method(model, name):
+            raise ValueError(
+                f"'{source.name}' has a `{name}` of its own, which a shorter model "
+                "would not have. Put what it does into layers, losses and metrics."
+            )
+    for each in (source, model):
+        if getattr(each, "preprocessor", None) is not None:
+            raise ValueError(
+                f"'{source.name}' prepares what it is given by its `preprocessor`, "
+                "which a shorter model would not have. Set `preprocessor` to None and "
+                "prepare the data before."
+            )
+
+
+def _method(owner, name):
+    """What a model, or a class, does under a name; None where Keras has no such."""
+    if not isinstance(owner, type):
+        if name in vars(owner):
+            own = vars(owner)[name]
+            return getattr(own, "__func__", own)
+        owner = type(owner)
+    return getattr(owner, name, None)
+
 
 def compile_like(model, source, compile_fn=None, optimizer_state=False):
     """Compiles a model with the settings of another one.
@@ -18,25 +78,50 @@ def compile_like(model, source, compile_fn=None, optimizer_state=False):
             from weight decay. New weights begin afresh.
 
     Raises:
-        ValueError: if `source` is not compiled, or Keras cannot repeat its settings.
+        ValueError: if `source` is not compiled, or has a `train_step` or the like of
+            its own, which `model` has not; or if Keras cannot repeat its settings.
     """
     if not source.compiled:
         raise ValueError(
             f"'{source.name}' is not compiled. Call its `compile()` first."
         )
+    check_steps(source, model)
     if compile_fn is not None:
         compile_fn(model)
     else:
-        try:
-            model.compile_from_config(source.get_compile_config())
-        except Exception as error:
-            raise ValueError(
-                f"The settings that '{source.name}' was compiled with cannot be "
-                f"repeated: {error} Pass `compile_fn`, a function that compiles the "
-                "model it is given."
-            ) from error
+        _repeat_settings(model, source, optimizer_state)
     if optimizer_state:
         _copy_optimizer(source, model)
+
+
+def _repeat_settings(model, source, optimizer_state):
+    lost = cause = None
+    try:
+        model.compile_from_config(source.get_compile_config())
+    except Exception as error:
+        lost, cause = f"{type(error).__name__}: {error}", error
+    else:
+        if type(model.optimizer) is not type(source.optimizer):
+            lost = f"the {type(source.optimizer).__name__}"
+        # The state of an optimizer brings them along.
+        elif not optimizer_state and _excludes(source.optimizer):
+            lost = "what `exclude_from_weight_decay` was told"
+    if lost:
+        raise SettingsLost(
+            f"The settings that '{source.name}' was compiled with cannot be repeated. "
+            "Pass `compile_fn`, a function that compiles the model it is given. "
+            f"Lost: {lost}",
+            lost,
+        ) from cause
+
+
+def _excludes(optimizer):
+    """Whether an optimizer decays all weights but some, which no configuration says."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return bool(
+        getattr(optimizer, "_exclude_from_weight_decay", None)
+        or getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    )
 
 
 def _copy_optimizer(source, model):

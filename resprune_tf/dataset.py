@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from resprune_tf.checksum import checksum
+from resprune_tf.examples import bounds
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -16,10 +17,27 @@ class Split:
     Attributes:
         images: uint8 `[N, H, W, C]`, 0 to 255.
         labels: int32 `[N]`, from 0.
+
+    Raises:
+        ValueError: for images or labels of another type or shape.
     """
 
     images: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise ValueError(
+                "The images of a Split must be uint8 [N, H, W, C], 0 to 255. Received: "
+                f"{images.dtype} {list(images.shape)}. Floats from 0 to 1 are "
+                'brought there by `(255 * images).round().astype("uint8")`.'
+            )
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+            raise ValueError(
+                "The labels of a Split must be integers [N], one for each of "
+                f"{len(images)} images. Received: {labels.dtype} {list(labels.shape)}."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,6 +97,9 @@ class Dataset:
         flip: whether mirrored images are still images of their class.
         crop_padding: pixels by which an image may be shifted in training.
         source: where the data came from, in words.
+
+    Raises:
+        ValueError: for labels in memory without a class name.
     """
 
     name: str
@@ -91,6 +112,19 @@ class Dataset:
     flip: bool
     crop_padding: int
     source: str
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            split = getattr(self, name)
+            if not isinstance(split, Split) or not len(split):
+                continue  # a stream is not read before it is used
+            low, high = bounds(split.labels)
+            if low < 0 or high >= self.num_classes:
+                raise ValueError(
+                    f"Labels must be from 0 to {self.num_classes - 1}, as there are "
+                    f"{self.num_classes} class names. Received: labels from {low} to "
+                    f"{high} in `{name}`."
+                )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -8,7 +8,8 @@ import keras
 
 from resprune_tf import criteria, graph
 from resprune_tf.callbacks import TrainingDiverged
-from resprune_tf.compilation import compile_like
+from resprune_tf.compilation import check_steps, compile_like
+from resprune_tf.data_check import check_fit_arguments
 from resprune_tf.divergence import broken, fit_reason
 from resprune_tf.guard import check_mode, direction, held
 from resprune_tf.memory import Release
@@ -25,7 +26,8 @@ class LayerDeletion(keras.callbacks.Callback):
     A compiled model cannot lose layers while `fit` runs. So after `epochs` the
     callback decides which units go and stops the training; when `fit` ends it builds
     the shorter model as `shortened_model`, not compiled. Continue on that one, or let
-    `fit_with_deletion` do so.
+    `fit_with_deletion` do so. `shortened_model` is a plain `keras.Model`: it has no
+    `train_step` of a class of one's own, and loses nothing else.
 
     Args:
         epochs: int; epochs of training before each deletion.
@@ -244,7 +246,10 @@ def fit_with_deletion(
 
     Raises:
         TypeError: if `epochs` or `callbacks` is given.
-        ValueError: if `model` is not compiled, or Keras cannot repeat its settings.
+        ValueError: if `model` is not compiled, has a `train_step` or the like of its
+            own, or Keras cannot repeat its settings; or if arrays, or the first batch
+            of a pipeline, hold NaN, labels that the loss does not take, or pixels of
+            another range than the model's first layer, or the other split, has.
         TrainingDiverged: as `LayerDeletion` does.
     """
     for name, instead in (
@@ -255,6 +260,7 @@ def fit_with_deletion(
             raise TypeError(f"fit_with_deletion takes no `{name}`: use {instead}.")
     if not model.compiled:
         raise ValueError(f"'{model.name}' is not compiled. Call its `compile()` first.")
+    check_steps(model)
     if compile_fn is None:
         with scope_of(model):  # tried before any training is spent
             compile_like(graph.rebuild(model), model)
@@ -264,6 +270,7 @@ def fit_with_deletion(
         def compile_fn(shorter):
             shorter.compile_from_config(settings)
 
+    check_fit_arguments(model, args, kwargs)
     rounds, best, removed = [], model, ()
     deletion._data, free = (args[:2], kwargs), Release()
     while True:

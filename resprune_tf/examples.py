@@ -32,14 +32,50 @@ def _length(array):
     return array.shape[0]
 
 
+def bounds(array):
+    """Smallest and largest value of an array of numbers, read without a copy.
+
+    Args:
+        array: NumPy array with a value or more, integers or floats.
+
+    Returns:
+        Two Python numbers; NaN if one of the values is.
+    """
+    with np.errstate(invalid="ignore"):  # of NaN, which is what is looked for
+        return array.min().item(), array.max().item()
+
+
+def check_finite(name, array):
+    """Raises a ValueError for floats that are NaN or infinite.
+
+    Args:
+        name: of the array, for the message.
+        array: NumPy array `(examples, ...)`.
+    """
+    if array.dtype.kind != "f" or not array.size or np.all(np.isfinite(bounds(array))):
+        return
+    rows = array.reshape(-1, *array.shape[1:])  # a single value is an example, too
+    values = examples = 0
+    for start in range(0, len(rows), 1024):
+        wrong = ~np.isfinite(rows[start : start + 1024])
+        values += np.count_nonzero(wrong)
+        examples += np.count_nonzero(wrong.reshape(len(wrong), -1).any(axis=1))
+    raise ValueError(
+        f"{name} has {values:,} values that are NaN or infinite, in {examples:,} of "
+        f"its {len(rows):,} examples. Take those out first."
+    )
+
+
 def check_images(images, batch_size):
-    """Raises a ValueError if there is no image or no batch."""
+    """Raises a ValueError if there is no image or no batch, or pixels are NaN."""
     count = count_images(images)
     if count < 1 or batch_size < 1:
         raise ValueError(
             "At least one image and a batch size of 1 or more are needed. "
             f"Received: {count} images, batch_size={batch_size}."
         )
+    for array in keras.tree.flatten(images):
+        check_finite("Images", np.asarray(array))
 
 
 def check_labels(images, labels):

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from resprune_tf.examples import check_finite
+
 # As many as calibration needs at most: ranges settle long before.
 CALIBRATION_IMAGES = 500
 
@@ -117,4 +119,6 @@ def _arrays(model, values, name):
             f"`{name}` must fit the inputs of '{model.name}': {wanted}. "
             f"Received: shapes {', '.join(str(x.shape) for x in arrays)}."
         )
+    for array in arrays:
+        check_finite(f"`{name}`", array)
     return arrays

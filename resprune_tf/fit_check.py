@@ -8,6 +8,8 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.callbacks import scalars
+from resprune_tf.compilation import SettingsLost, check_steps
+from resprune_tf.data_check import by_input, check_splits
 from resprune_tf.fit_data import Pipeline
 from resprune_tf.fit_training import compiled_copy
 from resprune_tf.guard import check_mode, direction
@@ -42,7 +44,8 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
 
     Raises:
         ValueError: if Keras cannot repeat the compile settings; if `monitor` is not
-            measured, or its direction not known; if the recipe does not fit the data.
+            measured, or its direction not known; if the recipe does not fit the data;
+            or if `check_splits` finds that these are wrong.
     """
     check_mode(mode)
     _check_data(data, recipe, select_on)
@@ -50,19 +53,21 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
         if type(split) is Pipeline:
             _check_batched(model, split.dataset.element_spec, name)
     recipe.check_callbacks()
+    check_steps(model)
     batch = data.splits[select_on].first_batch()
     if recipe.compile_fn is None:
         trial = _repeated(model)
-        measured = _measure(trial, batch)
+    else:
+        trial = _compiled(model, recipe.compile_fn)
+    check_splits(trial, data.splits)
+    measured = _measure(trial, batch)
+    if recipe.compile_fn is None:
         expected = _measure(model, batch)
         if not _agree(measured, expected):
             raise ValueError(
                 f"Compiled anew from its settings, '{model.name}' measures {measured} "
                 f"on a batch instead of {expected}. Give `FitRecipe(compile_fn=...)`."
             )
-    else:
-        trial = _compiled(model, recipe.compile_fn)
-        measured = _measure(trial, batch)
     if monitor not in measured:
         raise ValueError(
             f"`monitor={monitor!r}` is not measured. '{model.name}' measures: "
@@ -85,6 +90,12 @@ def _check_data(data, recipe, select_on):
             "`train` repeats for ever. Give "
             '`FitRecipe(fit_options={"steps_per_epoch": ...})`.'
         )
+    if data.splits["validation"].repeats and recipe.validation_steps is None:
+        raise ValueError(
+            "`validation` repeats for ever. Give "
+            '`FitRecipe(fit_options={"validation_steps": ...})`, or cut it: '
+            "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
+        )
     if steps is not None and data.sizes["train"] is not None:
         raise ValueError(
             "An epoch of arrays is all of them. Leave out `steps_per_epoch`, or make a "
@@ -97,7 +108,7 @@ def _check_batched(model, spec, name):
     x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
     told = [
         (tuple(value.shape), tuple(tensor.shape))
-        for value, tensor in _by_input(x, model)
+        for value, tensor in by_input(x, model)
         # A column that Keras would add itself is no missing batch.
         if value.shape.rank is not None and tuple(tensor.shape[1:]) != (1,)
     ]
@@ -107,17 +118,6 @@ def _check_batched(model, spec, name):
             f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
             f"elements of shape {told[0][0]} for an input of shape {told[0][1]}."
         )
-
-
-def _by_input(x, model):
-    """Pairs of what is given and the input that takes it; none if it is not clear."""
-    if isinstance(x, dict) and not isinstance(model._inputs_struct, dict):
-        given = [x.get(tensor.name) for tensor in model.inputs]
-    else:
-        given = keras.tree.flatten(x)
-    if len(given) != len(model.inputs) or any(value is None for value in given):
-        return []
-    return list(zip(given, model.inputs, strict=True))
 
 
 def _is_single(one, many):
@@ -171,38 +171,15 @@ def _repeated(model):
             f"'{model.name}' is not compiled. Call its `compile()` first, or give "
             "`FitRecipe(compile_fn=...)`."
         )
-    lost = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a lambda, which is refused below
-            trial = compiled_copy(model, model)
-    except Exception as error:
-        lost = f"{type(error).__name__}: {error}"
-    else:
-        if type(trial).train_step is not type(model).train_step:
-            raise ValueError(
-                f"'{model.name}' has a `train_step` of its own, which a shorter model "
-                "would not have. Put what it does into layers, losses and metrics."
-            )
-        if type(trial.optimizer) is not type(model.optimizer):
-            lost = f"the {type(model.optimizer).__name__}"
-        elif _exclusions(model.optimizer) != _exclusions(trial.optimizer):
-            lost = "what `exclude_from_weight_decay` was told"
-    if lost:
+            return compiled_copy(model, model)
+    except SettingsLost as error:
         raise ValueError(
             f"Keras cannot repeat the compile settings of '{model.name}' on a shorter "
-            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {lost}"
-        )
-    return trial
-
-
-def _exclusions(optimizer):
-    """What an optimizer decays no weights of; Keras keeps it in no configuration."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return (
-        getattr(optimizer, "_exclude_from_weight_decay", None) or set(),
-        getattr(optimizer, "_exclude_from_weight_decay_pattern", None),
-    )
+            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {error.lost}"
+        ) from error
 
 
 def _compiled(model, compile_fn):

@@ -28,7 +28,8 @@ class FitData:
 
     Raises:
         TypeError: if a split is none of these.
-        ValueError: if arrays differ in length or are empty, or if `batch_size` < 1.
+        ValueError: if arrays differ in length or are empty, if `batch_size` < 1, or if
+            `test` never ends.
 
     >>> data = FitData(
     ...     train=(images, labels), validation=(other_images, other_labels)
@@ -51,6 +52,11 @@ class FitData:
             given = getattr(self, name)
             if given is not None or name != "test":
                 splits[name] = as_split(given, name, self.batch_size)
+        if "test" in splits and splits["test"].repeats:
+            raise ValueError(
+                "`test` repeats for ever, and is measured whole. Cut it: "
+                "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
+            )
         object.__setattr__(self, "splits", splits)
 
     @property
@@ -71,10 +77,10 @@ class FitData:
         return f"{value:08x}"
 
 
-def as_split(given, name, batch_size):
-    """A split of data as `fit` takes them: an `Arrays`, `Pipeline` or `Batches`."""
+def as_split(given, name, batch_size=32):
+    """What `FitData` makes of one of its splits; see there for arguments and errors."""
     if hasattr(given, "element_spec"):  # without importing TensorFlow
-        return Pipeline(given, name)
+        return Pipeline(given)
     if isinstance(given, keras.utils.PyDataset):
         return Batches(given)
     if isinstance(given, (tuple, list)) and len(given) in (2, 3):
@@ -116,6 +122,10 @@ class Arrays:
         arrays = keras.tree.flatten(self.arrays)
         kinds = [(array.shape, str(array.dtype)) for array in arrays]
         return checksum(arrays, zlib.crc32(repr(kinds).encode(), value))
+
+    def at_hand(self):
+        """What can be looked at before any work: here all, of a pipeline a batch."""
+        return self.arrays
 
     def first_batch(self):
         """A batch, as the split holds it."""
@@ -204,16 +214,17 @@ def _rows(arrays, rows):
 class Pipeline:
     """A `tf.data.Dataset` of batches."""
 
-    def __init__(self, dataset, name):
+    def __init__(self, dataset):
         self.dataset = dataset
         self.batches = int(dataset.cardinality())
         self.repeats = self.batches == -1  # TensorFlow's INFINITE_CARDINALITY
-        if self.repeats and name != "train":
-            raise ValueError(f"`{name}` repeats for ever. Cut it by `.take(batches)`.")
 
     def checksum(self, value):
         text = f"{self.dataset.element_spec} {self.batches}"
         return zlib.crc32(text.encode(), value)
+
+    def at_hand(self):
+        return self.first_batch()
 
     def first_batch(self):
         if keras.backend.backend() == "tensorflow":
@@ -263,4 +274,5 @@ class Batches(Pipeline):
         return (self.dataset[number] for number in numbers)
 
     def training(self, seed, epoch, shuffle):
-        return {"x": self.dataset, "shuffle": shuffle}
+        # Keras shuffles the numbers of batches, of which an endless one has no end.
+        return {"x": self.dataset, "shuffle": shuffle and not self.repeats}

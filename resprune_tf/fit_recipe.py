@@ -42,7 +42,8 @@ class FitRecipe:
             a `ModelCheckpoint` would compare the shorter net with the best epoch of
             the longer one.
         fit_options: further arguments of `fit`, such as
-            `{"class_weight": {0: 1.0, 1: 5.0}}`.
+            `{"class_weight": {0: 1.0, 1: 5.0}}`. By `validation_steps` rounds are
+            judged, too: by the first so many batches of the validation data.
 
     Raises:
         ValueError: if `epochs` < 1, or an option is none of `fit` or not free.
@@ -82,6 +83,11 @@ class FitRecipe:
     def replace(self, **changes):
         """The same recipe but for `changes`."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def validation_steps(self):
+        """Batches of the validation data that are measured; None for all."""
+        return self.fit_options.get("validation_steps")
 
     def make_callbacks(self):
         """Fresh callbacks for one training."""

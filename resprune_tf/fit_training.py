@@ -54,17 +54,22 @@ class FitTrainer:
     def measures(self):
         """What the compiled model measures on each split but the training's.
 
+        Of the validation data these are the batches that `fit` measures, too: the first
+        `validation_steps`, if the recipe says so.
+
         Returns:
             dict from `"validation"`, and `"test"` if there is one, to a dict from the
             name of a measure to its value.
         """
-        return {
-            name: scalars(
-                self.model.evaluate(**split.measuring(), return_dict=True, verbose=0)
-            )
-            for name, split in self.data.splits.items()
-            if name != "train"
-        }
+        measured = {}
+        for name, split in self.data.splits.items():
+            if name != "train":
+                steps = self.recipe.validation_steps if name == "validation" else None
+                logs = self.model.evaluate(
+                    **split.measuring(), steps=steps, return_dict=True, verbose=0
+                )
+                measured[name] = scalars(logs)
+        return measured
 
 
 def compiled_copy(core, template, compile_fn=None):

@@ -1,6 +1,8 @@
 """What is known before a run does any work: that its parts belong together."""
 
 from resprune_tf import criteria, graph
+from resprune_tf.dataset import Split
+from resprune_tf.examples import bounds
 from resprune_tf.fit_check import check_fit, check_saving
 from resprune_tf.fit_data import FitData
 from resprune_tf.fit_recipe import FitRecipe
@@ -67,6 +69,18 @@ def _check_dataset(
             f"Received: monitor={monitor!r}, mode={mode!r}."
         )
     check_logits(model)
+    classes = model.outputs[0].shape[-1]
+    if classes is not None and dataset.num_classes > classes:
+        raise ValueError(
+            f"'{model.name}' has outputs for {classes} classes. Received: a Dataset of "
+            f"{dataset.num_classes}."
+        )
+    # As floats from 0 to 1 become if they are cast; all black may be a test's.
+    if isinstance(dataset.train, Split) and bounds(dataset.train.images)[1] == 1:
+        raise ValueError(
+            "The training images hold nothing but 0 and 1, and pixels are from 0 to "
+            "255: multiply by 255 before a cast to uint8."
+        )
     for each in (recipe, retrain_recipe or recipe):
         check_batches(dataset.train, each, strategy.replicas)
     return "max", {}
@@ -103,6 +117,12 @@ def _check_fit(
             f"'{model.name}' has no importance ω by which to remove units. Compile "
             "`rp.add_importance(model)`, a copy with one on each unit, or give a "
             "`criterion` that needs none, such as `rp.criteria.random(0)`."
+        )
+    if retrain_recipe and retrain_recipe.validation_steps != recipe.validation_steps:
+        raise ValueError(
+            "Rounds are compared, so both recipes must measure the same batches. "
+            f"Received: validation_steps={recipe.validation_steps} in `recipe`, "
+            f"{retrain_recipe.validation_steps} in `retrain_recipe`."
         )
     tried = [
         check_fit(model, data, each, monitor, mode, select_on)

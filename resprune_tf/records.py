@@ -25,7 +25,7 @@ import time
 import filelock
 
 from resprune_tf.checksum import weights_agree
-from resprune_tf.disk import DiskFullError, folder_problem
+from resprune_tf.disk import DiskFullError, folder_problem, writing
 from resprune_tf.whole_files import (
     RunDirectoryError,
     damaged,

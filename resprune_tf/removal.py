@@ -34,7 +34,7 @@ def remove_units(model, units, clone=None, optimizer_state=False):
     Raises:
         ValueError: if `units` is empty, or one of them is unknown or cannot be
             removed; the message lists those that can. If `optimizer_state` is asked
-            for and `model` is not compiled.
+            for and `model` is not compiled, or Keras cannot repeat its settings.
         CloneError: if a layer cannot be cloned; a ValueError, too.
         TypeError: if `model` is not functional.
 

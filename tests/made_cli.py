@@ -41,6 +41,24 @@ def plain_net(compiled=True):
     return net
 
 
+def brightness_net():
+    """A net that tells `examples` apart without training: raw pixels, two units.
+
+    Its outputs are distances to the mean brightness of each class, as logits.
+    """
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.GlobalAveragePooling2D(name="pool")(image)
+    for unit in (1, 2):
+        branch = layers.Dense(1, kernel_initializer="zeros", name=f"unit{unit}_dense")
+        x = layers.Add(name=f"unit{unit}_add")([x, branch(x)])
+    head = layers.Dense(3, name="classes")
+    net = keras.Model(image, layers.Softmax(name="shares")(head(x)), name="bright")
+    means = np.array([30.0, 110.0, 190.0])
+    head.set_weights([means[None] / 100, -(means**2) / 200])
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return net
+
+
 def examples(count=60, seed=0):
     """Grey uint8 images `(count, 8, 8)`, whose brightness tells the class of three."""
     rng = np.random.default_rng(seed)

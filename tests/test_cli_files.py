@@ -430,6 +430,31 @@ def test_classes_are_measured_by_cross_entropy(activation, logits):
     assert terms.loss_name(net) == "sparse_categorical_crossentropy"
 
 
+def nested_softmax(x):
+    head = keras.Sequential([keras.Input((3,)), layers.Dense(3, activation="softmax")])
+    return head(x)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        nested_softmax,
+        keras.ops.softmax,
+        lambda x: keras.ops.cast(layers.Softmax()(x), "float16"),
+        lambda x: layers.Activation("linear", dtype="float32")(layers.Softmax()(x)),
+        lambda x: layers.Reshape((3,))(layers.Activation("sigmoid")(x)),
+    ],
+    ids=["nested", "an op", "a cast", "a linear activation", "a reshape"],
+)
+def test_probabilities_behind_other_layers_are_no_logits(ending):
+    image = keras.Input((8, 8, 1))
+    net = keras.Model(image, ending(layers.Dense(3)(layers.Flatten()(image))))
+    x, y = examples(6)
+    data = data_source.Data({"train": (x[..., None], y)}, "")
+    terms.settle(net, data, options(""))
+    assert net.loss.get_config()["from_logits"] is False
+
+
 def test_labels_take_the_form_of_the_loss():
     x, y = examples(6)
     rows = np.eye(3)[y]
@@ -509,6 +534,12 @@ def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
     assert bool(found) is doubted
     assert not doubted or "1 in 3" in found and "--pixels" in found
     assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
+
+
+@pytest.mark.parametrize("name", ["acc", "sparse_categorical_accuracy"])
+def test_an_accuracy_of_another_name_counts(name):
+    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.3})
+    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.9}) is None
 
 
 def test_keras_numbering_of_optimizers_is_not_shown():

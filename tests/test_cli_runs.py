@@ -28,6 +28,7 @@ from resprune_tf.plan import Plan
 from tests.conftest import net_of, outputs, randomise
 from tests.made_cli import (
     Block,
+    brightness_net,
     examples,
     plain_net,
     resprune,
@@ -239,6 +240,7 @@ def test_pruning_at_once_removes_the_cheapest_set(given, net, tmp_path, capsys):
 def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
     argv = ["prune", given / "net.keras", "--data", given / "data.npz"]
     argv += ["--epochs", 0, "--target", "units=1", "--protect", "unit1"]
+    argv += ["--allow-guessing"]  # the net has hardly been trained
     told = resprune_json(capsys, *argv, "--out", tmp_path / "a")
     assert set(told["removed"]) == {"unit2", "unit3"}
     assert "validation accuracy" in told["after"]
@@ -299,6 +301,7 @@ def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
 )
 def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
     argv = ["--data", given / "data.npz", "--epochs", 0, "--out", tmp_path]
+    argv += ["--allow-guessing"]
     found, _, err = resprune(capsys, "prune", given / "net.keras", *argv, *options)
     assert found == code
     assert re.search(message, err)
@@ -320,6 +323,7 @@ def test_a_model_without_units_has_nothing_to_remove(tmp_path, capsys):
 def retrained(given, out, *options):
     """A command line that removes a unit and trains an epoch before and after."""
     argv = ["prune", given / "net.keras", "--data", given / "data.npz", "--epochs", 1]
+    argv += ["--allow-guessing"]  # the net has hardly been trained
     return [*argv, "--target", "units=2", "--tolerance", 0.9, "--out", out, *options]
 
 
@@ -461,6 +465,42 @@ def test_a_first_training_that_harms_is_told():
     assert "no more than 0.02 worse than round 0. Ended: it is over." in told[0.51]
     assert "The first training" not in told[0.51]
     assert "from 90.00% to 50.00%: a smaller --learning-rate" in told[0.9]
+
+
+@pytest.fixture
+def bright(tmp_path):
+    """Arguments: a net that needs no training and its data, whose pixels are raw."""
+    brightness_net().save(tmp_path / "bright.keras")
+    data = write_npz(tmp_path / "data.npz")
+    return [tmp_path / "bright.keras", "--data", data]
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_model_that_guesses_is_pruned_only_if_that_is_allowed(
+    bright, epochs, tmp_path, capsys
+):
+    argv = ["prune", *bright, "--epochs", epochs, "--criterion", "random"]
+    argv += ["--target", "units=1", "--tolerance", 0.9, "--out", tmp_path / "out"]
+    code, _, err = resprune(capsys, *argv, "--pixels", "unit")
+    assert code == 2
+    assert "guessing gives 1 in 3" in err and "--allow-guessing" in err
+    assert not list((tmp_path / "out").iterdir())
+    code, out, err = resprune(capsys, *argv, "--pixels", "unit", "--allow-guessing")
+    assert code == 0 and "guessing gives 1 in 3" in out, err
+
+
+def test_scores_of_a_model_that_guesses_come_with_a_doubt(bright, capsys):
+    wrong = [*bright, "--pixels", "unit"]
+    _, out, _ = resprune(capsys, "scores", *wrong, "--criteria", "random")
+    assert "guessing gives 1 in 3" in out and "--pixels" in out
+    _, out, _ = resprune(capsys, "inspect", "--scores", *wrong)
+    assert "guessing gives 1 in 3" in out and "--pixels" in out
+    told = resprune_json(capsys, "inspect", "--scores", *wrong)
+    assert "guessing" in told["scores"]["doubt"]
+    told = resprune_json(capsys, "scores", *wrong, "--criteria", "random")
+    assert "guessing" in told["doubt"]
+    told = resprune_json(capsys, "scores", *bright, "--criteria", "random")
+    assert told["doubt"] is None
 
 
 # compare, export

@@ -113,3 +113,100 @@ def test_what_keras_cannot_repeat_needs_a_function():
     shorter.compile("adam", "mse")
     with pytest.raises(ValueError, match="only go to one of its kind.*SGD.*Adam"):
         rp.compile_like(shorter, model, lambda each: each.compile("adam", "mse"), True)
+
+
+def own(**methods):
+    """A compiled net of a class of its own, with these methods."""
+    plain = net()
+    model = type("Own", (keras.Model,), methods)(plain.inputs, plain.outputs)
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model
+
+
+def fit_with_deletion(model, **options):
+    def fit(*args, **kwargs):
+        raise AssertionError("it must be refused before any training")
+
+    model.fit = fit
+    rp.fit_with_deletion(model, rp.LayerDeletion(1), *data(), **options)
+
+
+DOORS = {
+    "compile_like": lambda model: rp.compile_like(net(), model),
+    "compile_like with a function": lambda model: rp.compile_like(
+        net(), model, lambda each: each.compile("sgd", "mse")
+    ),
+    "remove_units": lambda model: rp.remove_units(model, "a", optimizer_state=True),
+    "fit_with_deletion": fit_with_deletion,
+    "fit_with_deletion with a function": lambda model: fit_with_deletion(
+        model, compile_fn=lambda each: each.compile("sgd", "mse")
+    ),
+    "prune_and_retrain": lambda model: shorten(model),
+    "prune_and_retrain with a function": lambda model: shorten(
+        model, rp.FitRecipe(1, lambda each: each.compile("sgd", "mse", ["mae"]))
+    ),
+}
+
+
+def shorten(model, recipe=None):
+    data_of_fit = rp.FitData(data(), data(1))
+    recipe = recipe or rp.FitRecipe(1)
+    random = rp.criteria.random(0)
+    rp.prune_and_retrain(
+        model, data_of_fit, recipe, monitor="loss", criterion=random, verbose=False
+    )
+
+
+def of_its_own(self, *args, **kwargs):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "name", ["train_step", "test_step", "compute_loss", "compute_metrics", "metrics"]
+)
+def test_no_door_drops_a_step_of_ones_own(door, name):
+    method = property(lambda self: []) if name == "metrics" else of_its_own
+    with pytest.raises(ValueError, match=f"has a `{name}` of its own"):
+        DOORS[door](own(**{name: method}))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_drops_a_preprocessor(door):
+    model = own()
+    model.preprocessor = lambda x: x / 255
+    with pytest.raises(ValueError, match="by its `preprocessor`"):
+        DOORS[door](model)
+
+
+def test_a_step_bound_to_one_model_is_seen():
+    model = net()
+    model.compile("sgd", "mse")
+    model.train_step = lambda data: {"loss": 0.0}
+    with pytest.raises(ValueError, match="`train_step` of its own"):
+        rp.compile_like(net(), model)
+
+
+def test_a_shorter_model_of_the_same_class_may_follow():
+    class Own(keras.Model):
+        def train_step(self, *args):
+            return super().train_step(*args)
+
+    model = Own(*(lambda plain: (plain.inputs, plain.outputs))(net()))
+    model.compile("sgd", "mse")
+    plain = rp.remove_units(model, "a")
+    shorter = Own(plain.inputs, plain.outputs)
+    rp.compile_like(shorter, model)
+    assert shorter.compiled
+
+
+@pytest.mark.parametrize("door", ["compile_like", "fit_with_deletion"])
+def test_no_door_drops_exclusions_from_weight_decay(door):
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model = net()
+    model.compile(optimizer, "mse")
+    with pytest.raises(ValueError, match="compile_fn.*`exclude_from_weight_decay`"):
+        DOORS[door](model)
+    shorter = rp.remove_units(model, "a", optimizer_state=True)
+    assert shorter.optimizer._exclude_from_weight_decay_pattern.pattern == "bias"

@@ -11,6 +11,7 @@ import pytest
 import resprune_tf as rp
 from resprune_tf import callbacks
 from resprune_tf.fit_check import _check_batched
+from resprune_tf.recalibration import recalibrate
 from resprune_tf.records import read_json, read_lines
 from tests.conftest import outputs
 from tests.made_fits import (
@@ -500,3 +501,94 @@ def test_a_batch_by_input_names_is_no_single_example(order):
 def test_small_nets_are_told_exactly(capsys):
     shorten(regression_net(), regression_data(), max_rounds=0, verbose=True)
     assert re.search(r"parameters, \d+ MACs\n", capsys.readouterr().out)
+
+
+class Endless(keras.utils.PyDataset):
+    """Batches without a `num_batches`, each of which is only given so many times."""
+
+    def __init__(self, allowed=10_000):
+        super().__init__()
+        self.allowed = allowed
+
+    @property
+    def num_batches(self):
+        return None
+
+    def __getitem__(self, index):
+        assert index < self.allowed, "it is read on and on"
+        return numbers(8, seed=index)
+
+
+def generated():
+    """A pipeline that never ends and does not know it."""
+    import tensorflow as tf
+
+    def batches():
+        for index in range(10_000):  # for ever, but for a test that fails
+            yield numbers(8, seed=index)
+
+    kinds = [tf.TensorSpec((8, size), "float32") for size in (6, 1)]
+    return tf.data.Dataset.from_generator(batches, output_signature=tuple(kinds))
+
+
+def repeated():
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(numbers(16)).batch(8).repeat()
+
+
+@pytest.mark.parametrize("make", [generated, repeated, lambda: Endless(10)])
+def test_endless_validation_data_are_measured_by_their_first_batches(make):
+    steps = {"steps_per_epoch": 2, "validation_steps": 2}
+    result = shorten(
+        own(),
+        rp.FitData(train=make(), validation=make()),
+        rp.FitRecipe(1, fit_options=steps),
+        max_rounds=0,
+    )
+    first = [numbers(8, seed=index) for index in (0, 1)]
+    x, y = (
+        numbers(16)
+        if make is repeated
+        else map(np.concatenate, zip(*first, strict=True))
+    )
+    expected = result.model.evaluate(x, y, verbose=0, return_dict=True)
+    measured = result.rounds[0].validation
+    assert measured["mae"] == pytest.approx(expected["mae"], rel=1e-5)
+
+
+def test_arrays_are_judged_by_as_many_steps_as_fit_judges_by():
+    recipe = rp.FitRecipe(1, fit_options={"validation_steps": 1})
+    result = shorten(own(), regression_data(validation=numbers(48, 1)), recipe)
+    x, y = (array[:16] for array in numbers(48, 1))
+    expected = result.model.evaluate(x, y, verbose=0, return_dict=True)
+    assert result.rounds[-1].validation == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [repeated, Endless])
+def test_endless_validation_data_without_steps_are_refused(make, tmp_path):
+    folder = tmp_path / "never"
+    with pytest.raises(ValueError, match="`validation` repeats for ever.*steps"):
+        shorten(own(), regression_data(validation=make()), run_dir=folder)
+    with pytest.raises(ValueError, match="`train` repeats for ever.*steps_per_epoch"):
+        shorten(own(), rp.FitData(make(), numbers()), run_dir=folder)
+    with pytest.raises(ValueError, match="`test` repeats for ever.*whole"):
+        regression_data(test=make())
+    recipe = rp.FitRecipe(1, fit_options={"validation_steps": 2})
+    with pytest.raises(ValueError, match="the same batches.*=2 in.*None in"):
+        shorten(own(), regression_data(), recipe, retrain_recipe=rp.FitRecipe(1))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("make", [generated, Endless])
+def test_what_never_ends_is_not_scored_or_recalibrated_on(make):
+    for door in (
+        lambda stream: rp.compare_scores(own(), stream),
+        lambda stream: recalibrate(own(), stream),
+        rp.criteria.block_influence,
+    ):
+        with pytest.raises(ValueError, match="must be an array"):
+            door(make())
+    steps = rp.FitData(train=make(), validation=numbers())
+    with pytest.raises(ValueError, match="are chosen from arrays"):
+        rp.criteria.named("taylor", steps)
