@@ -13,7 +13,7 @@ RANKS = {
     0: "absorbing architecture augment batch_norm checksum cloning columns "
     "environment example_loss examples feeds fit_recipe imagenet_augment "
     "litert_form macs memory merges onnx_ops optimizers precision readers records "
-    "resident runtimes selection shards signature solving",
+    "resident runtimes selection shards sharing signature solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
     2: "ancestry callbacks data distillation formats gates importance latency "
