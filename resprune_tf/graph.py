@@ -187,8 +187,15 @@ def rebuild(
     with sharing.kept_shared(clones.shared, clones.made):
         new_model = _rebuild(model, edits, clones, input_shapes)
     pairs = [pair for pair in clones.pairs.values() if inner(pair[0]) is None]
-    if difference := sharing.untied(pairs, model.weights):
-        raise CloneError(difference)
+    if entangled := sharing.not_new(pairs, model.weights):
+        raise CloneError(entangled)
+    if difference := sharing.untied(pairs):
+        raise CloneError(
+            f"In '{model.name}', {difference}: one of them holds a layer or a weight "
+            "of the other that its configuration does not state. Let its `get_config` "
+            "return the layer inside, by `keras.saving.serialize_keras_object`, or "
+            "call the shared layer itself in both places."
+        )
     for old, new in pairs:
         copy(old, new)
     return new_model

@@ -134,15 +134,14 @@ def _set(values):
         global_state.set_global_attribute(name, value)
 
 
-def untied(pairs, weights):
+def untied(pairs):
     """Compares how weights are shared among operations and among their copies.
 
     Args:
         pairs: list of `(operation, its copy)`.
-        weights: all those of the original model.
 
     Returns:
-        A sentence about the first difference, or None if there is none.
+        A clause about the first difference, or None if there is none.
     """
     seen = {}
     for old, new in pairs:
@@ -153,13 +152,22 @@ def untied(pairs, weights):
             known, holder = seen.setdefault(id(weight), (copy, old.name))
             if known is not copy:
                 return (
-                    f"The layers '{holder}' and '{old.name}' share the weight "
-                    f"'{weight.path}', but their copies do not: one of them holds a "
-                    "layer or a weight of the other that its configuration does not "
-                    "state. Let its `get_config` return the layer inside, by "
-                    "`keras.saving.serialize_keras_object`, or call the shared layer "
-                    "itself in both places."
+                    f"the layers '{holder}' and '{old.name}' share the weight "
+                    f"'{weight.path}', but their copies do not"
                 )
+    return None
+
+
+def not_new(pairs, weights):
+    """Looks for copies that use weights of the original model.
+
+    Args:
+        pairs: list of `(operation, its copy)`.
+        weights: all those of the original model.
+
+    Returns:
+        A sentence about the first one, or None if there is none.
+    """
     originals = set(map(id, weights))
     for old, new in pairs:
         if any(id(weight) in originals for weight in _weights(new)):

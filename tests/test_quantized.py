@@ -10,7 +10,7 @@ from resprune_tf.fast_copy import fast_copy
 from resprune_tf.formats import in_float32
 from resprune_tf.transfer import copy_values
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*quantize. method implemented")
+pytestmark = pytest.mark.filterwarnings("ignore:.*quantiz")
 
 
 def dense_net(dtype=None):

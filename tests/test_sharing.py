@@ -7,6 +7,7 @@ from keras import layers
 
 import resprune_tf as rp
 from resprune_tf.fast_copy import fast_copy
+from resprune_tf.fit_check import check_saving
 
 
 def unit(x, name="u"):
@@ -172,15 +173,19 @@ def test_a_layer_in_two_nested_models_stays_one():
     assert made.get_layer("first").layers[-1] is made.get_layer("second").layers[-1]
 
 
-@pytest.mark.parametrize("rebuild", [rp.add_importance, rp.fold, fast_copy])
-def test_a_weight_that_an_operation_is_called_with_is_the_copys(rebuild):
+def with_weight_as_argument():
     inputs = keras.Input((4,))
     dense = layers.Dense(4, name="dense", use_bias=False)
     x = unit(layers.BatchNormalization(beta_initializer="ones")(dense(inputs)))
-    model = keras.Model(inputs, keras.ops.matmul(x, dense.kernel))
+    return keras.Model(inputs, keras.ops.matmul(x, dense.kernel))
+
+
+@pytest.mark.parametrize("rebuild", [rp.add_importance, rp.fold, fast_copy])
+def test_a_weight_that_an_operation_is_called_with_is_the_copys(rebuild):
+    model = with_weight_as_argument()
     made = rebuild(model)
     before = run(model)
-    dense.kernel.assign(np.zeros((4, 4)))
+    model.get_layer("dense").kernel.assign(np.zeros((4, 4)))
     np.testing.assert_allclose(run(made), before, rtol=1e-5, atol=1e-6)
 
 
@@ -217,3 +222,23 @@ def test_a_clone_that_keeps_an_original_weight_is_refused():
 
     with pytest.raises(rp.CloneError, match="copy of 'first' uses weights of the orig"):
         rp.add_importance(model, clone=clone)
+
+
+def test_a_run_refuses_a_model_that_keras_does_not_load_as_it_is():
+    check_saving(tied())
+    with pytest.raises(ValueError, match="'td' and 's' share the weight 's/kernel'"):
+        check_saving(wrapped())
+    with pytest.raises(ValueError, match="matmul.* with constants instead of weights"):
+        check_saving(with_weight_as_argument())
+
+
+def test_deletion_refuses_before_any_epoch_what_cannot_be_cloned():
+    model = tied(Copying)
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    deletion = rp.LayerDeletion(epochs=1, criterion=rp.criteria.random(0))
+    x, y = np.ones((2, 3), "int32"), np.ones((2, 3, 7), "float32")
+    with pytest.raises(rp.CloneError, match="'table' and 'head' share"):
+        model.fit(x, y, callbacks=[deletion], verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
