@@ -3,7 +3,7 @@
 import collections
 import heapq
 
-from resprune_tf import graph
+from resprune_tf import graph, sharing
 
 
 class Ancestry:
@@ -134,3 +134,29 @@ class Uses:
                 if lost[id(source)] == counts[id(source)]:
                     waiting.append(source)
         return list(found.values())
+
+
+def count_calls(nodes):
+    """How often each operation of some graphs is used.
+
+    Args:
+        nodes: of a functional model and of all those inside it.
+
+    Returns:
+        Counter by `id(operation)`: its calls, and one more if another operation holds
+        it or any of its weights, or is called with one. Only what is used once can be
+        changed without changing something else.
+    """
+    counts = collections.Counter(id(node.operation) for node in nodes)
+    holders = collections.defaultdict(dict)
+    for node in nodes:
+        if graph.inner(node.operation) is not None:
+            continue  # whose operations are there, too
+        for weight in getattr(node.operation, "weights", ()):
+            holders[id(weight)][id(node.operation)] = None
+        for weight in sharing.read_weights(node):
+            holders[id(weight)][id(node)] = None
+    for several in holders.values():
+        if len(several) > 1:
+            counts.update(several.keys())
+    return counts

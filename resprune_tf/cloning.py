@@ -1,5 +1,8 @@
 """A second instance of a layer or operation, and its state."""
 
+import pathlib
+import tempfile
+
 import keras
 import numpy as np
 
@@ -101,37 +104,163 @@ def rename(operation, name):
 
 
 def copy_state(source, target):
-    """Copies all variables, seed generators' included, from operation to operation.
+    """Copies all state from operation to operation.
 
-    What is frozen stays so, also within a layer, of which no configuration tells.
+    That is all variables, seed generators' included, and what a layer saves by methods
+    of its own (`save_own_variables`, `save_assets`), such as an adapted vocabulary.
+    What is frozen stays so, also within a layer, of which no configuration tells; so
+    does what `quantize` made of the layers inside.
 
     Args:
-        source, target: layers, or operations without variables.
+        source, target: layers, or operations without state.
 
     Raises:
-        CloneError: if their variables differ in shape.
+        CloneError: if their variables differ in shape, or methods of a layer fail.
     """
     if not isinstance(source, keras.layers.Layer):
         return
-    sources, targets = source.variables, target.variables
-    if [v.shape for v in sources] != [v.shape for v in targets]:
+    olds, news = list(source._flatten_layers()), list(target._flatten_layers())
+    if len(olds) != len(news) and any(map(keeps_own_state, olds)):
         raise CloneError(
-            f"'{source.name}' does not rebuild from its configuration: its variables "
-            f"have shapes {[v.shape for v in sources]}, its clone's "
-            f"{[v.shape for v in targets]}."
+            f"'{source.name}' does not rebuild from its configuration: it holds "
+            f"{len(olds) - 1} layers, its clone {len(news) - 1}. So the state that is "
+            "no variable cannot be copied."
         )
-    for old, new in zip(
-        source._flatten_layers(), target._flatten_layers(), strict=False
-    ):
+    for old, new in zip(olds, news, strict=False):
+        _quantize_like(old, new)
+        if keeps_own_state(old):
+            _copy_own_state(old, new)
         if new.trainable != old.trainable:
             new._trainable = old.trainable  # the setter would reach into all within
-    for old, new in zip(sources, targets, strict=True):
+    for old, new in paired_variables(source, target):
         # A copy: on JAX two variables must not share one buffer, which the next
         # training step gives away.
         new.assign(np.array(keras.ops.convert_to_numpy(old)))
         if new.trainable != old.trainable:
             new.trainable = old.trainable
     for layer in target._flatten_layers():
-        # Normalization caches its mean and variance outside its variables.
-        if hasattr(layer, "finalize_state"):
+        # Normalization caches its mean and variance outside its variables. A lookup's
+        # `finalize_state` would end an `adapt`, which is none of a copy's.
+        if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
+
+
+def paired_variables(source, target):
+    """The variables of an operation, each with that of its clone.
+
+    In order; or by layer and name, where that differs: `quantize("float8")` adds
+    variables behind the kernel, and a layer made for float8 adds them before it.
+
+    Args:
+        source, target: layers, or operations without variables.
+
+    Returns:
+        List of `(variable of source, variable of target)`.
+
+    Raises:
+        CloneError: if they differ in shape.
+    """
+    sources, targets = (list(getattr(o, "variables", ())) for o in (source, target))
+    if _shapes(sources) != _shapes(targets):
+        named, wanted = _named_variables(target), _named_variables(source)
+        if named.keys() == wanted.keys() and len(named) == len(sources):
+            sources = list(wanted.values())
+            targets = [named[key] for key in wanted]
+    if _shapes(sources) != _shapes(targets):
+        raise CloneError(
+            f"'{source.name}' does not rebuild from its configuration: its variables "
+            f"have shapes {_shapes(sources)}, its clone's {_shapes(targets)}."
+        )
+    return list(zip(sources, targets, strict=True))
+
+
+def _shapes(variables):
+    return [tuple(variable.shape) for variable in variables]
+
+
+def _named_variables(operation):
+    return {
+        (place, variable.name): variable
+        for place, layer in enumerate(operation._flatten_layers())
+        for variable in (
+            *layer._trainable_variables,
+            *layer._non_trainable_variables,
+            *(generator.state for generator in layer._seed_generators),
+        )
+    }
+
+
+_PROTOCOL = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
+# Theirs write variables and nothing else.
+_OF_VARIABLES = ("layer", "core.", "convolutional.")
+
+
+def keeps_own_state(layer):
+    """Whether a layer saves its state by methods of its own, not just its variables."""
+    plain = tuple(f"keras.src.layers.{module}" for module in _OF_VARIABLES)
+    methods = [getattr(type(layer), name, None) for name in _PROTOCOL]
+    return any(m and not m.__module__.startswith(plain) for m in methods)
+
+
+def _copy_own_state(old, new):
+    """Copies what a layer saves by its own methods, as Keras's files do."""
+    with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
+        saved, loaded = (pathlib.Path(folder, name) for name in ("saved", "loaded"))
+        try:
+            store = _save(old, saved)
+            if _holds(new, loaded, store, saved):
+                return  # loading a vocabulary again would break compiled functions
+            new.load_own_variables(store)
+            if hasattr(old, "save_assets"):
+                new.load_assets(str(saved))
+        except Exception as error:
+            reason = " ".join(str(error).partition("\n\n")[0].split())
+            raise CloneError(
+                f"The state of '{old.name}' of type {type(old).__name__} cannot be "
+                f"copied by its methods {', '.join(_PROTOCOL)}: "
+                f"{type(error).__name__}: {reason}"
+            ) from error
+
+
+def _save(layer, folder):
+    folder.mkdir()
+    store = {}
+    layer.save_own_variables(store)
+    if hasattr(layer, "save_assets"):
+        layer.save_assets(str(folder))
+    return {key: np.array(_array(value)) for key, value in store.items()}
+
+
+def _array(value):
+    if isinstance(value, keras.Variable) or keras.ops.is_tensor(value):
+        return keras.ops.convert_to_numpy(value)
+    return value
+
+
+def _holds(layer, folder, store, saved):
+    """Whether a layer saves just what is in a store and a folder."""
+    try:
+        own = _save(layer, folder)
+    except Exception:
+        return False  # nothing that could be saved yet
+    return (
+        own.keys() == store.keys()
+        and all(np.array_equal(own[key], store[key]) for key in store)
+        and _files(folder) == _files(saved)
+    )
+
+
+def _files(folder):
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
+
+
+def _quantize_like(old, new):
+    mode = old.quantization_mode
+    if mode is not None and new.quantization_mode is None and new.built:
+        # Of a layer inside another one, whose configuration does not tell.
+        config = getattr(old, "quantization_config", None)
+        new.quantize(mode, **({} if config is None else {"config": config}))
+    for name in ("is_gptq_calibrated", "is_awq_calibrated"):
+        if hasattr(old, name):
+            setattr(new, name, getattr(old, name))

@@ -2,6 +2,7 @@
 
 import keras
 
+from resprune_tf.cloning import paired_variables
 from resprune_tf.transfer import pairs
 
 # By these a subclass changes how a model is trained and measured.
@@ -138,7 +139,7 @@ def _copy_optimizer(source, model):
     old = {id(v): place for place, v in enumerate(source.trainable_variables)}
     origins = {}
     for layer, new_layer in pairs(source, model):
-        for variable, new in zip(layer.variables, new_layer.variables, strict=True):
+        for variable, new in paired_variables(layer, new_layer):
             origins[id(new)] = variable
     places = [
         (place, old[id(origins[id(new)])], new, origins[id(new)])

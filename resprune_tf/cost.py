@@ -16,7 +16,8 @@ class Cost:
     Attributes:
         layers: weighted layers (convolution, dense, attention) on the longest path
             from input to output; projection shortcuts lie beside it.
-        parameters: learned ones, frozen or not, without ω and moving statistics.
+        parameters: learned ones, frozen, quantized or not, without ω and moving
+            statistics; see `importance.parameter_sizes`.
         macs: multiply-accumulates of everything that can be counted.
         conv_macs: those of convolutions alone.
         uncounted: names of operations that multiply, but have no rule and cannot be

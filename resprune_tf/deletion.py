@@ -54,6 +54,7 @@ class LayerDeletion(keras.callbacks.Callback):
         ValueError: if the model has no unit to remove, a score is no finite number or
             of no unit, or `monitor` is not logged or its direction not known. Scores
             that fail after a training end the removal with a warning instead.
+        CloneError: if a layer cannot be cloned; before any training.
         TypeError: if the model is not functional, or scores are no dict before any
             training.
         TrainingDiverged: if the loss or the weights of the first training become NaN
@@ -117,7 +118,10 @@ class LayerDeletion(keras.callbacks.Callback):
         units, in_the_way = may_go(found, scores)
         criteria.check_scored(units, self.model)
         self._known = frozenset(unit.name for unit in found)
-        if self.target is not None:
+        if self.target is None:
+            with scope_of(self.model):  # nothing is trained that cannot be cloned
+                graph.rebuild(self.model)
+        else:
             names = [unit.name for unit in units]
             initial, smallest = extent(self.model, names, self.target)
             self._resolved = self.target.resolve(initial, smallest, in_the_way)

@@ -5,8 +5,9 @@ import warnings
 
 import keras
 import numpy as np
+from keras.src.saving.serialization_lib import ObjectSharingScope
 
-from resprune_tf import graph
+from resprune_tf import graph, sharing
 from resprune_tf.callbacks import scalars
 from resprune_tf.compilation import SettingsLost, check_steps
 from resprune_tf.data_check import by_input, check_splits
@@ -134,7 +135,11 @@ def check_saving(model):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            loaded = type(model).from_config(model.get_config())
+            # As Keras does in its files, where it does not keep all layers shared.
+            with ObjectSharingScope():
+                config = model.get_config()
+            with ObjectSharingScope():
+                loaded = type(model).from_config(config)
     except Exception as error:
         raise ValueError(
             f"'{model.name}' cannot be loaded once it is saved, as a run does after "
@@ -152,12 +157,46 @@ def check_saving(model):
             f"{kinds}. Begin the constructor with `def __init__(self, ..., name=None, "
             "**kwargs)` and pass both on to `super().__init__`."
         )
+    named = _by_path(loaded)
+    own = _by_path(model)
+    pairs = [(each, named[path]) for path, each in own.items() if path in named]
+    fixed = _called_with_weights(model)
+    if len(fixed) > len(_called_with_weights(loaded)):
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            f"every round: {', '.join(fixed)} would be called with constants instead "
+            "of weights. Make a layer of each that holds its weight."
+        )
+    if difference := sharing.untied(pairs):
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            f"every round: Keras does not keep all layers shared. In particular, "
+            f"{difference}. Call the shared layer itself in both places."
+        )
 
 
 def _operations(model):
     """Layers and operations of a model and of those nested in it."""
+    return list(_by_path(model).values())
+
+
+def _called_with_weights(model):
     levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
-    return [operation for _, level in levels for operation in level.operations]
+    return [
+        node.operation.name
+        for _, level in levels
+        for node in graph.nodes(level)
+        if sharing.read_weights(node)
+    ]
+
+
+def _by_path(model):
+    levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
+    return {
+        (*path, operation.name): operation
+        for path, level in levels
+        for operation in level.operations
+    }
 
 
 def _repeated(model):

@@ -1,7 +1,5 @@
 """Folding importances and BatchNormalization into the layers before them."""
 
-import collections
-
 import keras
 import numpy as np
 from keras import layers
@@ -9,7 +7,7 @@ from keras.src.backend import get_keras_mask
 
 from resprune_tf import graph
 from resprune_tf.absorbing import DEPTHWISE, TRANSPOSE, absorbs
-from resprune_tf.ancestry import Uses
+from resprune_tf.ancestry import Uses, count_calls
 from resprune_tf.importance import ImportanceScale
 
 
@@ -96,7 +94,7 @@ def _plan(model):
     """
     uses = {id(level): Uses(level) for _, level in graph.levels(model)}
     everywhere = [node for each in uses.values() for node in each.nodes]
-    calls = collections.Counter(id(node.operation) for node in everywhere)
+    calls = count_calls(everywhere)
     training = _levels_that_train(model)
     replace, absorbed = {}, {}
     for level, each in uses.items():

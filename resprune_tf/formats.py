@@ -120,8 +120,10 @@ def in_float32(model):
     def clone(operation):
         if not deviates(operation):
             return graph.clone_operation(operation)
+        # A quantized layer stays so: `int8_from_mixed_bfloat16`.
+        quantized, taken_from, _ = operation.dtype_policy.name.rpartition("_from_")
         return type(operation).from_config(
-            {**operation.get_config(), "dtype": "float32"}
+            {**operation.get_config(), "dtype": quantized + taken_from + "float32"}
         )
 
     copy = graph.rebuild(model, clone=clone)

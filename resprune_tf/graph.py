@@ -10,7 +10,8 @@ import keras
 from keras.src.backend import get_keras_mask
 from keras.src.models.functional import Functional
 
-from resprune_tf.cloning import clone_operation, copy_state, rename
+from resprune_tf import sharing
+from resprune_tf.cloning import CloneError, clone_operation, copy_state, rename
 
 
 def inner(operation):
@@ -152,8 +153,9 @@ def rebuild(
 ):
     """A new functional model that computes the graph of `model`, edited.
 
-    No layer or variable is shared with `model`, which stays as it is. Nested
-    functional models are rebuilt, too, whatever their class, and may be edited.
+    No layer or variable is shared with `model`, which stays as it is. Layers that
+    share weights with each other share them in the new model, too. Nested functional
+    models are rebuilt, too, whatever their class, and may be edited.
 
     Args:
         model: a functional model, or a built `Sequential`.
@@ -176,18 +178,86 @@ def rebuild(
 
     Raises:
         TypeError: if `model` has no graph.
-        CloneError: if a layer cannot be cloned.
+        CloneError: if a layer cannot be cloned, or layers that share weights cannot
+            be cloned so that their copies do.
     """
-    clones = {}
     edits = replace or {}, insert or {}, wrap or {}
-    new_model = _rebuild(model, edits, clone, names or {}, clones, input_shapes)
-    for old, new in clones.values():
-        if inner(old) is None:
-            copy(old, new)
+    operations = _operations(as_functional(model, "rebuild"), edits[0], {})
+    clones = _Clones(operations, clone, names or {}, edits)
+    with sharing.kept_shared(clones.shared, clones.made):
+        new_model = _rebuild(model, edits, clones, input_shapes)
+    pairs = [pair for pair in clones.pairs.values() if inner(pair[0]) is None]
+    if entangled := sharing.not_new(pairs, model.weights):
+        raise CloneError(entangled)
+    if difference := sharing.untied(pairs):
+        raise CloneError(
+            f"In '{model.name}', {difference}: one of them holds a layer or a weight "
+            "of the other that its configuration does not state. Let its `get_config` "
+            "return the layer inside, by `keras.saving.serialize_keras_object`, or "
+            "call the shared layer itself in both places."
+        )
+    for old, new in pairs:
+        copy(old, new)
     return new_model
 
 
-def _rebuild(whole, edits, clone, names, clones, shapes=None):
+def _operations(level, replace, found):
+    """All operations of an edited graph and of those inside it, by their ids."""
+    for node in nodes(level, replace):
+        operation = node.operation
+        if id(operation) not in found:
+            found[id(operation)] = operation
+            if (deeper := inner(operation)) is not None:
+                _operations(deeper, replace, found)
+    return found
+
+
+class _Clones:
+    """The new instances of a graph's operations, each made when it is first needed.
+
+    Attributes:
+        pairs: dict from `id(operation)` to `(operation, its new instance)`.
+        shared: ids of the layers that several operations hold.
+        made: dict from `id(layer)` to the new instance, of those that are shared.
+    """
+
+    def __init__(self, operations, clone, names, edits):
+        self._operations, self._clone, self._names = operations, clone, names
+        self._edits = edits
+        self.pairs, self.made = {}, {}
+        closed = [each for each in operations.values() if inner(each) is None]
+        counts = sharing.holders(closed)
+        self.shared = {key for key, count in counts.items() if count > 1}
+        if split := sharing.split_model(operations, closed, counts):
+            raise CloneError(split)
+
+    def of(self, operation):
+        """The new instance of an operation."""
+        if id(operation) not in self.pairs:
+            for each in sharing.held_layers(operation):
+                # What is called by itself too is edited, and then held.
+                if id(each) in self.shared and id(each) in self._operations:
+                    self.of(each)
+            if inner(operation) is None:
+                new = self._clone(operation)
+            else:
+                new = _rebuild(operation, self._edits, self)
+            if id(operation) in self._names:
+                rename(new, self._names[id(operation)])
+            self.pairs[id(operation)] = operation, new
+            if id(operation) in self.shared:
+                self.made[id(operation)] = new
+        return self.pairs[id(operation)][1]
+
+    def renewed(self, operation, *arguments):
+        """Arguments of a call of an operation with the new weights among them."""
+        arguments, unknown = sharing.renewed(arguments, self.pairs.values())
+        if unknown:
+            raise CloneError(f"'{operation.name}' is called with {unknown}")
+        return arguments
+
+
+def _rebuild(whole, edits, clones, shapes=None):
     model = as_functional(whole, "rebuild")
     replace, insert, wrap = edits
     made, inputs, bare = {}, [], {}
@@ -215,17 +285,9 @@ def _rebuild(whole, edits, clone, names, clones, shapes=None):
             layer = insert.get((id(node), id(tensor)))
             arguments[id(tensor)] = value if layer is None else layer(value)
         args, kwargs = node.arguments.fill_in(arguments)
-        operation = node.operation
-        if id(operation) not in clones:
-            new = (
-                clone(operation)
-                if inner(operation) is None
-                else _rebuild(operation, edits, clone, names, clones)
-            )
-            if id(operation) in names:
-                rename(new, names[id(operation)])
-            clones[id(operation)] = operation, new
-        outputs = clones[id(operation)][1](*args, **kwargs)
+        if sharing.read_weights(node):
+            args, kwargs = clones.renewed(node.operation, args, kwargs)
+        outputs = clones.of(node.operation)(*args, **kwargs)
         if id(node) in wrap:
             outputs = wrap[id(node)]([arguments[id(node.input_tensors[0])], outputs])
         for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):

@@ -5,6 +5,7 @@ import math
 import keras
 
 from resprune_tf import graph
+from resprune_tf.macs import kernel_shape
 
 SUFFIX = "_importance"
 
@@ -108,23 +109,57 @@ def _named_layers(model, path=""):
 
 
 def count_parameters(operations):
-    """Learned parameters of layers and models, each once and ω left out.
-
-    Frozen ones count, too: they are as large. Moving statistics and the states of
-    random generators are not learned.
+    """Parameters of layers and models, each once and ω left out.
 
     Args:
         operations: layers, models and other operations, which have none.
     """
-    weights, scales = {}, set()
+    return sum(parameter_sizes(operations).values())
+
+
+def parameter_sizes(operations):
+    """Parameters that each variable holds, of layers and models.
+
+    Parameters are what training sets: all trainable variables, frozen or not, low-rank
+    adapters included. Moving statistics and the states of random generators are not
+    learned. Quantization changes how large a parameter is, not how many there are: a
+    quantized kernel or embedding has as many as the one that it stands for, and its
+    scales, zero points and histories are none.
+
+    Args:
+        operations: as for `count_parameters`.
+
+    Returns:
+        dict from `id(variable)` to the number, without ω.
+    """
+    found = {}
     for operation in operations:
-        if not isinstance(operation, keras.layers.Layer):
-            continue
-        for layer in operation._flatten_layers():
-            own = layer._trainable_variables
-            weights.update((id(weight), weight) for weight in own)
-            if isinstance(layer, ImportanceScale):
-                scales.update(map(id, own))
-    return sum(
-        math.prod(weight.shape) for key, weight in weights.items() if key not in scales
-    )
+        if isinstance(operation, keras.layers.Layer):
+            for layer in operation._flatten_layers():
+                if not isinstance(layer, ImportanceScale):
+                    found.update(_sizes(layer))
+    return found
+
+
+def _sizes(layer):
+    stored = {}
+    if layer.quantization_mode is not None:
+        stored = {v.name: v for v in layer._non_trainable_variables if _stands_for(v)}
+    found = {
+        id(v): math.prod(v.shape)
+        for v in layer._trainable_variables
+        # Until it is calibrated, a kernel lies there in both forms.
+        if v.name not in stored and not getattr(v, "overwrite_with_gradient", False)
+    }
+    for name, variable in stored.items():
+        if name == "kernel":
+            found[id(variable)] = math.prod(kernel_shape(layer))
+        else:
+            found[id(variable)] = layer.input_dim * layer.output_dim
+    return found
+
+
+def _stands_for(variable):
+    """Whether a variable of a quantized layer stands for one that was learned."""
+    known = variable.name in ("kernel", "embeddings", "reverse_embeddings")
+    return known and keras.backend.is_int_dtype(variable.dtype)

@@ -127,9 +127,22 @@ def _transpose(call):
     )
 
 
+def kernel_shape(layer):
+    """Shape of the kernel that a `Dense` or `EinsumDense` multiplies by.
+
+    Quantized kernels of four bits are stored packed, in another shape.
+    """
+    if layer.quantization_mode is None:
+        return tuple(layer.kernel.shape)
+    if isinstance(layer, layers.Dense):
+        return layer.input_spec.axes[-1], layer.units
+    return tuple(getattr(layer, "original_kernel_shape", layer._kernel.shape))
+
+
 def _dense(call):
-    kernel = call.operation.kernel
-    return _product((*kernel.shape, *_sizes(call.outputs[0])[:-1]), call)
+    return _product(
+        (*kernel_shape(call.operation), *_sizes(call.outputs[0])[:-1]), call
+    )
 
 
 def _matmul(call):
@@ -143,7 +156,7 @@ def _einsum(call):
 
 def _einsum_dense(call):
     layer = call.operation
-    return _einsum_macs(layer.equation, [*_operands(call), layer.kernel.shape], call)
+    return _einsum_macs(layer.equation, [*_operands(call), kernel_shape(layer)], call)
 
 
 def _operands(call):
@@ -183,7 +196,7 @@ def _attention(call):
         (layer.output_dense, query),
     )
     macs = sum(
-        _product((*dense.kernel.shape, *_sizes(tensor)[:-1]), call)
+        _product((*kernel_shape(dense), *_sizes(tensor)[:-1]), call)
         for dense, tensor in projections
     )
     # Scores and weighted sum: each query position meets each attended position.

@@ -12,7 +12,7 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.absorbing import absorbs
-from resprune_tf.ancestry import Uses
+from resprune_tf.ancestry import Uses, count_calls
 from resprune_tf.importance import ImportanceScale
 
 
@@ -78,7 +78,7 @@ def scalable(model):
     """
     uses = [Uses(level) for _, level in graph.levels(model)]
     nodes = [node for each in uses for node in each.nodes]
-    calls = collections.Counter(id(node.operation) for node in nodes)
+    calls = count_calls(nodes)
     consumers = sum((each.counts for each in uses), collections.Counter())
     found = {}
     for node in nodes:

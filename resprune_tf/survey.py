@@ -6,6 +6,7 @@ import typing
 
 from resprune_tf import graph
 from resprune_tf.ancestry import Uses
+from resprune_tf.importance import parameter_sizes
 from resprune_tf.macs import count_macs
 from resprune_tf.tracing import trace_example
 
@@ -16,6 +17,7 @@ class Lost(typing.NamedTuple):
     Attributes:
         nodes: ids of the nodes of which no call is left, in order of computation.
         operations: those of which no call is left, in order of computation.
+        parameters: of these operations, which no other operation holds.
         macs: of all calls that are lost, of one example; None where sizes of the model
             are unknown.
         uncounted: paths of the operations of these nodes that have no rule for MACs.
@@ -23,6 +25,7 @@ class Lost(typing.NamedTuple):
 
     nodes: tuple
     operations: tuple
+    parameters: int
     macs: int | None
     uncounted: tuple
 
@@ -85,6 +88,7 @@ class Survey:
         return Lost(
             nodes=tuple(nodes),
             operations=tuple(operations.values()),
+            parameters=self._parameters(operations.values()),
             macs=self._saved(lost),
             uncounted=tuple(dict.fromkeys(uncounted)),
         )
@@ -106,6 +110,24 @@ class Survey:
             for owner in owners
             if counts[id(owner)] == self._totals[id(owner)]
         }
+
+    def _parameters(self, operations):
+        own = collections.Counter()
+        for operation in operations:
+            own.update(dict.fromkeys(self._sizes[id(operation)], 1))
+        sizes = parameter_sizes(operations)
+        return sum(n for key, n in sizes.items() if own[key] == self._holders[key])
+
+    @functools.cached_property
+    def _holders(self):
+        """How many operations hold each variable, by its id."""
+        return collections.Counter(key for own in self._sizes.values() for key in own)
+
+    @functools.cached_property
+    def _sizes(self):
+        """The ids of the variables of each operation."""
+        operations = {id(call.operation): call.operation for call in self.calls}
+        return {key: tuple(parameter_sizes([o])) for key, o in operations.items()}
 
     def _saved(self, lost):
         if self._open:

@@ -8,7 +8,7 @@ it with the wrong weights.
 import os
 
 from resprune_tf import graph
-from resprune_tf.cloning import copy_state
+from resprune_tf.cloning import copy_state, keeps_own_state
 from resprune_tf.model_files import check_layer
 
 
@@ -116,7 +116,9 @@ def _places(model, group, path=""):
         if "vars" in part
     }
     for layer in model.layers:
-        if not layer.variables:
+        if not layer.variables and not any(
+            map(keeps_own_state, layer._flatten_layers())
+        ):
             continue
         part, name = named.get(layer.name), path + layer.name
         if graph.inner(layer) is not None and part is not None:
