@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module may import those of lower rank only.
 RANKS = {
-    0: "absorbing architecture augment batch_norm checksum cloning columns "
+    0: "absorbing architecture augment batch_norm call_names checksum cloning columns "
     "environment example_loss examples feeds fit_recipe imagenet_augment "
     "litert_form macs memory merges onnx_ops optimizers precision readers records "
     "resident runtimes selection shards signature solving",
