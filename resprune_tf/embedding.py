@@ -26,7 +26,7 @@ def silenced(whole, net):
     """
     names = {unit.name for unit in find_units(net)}
     lost = [unit for unit in find_units(whole) if unit.name not in names]
-    replace = {id(unit.merge.outputs[0]): unit.shortcut for unit in lost}
+    replace = {k: v for unit in lost for k, v in unit.replacement.items()}
     rest = graph.nodes(whole, replace)
     if _layers(rest) != _layers(graph.nodes(net)):
         raise ValueError(
@@ -92,9 +92,17 @@ def _array(value):
 
 
 def _layers(nodes):
-    """Names of layers; other operations have no state, and made-up names."""
+    """Names of layers; other operations have no state, and made-up names.
+
+    `Identity` layers only hold names of units and outputs, where units were removed.
+    """
+    layers = keras.layers
     operations = [node.operation for node in nodes]
-    return {op.name for op in operations if isinstance(op, keras.layers.Layer)}
+    return {
+        op.name
+        for op in operations
+        if isinstance(op, layers.Layer) and type(op) is not layers.Identity
+    }
 
 
 def _check_no_effect(cut, kept):

@@ -61,9 +61,9 @@ def expand(model, kinds=None, inputs=None, clone=None):
                 wanted = f"of the kinds {', '.join(kind.__name__ for kind in kinds)}"
             reasons = "".join(f"\n  {why}" for why in opener.closed.values())
             raise ValueError(f"'{model.name}' has no layer {wanted}.{reasons}")
-        expanded = graph.rebuild(
-            outer, opener.replace, cloning(clone), names=opener.names
-        )
+        # The outputs of a model without a graph are not called by its name.
+        names = {id(model): None, **opener.names}
+        expanded = graph.rebuild(outer, opener.replace, cloning(clone), names=names)
     _check(model, expanded)
     return expanded
 

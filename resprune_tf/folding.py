@@ -8,6 +8,7 @@ from keras.src.backend import get_keras_mask
 from resprune_tf import graph
 from resprune_tf.absorbing import DEPTHWISE, TRANSPOSE, absorbs
 from resprune_tf.ancestry import Uses, count_calls
+from resprune_tf.call_names import is_label
 from resprune_tf.importance import ImportanceScale
 
 
@@ -23,8 +24,7 @@ def fold(model):
     Dropout and other layers that do nothing at inference go away. Nothing is folded
     where it would change another path: the producer has to have one call and one
     consumer. An ω that cannot be folded becomes a `keras.layers.Rescaling` of the same
-    name. Outputs of the model keep their names: of a layer that made one and goes away
-    an `Identity` of the same name is left.
+    name. Outputs keep their names (see `graph.rebuild`).
 
     The factors are multiplied in float64 and rounded once. The result is for inference:
     it has lost the batch statistics that training needs.
@@ -42,7 +42,7 @@ def fold(model):
     Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
     """
     whole = graph.as_functional(model, "fold")
-    replace, absorbed, bare, alone = _plan(whole)
+    replace, absorbed, alone = _plan(whole)
     depthwise = {
         id(layer): layers.DepthwiseConv2D(1, dtype=layer.dtype_policy, name=layer.name)
         for layer in alone
@@ -51,10 +51,7 @@ def fold(model):
     def clone(operation):
         if id(operation) in depthwise:
             made = depthwise[id(operation)]
-            return lambda x, *_, **__: made(x)  # nor this one
-        if id(operation) in bare:
-            kept = layers.Identity(dtype=operation.dtype_policy, name=operation.name)
-            return lambda x, *_, **__: kept(x)  # it has no `training` and no `mask`
+            return lambda x, *_, **__: made(x)  # it has no `training` and no `mask`
         if type(operation) is ImportanceScale:
             return layers.Rescaling(
                 float(_value(operation.importance)),
@@ -66,7 +63,7 @@ def fold(model):
         return graph.clone_operation(operation)
 
     def copy(old, new):
-        if type(old) is ImportanceScale or id(old) in bare:
+        if type(old) is ImportanceScale:
             return  # clone has done it
         if id(old) in depthwise:
             scale, shift = absorbed.get(id(old), (1.0, 0.0))
@@ -88,9 +85,8 @@ def _plan(model):
 
     Returns:
         `replace` for `graph.rebuild`; a dict from `id(layer)` to `(scale, shift)`,
-        float64 arrays by which the layer's output becomes `scale * output + shift`; the
-        ids of layers of which only the name is left; and the BatchNormalization layers
-        that become depthwise convolutions.
+        float64 arrays by which the layer's output becomes `scale * output + shift`;
+        and the BatchNormalization layers that become depthwise convolutions.
     """
     uses = {id(level): Uses(level) for _, level in graph.levels(model)}
     everywhere = [node for each in uses.values() for node in each.nodes]
@@ -100,22 +96,17 @@ def _plan(model):
     for level, each in uses.items():
         if level not in training:
             _plan_level(each, calls, replace, absorbed)
-    bare = set()
-    for tensor in model.outputs:  # which are called by the layers that made them
-        layer = graph.node_of(tensor).operation
-        if replace.pop(id(tensor), None) is not None and calls[id(layer)] == 1:
-            bare.add(id(layer))
-    return replace, absorbed, bare, _standing_alone(uses, training, replace, bare)
+    return replace, absorbed, _standing_alone(uses, training, replace)
 
 
-def _standing_alone(uses, training, replace, bare):
+def _standing_alone(uses, training, replace):
     """The BatchNormalization layers that stay and are one convolution instead.
 
     XLA computes that more slowly than it fuses the stock layer, so on TensorFlow only.
     """
     if keras.backend.backend() != "tensorflow":
         return []
-    found, stay = {}, set(bare)
+    found, stay = {}, set()
     for level, each in uses.items():
         for node in each.nodes:
             layer, output = node.operation, node.outputs[0]
@@ -179,6 +170,8 @@ def _is_identity(node):
     operation = node.operation
     if type(operation) is layers.Activation:
         return operation.activation is keras.activations.linear
+    if is_label(operation):
+        return False
     return type(operation) in _IDENTITIES and not _trains(node)
 
 

@@ -166,7 +166,8 @@ def rebuild(
         copy: function `(old, new)` that copies an operation's state once it is built.
         insert: dict from `(id(node), id(tensor))` to a new layer through which that
             input of that node is led.
-        names: dict from `id(operation)` to another name for its new instance.
+        names: dict from `id(operation)` to another name for its new instance; None
+            for one that goes away, name and all.
         input_shapes: shapes of the new inputs, batch included, in the order of
             `model.inputs`; by default those of the old ones.
         wrap: dict from `id(node)` to a new layer, called on a list of that node's
@@ -174,7 +175,8 @@ def rebuild(
 
     Returns:
         The new model, with the names, nested input and output structure, dtype policy
-        and trainable flags of `model`.
+        and trainable flags of `model`. Outputs are called by the layers that make
+        them: of one that goes away an `Identity` of the same name is left.
 
     Raises:
         TypeError: if `model` has no graph.
@@ -216,13 +218,14 @@ class _Clones:
     """The new instances of a graph's operations, each made when it is first needed.
 
     Attributes:
+        names: `names` of `rebuild`.
         pairs: dict from `id(operation)` to `(operation, its new instance)`.
         shared: ids of the layers that several operations hold.
         made: dict from `id(layer)` to the new instance, of those that are shared.
     """
 
     def __init__(self, operations, clone, names, edits):
-        self._operations, self._clone, self._names = operations, clone, names
+        self._operations, self._clone, self.names = operations, clone, names
         self._edits = edits
         self.pairs, self.made = {}, {}
         closed = [each for each in operations.values() if inner(each) is None]
@@ -242,8 +245,8 @@ class _Clones:
                 new = self._clone(operation)
             else:
                 new = _rebuild(operation, self._edits, self)
-            if id(operation) in self._names:
-                rename(new, self._names[id(operation)])
+            if self.names.get(id(operation)) is not None:
+                rename(new, self.names[id(operation)])
             self.pairs[id(operation)] = operation, new
             if id(operation) in self.shared:
                 self.made[id(operation)] = new
@@ -292,13 +295,8 @@ def _rebuild(whole, edits, clones, shapes=None):
             outputs = wrap[id(node)]([arguments[id(node.input_tensors[0])], outputs])
         for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
             made[id(old)] = new
-    outputs = [
-        # Keras makes a cycle of a call of a model that returns its very input.
-        keras.layers.Identity(name=f"{whole.name}_output{index}")(tensor)
-        if any(tensor is given for given in inputs)
-        else tensor
-        for index, tensor in enumerate(map(stand_in, model.outputs))
-    ]
+    outputs = list(map(stand_in, model.outputs))
+    outputs = _named(whole, inputs, outputs, _output_names(model, clones.names))
     for tensor in inputs:
         if not tensor._keras_history.operation._outbound_nodes:
             keras.ops.copy(tensor)  # Keras 3.12 refuses inputs that nothing takes
@@ -313,3 +311,47 @@ def _rebuild(whole, edits, clones, shapes=None):
     if not whole.trainable:
         new_model._trainable = False  # the setter would freeze the layers, too
     return new_model
+
+
+def _output_names(model, names):
+    """What the outputs are to be called; None where a name does not tell one."""
+    makers = [tensor._keras_history.operation for tensor in model.outputs]
+    wanted = [names.get(id(maker), maker.name) for maker in makers]
+    return [name if wanted.count(name) == 1 else None for name in wanted]
+
+
+def _named(whole, inputs, outputs, wanted):
+    """Outputs that have the wanted names, wherever that is possible."""
+    makers = [node_of(tensor).operation for tensor in inputs]
+    makers += [node.operation for node in nodes_between(inputs, outputs)]
+    taken = {maker.name: maker for maker in makers}
+    named = []
+    for index, (tensor, name) in enumerate(zip(outputs, wanted, strict=True)):
+        entrance = any(tensor is given for given in inputs)
+        _free(name, tensor, taken)
+        if entrance and (name is None or name in taken):
+            # Keras makes a cycle of a call of a model that returns its very input.
+            name = f"{whole.name}_output{index}"
+        if entrance or name not in (None, *taken):
+            # Not of the global policy, which would cast.
+            identity = keras.layers.Identity(name=name, dtype=tensor.dtype)
+            tensor = identity(tensor)
+            taken[name] = identity
+        named.append(tensor)
+    return named
+
+
+def _free(name, tensor, taken):
+    """Has a merge that is still called elsewhere leave its name to an output.
+
+    Its units keep theirs, which are told without `_add`.
+    """
+    maker = taken.get(name)
+    if maker in (None, node_of(tensor).operation) or isinstance(
+        maker, keras.layers.InputLayer
+    ):
+        return
+    other = f"{name}_add" if not name.endswith("_add") else name.removesuffix("_add")
+    if other not in taken and not getattr(maker, "weights", ()):
+        rename(maker, other)
+        taken[other] = taken.pop(name)

@@ -66,12 +66,10 @@ def is_unit(operation):
     return type(operation) in _UNITS
 
 
-def shortcut_candidates(node):
-    """The inputs of a merge that may be its shortcut; None if it is no merge."""
+def shortcut_places(node):
+    """Positions of the inputs of a merge that may be its shortcut; None of no merge."""
     kind = type(node.operation)
     if kind not in _MERGES or len(node.input_tensors) < 2:
         return None
     places = _MERGES[kind]
-    if places is None:
-        return node.input_tensors
-    return [node.input_tensors[place] for place in places]
+    return range(len(node.input_tensors)) if places is None else places

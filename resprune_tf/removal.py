@@ -1,6 +1,7 @@
 """Taking residual units out of a model for good."""
 
 from resprune_tf import graph
+from resprune_tf.call_names import call_labels
 from resprune_tf.cloning import cloning
 from resprune_tf.compilation import compile_like
 from resprune_tf.strategy import scope_of
@@ -12,8 +13,10 @@ def remove_units(model, units, clone=None, optimizer_state=False):
 
     Each unit's output is replaced by its shortcut and what only the branch needed is
     left out; surviving weights, BatchNormalization statistics and states of random
-    generators are copied. Layer names, dtype policies, regularizers and trainable
-    flags stay, and `model` is not touched.
+    generators are copied. Layer names, names of outputs, dtype policies, regularizers
+    and trainable flags stay, and `model` is not touched. So do the names of units:
+    where one merge is called several times, `Identity` layers hold those of its later
+    calls.
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`.
@@ -49,7 +52,7 @@ def remove_units(model, units, clone=None, optimizer_state=False):
             raise ValueError(
                 f"Unit '{unit.name}' cannot be removed: {unit.reason}. {offer}"
             )
-    return _without(model, chosen, clone, optimizer_state)
+    return _without(model, chosen, found, clone, optimizer_state)
 
 
 def drop_branches(model, units, clone=None, optimizer_state=False):
@@ -79,10 +82,10 @@ def drop_branches(model, units, clone=None, optimizer_state=False):
                 f"Unit '{unit.name}' has an identity shortcut: `remove_units` removes "
                 f"it. {offer}"
             )
-    return _without(model, chosen, clone, optimizer_state)
+    return _without(model, chosen, found, clone, optimizer_state)
 
 
-def _without(model, units, clone, optimizer_state):
+def _without(model, units, found, clone, optimizer_state):
     if optimizer_state and not model.compiled:
         raise ValueError(
             f"`optimizer_state=True` needs a compiled model. '{model.name}' is not."
@@ -91,7 +94,8 @@ def _without(model, units, clone, optimizer_state):
     for unit in units:
         replace.update(unit.replacement)
     with scope_of(model):
-        shorter = graph.rebuild(model, replace, cloning(clone))
+        labels = call_labels(found)
+        shorter = graph.rebuild(model, replace, cloning(clone), insert=labels)
         if optimizer_state:
             compile_like(shorter, model, optimizer_state=True)
     return shorter

@@ -123,7 +123,7 @@ def _shared_out(own, model, units, initial, smallest, measure):
     left = {key(call.node) for call in trace(whole, replace)[0]}
     together = {key(call.node) for call in survey.calls} - left
     for unit in outer:
-        lost = survey.without(unit.merge.outputs[0], unit.shortcut)
+        lost = survey.without(unit.merge.outputs[0], unit.stand_in)
         alone = lost.nodes if measure == "macs" else map(id, lost.operations)
         together.difference_update(alone)
     sharing = [

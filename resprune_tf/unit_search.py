@@ -5,6 +5,7 @@ import typing
 
 from resprune_tf import graph, merges
 from resprune_tf.ancestry import Ancestry
+from resprune_tf.call_names import before_label
 
 
 class Found(typing.NamedTuple):
@@ -47,14 +48,17 @@ def search(level, path=(), seen=None):
         if deeper is not None and id(operation) not in seen:
             seen.add(id(operation))
             yield from search(deeper, (*path, operation.name), seen)
-        addends, total = node.input_tensors, node.outputs[0]
+        inputs = node.input_tensors
+        addends = [before_label(node, tensor) for tensor in inputs]
+        total = node.outputs[0]
         if merges.is_unit(operation) and len(node.outputs) == 1:
             if alike(addends[0], total):
-                yield Found(node, path, "identity", None, addends[0], ())
+                yield Found(node, path, "identity", None, inputs[0], ())
             continue
-        candidates = merges.shortcut_candidates(node)
-        if candidates is None:
+        places = merges.shortcut_places(node)
+        if places is None:
             continue
+        candidates = [addends[place] for place in places]
         times = collections.Counter(map(id, addends))
         # Of `x + x + f(x)`, nothing that is left would be the unit without f.
         same = [t for t in candidates if alike(t, total) and times[id(t)] == 1]
@@ -64,7 +68,8 @@ def search(level, path=(), seen=None):
             continue
         # Of a projection unit the shorter path: fewer operations lead to it.
         shortcut = ancestry.nearest(through or same)
-        branches = tuple(t for t in addends if t is not shortcut)
+        places = [tensor is shortcut for tensor in addends]
+        branches = tuple(t for t, own in zip(inputs, places, strict=True) if not own)
         reason = None
         if len(through) > 1:
             # `x + f + g(f)`, or the net's beginning added once more: `x0 + h + F(h)`.
@@ -76,7 +81,7 @@ def search(level, path=(), seen=None):
             )
         elif not _learned(shortcut, branches):
             reason = "nothing on its branch is learned: it is a formula, not a unit"
-        yield Found(node, path, kind, reason, shortcut, branches)
+        yield Found(node, path, kind, reason, inputs[places.index(True)], branches)
 
 
 def _named(tensors):

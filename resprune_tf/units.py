@@ -1,11 +1,11 @@
 """Finding the residual units of a functional Keras model."""
 
-import collections
 import dataclasses
 from typing import Any
 
 from resprune_tf import graph, merges
 from resprune_tf.architecture import UnitId
+from resprune_tf.call_names import before_label, call_names
 from resprune_tf.expansion import is_composite
 from resprune_tf.importance import ImportanceScale, count_parameters
 from resprune_tf.survey import Survey
@@ -60,7 +60,12 @@ class Unit:
     @property
     def replacement(self) -> dict:
         """The edit that takes the unit, or its branch, out (see `graph.rebuild`)."""
-        return {id(self.merge.outputs[0]): self.shortcut}
+        return {id(self.merge.outputs[0]): self.stand_in}
+
+    @property
+    def stand_in(self):
+        """The tensor that takes the place of the unit's output where it is removed."""
+        return before_label(self.merge, self.shortcut)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +136,10 @@ def find_units(model, input_shape=None):
     whole = graph.as_functional(model, "find_units")
     survey = Survey(whole, input_shape)
     found = list(search(whole))
-    names = _names(found)
+    names = call_names(found)
     units, stage = [], 0
     for node, path, kind, reason, shortcut, branches in found:
-        lost = survey.without(node.outputs[0], shortcut)
+        lost = survey.without(node.outputs[0], before_label(node, shortcut))
         shape = survey.shapes[id(node)]
         stage += not units or units[-1].shape != shape
         units.append(
@@ -199,16 +204,6 @@ def scored_units(model):
     removable = [unit for unit in find_units(model) if unit.removable]
     scaled = [unit for unit in removable if unit.importance]
     return scaled or removable
-
-
-def _names(found):
-    """Names of the units by `id(node)`, told apart by `#1`, `#2`, ..."""
-    names, taken = {}, collections.Counter()
-    for node, path, *_ in found:
-        name = "/".join((*path, node.operation.name.removesuffix("_add")))
-        names[id(node)] = name + (f"#{taken[name]}" if taken[name] else "")
-        taken[name] += 1
-    return names
 
 
 def _importance(branches, path):
