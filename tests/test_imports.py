@@ -17,16 +17,15 @@ RANKS = {
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
     2: "ancestry callbacks data distillation formats gates importance latency "
-    "loss_check matmul_conv recalibration resizing streamed tracing transfer travel",
+    "loss_check recalibration resizing streamed tracing transfer travel",
     3: "compilation cost expansion folding imagenet_files recipe resnet "
     "scaled_weights scoring status survey unit_search",
     4: "export fast_copy fit_training runtime_latency units",
-    5: "beside diagram embedding fit_check insertion probing removal sparsity training",
-    6: "members sensitivity similarity sizes stacked",
-    7: "criteria rounds savings side_by_side",
+    5: "beside diagram fit_check insertion probing removal sparsity training",
+    6: "members sensitivity similarity sizes",
+    7: "criteria rounds savings",
     8: "comparison deletion plan preflight targets",
     9: "loop",
-    10: "seeds",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
 PURE = ("architecture", "environment", "records", "selection")
