@@ -3,7 +3,7 @@
     python -m experiments.bench
 
 Every variant has a process of its own, which stays; they are measured in turns. Writes
-records/bench/MACHINE.json after every round; `experiments.bench_page` makes a page of
+records/bench/MACHINE.json after every round; `make reproduce-bench` makes a page of
 it. A variant that is not installed, or fails, is named in the record and left out.
 """
 
@@ -130,7 +130,7 @@ def main(argv):
     print(f"\n{section(benchmark.record)}")
     less = f" ({done} of {_REPEATS.value} rounds)" if done < _REPEATS.value else ""
     print(f"{os.path.relpath(path)}: written{less}")
-    print("`python -m experiments.bench_page` makes the page of all records")
+    print("`make reproduce-bench` makes the page of all records")
 
 
 def settings():

@@ -1,10 +1,4 @@
-"""The page of the committed benchmarks, as Markdown in docs/results.
-
-    python -m experiments.bench_page
-
-Reads records/bench and writes docs/results/bench.md. Imports no framework; nothing in
-the output is typed by hand.
-"""
+"""The page of the committed benchmarks. Imports no framework."""
 
 import json
 import statistics
@@ -13,7 +7,6 @@ from experiments.bench_numbers import Numbers, units_of
 from experiments.bench_variants import DEFAULT, MEASURES, ROOT, named
 
 RECORDS = ROOT / "records" / "bench"
-OUTPUT = ROOT / "docs" / "results" / "bench.md"
 _ALLOWED_OUTSIDE = 0.05
 _IDLE = 0.05  # what others may take of an idle machine's processors
 _NETS = {("ours", "infer_folded"): ", folded", ("ours", "infer"): ", not folded"}
@@ -30,7 +23,7 @@ _OWN_PAIRS = [
 
 _HEAD = """# How fast it is
 
-Made by `python -m experiments.bench_page` from records/bench; do not edit. `make bench`
+Made by `make reproduce-bench` from records/bench; do not edit. `make bench`
 measures the machine it runs on: the paper's CIFAR ResNet (pre-activation, bottleneck,
 with ω) on random images, one model for all variants; with `--unit_kind=basic
 --activation=post` the field's common ResNet.
@@ -249,13 +242,3 @@ def _absent(record):
 
 def _with_range(ratios):
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-
-
-def main():
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(bench_page(), encoding="utf-8")
-    print(f"{OUTPUT.relative_to(ROOT)}: written")
-
-
-if __name__ == "__main__":
-    main()

@@ -45,7 +45,6 @@ _PAGES = {
     "bench": "How fast it is",
     "pipeline": "How fast ImageNet is read",
     "torture": "Kills, damage and hostile files",
-    "seeds": "Several seeds: one after another, or side by side",
 }
 
 

@@ -201,13 +201,10 @@ Ctrl-C stops it; the same command continues. Records are kept after every round.
 {parts}
 ## On an accelerator
 
-Measure it first; this page then uses its epoch time. Each command takes minutes. The
-second shows whether several seeds side by side are faster there.
+Measure it first, in minutes; this page then uses its epoch time.
 
 ```
 python -m experiments.bench --variants=ours-jax-float32,ours-jax-bfloat16
-python -m experiments.seeds_bench --precision=bfloat16 --time_budget_minutes=8 \\
-    --out=records/seeds/DEVICE.json
 ```
 
 On a machine with JAX (TensorFlow is needed for ImageNet only), set `KERAS_BACKEND=jax`,
@@ -219,9 +216,6 @@ To run in pieces, on several machines if necessary, add `--time_budget_minutes=N
 --state_file=FILE.tar` to every call and take that file along: it holds all that the run
 needs, in less than 16 MiB for ResNet-56 (hundreds of MB for ResNet-50).
 
-Several seeds share one compiled program for all their rounds with `--seeds=0,1,2`
-instead of `--seed`, and `{{seed}}` instead of the number in every path. This is not
-possible with a teacher from another run, from scratch, or on ImageNet.
 `python -m experiments.record RUN_DIR records/... --models` keeps a run. For Figure 5,
 `python -m experiments.unit_norms FOLDER --data_dir=DATA` measures a run, or a record
 with its models.

@@ -20,7 +20,6 @@ from experiments import (
     figure7,
     overview,
     pipeline_page,
-    seeds_page,
     table1,
     table2,
     table3,
@@ -52,7 +51,6 @@ MAKERS = {
     "pipeline": pipeline_page.make,
     "zoo": zoo_page.make,
     "torture": torture_page.make,
-    "seeds": _page("seeds", seeds_page.seeds_page, "seeds"),
 }
 
 

@@ -1,28 +1,19 @@
-"""Flags of a run as a whole: its folder, seeds, scale, machine and pieces."""
+"""Flags of a run as a whole: its folder, seed, scale, machine and pieces."""
 
-import contextlib
 import importlib.util
 
 from absl import flags
-from absl.testing import flagsaver
 
 RUN_DIR = flags.DEFINE_string(
     "run_dir",
     None,
-    "Folder of this run's records; a run there is continued. {seed} in it, and in the "
-    "other names of files and folders below, stands for the seed.",
+    "Folder of this run's records; a run there is continued.",
 )
 SEED = flags.DEFINE_integer(
     "seed", 0, "Of weights, held-out images, image order and augmentation.", 0
 )
-_SEEDS = flags.DEFINE_list(
-    "seeds",
-    None,
-    "Several seeds, each with its own --run_dir, trained side by side in one program "
-    "(JAX only).",
-)
 _DATA_SEED = flags.DEFINE_integer(
-    "data_seed", None, "Of the held-out images. Default: --seed, or the first seed.", 0
+    "data_seed", None, "Of the held-out images. Default: --seed.", 0
 )
 SCALE = flags.DEFINE_enum(
     "scale",
@@ -70,17 +61,7 @@ REPEATABLE = flags.DEFINE_bool(
 NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 
 # Of a machine or a call, not of the run: not recorded.
-_PER_CALL = ("data_dir", "manual_dir", "time_budget_minutes", "state_file", "seeds")
-# Each may hold {seed}; not every experiment has them all.
-_PATHS = (
-    "run_dir",
-    "state_file",
-    "start_from",
-    "twin_of",
-    "teacher_from",
-    "epochs_of",
-    "compute_of",
-)
+_PER_CALL = ("data_dir", "manual_dir", "time_budget_minutes", "state_file")
 
 
 def settle(defaults, smoke):
@@ -100,46 +81,9 @@ def settle(defaults, smoke):
             flags.FLAGS[name].value = value
 
 
-def seeds():
-    """The seeds to run.
-
-    Raises:
-        ValueError: if one is no number or comes twice, or if they would share a
-            folder.
-    """
-    if _SEEDS.value is None:
-        return [SEED.value]
-    found = [int(seed) for seed in _SEEDS.value if seed.isdigit()]
-    if not found or len({*found}) != len(_SEEDS.value):
-        raise ValueError(
-            "--seeds must be different numbers, such as --seeds=0,1,2. "
-            f"Received: {','.join(_SEEDS.value)}."
-        )
-    for name in ("run_dir", "state_file"):
-        path = flags.FLAGS[name].value
-        if len(found) > 1 and path and "{seed}" not in path:
-            raise ValueError(
-                f"Each seed needs its own --{name}: put {{seed}} into it. "
-                f"Received: {path}."
-            )
-    return found
-
-
 def data_seed():
     """Seed of the held-out images."""
-    return seeds()[0] if _DATA_SEED.value is None else _DATA_SEED.value
-
-
-@contextlib.contextmanager
-def of_seed(seed):
-    """The flags as they are for one seed."""
-    values = {name: flags.FLAGS[name].value for name in _PATHS if name in flags.FLAGS}
-    filled = {
-        name: path.replace("{seed}", str(seed)) for name, path in values.items() if path
-    }
-    own = {"data_seed": data_seed()} if _SEEDS.value is not None else {}
-    with flagsaver.flagsaver(seed=seed, seeds=None, **own, **filled):
-        yield
+    return SEED.value if _DATA_SEED.value is None else _DATA_SEED.value
 
 
 def formats():

@@ -38,11 +38,7 @@ def _run(argv, module, stop):
     if len(argv) > 1:
         sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
     module.settle()
-    try:
-        seeds = run_flags.seeds()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    folders = [_check_run_dir(seed) for seed in seeds]
+    folder = _check_run_dir()
     print("Starting Keras and loading the data ...", flush=True)
     if not flags.FLAGS["verbosity"].present:
         # tfds reports every file it opens, TensorFlow that each round is compiled anew.
@@ -58,8 +54,6 @@ def _run(argv, module, stop):
     if run_flags.REPEATABLE.value:
         rp.make_repeatable()
     try:
-        if len(seeds) > 1:
-            rp.check_side_by_side(run_flags.STRATEGY.value)
         strategy = rp.training_strategy(run_flags.STRATEGY.value)
         if strategy.workers > 1:
             stop.patience = None  # for they must stop at the same place
@@ -67,53 +61,37 @@ def _run(argv, module, stop):
         formats = run_flags.formats()
         if formats:
             rp.check_formats(formats)
-            for folder in folders:
-                check_place(folder / "export", formats)
+            check_place(folder / "export", formats)
         if strategy.is_chief:
-            for seed, folder in zip(seeds, folders, strict=True):
-                _arrive(rp, seed, folder)
-        with run_flags.of_seed(seeds[0]):
-            recipe_flags.settings(rp)  # refuses before data are read
-            removal_flags.settings(rp)
+            _arrive(rp, folder)
+        recipe_flags.settings(rp)  # refuses before data are read
+        removal_flags.settings(rp)
         dataset = module.load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
-        runs = []
-        for seed, folder in zip(seeds, folders, strict=True):
-            with run_flags.of_seed(seed):
-                keras.utils.set_random_seed(seed)
-                model = module.build_model(dataset)
-                runs.append(
-                    {
-                        "model": model,
-                        **recipe_flags.settings(rp, model),
-                        **removal_flags.settings(rp),
-                        "criterion": removal_flags.criterion(rp, dataset),
-                        "seed": seed,
-                        "note": run_flags.NOTE.value or "",
-                        "run_dir": folder,
-                        "flags": run_flags.flag_lines(module),
-                    }
-                )
+        keras.utils.set_random_seed(run_flags.SEED.value)
+        model = module.build_model(dataset)
         budget = run_flags.TIME_BUDGET.value
-        common = {
-            "strategy": strategy,
-            "deadline": float("inf") if budget is None else begun + 60 * budget,
-            "should_stop": _StateFiles(rp, stop, seeds, folders, strategy.is_chief),
-        }
-        if len(runs) == 1:
-            results = [rp.prune_and_retrain(dataset=dataset, **runs[0], **common)]
-        else:
-            results = rp.prune_side_by_side(runs, dataset, **common)
+        result = rp.prune_and_retrain(
+            model,
+            dataset,
+            **recipe_flags.settings(rp, model),
+            **removal_flags.settings(rp),
+            criterion=removal_flags.criterion(rp, dataset),
+            seed=run_flags.SEED.value,
+            note=run_flags.NOTE.value or "",
+            run_dir=folder,
+            flags=run_flags.flag_lines(module),
+            strategy=strategy,
+            deadline=float("inf") if budget is None else begun + 60 * budget,
+            should_stop=_StateFile(rp, stop, folder, strategy.is_chief),
+        )
     except (rp.RunInterrupted, StopNow) as interruption:
         stop.reason()  # so that what follows is let be
         if strategy.is_chief:
-            reports = [
-                _leave(rp, seed, folder)
-                for seed, folder in zip(seeds, folders, strict=True)
-                if (folder / "run.json").exists()  # it was that run's turn
-            ]
+            begun = (folder / "run.json").exists()
+            report = _leave(rp, folder) if begun else ""
             print(f"\nStopped: {interruption}. The same command continues it.")
-            print(*reports, sep="\n")
+            print(report)
         # Out of time is no failure here: the next call continues.
         sys.exit(stop.code if stop.signal else 0)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
@@ -121,67 +99,58 @@ def _run(argv, module, stop):
             raise full from error
         sys.exit(f"error: {error}")
     if strategy.is_chief:
-        for seed, folder, result in zip(seeds, folders, results, strict=True):
-            _show(rp, seed, result, dataset, folder, formats)
+        _show(rp, result, dataset, folder, formats)
 
 
-def _show(rp, seed, result, dataset, run_dir, formats):
+def _show(rp, result, dataset, run_dir, formats):
     from experiments.report import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
     if formats:
         _export(rp, result.model, dataset, run_dir, formats)
-    print(f"Report: {_leave(rp, seed, run_dir)}")
+    print(f"Report: {_leave(rp, run_dir)}")
 
 
-class _StateFiles:
-    """Why to stop, or None; keeps the state files up to date whenever it is asked.
+class _StateFile:
+    """Why to stop, or None; keeps the state file up to date whenever it is asked.
 
     A machine may vanish without a warning. So a run is packed when a round has ended,
     and every 20 minutes. Training asks between two steps, when no file is written.
     """
 
-    def __init__(self, rp, stop, seeds, folders, is_chief):
-        self.rp, self.stop = rp, stop
-        self.files = []
-        for seed, folder in zip(seeds, folders, strict=True):
-            with run_flags.of_seed(seed):
-                if run_flags.STATE_FILE.value and is_chief:
-                    self.files.append((folder, run_flags.STATE_FILE.value))
-        self.packed = {folder: self._rounds(folder) for folder, _ in self.files}
+    def __init__(self, rp, stop, folder, is_chief):
+        self.rp, self.stop, self.folder = rp, stop, folder
+        self.path = run_flags.STATE_FILE.value if is_chief else None
+        self.packed = self._rounds()
         self.next = time.monotonic() + STATE_SECONDS
 
     def __call__(self):
         due = time.monotonic() >= self.next
-        for folder, path in self.files:
-            rounds = self._rounds(folder)
-            if due or rounds != self.packed[folder]:
-                self.packed[folder] = rounds
-                self.rp.travel.pack(folder, path)
+        if self.path and (due or self._rounds() != self.packed):
+            self.packed = self._rounds()
+            self.rp.travel.pack(self.folder, self.path)
         if due:
             self.next = time.monotonic() + STATE_SECONDS
         return self.stop.reason()
 
-    def _rounds(self, folder):
+    def _rounds(self):
         """Changes when a round is added."""
-        path = folder / "rounds.jsonl"
+        path = self.folder / "rounds.jsonl"
         return path.stat().st_size if path.exists() else 0
 
 
-def _arrive(rp, seed, run_dir):
+def _arrive(rp, run_dir):
     """Brings a run to where its state file stands, and says how it stands."""
-    with run_flags.of_seed(seed):
-        state = run_flags.STATE_FILE.value
+    state = run_flags.STATE_FILE.value
     if state and os.path.exists(state) and rp.travel.unpack(state, run_dir):
         print(f"Continuing from {state}.")
     if (run_dir / "final.json").exists():
         print(f"The run in '{run_dir}' finished before; this shows its result.")
 
 
-def _leave(rp, seed, run_dir):
+def _leave(rp, run_dir):
     """Writes the state file, if one is asked for, and the report; its path."""
-    with run_flags.of_seed(seed):
-        state = run_flags.STATE_FILE.value
+    state = run_flags.STATE_FILE.value
     if state:
         size = rp.travel.pack(run_dir, state)
         print(f"State: {state}, {size / 2**20:.2f} MiB")
@@ -198,13 +167,12 @@ def _export(rp, model, dataset, run_dir, formats):
         )
 
 
-def _check_run_dir(seed):
-    """The run directory of a seed, writable."""
+def _check_run_dir():
+    """The run directory, writable."""
     if not run_flags.RUN_DIR.value:
         sys.exit("error: --run_dir is missing: name a folder for this run's records")
-    with run_flags.of_seed(seed):
-        path = pathlib.Path(run_flags.RUN_DIR.value)
-        state = run_flags.STATE_FILE.value
+    path = pathlib.Path(run_flags.RUN_DIR.value)
+    state = run_flags.STATE_FILE.value
     if state and (
         os.path.isdir(state) or not os.path.isdir(os.path.dirname(state) or ".")
     ):

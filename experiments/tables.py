@@ -1,26 +1,18 @@
-"""Tables of the committed records, as Markdown in docs/results.
-
-    python -m experiments.tables
-
-Reads `records` and writes `docs/results/records.md`. Imports no TensorFlow; nothing in
-the output is typed by hand.
-"""
+"""The page of all committed records. No TensorFlow."""
 
 import collections
 import re
 
 from experiments import cells
 from experiments.differences import MARGIN, no_drop, pair, summarize
-from experiments.results import RECORDS, ROOT, markdown_table
+from experiments.results import RECORDS, markdown_table
 from experiments.run_records import Run, wilson
 from experiments.scales import check_name
 from experiments.summary import percent, short
 
-OUTPUT = ROOT / "docs" / "results" / "records.md"
-
 _HEAD = """# What was run
 
-Made by `python -m experiments.tables` from the records; do not edit. One line a record:
+Made by `make reproduce-records` from the records; do not edit. One line a record:
 the initial net and the smallest net that held its accuracy on the split that selects
 (±: half of the 95 % Wilson interval for the number of images). Accuracies in %.
 *Scale*: "paper" means the epochs that the flags state, "quarter" a quarter of them. A
@@ -183,13 +175,3 @@ def _accuracies(run, split):
         low, high = wilson(accuracy, run.examples(split))
         parts.append(f"{percent(accuracy)} ± {50 * (high - low):.2f}")
     return " → ".join(parts)
-
-
-def main():
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(records_page(), encoding="utf-8")
-    print(f"{OUTPUT.relative_to(ROOT)}: written")
-
-
-if __name__ == "__main__":
-    main()

@@ -35,9 +35,7 @@ from resprune_tf.resizing import with_input_shape
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.runtime_latency import runtime_latencies
 from resprune_tf.score_table import ScoreTable
-from resprune_tf.seeds import prune_side_by_side
 from resprune_tf.selection import Target
-from resprune_tf.side_by_side import check_side_by_side
 from resprune_tf.solution import Achievable, Solution
 from resprune_tf.strategy import Strategy, training_strategy
 from resprune_tf.streamed import StreamedSplit
@@ -83,7 +81,6 @@ __all__ = [
     "add_importance",
     "build_resnet",
     "check_formats",
-    "check_side_by_side",
     "compare_scores",
     "compile_like",
     "cost",
@@ -106,7 +103,6 @@ __all__ = [
     "make_repeatable",
     "native_precision",
     "prune_and_retrain",
-    "prune_side_by_side",
     "register_merge",
     "register_unit",
     "remove_units",

@@ -301,10 +301,6 @@ def test_page(tmp_path):
     assert page == bench_page.bench_page(tmp_path)
 
 
-def test_the_committed_page_is_what_the_records_give():
-    assert bench_page.OUTPUT.read_text(encoding="utf-8") == bench_page.bench_page()
-
-
 _PEER = """
 import json, sys, torch
 from experiments.bench_torch import ResNet

@@ -97,12 +97,6 @@ def test_clock():
     assert callbacks.clock(3599.6) == "1:00:00"
 
 
-def test_runs_side_by_side_have_their_names_before_each_line():
-    progress = Progress(Terminal(), name="seed 2")
-    progress.say("round 0: 56 layers")
-    assert progress.stream.getvalue() == "seed 2  round 0: 56 layers\n"
-
-
 def test_another_metric_and_a_pipeline_that_learns_its_length(monkeypatch):
     """Bars and times within an epoch only once the number of steps is known."""
     monkeypatch.setattr(callbacks.time, "monotonic", itertools.count().__next__)

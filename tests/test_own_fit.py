@@ -455,11 +455,6 @@ def test_refused_before_any_work(tmp_path, case):
     assert not folder.exists()
 
 
-def test_seeds_side_by_side_are_for_datasets():
-    with pytest.raises(ValueError, match="one seed after another"):
-        rp.prune_side_by_side([{"model": own()}], regression_data())
-
-
 def test_settings_are_json(run):
     settings = read_json(run[0] / "run.json")
     assert json.loads(json.dumps(settings)) == settings

@@ -28,10 +28,6 @@ def made_record(folder, **final):
     return folder
 
 
-def test_the_committed_page_is_what_the_records_give():
-    assert tables.OUTPUT.read_text(encoding="utf-8") == tables.records_page()
-
-
 def test_every_record_is_whole_and_of_the_project_alone():
     for path in tables.RECORDS.glob("*/*/rounds.jsonl"):
         folder = path.parent
