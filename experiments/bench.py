@@ -97,7 +97,7 @@ def main(argv):
     budget = _TIME_BUDGET.value
     with quiet_start():
         from resprune_tf.environment import environment
-        from resprune_tf.records import write_json
+        from resprune_tf.whole_files import write_json
 
     def keep():
         benchmark.record["minutes"] = round((time.monotonic() - begun) / 60, 1)

@@ -178,7 +178,7 @@ def main(argv=None, records=RECORDS):
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.environment import environment
-        from resprune_tf.records import read_json, write_json
+        from resprune_tf.whole_files import read_json, write_json
 
         facts = environment()
     path = arguments.out or records / "costs" / f"{machine_name(facts)}.json"

@@ -109,7 +109,7 @@ def main(argv=None, records=RECORDS):
         from resprune_tf.environment import environment
         from resprune_tf.imagenet_files import load_imagenet
         from resprune_tf.readers import DataError
-        from resprune_tf.records import write_json
+        from resprune_tf.whole_files import write_json
     try:
         dataset = load_imagenet(
             arguments.data_dir, arguments.manual_dir, validation_examples=1

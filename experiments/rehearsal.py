@@ -122,7 +122,7 @@ def main(argv=None):
     reproduce.main([f"--records={out / 'records'}", f"--out={out / 'results'}"])
     if arguments.keep:
         from resprune_tf.environment import environment
-        from resprune_tf.records import read_json, write_json
+        from resprune_tf.whole_files import read_json, write_json
 
         REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
         last = (read_json(REHEARSAL) or {"rows": {}})["rows"]

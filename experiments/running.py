@@ -88,8 +88,8 @@ def _run(argv, module, stop):
     except (rp.RunInterrupted, StopNow) as interruption:
         stop.reason()  # so that what follows is let be
         if strategy.is_chief:
-            begun = (folder / "run.json").exists()
-            report = _leave(rp, folder) if begun else ""
+            known = (folder / "run.json").exists()
+            report = _leave(rp, folder) if known else ""
             print(f"\nStopped: {interruption}. The same command continues it.")
             print(report)
         # Out of time is no failure here: the next call continues.

@@ -48,8 +48,8 @@ def measure(run_dir, data_dir=None):
         )
     with quiet.quiet_start():
         from resprune_tf.model_files import load_model
-        from resprune_tf.records import write_json
         from resprune_tf.sensitivity import unit_norms
+        from resprune_tf.whole_files import write_json
 
     dataset, used = _dataset(run_dir, data_dir), run.settings["dataset"]
     if dataset.fingerprint != used.get("fingerprint"):

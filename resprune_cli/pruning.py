@@ -20,8 +20,8 @@ from resprune_cli.wording import for_users
 from resprune_tf import Target, find_units
 from resprune_tf.columns import aligned
 from resprune_tf.compilation import check_steps
-from resprune_tf.records import atomic_file, write_json
 from resprune_tf.sizes import file_bytes, measure
+from resprune_tf.whole_files import atomic_file, write_json
 
 
 def run(args):

@@ -29,7 +29,7 @@ from resprune_tf.merges import register_merge, register_unit
 from resprune_tf.precision import native_precision
 from resprune_tf.readers import DataError
 from resprune_tf.recipe import Recipe
-from resprune_tf.records import Round, RunDirectoryError
+from resprune_tf.records import Round
 from resprune_tf.removal import drop_branches, remove_units
 from resprune_tf.resizing import with_input_shape
 from resprune_tf.resnet import build_resnet, resnet50, resnet56
@@ -43,6 +43,7 @@ from resprune_tf.targets import achievable, solve_target
 from resprune_tf.training import make_repeatable
 from resprune_tf.transfer import load_weights
 from resprune_tf.units import Unit, Units, find_units
+from resprune_tf.whole_files import RunDirectoryError
 
 __all__ = [
     "Achievable",

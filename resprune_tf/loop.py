@@ -24,11 +24,11 @@ from resprune_tf.records import (
     check_same_start,
     model_name,
     read_rounds,
-    write_text,
 )
 from resprune_tf.rounds import Run
 from resprune_tf.run_check import check_files, check_run_model, comparable
 from resprune_tf.strategy import Strategy
+from resprune_tf.whole_files import write_text
 
 
 @dataclasses.dataclass(frozen=True)

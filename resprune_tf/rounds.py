@@ -19,16 +19,7 @@ from resprune_tf.guard import shown
 from resprune_tf.importance import importances
 from resprune_tf.members import Member
 from resprune_tf.memory import Release
-from resprune_tf.records import (
-    INITIAL,
-    TEACHER,
-    Round,
-    RunDirectory,
-    atomic_file,
-    model_name,
-    read_lines,
-    write_json,
-)
+from resprune_tf.records import INITIAL, TEACHER, Round, RunDirectory, model_name
 from resprune_tf.removal import remove_units
 from resprune_tf.run_check import load_run_model
 from resprune_tf.selection import COUNTED
@@ -36,6 +27,7 @@ from resprune_tf.sizes import measures
 from resprune_tf.status import Status
 from resprune_tf.training import Trainer, evaluate
 from resprune_tf.units import find_units
+from resprune_tf.whole_files import atomic_file, read_lines, write_json
 
 
 class Run:

@@ -8,13 +8,8 @@ import keras
 from resprune_tf import checkpoint, travel
 from resprune_tf.identity import same_model
 from resprune_tf.model_files import ModelFileError, check_whole, load_model
-from resprune_tf.records import (
-    INITIAL,
-    RunDirectoryError,
-    damaged,
-    read_lines,
-    read_settings,
-)
+from resprune_tf.records import INITIAL, read_settings
+from resprune_tf.whole_files import RunDirectoryError, damaged, read_lines
 
 
 def comparable(run_dir, settings: dict) -> dict:

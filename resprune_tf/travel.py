@@ -13,13 +13,11 @@ from resprune_tf.records import (
     INITIAL,
     TEACHER,
     RunDirectory,
-    RunDirectoryError,
-    atomic_file,
-    damaged,
     read_rounds,
     read_settings,
     same_settings,
 )
+from resprune_tf.whole_files import RunDirectoryError, atomic_file, damaged
 
 _RECORDS = (
     "run.json",

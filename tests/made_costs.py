@@ -1,7 +1,7 @@
 """Made-up records of measured costs, for the tests of pages."""
 
 from experiments.cost_records import MEASURES, PAPER
-from resprune_tf.records import write_json
+from resprune_tf.whole_files import write_json
 
 FULL = {"layers": 56, "parameters": 500_000, "macs": 80_000_000}
 SHORT = {"layers": 32, "parameters": 400_000, "macs": 50_000_000}

@@ -17,7 +17,8 @@ from absl.testing import flagsaver
 
 from experiments import cifar, running
 from resprune_tf import criteria, importances
-from resprune_tf.records import RunDirectory, read_json, read_lines
+from resprune_tf.records import RunDirectory
+from resprune_tf.whole_files import read_json, read_lines
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = {

@@ -18,7 +18,7 @@ from resprune_cli.usage import Failed, WrongUse
 from resprune_tf.checkpoint import save_state
 from resprune_tf.disk import folder_problem, full_disk, staging_folder
 from resprune_tf.formats import check_place, write
-from resprune_tf.records import atomic_file, write_json
+from resprune_tf.whole_files import atomic_file, write_json
 
 resource = pytest.importorskip("resource")
 

@@ -11,7 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 from experiments import imagenet, rows
-from resprune_tf.records import read_json, read_lines
+from resprune_tf.whole_files import read_json, read_lines
 from tests.made_imagenet import write_archives
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -23,7 +23,7 @@ from resprune_tf import (
 )
 from resprune_tf.criteria import importance
 from resprune_tf.plan import Plan
-from resprune_tf.records import read_json, read_lines
+from resprune_tf.whole_files import read_json, read_lines
 from tests.conftest import net_of, outputs, small_net, toy_dataset
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)

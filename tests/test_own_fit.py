@@ -12,7 +12,7 @@ import resprune_tf as rp
 from resprune_tf import callbacks
 from resprune_tf.fit_check import _check_batched
 from resprune_tf.recalibration import recalibrate
-from resprune_tf.records import read_json, read_lines
+from resprune_tf.whole_files import read_json, read_lines
 from tests.conftest import outputs
 from tests.made_fits import (
     QUIET,

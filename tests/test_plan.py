@@ -7,7 +7,7 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf.plan import Plan
-from resprune_tf.records import read_lines
+from resprune_tf.whole_files import read_lines
 from tests.made_fits import regression_data, regression_net, shorten
 
 

@@ -7,7 +7,7 @@ import pytest
 from experiments import queue
 from experiments.planned import PARTS, PLAN
 from experiments.rows import BY_RUN, rounds, settings
-from resprune_tf.records import write_json
+from resprune_tf.whole_files import write_json
 from tests.made_series import chain, keep
 from tests.pages import cells
 

@@ -9,9 +9,8 @@ import sys
 
 import pytest
 
-from resprune_tf.records import (
-    Round,
-    RunDirectory,
+from resprune_tf.records import Round, RunDirectory
+from resprune_tf.whole_files import (
     RunDirectoryError,
     atomic_file,
     read_json,

@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 from experiments import cifar, rehearsal, unit_norms
 from experiments.queue import REHEARSAL
 from experiments.rows import ROWS, Row
-from resprune_tf.records import read_json, read_lines
+from resprune_tf.whole_files import read_json, read_lines
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCUMENTS = [

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from resprune_tf import RunInterrupted, Target, importances
-from resprune_tf.records import read_json, read_lines
+from resprune_tf.whole_files import read_json, read_lines
 from tests.conftest import shallow_net
 from tests.made_fits import regression_data, regression_net
 from tests.made_fits import shorten as shorten_own

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf.records import read_json, read_lines
+from resprune_tf.whole_files import read_json, read_lines
 from tests import resume_child
 
 ROOT = pathlib.Path(__file__).parent.parent

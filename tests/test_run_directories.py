@@ -16,7 +16,8 @@ import pytest
 import resprune_tf as rp
 from experiments.record import keep
 from resprune_tf import travel
-from resprune_tf.records import RunDirectory, read_json, read_lines, write_json
+from resprune_tf.records import RunDirectory
+from resprune_tf.whole_files import read_json, read_lines, write_json
 from tests.made_cli import resprune, write_npz
 
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from resprune_tf import Recipe, Strategy, prune_and_retrain, training_strategy
-from resprune_tf.records import read_json, read_lines
 from resprune_tf.training import Trainer
+from resprune_tf.whole_files import read_json, read_lines
 from tests import strategy_child
 from tests.conftest import JAX, small_net, toy_dataset
 from tests.strategy_child import EXACT

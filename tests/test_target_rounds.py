@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import resprune_tf as rp
-from resprune_tf.records import RunDirectoryError, read_json, read_lines
+from resprune_tf.whole_files import RunDirectoryError, read_json, read_lines
 from tests.made_fits import QUIET, numbers, regression_data, regression_net, shorten
 from tests.made_latency import fake_latencies
 

@@ -15,7 +15,7 @@ from resprune_tf import (
     travel,
 )
 from resprune_tf.distillation import load_teacher
-from resprune_tf.records import read_json
+from resprune_tf.whole_files import read_json
 from tests.conftest import shallow_net, small_net
 from tests.test_loop import DATASET, RECIPE, shorten
 from tests.test_resume import assert_same_run

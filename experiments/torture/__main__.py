@@ -41,7 +41,7 @@ def main(argv=None):
         )
     with quiet_start():
         from resprune_tf.environment import environment
-        from resprune_tf.records import read_json, write_json
+        from resprune_tf.whole_files import read_json, write_json
     record = read_json(arguments.out) or {"kinds": {}}
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
