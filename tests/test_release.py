@@ -36,7 +36,7 @@ def test_on_terms_of_one_s_own():
     recipe = rp.FitRecipe(1, callbacks=lambda: [Watch(nets, alive, traced)])
     shorten(regression_net(units=3), regression_data(), recipe, verbose=True)
     assert alive == [0, 0, 0, 0]
-    assert len({*traced}) == 1
+    assert len({*traced[1:]}) == 1  # the first is after other work
 
 
 def test_of_a_data_set(monkeypatch):

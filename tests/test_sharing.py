@@ -228,7 +228,9 @@ def test_a_run_refuses_a_model_that_keras_does_not_load_as_it_is():
     check_saving(tied())
     with pytest.raises(ValueError, match="'td' and 's' share the weight"):
         check_saving(wrapped())
-    with pytest.raises(ValueError, match="matmul.* with constants instead of weights"):
+    with pytest.raises(
+        ValueError, match="constants instead of weights|Cannot serialize"
+    ):
         check_saving(with_weight_as_argument())
 
 
