@@ -13,12 +13,12 @@ RANKS = {
     0: "absorbing architecture augment batch_norm call_names checksum cloning columns "
     "environment example_loss examples feeds fit_recipe imagenet_augment "
     "litert_form macs memory merges onnx_ops optimizers precision readers records "
-    "resident runtimes selection shards signature solving",
+    "resident runtimes selection shards solving",
     1: "checkpoint cifar_files dataset depth fit_data fresh_process graph guard "
     "onnx_form score_table solution strategy unit_table",
-    2: "ancestry callbacks data distillation formats gates importance latency "
-    "loss_check matmul_conv recalibration resizing streamed tracing transfer travel",
-    3: "compilation cost expansion folding imagenet_files recipe resnet "
+    2: "ancestry callbacks data distillation gates importance latency loss_check "
+    "matmul_conv recalibration resizing signature streamed tracing transfer travel",
+    3: "compilation cost expansion folding formats imagenet_files recipe resnet "
     "scaled_weights scoring status survey unit_search",
     4: "export fast_copy fit_training runtime_latency units",
     5: "beside diagram embedding fit_check insertion probing removal sparsity training",
