@@ -15,7 +15,7 @@ from resprune_tf.guard import check_mode, direction, held
 from resprune_tf.memory import Release
 from resprune_tf.removal import remove_units
 from resprune_tf.selection import Target, select_units
-from resprune_tf.sizes import extent, may_go, measures
+from resprune_tf.sizes import extent, may_go, measures, stay_to_learn
 from resprune_tf.strategy import scope_of
 from resprune_tf.units import find_units
 
@@ -176,16 +176,17 @@ class LayerDeletion(keras.callbacks.Callback):
                 self.stop_reason = f"target reached: at most {self._resolved}"
                 return
         try:
-            scores = self._scores()
+            scores, stay = self._scores()
         except (TypeError, ValueError) as error:
             # The training is done, and earlier ones may be: what they gave is kept.
             self.stop_reason = f"the units cannot be scored: {error}"
             warnings.warn(self.stop_reason, stacklevel=2)
             return
-        if not scores:
+        if len(scores) <= stay:
             self.stop_reason = "no unit is left that may go"
             return
-        self.removed = select_units(scores, self.units_per_round)
+        count = min(self.units_per_round, len(scores) - stay)
+        self.removed = select_units(scores, count)
         self.shortened_model = remove_units(self.model, self.removed)
 
     def _give_up(self, what):
@@ -201,14 +202,15 @@ class LayerDeletion(keras.callbacks.Callback):
         warnings.warn(f"{told} The result is of the trainings before it.", stacklevel=2)
 
     def _scores(self):
-        """Scores of the units that may go."""
+        """Scores of the units that may go, and how many of them must stay."""
         found = find_units(self.model)
         scores = criteria.check_scores(
             self.criterion(self.model), found, former=self._known
         )
         units, _ = may_go(found, scores)
         free = {unit.name for unit in units}
-        return {name: score for name, score in scores.items() if name in free}
+        scores = {name: score for name, score in scores.items() if name in free}
+        return scores, stay_to_learn(self.model, units)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,10 +24,12 @@ def count_images(images):
 
 
 def _length(array):
-    if not getattr(array, "shape", ()):
+    # Sparse and ragged tensors have a shape, but are no arrays.
+    if not getattr(array, "shape", ()) or not hasattr(array, "__array__"):
         raise ValueError(
             "Images must be an array `(images, ...)`, or a list, tuple or dict of "
-            f"arrays where the model has several inputs. Received: {type(array)}."
+            f"arrays where the model has several inputs. Received: {type(array)}. "
+            "A sparse input takes dense arrays, too."
         )
     return array.shape[0]
 

@@ -102,9 +102,21 @@ class Arrays:
     repeats = False
 
     def __init__(self, given, name, batch_size):
+        for each in keras.tree.flatten(given):
+            if hasattr(each, "shape") and not hasattr(each, "__array__"):
+                raise ValueError(
+                    f"`{name}` must hold dense arrays, which a sparse input takes, "
+                    f"too, or be a tf.data.Dataset. Received: {type(each).__name__}."
+                )
         self.arrays = keras.tree.map_structure(np.asarray, tuple(given))
         self.batch_size = batch_size
         arrays = keras.tree.flatten(self.arrays)
+        if any(array.dtype.kind in "OSU" and array.ndim for array in arrays):
+            raise ValueError(
+                f"Keras trains on arrays of numbers alone. `{name}` holds text or "
+                "other objects: give a tf.data.Dataset of batches, "
+                "`tf.data.Dataset.from_tensor_slices((x, y)).batch(32)`."
+            )
         if not arrays or any(array.ndim == 0 for array in arrays):
             raise ValueError(
                 f"`{name}` must hold arrays. Received: lists, which stand for several "

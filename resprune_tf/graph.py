@@ -129,15 +129,18 @@ def levels(model):
                 stack.append(((*path, node.operation.name), deeper))
 
 
-def _entrance(tensor, shape=None):
+def entrance(tensor, shape=None, name=None):
     """A new `keras.Input` like the one behind `tensor`, perhaps of another shape."""
     layer = tensor._keras_history.operation
+    # Keras has this argument since 3.12.
+    ragged = {"ragged": True} if getattr(layer, "ragged", False) else {}
     return keras.Input(
         batch_shape=tensor.shape if shape is None else shape,
         dtype=tensor.dtype,
         sparse=tensor.sparse,
-        name=layer.name,
+        name=layer.name if name is None else name,
         optional=getattr(layer, "optional", False),
+        **ragged,
     )
 
 
@@ -277,7 +280,7 @@ def _rebuild(whole, edits, clones, shapes=None):
         return bare[id(value)]
 
     for index, tensor in enumerate(model.inputs):
-        inputs.append(_entrance(tensor, shapes and shapes[index]))
+        inputs.append(entrance(tensor, shapes and shapes[index]))
         made[id(tensor)] = inputs[-1]
     for node in nodes(model, replace):
         if node.is_input:

@@ -75,4 +75,5 @@ def _policy(unit):
     if isinstance(operation, keras.layers.Layer):
         return operation.dtype_policy
     dtype = unit.branches[0].dtype
-    return dtype if dtype == "float32" else f"mixed_{dtype}"
+    # Of half precision ω itself stays in float32, as under the mixed policies.
+    return f"mixed_{dtype}" if dtype in ("float16", "bfloat16") else dtype

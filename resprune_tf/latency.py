@@ -177,6 +177,11 @@ def _random_input(tensor, batch_size, rng):
             f"shape {tuple(tensor.shape)}; `with_input_shape(model, (224, 224, 3))` "
             "makes a model of fixed sizes."
         )
+    if tensor.dtype == "string":
+        raise ValueError(
+            "latency runs on random numbers, which are no text. Received: input "
+            f"'{tensor.name}' of dtype string. Time the model behind its text layers."
+        )
     return rng.random((batch_size, *shape), "float32").astype(tensor.dtype)
 
 

@@ -145,7 +145,8 @@ def _config(loss):
 
 def _check_classes(model, labels, taken):
     """Checks that labels are classes of outputs, or shares of them."""
-    shape = tuple(model.outputs[0].shape)
+    # Of any number of examples, also where the model has a batch of fixed size.
+    shape = (None, *model.outputs[0].shape[1:])
     if len(shape) < 2 or shape[-1] == 1:
         raise ValueError(
             f"'{model.name}' has outputs of shape {shape}, which tell no classes "

@@ -13,7 +13,7 @@ from resprune_tf.guard import held
 from resprune_tf.identity import criterion_settings
 from resprune_tf.recipe import Recipe
 from resprune_tf.selection import COUNTED, Target, select_units
-from resprune_tf.sizes import extent, may_go, measures
+from resprune_tf.sizes import extent, may_go, measures, stay_to_learn
 from resprune_tf.units import chosen_units, find_units
 
 
@@ -27,6 +27,8 @@ class Plan:
         known: names of all units of the initial net.
         initial: measures of the initial net.
         savings: what a removed unit saves of each measure, on average.
+        stay: how many of the units must stay, whichever: 1 if nothing else learns.
+        fewest: the number of units that are left if all that may go are removed.
     """
 
     recipe: Recipe | FitRecipe
@@ -48,6 +50,8 @@ class Plan:
     seed: int
     initial: dict
     savings: dict
+    stay: int = 0
+    fewest: int = 0
 
     @classmethod
     def check(cls, model, *, target, retrain_recipe, protected, units=None, **settings):
@@ -103,22 +107,40 @@ class Plan:
                     f"Unit '{name}' of `units` has no score by which to order it. "
                     f"The criterion scores: {', '.join(scores)}."
                 )
-        if not 1 <= settings["units_per_round"] <= len(free):
+        stay = stay_to_learn(model, free)
+        if stay and units is not None:
             raise ValueError(
-                f"`units_per_round` must be from 1 to {len(free)}, the number "
+                f"`units` are all of '{model.name}' that learns, so nothing would be "
+                f"left to train. Received: units={units}. Leave one out."
+            )
+        # Which one stays is told by later scores: the sizes are those with the least.
+        least = sorted(free, key=lambda unit: unit.parameters)[:stay]
+        names = [unit.name for unit in free if unit not in least]
+        if not names:
+            raise ValueError(
+                f"No unit of '{model.name}' may go: '{free[0].name}' holds all that "
+                "learns, so nothing would be left to train."
+            )
+        if not 1 <= settings["units_per_round"] <= len(names):
+            raise ValueError(
+                f"`units_per_round` must be from 1 to {len(names)}, the number "
                 f"of units of '{model.name}' that may go. "
                 f"Received: {settings['units_per_round']}."
             )
-        initial, smallest = extent(model, [unit.name for unit in free], target)
+        initial, smallest = extent(model, names, target)
         if target is None:
-            everything = "layers" if units is None else "units"
-            target = Target(**{everything: smallest[everything]})
+            target = _everything(initial, smallest, units)
+        else:
+            why = {unit.name: "one unit must stay to learn" for unit in least}
+            target = target.resolve(initial, smallest, {**in_the_way, **why})
         return cls(
-            target=target.resolve(initial, smallest, in_the_way),
+            target=target,
             initial=initial,
             savings={
-                name: (initial[name] - smallest[name]) / len(free) for name in initial
+                name: (initial[name] - smallest[name]) / len(names) for name in initial
             },
+            stay=stay,
+            fewest=smallest["units"],
             **common,
         )
 
@@ -171,7 +193,7 @@ class Plan:
         """The units to remove in the next round; none if the run only retrains."""
         if self.units_per_round == 0:
             return ()
-        return select_units(scores, self.units_per_round)
+        return select_units(scores, min(self.units_per_round, len(scores) - self.stay))
 
     def value(self, record):
         """What a round is judged by: the monitored measure."""
@@ -213,7 +235,7 @@ class Plan:
             return f"{self.monitor} {'dropped' if self.mode == 'max' else 'rose'}"
         if last.round == self.max_rounds:
             return f"{self.max_rounds} rounds are done"
-        if last.scores or self.units_per_round == 0:
+        if len(last.scores) > self.stay or self.units_per_round == 0:
             return None
         return "no unit is left that may go"
 
@@ -221,18 +243,28 @@ class Plan:
         """How many rounds will follow one of this size, if units save the average."""
         if self.max_rounds and self.units_per_round == 0:
             return self.max_rounds - number
-        if self.target is None:
+        if not self.savings:
             return 0
+        limits = {"units": self.fewest} if self.target is None else self.target.limits
         units = max(
             (
                 math.ceil((size[name] - limit) / self.savings[name])
-                for name, limit in self.target.limits.items()
+                for name, limit in limits.items()
                 if size[name] > limit and self.savings[name] > 0
             ),
             default=0,
         )
         needed = math.ceil(units / self.units_per_round)
         return max(0, min(needed, self.max_rounds - number))
+
+
+def _everything(initial, smallest, units):
+    """The target of a run that is given none; None if no measure can tell its end."""
+    for measure in ("layers", "units") if units is None else ("units",):
+        # A branch beside the units may be the longest path, and targets are above 0.
+        if initial[measure] > smallest[measure] > 0:
+            return Target(**{measure: smallest[measure]})
+    return None
 
 
 def _check_restarts(max_rounds, **of_removals):

@@ -5,6 +5,8 @@ import re
 
 import keras
 
+from resprune_tf import graph
+
 
 def check_outputs(model, formats):
     """Raises a ValueError if a format cannot hold the outputs as they are nested.
@@ -51,7 +53,7 @@ def at_inference(model):
     given = inputs
     if names != [tensor.name for tensor in model.inputs]:
         made = [
-            keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+            graph.entrance(tensor, name=name)
             for tensor, name in zip(model.inputs, names, strict=True)
         ]
         given = keras.tree.pack_sequence_as(inputs, made)

@@ -13,6 +13,7 @@ from resprune_tf.formats import check_formats, in_float32, size_of, write
 from resprune_tf.removal import remove_units
 from resprune_tf.runtime_latency import RUNTIME_FORMATS, runtime_latencies
 from resprune_tf.selection import FILE, LATENCY
+from resprune_tf.tracing import trace
 from resprune_tf.unit_search import search
 
 
@@ -136,6 +137,20 @@ def extent(model, units, target=None):
     if target is not None:
         check_measurable(model, target)
     return tuple(measures([model, remove_units(model, units)], target))
+
+
+def stay_to_learn(model, units):
+    """How many of some units must stay, whichever: 1 if nothing else learns, else 0.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        units: list of its removable `Unit`s.
+    """
+    whole = graph.as_functional(model, "stay_to_learn")
+    replace = {k: v for unit in units for k, v in unit.replacement.items()}
+    left = trace(whole, replace)[0]
+    learns = any(getattr(call.operation, "trainable_weights", ()) for call in left)
+    return int(bool(units and whole.trainable_weights) and not learns)
 
 
 def may_go(found, names, protected=()):
