@@ -99,7 +99,8 @@ def prune_and_retrain(
         units_per_round: units to remove before each retraining (k in the paper). 0
             retrains `max_rounds` times from the initial learning rate and removes
             nothing: the control that shows what restarts alone do. No target then.
-        target: `Target` to stop at; by default all units that may go are removed. A
+        target: `Target` to stop at; by default all units that may go are removed, but
+            for the last one where nothing else learns. A
             file or a latency that it limits is measured in every round, beside the
             initial net, and recorded.
         units: names of the units to remove, and no other, such as those of a

@@ -269,3 +269,19 @@ def test_opening_a_layer_keeps_the_name_of_its_output():
     opened = rp.expand(model, Whole)
     assert opened.output_names == ["whole"] and names(opened) == ["whole"]
     assert rp.remove_units(opened, "whole").output_names == ["whole"]
+
+
+def test_units_that_every_time_step_calls():
+    """`expand` makes a call for each step of a net within `TimeDistributed`."""
+    inner = calls(layers.Add(name="sum"), 2, end=False)
+    frames = keras.Input((2, 4))
+    steps = layers.TimeDistributed(inner, name="steps")
+    model = rp.expand(keras.Model(frames, layers.LSTM(3)(steps(frames))))
+    base = ["steps_sum", "steps_sum#1", "steps_sum#2", "steps_sum#3"]
+    assert names(model) == base
+    shorter = rp.remove_units(model, base[1])
+    assert names(shorter) == [base[0], *base[2:]]
+    x = np.random.default_rng(0).normal(size=(3, 2, 4)).astype("float32")
+    silenced = rp.add_importance(model, base[1], value=0.0)
+    np.testing.assert_array_equal(outputs(shorter, x), outputs(silenced, x))
+    assert rp.cost(model).macs - rp.cost(shorter).macs == 16
