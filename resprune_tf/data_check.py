@@ -121,7 +121,10 @@ def check_fit_arguments(model, args, kwargs):
     """
     given = inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
     x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
-    train = x if y is None else (x, y) if weights is None else (x, y, weights)
+    # Without labels a stream brings its own, or there is nothing to compare.
+    train = (x, y) if weights is None else (x, y, weights)
+    if y is None:
+        train = x if _is_stream(x) else None
     splits = {}
     for name, value in (("train", train), ("validation", given.get("validation_data"))):
         arrays = isinstance(value, (tuple, list)) and len(value) in (2, 3)

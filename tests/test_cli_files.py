@@ -14,7 +14,14 @@ from keras import layers
 from resprune_cli import data_files, data_source, memory, model_file, terms
 from resprune_cli.usage import WrongUse
 from tests.conftest import net_of, outputs
-from tests.made_cli import examples, plain_net, resprune, resprune_json, write_npz
+from tests.made_cli import (
+    brightness_net,
+    examples,
+    plain_net,
+    resprune,
+    resprune_json,
+    write_npz,
+)
 
 TRUST = argparse.Namespace(imports=[], allow_lambda=False, input_shape=None)
 
@@ -262,7 +269,7 @@ def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path)
     x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8).astype("uint8")
     path = write_npz(tmp_path / "data.npz", images=x)
     args = options(path, pixels=pixels, hold_out=0.5)
-    data = data_source.read(args, plain_net())
+    data = data_source.read(args, brightness_net())  # which scales nothing itself
     both = np.concatenate([pair[0] for pair in data.splits.values()])
     assert (both.min(), both.max()) == (low, high)
     assert not data.labelled
@@ -303,6 +310,19 @@ def test_numbers_that_are_none_are_refused(name, told, tmp_path):
     path = write_npz(tmp_path / "data.npz", **arrays)
     with pytest.raises(WrongUse, match=told):
         data_source.read(options(path), plain_net())
+
+
+def test_pixels_are_not_scaled_twice(tmp_path):
+    x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8)
+    path = write_npz(tmp_path / "bytes.npz", x=x.astype("uint8"))
+    with pytest.raises(WrongUse, match=r"\(--pixels\).*too small for 'plain'"):
+        data_source.read(options(path, pixels="unit"), plain_net())
+    path = write_npz(tmp_path / "floats.npz", x=(x / 255).astype("float32"))
+    with pytest.raises(WrongUse, match="too small for 'plain'.*by 255"):
+        data_source.read(options(path), plain_net())
+    path = write_npz(tmp_path / "cast.npz", x=(x / 255 + 0.5).astype("uint8"))
+    with pytest.raises(WrongUse, match="nothing but 0 and 1"):
+        data_source.read(options(path, pixels="unit"), brightness_net())
 
 
 def test_floats_have_their_range_already(tmp_path):
