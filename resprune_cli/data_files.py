@@ -110,36 +110,41 @@ def _archive(path):
             names = list(archive.headers)
             places = {place: _found(known, names) for place, known in _NAMES.items()}
             places = {place: name for place, name in places.items() if name}
-            sizes = [archive.headers[name].nbytes for name in places.values()]
-            check_memory(path, sum(sizes))
+            headers = {place: archive.headers[name] for place, name in places.items()}
+            # Before an array is read: those that do not fit may be huge.
+            splits = _check_lengths(path, names, places, headers)
+            check_memory(path, sum(header.nbytes for header in headers.values()))
             arrays = {place: archive.read(name) for place, name in places.items()}
     except (OSError, ValueError) as error:
         raise WrongUse(f"Cannot read {path}: {error}") from error
-    if ("train", "x") not in arrays:
+    for place, array in arrays.items():
+        _check_finite(f"{path}: {places[place]}", array)
+    return {split: (arrays[split, "x"], arrays.get((split, "y"))) for split in splits}
+
+
+def _check_lengths(path, names, places, headers):
+    """The splits in an archive, whose examples and labels are as many."""
+    if ("train", "x") not in places:
         raise WrongUse(
             f"{path} holds {', '.join(names) or 'nothing'}. Its examples must be named "
             f"{' or '.join(_NAMES['train', 'x'])}."
         )
-    for place, array in arrays.items():
-        _check_finite(f"{path}: {places[place]}", array)
-    splits = {}
-    for split in ("train", "validation", "test"):
-        x, y = arrays.get((split, "x")), arrays.get((split, "y"))
-        if x is None:
-            continue
-        if ("train", "y") in arrays and y is None:
+    splits = [split for split, kind in places if kind == "x"]
+    for split in splits:
+        x, y = (headers.get((split, kind)) for kind in "xy")
+        if ("train", "y") in places and y is None:
             raise WrongUse(
                 f"{path} has labels for training and none named "
                 f"{' or '.join(_NAMES[split, 'y'])}."
             )
-        if y is not None and len(x) != len(y):
+        counts = [each.shape[0] if each.shape else 0 for each in (x, y) if each]
+        if len({*counts}) > 1:
             raise WrongUse(
-                f"{path}: {places[split, 'x']} has {len(x):,} examples and "
-                f"{places[split, 'y']} {len(y):,}."
+                f"{path}: {places[split, 'x']} has {counts[0]:,} examples and "
+                f"{places[split, 'y']} {counts[1]:,}."
             )
-        if not len(x):
+        if not counts[0]:
             raise WrongUse(f"{path}: {places[split, 'x']} is empty.")
-        splits[split] = x, y
     return splits
 
 

@@ -6,7 +6,6 @@ import pytest
 from keras import layers
 
 import resprune_tf as rp
-from resprune_tf.embedding import silenced
 from resprune_tf.savings import unit_savings
 from resprune_tf.sizes import extent
 from tests.conftest import images_of, outputs, randomise
@@ -129,11 +128,6 @@ def test_scores_and_savings_of_labelled_units():
         "sum#2",
         "sum#3",
     )
-
-
-def test_a_net_with_labels_is_found_in_the_whole_one():
-    model = rp.add_importance(calls(layers.Add(name="sum")))
-    assert silenced(model, rp.remove_units(model, "sum#1")) == ["sum.1_importance"]
 
 
 def test_units_whose_layers_differ_in_the_ending_alone_keep_their_names():

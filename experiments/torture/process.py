@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import resource
 import shutil
 import signal
@@ -13,6 +14,8 @@ import time
 from experiments.results import ROOT
 
 LIMIT_SECONDS = 300
+# Of experiments; of the command line, after the command's name.
+_ERROR = re.compile(r"(resprune( \w+)?: )?error: ")
 _DATA_LIMIT = 6 << 30  # bytes; a hostile file must not take the machine down
 
 
@@ -36,7 +39,7 @@ class Ended:
     def error(self):
         """The line that says what is wrong, or the last one."""
         lines = self.output.strip().splitlines() or [""]
-        return next((line for line in lines if line.startswith("error")), lines[-1])
+        return next((line for line in lines if _ERROR.match(line)), lines[-1])
 
     def fault(self):
         """What is wrong with a refusal; None if it is an exit code and one sentence."""
@@ -46,7 +49,7 @@ class Ended:
             return f"ended by {signal.Signals(-self.code).name}"
         if "Traceback" in self.output:
             return f"traceback: {self.error}"
-        if not self.error.startswith("error"):
+        if not _ERROR.match(self.error):
             return f"no error message: {self.error}"
         return None
 
