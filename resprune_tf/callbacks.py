@@ -132,18 +132,15 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         stream: where to write; standard output by default.
-        name: of one run among several, which share the stream, so that no line is
-            rewritten.
         monitor: name of the logged value to show beside the loss.
     """
 
     within = 30  # seconds, after which a log file gets a line within an epoch
 
-    def __init__(self, stream=None, name="", monitor="accuracy"):
+    def __init__(self, stream=None, monitor="accuracy"):
         super().__init__()
         self.stream = stream or sys.stdout
-        self.live = self.stream.isatty() and not name
-        self.name = f"{name}  " if name else ""
+        self.live = self.stream.isatty()
         self.monitor = monitor
         self.begun = time.monotonic()
         self.epochs_done = 0
@@ -165,7 +162,7 @@ class Progress(keras.callbacks.Callback):
 
     def say(self, text):
         """Prints a line of its own."""
-        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{self.name}{text}\n")
+        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
         self.stream.flush()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -234,7 +231,7 @@ class Progress(keras.callbacks.Callback):
 
     def _print(self, parts):
         line = "  ".join(parts)
-        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{self.name}{line}\n")
+        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
         self.stream.flush()
 
 

@@ -9,7 +9,7 @@ import tempfile
 import keras
 
 from resprune_tf import checkpoint, criteria
-from resprune_tf.callbacks import Progress, StopCheck, TrainingDiverged
+from resprune_tf.callbacks import Progress, StopCheck
 from resprune_tf.checksum import checksum
 from resprune_tf.distillation import load_teacher
 from resprune_tf.fit_data import FitData
@@ -142,7 +142,7 @@ def prune_and_retrain(
         note: a remark to keep with the outcome, such as what it is no proof of.
         deadline: `time.monotonic()` second before which to stop resumably.
         should_stop: function that returns a reason to stop now, or None.
-        verbose: whether to show progress; a text to show before each line of it.
+        verbose: whether to show progress.
 
     Returns:
         `PruningResult`: every round, and the smallest net that held the initial
@@ -174,41 +174,26 @@ def prune_and_retrain(
     ... )
     >>> result.model.evaluate(new_images, new_labels)
     """
-    with contextlib.closing(run_steps(**locals())) as steps:
-        diverged = None
-        while True:
-            try:
-                member = steps.throw(diverged) if diverged else next(steps)
-            except StopIteration as end:
-                return end.value
-            diverged = None
-            try:
-                member.trainer.fit(member.initial_epoch, member.callbacks)
-            except TrainingDiverged as error:
-                # Without the frames of `fit`, which hold the net.
-                diverged = error.with_traceback(None)
-            del member  # lest two rounds' nets be in memory while the next is made
-
-
-def run_steps(
-    model,
-    dataset,
-    *,
-    teacher,
-    strategy,
-    run_dir,
-    start_from,
-    flags,
-    note,
-    deadline,
-    should_stop,
-    verbose,
-    **settings,
-):
-    """A run as a generator of what is to be trained; returns a `PruningResult`."""
     strategy = strategy or Strategy()
     if run_dir is not None and strategy.is_chief:
         check_run_dir(run_dir)
+    settings = {
+        "recipe": recipe,
+        "retrain_recipe": retrain_recipe,
+        "units_per_round": units_per_round,
+        "target": target,
+        "units": units,
+        "max_rounds": max_rounds,
+        "stop_on_drop": stop_on_drop,
+        "tolerance": tolerance,
+        "monitor": monitor,
+        "mode": mode,
+        "select_on": select_on,
+        "criterion": criterion,
+        "guidance": guidance,
+        "protected": protected,
+        "seed": seed,
+    }
     settings["mode"], compiled = check_run(
         model, dataset, teacher, strategy, **settings
     )
@@ -218,7 +203,7 @@ def run_steps(
         folder = run_dir
         if run_dir is None or not strategy.is_chief:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-        settings = {
+        recorded = {
             "dataset": {
                 "name": dataset.name,
                 **dataset.sizes,
@@ -232,7 +217,7 @@ def run_steps(
         }
         begun = read_rounds(run_dir or folder)
         if start_from is not None and not begun:
-            start = {k: v for k, v in settings.items() if k != "criterion_code"}
+            start = {k: v for k, v in recorded.items() if k != "criterion_code"}
             check_same_start(start_from, comparable(start_from, start))
             check_run_model(pathlib.Path(start_from) / model_name(0))
         files = stack.enter_context(RunDirectory(folder))
@@ -240,23 +225,22 @@ def run_steps(
         check_files(files.path)
         strategy.check_equal(
             model.get_weights(),
-            settings=settings,
+            settings=recorded,
             rounds=len(files.rounds),
             state=checkpoint.read_meta(files.path / "state.npz"),
         )
-        files.claim(comparable(files.path, settings))
+        files.claim(comparable(files.path, recorded))
         if flags:
             write_text(files.path / "flags.txt", flags)
         progress = None
         if verbose and strategy.is_chief:
-            name = "" if verbose is True else verbose
-            progress = Progress(name=name, monitor=plan.monitor)
+            progress = Progress(monitor=plan.monitor)
         agree = strategy.agree if strategy.workers > 1 else None
         stop = StopCheck(should_stop, deadline, agree)
         run = Run(files, plan, dataset, progress, stop, strategy, teacher, model)
         if start_from is not None and not run.rounds:
             run.take_over(start_from)
-        final = yield from run.to_the_end(model, note)
+        final = run.to_the_end(model, note)
         selected = run.rounds[final["selected_round"]]
         chosen = run.load(selected.model)
         if isinstance(dataset, FitData):

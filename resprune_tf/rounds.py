@@ -17,7 +17,6 @@ from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.fit_training import FitTrainer
 from resprune_tf.guard import shown
 from resprune_tf.importance import importances
-from resprune_tf.members import Member
 from resprune_tf.memory import Release
 from resprune_tf.records import INITIAL, TEACHER, Round, RunDirectory, model_name
 from resprune_tf.removal import remove_units
@@ -66,17 +65,12 @@ class Run:
         self.rounds, self._free = files.rounds, Release()
 
     def to_the_end(self, model, note):
-        """A generator that yields a `Member` whenever a net is to be trained.
-
-        To be resumed once the member's trainer has come to its end; whoever measured
-        the net may send `(loss, accuracy)` on the validation and the test split.
-        Returns the record of the outcome, as in `final.json`.
-        """
+        """Does all rounds that are left; returns the outcome, as in `final.json`."""
         if self._outcome() is None:
             self._begin(model)
         while (outcome := self._outcome()) is None:
             self.stop.check()
-            record = yield from self._round(len(self.rounds))
+            record = self._round(len(self.rounds))
             if record is not None:
                 self.rounds.append(record)
             self._release()
@@ -135,9 +129,9 @@ class Run:
         infinite = broken(core)
         size = self._size(core)
         self._announce(number, size, removed, recipe)
-        member, history, spent = self._member(number, core, recipe)
+        trainer, callbacks, history, spent = self._training(number, core, recipe)
         try:
-            on_splits = yield member
+            trainer.fit(len(history), callbacks)
         except TrainingDiverged as error:
             return self._diverge(number, removed, recipe, str(error))
         if spoiled := sorted(broken(core) - infinite):
@@ -145,10 +139,10 @@ class Run:
             told = f"After round {number}, '{spoiled[0]}' holds NaN or infinite values."
             return self._diverge(number, removed, recipe, told)
         self._say(f"round {number}: measuring {self.plan.monitor}")
-        if isinstance(member.trainer, FitTrainer):
-            on_splits = member.trainer.measures()
+        if isinstance(trainer, FitTrainer):
+            on_splits = trainer.measures()
         else:
-            on_splits = self._loss_and_accuracy(core, on_splits)
+            on_splits = self._loss_and_accuracy(core)
         if number == 0 and "file_bytes" in size:
             size = self._size(core)  # an untrained net, with its zeros, packs smaller
         # What is decided by, from one worker, as another's may round otherwise.
@@ -229,16 +223,12 @@ class Run:
         nets = [self.load(first.model), core]
         return measures(nets, target, first.measured.get("latency_ms"))[1]
 
-    def _loss_and_accuracy(self, core, measured):
-        """Measures of both splits, if they are not already measured."""
-        if measured is None:
-            splits = (self.dataset.validation, self.dataset.test)
-            measured = [evaluate(core, split) for split in splits]
+    def _loss_and_accuracy(self, core):
+        """Measures of both splits."""
+        splits = {"validation": self.dataset.validation, "test": self.dataset.test}
         return {
-            name: {"loss": loss, "accuracy": accuracy}
-            for name, (loss, accuracy) in zip(
-                ("validation", "test"), measured, strict=True
-            )
+            name: dict(zip(("loss", "accuracy"), evaluate(core, split), strict=True))
+            for name, split in splits.items()
         }
 
     def _next_net(self, number):
@@ -254,12 +244,12 @@ class Run:
             core = remove_units(core, removed)
         return core, removed, self.plan.retrain_recipe
 
-    def _member(self, number, core, recipe):
+    def _training(self, number, core, recipe):
         """What is to be trained, from the saved state on if there is one.
 
         Returns:
-            The `Member`, the history that its training will fill, and the seconds
-            that earlier processes spent on it.
+            The trainer, its callbacks, the history that they will go on with, and the
+            seconds that earlier processes spent on it.
         """
         seed = int(
             np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
@@ -294,7 +284,7 @@ class Run:
         )
         # The last one, so that an interrupted epoch is still shown.
         callbacks = [*filter(None, (self.progress, self.status)), checkpoint_after]
-        return Member(trainer, len(history), callbacks), history, spent
+        return trainer, callbacks, history, spent
 
     def _finish(self, outcome, note):
         """Chooses the smallest net that held, and records the outcome."""

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from resprune_tf.matmul_conv import matmul_copy
 
 import resprune_tf as rp
 from resprune_tf.cloning import copy_state
 from resprune_tf.fast_copy import fast_copy
 from resprune_tf.formats import in_float32
 from resprune_tf.gates import add_gates
-from resprune_tf.matmul_conv import matmul_copy
 from resprune_tf.recalibration import recalibrate
 from resprune_tf.resizing import with_input_shape
 from resprune_tf.transfer import copy_values, load_weights
