@@ -90,12 +90,16 @@ def test_the_initial_training_is_an_error(tmp_path, epochs):
 
 
 def test_the_data_are_named(tmp_path):
+    """Of a pipeline the first batch alone is looked at before the training."""
+    import tensorflow as tf
+
     x, y = numbers()
-    x[2, 3] = math.nan
-    with pytest.raises(rp.TrainingDiverged, match="`x`, example 2: correct the data"):
+    x[34, 3] = math.nan
+    train = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    with pytest.raises(rp.TrainingDiverged, match="`x`, example 2 of batch 2: correct"):
         shorten(
             net(),
-            rp.FitData(train=(x, y), validation=numbers(16, 1), batch_size=16),
+            rp.FitData(train=train, validation=numbers(16, 1)),
             run_dir=tmp_path,
         )
 
