@@ -127,8 +127,7 @@ def page():
         "<!-- Made by `python -m experiments.cli_page`; see there. -->",
         "",
         "For people who have a `.keras` file, data and a budget, and write no Python. "
-        "Installing the package puts `resprune` on the path; `python -m resprune_tf` "
-        "does the same.",
+        "Installing the package puts `resprune` on the path.",
         "",
         _block(_help()),
         "",

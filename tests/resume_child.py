@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: E402
 
-from resprune_tf import Recipe, callbacks, prune_and_retrain, records  # noqa: E402
+from resprune_tf import Recipe, callbacks, prune_and_retrain  # noqa: E402
 from tests.conftest import shallow_net, toy_dataset  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def die_at(write, moment):
         if count == write:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    records.os.replace = dying
+    os.replace = dying
 
 
 def run(run_dir):

@@ -117,7 +117,7 @@ def test_a_command_can_be_repeated_and_fails_without_taking_anything(tmp_path, c
     plain_net().save(tmp_path / "net.keras")
     write_npz(tmp_path / "data.npz")
     argv = ["prune", tmp_path / "net.keras", "--data", tmp_path / "data.npz"]
-    argv += ["--out", tmp_path / "out"]
+    argv += ["--out", tmp_path / "out", "--allow-guessing"]  # it is not trained
     at_once = [*argv, "--epochs", 0, "--target", "units=2"]
     for _ in range(2):
         code, _, err = resprune(capsys, *at_once)

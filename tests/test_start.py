@@ -69,4 +69,4 @@ def test_a_state_file_needs_its_folder_before_any_work(tmp_path):
     state = str(tmp_path / "none" / "run.tar")
     with flagsaver.flagsaver(run_dir=str(tmp_path / "run"), state_file=state):
         with pytest.raises(SystemExit, match="a file in a folder that exists"):
-            running._check_run_dir(0)
+            running._check_run_dir()

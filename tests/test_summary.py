@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.summary import format_rounds
-from resprune_tf.records import Round
+from resprune_tf.records import Round, model_name
 from tests.made_runs import (
     make_final,
     make_own_final,
@@ -78,5 +78,5 @@ stage3_unit2
 Note: A toy"""
     assert format_rounds(rounds, final) == expected
     # The library hands its own rounds over.
-    records = [Round.from_line({**r, "model": ""}) for r in rounds]
+    records = [Round.from_line({**r, "model": model_name(r["round"])}) for r in rounds]
     assert format_rounds(records, final) == expected

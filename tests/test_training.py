@@ -237,9 +237,11 @@ def test_stop_requests_and_deadlines(tmp_path):
     asked = iter([None] * 6 + ["enough"])
     stop = StopCheck(lambda: next(asked))
     with pytest.raises(RunInterrupted, match="enough"):
-        trainer().fit(callbacks=[Checkpoint(tmp_path / "s.npz", {}, [], stop)])
+        trainer().fit(
+            callbacks=[Checkpoint(tmp_path / "s.npz", {"round": 0}, [], stop)]
+        )
     assert read_meta(tmp_path / "s.npz")["epoch"] == 1
-    saver = Checkpoint(tmp_path / "t.npz", {}, [], StopCheck(deadline=0.0))
+    saver = Checkpoint(tmp_path / "t.npz", {"round": 0}, [], StopCheck(deadline=0.0))
     with pytest.raises(RunInterrupted, match="time budget"):
         trainer().fit(callbacks=[saver])
     assert not (tmp_path / "t.npz").exists()

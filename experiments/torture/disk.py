@@ -29,7 +29,7 @@ def cases(subject, rng, folder):
             place.mkdir()
             title = f"{name}, full at {share:.0%} of what it writes"
             ended = process.on_small_disk(command(place), place, int(share * needed))
-            found = refused("disk", title, ended, "No space left")
+            found = refused("disk", title, ended, "There is no space left")
             yield found
             if found.right:
                 ended = process.run(command(place))
