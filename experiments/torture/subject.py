@@ -153,7 +153,8 @@ def _unique(name):
     return name.name in {
         *("sessions.jsonl", "environment.json", "report.html", "flags.txt", "lock"),
         # TensorFlow writes the graph of a SavedModel in an order of the moment.
-        *("fingerprint.pb", "saved_model.pb", "variables.data-00000-of-00001"),
+        *("fingerprint.pb", "saved_model.pb", "variables.index"),
+        "variables.data-00000-of-00001",
     }
 
 
