@@ -172,8 +172,10 @@ def _inside(call):
     except Exception:  # whatever a layer's author did not foresee
         return None
     for each in calls:  # also in layers that a function holds, which no layer knows
-        noted = each.operation._inbound_nodes
-        noted[:] = [node for node in noted if node is not each.node]
+        # Of a call within a nested model, the call of that model: the others are its.
+        _, new = each.places[0]
+        noted = new.operation._inbound_nodes
+        noted[:] = [node for node in noted if node is not new]
     return Inside(calls, inputs, outputs) if len(outputs) == len(call.outputs) else None
 
 

@@ -265,6 +265,27 @@ def test_opening_a_layer_keeps_the_name_of_its_output():
     assert rp.remove_units(opened, "whole").output_names == ["whole"]
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_reading_a_model_leaves_models_within_its_layers_alone(times):
+    """The nodes of a model in a model in `TimeDistributed` were taken from it."""
+    inner = calls(layers.Add(name="sum"), 2, end=False)
+    x = inputs = keras.Input((4,))
+    for _ in range(times):
+        x = inner(x) + layers.Dense(4)(x)
+    frames = keras.Input((2, 4))
+    steps = layers.TimeDistributed(keras.Model(inputs, x), name="steps")
+    model = keras.Model(frames, steps(frames))
+    counts = [len(layer._inbound_nodes) for layer in inner.layers]
+    assert rp.find_units(model).opaque
+    rp.cost(model)
+    assert [len(layer._inbound_nodes) for layer in inner.layers] == counts
+    opened = rp.expand(model)
+    found = names(opened)
+    assert found[:2] == [f"steps_{inner.name}/sum", f"steps_{inner.name}/sum#1"]
+    assert len(found) == 2 + 2 * times
+    assert names(rp.remove_units(opened, found[0])) == found[1:]
+
+
 def test_units_that_every_time_step_calls():
     """`expand` makes a call for each step of a net within `TimeDistributed`."""
     inner = calls(layers.Add(name="sum"), 2, end=False)
