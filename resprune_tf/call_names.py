@@ -11,6 +11,8 @@ import re
 
 import keras
 
+from resprune_tf import graph
+
 
 def call_names(found):
     """Names of units, told apart by `#1`, `#2`, ... where one merge is called again.
@@ -64,8 +66,7 @@ def before_label(node, tensor):
     """The tensor that a label of this node was given; another input as it is."""
     if not _labels(node, tensor):
         return tensor
-    operation, index, _ = tensor._keras_history
-    return operation._inbound_nodes[index].input_tensors[0]
+    return graph.node_of(tensor).input_tensors[0]
 
 
 _LABEL = re.compile(r"(.+)\.([1-9]\d*)_call", re.DOTALL)
