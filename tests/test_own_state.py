@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from resprune_tf.matmul_conv import matmul_copy
 
 import resprune_tf as rp
 from resprune_tf.cloning import copy_state
@@ -122,7 +121,6 @@ REBUILDS = {
     "recalibrate": lambda model: recalibrate(model, np.ones((2, 3, 4), "float32")),
     "with_input_shape": lambda model: with_input_shape(model, (3, 4)),
     "gates": lambda model: add_gates(model, rp.find_units(model))[0],
-    "matmul": matmul_copy,
     "expand": rp.expand,
 }
 
