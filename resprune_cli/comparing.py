@@ -8,12 +8,12 @@ from resprune_cli.pruning import shown
 from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 from resprune_tf import find_units
-from resprune_tf.columns import aligned
 from resprune_tf.feeds import images_to_compare
 from resprune_tf.fresh_process import RuntimeFailed
-from resprune_tf.loss_check import decides
+from resprune_tf.outputs import decides
 from resprune_tf.runtime_latency import runtime_latencies
 from resprune_tf.sizes import file_bytes, measure
+from resprune_tf.unit_table import aligned
 
 _COMPARED = 256  # examples whose outputs are compared
 

@@ -171,7 +171,7 @@ def _beside(beside):
 
 
 def _table(files):
-    from resprune_tf.columns import aligned
+    from resprune_tf.unit_table import aligned
 
     agreements = [file["agreement"] for file in files]
     rows = [

@@ -18,9 +18,9 @@ from resprune_cli.start import quiet
 from resprune_cli.usage import Failed, WrongUse
 from resprune_cli.wording import for_users
 from resprune_tf import Target, find_units
-from resprune_tf.columns import aligned
 from resprune_tf.compilation import check_steps
 from resprune_tf.sizes import file_bytes, measure
+from resprune_tf.unit_table import aligned
 from resprune_tf.whole_files import atomic_file, write_json
 
 

@@ -11,8 +11,8 @@ from resprune_cli import model_file, scoring, terms
 from resprune_cli.outcome import Outcome
 from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.usage import Failed, WrongUse
-from resprune_tf.columns import aligned
 from resprune_tf.guard import held, shown
+from resprune_tf.unit_table import aligned
 
 
 def prune(model, data, splits, target, args):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from resprune_cli.usage import WrongUse
-from resprune_tf.loss_check import probabilities
+from resprune_tf.outputs import probabilities
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,

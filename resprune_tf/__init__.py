@@ -20,8 +20,8 @@ from resprune_tf.fit_data import FitData
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.folding import fold
 from resprune_tf.imagenet_files import load_imagenet
-from resprune_tf.importance import ImportanceScale, importances
-from resprune_tf.insertion import add_importance
+from resprune_tf.importance import ImportanceScale
+from resprune_tf.insertion import add_importance, importances
 from resprune_tf.latency import Latency, latencies, latency
 from resprune_tf.loop import PruningResult, prune_and_retrain
 from resprune_tf.memory import keep_memory

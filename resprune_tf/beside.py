@@ -5,12 +5,12 @@ import pathlib
 
 import numpy as np
 
-from resprune_tf.columns import aligned
 from resprune_tf.cost import Cost, cost
 from resprune_tf.export import Exported, export
 from resprune_tf.formats import FORMATS, check_formats
 from resprune_tf.latency import Latency
 from resprune_tf.runtime_latency import RUNTIME_FORMATS, runtime_latencies
+from resprune_tf.unit_table import aligned
 
 
 @dataclasses.dataclass(frozen=True)

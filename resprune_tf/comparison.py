@@ -2,9 +2,10 @@
 
 from resprune_tf import criteria as known
 from resprune_tf import graph, recalibration
-from resprune_tf.example_loss import example_loss, loss_name
+from resprune_tf.example_loss import example_loss
 from resprune_tf.examples import check_images, check_labels, count_images
 from resprune_tf.loss_check import check_loss, other_loss
+from resprune_tf.outputs import loss_name
 from resprune_tf.score_table import ScoreTable
 from resprune_tf.units import find_units, scored_units
 

@@ -1,11 +1,14 @@
 """What a model costs: layers, parameters, multiply-accumulates (MACs)."""
 
 import dataclasses
+import math
+
+import keras
 
 from resprune_tf import graph
 from resprune_tf.depth import depths
-from resprune_tf.importance import count_parameters
-from resprune_tf.macs import CONVOLUTIONS, count_macs, opened
+from resprune_tf.importance import ImportanceScale
+from resprune_tf.macs import CONVOLUTIONS, count_macs, kernel_shape, opened
 from resprune_tf.tracing import trace_example
 
 
@@ -17,7 +20,7 @@ class Cost:
         layers: weighted layers (convolution, dense, attention) on the longest path
             from input to output; projection shortcuts lie beside it.
         parameters: learned ones, frozen, quantized or not, without ω and moving
-            statistics; see `importance.parameter_sizes`.
+            statistics; see `parameter_sizes`.
         macs: multiply-accumulates of everything that can be counted.
         conv_macs: those of convolutions alone.
         uncounted: names of operations that multiply, but have no rule and cannot be
@@ -82,3 +85,60 @@ def _conv_macs(call):
     if count_macs(call) and (inside := opened(call)):
         return sum(map(_conv_macs, inside.calls))
     return 0
+
+
+def count_parameters(operations):
+    """Parameters of layers and models, each once and ω left out.
+
+    Args:
+        operations: layers, models and other operations, which have none.
+    """
+    return sum(parameter_sizes(operations).values())
+
+
+def parameter_sizes(operations):
+    """Parameters that each variable holds, of layers and models.
+
+    Parameters are what training sets: all trainable variables, frozen or not, low-rank
+    adapters included. Moving statistics and the states of random generators are not
+    learned. Quantization changes how large a parameter is, not how many there are: a
+    quantized kernel or embedding has as many as the one that it stands for, and its
+    scales, zero points and histories are none.
+
+    Args:
+        operations: as for `count_parameters`.
+
+    Returns:
+        dict from `id(variable)` to the number, without ω.
+    """
+    found = {}
+    for operation in operations:
+        if isinstance(operation, keras.layers.Layer):
+            for layer in operation._flatten_layers():
+                if not isinstance(layer, ImportanceScale):
+                    found.update(_sizes(layer))
+    return found
+
+
+def _sizes(layer):
+    stored = {}
+    if layer.quantization_mode is not None:
+        stored = {v.name: v for v in layer._non_trainable_variables if _stands_for(v)}
+    found = {
+        id(v): math.prod(v.shape)
+        for v in layer._trainable_variables
+        # Until it is calibrated, a kernel lies there in both forms.
+        if v.name not in stored and not getattr(v, "overwrite_with_gradient", False)
+    }
+    for name, variable in stored.items():
+        if name == "kernel":
+            found[id(variable)] = math.prod(kernel_shape(layer))
+        else:
+            found[id(variable)] = layer.input_dim * layer.output_dim
+    return found
+
+
+def _stands_for(variable):
+    """Whether a variable of a quantized layer stands for one that was learned."""
+    known = variable.name in ("kernel", "embeddings", "reverse_embeddings")
+    return known and keras.backend.is_int_dtype(variable.dtype)

@@ -14,7 +14,8 @@ import numpy as np
 from resprune_tf.example_loss import loss_details
 from resprune_tf.examples import count_images
 from resprune_tf.fit_data import Arrays, FitData
-from resprune_tf.importance import SUFFIX, importances
+from resprune_tf.importance import SUFFIX
+from resprune_tf.insertion import importances
 from resprune_tf.sensitivity import leave_one_out, output_norm, taylor
 from resprune_tf.similarity import block_influence, cka
 from resprune_tf.sparsity import l1_importance

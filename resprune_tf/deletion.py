@@ -13,10 +13,10 @@ from resprune_tf.data_check import check_fit_arguments
 from resprune_tf.divergence import broken, fit_reason
 from resprune_tf.guard import check_mode, direction, held
 from resprune_tf.memory import Release
+from resprune_tf.plan import select_units
 from resprune_tf.removal import remove_units
-from resprune_tf.selection import Target, select_units
+from resprune_tf.selection import Target
 from resprune_tf.sizes import extent, may_go, measures, stay_to_learn
-from resprune_tf.strategy import scope_of
 from resprune_tf.units import find_units
 
 
@@ -119,7 +119,7 @@ class LayerDeletion(keras.callbacks.Callback):
         criteria.check_scored(units, self.model)
         self._known = frozenset(unit.name for unit in found)
         if self.target is None:
-            with scope_of(self.model):  # nothing is trained that cannot be cloned
+            with graph.scope_of(self.model):  # nothing is trained that cannot be cloned
                 graph.rebuild(self.model)
         else:
             names = [unit.name for unit in units]
@@ -268,7 +268,7 @@ def fit_with_deletion(
         raise ValueError(f"'{model.name}' is not compiled. Call its `compile()` first.")
     check_steps(model)
     if compile_fn is None:
-        with scope_of(model):  # tried before any training is spent
+        with graph.scope_of(model):  # tried before any training is spent
             compile_like(graph.rebuild(model), model)
         # Read before any training: later it would hold the last learning rate.
         settings = model.get_compile_config()
@@ -295,5 +295,5 @@ def fit_with_deletion(
         removed, model = deletion.removed, deletion.shortened_model
         del history  # which holds the net just trained
         free()
-        with scope_of(model):
+        with graph.scope_of(model):
             compile_fn(model)

@@ -1,7 +1,7 @@
 """A picture of a model's residual units, stage by stage, with their scores."""
 
 from resprune_tf.cost import cost
-from resprune_tf.importance import importances
+from resprune_tf.insertion import importances
 from resprune_tf.units import find_units
 
 _PER_LINE = 12

@@ -4,6 +4,8 @@ import keras
 from keras import ops
 from keras.src.losses.losses import LossFunctionWrapper
 
+from resprune_tf.outputs import loss_name
+
 
 def example_loss(loss=None):
     """A function that gives the loss of each example of a batch.
@@ -36,15 +38,6 @@ def example_loss(loss=None):
         return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
 
     return losses
-
-
-def loss_name(loss=None):
-    """What a loss is called in tables and records."""
-    if loss is None:
-        return "cross entropy of logits"
-    if isinstance(loss, keras.losses.Loss):
-        return loss.name
-    return getattr(loss, "__name__", str(loss))
 
 
 def loss_details(loss):

@@ -21,7 +21,7 @@ from resprune_tf.formats import (
     write,
 )
 from resprune_tf.fresh_process import RuntimeFailed, in_fresh_process
-from resprune_tf.loss_check import decides
+from resprune_tf.outputs import decides
 from resprune_tf.signature import check_outputs, input_names
 
 

@@ -6,6 +6,8 @@ operation (a layer, or a raw op such as `x + y`); a shared layer has several. A
 functional model that is called like a layer has a graph of its own inside.
 """
 
+import contextlib
+
 import keras
 from keras.src.backend import get_keras_mask
 from keras.src.models.functional import Functional
@@ -358,3 +360,12 @@ def _free(name, tensor, taken):
     if other not in taken and not getattr(maker, "weights", ()):
         rename(maker, other)
         taken[other] = taken.pop(name)
+
+
+def scope_of(model):
+    """The scope in which a model was made, for one that is to take its place.
+
+    Only `tf.distribute` ties a model to it; in JAX the distribution is global.
+    """
+    made_in = getattr(model, "_distribute_strategy", None)
+    return made_in.scope() if made_in else contextlib.nullcontext()

@@ -1,7 +1,5 @@
 """Whether a net holds what it is watched by: one metric, in its right direction."""
 
-from resprune_tf import selection
-
 MODES = ("min", "max")
 
 
@@ -14,7 +12,8 @@ def held(initial, value, tolerance, mode="max"):
         mode: which way the metric is better, `"min"` or `"max"`; None for accuracy.
     """
     sign = -1 if mode == "min" else 1
-    return selection.held(sign * initial, sign * value, tolerance)
+    # Rounding must not fail a net that lost exactly the tolerance.
+    return sign * (initial - value) <= tolerance + 1e-9
 
 
 def direction(model, monitor, mode=None):

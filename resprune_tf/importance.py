@@ -1,11 +1,6 @@
 """The importance ω of a residual branch (Eq. 2 of the paper)."""
 
-import math
-
 import keras
-
-from resprune_tf import graph
-from resprune_tf.macs import kernel_shape
 
 SUFFIX = "_importance"
 
@@ -69,97 +64,3 @@ class ImportanceScale(keras.layers.Layer):
             "initializer": keras.initializers.serialize(self.initializer),
             "l1": self.l1,
         }
-
-
-def importances(model):
-    """ω of every unit that has one.
-
-    Args:
-        model: a `keras.Model`; nested models are searched too.
-
-    Returns:
-        dict from unit name (the layer's name without `_importance`, after the names
-        of the models it lies in: `"backbone/stage1_unit2"`) to ω as a Python float,
-        in the order of the layers.
-    """
-    return {
-        name.removesuffix(SUFFIX): float(keras.ops.convert_to_numpy(layer.importance))
-        for name, layer in _named_layers(model)
-        if isinstance(layer, ImportanceScale)
-    }
-
-
-def layer_name(unit, suffix=SUFFIX):
-    """Name for a layer that a unit is given, in the model in which the unit lies.
-
-    Layers' names hold no `/`, and TensorFlow's scopes no `#`.
-    """
-    return unit.rpartition("/")[2].replace("#", ".") + suffix
-
-
-def _named_layers(model, path=""):
-    """Layers with the path of nested models that leads to them."""
-    for layer in model.layers:
-        if graph.inner(layer) is not None:
-            yield from _named_layers(layer, f"{path}{layer.name}/")
-        else:
-            yield from (
-                (f"{path}{each.name}", each) for each in layer._flatten_layers()
-            )
-
-
-def count_parameters(operations):
-    """Parameters of layers and models, each once and ω left out.
-
-    Args:
-        operations: layers, models and other operations, which have none.
-    """
-    return sum(parameter_sizes(operations).values())
-
-
-def parameter_sizes(operations):
-    """Parameters that each variable holds, of layers and models.
-
-    Parameters are what training sets: all trainable variables, frozen or not, low-rank
-    adapters included. Moving statistics and the states of random generators are not
-    learned. Quantization changes how large a parameter is, not how many there are: a
-    quantized kernel or embedding has as many as the one that it stands for, and its
-    scales, zero points and histories are none.
-
-    Args:
-        operations: as for `count_parameters`.
-
-    Returns:
-        dict from `id(variable)` to the number, without ω.
-    """
-    found = {}
-    for operation in operations:
-        if isinstance(operation, keras.layers.Layer):
-            for layer in operation._flatten_layers():
-                if not isinstance(layer, ImportanceScale):
-                    found.update(_sizes(layer))
-    return found
-
-
-def _sizes(layer):
-    stored = {}
-    if layer.quantization_mode is not None:
-        stored = {v.name: v for v in layer._non_trainable_variables if _stands_for(v)}
-    found = {
-        id(v): math.prod(v.shape)
-        for v in layer._trainable_variables
-        # Until it is calibrated, a kernel lies there in both forms.
-        if v.name not in stored and not getattr(v, "overwrite_with_gradient", False)
-    }
-    for name, variable in stored.items():
-        if name == "kernel":
-            found[id(variable)] = math.prod(kernel_shape(layer))
-        else:
-            found[id(variable)] = layer.input_dim * layer.output_dim
-    return found
-
-
-def _stands_for(variable):
-    """Whether a variable of a quantized layer stands for one that was learned."""
-    known = variable.name in ("kernel", "embeddings", "reverse_embeddings")
-    return known and keras.backend.is_int_dtype(variable.dtype)

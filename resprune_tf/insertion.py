@@ -1,11 +1,10 @@
-"""Giving the residual units of a trained model an importance ω."""
+"""The importances ω of a model: read, and given to its residual units."""
 
 import keras
 
 from resprune_tf import graph
 from resprune_tf.cloning import cloning
-from resprune_tf.importance import ImportanceScale, layer_name
-from resprune_tf.strategy import scope_of
+from resprune_tf.importance import SUFFIX, ImportanceScale
 from resprune_tf.units import chosen_units, find_units
 
 
@@ -55,7 +54,7 @@ def add_importance(model, units=None, value=1.0, l1=0.0, clone=None):
             f"{sum(unit.importance is not None for unit in found)} with one.\n{found}"
         )
     insert = {}
-    with scope_of(model):
+    with graph.scope_of(model):
         for unit in chosen:
             # One layer for all branches of a sum of several: they go together.
             scale = ImportanceScale(
@@ -77,3 +76,40 @@ def _policy(unit):
     dtype = unit.branches[0].dtype
     # Of half precision ω itself stays in float32, as under the mixed policies.
     return f"mixed_{dtype}" if dtype in ("float16", "bfloat16") else dtype
+
+
+def importances(model):
+    """ω of every unit that has one.
+
+    Args:
+        model: a `keras.Model`; nested models are searched too.
+
+    Returns:
+        dict from unit name (the layer's name without `_importance`, after the names
+        of the models it lies in: `"backbone/stage1_unit2"`) to ω as a Python float,
+        in the order of the layers.
+    """
+    return {
+        name.removesuffix(SUFFIX): float(keras.ops.convert_to_numpy(layer.importance))
+        for name, layer in _named_layers(model)
+        if isinstance(layer, ImportanceScale)
+    }
+
+
+def layer_name(unit, suffix=SUFFIX):
+    """Name for a layer that a unit is given, in the model in which the unit lies.
+
+    Layers' names hold no `/`, and TensorFlow's scopes no `#`.
+    """
+    return unit.rpartition("/")[2].replace("#", ".") + suffix
+
+
+def _named_layers(model, path=""):
+    """Layers with the path of nested models that leads to them."""
+    for layer in model.layers:
+        if graph.inner(layer) is not None:
+            yield from _named_layers(layer, f"{path}{layer.name}/")
+        else:
+            yield from (
+                (f"{path}{each.name}", each) for each in layer._flatten_layers()
+            )

@@ -6,70 +6,15 @@ from keras import ops
 from keras.src.trainers.compile_utils import get_loss
 
 from resprune_tf import graph
-from resprune_tf.example_loss import example_loss, loss_name
+from resprune_tf.example_loss import example_loss
 from resprune_tf.examples import bounds, check_finite, take_labels
+from resprune_tf.outputs import loss_name, probabilities
 
-# By the names of functions, layers and operations, without underscores.
-_SQUASHING = ("softmax", "sparsemax", "sigmoid", "hardsigmoid", "sparsesigmoid")
-_PASSING = ("Cast", "Flatten", "Identity", "Permute", "Reshape", "Squeeze", "Transpose")
 _OF_LOGITS = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
 )
 _KEPT = ("name", "reduction", "dtype")  # of a loss, which change no example's value
-
-
-def probabilities(model):
-    """Name of what turns the first output of a model into probabilities, or None.
-
-    Nested models are looked into, and what only reshapes is passed over.
-
-    Args:
-        model: a functional `keras.Model`, or a built `Sequential`.
-    """
-    tensor = model.outputs[0]
-    while True:
-        history = tensor._keras_history
-        last = history.operation
-        if (deeper := graph.inner(last)) is not None:
-            tensor = deeper.outputs[history.tensor_index]
-        elif _passes(last):
-            tensor = graph.node_of(tensor).input_tensors[0]
-        else:
-            break
-    layer = last
-    while isinstance(layer, keras.layers.Wrapper):  # such as TimeDistributed
-        layer = layer.layer
-    kinds = (layer, getattr(layer, "activation", None))
-    names = (getattr(kind, "__name__", type(kind).__name__) for kind in kinds)
-    squashes = any(name.lower().replace("_", "") in _SQUASHING for name in names)
-    return last.name if squashes else None
-
-
-def _passes(operation):
-    # The linear activation is one of mixed precision: it makes outputs float32.
-    linear = keras.activations.linear
-    if isinstance(operation, keras.layers.Activation):
-        return operation.activation is linear
-    return type(operation).__name__ in _PASSING
-
-
-def decides(model):
-    """Whether the largest output of a model is its decision, as far as is known.
-
-    It is so for one output `(images, classes)`, unless the model is compiled with one
-    of Keras's losses that is for something else: for numbers, or for several labels.
-    """
-    shape = model.outputs[0].shape
-    if len(model.outputs) != 1 or len(shape) != 2 or shape[1] in (None, 1):
-        return False
-    losses = keras.tree.flatten(model.loss) if model.compiled else []
-    if not losses or losses[0] is None:
-        return True
-    loss, name = losses[0], loss_name(losses[0]).lower()
-    own = type(loss) if isinstance(loss, keras.losses.Loss) else loss
-    known = isinstance(loss, str) or own.__module__.startswith("keras.")
-    return not known or "categorical" in name or name == "crossentropy"
 
 
 def other_loss(model, labels):

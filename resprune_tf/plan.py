@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 
@@ -12,7 +12,7 @@ from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.guard import held
 from resprune_tf.identity import criterion_settings
 from resprune_tf.recipe import Recipe
-from resprune_tf.selection import COUNTED, Target, select_units
+from resprune_tf.selection import COUNTED, Target
 from resprune_tf.sizes import extent, may_go, measures, stay_to_learn
 from resprune_tf.units import chosen_units, find_units
 
@@ -310,3 +310,16 @@ def _settings(recipe):
     if isinstance(recipe, FitRecipe):
         return recipe.settings()
     return dataclasses.asdict(recipe)
+
+
+def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
+    """The `count` units with the smallest scores, or all there are, smallest first.
+
+    Equal scores keep the order of `scores`. Line 6 of Algorithm 1.
+
+    Raises:
+        ValueError: if no unit has a score, or `count` < 1.
+    """
+    if not scores or count < 1:
+        raise ValueError(f"Cannot select {count} of {len(scores)} scored units.")
+    return tuple(sorted(scores, key=scores.get)[:count])

@@ -6,7 +6,7 @@ from resprune_tf.examples import bounds
 from resprune_tf.fit_check import check_fit, check_saving
 from resprune_tf.fit_data import FitData
 from resprune_tf.fit_recipe import FitRecipe
-from resprune_tf.loss_check import probabilities
+from resprune_tf.outputs import probabilities
 from resprune_tf.training import check_batches
 
 

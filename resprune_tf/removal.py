@@ -4,7 +4,6 @@ from resprune_tf import graph
 from resprune_tf.call_names import call_labels
 from resprune_tf.cloning import cloning
 from resprune_tf.compilation import compile_like
-from resprune_tf.strategy import scope_of
 from resprune_tf.units import chosen_units, find_units
 
 
@@ -93,7 +92,7 @@ def _without(model, units, found, clone, optimizer_state):
     replace = {}
     for unit in units:
         replace.update(unit.replacement)
-    with scope_of(model):
+    with graph.scope_of(model):
         labels = call_labels(found)
         shorter = graph.rebuild(model, replace, cloning(clone), insert=labels)
         if optimizer_state:

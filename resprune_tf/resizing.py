@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from resprune_tf import graph
 from resprune_tf.cloning import cloning
-from resprune_tf.strategy import scope_of
 
 
 def with_input_shape(model, input_shape, clone=None):
@@ -44,7 +43,7 @@ def with_input_shape(model, input_shape, clone=None):
         )
     batches = [tensor.shape[0] for tensor in whole.inputs]
     shapes = [(batch, *shape) for batch, shape in zip(batches, given, strict=True)]
-    with scope_of(model):
+    with graph.scope_of(model):
         return graph.rebuild(model, clone=cloning(clone), input_shapes=shapes)
 
 

@@ -16,7 +16,7 @@ from resprune_tf.environment import environment
 from resprune_tf.fit_recipe import FitRecipe
 from resprune_tf.fit_training import FitTrainer
 from resprune_tf.guard import shown
-from resprune_tf.importance import importances
+from resprune_tf.insertion import importances
 from resprune_tf.memory import Release
 from resprune_tf.records import INITIAL, TEACHER, Round, RunDirectory, model_name
 from resprune_tf.removal import remove_units

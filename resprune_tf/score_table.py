@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from resprune_tf.columns import aligned
+from resprune_tf.unit_table import aligned
 
 
 @dataclasses.dataclass(frozen=True)

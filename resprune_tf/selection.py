@@ -1,4 +1,4 @@
-"""Which units to remove next, and when to stop. Pure Python."""
+"""The size at which removal stops. Pure Python."""
 
 from __future__ import annotations
 
@@ -184,22 +184,3 @@ def _in_words(name, value, conditions):
         f"{told(name, value)} {of} on {conditions['runtime']} at batch size "
         f"{conditions['batch_size']}"
     )
-
-
-def held(initial: float, accuracy: float, tolerance: float) -> bool:
-    """Whether no more than `tolerance` of the initial accuracy is lost."""
-    # Rounding must not fail a net that lost exactly the tolerance.
-    return initial - accuracy <= tolerance + 1e-9
-
-
-def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
-    """The `count` units with the smallest scores, or all there are, smallest first.
-
-    Equal scores keep the order of `scores`. Line 6 of Algorithm 1.
-
-    Raises:
-        ValueError: if no unit has a score, or `count` < 1.
-    """
-    if not scores or count < 1:
-        raise ValueError(f"Cannot select {count} of {len(scores)} scored units.")
-    return tuple(sorted(scores, key=scores.get)[:count])

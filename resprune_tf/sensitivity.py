@@ -21,7 +21,8 @@ from resprune_tf.examples import (
     labelled_batches,
 )
 from resprune_tf.gates import add_gates, find_gates, gate_gradients
-from resprune_tf.importance import SUFFIX, importances
+from resprune_tf.importance import SUFFIX
+from resprune_tf.insertion import importances
 from resprune_tf.loss_check import check_loss
 from resprune_tf.probing import unit_means
 from resprune_tf.scoring import criterion_on, named

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from resprune_tf.columns import aligned
 from resprune_tf.selection import Target, told
+from resprune_tf.unit_table import aligned
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,15 +117,6 @@ def training_strategy(name="none", devices=None):
     )
 
 
-def scope_of(model):
-    """The scope in which a model was made, for one that is to take its place.
-
-    Only `tf.distribute` ties a model to it; in JAX the distribution is global.
-    """
-    made_in = getattr(model, "_distribute_strategy", None)
-    return made_in.scope() if made_in else contextlib.nullcontext()
-
-
 def _check_devices(devices, there):
     if unknown := sorted(set(devices or ()).difference(there)):
         raise ValueError(

@@ -6,7 +6,7 @@ import typing
 
 from resprune_tf import graph
 from resprune_tf.ancestry import Uses
-from resprune_tf.importance import parameter_sizes
+from resprune_tf.cost import parameter_sizes
 from resprune_tf.macs import count_macs
 from resprune_tf.tracing import trace_example
 

@@ -6,8 +6,9 @@ from typing import Any
 from resprune_tf import graph, merges
 from resprune_tf.architecture import UnitId
 from resprune_tf.call_names import before_label, call_names
+from resprune_tf.cost import count_parameters
 from resprune_tf.expansion import is_composite
-from resprune_tf.importance import ImportanceScale, count_parameters
+from resprune_tf.importance import ImportanceScale
 from resprune_tf.survey import Survey
 from resprune_tf.unit_search import alike, search
 from resprune_tf.unit_table import unit_table

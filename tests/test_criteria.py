@@ -12,10 +12,10 @@ from keras import layers, ops
 from resprune_tf import criteria, sensitivity, similarity
 from resprune_tf.architecture import Architecture
 from resprune_tf.fit_data import FitData
+from resprune_tf.plan import select_units
 from resprune_tf.recalibration import recalibrate
 from resprune_tf.removal import remove_units
 from resprune_tf.resnet import build_resnet
-from resprune_tf.selection import select_units
 from resprune_tf.units import find_units, scored_units
 from tests.conftest import images_of, outputs, randomise, small_net, toy_dataset
 from tests.foreign_nets import flat, two_inputs

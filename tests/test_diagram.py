@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Arc, Rectangle
 
 from resprune_tf import draw_units, find_units
-from resprune_tf.importance import importances
+from resprune_tf.insertion import importances
 from tests.conftest import small_net
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resprune_tf.example_loss import example_loss, loss_details, loss_name
+from resprune_tf.example_loss import example_loss, loss_details
+from resprune_tf.outputs import loss_name
 from tests.foreign_nets import squared
 
 RNG = np.random.default_rng(0)

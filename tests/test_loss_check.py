@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, losses, ops
 
-from resprune_tf.example_loss import loss_name
-from resprune_tf.loss_check import check_loss, decides, other_loss, probabilities
+from resprune_tf.loss_check import check_loss, other_loss
+from resprune_tf.outputs import decides, loss_name, probabilities
 from resprune_tf.sensitivity import leave_one_out, taylor
 from resprune_tf.sparsity import l1_importance
 from tests.conftest import net_of

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from resprune_tf.selection import Target, select_units
+from resprune_tf.plan import select_units
+from resprune_tf.selection import Target
 
 FULL = {"layers": 56, "units": 18, "macs": 84_000_000, "parameters": 590_000}
 SMALL = {"layers": 11, "units": 3, "macs": 17_000_000, "parameters": 127_000}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resprune_tf.solving import cheapest_set
+from resprune_tf.targets import cheapest_set
 
 UNITS = "abcdef"
 WHOLE = st.integers(0, 9)
