@@ -10,7 +10,6 @@ import statistics
 import typing
 
 from experiments import paper
-from experiments.results import file_name
 from experiments.rows import BY_RUN, CHAINS
 from experiments.run_records import Run
 from experiments.series import kept_units
@@ -182,18 +181,6 @@ def share(counts, key):
     """A count of the shortened net in % of the original's."""
     nets = [counts[net]["unfolded"][key] for net in ("shortened", "original")]
     return 100 * nets[0] / nets[1]
-
-
-def machine_name(environment):
-    """A file name for machine and backend, such as `amd-epyc-2-cores-tensorflow`.
-
-    Args:
-        environment: a dict from `resprune_tf.environment`.
-    """
-    parts = [environment["cpu"], environment["cores"], "cores"]
-    if environment["devices"] != "1 cpu":
-        parts.append(environment["devices"])
-    return file_name(*parts, environment["backend"])
 
 
 def _commit(text):

@@ -18,15 +18,9 @@ import sys
 import time
 
 from experiments.bench_worker import timed
-from experiments.cost_records import (
-    COMMAND,
-    MEASURES,
-    Net,
-    all_nets,
-    machine_name,
-)
+from experiments.cost_records import COMMAND, MEASURES, Net, all_nets
 from experiments.quiet import quiet_start
-from experiments.results import RECORDS
+from experiments.results import RECORDS, machine_name
 
 _RUNS = 100  # as in the paper
 _WARMUP = 3  # compiled by the first; a net of the paper needs up to a second

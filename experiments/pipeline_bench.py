@@ -17,10 +17,9 @@ import tempfile
 import time
 
 from experiments.bench_worker import timed
-from experiments.cost_records import machine_name
 from experiments.pipeline_measures import MEASURES, pipeline
 from experiments.quiet import quiet_start
-from experiments.results import RECORDS
+from experiments.results import RECORDS, machine_name
 
 COMMAND = "python -m experiments.pipeline_bench"
 _QUALITY = 95  # of the JPEGs that are brought to another size

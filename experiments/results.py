@@ -76,3 +76,15 @@ def markdown_table(columns, rows):
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n"
         for line in lines
     )
+
+
+def machine_name(environment):
+    """A file name for machine and backend, such as `amd-epyc-2-cores-tensorflow`.
+
+    Args:
+        environment: a dict from `resprune_tf.environment`.
+    """
+    parts = [environment["cpu"], environment["cores"], "cores"]
+    if environment["devices"] != "1 cpu":
+        parts.append(environment["devices"])
+    return file_name(*parts, environment["backend"])

@@ -15,9 +15,8 @@ import os
 import sys
 import time
 
-from experiments.cost_records import machine_name
 from experiments.quiet import quiet_start
-from experiments.results import RECORDS
+from experiments.results import RECORDS, machine_name
 from experiments.zoo_nets import NETS, TIMED
 from experiments.zoo_page import COMMAND
 

@@ -1,6 +1,6 @@
 """The options of `resprune prune`."""
 
-from resprune_cli import scores_command, usage, values
+from resprune_cli import usage, values
 
 
 def add_target_options(parser):
@@ -35,7 +35,7 @@ def add_choice_options(parser):
     group = parser.add_argument_group("which units go")
     group.add_argument(
         "--criterion",
-        choices=scores_command.CRITERIA,
+        choices=usage.CRITERIA,
         help="what units are scored by; see `resprune scores --help`. Default: "
         "block_influence, how far a unit turns its input, or importance, if the model "
         "has learned factors ω. With retraining, --criterion importance gives each "
@@ -50,7 +50,7 @@ def add_choice_options(parser):
         "repeated.",
     )
     usage.add_expand_option(group)
-    scores_command.add_score_options(group)
+    usage.add_score_options(group)
     group.add_argument(
         "--recalibrate",
         action="store_true",

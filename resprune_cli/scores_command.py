@@ -4,17 +4,6 @@ import json
 
 from resprune_cli import usage, values
 
-CRITERIA = (
-    "importance",
-    "random",
-    "output_norm",
-    "block_influence",
-    "cka",
-    "taylor",
-    "leave_one_out",
-    "l1_importance",
-)
-
 
 def add_parser(commands):
     """Adds the command to the command line."""
@@ -50,12 +39,12 @@ def add_parser(commands):
         "--criteria",
         metavar="NAMES",
         type=values.names,
-        help=f"some of {', '.join(CRITERIA)}, with commas between them. importance is "
-        "the learned factor |ω|, where the model has it; random a control. taylor, "
-        "leave_one_out and l1_importance need labels. Default: all.",
+        help=f"some of {', '.join(usage.CRITERIA)}, with commas between them. "
+        "importance is the learned factor |ω|, where the model has it; random a "
+        "control. taylor, leave_one_out and l1_importance need labels. Default: all.",
     )
     usage.add_expand_option(parser)
-    add_score_options(parser)
+    usage.add_score_options(parser)
     parser.add_argument(
         "--recalibrate",
         action="store_true",
@@ -67,22 +56,11 @@ def add_parser(commands):
     usage.add_trust_options(parser)
 
 
-def add_score_options(parser):
-    """Options on how scores are taken."""
-    parser.add_argument(
-        "--score-examples",
-        metavar="N",
-        type=values.count,
-        default=512,
-        help="training examples to score on (default 512).",
-    )
-
-
 def check(args):
     """Raises WrongUse for arguments that do not go together."""
     usage.check_data(args)
     if args.criteria is not None:
-        usage.check_names(args.criteria, CRITERIA, "criterion")
+        usage.check_names(args.criteria, usage.CRITERIA, "criterion")
 
 
 def run(args):

@@ -7,6 +7,17 @@ import zipfile
 
 from resprune_cli import values
 
+CRITERIA = (
+    "importance",
+    "random",
+    "output_norm",
+    "block_influence",
+    "cka",
+    "taylor",
+    "leave_one_out",
+    "l1_importance",
+)
+
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")
 RUNTIMES = ("tensorflow", "litert", "litert_float16", "litert_int8", "onnxruntime")
@@ -234,4 +245,15 @@ def check_data(args):
         f"--data '{data}' is no folder and no .npz file. Data can be an .npz file, a "
         "folder with one folder of images for each class, `digits`, or with --data-dir "
         "the name of a data set of tensorflow_datasets."
+    )
+
+
+def add_score_options(parser):
+    """Options on how scores are taken."""
+    parser.add_argument(
+        "--score-examples",
+        metavar="N",
+        type=values.count,
+        default=512,
+        help="training examples to score on (default 512).",
     )

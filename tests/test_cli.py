@@ -11,9 +11,8 @@ import pytest
 
 from resprune_cli import memory, usage, values
 from resprune_cli.main import COMMANDS, make_parser
-from resprune_cli.scores_command import CRITERIA
 from resprune_cli.target_spelling import limits
-from resprune_cli.usage import WrongUse
+from resprune_cli.usage import CRITERIA, WrongUse
 from resprune_cli.wording import for_users
 from tests.made_cli import resprune
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import cost_records, costs, paper
 from experiments.cost_records import PAPER, Measure, Net
-from experiments.results import RECORDS
+from experiments.results import RECORDS, machine_name
 from resprune_tf import Architecture, build_resnet, cost
 from tests.made_costs import made_pair
 from tests.made_runs import make_final, make_rounds, write_records
@@ -171,7 +171,7 @@ def test_what_is_on_record_is_not_measured_again(tmp_path, measured, capsys):
     assert printed.count("about 0.0 minutes left") >= 1
     (path,) = (tmp_path / "costs").iterdir()
     pair = json.loads(path.read_text())["pairs"][0]
-    assert path.stem == cost_records.machine_name(pair["environment"])
+    assert path.stem == machine_name(pair["environment"])
     assert pair["command"].endswith("python -m experiments.costs --runs=7")
     costs.main([], tmp_path)
     assert len(measured) == 3
@@ -206,9 +206,9 @@ def test_a_stopped_measurement_keeps_the_pairs_it_finished(
 
 def test_machine_names():
     facts = {"cpu": "AMD EPYC (R)", "cores": 2, "devices": "1 cpu", "backend": "jax"}
-    assert cost_records.machine_name(facts) == "amd-epyc-r-2-cores-jax"
+    assert machine_name(facts) == "amd-epyc-r-2-cores-jax"
     facts["devices"] = "1 NVIDIA H200"
-    assert cost_records.machine_name(facts) == "amd-epyc-r-2-cores-1-nvidia-h200-jax"
+    assert machine_name(facts) == "amd-epyc-r-2-cores-1-nvidia-h200-jax"
 
 
 def test_senseless_arguments(tmp_path):
