@@ -13,7 +13,13 @@ import sys
 
 from absl import app, flags
 
-from experiments import net_flags, recipe_flags, removal_flags, run_flags, running
+from experiments.running import (
+    experiment,
+    net_flags,
+    recipe_flags,
+    removal_flags,
+    run_flags,
+)
 
 for _module in (run_flags, net_flags, recipe_flags, removal_flags):
     flags.adopt_module_key_flags(_module)  # --helpshort shows them too
@@ -52,7 +58,7 @@ def settle():
 
 def load_dataset():
     """The `Dataset` that the flags ask for."""
-    from resprune_tf.data import load_dataset
+    from resprune_tf.data.loading import load_dataset
 
     return load_dataset(
         _DATASET.value,
@@ -79,7 +85,7 @@ def build_model(dataset):
 
 
 def main(argv):
-    running.run(argv, sys.modules[__name__])
+    experiment.run(argv, sys.modules[__name__])
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 
-from experiments.results import RECORDS, ROOT
+from experiments.pages.results import RECORDS, ROOT
 from resprune_cli.main import COMMANDS, EXIT_CODES, main
-from resprune_tf.environment import environment
+from resprune_tf.runs.environment import environment
 
 PAGE = ROOT / "docs" / "cli.md"
 SESSION = RECORDS / "cli" / "session.json"

@@ -17,10 +17,10 @@ import shlex
 import sys
 import time
 
-from experiments.bench_worker import timed
-from experiments.cost_records import COMMAND, MEASURES, Net, all_nets
-from experiments.quiet import quiet_start
-from experiments.results import RECORDS, machine_name
+from experiments.bench.worker import timed
+from experiments.pages.results import RECORDS, machine_name
+from experiments.paper.cost_records import COMMAND, MEASURES, Net, all_nets
+from experiments.running.quiet import quiet_start
 
 _RUNS = 100  # as in the paper
 _WARMUP = 3  # compiled by the first; a net of the paper needs up to a second
@@ -171,8 +171,8 @@ def main(argv=None, records=RECORDS):
         sys.exit(f"error: --runs must be >= 1. Received: {arguments.runs}.")
     print("Starting Keras ...", flush=True)
     with quiet_start():
-        from resprune_tf.environment import environment
-        from resprune_tf.whole_files import read_json, write_json
+        from resprune_tf.runs.environment import environment
+        from resprune_tf.system.whole_files import read_json, write_json
 
         facts = environment()
     path = arguments.out or records / "costs" / f"{machine_name(facts)}.json"

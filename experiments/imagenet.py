@@ -12,7 +12,13 @@ import sys
 
 from absl import app, flags
 
-from experiments import net_flags, recipe_flags, removal_flags, run_flags, running
+from experiments.running import (
+    experiment,
+    net_flags,
+    recipe_flags,
+    removal_flags,
+    run_flags,
+)
 
 for _module in (run_flags, net_flags, recipe_flags, removal_flags):
     flags.adopt_module_key_flags(_module)  # --helpshort shows them too
@@ -52,7 +58,7 @@ def settle():
 
 def load_dataset():
     """The `Dataset` that the flags ask for."""
-    from resprune_tf.imagenet_files import load_imagenet
+    from resprune_tf.data.imagenet_files import load_imagenet
 
     return load_imagenet(
         data_dir=net_flags.DATA_DIR.value,
@@ -75,7 +81,7 @@ def build_model(dataset):
 
 
 def main(argv):
-    running.run(argv, sys.modules[__name__])
+    experiment.run(argv, sys.modules[__name__])
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import re
 import shutil
 import sys
 
-from experiments.run_records import Run
-from experiments.scales import check_name
+from experiments.pages.run_records import Run
+from experiments.pages.scales import check_name
 
 _TEXT = (
     "flags.txt",

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 
-from experiments import figure5, record, reproduce
-from experiments.results import RECORDS, ROOT
-from experiments.rows import ROWS
+from experiments import record, reproduce
+from experiments.pages.results import RECORDS, ROOT
+from experiments.paper import figure5
+from experiments.paper.rows import ROWS
 
 REHEARSAL = RECORDS / "queue" / "rehearsal.json"
 
@@ -121,8 +122,8 @@ def main(argv=None):
     results = rehearse(rows, list(map(int, arguments.seeds.split(","))), out, data)
     reproduce.main([f"--records={out / 'records'}", f"--out={out / 'results'}"])
     if arguments.keep:
-        from resprune_tf.environment import environment
-        from resprune_tf.whole_files import read_json, write_json
+        from resprune_tf.runs.environment import environment
+        from resprune_tf.system.whole_files import read_json, write_json
 
         REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
         last = (read_json(REHEARSAL) or {"rows": {}})["rows"]

@@ -11,10 +11,10 @@ import os
 import pathlib
 import sys
 
-from experiments import plots
-from experiments.page import make_page
-from experiments.run_records import Run
-from experiments.summary import format_rounds
+from experiments.pages import plots
+from experiments.pages.report_page import make_page
+from experiments.pages.run_records import Run
+from experiments.pages.summary import format_rounds
 
 # By name in the page: file, what it shows, how to paint it, the records it needs.
 _PLOTS = {

@@ -10,24 +10,23 @@ import argparse
 import pathlib
 import sys
 
-from experiments import (
-    bench_page,
-    controls,
+from experiments.bench import page as bench_page
+from experiments.claims import controls, overview
+from experiments.pages import records_page
+from experiments.pages.results import OUTPUT, RECORDS, Result
+from experiments.paper import (
     figure3,
     figure4,
     figure5,
     figure6,
     figure7,
-    overview,
-    pipeline_page,
     table1,
     table2,
     table3,
-    tables,
-    zoo_page,
 )
-from experiments.results import OUTPUT, RECORDS, Result
+from experiments.pipeline import page as pipeline_page
 from experiments.torture import page as torture_page
+from experiments.zoo import page as zoo_page
 
 
 def _page(name, text, folder=""):
@@ -46,7 +45,7 @@ MAKERS = {
     "figure7": figure7.make,
     "controls": controls.make,
     "overview": overview.make,
-    "records": _page("records", tables.records_page),
+    "records": _page("records", records_page.records_page),
     "bench": _page("bench", bench_page.bench_page, "bench"),
     "pipeline": pipeline_page.make,
     "zoo": zoo_page.make,

@@ -16,8 +16,8 @@ import re
 import shutil
 import tempfile
 
-from experiments.quiet import quiet_start
-from experiments.results import ROOT
+from experiments.pages.results import ROOT
+from experiments.running.quiet import quiet_start
 
 PAGE = ROOT / "docs" / "tutorial.md"
 _SMALL = {"EPOCHS": 2, "SCORED": 100, "SMALLEST": 0.85}
@@ -63,7 +63,7 @@ def main(argv=None):
         import resprune_tf
 
         resprune_tf.make_repeatable()
-        from resprune_tf.environment import environment
+        from resprune_tf.runs.environment import environment
     with tempfile.TemporaryDirectory() as folder:
         page = run(PAGE.read_text(encoding="utf-8"), folder, small)
         if small:

@@ -5,7 +5,7 @@
 Takes the net after round 0 of a CIFAR run, finished or going, and the images that the
 run held out of training, and writes `unit_norms.json` into the run's directory, where
 `experiments.record` finds it: measure first, then keep the record. Norms are explained
-in `resprune_tf.sensitivity.UnitNorms`.
+in `resprune_tf.criteria.sensitivity.UnitNorms`.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import sys
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cifar, quiet
-from experiments.run_records import Run
+from experiments import cifar
+from experiments.pages.run_records import Run
+from experiments.running import quiet
 
 NAME = "unit_norms.json"
 
@@ -47,9 +48,9 @@ def measure(run_dir, data_dir=None):
             "the records of a run without its models."
         )
     with quiet.quiet_start():
-        from resprune_tf.model_files import load_model
-        from resprune_tf.sensitivity import unit_norms
-        from resprune_tf.whole_files import write_json
+        from resprune_tf.criteria.sensitivity import unit_norms
+        from resprune_tf.system.model_files import load_model
+        from resprune_tf.system.whole_files import write_json
 
     dataset, used = _dataset(run_dir, data_dir), run.settings["dataset"]
     if dataset.fingerprint != used.get("fingerprint"):

@@ -8,23 +8,17 @@ import shlex
 import sys
 import traceback
 
-from resprune_cli import (
-    compare_command,
-    export_command,
-    inspect_command,
-    prune_command,
-    scores_command,
-)
+from resprune_cli.commands import compare, export, inspect, prune, scores
+from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
-from resprune_cli.usage import Failed, WrongUse
 from resprune_cli.wording import for_users
 
 COMMANDS = (
-    inspect_command,
-    scores_command,
-    prune_command,
-    compare_command,
-    export_command,
+    inspect,
+    scores,
+    prune,
+    compare,
+    export,
 )
 EXIT_CODES = {
     0: "done.",
@@ -108,7 +102,7 @@ def main(argv=None):
 
 def _check_out(args):
     """Raises WrongUse if what is asked for could not be written, before any work."""
-    from resprune_tf.disk import folder_problem
+    from resprune_tf.system.disk import folder_problem
 
     if "out" in args and (problem := folder_problem(args.out)):
         raise WrongUse(
@@ -123,7 +117,7 @@ def _full_disk(args, error):
         "resprune_tf" not in sys.modules
     ):  # an argument is wrong, and nothing was written
         return None
-    from resprune_tf.disk import full_disk
+    from resprune_tf.system.disk import full_disk
 
     return full_disk(error, getattr(args, "out", None))
 

@@ -12,7 +12,7 @@ import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
 from resprune_tf import Architecture, build_resnet, make_repeatable  # noqa: E402
-from resprune_tf.dataset import Dataset, Split  # noqa: E402
+from resprune_tf.data.dataset import Dataset, Split  # noqa: E402
 
 make_repeatable()
 

@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 
-from experiments.quiet import quiet_start
-from experiments.results import RECORDS
+from experiments.pages.results import RECORDS
+from experiments.running.quiet import quiet_start
 from experiments.torture import damage, disk, hostile, kills, writers
 from experiments.torture.subject import Subject
 
@@ -40,8 +40,8 @@ def main(argv=None):
             f"{', '.join(KINDS)}."
         )
     with quiet_start():
-        from resprune_tf.environment import environment
-        from resprune_tf.whole_files import read_json, write_json
+        from resprune_tf.runs.environment import environment
+        from resprune_tf.system.whole_files import read_json, write_json
     record = read_json(arguments.out) or {"kinds": {}}
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:

@@ -39,10 +39,10 @@ def main():
         number, moment = death.split(":")
         die_at(int(number), moment)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from experiments.quiet import quiet_start
+    from experiments.running.quiet import quiet_start
 
     with quiet_start():
-        from resprune_tf import callbacks
+        from resprune_tf.runs import callbacks
 
     callbacks.SAVING_SHARE = float("inf")
     sys.argv = [module, *arguments]

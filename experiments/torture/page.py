@@ -3,7 +3,7 @@
 import collections
 import json
 
-from experiments.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.torture"
 _ABOUT = f"""`make torture` runs the package's commands under conditions in which

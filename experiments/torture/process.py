@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from experiments.results import ROOT
+from experiments.pages.results import ROOT
 
 LIMIT_SECONDS = 300
 # Of experiments; of the command line, after the command's name.

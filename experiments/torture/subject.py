@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 
-from experiments.results import ROOT
+from experiments.pages.results import ROOT
 from experiments.torture import process
 
 _RUN = {

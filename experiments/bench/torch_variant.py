@@ -1,0 +1,185 @@
+"""The same ResNet in PyTorch, written by hand, as the benchmark's peer.
+
+It is given what speeds it up at no cost: channels last, all cores, images that are
+normalised beforehand and lie on the device. It has no augmentation and no metrics to
+compute. Needs nothing but PyTorch.
+"""
+
+import contextlib
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from experiments.bench.worker import timed, usable_cores, warm_up
+
+
+class Unit(nn.Module):
+    """A pre-activation bottleneck unit; the first of a stage projects its input."""
+
+    def __init__(self, channels, width, stride, first):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, width, 1, stride, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.first = first
+        if first:
+            self.proj_conv = nn.Conv2d(channels, 4 * width, 1, stride, bias=False)
+        else:
+            self.importance = nn.Parameter(torch.empty(()).uniform_(-1, 1))
+
+    def forward(self, x):
+        pre = functional.relu(self.bn1(x), inplace=True)
+        branch = functional.relu(self.bn2(self.conv1(pre)), inplace=True)
+        branch = functional.relu(self.bn3(self.conv2(branch)), inplace=True)
+        branch = self.conv3(branch)
+        if self.first:
+            return self.proj_conv(pre) + branch
+        return x + self.importance * branch
+
+
+class PostUnit(nn.Module):
+    """A post-activation basic unit; one that changes the shape projects its input."""
+
+    def __init__(self, channels, width, stride, first):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.importance = None
+        self.projects = stride > 1 or channels != width
+        if self.projects:
+            self.proj_conv = nn.Conv2d(channels, width, 1, stride, bias=False)
+            self.proj_bn = nn.BatchNorm2d(width)
+        if not first:
+            self.importance = nn.Parameter(torch.empty(()).uniform_(-1, 1))
+
+    def forward(self, x):
+        branch = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        branch = self.bn2(self.conv2(branch))
+        if self.importance is not None:
+            branch = self.importance * branch
+        if self.projects:
+            x = self.proj_bn(self.proj_conv(x))
+        return functional.relu(x + branch, inplace=True)
+
+
+class ResNet(nn.Module):
+    """The CIFAR network of either kind, from normalised images to logits."""
+
+    def __init__(self, depth=56, width=16, num_classes=10, post=False):
+        super().__init__()
+        self.stem_conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        kind, layers, expansion = (PostUnit, 6, 1) if post else (Unit, 9, 4)
+        units, channels = {}, width
+        for stage in (1, 2, 3):
+            inner = width * 2 ** (stage - 1)
+            for unit in range(1, (depth - 2) // layers + 1):
+                stride = 2 if stage > 1 and unit == 1 else 1
+                name = f"stage{stage}_unit{unit}"
+                units[name] = kind(channels, inner, stride, unit == 1)
+                channels = expansion * inner
+        self.units = nn.ModuleDict(units)
+        # Post-activation units take an activated input, pre-activation ones leave none.
+        self.stem_bn = nn.BatchNorm2d(width) if post else None
+        self.final_bn = None if post else nn.BatchNorm2d(channels)
+        self.logits = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def forward(self, x):
+        x = self.stem_conv(x)
+        if self.stem_bn is not None:
+            x = functional.relu(self.stem_bn(x), inplace=True)
+        for unit in self.units.values():
+            x = unit(x)
+        if self.final_bn is not None:
+            x = functional.relu(self.final_bn(x), inplace=True)
+        return self.logits(x.mean((2, 3)))
+
+
+class Peer:
+    """The net with its data and optimizer; `peer(measure)` measures."""
+
+    def __init__(self, settings):
+        torch.manual_seed(0)
+        torch.set_num_threads(usable_cores())
+        torch.backends.cudnn.benchmark = True
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.bfloat16 = settings["precision"] == "bfloat16"
+        self.batch, self.steps = settings["batch_size"], settings["steps"]
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        self.net = ResNet(
+            settings["depth"],
+            settings["width"],
+            post=settings["activation"] == "post",
+        ).to(**layout)
+        self.optimizer = torch.optim.SGD(
+            self.net.parameters(),
+            lr=0.1,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=1e-4,
+        )
+        size = settings["image_size"]
+        images = torch.randn(8 * self.batch, 3, size, size).to(**layout)
+        labels = torch.randint(0, 10, (8 * self.batch,), device=self.device)
+        self.batches = list(
+            zip(images.split(self.batch), labels.split(self.batch), strict=True)
+        )
+
+    def __call__(self, measure):
+        run = {"train": self.train, "infer": self.infer}[measure]
+        return timed(run, self.steps * self.batch)
+
+    def train(self):
+        """Steps of training."""
+        self.net.train()
+        for step in range(self.steps):
+            images, labels = self.batches[step % len(self.batches)]
+            with self.precision():
+                logits = self.net(images)
+            loss = functional.cross_entropy(logits.float(), labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+        if not torch.isfinite(loss):  # reads the result, so waits for the device
+            raise ArithmeticError("the loss is not finite")
+        self.wait()
+
+    @torch.inference_mode()
+    def infer(self):
+        """Batches of inference."""
+        self.net.eval()
+        with self.precision():
+            for step in range(self.steps):
+                self.net(self.batches[step % len(self.batches)][0])
+        self.wait()
+
+    def precision(self):
+        """The context of the forward pass."""
+        if not self.bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
+
+    def wait(self):
+        """Returns when the device has done its work."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def start(settings):
+    """Builds and warms up the peer; see `experiments.bench.worker.serve`."""
+    peer = Peer(settings)
+    facts = {
+        "parameters": sum(p.numel() for p in peer.net.parameters()),
+        "device": torch.cuda.get_device_name() if peer.device == "cuda" else "cpu",
+        "versions": {"torch": torch.__version__},
+        **warm_up(peer, settings["measures"]),
+    }
+    return facts, peer

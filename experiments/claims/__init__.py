@@ -1,0 +1,1 @@
+"""Whether what the paper claims held here."""

@@ -1,0 +1,189 @@
+"""The records of measured costs: what they hold, how they are read. No TensorFlow.
+
+A record is one JSON file a machine and backend, `records/costs/MACHINE.json`, with a
+list of pairs: an original net and a shortened one, which were timed in turns.
+"""
+
+import dataclasses
+import json
+import statistics
+import typing
+
+from experiments.pages.run_records import Run
+from experiments.paper import published
+from experiments.paper.rows import BY_RUN, CHAINS
+from experiments.paper.series import kept_units
+
+COMMAND = "python -m experiments.costs"
+# Layers and parameters of the nets that the paper starts from. A run that starts from
+# another net, such as a narrower one, is not compared with the paper's.
+_INITIAL = {
+    "cifar10": (56, 590_426),
+    "cifar100": (56, 613_556),
+    "imagenet2012": (50, 25_549_352),
+}
+
+
+class Measure(typing.NamedTuple):
+    """What is timed: a forward pass, or one with gradients, of a batch."""
+
+    batch_size: int
+    backward: bool = False
+    folded: bool = False
+
+    @property
+    def title(self):
+        """Such as `"forward + backward, batch 32"`; its key in the records, too."""
+        what = "forward + backward" if self.backward else "forward"
+        folded = ", folded" if self.folded else ""
+        return f"{what}{folded}, batch {self.batch_size}"
+
+
+TEST = Measure(1)
+TRAIN = {
+    "cifar10": Measure(32, backward=True),
+    "cifar100": Measure(32, backward=True),
+    "imagenet2012": Measure(4, backward=True),
+}
+_CIFAR = (TEST, Measure(1, folded=True), Measure(32), Measure(32, folded=True))
+MEASURES = {
+    "cifar10": (*_CIFAR, TRAIN["cifar10"]),
+    "cifar100": (*_CIFAR, TRAIN["cifar100"]),
+    "imagenet2012": (TEST, Measure(1, folded=True), TRAIN["imagenet2012"]),
+}
+
+
+class Net(typing.NamedTuple):
+    """A shortened net: the data set by its name, and the units of each stage."""
+
+    dataset: str
+    units: tuple[int, ...]
+
+    @property
+    def title(self):
+        """Such as `"CIFAR-10 1/5/4"`."""
+        return f"{published.TITLES[self.dataset]} {'/'.join(map(str, self.units))}"
+
+
+PAPER = tuple(Net(name, units) for name, units in published.SMALLEST_UNITS.items())
+
+
+def own_nets(records):
+    """The shorter nets that our own runs chose, starting from the paper's originals.
+
+    Of the rows of `rows.ROWS` those that reproduce Table 1; no controls, no smoke.
+
+    Args:
+        records: folder with `<experiment>/<run>/final.json` and the rest of a record.
+
+    Returns:
+        A dict from the name of a record, such as `"cifar10/c10-main-seed0"`, to its
+        `Run` and the `Net` that it chose.
+    """
+    found = {}
+    for path in sorted(records.glob("*/*/final.json")):
+        run = Run.read(path.parent)
+        row = path.parent.name.rsplit("-seed", 1)[0]
+        if run.smoke or (row in BY_RUN and not any(row in c for c in CHAINS.values())):
+            continue
+        dataset = run.settings.get("dataset", {}).get("name")
+        first = run.rounds[0]
+        initial = (first["layers"], first["parameters"])
+        if dataset not in _INITIAL or initial != _INITIAL[dataset]:
+            continue
+        units = tuple(kept_units(run.selected).values())
+        if units == published.INITIAL_UNITS[dataset]:
+            continue
+        found[path.parent.relative_to(records).as_posix()] = run, Net(dataset, units)
+    return found
+
+
+def all_nets(records):
+    """The paper's nets, then those of our own runs, each once."""
+    own = (net for _, net in own_nets(records).values())
+    return list(dict.fromkeys([*PAPER, *own]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What was measured on a machine: `pairs`, dicts of the record by `Net`."""
+
+    name: str
+    pairs: dict
+
+    @property
+    def title(self):
+        facts = self._facts()
+        devices = [] if facts["devices"] == "1 cpu" else [facts["devices"]]
+        parts = [facts["cpu"], f"{facts['cores']} cores", *devices, facts["backend"]]
+        return ", ".join(parts)
+
+    @property
+    def about(self):
+        """Versions, commits, days, commands and other programs, as text."""
+        facts = self._facts()
+        versions = [
+            f"{package} {facts[package]}"
+            for package in ("python", "keras", facts["backend"])
+            if package in facts
+        ]
+        pairs = self.pairs.values()
+        commits = {_commit(p["environment"].get("commit", "unknown")) for p in pairs}
+        return (
+            f"{', '.join(versions)}, {facts['platform']}; measured "
+            f"{', '.join(sorted({p['started'][:10] for p in pairs}))} at commit "
+            f"{', '.join(sorted(commits))} by "
+            f"{', '.join(sorted({'`' + p['command'] + '`' for p in pairs}))}."
+            f"{self._company()}"
+        )
+
+    def _company(self):
+        """A sentence on other programs, if the system told of them."""
+        pairs = self.pairs.values()
+        found = [times["elsewhere"] for p in pairs for times in p["times"].values()]
+        if None in found:
+            return ""
+        return (
+            f" Other programs took {100 * statistics.median(found):.0f} % of the "
+            f"processors meanwhile (median), {100 * max(found):.0f} % at most."
+        )
+
+    def _facts(self):
+        return next(iter(self.pairs.values()))["environment"]
+
+    def times(self, net, measure):
+        """Times of a pair and their ratio, as recorded; None if there are none."""
+        return self.pairs.get(net, {}).get("times", {}).get(measure.title)
+
+
+def read_machines(records):
+    """The machines with a record, by name."""
+    machines = []
+    for path in sorted((records / "costs").glob("*.json")):
+        pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+        named = {Net(p["dataset"], tuple(p["units"])): p for p in pairs}
+        if named:
+            machines.append(Machine(path.stem, named))
+    return machines
+
+
+def counts(machines, net):
+    """What a net and its original count, from the first record; None if there is none.
+
+    Returns:
+        A dict with `"original"` and `"shortened"`, each with `"unfolded"` and
+        `"folded"`: layers, parameters, weights, MACs and those of convolutions.
+    """
+    return next((m.pairs[net]["counts"] for m in machines if net in m.pairs), None)
+
+
+def share(counts, key):
+    """A count of the shortened net in % of the original's."""
+    nets = [counts[net]["unfolded"][key] for net in ("shortened", "original")]
+    return 100 * nets[0] / nets[1]
+
+
+def _commit(text):
+    """A commit, shortened, with the note on changes that it may bear."""
+    commit, *changed = text.split(" ", 1)
+    return " ".join([commit[:12], *changed])

@@ -1,0 +1,251 @@
+"""Every experiment behind the tables and figures: command, scale, seeds, epochs."""
+
+import dataclasses
+import importlib
+import re
+
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments.pages import scales
+
+FLAGFILES = "experiments/flagfiles/rows"
+_DATA = {"c10": "cifar10", "c100": "cifar100", "in": "imagenet"}
+DEPTHS = {
+    "cifar10": (56, 47, 38, 29, 20, 11),
+    "cifar100": (56, 47, 38, 29, 20, 11),
+    "imagenet": (50, 34, 18),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One experiment, run once for each seed.
+
+    Attributes:
+        name: of the flagfile and of the records, `<name>-seed<k>`.
+        feeds: the table, figure or claim it is for.
+        extra: further flags; `{seed}` stands for the seed, `{scale}` for what the
+            scale adds to the name of a run.
+        label: of the record, where one flagfile serves several.
+        seeds: of its runs.
+        scale: as of `--scale`; the names of its runs and records state it.
+    """
+
+    name: str
+    feeds: str
+    extra: str = ""
+    label: str = ""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    scale: str = "paper"
+
+    @property
+    def run(self):
+        """Its name in records and run directories, without the seed."""
+        name = (self.label or self.name).replace("_", "-")
+        return f"{name}{scales.suffix(self.scale)}"
+
+    @property
+    def data(self):
+        """Name of its data set, which is the folder of its records."""
+        return _DATA[self.name.split("_")[0]]
+
+    @property
+    def module(self):
+        """The experiment that runs it."""
+        return "imagenet" if self.data == "imagenet" else "cifar"
+
+    def record(self, seed):
+        """Folder of a seed's record, relative to `records`."""
+        return f"{self.data}/{self.run}-seed{seed}"
+
+    def command(self, seed):
+        """Arguments of its experiment, without data folder."""
+        extra = self.extra.format(seed=seed, scale=scales.suffix(self.scale))
+        return [
+            f"--flagfile={FLAGFILES}/{self.name}.txt",
+            *extra.split(),
+            *([] if self.scale == "paper" else [f"--scale={self.scale}"]),
+            f"--seed={seed}",
+            f"--run_dir=runs/{self.run}-seed{seed}",
+        ]
+
+    def shell(self, seed=0):
+        """The whole command, with DATA for the data folder."""
+        arguments = " ".join(self.command(seed))
+        return f"python -m experiments.{self.module} {arguments} --data_dir=DATA"
+
+    def needs(self, seed):
+        """Names of the runs that must be there before a seed is run."""
+        named = (re.fullmatch(r"--(\w+)=runs/(.+)", a) for a in self.command(seed))
+        found = [match[2] for match in named if match and match[1] != "run_dir"]
+        return list(dict.fromkeys(found))
+
+    def at(self, scale):
+        """The same experiment at another scale."""
+        return dataclasses.replace(self, scale=scale)
+
+
+def _baselines(prefix):
+    """Plain nets of every depth, and those below the first taught by it."""
+    full, *shorter = DEPTHS[_DATA[prefix]]
+    for depth in (full, *shorter):
+        extra, label = f"--depth={depth}", f"{prefix}_plain{depth}"
+        yield Row(f"{prefix}_plain", "Figure 3: plain nets", extra, label)
+    for depth in shorter:
+        extra = f"--depth={depth} --teacher_from=runs/{prefix}-plain{full}-seed{{seed}}"
+        label = f"{prefix}_distilled{depth}"
+        yield Row(f"{prefix}_distilled", "Figure 3: distilled", extra, label)
+
+
+def _run_of(name):
+    """The folder of another row's run, of the same seed and scale."""
+    return f"runs/{name}{{scale}}-seed{{seed}}"
+
+
+# Rows of ResNet-56 on CIFAR-10 share the initial training of the first one.
+_K2, _MAIN, _R29 = map(_run_of, ("c10-k2", "c10-main", "c10-r29"))
+_SHARED = f"--start_from={_K2}"
+_CONTROLS = (
+    Row("c10_random", "Controls: random units", _SHARED),
+    Row(
+        "c10_scratch",
+        "Controls: the pruned model from scratch, for as much compute",
+        f"--twin_of={_K2} --compute_of={_K2}",
+        "c10_scratch_b",
+    ),
+    Row("c10_small_lr", "Controls: small learning rate", _SHARED),
+    Row("c10_largest", "Controls: largest |ω|", _SHARED),
+    Row(
+        "c10_scratch",
+        "Controls: the pruned model from scratch, for as many epochs",
+        f"--twin_of={_K2} --epochs_of={_K2}",
+        "c10_scratch_e",
+    ),
+)
+_EIGHT = tuple(range(8))
+R29 = (
+    Row("c10_r29", "Controls: three units of ResNet-29 at once", seeds=_EIGHT),
+    *(
+        Row(f"c10_r29_{arm}", f"Controls: {what}", extra, label, seeds=_EIGHT)
+        for arm, what, extra, label in (
+            ("restart", "its restart", f"--start_from={_R29}", ""),
+            ("random", "three random units", f"--start_from={_R29}", ""),
+            (
+                "scratch",
+                "the pruned ResNet-29 from scratch, for as much compute",
+                f"--twin_of={_R29} --compute_of={_R29}",
+                "c10_r29_scratch_b",
+            ),
+        )
+    ),
+)
+ROWS = (
+    Row("c10_k2", "Figures 4b, 5 and 6, Table 1: no loss from 56 to 32 layers"),
+    Row("c10_restart", "Controls: the restarts of c10-k2 without removal", _SHARED),
+    *R29,
+    Row("c10_main", "Table 1, Figures 3 and 4: one unit per round", _SHARED),
+    Row(
+        "c10_main_restart",
+        "Controls: the restarts of c10-main without removal",
+        _SHARED,
+    ),
+    *_CONTROLS,
+    Row("c10_guided", "beyond the paper: fewer layers, no loss", _SHARED),
+    Row("c10_cosine", "the effect of its schedule alone", _SHARED),
+    *_baselines("c10"),
+    Row("c10_k4", "Figure 4b", _SHARED),
+    Row("c10_retrain30", "Figure 4a", _SHARED),
+    Row("c10_retrain120", "Figure 4a", _SHARED),
+    Row("c10_basic", "the field's common net and its frontier"),
+    Row("c100_main", "Table 1, Figure 3: no loss from 56 to 35 layers"),
+    *_baselines("c100"),
+    Row("c10_paper", "Table 1, Figure 3: 200 epochs a round, to 11 layers", _SHARED),
+    Row(
+        "c100_paper",
+        "Table 1, Figure 3: 200 epochs a round, to 11 layers",
+        f"--start_from={_run_of('c100-main')}",
+    ),
+    Row("in_main", "Table 1, Figure 3: no loss from 50 to 38 layers", seeds=(0,)),
+    *(dataclasses.replace(row, seeds=(0,)) for row in _baselines("in")),
+)
+# At a quarter of the paper's epochs.
+QUARTER = (
+    *(row.at("quarter") for row in (*ROWS[:2], *_CONTROLS[:2])),
+    dataclasses.replace(_CONTROLS[2], scale="quarter", seeds=(0,)),
+)
+BY_RUN = {row.run: row for row in (*ROWS, *QUARTER)}
+# By the names of data sets in `paper`: the beginning of their rows' names, and the
+# chains that are to come to the paper's smallest nets, its own setting first.
+PREFIXES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
+CHAINS = {
+    "cifar10": {
+        "c10-paper": "as in the paper",
+        "c10-main": "short retraining",
+        "c10-k2": "two units a round",
+        "c10-k2-quarter": "two units, 1/4 of the epochs",
+    },
+    "cifar100": {"c100-paper": "as in the paper", "c100-main": "short retraining"},
+    "imagenet2012": {"in-main": "as in the paper"},
+}
+
+
+def paper_chains(name):
+    """Those of `CHAINS` of a data set that have the paper's epochs."""
+    return [run for run in CHAINS[name] if BY_RUN[run].scale == "paper"]
+
+
+def settings(row, seed=0):
+    """Values of the flags of a row's command, as a dict."""
+    module = importlib.import_module(f"experiments.{row.module}")
+    with flagsaver.flagsaver():
+        flags.FLAGS([row.run, *row.command(seed)])
+        module.settle()
+        return {
+            flag.name: flag.value
+            for flag in flags.FLAGS.get_key_flags_for_module(module)
+        }
+
+
+def rounds(row):
+    """`(epochs, share of the full net)` of every round that a row trains.
+
+    Layers stand for time and the paper's net for the chosen one: which units will go
+    is not known before.
+    """
+    from resprune_tf.nets.architecture import Architecture
+
+    values = settings(row)
+    if row.data == "imagenet":
+        full = Architecture.imagenet(50)
+        net = Architecture.imagenet(values["depth"])
+    else:
+        full = Architecture.cifar(56, values["unit_kind"])
+        net = Architecture.cifar(values["depth"], values["unit_kind"])
+    epochs = scales.epochs(values["epochs"], row.scale)
+    share = net.depth / full.depth
+    if values["twin_of"]:
+        share = _rounds_of(values["twin_of"])[-1][1]
+    if values["epochs_of"]:
+        epochs = sum(number for number, _ in _rounds_of(values["epochs_of"]))
+    if values["compute_of"]:
+        spent = sum(number * part for number, part in _rounds_of(values["compute_of"]))
+        epochs = round(spent / share)
+    if values["max_rounds"] == 0:
+        return [(epochs, share)]
+    again = epochs
+    if values["retrain_epochs"]:
+        again = scales.epochs(values["retrain_epochs"], row.scale)
+    work = [] if values["start_from"] else [(epochs, share)]
+    if not values["units_per_round"]:
+        return [*work, *[(again, share)] * values["max_rounds"]]
+    while net.depth > values["target_layers"]:
+        for _ in range(min(values["units_per_round"], len(net.removable))):
+            net = net.without(net.removable[:1])
+        work.append((again, net.depth / full.depth))
+    return work
+
+
+def _rounds_of(folder):
+    """`rounds` of the row whose run has a folder, such as `runs/c10-k2-seed0`."""
+    return rounds(BY_RUN[re.fullmatch(r"runs/(.+)-seed\d+", folder)[1]])

@@ -1,0 +1,181 @@
+"""The records of one experiment over its seeds. Imports no TensorFlow."""
+
+import dataclasses
+
+from experiments.pages.differences import pair
+from experiments.pages.run_records import Run
+from experiments.pages.scales import check_name
+from experiments.paper.rows import Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """The finished runs of a row that are on record.
+
+    Attributes:
+        row: the experiment.
+        runs: a `Run` by seed; empty if there are no records.
+    """
+
+    row: Row
+    runs: dict
+
+    @classmethod
+    def read(cls, records, row):
+        """Reads the records of a row.
+
+        Args:
+            records: folder of all records.
+            row: a `Row`. Seeds that are not its own are not read.
+
+        Raises:
+            ValueError: if a record cannot be read, or its chosen round is missing, or
+                its flags state another scale than its name.
+        """
+        runs = {}
+        for seed in row.seeds:
+            folder = records / row.record(seed)
+            if (folder / "final.json").is_file():
+                runs[seed] = Run.read(folder)
+                check_name(row.record(seed), runs[seed].scale)
+        return cls(row, runs)
+
+    @property
+    def smoke(self):
+        """Whether a record was made at the scale smoke, so that it proves nothing."""
+        return any(run.smoke for run in self.runs.values())
+
+    @property
+    def split(self):
+        """The split that selects: `"validation"` or `"test"`."""
+        return next(iter(self.runs.values())).split
+
+    @property
+    def layers(self):
+        """Numbers of layers that any of the runs had, deep to shallow."""
+        found = {r["layers"] for run in self.runs.values() for r in run.rounds}
+        return sorted(found, reverse=True)
+
+    @property
+    def processors(self):
+        """The processors that the runs took, each once."""
+        found = (_processor(run) for run in self.runs.values())
+        return ", ".join(dict.fromkeys(found))
+
+    def at(self, layers):
+        """The record of the round with so many layers, by seed.
+
+        Args:
+            layers: int, or a dict of one for each seed.
+        """
+        return self._where("layers", layers)
+
+    def initial(self):
+        """The record of the initial training, by seed."""
+        return {seed: run.rounds[0] for seed, run in self.runs.items()}
+
+    def chosen(self):
+        """The record of the chosen net, the smallest that held, by seed."""
+        return {seed: run.selected for seed, run in self.runs.items()}
+
+    def last(self):
+        """The record of the last round, by seed: where no images chose the model."""
+        return {seed: run.rounds[-1] for seed, run in self.runs.items()}
+
+    def rounds(self, number):
+        """The record of a round, by seed.
+
+        Args:
+            number: int, or a dict of one for each seed.
+        """
+        return self._where("round", number)
+
+    def _where(self, key, wanted):
+        if not isinstance(wanted, dict):
+            wanted = dict.fromkeys(self.runs, wanted)
+        return {
+            seed: record
+            for seed, run in self.runs.items()
+            for record in run.rounds
+            if record[key] == wanted.get(seed)
+        }
+
+    def accuracies(self, records, split="test"):
+        """Accuracies of records, by seed; what was not measured is left out.
+
+        Args:
+            records: what `at`, `rounds`, `initial`, `chosen` or `last` returned.
+            split: `"validation"`, `"test"`, or `"pooled"` for the images of both.
+        """
+        found = {s: _accuracy(self.runs[s], r, split) for s, r in records.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def change(self, records, split="test"):
+        """`Paired` differences to the initial accuracy of the same seed."""
+        initial = self.accuracies(self.initial(), split)
+        return pair(self.accuracies(records, split), initial)
+
+    def doubt(self, records, chosen=False):
+        """Why test accuracies of records decide nothing, in words; "" if they may.
+
+        Args:
+            records: what `at`, `initial` or `chosen` returned.
+            chosen: whether their accuracy chose them.
+        """
+        if self.smoke:
+            return "smoke records"
+        if len(records) < len(self.runs):
+            return f"only {len(records)} of {len(self.runs)} seeds have such a net"
+        if chosen and any(run.split == "test" for run in self.runs.values()):
+            return "selected on the test set"
+        kept = sum(record["round"] == 0 for record in records.values())
+        if chosen and kept:
+            return f"nothing removed in {kept} of {len(records)} seeds"
+        return ""
+
+    def spent(self, key, until=None):
+        """What the runs took, by seed.
+
+        Args:
+            key: `"epochs"` or `"seconds"`.
+            until: records, as from `at`, to count up to; by default all rounds count.
+        """
+        if until is None:
+            return {seed: run.total(key) for seed, run in self.runs.items()}
+        return {
+            seed: sum(
+                r.get(key) or 0
+                for r in self.runs[seed].rounds
+                if r["round"] <= record["round"]
+            )
+            for seed, record in until.items()
+        }
+
+
+def _accuracy(run, record, split):
+    if split != "pooled":
+        return run.watched(record, split)
+    parts = [
+        (run.watched(record, each), run.settings.get("dataset", {}).get(each))
+        for each in ("validation", "test")
+    ]
+    if any(None in part for part in parts):
+        return None
+    return sum(value * images for value, images in parts) / sum(n for _, n in parts)
+
+
+def kept_units(record):
+    """Units left in each stage, by the name of the stage: `{"stage1": 6, ...}`."""
+    kept = {}
+    for unit in record["units"]:
+        stage = unit.split("_")[0]
+        kept[stage] = kept.get(stage, 0) + 1
+    return kept
+
+
+def _processor(run):
+    machine = run.environment
+    devices = machine.get("devices", "1 cpu")
+    if devices == "1 cpu":
+        return f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores"
+    return devices

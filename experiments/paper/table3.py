@@ -1,0 +1,57 @@
+"""Table 3: how large the nets are, original and shortened."""
+
+from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.summary import short
+from experiments.paper import published
+from experiments.paper.cost_records import COMMAND, all_nets, counts, read_machines
+
+_ABOUT = """Size of the original and the shortened nets. The text of the paper gives no
+number here: only that the shortened nets have fewer parameters.
+
+- *parameters*: trainable ones, without ω; *%*: of the original net.
+- *MACs*: of convolutions and dense layers, one image.
+- *weights*: all that is stored as float32, ω and moving statistics included, in MB of
+  1,000,000 bytes; *folded*: of the net as exported, ω and BatchNormalization within
+  the convolutions."""
+
+
+def make(records=RECORDS):
+    """The page.
+
+    Args:
+        records: folder of all records.
+    """
+    machines, not_run = read_machines(records), NotRun()
+    rows = []
+    for net in all_nets(records):
+        found = counts(machines, net)
+        title = published.TITLES[net.dataset]
+        if not found:
+            cell = not_run.cell(COMMAND)
+            rows.append([title, net.title.split()[-1], cell, *["-"] * 6])
+            continue
+        for name in ("original", "shortened"):
+            row = [
+                title,
+                *_cells(net, name, found[name], found["original"]["unfolded"]),
+            ]
+            if row not in rows:  # nets of one data set share their original
+                rows.append(row)
+    columns = "data set,units,layers,parameters,%,MACs,%,weights,folded"
+    table = markdown_table(columns.split(","), rows)
+    page = head("Table 3: parameters", "table3", _ABOUT)
+    return Result("table3", f"{page}\n{table}{not_run.listing()}")
+
+
+def _cells(net, name, found, original):
+    units = net.units if name == "shortened" else published.INITIAL_UNITS[net.dataset]
+    plain = found["unfolded"]
+    return [
+        "/".join(map(str, units)),
+        str(plain["layers"]),
+        f"{plain['parameters']:,}",
+        f"{100 * plain['parameters'] / original['parameters']:.2f}",
+        short(plain["macs"]),
+        f"{100 * plain['macs'] / original['macs']:.2f}",
+        *(f"{4e-6 * found[kind]['weights']:.2f} MB" for kind in ("unfolded", "folded")),
+    ]

@@ -1,0 +1,1 @@
+"""How fast ImageNet is read."""

@@ -1,0 +1,185 @@
+"""Measures how many ImageNet images a second this machine can prepare for training.
+
+    python -m experiments.pipeline --data_dir=DIR
+
+No net is trained. Pipelines are measured in turns, each from its own start: the two
+that experiments use, the training pipeline's parts, and other ways to the same. As
+nearly all time goes into JPEGs, speed depends on their size; all are first brought to
+one size, that of many in ImageNet, unless --longer_side=0 leaves them as they are.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import sys
+import tempfile
+import time
+
+from experiments.bench.worker import timed
+from experiments.pages.results import RECORDS, machine_name
+from experiments.pipeline.measures import MEASURES, pipeline
+from experiments.running.quiet import quiet_start
+
+COMMAND = "python -m experiments.pipeline"
+_QUALITY = 95  # of the JPEGs that are brought to another size
+
+
+def resized(split, longer_side, folder):
+    """The images of a split with their longer side of that many pixels.
+
+    Args:
+        split: `StreamedSplit`.
+        longer_side: pixels.
+        folder: where to write them.
+
+    Returns:
+        a `StreamedSplit`.
+    """
+    import tensorflow as tf
+
+    from resprune_tf.data.shards import Shard, read_records
+    from resprune_tf.data.streamed import StreamedSplit, parse_record
+
+    path = str(pathlib.Path(folder) / "resized.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in read_records(*zip(*split.shards, strict=True)):
+            jpeg, label = parse_record(record)
+            image = tf.io.decode_jpeg(jpeg, channels=3)
+            image = tf.image.resize(
+                image,
+                [longer_side, longer_side],
+                "bicubic",
+                preserve_aspect_ratio=True,
+                antialias=True,
+            )
+            image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+            jpeg = tf.io.encode_jpeg(image, quality=_QUALITY).numpy()
+            features = {
+                "image": tf.train.Feature(bytes_list={"value": [jpeg]}),
+                "label": tf.train.Feature(int64_list={"value": [int(label)]}),
+            }
+            example = tf.train.Example(features={"feature": features})
+            writer.write(example.SerializeToString())
+    return StreamedSplit((Shard(path, 0, len(split)),))
+
+
+def size_of(split):
+    """Number of images, and means of their pixels and bytes."""
+    import numpy as np
+    import tensorflow as tf
+
+    from resprune_tf.data.shards import read_records
+    from resprune_tf.data.streamed import parse_record
+
+    found = []
+    for record in read_records(*zip(*split.shards, strict=True)):
+        jpeg, _ = parse_record(record)
+        height, width, _ = tf.io.extract_jpeg_shape(jpeg).numpy().tolist()
+        found.append((height * width, len(jpeg.numpy())))
+    pixels, size = np.mean(found, axis=0).tolist()
+    return {"images": len(found), "mean_pixels": pixels, "mean_bytes": size}
+
+
+def measure(name, split, batch_size, batches):
+    """Times of some batches, after as many to warm up; see `timed`."""
+    iterator = iter(pipeline(name, split, batch_size))
+
+    def run():
+        for _ in range(batches):
+            next(iterator)
+
+    run()
+    return timed(run, batches * batch_size)
+
+
+def main(argv=None, records=RECORDS):
+    arguments = _parser().parse_args(argv)
+    for name in ("batch_size", "batches", "repeats", "examples"):
+        if getattr(arguments, name) < 1:
+            sys.exit(
+                f"error: --{name} must be >= 1. Received: {getattr(arguments, name)}."
+            )
+    print("Starting TensorFlow ...", flush=True)
+    with quiet_start():
+        import keras  # noqa: F401, so that the environment names its devices
+        import tensorflow  # noqa: F401
+
+        from resprune_tf.data.imagenet_files import load_imagenet
+        from resprune_tf.data.readers import DataError
+        from resprune_tf.runs.environment import environment
+        from resprune_tf.system.whole_files import write_json
+    try:
+        dataset = load_imagenet(
+            arguments.data_dir, arguments.manual_dir, validation_examples=1
+        )
+    except DataError as error:
+        sys.exit(f"error: {error}")
+    facts = environment()
+    name = f"{machine_name(facts)}-{arguments.longer_side or 'as-they-are'}.json"
+    path = arguments.out or records / "pipeline" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = min(arguments.examples, len(dataset.train))
+    split = dataset.train.part(0, count)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.longer_side:
+            print(f"Bringing {count} images to one size ...", flush=True)
+            split = resized(split, arguments.longer_side, folder)
+        record = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": _command(arguments),
+            "environment": facts,
+            "source": dataset.source,
+            "longer_side": arguments.longer_side,
+            "batch_size": arguments.batch_size,
+            "batches": arguments.batches,
+            **size_of(split),
+            "rounds": [],
+        }
+        for number in range(1, arguments.repeats + 1):
+            print(f"Round {number} of {arguments.repeats} ...", flush=True)
+            record["rounds"].append(
+                {
+                    name: measure(name, split, arguments.batch_size, arguments.batches)
+                    for name in MEASURES
+                }
+            )
+            write_json(path, record)
+    print(f"{os.path.relpath(path)}: written")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog=COMMAND,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data_dir", type=pathlib.Path, help="folder of tfds, or one that holds it")
+    add("--manual_dir", type=pathlib.Path, help="folder of the official archives")
+    add("--out", type=pathlib.Path, help="record; default: in records/pipeline")
+    for name, default, text in (
+        ("longer_side", 500, "pixels to bring images to; 0: as they are"),
+        ("examples", 1000, "images to go over again and again"),
+        ("batch_size", 64, "images a batch"),
+        ("batches", 15, "timed batches of each measurement"),
+        ("repeats", 5, "rounds of measurements"),
+    ):
+        add(f"--{name}", type=int, default=default, help=f"{text}; %(default)s")
+    return parser
+
+
+def _command(arguments):
+    """The call, for the record; where data lie and the record goes does not matter."""
+    parser = _parser()
+    words = [
+        f"--{name}={value}"
+        for name, value in vars(arguments).items()
+        if value != parser.get_default(name)
+        and name not in ("data_dir", "manual_dir", "out")
+    ]
+    return shlex.join([*shlex.split(COMMAND), *words])
+
+
+if __name__ == "__main__":
+    main()

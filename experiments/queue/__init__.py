@@ -1,0 +1,1 @@
+"""The plan of all runs, and its runner."""

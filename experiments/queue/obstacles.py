@@ -1,0 +1,110 @@
+"""Why a planned run cannot be run here and now: what it needs, and where that lies."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import tarfile
+
+from experiments import record
+from experiments.pages.results import ROOT
+
+# Where a data set may lie in the folder of the data, or in its folder `tfds`.
+_DATA = {
+    "cifar10": ("cifar10", "cifar-10-batches-bin"),
+    "cifar100": ("cifar100", "cifar-100-binary"),
+    "imagenet": ("imagenet2012",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """Where a runner works.
+
+    Attributes:
+        data: folder of the data sets.
+        runs: folder of the run directories.
+        records: folder of all records.
+        states: folder of the state files, or None to write none.
+    """
+
+    data: pathlib.Path
+    runs: pathlib.Path
+    records: pathlib.Path
+    states: pathlib.Path | None = None
+
+    def run(self, name):
+        """The folder to read a run from: its directory, or else its record."""
+        return next(
+            (
+                folder
+                for folder in (self.runs / name, *self.records.glob(f"*/{name}"))
+                if record.progress(folder)[0]
+            ),
+            self.runs / name,
+        )
+
+    def state(self, name):
+        """Path of a run's state file, or None."""
+        return self.states and self.states / f"{name}.tar"
+
+
+def obstacle(entry, folders):
+    """Why an entry cannot be run here and now, or None.
+
+    Args:
+        entry: a `planned.Entry`.
+        folders: `Folders`.
+    """
+    for name in entry.row.needs(entry.seed):
+        if problem := _missing(entry, name, folders):
+            return problem
+    names = _DATA[entry.row.data]
+    places = [folders.data, folders.data / "tfds"]
+    if not any((place / name).is_dir() for place in places for name in names):
+        return f"no {' or '.join(names)} in --data_dir={folders.data}"
+    begun = settings(folders.runs / entry.run, folders.state(entry.run))
+    precision = begun.get("recipe", {}).get("precision")
+    if precision == "bfloat16" and not native_bfloat16():
+        return (
+            "it was begun in bfloat16, which this processor does not compute natively"
+        )
+    return None
+
+
+def _missing(entry, name, folders):
+    """What a run that an entry needs lacks, or None."""
+    folder = folders.run(name)
+    rounds, finished = record.progress(folder)
+    start = [f"--{flag}=runs/{name}" for flag in ("start_from", "teacher_from")]
+    if set(start).intersection(entry.row.command(entry.seed)):
+        if not (rounds and (folder / "models" / "round-00.keras").is_file()):
+            return f"it needs the initial model of {name}, which is not there"
+    elif not finished:
+        return f"it needs {name}, which is not finished"
+    return None
+
+
+@functools.cache
+def native_bfloat16():
+    """Whether this machine computes bfloat16 natively, as the package finds."""
+    code = "import resprune_tf as rp; print(rp.native_precision())"
+    # A process of its own: the runner's is to stay without TensorFlow.
+    asked = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    return asked.stdout.split()[-1:] == ["bfloat16"]
+
+
+def settings(run_dir, state=None):
+    """The recorded settings of a run that is begun, from its folder or state file."""
+    path = run_dir / "run.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    if state and state.is_file():
+        with tarfile.open(state, "r:") as archive:  # never compressed, nor a link
+            member = archive.getmember("run.json")
+            return json.load(archive.extractfile(member)) if member.isfile() else {}
+    return {}

@@ -1,0 +1,1 @@
+"""Flags of the experiments, and how a run is started."""

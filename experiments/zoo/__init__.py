@@ -1,0 +1,1 @@
+"""Units of well-known networks."""

@@ -1,0 +1,241 @@
+"""Finds and removes the units of well-known nets, and of an odd one; records it.
+
+    python -m experiments.zoo             units, exactness, MACs
+    python -m experiments.zoo --latency   latency on LiteRT and ONNX Runtime
+
+Nothing is trained or downloaded: weights are random, and so are the statistics of
+normalization layers, so that every branch matters. What the record holds already is
+not done again, so the command may be stopped and given again; --again does all anew.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import os
+import sys
+import time
+
+from experiments.pages.results import RECORDS, machine_name
+from experiments.running.quiet import quiet_start
+from experiments.zoo.nets import NETS, TIMED
+from experiments.zoo.page import COMMAND
+
+RUNTIMES = ("litert", "onnxruntime")
+_IMAGES = 2
+
+
+def enliven(model, images, seed=0):
+    """A copy with random weights where they begin at 0 or 1, and lively signals.
+
+    A branch whose last normalization is scaled by 0, as some nets begin, would be
+    removed without a trace; and random convolutions alone let signals die away or
+    explode, so that BatchNormalization gets the statistics of `images`.
+    """
+    import numpy as np
+
+    from resprune_tf.criteria.recalibration import recalibrate
+
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        value = np.asarray(variable)
+        if value.size and value.min() == value.max():
+            low, high = (0.5, 1.5) if "variance" in variable.path else (0.3, 0.9)
+            variable.assign(rng.uniform(low, high, value.shape).astype(value.dtype))
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # Normalization caches its statistics
+            layer.finalize_state()
+    return recalibrate(model, images)
+
+
+def cheapest_third(units):
+    """Names of the third of the removable units that saves the fewest MACs."""
+    removable = [unit for unit in units if unit.removable]
+    count = max(1, len(removable) // 3) if removable else 0
+    return [unit.name for unit in sorted(removable, key=lambda u: u.macs)[:count]]
+
+
+def survey(net):
+    """What is found in a net, and how exactly and quickly it is removed."""
+    import keras
+
+    from resprune_tf import add_importance, cost, find_units, remove_units
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    images = _images(net)
+    model = enliven(net.build(), images)
+    begun = time.perf_counter()
+    units = find_units(model)
+    found = {
+        "units": len(units),
+        "removable": sum(unit.removable for unit in units),
+        "projections": sum(unit.kind == "projection" for unit in units),
+        "opaque": [f"{each.name} ({each.kind})" for each in units.opaque],
+        "opened": net.opened,
+        "input": [net.size, net.size, 3],
+        "seconds_to_find": round(time.perf_counter() - begun, 3),
+        "full": _size(cost(model)),
+    }
+    if not found["removable"]:
+        return found
+    outputs = _run(model, images)
+    inserted = _run(add_importance(model), images)
+    found["difference_inserted"] = _difference(inserted, outputs)
+    everything = [unit.name for unit in units if unit.removable]
+    for key, names in (("third", cheapest_third(units)), ("all", everything)):
+        begun = time.perf_counter()
+        shorter = remove_units(model, names)
+        seconds = time.perf_counter() - begun
+        silenced = _run(add_importance(model, names, value=0.0), images)
+        without = _run(shorter, images)
+        found[key] = {
+            "removed": len(names),
+            "seconds_to_remove": round(seconds, 3),
+            **_size(cost(shorter)),
+            "difference_to_silenced": _difference(without, silenced),
+            "difference_to_full": _difference(without, outputs),
+        }
+    return found
+
+
+def _images(net):
+    """Noise in the range of pixels, float32 `(images, size, size, 3)`."""
+    import numpy as np
+
+    shape = _IMAGES, net.size, net.size, 3
+    return np.random.default_rng(1).uniform(0, 255, shape).astype("float32")
+
+
+def _size(counted):
+    return {
+        "layers": counted.layers,
+        "parameters": counted.parameters,
+        "macs": counted.macs,
+        "uncounted": list(counted.uncounted),
+    }
+
+
+def _run(model, images):
+    import keras
+
+    outputs = keras.tree.flatten(model(images, training=False))
+    return [keras.ops.convert_to_numpy(y).astype("float64") for y in outputs]
+
+
+def _difference(found, expected):
+    """Largest absolute difference, divided by the largest expected output."""
+    pairs = list(zip(found, expected, strict=True))
+    largest = max(abs(b).max() for _, b in pairs)
+    return float(max(abs(a - b).max() for a, b in pairs) / largest)
+
+
+def time_net(net, runtime, runs):
+    """Latency without the cheapest third, and without all removable units.
+
+    Returns:
+        dict with the MACs' and the times' ratios to the full net, in turns.
+    """
+    import keras
+    import numpy as np
+
+    from resprune_tf import cost, find_units, remove_units, runtime_latencies
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = enliven(net.build(), _images(net))
+    units = find_units(model)
+    everything = [unit.name for unit in units if unit.removable]
+    nets = {
+        "full": model,
+        "third": remove_units(model, cheapest_third(units)),
+        "all": remove_units(model, everything),
+    }
+    measured = runtime_latencies(nets.values(), runtime, runs=runs)
+    times = dict(zip(nets, measured, strict=True))
+    found = {
+        "runs": runs,
+        "batch_size": 1,
+        "threads": 1,
+        "full": {"median_ms": round(times["full"].median_ms, 3)},
+    }
+    macs = cost(model).macs
+    for key in ("third", "all"):
+        low, middle, high = np.percentile(
+            times[key].ratios(times["full"]), [10, 50, 90]
+        )
+        found[key] = {
+            "median_ms": round(times[key].median_ms, 3),
+            "macs_ratio": round(cost(nets[key]).macs / macs, 4),
+            "ratio": {
+                "median": round(float(middle), 4),
+                "p10": round(float(low), 4),
+                "p90": round(float(high), 4),
+            },
+        }
+    return found
+
+
+def main(argv=None, records=RECORDS, nets=NETS):
+    arguments = _parser().parse_args(argv)
+    if arguments.runs < 1:
+        sys.exit(f"error: --runs must be >= 1. Received: {arguments.runs}.")
+    print("Starting Keras ...", flush=True)
+    with quiet_start():
+        from resprune_tf.runs.environment import environment
+        from resprune_tf.system.whole_files import read_json, write_json
+
+        facts = environment() | _versions()
+    if arguments.latency:
+        path = records / "zoo" / f"latency-{machine_name(facts)}.json"
+        work = {
+            f"{net.name}, {runtime}": lambda net=net, runtime=runtime: time_net(
+                net, runtime, arguments.runs
+            )
+            for net in nets
+            if net.name in TIMED
+            for runtime in RUNTIMES
+        }
+    else:
+        path = records / "zoo" / "units.json"
+        work = {
+            f"{net.name}, {net.source}": lambda net=net: survey(net) for net in nets
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = read_json(path) or {"nets": {}}
+    for name, measure in work.items():
+        if name in record["nets"] and not arguments.again:
+            continue
+        begun = time.monotonic()
+        record["nets"][name] = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **measure(),
+        }
+        record["environment"] = facts
+        record["command"] = COMMAND + (" --latency" if arguments.latency else "")
+        write_json(path, record)
+        print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"written: {os.path.relpath(path)}")
+
+
+def _versions():
+    found = {}
+    for name in ("keras-hub", "ai-edge-litert", "onnxruntime"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog=COMMAND,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--latency", action="store_true", help="time the nets")
+    parser.add_argument("--runs", type=int, default=50, help="timed calls of a net")
+    parser.add_argument("--again", action="store_true", help="do all anew")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The options of `resprune prune`."""
+
+from resprune_cli.options import usage, values
+
+
+def add_target_options(parser):
+    """Options on what is to be reached."""
+    group = parser.add_argument_group("target")
+    group.add_argument(
+        "--target",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="layers=32 or units=10 (so many left), macs=0.6 (a share of the model's; "
+        "or 60%%, or 50M), parameters=0.6, size=0.6 (of the file that `resprune "
+        "export` writes, folded and without an optimizer, not of MODEL itself; or "
+        "2MB), latency=0.7 (or 5ms). May be repeated: all must "
+        "hold.",
+    )
+    group.add_argument(
+        "--file-format",
+        choices=usage.FORMATS,
+        help="of the exported file that a size is of (default keras).",
+    )
+    group.add_argument(
+        "--runtime",
+        choices=usage.RUNTIMES,
+        help="what a latency is measured on, here, on the processor.",
+    )
+    usage.add_latency_options(group, " for a latency")
+
+
+def add_choice_options(parser):
+    """Options on which units go."""
+    group = parser.add_argument_group("which units go")
+    group.add_argument(
+        "--criterion",
+        choices=usage.CRITERIA,
+        help="what units are scored by; see `resprune scores --help`. Default: "
+        "block_influence, how far a unit turns its input, or importance, if the model "
+        "has learned factors ω. With retraining, --criterion importance gives each "
+        "residual branch such a factor: train long, for all of them begin at 1.",
+    )
+    group.add_argument(
+        "--protect",
+        metavar="UNIT",
+        action="append",
+        default=[],
+        help="name of a unit that must stay, as `resprune inspect` lists it. May be "
+        "repeated.",
+    )
+    usage.add_expand_option(group)
+    usage.add_score_options(group)
+    group.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="estimate BatchNormalization statistics anew from training examples: "
+        "before units are scored, and with --epochs 0 of the shorter model.",
+    )
+
+
+def add_training_options(parser):
+    """Options on retraining, and on what counts as held."""
+    group = parser.add_argument_group("retraining")
+    group.add_argument(
+        "--epochs",
+        metavar="N",
+        type=values.epochs,
+        default=10,
+        help="of the training before the first removal (default 10); 0 retrains "
+        "nothing.",
+    )
+    group.add_argument(
+        "--retrain-epochs",
+        metavar="N",
+        type=values.count,
+        help="of each retraining (default: as --epochs).",
+    )
+    group.add_argument(
+        "--units-per-round",
+        metavar="N",
+        type=values.count,
+        help="units to take out before each retraining, of those that may go (default "
+        "1).",
+    )
+    group.add_argument(
+        "--optimizer",
+        metavar="NAME",
+        help="of Keras, such as sgd (default: as the model was compiled, else adam).",
+    )
+    group.add_argument(
+        "--learning-rate",
+        metavar="RATE",
+        type=values.positive,
+        help="at the beginning of every training.",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("constant", "cosine"),
+        help="of the learning rate within a training: constant (default), or cosine, "
+        "down to 0.",
+    )
+    group.add_argument(
+        "--monitor",
+        metavar="NAME",
+        help="the metric, or loss, that must hold (default accuracy, if it is "
+        "measured).",
+    )
+    group.add_argument(
+        "--tolerance",
+        metavar="AMOUNT",
+        type=values.tolerance,
+        help="how much worse it may be and still holds (default 0): of an accuracy a "
+        "fraction below 1, where 0.005 is half a point of 100; of another metric, or "
+        "the loss, an amount in its own units. A finished run is judged anew when the "
+        "command is repeated with another one, without training again.",
+    )
+    group.add_argument(
+        "--allow-guessing",
+        action="store_true",
+        help="prune a classifier whose accuracy is that of guessing, such as one that "
+        "is not trained yet. Without it that is an error: as a rule the pixels are "
+        "scaled otherwise than the model takes them (--pixels).",
+    )
+    group.add_argument(
+        "--stop-on-drop",
+        action="store_true",
+        help="end at the first round that does not hold it.",
+    )
+    group.add_argument(
+        "--max-rounds", metavar="N", type=values.count, help="end after N removals."
+    )
+    group.add_argument(
+        "--minutes",
+        metavar="N",
+        type=values.positive,
+        help="stop after N minutes; the same command continues.",
+    )

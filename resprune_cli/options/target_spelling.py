@@ -1,0 +1,82 @@
+"""How targets are spelled on the command line. Pure Python."""
+
+import re
+
+from resprune_cli.options.usage import WrongUse
+
+_NUMBERS = {"k": 1e3, "M": 1e6, "G": 1e9}
+_BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+# By name of a target: the units of an absolute limit, and examples.
+_SPELLINGS = {
+    "layers": ({}, "layers=32"),
+    "units": ({}, "units=10"),
+    "macs": (_NUMBERS, "macs=0.6, macs=60% or macs=50M"),
+    "parameters": (_NUMBERS, "parameters=0.6, parameters=60% or parameters=300k"),
+    "size": (_BYTES, "size=0.6, size=60% or size=2MB"),
+    "latency": ({"ms": 1.0}, "latency=0.7, latency=70% or latency=5ms"),
+}
+_FIELDS = {
+    "size": ("file_ratio", "file_bytes"),
+    "latency": ("latency_ratio", "latency_ms"),
+}
+
+
+def limits(texts):
+    """Arguments of `Target` for what was said by `--target`.
+
+    Args:
+        texts: list of `NAME=VALUE`.
+
+    Returns:
+        dict from the name of a limit of `Target` to a number.
+
+    Raises:
+        WrongUse: for a target that cannot be read, with how it is spelled, or two of
+            one name.
+
+    >>> limits(["macs=60%", "latency=5ms"])
+    {'macs': 0.6, 'latency_ms': 5.0}
+    """
+    found, named = {}, set()
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in _SPELLINGS:
+            raise WrongUse(
+                f"--target '{text}' is none. Targets: "
+                f"{'; '.join(example for _, example in _SPELLINGS.values())}."
+            )
+        if name in named:
+            raise WrongUse(f"--target {name} is given twice.")
+        named.add(name)
+        found.update([_limit(name, value, text)])
+    return found
+
+
+def _limit(name, value, text):
+    units, example = _SPELLINGS[name]
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?(%|[A-Za-z]*)", value)
+    wrong = WrongUse(f"--target '{text}' cannot be read. It is spelled {example}.")
+    if match is None or float(match[1]) == 0:
+        raise wrong
+    number, unit = float(match[1]), match[2]
+    if name in ("layers", "units"):
+        if unit or number != int(number):
+            raise wrong
+        return name, int(number)
+    relative, absolute = _FIELDS.get(name, (name, name))
+    if unit == "%" or (not unit and number < 1):
+        number = number / 100 if unit else number
+        if number >= 1:
+            raise WrongUse(f"--target '{text}': a share of the model lies below 100%.")
+        return relative, number
+    if unit in units:
+        return absolute, number * units[unit]
+    # A plain count needs no unit; bytes and milliseconds do.
+    if not unit and name in ("macs", "parameters"):
+        if number <= 100:
+            raise WrongUse(
+                f"--target '{text}' asks for {match[1]} of them. For a share of the "
+                f"model's say {name}=0.6 or {name}=60%."
+            )
+        return name, number
+    raise wrong

@@ -1,0 +1,253 @@
+"""Files of data that people have without Python: archives, images, data sets."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+
+from resprune_cli.options.usage import WrongUse
+from resprune_cli.work.memory import check_memory
+from resprune_tf.data.examples import check_finite
+
+# Names under which an .npz file may hold what is wanted, the first ones preferred.
+_NAMES = {
+    ("train", "x"): ("x", "images", "x_train", "train_images"),
+    ("train", "y"): ("y", "labels", "y_train", "train_labels"),
+    ("validation", "x"): ("x_val", "x_validation"),
+    ("validation", "y"): ("y_val", "y_validation"),
+    ("test", "x"): ("x_test", "test_images"),
+    ("test", "y"): ("y_test", "test_labels"),
+}
+
+
+def splits_of(args, shape):
+    """What `--data` holds: dict from the name of a split to `(x, y)`.
+
+    Args:
+        args: parsed arguments of `add_data_options`.
+        shape: of an example as the model takes it, unknown sizes None.
+
+    Returns:
+        `"train"` and, if they are there, `"validation"` and `"test"`: arrays
+        `(examples, ...)`, for x perhaps `ImageFiles`; y None without labels.
+
+    Raises:
+        WrongUse: if data cannot be read; it says what was found.
+    """
+    if args.data_dir is not None:
+        return _data_set(args.data, shape, args)
+    if args.data == "digits":
+        return _digits(args)
+    path = pathlib.Path(args.data)
+    return _folder(path, shape) if path.is_dir() else _archive(path)
+
+
+class ImageFiles:
+    """Images in files, read as they are chosen: `files[rows]` is an array.
+
+    Args:
+        paths: of the files.
+        shape: `(height, width, channels)` that they are brought to.
+    """
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, paths, shape):
+        self._paths, self._shape = np.asarray(paths), tuple(shape)
+
+    def __len__(self):
+        return len(self._paths)
+
+    @property
+    def shape(self):
+        """As of an array of all."""
+        return len(self), *self._shape
+
+    def __getitem__(self, rows):
+        import tensorflow as tf
+
+        def pixels(path):
+            image = tf.io.decode_image(
+                tf.io.read_file(path), self._shape[2], expand_animations=False
+            )
+            return tf.cast(tf.round(tf.image.resize(image, self._shape[:2])), "uint8")
+
+        paths = self._paths[rows]
+        images = np.empty((len(paths), *self._shape), self.dtype)
+        files = tf.data.Dataset.from_tensor_slices(paths).map(pixels, tf.data.AUTOTUNE)
+        place = 0
+        try:
+            for image in files.as_numpy_iterator():
+                images[place] = image
+                place += 1
+        except tf.errors.OpError as error:
+            raise WrongUse(
+                f"Cannot read the image '{paths[place]}': "
+                f"{error.message.splitlines()[0]}"
+            ) from error
+        return images
+
+
+def _digits(args):
+    from resprune_tf.data.loading import load_dataset
+
+    digits = load_dataset("digits", seed=args.seed)
+    return {
+        name: (split.images, split.labels)
+        for name, split in (
+            ("train", digits.train),
+            ("validation", digits.validation),
+            ("test", digits.test),
+        )
+    }
+
+
+def _archive(path):
+    from resprune_tf.system.array_files import ArrayFile
+
+    try:
+        with ArrayFile(path) as archive:
+            names = list(archive.headers)
+            places = {place: _found(known, names) for place, known in _NAMES.items()}
+            places = {place: name for place, name in places.items() if name}
+            headers = {place: archive.headers[name] for place, name in places.items()}
+            # Before an array is read: those that do not fit may be huge.
+            splits = _check_lengths(path, names, places, headers)
+            check_memory(path, sum(header.nbytes for header in headers.values()))
+            arrays = {place: archive.read(name) for place, name in places.items()}
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"Cannot read {path}: {error}") from error
+    for place, array in arrays.items():
+        _check_finite(f"{path}: {places[place]}", array)
+    return {split: (arrays[split, "x"], arrays.get((split, "y"))) for split in splits}
+
+
+def _check_lengths(path, names, places, headers):
+    """The splits in an archive, whose examples and labels are as many."""
+    if ("train", "x") not in places:
+        raise WrongUse(
+            f"{path} holds {', '.join(names) or 'nothing'}. Its examples must be named "
+            f"{' or '.join(_NAMES['train', 'x'])}."
+        )
+    splits = [split for split, kind in places if kind == "x"]
+    for split in splits:
+        x, y = (headers.get((split, kind)) for kind in "xy")
+        if ("train", "y") in places and y is None:
+            raise WrongUse(
+                f"{path} has labels for training and none named "
+                f"{' or '.join(_NAMES[split, 'y'])}."
+            )
+        counts = [each.shape[0] if each.shape else 0 for each in (x, y) if each]
+        if len({*counts}) > 1:
+            raise WrongUse(
+                f"{path}: {places[split, 'x']} has {counts[0]:,} examples and "
+                f"{places[split, 'y']} {counts[1]:,}."
+            )
+        if not counts[0]:
+            raise WrongUse(f"{path}: {places[split, 'x']} is empty.")
+    return splits
+
+
+def _check_finite(what, array):
+    try:
+        check_finite(what, array)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+
+
+def _found(known, names):
+    """The first known name that is there, in whichever case; or None."""
+    spelled = {name.lower(): name for name in names}
+    spelled.update({name: name for name in names})
+    return next((spelled[name] for name in known if name in spelled), None)
+
+
+def _folder(folder, shape):
+    if importlib.util.find_spec("tensorflow") is None:
+        raise WrongUse(
+            f"'{folder}' is a folder of images, which TensorFlow reads: "
+            "`pip install tensorflow`, or give an .npz file."
+        )
+    if len(shape) != 3 or None in shape or shape[2] not in (1, 3, 4):
+        raise WrongUse(
+            f"A folder of images fits models that take images of a fixed size. This "
+            f"one takes {sizes(shape)}."
+        )
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    named = {"train", "validation", "val", "test"}
+    if classes and set(classes) <= named and "train" in classes:
+        found = {
+            "validation" if name == "val" else name: folder / name for name in classes
+        }
+    else:
+        found = {"train": folder}
+    return {name: _images_by_class(place, shape) for name, place in found.items()}
+
+
+def _images_by_class(place, shape):
+    import keras
+
+    if not any(path.is_dir() for path in place.iterdir()):
+        raise WrongUse(
+            f"'{place}' must hold one folder of images for each class. It holds "
+            f"{len(list(place.iterdir()))} files and no folder."
+        )
+    try:
+        listed = keras.utils.image_dataset_from_directory(
+            place, image_size=shape[:2], shuffle=False, verbose=False
+        )
+    except ValueError as error:
+        raise WrongUse(f"Cannot read the images in '{place}': {error}") from error
+    classes = [
+        pathlib.Path(path).relative_to(place).parts[0] for path in listed.file_paths
+    ]
+    numbers = {name: number for number, name in enumerate(listed.class_names)}
+    labels = np.array([numbers[name] for name in classes], "int32")
+    return ImageFiles(listed.file_paths, shape), labels
+
+
+def _data_set(name, shape, args):
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=args.data_dir)
+        splits = builder.as_dataset(as_supervised=True)
+    except Exception as error:
+        line = str(error).strip().splitlines()[0]
+        raise WrongUse(
+            f"tensorflow_datasets cannot read '{name}' in '{args.data_dir}', and the "
+            f"command line downloads nothing: {line}"
+        ) from error
+    if "train" not in splits:
+        raise WrongUse(f"'{name}' has no split train; it has {', '.join(splits)}.")
+    found = {}
+    for split in ("train", "validation", "test"):
+        if split not in splits:
+            continue
+        pairs = splits[split]
+        if args.examples:
+            pairs = pairs.shuffle(10_000, seed=args.seed).take(args.examples)
+        if len(shape) == 3 and None not in shape:
+            pairs = pairs.map(
+                lambda image, label: (
+                    tf.cast(tf.round(tf.image.resize(image, shape[:2])), image.dtype),
+                    label,
+                )
+            )
+        example = pairs.element_spec[0]
+        if example.shape.is_fully_defined() and pairs.cardinality() > 0:
+            size = example.shape.num_elements() * example.dtype.size
+            check_memory(f"{name}, {split}", size * int(pairs.cardinality()))
+        x, y = zip(*pairs.as_numpy_iterator(), strict=True)
+        found[split] = np.stack(x), np.asarray(y)
+        for array in found[split]:
+            _check_finite(f"{name}, {split}", array)
+    return found
+
+
+def sizes(shape):
+    """A shape as it is told, such as `8x8x1`."""
+    return (
+        "x".join("?" if size is None else str(size) for size in shape) or "one number"
+    )

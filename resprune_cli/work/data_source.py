@@ -1,0 +1,199 @@
+"""Data that people have without Python, as arrays that fit a model."""
+
+import dataclasses
+
+import numpy as np
+
+from resprune_cli.options.usage import WrongUse
+from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
+from resprune_cli.work.memory import check_memory
+from resprune_tf.pruning.data_check import check_scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Examples as a model takes them.
+
+    Attributes:
+        splits: dict from `"train"`, `"validation"` and, if there is one, `"test"` to
+            `(x, y)`: arrays `(examples, ...)`; y None where there are no labels.
+        told: where they come from and how they are divided, in words.
+    """
+
+    splits: dict
+    told: str
+
+    @property
+    def labelled(self):
+        """Whether there are labels."""
+        return self.splits["train"][1] is not None
+
+    @property
+    def of_classes(self):
+        """Whether labels are numbers of classes, or one-hot rows."""
+        return self.labelled and classes_of(self.splits["train"][1]) is not None
+
+    @property
+    def held_out(self):
+        """The split to measure on: the test's, if there is one."""
+        return "test" if "test" in self.splits else "validation"
+
+
+def read(args, model):
+    """The `Data` that arguments name, prepared for a model.
+
+    Args:
+        args: parsed arguments of `add_data_options`.
+        model: a functional `keras.Model` of one input.
+
+    Raises:
+        WrongUse: if data cannot be read or do not fit the model; it says what was
+            found.
+    """
+    if len(model.inputs) != 1:
+        raise WrongUse(
+            f"'{model.name}' takes {len(model.inputs)} inputs; the command line feeds "
+            "models of one."
+        )
+    shape = tuple(model.inputs[0].shape[1:])
+    found = splits_of(args, shape)
+    chosen, how = _rows(found, args)
+    if isinstance(found["train"][0], ImageFiles):
+        values = sum(len(rows) for _, rows in chosen.values()) * np.prod(shape)
+        check_memory(args.data, int(values) * (1 if args.pixels == "raw" else 4))
+    splits = {}
+    for name, (split, rows) in chosen.items():
+        pair = [_taken(each, rows) for each in found[split]]
+        splits[name] = _prepared(*pair, model, args)
+    counts = ", ".join(f"{len(x):,} {name}" for name, (x, _) in splits.items())
+    x = splits["train"][0]
+    return Data(
+        splits,
+        f"{args.data}: {counts} examples{how}; inputs {x.dtype.name} of "
+        f"{'x'.join(map(str, x.shape[1:]))}, from {x.min():g} to {x.max():g}",
+    )
+
+
+def sample(x, y, count, seed):
+    """A random choice of examples, in their order; all, if there are fewer.
+
+    Args:
+        x: array `(examples, ...)`.
+        y: array of as many labels, or None.
+        count: int.
+        seed: int.
+    """
+    rows = _some(len(x), count, seed)
+    return x[rows], None if y is None else y[rows]
+
+
+def classes_of(y):
+    """The class of each example, as `(examples,)`; None if labels tell no classes.
+
+    Args:
+        y: labels: whole numbers `(examples,)` or `(examples, 1)`, of which floats
+            may be a regression's; or one-hot rows `(examples, classes)`.
+    """
+    if y.dtype.kind not in "fiub" or y.size == 0 or not np.array_equal(y, np.rint(y)):
+        return None
+    if y.size == len(y):
+        return y.reshape(-1)
+    one_hot = y.ndim == 2 and y.min() == 0 and np.all(np.count_nonzero(y, 1) == 1)
+    return y.argmax(1) if one_hot and y.max() == 1 else None
+
+
+def _some(whole, count, seed):
+    """At most `count` rows of `whole`, a random choice in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(whole)[:count])
+
+
+def _rows(found, args):
+    """Which rows make which split, and in words how that was decided.
+
+    Of what is not used nothing need be read: of files of images, for one.
+    """
+    rows = {name: (name, np.arange(len(x))) for name, (x, _) in found.items()}
+    how = ""
+    if "validation" not in rows:
+        x, y = found["train"]
+        train, held_out = _held_out(len(x), y, args)
+        rows.update(train=("train", train), validation=("train", held_out))
+        how = f" (held out with seed {args.seed})"
+    if args.examples is not None:
+        rows = {
+            name: (split, of[_some(len(of), args.examples, args.seed)])
+            for name, (split, of) in rows.items()
+        }
+    order = ("train", "validation", "test")
+    return {name: rows[name] for name in order if name in rows}, how
+
+
+def _taken(array, rows):
+    """Rows of an array or of files; an array of which all are wanted as it is."""
+    if array is None or (len(rows) == len(array) and isinstance(array, np.ndarray)):
+        return array
+    return array[rows]
+
+
+def _held_out(whole, y, args):
+    """Rows to train on and to hold out, classes in the same proportions if there are.
+
+    Other labels, as of a regression, are divided at random.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if whole < 2:
+        raise WrongUse(f"There are {whole} examples: too few to hold some out.")
+    count, stratify = max(1, round(whole * args.hold_out)), None
+    labels = None if y is None else classes_of(y)
+    if labels is not None:
+        classes, members = np.unique(labels, return_counts=True)
+        if members.min() >= 2 and len(classes) <= min(count, whole - count):
+            stratify = labels
+    parts = train_test_split(
+        np.arange(whole),
+        test_size=count,
+        random_state=args.seed,
+        stratify=stratify,
+    )
+    return [np.sort(rows) for rows in parts]
+
+
+def _prepared(x, y, model, args):
+    """Inputs of the model's shape and range; labels without an axis of 1."""
+    shape = tuple(model.inputs[0].shape[1:])
+    if x.dtype.kind not in "fiub":
+        raise WrongUse(f"Examples must be numbers. Found: {x.dtype} {list(x.shape)}.")
+    if len(shape) == 3 and x.ndim == 3 and shape[2] in (1, None):
+        x = x[..., None]  # grey images without their axis of channels
+    fits = len(x.shape[1:]) == len(shape) and all(
+        wanted in (None, found)
+        for found, wanted in zip(x.shape[1:], shape, strict=True)
+    )
+    if not fits:
+        raise WrongUse(
+            f"'{model.name}' takes examples of {sizes(shape)}. --data holds "
+            f"examples of {sizes(x.shape[1:])}."
+        )
+    if args.pixels != "raw":
+        if x.dtype != np.uint8:
+            raise WrongUse(
+                f"--pixels {args.pixels} is for pixels from 0 to 255 (uint8). The data "
+                f"hold {x.dtype} from {x.min():g} to {x.max():g}: leave it out if that "
+                "is what the model takes."
+            )
+        if x.max() == 1:
+            raise WrongUse(
+                f"--pixels {args.pixels} is for pixels from 0 to 255. The data hold "
+                "nothing but 0 and 1: as they are, they are scaled already."
+            )
+        x = x.astype("float32") / (255 if args.pixels == "unit" else 127.5)
+        x = x - 1 if args.pixels == "signed" else x
+    if len(shape) == 3:
+        try:
+            check_scale(model, model.inputs[0], x, f"{args.data} (--pixels)")
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+    if y is not None and y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iub":
+        y = y[:, 0]
+    return x, y

@@ -1,0 +1,187 @@
+"""The work of `resprune prune`: what both ways to a shorter model share."""
+
+import contextlib
+import json
+import sys
+
+from resprune_cli.options import result_files, usage
+from resprune_cli.options.usage import Failed, WrongUse
+from resprune_cli.start import quiet
+from resprune_cli.wording import for_users
+from resprune_cli.work import (
+    at_once,
+    data_source,
+    judging,
+    model_file,
+    retraining,
+    terms,
+)
+from resprune_tf import Target, find_units
+from resprune_tf.graph.compilation import check_steps
+from resprune_tf.system.whole_files import atomic_file, write_json
+from resprune_tf.targets.measures import file_bytes, measure
+from resprune_tf.units.table import aligned
+
+
+def run(args):
+    """Prunes as the arguments say; returns the exit code.
+
+    Raises:
+        WrongUse: if arguments, model and data do not fit.
+        Failed: if the target is not reached, or the metric not held.
+    """
+    # What a program reads is not mixed with what a person watches.
+    watched = sys.stderr if args.json else sys.stdout
+    with contextlib.redirect_stdout(watched):
+        model = _model(args)
+        compiled = model.compiled
+        outcome = _pruned(model, args)
+        told = _summary(model, outcome, args, compiled)
+        if not args.json:
+            print("\n".join(_lines(told)), flush=True)
+    if args.json:
+        print(json.dumps(told, indent=1))
+    if outcome.failure:
+        raise Failed(outcome.failure)
+    return 0
+
+
+def _model(args):
+    """The model of the file, which has something to remove."""
+    model = model_file.opened(args, compile=True)
+    if model.compiled:
+        try:
+            check_steps(model)
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+    units = find_units(model)
+    if not any(unit.removable for unit in units):
+        raise WrongUse(f"There is nothing to remove. {for_users(str(units))}")
+    names = [unit.name for unit in units]
+    if unknown := [name for name in args.protect if name not in names]:
+        raise WrongUse(
+            f"--protect {unknown[0]}: there is no such unit. Units: {', '.join(names)}."
+        )
+    may_go = [u.name for u in units if u.removable and u.name not in args.protect]
+    if args.epochs and args.units_per_round > max(1, len(may_go)):
+        raise WrongUse(
+            f"--units-per-round must be from 1 to {len(may_go)}, the units that may "
+            f"go. Received: {args.units_per_round}."
+        )
+    return model
+
+
+def _pruned(model, args):
+    """The `Outcome`; compiles the model where there are labels."""
+    target = None
+    if args.limits:
+        target = Target(
+            **args.limits,
+            file_format=args.file_format,
+            runtime=args.runtime,
+            batch_size=args.runtime_batch,
+            threads=args.threads,
+        )
+    _make(args.out)
+    data, splits = None, {}
+    if args.data is not None:
+        data = data_source.read(args, model)
+        print(f"Data: {data.told}.")
+        if data.labelled:
+            splits = terms.settle(model, data, args)
+            print(f"Loss and optimizer: {terms.told(model)}.")
+        sys.stdout.flush()
+    if splits and (args.epochs or args.tolerance is not None):
+        args.monitor = judging.settle(model, splits, args)
+    elif args.tolerance is not None:
+        raise WrongUse("--tolerance needs labels, and the data have none.")
+    if args.epochs == 0:
+        return at_once.prune(model, data, splits, target, args)
+    if not splits:
+        raise WrongUse("Retraining needs labels, and the data have none.")
+    return retraining.prune(model, data, splits, target, args)
+
+
+def _make(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongUse(f"Cannot write --out '{folder}': {error.strerror}.") from error
+
+
+def _summary(model, outcome, args, compiled):
+    """What came of it, as JSON values; writes the shorter model and this."""
+    told = {
+        "command": result_files.told_command(args),
+        "model": str(args.model),
+        "written": None,
+        "removed": list(outcome.removed),
+        "failure": outcome.failure,
+        "before": {**measure(model), **outcome.before},
+        **outcome.notes,
+    }
+    shorter = None
+    if outcome.model is not None:
+        shorter = model_file.without_importances(outcome.model)
+        if compiled:
+            model_file.compiled_as(shorter, model)
+        told["written"] = str(args.out / result_files.PRUNED)
+        told["after"] = {**measure(shorter), **outcome.after}
+        # Not of the files themselves, which may or may not hold an optimizer's state.
+        formats = dict.fromkeys(["keras", args.file_format or "keras"])
+        for net, measured in ((model, told["before"]), (shorter, told["after"])):
+            for each in formats:
+                with quiet():
+                    measured[f"exported_{each}_bytes"] = file_bytes(net, each)
+    _write(shorter, told, args.out)
+    return told
+
+
+def _write(shorter, told, out):
+    """Writes a model, if there is one, and what is told of it.
+
+    Over the files of the same command before: `result_files.check_pruned_out` has
+    seen to that. At any time the summary has the checksum of the model beside it.
+    """
+    pruned, summary = out / result_files.PRUNED, out / result_files.SUMMARY
+    if shorter is None:
+        pruned.unlink(missing_ok=True)
+        write_json(summary, told)
+        return
+    with atomic_file(pruned) as temporary:
+        shorter.save(temporary)
+        told["sha256"] = result_files.sha256(temporary)
+        pruned.unlink(missing_ok=True)
+        write_json(summary, told)
+
+
+def _lines(told):
+    if told["written"] is None:
+        return []
+    before, after = told["before"], told["after"]
+    trained = told.get("round_0", {})
+    rows = [("", "given", *["round 0"] * bool(trained), "shorter", "ratio")]
+    for name, value in before.items():
+        texts = [_told(name, value)]
+        if trained:
+            texts.append(_told(name, trained.get(name, value)))
+        texts.append(_told(name, after[name]))
+        ratio = f"{after[name] / value:.3f}" if isinstance(value, int) and value else ""
+        rows.append((name, *texts, ratio))
+    return [
+        "",
+        f"Removed: {', '.join(told['removed'])}.",
+        *aligned(*rows),
+        usage.EXPORTED_BYTES,
+        *([told["doubt"]] if "doubt" in told else []),
+        f"Written: {told['written']}",
+    ]
+
+
+def _told(name, value):
+    return f"{value:,}" if isinstance(value, int) else shown(name, value)
+
+
+def shown(name, value):
+    """A measure as it is told: accuracies in %."""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.5g}"

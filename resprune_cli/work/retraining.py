@@ -1,0 +1,236 @@
+"""Pruning in rounds, each of which retrains what is left."""
+
+import dataclasses
+import math
+import time
+
+import keras
+
+import resprune_tf as rp
+from resprune_cli.options.usage import Failed, WrongUse
+from resprune_cli.start import StopNow, Stopped, StopRequest
+from resprune_cli.work import model_file, scoring, terms
+from resprune_cli.work.outcome import Outcome
+from resprune_tf.runs.judging import held, shown
+from resprune_tf.units.table import aligned
+
+
+def prune(model, data, splits, target, args):
+    """Removes and retrains until a target is met, or the metric drops.
+
+    Args:
+        model: a compiled functional `keras.Model`.
+        data: `Data` with labels.
+        splits: labelled examples by the name of their split.
+        target: a `Target`, or None.
+        args: parsed arguments.
+
+    Returns:
+        An `Outcome`, whose `model` is the smallest that held the metric.
+
+    Raises:
+        WrongUse: if `out` holds another run, or settings do not fit.
+        Failed: if the target cannot be met, or a training diverges.
+        Stopped: by a signal or the time; the same call continues.
+    """
+    begun = time.monotonic()
+    keras.utils.set_random_seed(args.seed)
+    fit_data = rp.FitData(**splits, batch_size=args.batch_size, name=args.data)
+    given = _given(model, splits, args)
+    name = args.criterion or scoring.usual_criterion(model)
+    print(f"Units are scored by {name}.", flush=True)
+    criterion = scoring.criterion(name, model, data, args)
+    scaled = _with_importances(model) if name == "importance" else model
+    retrain_epochs = args.retrain_epochs or args.epochs
+    with StopRequest(patience=1) as stop:
+        try:
+            result = rp.prune_and_retrain(
+                scaled,
+                fit_data,
+                recipe(model, args.epochs, args.schedule),
+                retrain_recipe=recipe(model, retrain_epochs, args.schedule),
+                units_per_round=args.units_per_round,
+                target=target,
+                max_rounds=args.max_rounds,
+                stop_on_drop=args.stop_on_drop,
+                tolerance=args.tolerance or 0.0,
+                monitor=given["monitor"],
+                criterion=criterion,
+                protected=args.protect,
+                seed=args.seed,
+                run_dir=args.out,
+                flags=args.command_line,
+                deadline=begun + 60 * args.minutes if args.minutes else math.inf,
+                should_stop=stop.reason,
+            )
+        except (rp.RunInterrupted, StopNow) as error:
+            raise Stopped(f"Stopped: {error}.", stop.code) from error
+        except rp.RunDirectoryError as error:
+            raise WrongUse(str(error).replace("run directory", "--out")) from error
+        except (ValueError, rp.TrainingDiverged) as error:
+            raise Failed(str(error)) from error
+    print("\n" + "\n".join(table(result, given, args)))
+    return _outcome(model, result, target, given, args)
+
+
+def _given(model, splits, args):
+    """What the model measures before anything is done to it."""
+    measured = {
+        split: terms.measured(model, x, y, args.batch_size)
+        for split, (x, y) in splits.items()
+        if split != "train"
+    }
+    monitor = args.monitor
+    print(
+        f"The model as given: validation {monitor} "
+        f"{shown(monitor, measured['validation'][monitor])}, on "
+        f"{len(splits['validation'][0]):,} examples.",
+        flush=True,
+    )
+    terms.check_doubt(model, measured["validation"], args)
+    return {"monitor": monitor, "measured": measured}
+
+
+def _with_importances(model):
+    lacking = [
+        unit
+        for unit in rp.find_units(model)
+        if unit.removable and unit.branches and unit.importance is None
+    ]
+    if not lacking:
+        return model
+    return model_file.compiled_as(rp.add_importance(model), model)
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineRecipe(rp.FitRecipe):
+    """A training whose learning rate falls to 0, which its settings tell."""
+
+    def settings(self):
+        """As those of `FitRecipe`."""
+        return {**super().settings(), "schedule": "cosine"}
+
+
+def recipe(model, epochs, schedule):
+    """The `FitRecipe` of a training.
+
+    Args:
+        model: a compiled `keras.Model`.
+        epochs: int.
+        schedule: of the learning rate, `"constant"` or `"cosine"`.
+
+    Raises:
+        WrongUse: if the model brings a schedule of its own and is to get another.
+    """
+    if schedule == "constant":
+        return rp.FitRecipe(epochs)
+    rate = model.optimizer.get_config()["learning_rate"]
+    if not isinstance(rate, float):
+        raise WrongUse(
+            "The model was compiled with a schedule of learning rates already. Leave "
+            "out --schedule, or give --optimizer."
+        )
+
+    def rate_of(epoch, _):
+        return rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+    return CosineRecipe(
+        epochs, callbacks=lambda: [keras.callbacks.LearningRateScheduler(rate_of)]
+    )
+
+
+def table(result, given, args):
+    """Lines: what each round came to."""
+    monitor = given["monitor"]
+    head = ("round", "layers", "parameters", "MACs", f"validation {monitor}", "removed")
+    rows = [
+        (
+            f"{r.round}{' *' if r.round == result.selected.round else ''}",
+            f"{r.layers}",
+            f"{r.parameters:,}",
+            f"{r.macs:,}",
+            shown(monitor, r.measure("validation", monitor)),
+            ", ".join(r.removed) or "-",
+        )
+        for r in result.rounds
+    ]
+    tolerance = args.tolerance or 0
+    lines = [
+        *aligned(head, *rows),
+        f"* the smallest no more than {tolerance:g} worse than round 0. "
+        f"Ended: {result.final['stop_reason']}.",
+    ]
+    before = given["measured"]["validation"][monitor]
+    trained = result.rounds[0].measure("validation", monitor)
+    if not held(before, trained, tolerance, result.final["mode"]):
+        lines.append(
+            f"The first training alone took the validation {monitor} from "
+            f"{shown(monitor, before)} to {shown(monitor, trained)}: a smaller "
+            "--learning-rate, or --schedule cosine, may serve this model better."
+        )
+    return lines
+
+
+def _outcome(model, result, target, given, args):
+    first, selected = result.rounds[0], result.selected
+    monitor = given["monitor"]
+    before, trained, after = (
+        {f"{split} {monitor}": each[monitor] for split, each in measures.items()}
+        for measures in (given["measured"], _held_out(first), _held_out(selected))
+    )
+    notes = {
+        "round_0": trained,
+        "final": result.final,
+        "rounds": [r.line() for r in result.rounds],
+    }
+    # Where that was told of the model as given, it need not be told again.
+    if terms.guessing(model, given["measured"]["validation"]) is None:
+        if guessing := terms.guessing(model, selected.validation):
+            notes["doubt"] = f"The shorter model: {guessing}"
+    removed = tuple(
+        name for r in result.rounds[: selected.round + 1] for name in r.removed
+    )
+    return Outcome(
+        result.model if removed else None,
+        removed,
+        before,
+        after,
+        failure(result, target, monitor, args),
+        notes,
+    )
+
+
+def _held_out(record):
+    """The measures of a round, by split."""
+    splits = {"validation": record.validation, "test": record.test}
+    return {name: measures for name, measures in splits.items() if measures}
+
+
+def failure(result, target, monitor, args):
+    """Why the outcome is not what was asked for, or None."""
+    last, selected = result.rounds[-1], result.selected
+    if diverged := result.final.get("diverged"):
+        written = "the smallest model that held its metric before that is written"
+        if selected.round == 0:
+            written = "no shorter model held its metric before that"
+        return f"{diverged['reason']} The round is not kept; {written}."
+    met = result.final["target_reached"]
+    if selected.round > 0 and (target is None or (met and selected is last)):
+        return None
+    values = [each.measure("validation", monitor) for each in (result.rounds[0], last)]
+    lost = " went from {} to {}".format(*(shown(monitor, value) for value in values))
+    ways = (
+        "The same command with a larger --tolerance chooses anew among the rounds in "
+        f"{args.out}. More --retrain-epochs, in another --out, may lose less."
+    )
+    if met:
+        ways = (
+            f"The model that meets the target is {args.out / last.model}; validation "
+            f"{monitor}{lost} on the way there. {ways}"
+        )
+    if selected.round > 0:
+        return (
+            "No model that meets the target held its metric; the smallest that held "
+            f"it is written. {ways}"
+        )
+    return f"No shorter model held its metric, and none is written. {ways}"

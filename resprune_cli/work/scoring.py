@@ -1,0 +1,102 @@
+"""Criteria by name, on the data of the command line."""
+
+import dataclasses
+import functools
+
+from resprune_cli.options.usage import WrongUse
+from resprune_cli.wording import ANOTHER_CRITERION, for_users
+from resprune_cli.work import data_source, terms
+from resprune_tf import criteria
+from resprune_tf.criteria.comparison import compare_scores
+from resprune_tf.units.finding import find_units, scored_units
+
+
+def table(model, args, names=None):
+    """The `ScoreTable` of a model on data, and a doubt about it in words, or None.
+
+    Args:
+        model: a functional `keras.Model`.
+        args: parsed arguments.
+        names: list of criteria, or None for all that can be.
+
+    Raises:
+        WrongUse: if data do not fit, or a criterion cannot be computed.
+    """
+    if not scored_units(model):
+        raise WrongUse(
+            f"There is nothing to score. {for_users(str(find_units(model)))}"
+        )
+    data = data_source.read(args, model)
+    for name in names or ():
+        _check_labels(name, data.labelled, "--criteria")
+    x, y, loss = scored_on(model, data, args)
+    try:
+        found = compare_scores(
+            model,
+            x,
+            y,
+            loss=loss,
+            criteria=names,
+            batch_size=args.batch_size,
+            recalibrate=getattr(args, "recalibrate", False),
+            seed=args.seed,
+        )
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    left_out = {
+        name: for_users(why).removesuffix(ANOTHER_CRITERION)
+        for name, why in found.left_out.items()
+    }
+    doubt = None
+    if data.labelled:
+        doubt = terms.doubt(model, terms.measured(model, x, y, args.batch_size))
+    return dataclasses.replace(found, left_out=left_out), doubt
+
+
+def _check_labels(name, labelled, option):
+    if name in criteria.LABELLED and not labelled:
+        raise WrongUse(f"{option} {name} needs labels, and the data have none.")
+
+
+def scored_on(model, data, args):
+    """Inputs, labels (or None) and loss (or None) that scores are taken on."""
+    x, y = data.splits["train"]
+    loss = None
+    if data.labelled:
+        y = terms.settle(model, data, args)["train"][1]
+        loss = model.loss
+    count = getattr(args, "score_examples", 512)  # `inspect` has no such option
+    return *data_source.sample(x, y, count, args.seed), loss
+
+
+def usual_criterion(model):
+    """Name of what a model's units are scored by if nothing else is asked for."""
+    # An ω that a trained net is given begins at 1 for all units and tells little after
+    # the few epochs that a retraining has.
+    return "importance" if criteria.importance(model) else "block_influence"
+
+
+def criterion(name, model, data, args):
+    """The criterion of a name, on training examples.
+
+    Raises:
+        WrongUse: if it needs data or labels and there are none.
+    """
+    if name == "importance":
+        return criteria.importance
+    if name == "random":
+        return criteria.random(args.seed)
+    if data is None:
+        raise WrongUse(f"--criterion {name} looks at examples: give --data.")
+    x, y, loss = scored_on(model, data, args)
+    options = {"batch_size": args.batch_size, "recalibrate": args.recalibrate}
+    make = functools.partial(criteria.ON_IMAGES[name], x)
+    _check_labels(name, data.labelled, "--criterion")
+    if name in criteria.LABELLED:
+        make, options["loss"] = functools.partial(make, y), loss
+    if name == "l1_importance":
+        options["seed"] = args.seed
+    try:
+        return make(**options)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error

@@ -1,0 +1,34 @@
+"""Scores of units: how little would be lost with each of them."""
+
+from resprune_tf.criteria.by_name import (
+    LABELLED,
+    NAMES,
+    ON_IMAGES,
+    check_scored,
+    check_scores,
+    importance,
+    largest,
+    named,
+    random,
+)
+from resprune_tf.criteria.sensitivity import leave_one_out, output_norm, taylor
+from resprune_tf.criteria.similarity import block_influence, cka
+from resprune_tf.criteria.sparsity import l1_importance
+
+__all__ = [
+    "LABELLED",
+    "NAMES",
+    "ON_IMAGES",
+    "block_influence",
+    "check_scored",
+    "check_scores",
+    "cka",
+    "importance",
+    "l1_importance",
+    "largest",
+    "leave_one_out",
+    "named",
+    "output_norm",
+    "random",
+    "taylor",
+]

@@ -1,0 +1,239 @@
+"""Scores of removable units: the units with the smallest score are removed first.
+
+A criterion is a function from a model to `{unit name: score}`. All of them score the
+same units, `scored_units(model)` in their order, so that they can be compared.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from resprune_tf.criteria.example_loss import loss_details
+from resprune_tf.criteria.sensitivity import leave_one_out, output_norm, taylor
+from resprune_tf.criteria.similarity import block_influence, cka
+from resprune_tf.criteria.sparsity import l1_importance
+from resprune_tf.data.examples import count_images
+from resprune_tf.data.fit_data import Arrays, FitData
+from resprune_tf.nets.importance import SUFFIX
+from resprune_tf.units.finding import find_units, scored_units
+from resprune_tf.units.importances import importances
+
+LABELLED = {
+    "taylor": taylor,
+    "leave_one_out": leave_one_out,
+    "l1_importance": l1_importance,
+}
+ON_IMAGES = {
+    "output_norm": output_norm,
+    "block_influence": block_influence,
+    "cka": cka,
+    **LABELLED,
+}
+NAMES = ("importance", "random", "largest", *ON_IMAGES)
+
+
+def importance(model):
+    """|ω| of every removable unit that has an `ImportanceScale`.
+
+    Args:
+        model: a functional `keras.Model`.
+
+    Returns:
+        dict from unit name to |ω|, in the order of the units; empty if there is none.
+
+    Reference: Algorithm 1 of the paper; arXiv:1906.03826.
+    """
+    values = importances(model)
+    return {
+        unit.name: abs(values[unit.importance.removesuffix(SUFFIX)])
+        for unit in find_units(model)
+        if unit.removable and unit.importance
+    }
+
+
+def largest(model):
+    """-|ω|: the units go in the opposite order of `importance`, as a control.
+
+    Args:
+        model: a functional `keras.Model`.
+
+    Returns:
+        dict as from `importance`, of negative numbers.
+    """
+    return {name: -score for name, score in importance(model).items()}
+
+
+def random(seed):
+    """A criterion that removes units in a random order, as a control.
+
+    A unit's score depends on the seed and its name only. So the order is the same
+    whichever units are left and on every machine, and any order is as likely as any
+    other.
+
+    Args:
+        seed: int.
+
+    Returns:
+        A criterion with scores in [0, 1).
+    """
+
+    def criterion(model):
+        return {
+            unit.name: _uniform(f"{seed} {unit.name}") for unit in scored_units(model)
+        }
+
+    criterion.__name__ = f"random(seed {seed})"
+    return criterion
+
+
+def _uniform(text):
+    """A number in [0, 1) that a text determines."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def named(
+    name,
+    dataset,
+    seed=0,
+    examples=512,
+    batch_size=128,
+    recalibrate=False,
+    loss=None,
+):
+    """The criterion of a name.
+
+    Args:
+        name: one of `NAMES`.
+        dataset: a `Dataset`, or `FitData` of arrays, whose weights of examples are
+            left out. Only its training images are used, and only by the criteria
+            `ON_IMAGES`.
+        seed: int; of `random`, of the choice of images, and of the batches of
+            `l1_importance`.
+        examples: how many images to use: a random choice that stays the same for
+            every model. All, if there are fewer.
+        batch_size: images a step.
+        recalibrate: whether BatchNormalization statistics are estimated anew from the
+            same images before a score is taken; see `recalibration.py`.
+        loss: of the criteria `LABELLED`; see `sensitivity.taylor`.
+
+    Returns:
+        A criterion. Its `__name__` says everything that sets it apart, such as
+        `"taylor(512 images, seed 0, recalibrated)"`.
+
+    Raises:
+        ValueError: for an unknown name; for `examples` or `batch_size` below 1; for
+            `recalibrate` where no image is looked at, or a `loss` where no label is;
+            or for `FitData` of a pipeline, or with labels of several outputs.
+    """
+    if name not in NAMES:
+        raise ValueError(
+            f"There is no criterion {name!r}. The criteria: {', '.join(NAMES)}."
+        )
+    if loss is not None and name not in LABELLED:
+        raise ValueError(
+            f"The criterion '{name}' looks at no labels, so there is no loss. Those "
+            f"that do: {', '.join(LABELLED)}."
+        )
+    if name in ON_IMAGES:
+        images, labels = _sample(name, dataset, examples, seed)
+        arguments, options = [images], {}
+        if name in LABELLED:
+            arguments.append(labels)
+            options["loss"] = loss
+        if name == "l1_importance":
+            options["seed"] = seed
+        make = ON_IMAGES[name]
+        criterion = make(*arguments, batch_size, recalibrate, **options)
+        details = [f"{count_images(images)} images", f"seed {seed}"]
+        details += loss_details(loss) + ["recalibrated"] * recalibrate
+        criterion.__name__ = f"{name}({', '.join(details)})"
+        return criterion
+    if recalibrate:
+        raise ValueError(
+            f"The criterion '{name}' looks at no images, so there is nothing to "
+            f"recalibrate. Those that do: {', '.join(ON_IMAGES)}."
+        )
+    return {"importance": importance, "largest": largest, "random": random(seed)}[name]
+
+
+def _sample(name, dataset, examples, seed):
+    """Training images and their labels: a random choice that stays the same."""
+    if not isinstance(dataset, FitData):
+        chosen = dataset.train.sample(examples, seed)
+        return chosen.images, chosen.labels
+    split = dataset.splits["train"]
+    if not isinstance(split, Arrays):
+        raise ValueError(
+            "Of `FitData` a criterion's images are chosen from arrays. Of a pipeline "
+            f"take some yourself: `criteria.{name}(images, ...)`."
+        )
+    order = np.random.default_rng(seed).permutation(split.size)
+    rows = np.sort(order[: max(0, examples)])
+    images, labels = keras.tree.map_structure(lambda a: a[rows], split.arrays[:2])
+    if name in LABELLED:
+        if len(keras.tree.flatten(labels)) != 1:
+            raise ValueError(
+                f"'{name}' needs the labels of one output. Choose it yourself: "
+                f"`criteria.{name}(images, labels, loss=...)`."
+            )
+        (labels,) = keras.tree.flatten(labels)
+    return images, labels
+
+
+def check_scores(scores, units, former=()):
+    """Scores as floats, once it is known that units can be ordered by them.
+
+    Args:
+        scores: what a criterion returned.
+        units: the `Units` of the model.
+        former: names of units that the model had once, whose scores are left out.
+
+    Returns:
+        dict from unit name to float, in the order of `scores`.
+
+    Raises:
+        TypeError: if `scores` is no dict.
+        ValueError: if a name is no unit's, or a score no finite number.
+    """
+    if not isinstance(scores, Mapping):
+        raise TypeError(
+            "Scores must be a dict from unit name to number, as a criterion returns "
+            f"it. Received: {type(scores).__name__}."
+        )
+    known = {unit.name for unit in units}
+    found = {}
+    for name, score in scores.items():
+        if name in known:
+            found[name] = _number(name, score)
+        elif name not in former:
+            raise ValueError(
+                f"'{units.model}' has no unit '{name}', which has a score. Its units: "
+                f"{', '.join(sorted(known)) or 'none'}."
+            )
+    return found
+
+
+def _number(name, score):
+    try:
+        number = float(score)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(
+            f"The score of '{name}' must be a finite number. Received: {score}."
+        )
+    return number
+
+
+def check_scored(scores, model):
+    """Raises a ValueError if a model has no scored unit to begin with."""
+    if not scores:
+        raise ValueError(
+            f"'{model.name}' has no unit that the criterion scores and that may be "
+            "removed. |ω| needs an ImportanceScale on the branch of each unit: "
+            "`add_importance(model)` puts it there."
+        )

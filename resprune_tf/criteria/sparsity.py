@@ -1,0 +1,101 @@
+"""Scores of units by factors that are trained under an L1 penalty."""
+
+import numpy as np
+from keras import ops
+
+from resprune_tf.criteria.example_loss import example_loss, loss_details
+from resprune_tf.criteria.gates import add_gates, gate_gradients
+from resprune_tf.criteria.loss_check import check_loss
+from resprune_tf.criteria.scoring import criterion_on
+from resprune_tf.data.examples import check_labels, count_images, take, take_labels
+from resprune_tf.units.finding import scored_units
+
+
+def l1_importance(
+    images,
+    labels,
+    batch_size=128,
+    recalibrate=False,
+    loss=None,
+    l1=0.03,
+    learning_rate=0.1,
+    steps=200,
+    seed=0,
+):
+    """What is left of the units' factors when each costs something.
+
+    A factor ω = 1 is put on every branch, in front of an ω that may be there. The
+    factors alone are trained, all other weights stay, on the mean loss plus
+    `l1 * sum(|ω|)`. Each step goes along the gradient of the loss and then moves every
+    factor by `learning_rate * l1` towards 0, where it stops: plain gradient descent on
+    |ω| would step over 0 for ever. The score is |ω|. A unit without any influence on
+    the loss reaches 0 in `1 / (learning_rate * l1)` steps. The default number of steps
+    ends before, so that no units are equal at 0.
+
+    Args:
+        images, labels, batch_size, recalibrate, loss: see `sensitivity.taylor`.
+        l1: float >= 0, weight of the penalty.
+        learning_rate: float > 0.
+        steps: int >= 1, each on its own random batch.
+        seed: int, of the choice of batches.
+
+    Raises:
+        ValueError: as for `taylor`, or if a number is out of range. By the criterion,
+            if the training diverges.
+
+    References: Huang and Wang, Data-Driven Sparse Structure Selection,
+    arXiv:1707.01213; the step is that of iterative soft thresholding (Beck and
+    Teboulle, 2009).
+    """
+    check_labels(images, labels)
+    if l1 < 0 or learning_rate <= 0 or steps < 1:
+        raise ValueError(
+            "`l1` must be >= 0, `learning_rate` > 0 and `steps` >= 1. "
+            f"Received: l1={l1}, learning_rate={learning_rate}, steps={steps}."
+        )
+    losses = example_loss(loss)
+
+    def score(model):
+        units = scored_units(model)
+        if not units:
+            return {}
+        gated, gates = add_gates(model, units)
+        gradients = gate_gradients(gated, gates, losses)
+        rng = np.random.default_rng(seed)
+        count = count_images(images)
+        size = min(batch_size, count)
+        factors = np.ones(len(gates))
+        for _ in range(steps):
+            rows = rng.choice(count, size, replace=False)
+            found = gradients(take(images, rows), take_labels(labels, rows))
+            slopes = np.array([ops.convert_to_numpy(g).item() for g in found]) / size
+            factors = _shrink(factors - learning_rate * slopes, learning_rate * l1)
+            if not np.all(np.isfinite(factors)):
+                raise ValueError(
+                    "The factors of l1_importance diverged at learning_rate="
+                    f"{learning_rate:g}. A smaller one may do: `criteria.l1_importance("
+                    f"images, labels, learning_rate={learning_rate / 10:g})` is a "
+                    "criterion, also in `compare_scores(criteria=[...])`."
+                )
+            for gate, factor in zip(gates.values(), factors, strict=True):
+                gate.set(factor)
+        return dict(zip(gates, np.abs(factors), strict=True))
+
+    def check(model):
+        check_loss(model, "l1_importance", labels, loss)
+
+    details = [
+        *loss_details(loss),
+        f"l1 {l1:g}",
+        f"learning rate {learning_rate:g}",
+        f"{steps} steps",
+        f"seed {seed}",
+    ]
+    return criterion_on(
+        images, "l1_importance", score, batch_size, recalibrate, details, check
+    )
+
+
+def _shrink(values, by):
+    """Moves values towards 0 and stops there: the proximal step of `by * |value|`."""
+    return np.sign(values) * np.maximum(np.abs(values) - by, 0)

@@ -1,0 +1,159 @@
+"""ImageNet (ILSVRC2012) as tfds keeps it, read while it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from resprune_tf.data.dataset import Dataset
+from resprune_tf.data.readers import DataError
+from resprune_tf.data.shards import Shard
+from resprune_tf.data.streamed import StreamedSplit
+
+__all__ = ["load_imagenet"]
+
+_NAME = "imagenet2012"
+_VERSIONS = ("5.1.0", "5.0.0")
+_ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+
+
+def load_imagenet(
+    data_dir=None,
+    manual_dir=None,
+    validation_examples=10_000,
+    train_examples=None,
+    test_examples=None,
+    seed=0,
+) -> Dataset:
+    """Finds ImageNet and holds out its validation split.
+
+    tfds keeps images in the order of a hash of their file names, the same on every
+    machine, so any stretch of them is a random choice: the held-out images are one of
+    the official training images, the subset of the rest is the one that follows. The
+    test split is the official validation images; those of the official test images
+    have no labels.
+
+    Args:
+        data_dir: the folder of tfds (or one that holds it as `tfds`). None lets tfds
+            look in its own place.
+        manual_dir: the folder of the official archives, from which tfds prepares what
+            `data_dir` lacks (once, about 150 GB, hours).
+        validation_examples: images to hold out of the training images.
+        train_examples: size of the subset of the remaining training images to use.
+            Defaults to all.
+        test_examples: size of the subset of the test images. Defaults to all.
+        seed: int, fixes the held-out images and the subsets.
+
+    Returns:
+        A `Dataset` of `StreamedSplit`s. `class_names` are WordNet's synsets, such as
+        `"n01440764"`; `mean` and `std` those of facebookarchive/fb.resnet.torch,
+        datasets/imagenet.lua. Its images come augmented, so `flip` is False and
+        `crop_padding` 0.
+
+    Raises:
+        ValueError: for an impossible size.
+        DataError: (a ValueError) for data that is missing, or not of TFRecord files.
+    """
+    builder = _prepared(data_dir, manual_dir)
+    images = {name: _images(builder, name) for name in ("train", "validation")}
+    for argument, count, most in (
+        ("validation_examples", validation_examples, len(images["train"]) - 1),
+        ("train_examples", train_examples, len(images["train"]) - validation_examples),
+        ("test_examples", test_examples, len(images["validation"])),
+    ):
+        if count is not None and not 1 <= count <= most:
+            raise ValueError(
+                f"`{argument}` must be 1 to {most}: there are {len(images['train'])} "
+                f"images for training and validation, {len(images['validation'])} for "
+                f"testing. Received: {argument}={count}."
+            )
+    rng = np.random.default_rng(seed)
+    train = _turned(images["train"], rng)
+    test = _turned(images["validation"], rng)
+    left = len(train) - validation_examples
+    return Dataset(
+        name=_NAME,
+        train=train.part(validation_examples, train_examples or left),
+        validation=train.part(0, validation_examples),
+        test=test.part(0, test_examples or len(test)),
+        class_names=tuple(builder.info.features["label"].names),
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        flip=False,
+        crop_padding=0,
+        source=f"tensorflow_datasets {builder.info.full_name}",
+    )
+
+
+def _prepared(data_dir, manual_dir):
+    """The builder of prepared data, which is prepared here if it can be."""
+    data_dir, manual_dir = (
+        folder and pathlib.Path(folder) for folder in (data_dir, manual_dir)
+    )
+    try:
+        import tensorflow  # noqa: F401, needed by tfds, which imports it late
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(
+            f"tensorflow_datasets reads ImageNet and cannot be imported: {error}"
+        ) from error
+    tried = []
+    for root in (data_dir, data_dir / "tfds") if data_dir else (None,):
+        for version in _VERSIONS:
+            folder = root and root / _NAME / version
+            if folder and not folder.is_dir():  # tfds would log a warning
+                tried.append(f"  tfds: no folder {folder}\n")
+                continue
+            builder = tfds.builder(f"{_NAME}:{version}", data_dir=root)
+            if builder.is_prepared():
+                return builder
+            tried.append(f"  tfds: not prepared in {builder.data_path}\n")
+    if manual_dir is None:
+        tried.append("  archives: manual_dir was not given\n")
+    # Asked here: tfds may prepare, and would then keep, what there is of the two.
+    elif absent := [name for name in _ARCHIVES if not (manual_dir / name).exists()]:
+        tried.append(f"  archives: no {' and no '.join(absent)} in {manual_dir}\n")
+    else:
+        builder = tfds.builder(f"{_NAME}:{_VERSIONS[0]}", data_dir=data_dir)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=manual_dir, try_download_gcs=False
+            )
+        )
+        return builder
+    raise DataError(
+        f"{_NAME} was not found. Tried:\n{''.join(tried)}"
+        "To get it, register at https://image-net.org/download-images, download\n"
+        + "".join(f"  https://image-net.org/data/ILSVRC/2012/{n}\n" for n in _ARCHIVES)
+        + "(138 and 6.3 GiB) into a folder DIR, and pass manual_dir='DIR': tfds "
+        "prepares them once, in data_dir."
+    )
+
+
+def _images(builder, name):
+    """All images of a split of tfds."""
+    if name not in builder.info.splits:
+        raise DataError(
+            f"{builder.data_path} was prepared without the {name} images. Delete it "
+            f"and prepare it again, from both {' and '.join(_ARCHIVES)}."
+        )
+    if builder.info.file_format.file_suffix != "tfrecord":
+        raise DataError(
+            f"{builder.data_path} must hold TFRecord files. "
+            f"Found: {builder.info.file_format.file_suffix}."
+        )
+    split = builder.info.splits[name]
+    files = zip(map(str, split.filepaths), split.shard_lengths, strict=True)
+    return StreamedSplit(
+        tuple(Shard(path, 0, length) for path, length in files),
+        f"{builder.info.full_name} {name}, {int(split.num_bytes)} bytes",
+    )
+
+
+def _turned(split, rng):
+    """The images from a random one on, with those before it at the end."""
+    start = int(rng.integers(len(split)))
+    shards = split.part(start, len(split) - start).shards + split.part(0, start).shards
+    return dataclasses.replace(split, shards=shards)

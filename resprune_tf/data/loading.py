@@ -1,0 +1,179 @@
+"""Image data sets in memory: digits, CIFAR-10, CIFAR-100 and one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+from resprune_tf.data.cifar_files import read_cifar
+from resprune_tf.data.dataset import Dataset, Split
+from resprune_tf.data.readers import DataError, read_digits, read_npz
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """What is known about a data set before it is read."""
+
+    flip: bool
+    crop_padding: int
+    validation_examples: int | None = None  # None: a tenth of the training images
+    mean: tuple[float, ...] | None = None  # None: computed from the training split
+    std: tuple[float, ...] | None = None
+
+
+_NPZ = _Facts(flip=False, crop_padding=0)
+# CIFAR: augmentation and statistics of facebookarchive/fb.resnet.torch,
+# datasets/cifar10.lua and cifar100.lua, whose recipe the paper follows.
+_FACTS = {
+    "digits": _Facts(flip=False, crop_padding=1, validation_examples=360),
+    "cifar10": _Facts(
+        flip=True,
+        crop_padding=4,
+        mean=(125.3, 123.0, 113.9),
+        std=(63.0, 62.1, 66.7),
+    ),
+    "cifar100": _Facts(
+        flip=True,
+        crop_padding=4,
+        mean=(129.3, 124.1, 112.4),
+        std=(68.2, 65.4, 70.4),
+    ),
+}
+
+
+def load_dataset(
+    name,
+    data_dir=None,
+    source="auto",
+    validation_examples=None,
+    train_examples=None,
+    test_examples=None,
+    seed=0,
+) -> Dataset:
+    """Reads a data set and holds out its validation split.
+
+    Held-out splits and subsets are stratified (every class keeps its share, to within
+    an image or two) and depend on `seed` and the labels only; a smaller subset is part
+    of a larger one. The order of the images is the source's own: tfds and the binary
+    files hold the same CIFAR images in different orders, so the same seed holds out
+    different ones.
+
+    Args:
+        name: `"digits"` (scikit-learn's 8x8 digits: 1,077 for training, 360 for
+            validation, 360 for testing), `"cifar10"`, `"cifar100"`, or the path of
+            an `.npz` archive that holds `x_train` and `x_test`, uint8 `[N, H, W]` or
+            `[N, H, W, C]`; `y_train` and `y_test`, integers `[N]` or `[N, 1]` from 0
+            to K-1; and, if one likes, `x_validation` with `y_validation`, and
+            `class_names`, strings `[K]`. Archives get no augmentation; change that
+            with `dataclasses.replace(dataset, flip=True, crop_padding=4)`.
+        data_dir: CIFAR only: the folder of tfds (or one that holds it as `tfds`), of
+            the binary files, or of their unpacked archive. None lets tfds look in
+            its own place.
+        source: CIFAR only: `"auto"` (tfds if it has the data, else the binary
+            files; downloads nothing), `"tfds"` (downloads what is missing) or
+            `"binary"`.
+        validation_examples: images to hold out of the training images. Defaults to
+            a tenth of them (5,000 for CIFAR), 360 for the digits. Of an archive's own
+            validation images: how many to use; defaults to all.
+        train_examples: size of the subset of the remaining training images to use.
+            Defaults to all.
+        test_examples: size of the subset of the test images. Defaults to all.
+        seed: int, fixes the held-out images and the subsets.
+
+    Returns:
+        A `Dataset`. `mean` and `std` are the published ones for CIFAR, else those of
+        the training split.
+
+    Raises:
+        ValueError: for an unknown name or source, or an impossible size.
+        DataError: (a ValueError) for data that is missing or malformed.
+    """
+    name = os.fspath(name)
+    facts = _NPZ if name.endswith(".npz") else _FACTS.get(name)
+    if facts is None:
+        raise ValueError(
+            f"`name` must be one of {', '.join(_FACTS)}, or the path of an .npz "
+            f"archive. Received: name={name!r}."
+        )
+    if data_dir is not None and not pathlib.Path(data_dir).is_dir():
+        raise DataError(f"There is no folder data_dir='{data_dir}'.")
+    if name.startswith("cifar"):
+        arrays = read_cifar(name, data_dir, source)
+    elif source != "auto":
+        raise ValueError(
+            "`source` chooses where CIFAR is read from; other data has one source. "
+            f"Received: source={source!r} for {name}."
+        )
+    else:
+        arrays = read_digits() if name == "digits" else read_npz(name)
+
+    train = Split(arrays.x_train, arrays.y_train)
+    test = Split(arrays.x_test, arrays.y_test)
+    if arrays.x_validation is None:
+        if validation_examples is None:
+            validation_examples = facts.validation_examples or max(1, len(train) // 10)
+        validation, train = _divide(
+            train, "validation_examples", validation_examples, seed, leave=1
+        )
+    else:
+        validation = Split(arrays.x_validation, arrays.y_validation)
+        validation = _subset(
+            validation, "validation_examples", validation_examples, seed
+        )
+    train = _subset(train, "train_examples", train_examples, seed)
+    mean, std = facts.mean, facts.std
+    if mean is None:
+        mean, std = _statistics(train.images)
+    return Dataset(
+        name=pathlib.Path(name).stem if facts is _NPZ else name,
+        train=train,
+        validation=validation,
+        test=_subset(test, "test_examples", test_examples, seed),
+        class_names=arrays.class_names,
+        mean=mean,
+        std=std,
+        flip=facts.flip,
+        crop_padding=facts.crop_padding,
+        source=arrays.source,
+    )
+
+
+def _subset(split, argument, count, seed):
+    return split if count is None else _divide(split, argument, count, seed)[0]
+
+
+def _divide(split, argument, count, seed, leave=0):
+    """`count` images and the rest, both stratified and in the order of `split`."""
+    if not 1 <= count <= len(split) - leave:
+        raise ValueError(
+            f"`{argument}` must be 1 to {len(split) - leave}: there are {len(split)} "
+            f"images to choose from{' and one must be left' if leave else ''}. "
+            f"Received: {argument}={count}."
+        )
+    order = _stratified_order(split.labels, seed)
+    parts = np.sort(order[:count]), np.sort(order[count:])
+    return [Split(split.images[part], split.labels[part]) for part in parts]
+
+
+def _stratified_order(labels, seed):
+    """A random order in which every stretch holds the classes in proportion."""
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        # Spread evenly over [0, 1), from a random start for each class.
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def _statistics(images):
+    """Mean and standard deviation of each channel; 1 in place of a deviation of 0."""
+    pixels = images.size / images.shape[-1]
+    # einsum adds up in exact integers without a copy of the images in float64.
+    mean = np.einsum("nhwc->c", images, dtype=np.int64) / pixels
+    square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.int64) / pixels
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

@@ -1,0 +1,1 @@
+"""Models folded, written, checked and timed."""

@@ -1,0 +1,252 @@
+"""Folding importances and BatchNormalization into the layers before them."""
+
+import keras
+import numpy as np
+from keras import layers
+from keras.src.backend import get_keras_mask
+
+from resprune_tf import graph
+from resprune_tf.graph.ancestry import Uses, count_calls
+from resprune_tf.graph.call_names import is_label
+from resprune_tf.nets.importance import ImportanceScale
+from resprune_tf.training.absorbing import DEPTHWISE, TRANSPOSE, absorbs
+
+
+def fold(model):
+    """A plain Keras model with the same inference outputs and fewer layers.
+
+    Each ω goes into the layer that produces the branch: into gamma and beta of a
+    BatchNormalization, or into the kernel and bias of a linear convolution or dense
+    layer. A BatchNormalization goes, with its moving statistics, into the convolution
+    or dense layer before it. One that has none before it, as after a ReLU or an
+    addition, becomes on TensorFlow a depthwise 1x1 convolution of the same name: one
+    pass with the ReLU behind it, where the stock layer takes several, in float32.
+    Dropout and other layers that do nothing at inference go away. Nothing is folded
+    where it would change another path: the producer has to have one call and one
+    consumer. An ω that cannot be folded becomes a `keras.layers.Rescaling` of the same
+    name. Outputs keep their names (see `graph.rebuild`).
+
+    The factors are multiplied in float64 and rounded once. The result is for inference:
+    it has lost the batch statistics that training needs.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+            Nested functional models are folded too, each on its own.
+
+    Returns:
+        A functional `keras.Model` with the names of the layers that are left.
+
+    Raises:
+        TypeError: if `model` is not functional.
+
+    Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
+    """
+    whole = graph.as_functional(model, "fold")
+    replace, absorbed, alone = _plan(whole)
+    depthwise = {
+        id(layer): layers.DepthwiseConv2D(1, dtype=layer.dtype_policy, name=layer.name)
+        for layer in alone
+    }
+
+    def clone(operation):
+        if id(operation) in depthwise:
+            made = depthwise[id(operation)]
+            return lambda x, *_, **__: made(x)  # it has no `training` and no `mask`
+        if type(operation) is ImportanceScale:
+            return layers.Rescaling(
+                float(_value(operation.importance)),
+                dtype=operation.dtype_policy,
+                name=operation.name,
+            )
+        if id(operation) in absorbed:
+            return _widened(operation, *absorbed[id(operation)])
+        return graph.clone_operation(operation)
+
+    def copy(old, new):
+        if type(old) is ImportanceScale:
+            return  # clone has done it
+        if id(old) in depthwise:
+            scale, shift = absorbed.get(id(old), (1.0, 0.0))
+            own_scale, own_shift = _normalization(old)
+            kernel = depthwise[id(old)].kernel
+            kernel.assign(np.reshape(scale * own_scale, kernel.shape))
+            depthwise[id(old)].bias.assign(scale * own_shift + shift)
+            return
+        if id(old) in absorbed:
+            _assign(old, new, *absorbed[id(old)])
+        else:
+            graph.copy_state(old, new)
+
+    return graph.rebuild(model, replace, clone, copy)
+
+
+def _plan(model):
+    """What vanishes, and what the layers before it take over.
+
+    Returns:
+        `replace` for `graph.rebuild`; a dict from `id(layer)` to `(scale, shift)`,
+        float64 arrays by which the layer's output becomes `scale * output + shift`;
+        and the BatchNormalization layers that become depthwise convolutions.
+    """
+    uses = {id(level): Uses(level) for _, level in graph.levels(model)}
+    everywhere = [node for each in uses.values() for node in each.nodes]
+    calls = count_calls(everywhere)
+    training = _levels_that_train(model)
+    replace, absorbed = {}, {}
+    for level, each in uses.items():
+        if level not in training:
+            _plan_level(each, calls, replace, absorbed)
+    return replace, absorbed, _standing_alone(uses, training, replace)
+
+
+def _standing_alone(uses, training, replace):
+    """The BatchNormalization layers that stay and are one convolution instead.
+
+    XLA computes that more slowly than it fuses the stock layer, so on TensorFlow only.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return []
+    found, stay = {}, set()
+    for level, each in uses.items():
+        for node in each.nodes:
+            layer, output = node.operation, node.outputs[0]
+            if type(layer) is not layers.BatchNormalization or id(output) in replace:
+                continue
+            found[id(layer)] = layer
+            if (
+                len(output.shape) != 4
+                or layer.axis % 4 != 3
+                or _trains(node)
+                or level in training
+                or get_keras_mask(output) is not None
+            ):
+                stay.add(id(layer))
+    return [layer for key, layer in found.items() if key not in stay]
+
+
+def _levels_that_train(model, trains=False):
+    """Ids of the nested models that are called with `training=True`, and of theirs."""
+    found = {id(model)} if trains else set()
+    for node in graph.nodes(model):
+        deeper = graph.inner(node.operation)
+        if deeper is not None:
+            found |= _levels_that_train(deeper, trains or _trains(node))
+    return found
+
+
+def _plan_level(uses, calls, replace, absorbed):
+    consumers = uses.counts.copy()
+    for node in uses.nodes:
+        if len(node.input_tensors) != 1 or len(node.outputs) != 1:
+            continue
+        source = graph.resolve(node.input_tensors[0], replace)
+        output = node.outputs[0]
+        if (source.shape, source.dtype) != (output.shape, output.dtype):
+            continue
+        if not _is_identity(node):
+            producer = graph.node_of(source).operation
+            once = calls[id(node.operation)] == calls[id(producer)] == 1
+            if not once or consumers[id(source)] > 1 or not absorbs(producer):
+                continue
+            affine = _affine(node, _channel_axis(producer, len(source.shape)))
+            if affine is None:
+                continue
+            scale, shift = absorbed.get(id(producer), (1.0, 0.0))
+            absorbed[id(producer)] = (affine[0] * scale, affine[0] * shift + affine[1])
+        replace[id(output)] = source
+        consumers[id(source)] += consumers[id(output)] - 1
+
+
+def _value(variable):
+    return keras.ops.convert_to_numpy(variable.value).astype("float64")
+
+
+def _trains(node):
+    """Whether a call was made with `training=True`, which holds at inference too."""
+    return node.arguments.kwargs.get("training") is True
+
+
+def _is_identity(node):
+    operation = node.operation
+    if type(operation) is layers.Activation:
+        return operation.activation is keras.activations.linear
+    if is_label(operation):
+        return False
+    return type(operation) in _IDENTITIES and not _trains(node)
+
+
+def _affine(node, channel_axis):
+    """`(scale, shift)` of a call that only scales and shifts channels, else None."""
+    layer = node.operation
+    if type(layer) is ImportanceScale:
+        return _value(layer.importance), 0.0
+    if type(layer) is not layers.BatchNormalization or _trains(node):
+        return None
+    if layer.axis % len(node.outputs[0].shape) != channel_axis:
+        return None
+    return _normalization(layer)
+
+
+def _normalization(layer):
+    """`(scale, shift)` of the channels by a BatchNormalization at inference."""
+    scale = 1.0 / np.sqrt(_value(layer.moving_variance) + layer.epsilon)
+    if layer.scale:
+        scale = scale * _value(layer.gamma)
+    shift = -_value(layer.moving_mean) * scale
+    return scale, shift + _value(layer.beta) if layer.center else shift
+
+
+_IDENTITIES = (
+    layers.ActivityRegularization,
+    layers.AlphaDropout,
+    layers.Dropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.Identity,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+)
+
+
+def _channel_axis(layer, rank):
+    if type(layer) is layers.BatchNormalization:
+        return layer.axis % rank
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return 1 if first else rank - 1
+
+
+def _widened(layer, scale, shift):
+    """A clone with room for a scale and, if there is one, a shift."""
+    config = layer.get_config()
+    shifts = np.ndim(shift) > 0  # also of zeros, so that a net is folded alike always
+    if type(layer) is layers.BatchNormalization:
+        config["scale"] = True
+        config["center"] = layer.center or shifts
+    else:
+        config["use_bias"] = layer.use_bias or shifts
+    return type(layer).from_config(config)
+
+
+def _assign(old, new, scale, shift):
+    """Gives a clone the weights of `scale * old(x) + shift`."""
+    values = {variable.name: _value(variable) for variable in old.variables}
+    if type(old) is layers.BatchNormalization:
+        values["gamma"] = values.get("gamma", 1.0) * scale
+        values["beta"] = values.get("beta", 0.0) * scale + shift
+    else:
+        values["kernel"] = values["kernel"] * _along_outputs(old, scale)
+        values["bias"] = values.get("bias", 0.0) * scale + shift
+    for variable in new.variables:
+        variable.assign(np.broadcast_to(values[variable.name], variable.shape))
+
+
+def _along_outputs(layer, scale):
+    """`scale`, a number or one per channel, shaped to broadcast over the kernel."""
+    if np.ndim(scale) == 0:
+        return scale
+    if type(layer) in DEPTHWISE:
+        return scale.reshape(layer.kernel.shape[-2:])
+    if type(layer) in TRANSPOSE:
+        return scale[:, None]
+    return scale

@@ -1,0 +1,35 @@
+"""Any functional model: its graph read, traced, counted, copied and rebuilt."""
+
+from resprune_tf.graph.cloning import CloneError, clone_operation, copy_state
+from resprune_tf.graph.functional import (
+    as_functional,
+    check_functional,
+    entrance,
+    fits,
+    inner,
+    levels,
+    node_of,
+    nodes,
+    nodes_between,
+    rebuild,
+    resolve,
+    scope_of,
+)
+
+__all__ = [
+    "CloneError",
+    "as_functional",
+    "check_functional",
+    "clone_operation",
+    "copy_state",
+    "entrance",
+    "fits",
+    "inner",
+    "levels",
+    "node_of",
+    "nodes",
+    "nodes_between",
+    "rebuild",
+    "resolve",
+    "scope_of",
+]

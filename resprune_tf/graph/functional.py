@@ -1,0 +1,371 @@
+"""Walking and rebuilding the graph of a functional Keras model.
+
+The one place that touches Keras's graph internals: `_keras_history` of a tensor,
+`_inbound_nodes` of an operation and `arguments` of a node. A node is one call of an
+operation (a layer, or a raw op such as `x + y`); a shared layer has several. A
+functional model that is called like a layer has a graph of its own inside.
+"""
+
+import contextlib
+
+import keras
+from keras.src.backend import get_keras_mask
+from keras.src.models.functional import Functional
+
+from resprune_tf.graph import sharing
+from resprune_tf.graph.cloning import CloneError, clone_operation, copy_state, rename
+
+
+def inner(operation):
+    """The graph inside an operation: a functional model, or None.
+
+    That of a built `Sequential` is the functional model which it keeps. A subclass
+    with a `call` of its own computes something else than its graph, and has none.
+    """
+    if isinstance(operation, keras.Sequential):
+        return operation._functional
+    if isinstance(operation, Functional) and type(operation).call is Functional.call:
+        return operation
+    return None
+
+
+def as_functional(model, purpose):
+    """`model` itself, or the functional model inside a built `Sequential`.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"{purpose} needs a keras.Model. Received: {type(model).__name__}."
+        )
+    functional = inner(model)
+    if functional is None:
+        raise TypeError(
+            f"{purpose} reads the graph of a functional model "
+            "(`keras.Model(inputs, outputs)`). A Sequential must be built first; a "
+            "subclassed model, or a functional one with a `call` of its own, has no "
+            "graph to read: `expand(model, inputs=...)` makes one, if its `call` only "
+            "calls layers and operations. "
+            f"Received: '{model.name}' of type {type(model).__name__}."
+        )
+    return functional
+
+
+def check_functional(model, purpose):
+    """Raises a TypeError unless `model` has a graph to read."""
+    as_functional(model, purpose)
+
+
+def fits(shape, opened):
+    """Whether a shape is what another one, whose None is any size, allows."""
+    return len(shape) == len(opened) and all(
+        wanted in (None, size) for wanted, size in zip(opened, shape, strict=True)
+    )
+
+
+def node_of(tensor):
+    """The node that made a symbolic tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def resolve(tensor, replace):
+    """Follows `replace` (id of a tensor -> tensor) to its end."""
+    while id(tensor) in replace:
+        tensor = replace[id(tensor)]
+    return tensor
+
+
+def nodes(model, replace=None):
+    """Nodes that the model's outputs depend on, inputs first.
+
+    Walking back from the outputs, instead of listing `model.layers`, gives each call
+    of a shared layer its own node and leaves out what `replace` cut off.
+
+    Args:
+        model: a functional model.
+        replace: dict from `id(tensor)` to the tensor that stands in for it.
+    """
+    return nodes_between(model.inputs, model.outputs, replace)
+
+
+def nodes_between(inputs, outputs, replace=None):
+    """Nodes that `outputs` depend on, walking back as far as `inputs`."""
+    replace = replace or {}
+    order, done = [], set()
+    entrances = {id(tensor) for tensor in inputs}
+    stack = [(resolve(t, replace), False) for t in reversed(outputs)]
+    while stack:
+        tensor, expanded = stack.pop()
+        node = node_of(tensor)
+        if id(node) in done:
+            continue
+        if expanded:
+            done.add(id(node))
+            order.append(node)
+            continue
+        stack.append((tensor, True))
+        if id(tensor) not in entrances:
+            stack.extend((resolve(t, replace), False) for t in node.input_tensors)
+    return order
+
+
+def levels(model):
+    """The model and all functional models inside it, each once, with their paths.
+
+    Yields:
+        `(path, functional model)`: the path is a tuple of the names of the models
+        that lie around it, `()` for `model` itself.
+    """
+    stack, seen = [((), model)], set()
+    while stack:
+        path, level = stack.pop(0)
+        if id(level) in seen:
+            continue
+        seen.add(id(level))
+        yield path, level
+        for node in nodes(level):
+            deeper = inner(node.operation)
+            if deeper is not None:
+                stack.append(((*path, node.operation.name), deeper))
+
+
+def entrance(tensor, shape=None, name=None):
+    """A new `keras.Input` like the one behind `tensor`, perhaps of another shape."""
+    layer = tensor._keras_history.operation
+    # Keras has this argument since 3.12.
+    ragged = {"ragged": True} if getattr(layer, "ragged", False) else {}
+    return keras.Input(
+        batch_shape=tensor.shape if shape is None else shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        name=layer.name if name is None else name,
+        optional=getattr(layer, "optional", False),
+        **ragged,
+    )
+
+
+def rebuild(
+    model,
+    replace=None,
+    clone=clone_operation,
+    copy=copy_state,
+    insert=None,
+    names=None,
+    input_shapes=None,
+    wrap=None,
+):
+    """A new functional model that computes the graph of `model`, edited.
+
+    No layer or variable is shared with `model`, which stays as it is. Layers that
+    share weights with each other share them in the new model, too. Nested functional
+    models are rebuilt, too, whatever their class, and may be edited.
+
+    Args:
+        model: a functional model, or a built `Sequential`.
+        replace: dict from `id(tensor)` to the tensor used in its place; what is no
+            longer needed is left out.
+        clone: function from an operation to its new instance, called once for each;
+            never for a nested functional model.
+        copy: function `(old, new)` that copies an operation's state once it is built.
+        insert: dict from `(id(node), id(tensor))` to a new layer through which that
+            input of that node is led.
+        names: dict from `id(operation)` to another name for its new instance; None
+            for one that goes away, name and all.
+        input_shapes: shapes of the new inputs, batch included, in the order of
+            `model.inputs`; by default those of the old ones.
+        wrap: dict from `id(node)` to a new layer, called on a list of that node's
+            first input and output, whose output takes the place of that output.
+
+    Returns:
+        The new model, with the names, nested input and output structure, dtype policy
+        and trainable flags of `model`. Outputs are called by the layers that make
+        them: of one that goes away an `Identity` of the same name is left.
+
+    Raises:
+        TypeError: if `model` has no graph.
+        CloneError: if a layer cannot be cloned, or layers that share weights cannot
+            be cloned so that their copies do.
+    """
+    edits = replace or {}, insert or {}, wrap or {}
+    operations = _operations(as_functional(model, "rebuild"), edits[0], {})
+    clones = _Clones(operations, clone, names or {}, edits)
+    with sharing.kept_shared(clones.shared, clones.made):
+        new_model = _rebuild(model, edits, clones, input_shapes)
+    pairs = [pair for pair in clones.pairs.values() if inner(pair[0]) is None]
+    if entangled := sharing.not_new(pairs, model.weights):
+        raise CloneError(entangled)
+    if difference := sharing.untied(pairs):
+        raise CloneError(
+            f"In '{model.name}', {difference}: one of them holds a layer or a weight "
+            "of the other that its configuration does not state. Let its `get_config` "
+            "return the layer inside, by `keras.saving.serialize_keras_object`, or "
+            "call the shared layer itself in both places."
+        )
+    for old, new in pairs:
+        copy(old, new)
+    return new_model
+
+
+def _operations(level, replace, found):
+    """All operations of an edited graph and of those inside it, by their ids."""
+    for node in nodes(level, replace):
+        operation = node.operation
+        if id(operation) not in found:
+            found[id(operation)] = operation
+            if (deeper := inner(operation)) is not None:
+                _operations(deeper, replace, found)
+    return found
+
+
+class _Clones:
+    """The new instances of a graph's operations, each made when it is first needed.
+
+    Attributes:
+        names: `names` of `rebuild`.
+        pairs: dict from `id(operation)` to `(operation, its new instance)`.
+        shared: ids of the layers that several operations hold.
+        made: dict from `id(layer)` to the new instance, of those that are shared.
+    """
+
+    def __init__(self, operations, clone, names, edits):
+        self._operations, self._clone, self.names = operations, clone, names
+        self._edits = edits
+        self.pairs, self.made = {}, {}
+        closed = [each for each in operations.values() if inner(each) is None]
+        counts = sharing.holders(closed)
+        self.shared = {key for key, count in counts.items() if count > 1}
+        if split := sharing.split_model(operations, closed, counts):
+            raise CloneError(split)
+
+    def of(self, operation):
+        """The new instance of an operation."""
+        if id(operation) not in self.pairs:
+            for each in sharing.held_layers(operation):
+                # What is called by itself too is edited, and then held.
+                if id(each) in self.shared and id(each) in self._operations:
+                    self.of(each)
+            if inner(operation) is None:
+                new = self._clone(operation)
+            else:
+                new = _rebuild(operation, self._edits, self)
+            if self.names.get(id(operation)) is not None:
+                rename(new, self.names[id(operation)])
+            self.pairs[id(operation)] = operation, new
+            if id(operation) in self.shared:
+                self.made[id(operation)] = new
+        return self.pairs[id(operation)][1]
+
+    def renewed(self, operation, *arguments):
+        """Arguments of a call of an operation with the new weights among them."""
+        arguments, unknown = sharing.renewed(arguments, self.pairs.values())
+        if unknown:
+            raise CloneError(f"'{operation.name}' is called with {unknown}")
+        return arguments
+
+
+def _rebuild(whole, edits, clones, shapes=None):
+    model = as_functional(whole, "rebuild")
+    replace, insert, wrap = edits
+    made, inputs, bare = {}, [], {}
+
+    def stand_in(tensor):
+        """The new tensor for an old one, or for what replaces that."""
+        resolved = resolve(tensor, replace)
+        value = made[id(resolved)]
+        if get_keras_mask(resolved) is None or get_keras_mask(tensor) is not None:
+            return value
+        # A raw addition drops masks, and those behind it never saw one.
+        if id(value) not in bare:
+            bare[id(value)] = keras.ops.copy(value)
+        return bare[id(value)]
+
+    for index, tensor in enumerate(model.inputs):
+        inputs.append(entrance(tensor, shapes and shapes[index]))
+        made[id(tensor)] = inputs[-1]
+    for node in nodes(model, replace):
+        if node.is_input:
+            continue
+        arguments = {}
+        for tensor in node.input_tensors:
+            value = stand_in(tensor)
+            layer = insert.get((id(node), id(tensor)))
+            arguments[id(tensor)] = value if layer is None else layer(value)
+        args, kwargs = node.arguments.fill_in(arguments)
+        if sharing.read_weights(node):
+            args, kwargs = clones.renewed(node.operation, args, kwargs)
+        outputs = clones.of(node.operation)(*args, **kwargs)
+        if id(node) in wrap:
+            outputs = wrap[id(node)]([arguments[id(node.input_tensors[0])], outputs])
+        for old, new in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
+            made[id(old)] = new
+    outputs = list(map(stand_in, model.outputs))
+    outputs = _named(whole, inputs, outputs, _output_names(model, clones.names))
+    for tensor in inputs:
+        if not tensor._keras_history.operation._outbound_nodes:
+            keras.ops.copy(tensor)  # Keras 3.12 refuses inputs that nothing takes
+    new_model = keras.Model(
+        keras.tree.pack_sequence_as(model._inputs_struct, inputs),
+        keras.tree.pack_sequence_as(model._outputs_struct, outputs),
+        name=whole.name,
+    )
+    # A functional model takes the global policy, not its layers': compile() would
+    # then drop the loss scaling of a mixed_float16 model without a word.
+    new_model.dtype_policy = whole.dtype_policy
+    if not whole.trainable:
+        new_model._trainable = False  # the setter would freeze the layers, too
+    return new_model
+
+
+def _output_names(model, names):
+    """What the outputs are to be called; None where a name does not tell one."""
+    makers = [tensor._keras_history.operation for tensor in model.outputs]
+    wanted = [names.get(id(maker), maker.name) for maker in makers]
+    return [name if wanted.count(name) == 1 else None for name in wanted]
+
+
+def _named(whole, inputs, outputs, wanted):
+    """Outputs that have the wanted names, wherever that is possible."""
+    makers = [node_of(tensor).operation for tensor in inputs]
+    makers += [node.operation for node in nodes_between(inputs, outputs)]
+    taken = {maker.name: maker for maker in makers}
+    named = []
+    for index, (tensor, name) in enumerate(zip(outputs, wanted, strict=True)):
+        entrance = any(tensor is given for given in inputs)
+        _free(name, tensor, taken)
+        if entrance and (name is None or name in taken):
+            # Keras makes a cycle of a call of a model that returns its very input.
+            name = f"{whole.name}_output{index}"
+        if entrance or name not in (None, *taken):
+            # Not of the global policy, which would cast.
+            identity = keras.layers.Identity(name=name, dtype=tensor.dtype)
+            tensor = identity(tensor)
+            taken[name] = identity
+        named.append(tensor)
+    return named
+
+
+def _free(name, tensor, taken):
+    """Has a merge that is still called elsewhere leave its name to an output.
+
+    Its units keep theirs, which are told without `_add`.
+    """
+    maker = taken.get(name)
+    if maker in (None, node_of(tensor).operation) or isinstance(
+        maker, keras.layers.InputLayer
+    ):
+        return
+    other = f"{name}_add" if not name.endswith("_add") else name.removesuffix("_add")
+    if other not in taken and not getattr(maker, "weights", ()):
+        rename(maker, other)
+        taken[other] = taken.pop(name)
+
+
+def scope_of(model):
+    """The scope in which a model was made, for one that is to take its place.
+
+    Only `tf.distribute` ties a model to it; in JAX the distribution is global.
+    """
+    made_in = getattr(model, "_distribute_strategy", None)
+    return made_in.scope() if made_in else contextlib.nullcontext()

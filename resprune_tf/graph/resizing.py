@@ -1,0 +1,72 @@
+"""Giving a model that leaves sizes open a fixed input shape."""
+
+import operator
+from collections.abc import Iterable
+
+from resprune_tf import graph
+from resprune_tf.graph.cloning import cloning
+
+
+def with_input_shape(model, input_shape, clone=None):
+    """A copy of a model whose inputs have the sizes that the model leaves open.
+
+    Models without a fixed input, such as `keras.Input((None, None, 3))`, run at any
+    size, so their MACs and latency depend on it. The copy has the same weights and
+    the same outputs at that size. Unit names stay, so what is removed from it can be
+    removed from `model`.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+        input_shape: shape without the batch, such as `(224, 224, 3)`; of a model with
+            several inputs a list of shapes, in the order of `model.inputs`, or a dict
+            of shapes by input name. A size of None stays open.
+        clone: as for `remove_units`.
+
+    Returns:
+        A functional `keras.Model`, not compiled, that shares nothing with `model`.
+
+    Raises:
+        ValueError: if a shape does not fit an input.
+        CloneError: if a layer cannot be cloned.
+        TypeError: if `model` has no graph to read.
+
+    >>> backbone = keras.applications.ResNet50(include_top=False)
+    >>> fixed = with_input_shape(backbone, (224, 224, 3))
+    """
+    whole = graph.as_functional(model, "with_input_shape")
+    given = _shapes(input_shape, whole.inputs)
+    opens = [tuple(tensor.shape[1:]) for tensor in whole.inputs]
+    if given is None or not all(map(_fits, given, opens)):
+        raise ValueError(
+            "`input_shape` says the sizes that a model leaves open. Received: "
+            f"{input_shape} for inputs of the shapes {opens}, without the batch."
+        )
+    batches = [tensor.shape[0] for tensor in whole.inputs]
+    shapes = [(batch, *shape) for batch, shape in zip(batches, given, strict=True)]
+    with graph.scope_of(model):
+        return graph.rebuild(model, clone=cloning(clone), input_shapes=shapes)
+
+
+def _shapes(given, inputs):
+    """A tuple of sizes for each input, or None if there is not one for each."""
+    try:
+        if isinstance(given, dict):
+            if given.keys() != {tensor.name for tensor in inputs}:
+                return None
+            shapes = [given[tensor.name] for tensor in inputs]
+        else:
+            one = not any(isinstance(size, Iterable) for size in given)
+            shapes = [given] if one else given
+        shapes = [tuple(map(_size, shape)) for shape in shapes]
+    except TypeError:  # no shape, or sizes that are no integers
+        return None
+    return shapes if len(shapes) == len(inputs) else None
+
+
+def _size(given):
+    return None if given is None else operator.index(given)  # None stays open
+
+
+def _fits(shape, opened):
+    possible = all(size is None or size >= 1 for size in shape)
+    return possible and graph.fits(shape, opened)

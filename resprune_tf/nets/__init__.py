@@ -1,0 +1,1 @@
+"""The importance layer and the residual networks of the paper."""

@@ -1,0 +1,206 @@
+"""Residual networks as functional Keras models, built from an `Architecture`.
+
+Every layer is named from its place (`stage2_unit5_conv1`), which makes names the
+contract between nets of different depth.
+"""
+
+import keras
+from keras import layers
+
+from resprune_tf.nets.architecture import (
+    CONVOLUTIONS_PER_UNIT,
+    EXPANSION,
+    Architecture,
+    UnitId,
+)
+from resprune_tf.nets.importance import SUFFIX, ImportanceScale
+
+
+def build_resnet(
+    architecture,
+    mean=None,
+    std=None,
+    importance_initializer=None,
+    importance_l1=0.0,
+    dtype=None,
+):
+    """The functional model of an architecture, freshly initialised.
+
+    Initialisation follows the Torch code the paper built on: convolutions
+    N(0, sqrt(2 / fan_out)), BatchNormalization momentum 0.9 and epsilon 1e-5.
+
+    Args:
+        architecture: an `Architecture`.
+        mean, std: per-channel pixel mean and standard deviation. If given, the model
+            takes raw pixels (0 to 255) and normalises them itself.
+        importance_initializer, importance_l1: see `ImportanceScale`.
+        dtype: Keras dtype policy of the layers, such as `"mixed_bfloat16"`; the
+            normalisation and the logits stay float32.
+
+    Returns:
+        A `keras.Model` from `image`, float32 `(batch, height, width, channels)`, to
+        `logits`, float32 `(batch, num_classes)`.
+    """
+    build = _Builder(architecture, importance_initializer, importance_l1, dtype)
+    image = keras.Input(architecture.image_shape, name="image")
+    x = image
+    if mean is not None:
+        mean, std = (list(map(float, v)) for v in (mean, std))
+        x = layers.Rescaling(
+            [1 / s for s in std],
+            [-m / s for m, s in zip(mean, std, strict=True)],
+            dtype="float32",
+            name="normalize",
+        )(x)
+    x = build.stem(x)
+    for unit in architecture.units:
+        x = build.unit(x, unit)
+    if architecture.activation == "pre":
+        x = build.relu(build.norm(x, "final_bn"), "final_relu")
+    x = layers.GlobalAveragePooling2D(dtype=dtype, name="pool")(x)
+    logits = layers.Dense(
+        architecture.num_classes,
+        # U(-1/sqrt(n), 1/sqrt(n)), the default of Torch's linear layer.
+        kernel_initializer=keras.initializers.VarianceScaling(
+            1 / 3, "fan_in", "uniform"
+        ),
+        dtype="float32",
+        name="logits",
+    )(x)
+    return keras.Model(image, logits, name=f"resnet{architecture.depth}")
+
+
+def resnet56(num_classes=10, **kwargs):
+    """The paper's CIFAR ResNet-56: pre-activation bottleneck units, 6 a stage.
+
+    Args:
+        num_classes: 10 or 100 for CIFAR.
+        **kwargs: as for `build_resnet`.
+    """
+    return build_resnet(Architecture.cifar(56, num_classes=num_classes), **kwargs)
+
+
+def resnet50(num_classes=1000, **kwargs):
+    """The paper's ImageNet ResNet-50: pre-activation, stride in the 3x3.
+
+    Args:
+        num_classes: outputs of the last layer.
+        **kwargs: as for `build_resnet`.
+    """
+    return build_resnet(Architecture.imagenet(50, num_classes=num_classes), **kwargs)
+
+
+class _Builder:
+    """Applies layers with the settings of one architecture."""
+
+    def __init__(self, architecture, importance_initializer, importance_l1, dtype):
+        self.net = architecture
+        self.importance_initializer = importance_initializer
+        self.importance_l1 = importance_l1
+        self.dtype = dtype
+
+    def conv(self, x, filters, kernel_size, strides, name):
+        padding = "same"
+        if strides > 1 and kernel_size > 1:
+            # "same" would pad one side only here; the paper's framework pads both.
+            x = layers.ZeroPadding2D(
+                kernel_size // 2, dtype=self.dtype, name=f"{name}_pad"
+            )(x)
+            padding = "valid"
+        return layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal"
+            ),
+            dtype=self.dtype,
+            name=name,
+        )(x)
+
+    def norm(self, x, name):
+        return layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, dtype=self.dtype, name=name
+        )(x)
+
+    def relu(self, x, name):
+        return layers.ReLU(dtype=self.dtype, name=name)(x)
+
+    def stem(self, x):
+        if self.net.stem == "cifar":
+            x = self.conv(x, self.net.widths[0], 3, 1, "stem_conv")
+            if self.net.activation == "pre":
+                return x
+            return self.relu(self.norm(x, "stem_bn"), "stem_relu")
+        x = self.conv(x, self.net.widths[0], 7, 2, "stem_conv")
+        x = self.relu(self.norm(x, "stem_bn"), "stem_relu")
+        # Zeros are as good as minus infinity here: nothing is below 0 after the ReLU.
+        x = layers.ZeroPadding2D(1, dtype=self.dtype, name="stem_pool_pad")(x)
+        return layers.MaxPooling2D(3, 2, dtype=self.dtype, name="stem_pool")(x)
+
+    def unit(self, x, unit):
+        """`x + ω·F(x)`, or `shortcut(x) + F(x)` for the first unit of a stage."""
+        width = self.net.widths[unit.stage - 1]
+        first = unit.unit == 1
+        strides = 2 if first and unit.stage > 1 else 1
+        filters = width * EXPANSION[self.net.unit_kind]
+        changes_shape = strides > 1 or x.shape[-1] != filters
+        name = str(unit)
+        if self.net.activation == "pre":
+            # A unit that changes the shape normalises before it forks.
+            pre = self._preactivated(x, unit)
+            branch = self._branch(pre, width, strides, name)
+            x = self._shortcut(pre, filters, strides, name) if changes_shape else x
+        else:
+            branch = self._branch(x, width, strides, name)
+            x = self._shortcut(x, filters, strides, name) if changes_shape else x
+        if self.net.importance and not first:
+            branch = ImportanceScale(
+                self.importance_initializer,
+                self.importance_l1,
+                dtype=self.dtype,
+                name=name + SUFFIX,
+            )(branch)
+        x = layers.Add(dtype=self.dtype, name=f"{name}_add")([x, branch])
+        return x if self.net.activation == "pre" else self.relu(x, f"{name}_out")
+
+    def _preactivated(self, x, unit):
+        if self.net.stem == "imagenet" and unit == UnitId(1, 1):
+            return x  # the ImageNet stem ends in BatchNormalization and ReLU itself
+        return self.relu(self.norm(x, f"{unit}_bn1"), f"{unit}_relu1")
+
+    def _branch(self, x, width, strides, name):
+        """F, from its first convolution on, without ω."""
+        count = CONVOLUTIONS_PER_UNIT[self.net.unit_kind]
+        for index in range(1, count + 1):
+            if self.net.activation == "pre" and index > 1:
+                x = self.norm(x, f"{name}_bn{index}")
+                x = self.relu(x, f"{name}_relu{index}")
+            bottleneck = self.net.unit_kind == "bottleneck"
+            x = self.conv(
+                x,
+                width * (4 if bottleneck and index == 3 else 1),
+                1 if bottleneck and index != 2 else 3,
+                strides if index == self.net.strided_convolution else 1,
+                f"{name}_conv{index}",
+            )
+            if self.net.activation == "post":
+                x = self.norm(x, f"{name}_bn{index}")
+                if index < count:
+                    x = self.relu(x, f"{name}_relu{index}")
+        return x
+
+    def _shortcut(self, x, filters, strides, name):
+        if self.net.shortcut == "projection":
+            x = self.conv(x, filters, 1, strides, f"{name}_proj_conv")
+            post = self.net.activation == "post"
+            return self.norm(x, f"{name}_proj_bn") if post else x
+        # Option A of He et al.: every second pixel, new channels filled with zeros.
+        if strides > 1:
+            x = layers.AveragePooling2D(
+                1, strides, dtype=self.dtype, name=f"{name}_subsample"
+            )(x)
+        extra = filters - x.shape[-1]
+        return keras.ops.pad(x, [(0, 0)] * 3 + [(extra // 2, extra - extra // 2)])

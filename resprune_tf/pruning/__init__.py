@@ -1,0 +1,1 @@
+"""Algorithm 1: the loop, the callback, and their checks."""

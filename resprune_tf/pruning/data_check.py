@@ -1,0 +1,170 @@
+"""Whether data are what a model takes, before it is trained on them.
+
+Arrays are looked at whole, pipelines by their first batch.
+"""
+
+import inspect
+
+import keras
+import numpy as np
+
+from resprune_tf import graph
+from resprune_tf.criteria.loss_check import check_targets
+from resprune_tf.data.examples import bounds, check_finite
+from resprune_tf.data.fit_data import as_split
+
+# Inputs of a net are of the order of 1: what its first layer brings to a range as
+# small, or as large, as these was scaled otherwise than that layer expects.
+_SMALL, _LARGE = 1 / 32, 32
+
+
+def check_splits(model, splits):
+    """Checks inputs, labels and weights of every split.
+
+    Args:
+        model: a compiled functional `keras.Model`.
+        splits: dict from name to what `fit_data.as_split` returns.
+
+    Raises:
+        ValueError: for numbers that are NaN or infinite; pixels of another range than
+            the model's first layer, or another split, has; labels that the loss does
+            not take.
+    """
+    peaks = {}
+    for name, split in splits.items():
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(split.at_hand())
+        for kind, values in (("Inputs", x), ("Weights", weights)):
+            for array in _arrays(values):
+                check_finite(f"{kind} of `{name}`", array)
+        for array, tensor in by_input(x, model):
+            if len(tensor.shape) == 4 and (array := _numbers(array)) is not None:
+                check_scale(model, tensor, array, f"`{name}`")
+                peak = np.max(np.abs(bounds(array)))
+                peaks.setdefault(tensor.name, {})[name] = peak
+        if y is not None:
+            check_targets(model, y, name)
+    for found in peaks.values():
+        _check_alike(found)
+
+
+def _check_alike(peaks):
+    """Raises a ValueError if some splits hold pixels up to 1, and others up to 255."""
+    small, large = min(peaks, key=peaks.get), max(peaks, key=peaks.get)
+    if 0 < peaks[small] <= 1 and peaks[large] > 16:
+        raise ValueError(
+            f"The images of `{small}` are scaled otherwise than those of `{large}`: "
+            f"their largest values are {peaks[small]:g} and {peaks[large]:g}. Scale "
+            "all splits alike."
+        )
+
+
+def check_scale(model, tensor, array, name):
+    """Checks the range of pixels by the layer that scales them first, if one does.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`.
+        tensor: one of `model.inputs`.
+        array: NumPy array of images for it.
+        name: of the images, for the message.
+
+    Raises:
+        ValueError: such as for pixels from 0 to 1 where a `Rescaling` divides by 255.
+    """
+    layer = _first(graph.as_functional(model, "check_scale"), tensor)
+    if type(layer) is keras.layers.Rescaling:
+        factor = np.abs(np.asarray(layer.scale, "float64"))
+    elif type(layer) is keras.layers.Normalization and not layer.invert:
+        factor = 1 / np.sqrt(np.asarray(layer.variance, "float64"))
+    else:
+        return
+    of_bytes, of_shares = np.all(factor <= _SMALL), np.all(factor > 1)
+    if not of_bytes and not of_shares:
+        return  # it only shifts, or hardly scales, and tells no range
+    low, high = map(float, bounds(array))
+    small = of_bytes and -1 <= low < high <= 1
+    small = small and np.max(factor) * (high - low) < _SMALL
+    large = np.min(factor) * (high - low) > _LARGE
+    if small or large:
+        how = "multiply them by 255" if small else "divide them by 255"
+        raise ValueError(
+            f"{name}: images have values from {low:g} to {high:g}, too "
+            f"{'small' if small else 'large'} for '{model.name}', which first scales "
+            f"them by '{layer.name}'. Give pixels as that layer expects them: perhaps "
+            f"{how}."
+        )
+
+
+def _first(model, tensor):
+    """The operation that alone takes an input of a model."""
+    takers = [
+        node
+        for node in graph.nodes(model)
+        if not node.is_input and any(each is tensor for each in node.input_tensors)
+    ]
+    if len(takers) != 1:
+        return None
+    deeper = graph.inner(takers[0].operation)
+    if deeper is None:
+        return takers[0].operation
+    return _first(deeper, deeper.inputs[0]) if len(deeper.inputs) == 1 else None
+
+
+def check_fit_arguments(model, args, kwargs):
+    """Checks the data among the arguments of `fit`; generators are left unread.
+
+    Args:
+        model: a compiled functional `keras.Model`.
+        args, kwargs: arguments of its `fit`.
+
+    Raises:
+        ValueError: as `check_splits`, or if arrays differ in length.
+    """
+    given = inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
+    x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
+    # Without labels a stream brings its own, or there is nothing to compare.
+    train = (x, y) if weights is None else (x, y, weights)
+    if y is None:
+        train = x if _is_stream(x) else None
+    splits = {}
+    for name, value in (("train", train), ("validation", given.get("validation_data"))):
+        arrays = isinstance(value, (tuple, list)) and len(value) in (2, 3)
+        if arrays and not all(np.shape(each) for each in _leaves(value)):
+            continue
+        if arrays or _is_stream(value):
+            splits[name] = as_split(value, name)
+    check_splits(model, splits)
+
+
+def _leaves(values):
+    return [
+        each if hasattr(each, "shape") else 0 for each in keras.tree.flatten(values)
+    ]
+
+
+def _is_stream(value):
+    return hasattr(value, "element_spec") or isinstance(value, keras.utils.PyDataset)
+
+
+def by_input(x, model):
+    """Pairs of what is given and the input that takes it; none if it is not clear."""
+    if isinstance(x, dict) and not isinstance(model._inputs_struct, dict):
+        given = [x.get(tensor.name) for tensor in model.inputs]
+    else:
+        given = keras.tree.flatten(x)
+    if len(given) != len(model.inputs) or any(value is None for value in given):
+        return []
+    return list(zip(given, model.inputs, strict=True))
+
+
+def _arrays(values):
+    found = map(_numbers, keras.tree.flatten(values))
+    return [array for array in found if array is not None]
+
+
+def _numbers(value):
+    """A tensor as an array of numbers; None for texts, and ragged or sparse ones."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return None
+    return array if array.dtype.kind in "fiu" and array.size else None

@@ -1,0 +1,283 @@
+"""What can be known before a run on one's own terms: that it will run to its end."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+from keras.src.saving.serialization_lib import ObjectSharingScope
+
+from resprune_tf import graph
+from resprune_tf.data.fit_data import Pipeline
+from resprune_tf.graph import sharing
+from resprune_tf.graph.compilation import SettingsLost, check_steps
+from resprune_tf.pruning.data_check import by_input, check_splits
+from resprune_tf.runs.callbacks import scalars
+from resprune_tf.runs.judging import check_mode, direction
+from resprune_tf.training.fit_training import compiled_copy
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """What the trial of a model, its data and its recipe told.
+
+    Attributes:
+        mode: which way the monitored value is better, `"min"` or `"max"`.
+        compiled: optimizer, loss and names of the measures, as JSON values.
+    """
+
+    mode: str
+    compiled: dict
+
+
+def check_fit(model, data, recipe, monitor, mode, select_on):
+    """Tries a model's compile settings and data on one batch, before any work.
+
+    Args:
+        model: the user's `keras.Model`; weights and compile settings are only read.
+        data: a `FitData`.
+        recipe: a `FitRecipe`.
+        monitor: name of the measure that is watched.
+        mode: which way it is better, or None for what its metric says.
+        select_on: the split that it is watched on.
+
+    Returns:
+        `FitSettings`.
+
+    Raises:
+        ValueError: if Keras cannot repeat the compile settings; if `monitor` is not
+            measured, or its direction not known; if the recipe does not fit the data;
+            or if `check_splits` finds that these are wrong.
+    """
+    check_mode(mode)
+    _check_data(data, recipe, select_on)
+    for name, split in data.splits.items():
+        if type(split) is Pipeline:
+            _check_batched(model, split.dataset.element_spec, name)
+    recipe.check_callbacks()
+    check_steps(model)
+    batch = data.splits[select_on].first_batch()
+    if recipe.compile_fn is None:
+        trial = _repeated(model)
+    else:
+        trial = _compiled(model, recipe.compile_fn)
+    check_splits(trial, data.splits)
+    measured = _measure(trial, batch)
+    if recipe.compile_fn is None:
+        expected = _measure(model, batch)
+        if not _agree(measured, expected):
+            raise ValueError(
+                f"Compiled anew from its settings, '{model.name}' measures {measured} "
+                f"on a batch instead of {expected}. Give `FitRecipe(compile_fn=...)`."
+            )
+    if monitor not in measured:
+        raise ValueError(
+            f"`monitor={monitor!r}` is not measured. '{model.name}' measures: "
+            f"{', '.join(measured)}."
+        )
+    compiled = {
+        "optimizer": _unnamed(_plain(keras.optimizers.serialize(trial.optimizer))),
+        "loss": _plain(trial.loss),
+        "measures": list(measured),
+    }
+    return FitSettings(direction(trial, monitor, mode), compiled)
+
+
+def _check_data(data, recipe, select_on):
+    if select_on not in data.splits:
+        raise ValueError(f"`select_on={select_on!r}`, but FitData has no such split.")
+    train, steps = data.splits["train"], recipe.fit_options.get("steps_per_epoch")
+    if train.repeats and steps is None:
+        raise ValueError(
+            "`train` repeats for ever. Give "
+            '`FitRecipe(fit_options={"steps_per_epoch": ...})`.'
+        )
+    if data.splits["validation"].repeats and recipe.validation_steps is None:
+        raise ValueError(
+            "`validation` repeats for ever. Give "
+            '`FitRecipe(fit_options={"validation_steps": ...})`, or cut it: '
+            "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
+        )
+    if steps is not None and data.sizes["train"] is not None:
+        raise ValueError(
+            "An epoch of arrays is all of them. Leave out `steps_per_epoch`, or make a "
+            "tf.data.Dataset of the arrays."
+        )
+
+
+def _check_batched(model, spec, name):
+    """Raises a ValueError for a pipeline of single examples."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
+    told = [
+        (tuple(value.shape), tuple(tensor.shape))
+        for value, tensor in by_input(x, model)
+        # A column that Keras would add itself is no missing batch.
+        if value.shape.rank is not None and tuple(tensor.shape[1:]) != (1,)
+    ]
+    # All of them: a batch of sequences of open length looks like one example, too.
+    if told and all(_is_single(*shapes) for shapes in told):
+        raise ValueError(
+            f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
+            f"elements of shape {told[0][0]} for an input of shape {told[0][1]}."
+        )
+
+
+def _is_single(one, many):
+    return len(many) > 0 and graph.fits(one, many[1:])
+
+
+def check_saving(model):
+    """A run loads the net of each round from its file, so that it can be continued.
+
+    Raises:
+        ValueError: if Keras cannot make the model from its configuration, or only
+            under other names.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # As Keras does in its files, where it does not keep all layers shared.
+            with ObjectSharingScope():
+                config = model.get_config()
+            with ObjectSharingScope():
+                loaded = type(model).from_config(config)
+    except Exception as error:
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            "every round. Register your own layers and functions with "
+            "`keras.saving.register_keras_serializable()`, and make layers of Lambdas. "
+            f"Keras says: {error}"
+        ) from error
+    kept = {operation.name for operation in _operations(loaded)}
+    lost = [each for each in _operations(model) if each.name not in kept]
+    if lost:
+        kinds = ", ".join(sorted({type(each).__name__ for each in lost}))
+        raise ValueError(
+            f"'{model.name}' is loaded with other names once it is saved, as a run "
+            f"does after every round: {', '.join(each.name for each in lost)} of type "
+            f"{kinds}. Begin the constructor with `def __init__(self, ..., name=None, "
+            "**kwargs)` and pass both on to `super().__init__`."
+        )
+    named = _by_path(loaded)
+    own = _by_path(model)
+    pairs = [(each, named[path]) for path, each in own.items() if path in named]
+    fixed = _called_with_weights(model)
+    if len(fixed) > len(_called_with_weights(loaded)):
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            f"every round: {', '.join(fixed)} would be called with constants instead "
+            "of weights. Make a layer of each that holds its weight."
+        )
+    if difference := sharing.untied(pairs):
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            f"every round: Keras does not keep all layers shared. In particular, "
+            f"{difference}. Call the shared layer itself in both places."
+        )
+
+
+def _operations(model):
+    """Layers and operations of a model and of those nested in it."""
+    return list(_by_path(model).values())
+
+
+def _called_with_weights(model):
+    levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
+    return [
+        node.operation.name
+        for _, level in levels
+        for node in graph.nodes(level)
+        if sharing.read_weights(node)
+    ]
+
+
+def _by_path(model):
+    levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
+    return {
+        (*path, operation.name): operation
+        for path, level in levels
+        for operation in level.operations
+    }
+
+
+def _repeated(model):
+    """A copy compiled from the settings that Keras kept.
+
+    Raises:
+        ValueError: unless it is compiled as the model is.
+    """
+    if not model.compiled:
+        raise ValueError(
+            f"'{model.name}' is not compiled. Call its `compile()` first, or give "
+            "`FitRecipe(compile_fn=...)`."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a lambda, which is refused below
+            return compiled_copy(model, model)
+    except SettingsLost as error:
+        raise ValueError(
+            f"Keras cannot repeat the compile settings of '{model.name}' on a shorter "
+            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {error.lost}"
+        ) from error
+
+
+def _compiled(model, compile_fn):
+    """A copy that `compile_fn` compiled."""
+    trial = compiled_copy(model, model, compile_fn)
+    first = trial.optimizer if trial.compiled else None
+    if first is None:
+        raise ValueError("`compile_fn` must compile the model that it is given.")
+    compile_fn(trial)
+    if trial.optimizer is first:
+        raise ValueError(
+            "`compile_fn` must make a new optimizer each time: one belongs to the "
+            "variables of one model."
+        )
+    return trial
+
+
+def _measure(model, batch):
+    """What a compiled model measures on one batch."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    model.reset_metrics()
+    logs = model.test_on_batch(x, y, sample_weight, return_dict=True)
+    model.reset_metrics()
+    return scalars(logs)
+
+
+def _agree(measured, expected):
+    return measured.keys() == expected.keys() and all(
+        np.isclose(measured[name], expected[name], rtol=1e-3, equal_nan=True)
+        for name in expected
+    )
+
+
+def _plain(value):
+    """Something Keras compiles with, as JSON values; functions by their names."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, keras.losses.Loss):
+        return {"class_name": type(value).__name__, "config": _plain(_config(value))}
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _unnamed(config):
+    """An optimizer's configuration without names, which Keras numbers."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _unnamed(inner) for key, inner in config.items() if key != "name"}
+
+
+def _config(loss):
+    """The configuration of a loss, if it has one."""
+    try:
+        return loss.get_config()
+    except NotImplementedError:
+        return {}

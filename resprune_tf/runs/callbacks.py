@@ -1,0 +1,242 @@
+"""Callbacks of a run: state after every epoch, clean stops, live progress.
+
+Where a recipe divides epochs, Keras's epochs are their parts, and counts of epochs here
+are fractions.
+"""
+
+import math
+import sys
+import time
+
+import keras
+import numpy as np
+
+from resprune_tf.runs.checkpoint import save_state
+from resprune_tf.runs.judging import shown
+
+
+class RunInterrupted(Exception):
+    """A run stopped as asked, between two steps; calling it again continues it."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The training loss became infinite or not a number."""
+
+
+class StopCheck:
+    """When to stop a run: asked to, or out of time.
+
+    Args:
+        should_stop: function that returns a reason to stop at once, or None.
+        deadline: `time.monotonic()` second before which to stop.
+        agree: for several workers, which must stop at the same place: function from
+            one's reason, or None, to that of all (`Strategy.agree`). A training then
+            stops after whole epochs only.
+    """
+
+    def __init__(self, should_stop=None, deadline=math.inf, agree=None):
+        self.should_stop = should_stop or (lambda: None)
+        self.deadline = deadline
+        self.agree = agree
+
+    def reason(self, ahead=0.0):
+        """Why to stop before another `ahead` seconds of work, or None."""
+        reason = self.should_stop()
+        if not reason and time.monotonic() + ahead > self.deadline:
+            reason = "the time budget is used up"
+        return self.agree(reason) if self.agree else reason
+
+    def check(self):
+        """Raises RunInterrupted if it is time to stop."""
+        if reason := self.reason():
+            raise RunInterrupted(reason)
+
+
+def scalars(logs):
+    """The logged values that are one number, as floats."""
+    return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
+
+
+# The share of the time that saving may take: where epochs are short, the state is not
+# saved after each of them. What a kill can cost is 1 / SAVING_SHARE savings.
+SAVING_SHARE = 0.02
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the state after epochs, and stops the training when asked.
+
+    Args:
+        path: of the state file.
+        meta: dict kept with the state, such as the round.
+        history: list of the epochs done; each epoch adds its line.
+        stop: a `StopCheck`, asked before every dispatch of steps and after every
+            epoch; its deadline is met with the last whole epoch saved.
+        parts: of an epoch, each of which is an epoch to Keras.
+
+    Raises (out of `fit`):
+        RunInterrupted: when stopped.
+        TrainingDiverged: when the loss is not finite; the last state stays.
+    """
+
+    def __init__(self, path, meta, history, stop=None, parts=1):
+        super().__init__()
+        self.path, self.meta, self.history = path, meta, history
+        self.parts = parts
+        self.stop = stop or StopCheck()
+        self.next_saving = -math.inf
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    # Not at the end of a batch: a callback there has Keras fetch all metrics each time.
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.stop.agree is None:
+            self.stop.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.started
+        logs = scalars(logs)
+        if not math.isfinite(logs["loss"]):
+            rate = logs.get("learning_rate", self.model.optimizer.learning_rate)
+            raise TrainingDiverged(
+                f"The training loss became {logs['loss']} in epoch "
+                f"{epoch // self.parts + 1} of "
+                f"round {self.meta.get('round', 0)} at learning rate "
+                f"{float(rate):g}."
+            )
+        done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
+        self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
+        reason = self.stop.reason(ahead=1.5 * seconds)
+        # The last epoch is kept, too: measuring the net may take long.
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        if reason or last or time.monotonic() >= self.next_saving:
+            self._save(epoch + 1)
+        if reason:
+            raise RunInterrupted(reason)
+
+    def _save(self, epoch):
+        begun = time.monotonic()
+        save_state(
+            self.path, self.model, **self.meta, epoch=epoch, history=self.history
+        )
+        ended = time.monotonic()
+        self.next_saving = ended + (ended - begun) / SAVING_SHARE
+
+
+class Progress(keras.callbacks.Callback):
+    """Live progress of a run of several rounds: one line, with the time left.
+
+    On a terminal the line is rewritten in place. Elsewhere a line is printed when an
+    epoch ends, every few seconds at most, and twice a minute within long epochs.
+    `start_round` must be called before each fit.
+
+    Args:
+        stream: where to write; standard output by default.
+        monitor: name of the logged value to show beside the loss.
+    """
+
+    within = 30  # seconds, after which a log file gets a line within an epoch
+
+    def __init__(self, stream=None, monitor="accuracy"):
+        super().__init__()
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.monitor = monitor
+        self.begun = time.monotonic()
+        self.epochs_done = 0
+        self.printed = -math.inf
+        self.last = None
+
+    def start_round(self, label, epochs, later_epochs, parts=1):
+        """Announces a round.
+
+        Args:
+            label: its name.
+            epochs: of the round.
+            later_epochs: of the rounds after it.
+            parts: of an epoch, each of which is an epoch to Keras.
+        """
+        self.label, self.epochs, self.parts = label, epochs, parts
+        self.later = later_epochs * parts
+        self.last = self.steps = None
+
+    def say(self, text):
+        """Prints a line of its own."""
+        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
+        self.stream.flush()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.started = epoch, time.monotonic()
+        # Some pipelines do not know their length before they have come to its end.
+        self.steps = self.params["steps"] or self.steps
+        self.batch = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.batch = batch
+        if not batch:
+            return
+        if self.live:
+            if self.steps:
+                self._show(batch)
+        elif time.monotonic() - max(self.printed, self.started) >= self.within:
+            self._show(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.last = logs
+        self.steps = self.steps or self.batch + 1
+        self._show(self.steps, last=epoch + 1 == self.epochs * self.parts)
+        self.epochs_done += 1
+
+    def _show(self, step, last=False):
+        now = time.monotonic()
+        if now - self.printed < (0.2 if self.live else 5) and not last:
+            return
+        self.printed = now
+        spent = now - self.started
+        number = f"{self.epoch + 1}"
+        if self.parts > 1:
+            number = f"{(self.epoch + 1) / self.parts:.2f}"
+        width = len(str(self.epochs)) + len(number) - len(number.split(".")[0])
+        parts = [f"{self.label}  epoch {number:>{width}}/{self.epochs}"]
+        if self.last:  # of the last whole epoch
+            parts.append(f"loss {float(self.last['loss']):.4f}")
+            if self.monitor in self.last and self.monitor != "loss":
+                value = shown(self.monitor, float(self.last[self.monitor]))
+                parts.append(f"{self.monitor} {value:>6}")
+        if not self.steps:  # so that nothing is known of what is left
+            parts.append(f"step {step}")
+            self._print(parts)
+            return
+        if self.live:
+            of_epoch = self.epoch % self.parts + step / self.steps
+            filled = round(20 * of_epoch / self.parts)
+            parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
+            left = spent * self.steps / step * (self.parts - of_epoch)
+            parts.append(f"epoch {clock(left)} left")
+        else:
+            if step < self.steps:
+                parts.append(f"step {step}/{self.steps}")
+            spent *= self.steps / step
+            parts.append(f"{clock(spent * self.parts)} an epoch")
+        parts.append(f"run {clock(self.seconds_left(step, now))} left")
+        self._print(parts)
+
+    def seconds_left(self, step, now):
+        """Estimated seconds to the end of the run, at a step of the epoch."""
+        # Mean over this process, building and measuring included: the nets shrink,
+        # so it tends to promise a little too much rather than too little.
+        done = self.epochs_done + step / self.steps
+        left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
+        return (now - self.begun) / done * left
+
+    def _print(self, parts):
+        line = "  ".join(parts)
+        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+        self.stream.flush()
+
+
+def clock(seconds):
+    """Seconds as text, such as `2:05` or `1:00:00`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,1 @@
+"""Files, disk and memory of the machine."""

@@ -1,0 +1,151 @@
+"""Files that are replaced as a whole, so that a reader never finds half of one.
+
+Pure Python. Every write goes to a temporary file that is synced and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+
+from resprune_tf.system.disk import is_gone, writing
+
+# A file that is being written: the number of the process, then the file's name.
+_TEMPORARY = re.compile(r"\.writing-(\d+)-.+")
+
+
+class RunDirectoryError(ValueError):
+    """The run directory cannot be used as asked."""
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """Yields a temporary path beside `path` that replaces it when all went well.
+
+    Raises:
+        DiskFullError: if there is no space left, whatever writes to it says of that.
+    """
+    path = pathlib.Path(path)
+    # The suffix stays: Keras chooses its file format by it.
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        with writing(path):
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path, text: str) -> None:
+    """Replaces a text file as a whole."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value) -> None:
+    """Replaces a JSON file as a whole."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path):
+    """The value in a JSON file, or None if there is no such file.
+
+    Raises:
+        RunDirectoryError: if the file is damaged.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
+
+
+def write_lines(path, values) -> None:
+    """Replaces a file of one JSON value a line."""
+    write_text(path, "".join(json.dumps(value) + "\n" for value in values))
+
+
+def read_lines(path) -> list[dict]:
+    """The objects of a file of one JSON object a line; none if there is no such file.
+
+    Raises:
+        RunDirectoryError: if the file is damaged.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise damaged(path, error) from None
+    values = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise damaged(path, error, number) from None
+        if not isinstance(value, dict):
+            raise damaged(path, "not a JSON object", number)
+        values.append(value)
+    return values
+
+
+def remove_left_behind(folder):
+    """Removes what processes that are gone were writing in a folder."""
+    for path in folder.glob(".writing-*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        # A container numbers its processes anew: one of our number was there before us.
+        if not match or not (int(match[1]) == os.getpid() or is_gone(int(match[1]))):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+# What can be done without the file, or without its damaged lines.
+_WITHOUT = {
+    "rounds.jsonl": "delete this line and those after it: the run repeats these rounds",
+    "history.jsonl": "delete the line: the curves of the report lack it then",
+    "sessions.jsonl": "delete the line: it only says who worked on the run",
+    "final.json": "delete it: the same call writes it again",
+    "state.npz": "delete it: the round that was in training starts again",
+    "initial.keras": "delete it: the same call writes it again",
+}
+
+
+def damaged(path, reason, line: int | None = None) -> RunDirectoryError:
+    """The error to raise for a file of a run directory that cannot be used.
+
+    Args:
+        path: of the file.
+        reason: what is wrong with it.
+        line: number of the damaged line, if it has lines.
+    """
+    path = pathlib.Path(path)
+    place = f", line {line}," if line else ""
+    reason = str(reason) or type(reason).__name__
+    other = _WITHOUT.get(path.name, "choose another run directory")
+    if re.fullmatch(r"round-\d+\.keras", path.name):
+        other = (
+            "delete the line of its round in rounds.jsonl, and those after it: the run "
+            "repeats these rounds"
+        )
+    return RunDirectoryError(
+        f"'{path}'{place} is damaged: {reason}. Restore it from a copy, or {other}."
+    )

@@ -1,0 +1,1 @@
+"""What a target limits, and which units meet it."""

@@ -1,0 +1,191 @@
+"""What a target is measured by: counts, the size of a file, a time on a runtime."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+
+from resprune_tf import graph
+from resprune_tf.deploy.feeds import noise_to_calibrate
+from resprune_tf.deploy.folding import fold
+from resprune_tf.deploy.formats import check_formats, in_float32, size_of, write
+from resprune_tf.deploy.runtime_latency import RUNTIME_FORMATS, runtime_latencies
+from resprune_tf.graph.cost import cost
+from resprune_tf.graph.tracing import trace
+from resprune_tf.targets.target import FILE, LATENCY
+from resprune_tf.units.removal import remove_units
+from resprune_tf.units.search import search
+
+
+def measure(model):
+    """Layers, residual units, MACs and parameters of a model, as a dict.
+
+    MACs are of everything that has a rule: see `Cost.uncounted`.
+    """
+    measured = cost(model)
+    return {
+        "layers": measured.layers,
+        "units": sum(1 for _ in search(graph.as_functional(model, "measure"))),
+        "macs": measured.macs,
+        "parameters": measured.parameters,
+    }
+
+
+def measures(models, target=None, initial_ms=None):
+    """All that a target limits, of the initial net and of others.
+
+    Counts are always there; the size of a file and a latency only where the target
+    limits them, in both spellings. Nets are timed in turns and a latency is the median
+    ratio to the initial net's of the same turn: what slows the machine down slows
+    both.
+
+    Args:
+        models: functional `keras.Model`s, the initial net first.
+        target: `Target`, or None.
+        initial_ms: the initial net's latency, if it is known from before; its ratios
+            to that are what the others' `latency_ms` tell then.
+
+    Returns:
+        A list of dicts from measure to number, one a model.
+
+    Raises:
+        TypeError, ValueError, ImportError, RuntimeError: as `cost`, `fold` and
+            `runtime_latencies` do.
+    """
+    found = [measure(model) for model in models]
+    limits = target.limits if target is not None else {}
+    if any(name in limits for name in FILE):
+        sizes = [file_bytes(model, target.file_format) for model in models]
+        for measured, size in zip(found, sizes, strict=True):
+            measured.update(file_bytes=size, file_ratio=size / sizes[0])
+    if any(name in limits for name in LATENCY):
+        first_ms, ratios = latency_ratios(models, target)
+        initial_ms = first_ms if initial_ms is None else initial_ms
+        for measured, ratio in zip(found, ratios, strict=True):
+            measured.update(latency_ms=ratio * initial_ms, latency_ratio=ratio)
+    return found
+
+
+def latency_ratios(models, target):
+    """Latencies of nets as fractions of the first one's, on a target's runtime.
+
+    Returns:
+        `(milliseconds of the first, list of ratios)`: medians over the turns.
+    """
+    times = runtime_latencies(
+        models, target.runtime, batch_size=target.batch_size, threads=target.threads
+    )
+    ratios = [float(np.median(each.ratios(times[0]))) for each in times]
+    return times[0].median_ms, ratios
+
+
+def file_bytes(model, file_format):
+    """Bytes of a folded model's file, files of a directory added up.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        file_format: one of `export`'s. An int8 file is calibrated on noise, which
+            hardly changes its size.
+
+    Raises:
+        ValueError, ImportError: if the format cannot be written here.
+        ConversionError: if its converter refuses the model.
+    """
+    check_formats(file_format)
+    plain = fold(in_float32(graph.as_functional(model, "file_bytes")))
+    calibration = noise_to_calibrate(plain) if file_format == "litert_int8" else None
+    with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
+        return size_of(write(file_format, plain, pathlib.Path(folder), calibration))
+
+
+def check_measurable(model, target):
+    """Raises an error if what a target limits cannot be measured of a model here.
+
+    Raises:
+        ValueError: if the target limits MACs and those of a layer cannot be counted,
+            or the runtime or format is unknown or not for this Keras backend.
+        ImportError: if a package is missing; it says what to install.
+    """
+    uncounted = cost(model).uncounted
+    if target.macs is not None and uncounted:
+        raise ValueError(
+            f"The MACs of these layers of '{model.name}' cannot be counted: "
+            f"{', '.join(uncounted)}. Choose a target of layers, units or parameters."
+        )
+    if target.file_format is not None:
+        check_formats(target.file_format)
+    if target.runtime is not None:
+        if target.runtime not in RUNTIME_FORMATS:
+            raise ValueError(
+                f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
+                f"Received: {target.runtime!r}."
+            )
+        check_formats(RUNTIME_FORMATS[target.runtime])
+
+
+def extent(model, units, target=None):
+    """Measures of a model, and of it without `units`: what a target lies between.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        units: names of the units that may go, at least one.
+        target: `Target` that says what else is measured than counts, or None.
+
+    Raises:
+        ValueError, ImportError: as `check_measurable` does.
+    """
+    if target is not None:
+        check_measurable(model, target)
+    return tuple(measures([model, remove_units(model, units)], target))
+
+
+def stay_to_learn(model, units):
+    """How many of some units must stay, whichever: 1 if nothing else learns, else 0.
+
+    Args:
+        model: a functional `keras.Model`; it is only read.
+        units: list of its removable `Unit`s.
+    """
+    whole = graph.as_functional(model, "stay_to_learn")
+    replace = {k: v for unit in units for k, v in unit.replacement.items()}
+    left = trace(whole, replace)[0]
+    learns = any(getattr(call.operation, "trainable_weights", ()) for call in left)
+    return int(bool(units and whole.trainable_weights) and not learns)
+
+
+def may_go(found, names, protected=()):
+    """The units that a target is met by removing, and why others stay.
+
+    Args:
+        found: `Units` of a model.
+        names: of the units that have a score.
+        protected: names of units that must stay; so must what holds one of them.
+
+    Returns:
+        `(units, in_the_way)`: the list of `Unit`s that may go, and a dict from the
+        name of every other one to the reason.
+
+    Raises:
+        ValueError: if a protected unit is unknown.
+    """
+    protected = frozenset(map(str, protected))
+    known = [unit.name for unit in found]
+    if unknown := sorted(protected.difference(known)):
+        raise ValueError(
+            f"'{found.model}' has no unit {', '.join(unknown)} to protect. "
+            f"Its units: {', '.join(known)}."
+        )
+    units, in_the_way = [], {}
+    for unit in found:
+        held = [name for name in unit.contains if name in protected]
+        if unit.name in protected:
+            in_the_way[unit.name] = "it is protected"
+        elif not unit.removable:
+            in_the_way[unit.name] = unit.reason
+        elif held:
+            in_the_way[unit.name] = f"it holds {', '.join(held)}, protected"
+        elif unit.name not in names:
+            in_the_way[unit.name] = "it has no score"
+        else:
+            units.append(unit)
+    return units, in_the_way

@@ -1,0 +1,1 @@
+"""Recipes, and what trains a model by them."""

@@ -1,0 +1,257 @@
+"""Where a net is trained: on one device, or data-parallel on several."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+
+from resprune_tf.system.checksum import checksum
+
+STRATEGIES = ("none", "mirrored", "multiworker")
+
+
+class Strategy:
+    """One device. What the others, made by `training_strategy`, have in common.
+
+    Attributes:
+        name: of `STRATEGIES`.
+        replicas: copies of the model, each of which trains on its part of a batch.
+        workers: processes that train together.
+        is_chief: whether this process writes the records; one of the workers does.
+        many_steps: whether many steps can run as one dispatch.
+    """
+
+    name, replicas, workers, is_chief, many_steps = "none", 1, 1, True, True
+
+    def scope(self):
+        """Context in which the models that are trained are made, and trained."""
+        return contextlib.nullcontext()
+
+    def averaging(self, model):
+        """A function that gives all replicas the mean of their moving statistics.
+
+        Each replica normalizes its part of a batch by that part's own statistics, and
+        keeps moving ones of these. They are linear in the statistics and training
+        does not read them, so one mean whenever they are to be read is the mean after
+        every step.
+        """
+        return lambda: None
+
+    # All workers must call each of the following at the same place.
+
+    def share(self, value):
+        """The chief's JSON value, on every worker."""
+        return value
+
+    def any(self, fact):
+        """Whether a fact holds on any worker."""
+        return fact
+
+    def agree(self, reason):
+        """A reason to stop, or None; on all workers if one of them has one."""
+        return reason
+
+    def follow(self, run_dir, folder):
+        """Copies the chief's run directory to the folder of a worker that is not.
+
+        Afterwards all workers compute the same from the same files, each in its own.
+        """
+
+    def check_equal(self, arrays, **facts):
+        """Raises a ValueError on all workers unless arrays and JSON values are equal.
+
+        Args:
+            arrays: the weights of the model.
+            **facts: JSON values.
+        """
+
+
+def training_strategy(name="none", devices=None):
+    """How to train on several devices, for `prune_and_retrain`.
+
+    Call it before anything else that uses the backend: before models are made.
+
+    Args:
+        name: `"none"`: one device. `"mirrored"`: all devices of this machine, by
+            `tf.distribute.MirroredStrategy`, or `keras.distribution.DataParallel` on
+            JAX. `"multiworker"`: the devices of several machines, by
+            `tf.distribute.MultiWorkerMirroredStrategy`; TensorFlow reads the addresses
+            from `TF_CONFIG`, and every worker runs the same program.
+        devices: names such as `["GPU:0", "GPU:1"]` (on JAX `"gpu:0"`) for `"mirrored"`;
+            all accelerators by default, or all CPU devices.
+
+    Returns:
+        A `Strategy`. With TensorFlow's, BatchNormalization has the statistics of each
+        replica's part of a batch, with JAX's those of the whole batch.
+
+    Raises:
+        ValueError: for an unknown name, one that the backend does not have, devices
+            that are not there, or a `TF_CONFIG` without a cluster.
+        RuntimeError: if TensorFlow has already begun to run operations, which is too
+            late for several workers.
+
+    References: https://www.tensorflow.org/guide/distributed_training;
+    https://keras.io/guides/distribution/
+    """
+    backend = keras.backend.backend()
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"`strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}."
+        )
+    if devices is not None and name != "mirrored":
+        raise ValueError(
+            f"`devices` are chosen for the mirrored strategy only. Received: {name!r}."
+        )
+    if name == "none":
+        return Strategy()
+    if backend == "tensorflow":
+        return _Mirrored(devices) if name == "mirrored" else _Multiworker()
+    if backend == "jax" and name == "mirrored":
+        return _DataParallel(devices)
+    raise ValueError(
+        f"The {name} strategy is TensorFlow's; the backend is {backend}. "
+        "Set KERAS_BACKEND=tensorflow."
+    )
+
+
+def _check_devices(devices, there):
+    if unknown := sorted(set(devices or ()).difference(there)):
+        raise ValueError(
+            f"There is no device {', '.join(unknown)}. Devices: {', '.join(there)}."
+        )
+
+
+class _Mirrored(Strategy):
+    """`tf.distribute.MirroredStrategy`."""
+
+    name = "mirrored"
+    # Keras's loop over steps has conditions around the replicas' synchronization,
+    # which fails (keras issue 19246).
+    many_steps = False
+
+    def __init__(self, devices):
+        import tensorflow as tf
+
+        kinds = [tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU")]
+        there = [[d.name.removeprefix("/device:") for d in kind] for kind in kinds]
+        _check_devices(devices, sum(there, []))
+        self._set(tf.distribute.MirroredStrategy(devices or there[0] or there[1]))
+
+    def _set(self, strategy):
+        self._strategy, self.replicas = strategy, strategy.num_replicas_in_sync
+
+    def scope(self):
+        return self._strategy.scope()
+
+    def averaging(self, model):
+        import tensorflow as tf
+
+        variables = [
+            variable
+            for layer in model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+            for variable in (layer.moving_mean, layer.moving_variance)
+        ]
+
+        def average():
+            # `identity` gives a value the device that a collective asks for.
+            values = [tf.identity(variable.value) for variable in variables]
+            means = tf.distribute.get_replica_context().all_reduce("MEAN", values)
+            for variable, mean in zip(variables, means, strict=True):
+                variable.assign(mean)
+
+        if self.replicas == 1 or not variables:
+            return super().averaging(model)
+        return tf.function(lambda: self._strategy.run(average))
+
+
+class _Multiworker(_Mirrored):
+    """`tf.distribute.MultiWorkerMirroredStrategy`."""
+
+    name = "multiworker"
+
+    def __init__(self):
+        import tensorflow as tf
+
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster = resolver.cluster_spec().as_dict()
+        if not cluster:
+            raise ValueError(
+                "The multiworker strategy needs TF_CONFIG, with the addresses of all "
+                'workers and this one\'s number: {"cluster": {"worker": ["host0:port", '
+                '"host1:port"]}, "task": {"type": "worker", "index": 0}}.'
+            )
+        self.workers = sum(map(len, cluster.values()))
+        self.is_chief = resolver.task_id == 0 and (
+            resolver.task_type == "chief" or "chief" not in cluster
+        )
+        self._set(tf.distribute.MultiWorkerMirroredStrategy(resolver))
+
+    def share(self, value):
+        text = np.frombuffer(json.dumps(value).encode(), "uint8")
+        length = self._total([len(text) if self.is_chief else 0])[0]
+        own = text if self.is_chief else np.zeros(int(length))
+        return json.loads(self._total(own).astype("uint8").tobytes())
+
+    def any(self, fact):
+        return self._total([fact])[0] > 0
+
+    def agree(self, reason):
+        stops = self.any(reason is not None)
+        return reason or ("another worker stops" if stops else None)
+
+    def follow(self, run_dir, folder):
+        self.any(False)  # the chief holds its directory, and has tidied it
+        if not self.is_chief and run_dir is not None and pathlib.Path(run_dir).exists():
+            left_out = shutil.ignore_patterns("lock", ".writing-*", "export", "plots")
+            shutil.copytree(run_dir, folder, ignore=left_out, dirs_exist_ok=True)
+        self.any(False)  # the copy is made; the chief may write
+
+    def check_equal(self, arrays, **facts):
+        own = json.loads(json.dumps({**facts, "weights": checksum(arrays)}))
+        chiefs = self.share(own)
+        differing = [name for name in own if own[name] != chiefs[name]]
+        if self.any(bool(differing)):
+            raise ValueError(
+                "All workers must have the same settings, model and data, and see the "
+                "chief's run directory, on storage that they share. Different here: "
+                f"{', '.join(differing) or 'nothing, but on another worker'}."
+            )
+
+    def _total(self, numbers):
+        """The sum of an array over the workers."""
+        import tensorflow as tf
+
+        numbers = tf.constant(numbers, "float32")
+
+        def add():
+            context = tf.distribute.get_replica_context()
+            number = tf.get_static_value(context.replica_id_in_sync_group)
+            # A worker's first replica speaks for it.
+            speaks = number % (self.replicas // self.workers) == 0
+            return context.all_reduce("SUM", tf.identity(numbers * float(speaks)))
+
+        totals = tf.function(lambda: self._strategy.run(add))()
+        return self._strategy.experimental_local_results(totals)[0].numpy()
+
+
+class _DataParallel(Strategy):
+    """`keras.distribution.DataParallel` on JAX.
+
+    Batches are gathered on the host and laid out along the devices; XLA computes as if
+    there were one, so that results are those of one device to within rounding.
+    """
+
+    name, many_steps = "mirrored", False
+
+    def __init__(self, devices):
+        there = keras.distribution.list_devices()
+        _check_devices(devices, there)
+        self._distribution = keras.distribution.DataParallel(devices=devices or there)
+        self.replicas = len(devices or there)
+
+    def scope(self):
+        return self._distribution.scope()

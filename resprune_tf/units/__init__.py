@@ -1,0 +1,1 @@
+"""Residual units: found, drawn, removed, scaled and opened."""

@@ -1,0 +1,140 @@
+"""A picture of a model's residual units, stage by stage, with their scores."""
+
+from resprune_tf.graph.cost import cost
+from resprune_tf.units.finding import find_units
+from resprune_tf.units.importances import importances
+
+_PER_LINE = 12
+_WIDTH, _LINE = 0.82, 1.25  # of a box; from line to line
+_INK, _MUTED, _FIXED = "#24272c", "#6c7078", "#e6e4de"
+
+
+def draw_units(model, scores=None, label=None, path=None):
+    """Draws the units of a model as boxes: a line a stage, a colour a score.
+
+    Units that cannot be removed are grey. Under each box stands what its removal
+    saves, as a share of the model's multiply-accumulates; an arc is its shortcut,
+    dashed where that is a projection.
+
+    Args:
+        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
+        scores: dict from unit name to number, as from a criterion; by default ω,
+            where the units have one.
+        label: what the scores are, for the scale beside the picture.
+        path: file to write: `.svg`, `.png` or `.pdf`; None for none.
+
+    Returns:
+        A `matplotlib.figure.Figure`, which a notebook shows.
+
+    Raises:
+        ValueError: if the model has no unit, or a score is of none of them.
+        TypeError: if `model` has no graph to read.
+    """
+    units = find_units(model)
+    if not units:
+        raise ValueError(str(units))
+    if scores is None:
+        scores, label = importances(model), label or "ω"
+    if unknown := sorted(set(scores).difference(unit.name for unit in units)):
+        raise ValueError(
+            f"'{model.name}' has no unit {', '.join(unknown)} to show a score of. Its "
+            f"units: {', '.join(unit.name for unit in units)}."
+        )
+    figure = _figure(units, scores, label or "score", _total_macs(model))
+    if path is not None:
+        figure.savefig(path, bbox_inches="tight", dpi=150)
+    return figure
+
+
+def _total_macs(model):
+    try:
+        return cost(model).macs
+    except ValueError:  # sizes are unknown
+        return None
+
+
+def _lines(units):
+    """Runs of units of one stage, none longer than a line."""
+    lines = []
+    for unit in units:
+        line = lines[-1] if lines else []
+        if not line or line[0].stage != unit.stage or len(line) == _PER_LINE:
+            lines.append([unit])
+        else:
+            line.append(unit)
+    return lines
+
+
+def _figure(units, scores, label, total):
+    from matplotlib import cm, colors
+    from matplotlib.figure import Figure
+
+    lines = _lines(units)
+    longest = max(map(len, lines))
+    width, height = 1.9 + 0.95 * longest + (1.0 if scores else 0), 0.5 + len(lines)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set_title(
+        f"{units.model}: {len(units)} units, "
+        f"{sum(unit.removable for unit in units)} removable"
+        + (" (below each: the share of MACs it would save)" if total else ""),
+        loc="left",
+        color=_INK,
+        fontsize=10,
+        parse_math=False,
+    )
+    shades = None
+    if scores:
+        low, high = min(scores.values()), max(scores.values())
+        largest = max(abs(low), abs(high))
+        # ω has a sign, of which only the size counts; scores usually have none.
+        span, name = ((-largest, largest), "RdBu") if low < 0 else ((0, high), "Blues")
+        shades = cm.ScalarMappable(colors.Normalize(*span), name)
+        figure.colorbar(shades, ax=axes, label=label, shrink=0.8)
+    for place, line in enumerate(lines):
+        y = -place * _LINE
+        if place == 0 or lines[place - 1][0].stage != line[0].stage:
+            _write(axes, -0.15, y + 0.25, _stage(line[0]), ha="right", color=_INK)
+        for x, unit in enumerate(line):
+            _box(axes, x, y, unit, scores.get(unit.name), shades, total)
+    axes.set_xlim(-1.7, longest)
+    axes.set_ylim(-(len(lines) - 1) * _LINE - 0.5, 1.0)
+    return figure
+
+
+def _stage(unit):
+    shape = "×".join("?" if size is None else str(size) for size in unit.shape)
+    return f"stage {unit.stage}\n{shape}"
+
+
+def _box(axes, x, y, unit, score, shades, total):
+    from matplotlib.patches import Arc, Rectangle
+
+    face, ink = "white" if unit.removable else _FIXED, _INK
+    if score is not None:
+        face = shades.to_rgba(score)
+        dark = 0.299 * face[0] + 0.587 * face[1] + 0.114 * face[2] < 0.5
+        ink = "white" if dark else _INK
+    axes.add_patch(Rectangle((x, y), _WIDTH, 0.5, fc=face, ec=_INK, lw=0.8))
+    style = "-" if unit.kind == "identity" else "--"
+    middle = x + _WIDTH / 2
+    axes.add_patch(
+        Arc((middle, y + 0.5), _WIDTH + 0.1, 0.4, theta2=180, color=_MUTED, ls=style)
+    )
+    name = unit.name.rpartition("/")[2]
+    _write(axes, middle, y + 0.36, _short(name), color=ink, fontsize=6)
+    if score is not None:
+        _write(axes, middle, y + 0.14, f"{score:.2g}", color=ink, fontsize=8)
+    if total and unit.macs is not None:
+        _write(axes, middle, y - 0.12, f"{unit.macs / total:.1%}", fontsize=6.5)
+
+
+def _short(name, most=15):
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+def _write(axes, x, y, text, ha="center", color=_MUTED, fontsize=8):
+    axes.text(
+        x, y, text, ha=ha, va="center", color=color, fontsize=fontsize, parse_math=False
+    )

@@ -1,0 +1,117 @@
+"""Controls against the pruning run that they belong to, of made-up records."""
+
+from experiments.claims import controls
+from experiments.paper.rows import BY_RUN
+from experiments.paper.series import Series
+from tests.made.pages import cells
+from tests.made.series import chain, keep, single, unpruned
+
+LOSSES = (11, 11)  # 56 -> 50 -> 44 layers
+
+
+def read(records, run):
+    return Series.read(records, BY_RUN[run])
+
+
+def main_of(records, run="c10-k2"):
+    """Two seeds; held-out images select round 1 of the first one."""
+    for seed, selected in ((0, 1), (1, 2)):
+        rounds = chain(losses=LOSSES, accuracies=(0.93, 0.94, 0.92 + 0.01 * seed))
+        keep(records, run, seed, rounds, selected=selected)
+
+
+def section(page, title):
+    """The page from a title on."""
+    return page[page.index(f"# {title}") :]
+
+
+def test_arms_are_compared_at_the_end_of_the_pruning_run(tmp_path):
+    main_of(tmp_path)
+    for seed in (0, 1, 2):
+        rounds = chain(losses=LOSSES, accuracies=(0.93, 0.91, 0.90))
+        keep(tmp_path, "c10-random", seed, rounds)
+    main, other = read(tmp_path, "c10-k2"), read(tmp_path, "c10-random")
+    found = controls.compared(main, other)
+    assert {seed: r["layers"] for seed, r in found.items()} == {0: 44, 1: 44}
+    # 0.90 - 0.92 and 0.90 - 0.93: mean -2.5 points, sd 0.71, half width 6.35.
+    page = section(controls.make(tmp_path).text, "Controls, full length")
+    assert cells(page, "c10-random")[2:] == [
+        "44",
+        "90.00 ± 0.00 (n = 2)",
+        "89.00 ± 0.00 (n = 2)",
+        "-2.50 [-8.85, +3.85] (n = 2)",
+        "-2.50 [-8.85, +3.85] (n = 2)",
+        "320",
+        "3.00",
+        "1 H200",
+    ]
+    assert cells(page, "c10-k2")[3:6] == [
+        "92.50 ± 0.71 (n = 2)",
+        "91.50 ± 0.71 (n = 2)",
+        "-",
+    ]
+
+
+def test_restarts_are_compared_round_by_round(tmp_path):
+    main_of(tmp_path)
+    keep(tmp_path, "c10-restart", 1, unpruned(0.93, 0.95, 0.96))
+    page = controls.make(tmp_path).text
+    table = section(page, "Controls, full length")
+    assert cells(table, "c10-restart")[2:6] == [
+        *("56", "96.00 (n = 1)", "95.00 (n = 1)", "+3.00 (n = 1)"),
+    ]
+    rounds = section(page, "Restarts, full length")
+    assert cells(rounds, "0")[1:5] == [
+        *("56", "93.00 ± 0.00 (n = 2)", "93.00 (n = 1)", "+0.00 (n = 1)"),
+    ]
+    assert cells(rounds, "1")[4:] == ["+1.00 (n = 1)", "+1.00 (n = 1)"]
+    assert cells(rounds, "2")[1:5] == [
+        *("44", "92.50 ± 0.71 (n = 2)", "96.00 (n = 1)", "+3.00 (n = 1)"),
+    ]
+
+
+def test_scales_are_never_paired(tmp_path):
+    main_of(tmp_path, "c10-k2-quarter")
+    keep(tmp_path, "c10-random", 0, chain(losses=LOSSES, accuracies=(0.9,) * 3))
+    page = controls.make(tmp_path).text
+    quarter = section(page, "Controls, a quarter of the epochs")
+    assert cells(quarter, "c10-k2-quarter")[2] == "44"
+    assert cells(quarter, "c10-random-quarter")[2].startswith("not run")
+    full = section(page, "Controls, full length")
+    assert cells(full, "c10-random")[2].startswith("not run")  # the pruning run
+
+
+def test_a_model_that_is_trained_once_is_compared_as_it_is(tmp_path):
+    main_of(tmp_path)
+    keep(tmp_path, "c10-scratch-b", 1, single(44, 0.95, epochs=320))
+    page = section(controls.make(tmp_path).text, "Controls, full length")
+    found = cells(page, "c10-scratch-b")
+    assert found[2:4] == ["44", "95.00 (n = 1)"]
+    assert found[5:] == ["+2.00 (n = 1)", "+2.00 (n = 1)", "320", "1.00", "1 H200"]
+
+
+def test_smallest_models(tmp_path):
+    main_of(tmp_path)
+    page = section(controls.make(tmp_path).text, "Smallest models that")
+    # 16 and 14 of 18 units; changes of 1 and 0 points: half width 6.35.
+    assert cells(page, "c10-k2", "full length")[2:] == [
+        "56",
+        "44 (1), 50 (1)",
+        "77.8 (1), 88.9 (1)",
+        "77.8 (1), 88.9 (1)",
+        "93.00 ± 0.00 (n = 2)",
+        "93.50 ± 0.71 (n = 2)",
+        "+0.50 [-5.85, +6.85] (n = 2)",
+        "open",
+        "260 (1), 320 (1)",
+    ]
+    assert cells(page, "c10-basic")[2].startswith("not run")
+
+
+def test_without_records(tmp_path):
+    page = controls.make(tmp_path).text
+    assert cells(page, "c10-scratch-e")[2].startswith("not run")
+    assert cells(page, "c10-r29-restart")[2].startswith("not run")
+    quarter = section(page, "Controls, a quarter of the epochs")
+    rows = quarter[: quarter.index("### Restarts")]
+    assert "c10-largest" not in rows and "c10-small-lr-quarter" in rows

@@ -1,0 +1,259 @@
+"""The command line refuses wrong use, helps, and starts without TensorFlow."""
+
+import configparser
+import importlib
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from resprune_cli.main import COMMANDS, make_parser
+from resprune_cli.options import usage, values
+from resprune_cli.options.target_spelling import limits
+from resprune_cli.options.usage import CRITERIA, WrongUse
+from resprune_cli.wording import for_users
+from resprune_cli.work import memory
+from tests.made.cli import resprune
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def write_empty(folder, *names):
+    """Empty zip archives, as far as arguments are looked at before models are read."""
+    for name in names:
+        zipfile.ZipFile(folder / name, "w").close()
+
+
+def names_of_commands():
+    return [module.__name__.rpartition(".")[2].split("_")[0] for module in COMMANDS]
+
+
+@pytest.mark.parametrize("command", names_of_commands())
+def test_help_explains_and_shows_examples(command, capsys):
+    code, out, _ = resprune(capsys, command, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: resprune {command} ")
+    assert out.count(f"    resprune {command} ") >= 2
+
+
+def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
+    """As far as arguments go; their files are made for the occasion."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").mkdir()
+    (tmp_path / "photos").mkdir()
+    write_empty(tmp_path, "net.keras", "short/pruned.keras", "images.npz")
+    parser = make_parser()
+    shown = []
+    for command in ("", *names_of_commands()):
+        _, out, _ = resprune(capsys, *command.split(), "--help")
+        shown += [
+            line.split()[1:]
+            for line in out.splitlines()
+            if line.startswith("  ") and line.split()[:1] == ["resprune"]
+        ]
+    assert len(shown) >= 14
+    for argv in shown:
+        args = parser.parse_args(argv)
+        if args.command == "prune":
+            args.out = tmp_path / "new"  # the other examples read what it writes
+        args.check(args)
+
+
+def test_it_starts_without_keras():
+    code = (
+        "import resprune_cli.main, sys; "
+        "resprune_cli.main.make_parser(); "
+        "sys.exit(bool({'keras', 'tensorflow', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_library_knows_nothing_of_it():
+    for path in (ROOT / "resprune_tf").glob("[!_]*.py"):
+        assert "resprune_cli" not in path.read_text(), path
+
+
+def test_the_installed_command_is_main():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    script = config["options.entry_points"]["console_scripts"]
+    name, _, place = script.strip().partition(" = ")
+    module, _, function = place.partition(":")
+    assert name == "resprune"
+    assert getattr(importlib.import_module(module), function).__doc__
+    assert module.partition(".")[0] in config["options"]["packages"].split()
+
+
+def test_choices_are_those_of_the_library():
+    from resprune_tf import criteria
+    from resprune_tf.deploy.formats import FORMATS
+    from resprune_tf.deploy.runtime_latency import RUNTIME_FORMATS
+
+    assert usage.FORMATS == tuple(FORMATS)
+    assert usage.RUNTIMES == tuple(RUNTIME_FORMATS)
+    assert {*CRITERIA, "largest"} == set(criteria.NAMES)
+
+
+@pytest.mark.parametrize(
+    "texts, found",
+    [
+        (["layers=32", "units=10"], {"layers": 32, "units": 10}),
+        (["macs=0.6"], {"macs": 0.6}),
+        (["macs=60%"], {"macs": 0.6}),
+        (["macs=1.5M"], {"macs": 1_500_000}),
+        (["macs=1500000"], {"macs": 1_500_000}),
+        (["parameters=300k"], {"parameters": 300_000}),
+        (["size=2MB"], {"file_bytes": 2_000_000}),
+        (["size=0.5"], {"file_ratio": 0.5}),
+        (["latency=5ms"], {"latency_ms": 5}),
+        (["latency=70%"], {"latency_ratio": 0.7}),
+    ],
+)
+def test_targets(texts, found):
+    assert limits(texts) == found
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("depth=3", "Targets: layers=32; units=10; macs="),
+        ("macs", "is spelled macs=0.6, macs=60% or macs=50M"),
+        ("layers=0.5", "is spelled layers=32"),
+        ("macs=120%", "below 100%"),
+        ("macs=0", "is spelled macs="),
+        ("size=200", "is spelled size=0.6, size=60% or size=2MB"),
+        ("latency=5s", "is spelled latency=0.7"),
+    ],
+)
+def test_wrong_targets_say_how_they_are_spelled(text, message):
+    with pytest.raises(WrongUse, match=message):
+        limits([text])
+
+
+def test_a_target_is_given_once():
+    with pytest.raises(WrongUse, match="macs is given twice"):
+        limits(["macs=0.5", "macs=0.6"])
+
+
+PRUNE = "prune net.keras --out out"
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("", "arguments are required: COMMAND"),
+        ("shrink net.keras", "invalid choice: 'shrink'"),
+        ("inspect none.keras", "there is no file 'none.keras'"),
+        ("inspect net.h5", "'net.h5' is an HDF5 file"),
+        ("inspect net.weights.h5", "read by the order of layers"),
+        ("inspect net.txt", "is no .keras file"),
+        ("inspect broken.keras", "'broken.keras' is broken or cut off"),
+        ("compare net.keras broken.keras", "'broken.keras' is broken or cut off"),
+        ("scores net.keras --data broken.npz", "--data 'broken.npz' is broken or cut"),
+        ("export net.keras --formats onnx --out file", "'file' is a file, and no fol"),
+        ("export net.keras --formats , --out out", "No format is named. Known: saved"),
+        ("inspect net.keras --scores", "--scores needs --data"),
+        ("inspect net.keras --data digits", "belongs to --scores"),
+        ("inspect net.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
+        ("inspect net.keras --pic a.png", "unrecognized arguments: --pic"),
+        ("scores net.keras", "arguments are required: --data"),
+        ("scores net.keras --data x.npz", "There is no file --data 'x.npz'"),
+        ("scores net.keras --data mnist", "is no folder and no .npz file"),
+        ("scores net.keras --data mnist --data-dir x", "no folder --data-dir 'x'"),
+        ("scores net.keras --data digits --criteria size", "no criterion 'size'"),
+        (f"{PRUNE} --data digits", "How far"),
+        (f"{PRUNE} --target macs=0.5", "--data is missing: retraining needs it"),
+        (f"{PRUNE} --epochs 0 --data digits", "--epochs 0 needs a --target"),
+        (f"{PRUNE} --epochs 0 --target macs=0.5", "units are scored on examples"),
+        (f"{PRUNE} --data digits --target latency=0.5", "--runtime tensorflow|litert"),
+        (f"{PRUNE} --data digits --target macs=0.5 --runtime litert", "belongs to"),
+        (f"{PRUNE} --data digits --target macs=0.5 --file-format onnx", "belongs to"),
+        (f"{PRUNE} --data digits --target macs=0.5 --epochs x", "'x' is no whole"),
+        (f"{PRUNE} --data digits --target macs=0.5 --tolerance -1", "'-1' is no num"),
+        (
+            f"{PRUNE} --data digits --target macs=0.5 --epochs 0 --stop-on-drop",
+            "belongs to retraining",
+        ),
+        *(
+            (f"{PRUNE} --data digits --target macs=0.5 --epochs 0 {option}", message)
+            for option, message in (
+                ("--schedule cosine", "--schedule belongs to retraining"),
+                ("--units-per-round 2", "--units-per-round belongs to retraining"),
+                ("--learning-rate 0.1", "--learning-rate belongs to retraining"),
+                ("--optimizer sgd", "--optimizer belongs to retraining"),
+                ("--monitor auc", "--monitor names what --tolerance is of"),
+            )
+        ),
+        (
+            f"{PRUNE} --epochs 0 --criterion random --target units=1 --tolerance 0.1",
+            "--tolerance needs --data",
+        ),
+        ("inspect net.keras --import my-layers.py", "is no name of a module"),
+        ("inspect net.keras --import ./file.py", "such as mylayers for the file"),
+        ("export net.keras --formats tflite --out out", "no format 'tflite'"),
+        ("export net.keras --formats litert_int8 --out out", "on real examples"),
+        ("compare net.keras net.keras --loss mse", "need --data"),
+    ],
+)
+def test_wrong_use_is_told_in_a_line_before_anything_is_read(
+    line, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_empty(tmp_path, "net.keras", "net.h5", "net.weights.h5", "net.txt")
+    for name in ("broken.keras", "broken.npz", "file"):
+        (tmp_path / name).write_text("no archive")
+    code, out, err = resprune(capsys, *line.split())
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_module_may_be_named_by_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mylayers.py").touch()
+    assert values.module("mylayers.py") == values.module("mylayers") == "mylayers"
+    assert values.module("package.py") == "package.py"  # its module `py`, perhaps
+
+
+def test_a_few_macs_are_a_misspelt_share():
+    with pytest.raises(WrongUse, match="asks for 70 of them. .* say macs=0.6 or"):
+        limits(["macs=70"])
+
+
+def test_names_may_have_blanks_between_them():
+    assert values.names(" a,b , c,") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "`units_per_round` must be from 1 to 3.",
+            "--units-per-round must be from 1 to 3.",
+        ),
+        ('Is not known. Give `mode="max"` or `mode="min"`.', "another measure by --m"),
+        ("Kept? Give `FitRecipe(compile_fn=...)`. Lost: it", "Kept? Give --optimizer"),
+        ("It diverged. A smaller one may do: `criteria.l1_importance(x)`", "Choose an"),
+        ("'a' is compiled with mse, but: pass that one as `loss`.", "give --loss."),
+        ("A `get_config` that fits.", "A `get_config` that fits."),
+    ],
+)
+def test_advice_to_programmers_becomes_advice_to_users(text, words):
+    assert words in for_users(text)
+    for word in ("compile_fn", "mode=", "criteria.", "`loss`"):
+        assert word not in for_users(text)
+
+
+def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 4e9)
+    memory.check_memory("small.npz", 1e6)
+    assert capsys.readouterr().err == ""
+    memory.check_memory("large.npz", 2e9)
+    assert capsys.readouterr().err == "large.npz takes 2.0 GB in memory.\n"
+    with pytest.raises(WrongUse, match="takes 5.0 GB in memory; this machine has 4.0"):
+        memory.check_memory("huge.npz", 5e9)
+    monkeypatch.setattr(memory, "machine_bytes", lambda: None)
+    memory.check_memory("huge.npz", 5e9)

@@ -1,0 +1,631 @@
+"""The command line reads models and data of others, and runs none of their code."""
+
+import argparse
+import json
+import sys
+import zipfile
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from resprune_cli.options.usage import WrongUse
+from resprune_cli.work import data_files, data_source, memory, model_file, terms
+from tests.conftest import net_of, outputs
+from tests.made.cli import (
+    brightness_net,
+    examples,
+    plain_net,
+    resprune,
+    resprune_json,
+    write_npz,
+)
+
+TRUST = argparse.Namespace(imports=[], allow_lambda=False, input_shape=None)
+
+
+def options(data, **others):
+    """Arguments of `add_data_options` and `add_loss_options`."""
+    return argparse.Namespace(
+        **{
+            "data": str(data),
+            "data_dir": None,
+            "pixels": "raw",
+            "hold_out": 0.1,
+            "examples": None,
+            "seed": 0,
+            "loss": None,
+            "metric": None,
+            "batch_size": 32,
+            **others,
+        }
+    )
+
+
+def saved(net, path):
+    net.save(path)
+    return path
+
+
+# Models
+
+
+def test_a_model_comes_with_its_compile_settings_where_they_are_asked_for(tmp_path):
+    path = saved(plain_net(), tmp_path / "net.keras")
+    assert not model_file.load(path, TRUST).compiled
+    net = model_file.load(path, TRUST, compile=True)
+    assert net.loss == "sparse_categorical_crossentropy"
+
+
+def test_a_loss_that_is_unknown_here_leaves_the_net(tmp_path, capsys):
+    @keras.saving.register_keras_serializable(package="mine")
+    def steep(labels, outputs):
+        return keras.ops.sum(outputs, axis=-1)
+
+    net = plain_net(compiled=False)
+    net.compile("adam", steep)
+    path = saved(net, tmp_path / "net.keras")
+    del keras.saving.get_custom_objects()["mine>steep"]
+    loaded = model_file.load(path, TRUST, compile=True)
+    assert not loaded.compiled
+    assert "cannot be restored" in capsys.readouterr().err
+    images = examples(4)[0][..., None]
+    np.testing.assert_array_equal(outputs(loaded, images), outputs(net, images))
+
+
+def test_a_lambda_is_refused_unless_allowed(tmp_path, capsys):
+    net = net_of((2,), layers.Lambda(lambda x: x + 1, name="plus"))
+    path = saved(net, tmp_path / "net.keras")
+    code, _, err = resprune(capsys, "inspect", path)
+    assert code == 2
+    assert "Lambda layer, whose code is stored in the file" in err
+    code, out, _ = resprune(capsys, "inspect", path, "--allow-lambda")
+    assert code == 0
+    assert "has no residual unit" in out
+
+
+@pytest.mark.parametrize(
+    "decorator", ["", "@keras.saving.register_keras_serializable('cli')"]
+)
+def test_a_layer_of_ones_own_needs_its_module(decorator, tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n"
+        f"{decorator}\n"
+        "class Twice(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    known = dict(keras.saving.get_custom_objects())
+
+    def forget():
+        sys.modules.pop("my_layers", None)
+        keras.saving.get_custom_objects().clear()
+        keras.saving.get_custom_objects().update(known)
+
+    try:
+        from my_layers import Twice
+
+        saved(net_of((2,), Twice(name="twice")), tmp_path / "net.keras")
+        forget()
+        code, _, err = resprune(capsys, "inspect", "net.keras")
+        assert code == 2
+        assert "layers of its own: Twice" in err and "--import MODULE" in err
+        code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "bisect")
+        assert code == 2
+        assert "no module that was imported defines Twice" in err
+        code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "my_layers")
+        assert (code, err) == (0, "Importing my_layers, whose code runs.\n")
+    finally:
+        forget()
+    code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "nowhere_at")
+    assert code == 2
+    assert "--import nowhere_at failed: ModuleNotFoundError" in err
+
+
+def test_what_is_no_model_is_told(tmp_path):
+    path = tmp_path / "net.keras"
+    path.write_bytes(b"no archive")
+    with pytest.raises(WrongUse, match=r"no model as model.save\('model.keras'\)"):
+        model_file.load(path, TRUST)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
+    with pytest.raises(WrongUse, match="cannot be loaded"):
+        model_file.load(path, TRUST)
+
+
+@pytest.mark.parametrize(
+    "config, told",
+    [
+        ([], "holds no model"),
+        ({"class_name": "Functional", "config": []}, "holds no model"),
+        ({"class_name": ["a"], "registered_name": None, "config": {}}, "no model"),
+        (
+            {"class_name": "A", "module": 3, "registered_name": "A", "config": {}},
+            "must be named by strings",
+        ),
+        (
+            {
+                "class_name": "Functional",
+                "config": {"layers": [{"class_name": {}, "registered_name": "A"}]},
+            },
+            "must be named by strings",
+        ),
+    ],
+)
+def test_odd_configurations_are_no_models(tmp_path, config, told):
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(WrongUse, match=told):
+        model_file.load(path, TRUST)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet")
+def test_a_model_without_a_graph_says_how_it_comes_by_one(tmp_path):
+    net = keras.Sequential([layers.Dense(2)])
+    path = saved(net, tmp_path / "net.keras")
+    with pytest.raises(WrongUse, match="holds a Sequential without a graph .* built"):
+        model_file.load(path, TRUST)
+
+
+def test_importances_become_constants(tmp_path):
+    from resprune_tf import add_importance, importances
+
+    net = add_importance(plain_net(), value=0.3)
+    plain = model_file.without_importances(net)
+    assert not importances(plain)
+    images = examples(6)[0][..., None]
+    np.testing.assert_array_equal(outputs(plain, images), outputs(net, images))
+    assert len(plain.trainable_variables) == len(net.trainable_variables) - 3
+
+
+# Data
+
+
+def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path):
+    path = write_npz(tmp_path / "data.npz")
+    data = data_source.read(options(path, hold_out=0.2), plain_net())
+    again = data_source.read(options(path, hold_out=0.2), plain_net())
+    other = data_source.read(options(path, hold_out=0.2, seed=1), plain_net())
+    x, y = data.splits["validation"]
+    assert x.shape == (12, 8, 8, 1) and len(data.splits["train"][0]) == 48
+    assert np.bincount(y).tolist() == [4, 4, 4]
+    np.testing.assert_array_equal(x, again.splits["validation"][0])
+    assert (x != other.splits["validation"][0]).any()
+    together = np.concatenate([data.splits[s][0] for s in ("train", "validation")])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, examples()[0]))
+    assert data.held_out == "validation"
+    assert "48 train, 12 validation examples (held out with seed 0)" in data.told
+
+
+@pytest.mark.parametrize("form", ["one-hot", "float"])
+def test_classes_in_other_forms_are_held_out_in_proportion(form, tmp_path):
+    x, y = examples()
+    labels = np.eye(3)[y] if form == "one-hot" else y.astype("float32")
+    path = write_npz(tmp_path / "data.npz", x=x, y=labels)
+    data = data_source.read(options(path, hold_out=0.2), plain_net())
+    held_out = data.splits["validation"][1]
+    assert held_out.dtype == labels.dtype and data.of_classes
+    held_out = held_out.argmax(1) if form == "one-hot" else held_out.astype(int)
+    assert np.bincount(held_out).tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0.5, 1]),
+        np.array([[1, 1], [0, 1]]),
+        np.array(["a", "b"]),
+        np.eye(3) * 2,
+    ],
+)
+def test_labels_that_tell_no_classes(labels):
+    assert data_source.classes_of(labels) is None
+
+
+def test_splits_of_an_archive_are_kept(tmp_path):
+    (x, y), (x_test, y_test) = examples(12), examples(6, seed=1)
+    path = write_npz(
+        tmp_path / "data.npz",
+        x_train=x,
+        y_train=y[:, None],
+        x_val=x_test,
+        y_val=y_test,
+        x_test=x_test,
+        y_test=y_test,
+    )
+    data = data_source.read(options(path), plain_net())
+    np.testing.assert_array_equal(data.splits["train"][0], x[..., None])
+    np.testing.assert_array_equal(data.splits["train"][1], y)
+    np.testing.assert_array_equal(data.splits["test"][1], y_test)
+    assert data.held_out == "test" and "held out" not in data.told
+
+
+def test_names_of_arrays_may_be_in_capitals(tmp_path):
+    images, labels = examples(10)
+    path = write_npz(
+        tmp_path / "data.npz", X_train=images, Y_Train=labels, x=images[:5]
+    )
+    with pytest.raises(WrongUse, match="x has 5 examples and Y_Train 10"):
+        data_source.read(options(path), plain_net())
+    path = write_npz(tmp_path / "data.npz", X=images, Y=labels, y=labels[::-1])
+    data = data_source.read(options(path, hold_out=0.1), plain_net())
+    together = np.concatenate([data.splits[s][1] for s in ("train", "validation")])
+    assert sorted(together) == sorted(labels)
+    rows = {bytes(image): label for image, label in zip(images, labels, strict=True)}
+    x, y = data.splits["train"]
+    assert [rows[bytes(image)] for image in x] != y.tolist()  # y comes before Y
+
+
+@pytest.mark.parametrize(
+    "pixels, low, high", [("raw", 0, 255), ("unit", 0, 1), ("signed", -1, 1)]
+)
+def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path):
+    x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8).astype("uint8")
+    path = write_npz(tmp_path / "data.npz", images=x)
+    args = options(path, pixels=pixels, hold_out=0.5)
+    data = data_source.read(args, brightness_net())  # which scales nothing itself
+    both = np.concatenate([pair[0] for pair in data.splits.values()])
+    assert (both.min(), both.max()) == (low, high)
+    assert not data.labelled
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"a": np.ones(3)}, "holds a. Its examples must be named x or images or"),
+        ({"x": np.ones((4, 9, 9))}, "takes examples of 8x8x1. .* 9x9"),
+        ({"x": np.ones((4, 8, 8)), "y": np.ones(3)}, "x has 4 examples and y 3"),
+        ({"x": np.ones((0, 8, 8))}, "x is empty"),
+        ({"x": np.ones((1, 8, 8))}, "1 examples: too few"),
+        ({"x": np.array([{}, {}])}, "Object arrays cannot be loaded"),
+        ({"x": np.array(["a", "b"])}, "must be numbers"),
+        (
+            {"x": np.ones((4, 8, 8)), "y": np.ones(4), "x_val": np.ones((4, 8, 8))},
+            "none named y_val",
+        ),
+    ],
+)
+def test_archives_that_do_not_fit(arrays, message, tmp_path):
+    path = write_npz(tmp_path / "data.npz", **arrays)
+    with pytest.raises(WrongUse, match=message):
+        data_source.read(options(path), plain_net())
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [("x", "x has 3 values .* in 2 of its 4 ex"), ("y_test", "y_test has 1")],
+)
+def test_numbers_that_are_none_are_refused(name, told, tmp_path):
+    arrays = {each: np.ones((4, 8, 8), "float32") for each in ("x", "x_test")}
+    arrays.update(y=np.ones(4, "float32"), y_test=np.ones(4, "float32"))
+    arrays[name].reshape(4, -1)[1, -2 if name == "x" else 0 :] = np.nan
+    if name == "x":
+        arrays["x"][3, 0, 0] = np.inf
+    path = write_npz(tmp_path / "data.npz", **arrays)
+    with pytest.raises(WrongUse, match=told):
+        data_source.read(options(path), plain_net())
+
+
+def test_pixels_are_not_scaled_twice(tmp_path):
+    x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8)
+    path = write_npz(tmp_path / "bytes.npz", x=x.astype("uint8"))
+    with pytest.raises(WrongUse, match=r"\(--pixels\).*too small for 'plain'"):
+        data_source.read(options(path, pixels="unit"), plain_net())
+    path = write_npz(tmp_path / "floats.npz", x=(x / 255).astype("float32"))
+    with pytest.raises(WrongUse, match="too small for 'plain'.*by 255"):
+        data_source.read(options(path), plain_net())
+    path = write_npz(tmp_path / "cast.npz", x=(x / 255 + 0.5).astype("uint8"))
+    with pytest.raises(WrongUse, match="nothing but 0 and 1"):
+        data_source.read(options(path, pixels="unit"), brightness_net())
+
+
+def test_floats_have_their_range_already(tmp_path):
+    path = write_npz(tmp_path / "data.npz", x=np.ones((4, 8, 8), "float32"))
+    with pytest.raises(WrongUse, match="is for pixels from 0 to 255"):
+        data_source.read(options(path, pixels="unit"), plain_net())
+
+
+def test_fewer_examples_are_a_random_choice(tmp_path):
+    path = write_npz(tmp_path / "data.npz")
+    data = data_source.read(options(path, examples=20), plain_net())
+    assert len(data.splits["train"][0]) == 20
+
+
+def test_digits_are_built_in():
+    data = data_source.read(options("digits"), plain_net())
+    assert [len(x) for x, _ in data.splits.values()] == [1077, 360, 360]
+
+
+def write_images(folder, seed=0):
+    images, labels = examples(9, seed)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "abc"[label]
+        place.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(place / f"{index}.png", image[..., None], scale=False)
+    return images, labels
+
+
+def test_a_folder_of_images_by_class(tmp_path):
+    images, labels = write_images(tmp_path / "photos")
+    order = np.argsort(labels, kind="stable")
+    args = options(tmp_path / "photos", hold_out=0.34)
+    data = data_source.read(args, plain_net())
+    together = [
+        np.concatenate([data.splits[s][i] for s in ("train", "validation")])
+        for i in (0, 1)
+    ]
+    np.testing.assert_array_equal(np.sort(together[1]), labels[order])
+    assert sorted(map(bytes, together[0])) == sorted(map(bytes, images))
+
+
+def test_of_a_folder_no_more_images_are_read_than_are_used(tmp_path):
+    images, labels = write_images(tmp_path / "photos")
+    chosen = []
+    taken = data_files.ImageFiles.__getitem__
+
+    def noted(files, rows):
+        chosen.extend(rows)
+        return taken(files, rows)
+
+    args = options(tmp_path / "photos", hold_out=0.34, examples=2)
+    with mock.patch.object(data_files.ImageFiles, "__getitem__", noted):
+        data = data_source.read(args, plain_net())
+    assert len(set(chosen)) == 4
+    found = {bytes(image): label for image, label in zip(images, labels, strict=True)}
+    for x, y in data.splits.values():
+        assert [found[bytes(image)] for image in x] == y.tolist()
+
+
+def test_images_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+    write_images(tmp_path)
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 64)
+    data_source.read(options(tmp_path), plain_net())
+    with pytest.raises(WrongUse, match="--examples N reads N alone"):
+        data_source.read(options(tmp_path, pixels="unit"), plain_net())
+
+
+def test_archives_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+    path = write_npz(tmp_path / "data.npz", x=np.zeros((9, 8, 8)), other=np.zeros(9999))
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64 + 128)
+    data_source.read(options(path), plain_net())
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64)
+    with pytest.raises(WrongUse, match="data.npz takes 0.0 GB in memory"):
+        data_source.read(options(path), plain_net())
+
+
+def test_an_image_that_is_none_is_named(tmp_path):
+    write_images(tmp_path)
+    (tmp_path / "b" / "0.png").write_text("no image")
+    with pytest.raises(WrongUse, match="Cannot read the image '.*b/0.png'"):
+        data_source.read(options(tmp_path), plain_net())
+
+
+def test_folders_may_be_divided_already(tmp_path):
+    images, labels = write_images(tmp_path / "train")
+    write_images(tmp_path / "val", seed=1)
+    data = data_source.read(options(tmp_path), plain_net())
+    order = np.argsort(labels, kind="stable")
+    np.testing.assert_array_equal(data.splits["train"][0][..., 0], images[order])
+    assert len(data.splits["validation"][0]) == 9
+
+
+def test_folders_that_do_not_fit(tmp_path):
+    with pytest.raises(WrongUse, match="one folder of images for each class"):
+        data_source.read(options(tmp_path), plain_net())
+    with pytest.raises(WrongUse, match="images of a fixed size. This one takes 2"):
+        data_source.read(options(tmp_path), net_of((2,), layers.Dense(1)))
+
+
+def test_what_tensorflow_datasets_does_not_have_is_not_downloaded(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(WrongUse, match="cannot read 'mnist' .* downloads nothing"):
+        data_source.read(options("mnist", data_dir=str(tmp_path)), plain_net())
+
+
+def test_models_of_several_inputs_are_refused(tmp_path):
+    pair = [keras.Input((2,)), keras.Input((2,))]
+    net = keras.Model(pair, layers.Add()(pair))
+    with pytest.raises(WrongUse, match="takes 2 inputs"):
+        data_source.read(options("digits"), net)
+
+
+# Loss and labels
+
+
+@pytest.mark.parametrize(
+    "activation, logits", [(None, True), ("softmax", False), ("relu", True)]
+)
+def test_classes_are_measured_by_cross_entropy(activation, logits):
+    x, y = examples(6)
+    net = net_of((8, 8, 1), layers.Flatten(), layers.Dense(3, activation=activation))
+    data = data_source.Data({"train": (x[..., None], y)}, "")
+    terms.settle(net, data, options(""))
+    assert net.loss.get_config()["from_logits"] is logits
+    assert terms.loss_name(net) == "sparse_categorical_crossentropy"
+
+
+def nested_softmax(x):
+    head = keras.Sequential([keras.Input((3,)), layers.Dense(3, activation="softmax")])
+    return head(x)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        nested_softmax,
+        keras.ops.softmax,
+        lambda x: keras.ops.cast(layers.Softmax()(x), "float16"),
+        lambda x: layers.Activation("linear", dtype="float32")(layers.Softmax()(x)),
+        lambda x: layers.Reshape((3,))(layers.Activation("sigmoid")(x)),
+    ],
+    ids=["nested", "an op", "a cast", "a linear activation", "a reshape"],
+)
+def test_probabilities_behind_other_layers_are_no_logits(ending):
+    image = keras.Input((8, 8, 1))
+    net = keras.Model(image, ending(layers.Dense(3)(layers.Flatten()(image))))
+    x, y = examples(6)
+    data = data_source.Data({"train": (x[..., None], y)}, "")
+    terms.settle(net, data, options(""))
+    assert net.loss.get_config()["from_logits"] is False
+
+
+def test_labels_take_the_form_of_the_loss():
+    x, y = examples(6)
+    rows = np.eye(3)[y]
+    net = plain_net()
+    one_hot = data_source.Data({"train": (x[..., None], rows)}, "")
+    np.testing.assert_array_equal(
+        terms.settle(net, one_hot, options(""))["train"][1], y
+    )
+    net.compile("sgd", "categorical_crossentropy")
+    whole = data_source.Data({"train": (x[..., None], y)}, "")
+    np.testing.assert_array_equal(
+        terms.settle(net, whole, options(""))["train"][1], rows
+    )
+
+
+@pytest.mark.parametrize(
+    "labels, given, message",
+    [
+        (None, {}, "The data have no labels"),
+        (np.arange(6), {}, "tells 3 classes, 0 to 2; labels are 0 to 5"),
+        (np.linspace(0, 1, 6), {"loss": None}, "Labels must be classes"),
+        (np.arange(6) % 3, {"loss": "far"}, "Keras has no loss 'far'"),
+        (np.arange(6) % 3, {"metric": "far"}, "far"),
+        (np.arange(6) % 3, {"optimizer": "far"}, "far"),
+    ],
+)
+def test_labels_and_names_that_do_not_fit(labels, given, message):
+    data = data_source.Data({"train": (examples(6)[0][..., None], labels)}, "")
+    with pytest.raises(WrongUse, match=message):
+        terms.settle(plain_net(), data, options("", **given))
+
+
+def test_a_loss_that_cannot_be_guessed_is_asked_for():
+    data = data_source.Data({"train": (np.ones((4, 2)), np.linspace(0, 1, 4))}, "")
+    net = net_of((2,), layers.Dense(1))
+    with pytest.raises(WrongUse, match="Give --loss, such as mean_squared_error"):
+        terms.settle(net, data, options(""))
+    terms.settle(net, data, options("", loss="mean_squared_error"))
+    assert terms.loss_name(net) == "mean_squared_error"
+    assert terms.monitored(["loss"]) == "loss"
+
+
+def test_the_learning_rate_is_changed_alone():
+    net = plain_net()
+    data = data_source.Data(
+        {"train": (examples(6)[0][..., None], np.zeros(6, int))}, ""
+    )
+    terms.settle(net, data, options("", learning_rate=0.25))
+    assert float(net.optimizer.learning_rate) == 0.25
+    assert "sparse_categorical_crossentropy, adam at 0.25" == terms.told(net)
+
+
+def test_what_is_watched():
+    assert terms.monitored(["loss", "mae", "accuracy"]) == "accuracy"
+    assert terms.monitored(["loss", "mae"]) == "mae"
+    assert terms.monitored(["loss", "mae"], "loss") == "loss"
+    with pytest.raises(WrongUse, match="--monitor 'auc' is not measured"):
+        terms.monitored(["loss", "mae"], "auc")
+
+
+@pytest.mark.parametrize(
+    "accuracy, loss, doubted",
+    [
+        (0.3, 1.0, True),
+        (0.43, 1.0, True),
+        (0.45, 1.0, False),
+        (0.45, 1.2, True),  # worse than shares of a third each, log(3)
+        (0.5, 9.0, False),  # too sure of itself, and right more often than by chance
+        (None, 9.0, False),
+    ],
+)
+def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
+    measured = {"loss": loss}
+    if accuracy is not None:
+        measured["accuracy"] = accuracy
+    found = terms.doubt(plain_net(), measured)
+    assert bool(found) is doubted
+    assert not doubted or "1 in 3" in found and "--pixels" in found
+    assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
+
+
+@pytest.mark.parametrize("name", ["acc", "sparse_categorical_accuracy"])
+def test_an_accuracy_of_another_name_counts(name):
+    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.3})
+    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.9}) is None
+
+
+def test_keras_numbering_of_optimizers_is_not_shown():
+    net = plain_net()
+    net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
+    assert terms.told(net) == "mean_squared_error, sgd at 0.5"
+
+
+def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    tf = pytest.importorskip("tensorflow")
+    images, labels = examples(9)
+    large = images.repeat(2, axis=1).repeat(2, axis=2)[..., None]
+    pairs = tf.data.Dataset.from_tensor_slices((large, labels))
+    builder = mock.Mock()
+    builder.as_dataset.return_value = {"train": pairs.take(6), "test": pairs.skip(6)}
+    args = options("mine", data_dir=str(tmp_path), hold_out=0.5)
+    with mock.patch.object(tfds, "builder", return_value=builder):
+        data = data_source.read(args, plain_net())
+    assert [len(x) for x, _ in data.splits.values()] == [3, 3, 3]
+    x, y = data.splits["test"]
+    assert x.dtype == np.uint8
+    np.testing.assert_array_equal(x[..., 0], images[6:])
+    np.testing.assert_array_equal(y, labels[6:])
+    del builder.as_dataset.return_value["train"]
+    with mock.patch.object(tfds, "builder", return_value=builder):
+        with pytest.raises(WrongUse, match="'mine' has no split train; it has test"):
+            data_source.read(args, plain_net())
+
+
+def test_open_sizes_are_said_by_an_option(tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    unit = keras.layers.Conv2D(3, 3, padding="same")(image)
+    unit = keras.layers.Add(name="unit_add")([image, unit])
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(unit))
+    model.save(tmp_path / "open.keras")
+    inspect = ("inspect", tmp_path / "open.keras")
+    code, out, _ = resprune(capsys, *inspect)
+    assert code == 0 and "by --input-shape, such as" in out
+    told = resprune_json(capsys, *inspect, "--input-shape", "8,8,3")
+    assert told["cost"]["macs"] == 8 * 8 * (9 * 9 + 3 * 2)
+    assert told["units"][0]["macs"] == 8 * 8 * 9 * 9
+    code, _, err = resprune(capsys, *inspect, "--input-shape", "8,8,1")
+    assert code == 2 and "--input-shape does not fit" in err
+    code, _, err = resprune(capsys, *inspect, "--input-shape", "8,x")
+    assert code == 2 and "'8,x' is no shape of an input, such as" in err
+    prune = ("prune", tmp_path / "open.keras", "--criterion", "random", "--epochs", 0)
+    out = ("--out", tmp_path / "out")
+    code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out)
+    assert code == 1 and "--input-shape 224,224,3 says it" in err
+    shape = ("--input-shape", "8,8,3")
+    code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out, *shape)
+    assert code == 0, err
+    pruned = keras.saving.load_model(tmp_path / "out" / "pruned.keras")
+    assert pruned.input_shape == (None, 8, 8, 3)
+
+
+def test_what_needs_tensorflow_says_so_without_it(tmp_path, capsys):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    image = keras.Input((8, 8, 3))
+    unit = layers.Add()([image, layers.Conv2D(3, 3, padding="same")(image)])
+    keras.Model(image, layers.Flatten()(unit)).save(tmp_path / "net.keras")
+    score = ("scores", tmp_path / "net.keras", "--data", tmp_path / "images")
+    compare = ("compare", tmp_path / "net.keras", tmp_path / "net.keras")
+    with mock.patch("importlib.util.find_spec", return_value=None):
+        code, _, err = resprune(capsys, *score)
+        assert code == 2 and "which TensorFlow reads: `pip install" in err
+        code, _, err = resprune(capsys, *compare)
+        assert code == 2 and "--runtime none times nothing" in err

@@ -1,0 +1,612 @@
+"""What the commands do, on a net of three units."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from resprune_cli.work import data_source, retraining, terms
+from resprune_tf import (
+    PruningResult,
+    Round,
+    Target,
+    add_importance,
+    find_units,
+    importances,
+    remove_units,
+)
+from resprune_tf.pruning.plan import Plan
+from tests.conftest import net_of, outputs, randomise
+from tests.made.cli import (
+    Block,
+    brightness_net,
+    examples,
+    plain_net,
+    resprune,
+    resprune_json,
+    write_npz,
+)
+from tests.made.latency import fake_latencies
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A folder with `net.keras`, trained a little, and `data.npz`."""
+    folder = tmp_path_factory.mktemp("given")
+    keras.utils.set_random_seed(0)
+    net = plain_net()
+    images, labels = examples()
+    net.fit(images[..., None], labels, epochs=2, verbose=0)
+    net.save(folder / "net.keras")
+    write_npz(folder / "data.npz")
+    write_npz(folder / "unlabelled.npz", images=images)
+    return folder
+
+
+@pytest.fixture
+def net(given):
+    return keras.saving.load_model(given / "net.keras", compile=False)
+
+
+def images_of_data():
+    return examples()[0][..., None]
+
+
+# inspect
+
+
+def test_inspect_lists_units_and_what_can_be_reached(given, net, capsys):
+    code, out, _ = resprune(capsys, "inspect", given / "net.keras")
+    assert code == 0
+    assert out.startswith(f"{find_units(net)}\n")
+    assert "'plain': 3 of 3 residual units may go." in out
+    assert "5 layers on its longest path" in out
+
+
+def test_inspect_tells_programs_the_same(given, capsys):
+    told = resprune_json(capsys, "inspect", given / "net.keras")
+    assert [unit["name"] for unit in told["units"]] == ["unit1", "unit2", "unit3"]
+    assert told["units"][0]["removable"] is True
+    assert told["cost"]["layers"] == 5
+    assert told["achievable"]["smallest"]["layers"] == 2
+    assert told["file_bytes"] == (given / "net.keras").stat().st_size
+
+
+def test_all_commands_measure_the_same_file(given, tmp_path, capsys):
+    """What `export` writes: of a compiled net, whose own file has an optimizer."""
+    path, name = given / "net.keras", "exported_keras_bytes"
+    seen = resprune_json(capsys, "inspect", path)[name]
+    argv = ["compare", path, path, "--runtime", "none"]
+    assert resprune_json(capsys, *argv)["a"][name] == seen
+    argv = ["export", path, "--formats", "keras, saved_model", "--out", tmp_path / "a"]
+    (written, _) = resprune_json(capsys, *argv)["files"]
+    assert written["bytes"] == seen < path.stat().st_size
+    argv = ["prune", path, "--epochs", 0, "--criterion", "random", "--out", tmp_path]
+    argv += ["--target", "size=0.95", "--file-format", "saved_model"]
+    told = resprune_json(capsys, *argv)
+    assert told["before"][name] == seen
+    initial = told["solution"]["initial"]["file_bytes"]
+    # Twice the same SavedModel differs by a byte or two.
+    size = told["before"]["exported_saved_model_bytes"]
+    assert size == pytest.approx(initial, rel=0.01)
+
+
+def test_inspect_draws(given, tmp_path, capsys):
+    picture = tmp_path / "units.svg"
+    code, out, _ = resprune(
+        capsys, "inspect", given / "net.keras", "--picture", picture
+    )
+    assert code == 0 and f"Drawn: {picture}" in out
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_inspect_scores_on_data(given, capsys):
+    argv = ["--scores", "--data", given / "data.npz"]
+    told = resprune_json(capsys, "inspect", given / "net.keras", *argv)
+    assert {"taylor", "cka", "random"} <= set(told["scores"]["scores"])
+
+
+def test_inspect_takes_models_of_open_sizes(tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    x = layers.Add()([image, layers.Conv2D(3, 3, padding="same")(image)])
+    keras.Model(image, x).save(tmp_path / "net.keras")
+    code, out, _ = resprune(capsys, "inspect", tmp_path / "net.keras")
+    assert code == 0 and "size of the input, which is open" in out
+
+
+def test_inspect_expands_blocks(tmp_path, capsys):
+    net = net_of((4,), Block(name="block"), layers.Dense(2, name="end"))
+    net.save(tmp_path / "net.keras")
+    argv = ["inspect", tmp_path / "net.keras", "--import", "tests.made.cli"]
+    closed = resprune_json(capsys, *argv)
+    opened = resprune_json(capsys, *argv, "--expand")
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Not looked into (--expand opens such layers)" in out
+    assert not closed["units"] and closed["opaque"][0]["name"] == "block"
+    assert len(opened["units"]) == 1 and not opened["opaque"]
+    argv = ["prune", *argv[1:], "--epochs", 0, "--criterion", "random"]
+    argv += ["--target", "units=1", "--out", tmp_path]
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "--expand opens such layers" in err
+    argv = ["scores", *argv[1:4], "--criteria", "random"]
+    data = write_npz(tmp_path / "data.npz", x=np.ones((9, 4), "float32"))
+    code, _, err = resprune(capsys, *argv, "--data", data)
+    assert code == 2 and "nothing to score" in err and "--expand opens" in err
+    told = resprune_json(capsys, *argv, "--data", data, "--expand")
+    assert len(told["scores"]["random"]) == 1
+
+
+def test_units_that_must_stay_are_told_without_python(tmp_path, capsys):
+    image = keras.Input((4,))
+    y = layers.Dense(2, name="branch")(image)
+    x = layers.Add(name="unit_add")([layers.Dense(2, name="projection")(image), y])
+    keras.Model(image, x).save(tmp_path / "net.keras")
+    code, out, _ = resprune(capsys, "inspect", tmp_path / "net.keras")
+    assert code == 0 and "Cannot be removed whole:\n  unit: its shortcut" in out
+
+
+def test_scores_that_need_importances_name_others(given, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--criteria", "cka, importance"]
+    code, _, err = resprune(capsys, "scores", given / "net.keras", *argv)
+    assert code == 2 and "Choose another criterion" in err
+    assert "add_importance" not in err
+
+
+def test_more_units_a_round_than_there_are(given, tmp_path, capsys):
+    argv = retrained(given, tmp_path, "--units-per-round", 4)
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "--units-per-round must be from 1 to 3" in err
+    code, _, err = resprune(capsys, *argv[:-1], 3, "--protect", "unit1")
+    assert code == 2 and "from 1 to 2, the units that may go. Received: 3." in err
+
+
+def test_a_tolerance_of_an_accuracy_is_a_fraction(given, tmp_path, capsys):
+    argv = retrained(given, tmp_path, "--units-per-round", 2)
+    for options in ([], ["--epochs", 0]):
+        line = argv[:-2] + options if options else argv
+        code, out, err = resprune(capsys, *line, "--tolerance", 1)
+        assert code == 2 and "is a fraction below 1" in err
+        assert "Units are scored" not in out
+    line = [*argv[:-2], "--epochs", 0, "--monitor", "auc"]
+    code, _, err = resprune(capsys, *line)
+    assert (
+        code == 2 and "--monitor 'auc' is not measured. Measured: accuracy, loss" in err
+    )
+    line[line.index(given / "data.npz")] = given / "unlabelled.npz"
+    code, _, err = resprune(capsys, *line)
+    assert code == 2 and "--tolerance needs labels, and the data have none" in err
+
+
+# scores
+
+
+def test_scores_of_some_criteria(given, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--criteria", "cka,block_influence"]
+    told = resprune_json(
+        capsys, "scores", given / "net.keras", *argv, "--score-examples", 20
+    )
+    assert list(told["scores"]) == ["cka", "block_influence"]
+    assert told["images"] == 20
+
+
+def test_scores_that_need_labels_say_so(given, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--criteria", "taylor"]
+    code, _, err = resprune(capsys, "scores", given / "net.keras", *argv)
+    assert code == 2 and "--criteria taylor needs labels" in err
+
+
+def test_criteria_that_are_left_out_say_why_in_words_of_the_command(given, capsys):
+    argv = ["scores", given / "net.keras", "--data", given / "unlabelled.npz"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Without taylor: It needs labels." in out
+    left_out = resprune_json(capsys, *argv)["left_out"]
+    assert left_out["importance"].endswith(
+        "`resprune prune --criterion importance` trains."
+    )
+
+
+# prune --epochs 0
+
+
+def test_pruning_at_once_removes_the_cheapest_set(given, net, tmp_path, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--epochs", 0, "--target", "units=1"]
+    out = tmp_path / "out"
+    code, text, err = resprune(
+        capsys, "prune", given / "net.keras", *argv, "--out", out
+    )
+    assert code == 0, err
+    told = json.loads((out / "summary.json").read_text())
+    assert told["criterion"] == "block_influence" and len(told["removed"]) == 2
+    assert (told["before"]["layers"], told["after"]["layers"]) == (5, 3)
+    assert f"Written: {out / 'pruned.keras'}" in text
+    pruned = keras.saving.load_model(out / "pruned.keras")
+    expected = remove_units(net, told["removed"])
+    images = images_of_data()
+    np.testing.assert_array_equal(outputs(pruned, images), outputs(expected, images))
+    assert pruned.loss == "sparse_categorical_crossentropy"
+
+
+def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
+    argv = ["prune", given / "net.keras", "--data", given / "data.npz"]
+    argv += ["--epochs", 0, "--target", "units=1", "--protect", "unit1"]
+    argv += ["--allow-guessing"]  # the net has hardly been trained
+    told = resprune_json(capsys, *argv, "--out", tmp_path / "a")
+    assert set(told["removed"]) == {"unit2", "unit3"}
+    assert "validation accuracy" in told["after"]
+    accuracies = iter([0.9, 0.9, 0.4])  # of a batch, before and after
+
+    def measured(*arguments):
+        return {**terms_measured(*arguments), "accuracy": next(accuracies)}
+
+    terms_measured = terms.measured
+    with mock.patch("resprune_cli.work.terms.measured", measured):
+        code, out, err = resprune(
+            capsys, *argv, "--tolerance", 0.1, "--out", tmp_path / "b"
+        )
+    assert code == 1 and "from 0.9 to 0.4, further than --tolerance 0.1" in err
+    assert "The shorter model: The accuracy is 40.00%, and guessing" in out
+    assert (tmp_path / "b" / "pruned.keras").exists()
+
+
+def test_pruning_to_a_latency(given, tmp_path, capsys, monkeypatch):
+    calls = fake_latencies(monkeypatch, lambda net: 1.0 + len(find_units(net)))
+    argv = ["--epochs", 0, "--criterion", "random", "--target", "latency=0.8"]
+    argv += ["--runtime", "litert", "--runtime-batch", 2, "--out", tmp_path]
+    told = resprune_json(capsys, "prune", given / "net.keras", *argv)
+    assert len(told["removed"]) == 1
+    assert told["solution"]["measures"]["latency_ratio"] == 0.75
+    assert {(runtime, batch) for runtime, _, batch, _ in calls} == {("litert", 2)}
+
+
+def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
+    scaled = add_importance(net)
+    for unit, value in (("unit1", 0.5), ("unit2", -0.1), ("unit3", 0.9)):
+        scaled.get_layer(f"{unit}_importance").importance.assign(value)
+    scaled.save(tmp_path / "net.keras")
+    told = resprune_json(
+        capsys,
+        *["prune", tmp_path / "net.keras", "--epochs", 0, "--criterion", "importance"],
+        *["--target", "units=2", "--out", tmp_path],
+    )
+    assert told["removed"] == ["unit2"]
+    pruned = keras.saving.load_model(tmp_path / "pruned.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in pruned.layers} == {
+        "keras"
+    }
+    images = images_of_data()
+    np.testing.assert_array_equal(
+        outputs(pruned, images), outputs(remove_units(scaled, "unit2"), images)
+    )
+
+
+@pytest.mark.parametrize(
+    "options, code, message",
+    [
+        (["--target", "layers=1"], 1, "cannot be reached: .* leaves 2 layers"),
+        (["--target", "layers=9"], 1, "asks for no removal"),
+        (["--target", "layers=3", "--protect", "x"], 2, "no such unit. Units: unit1,"),
+        (["--target", "layers=3", "--criterion", "importance"], 2, "trained import"),
+    ],
+)
+def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
+    argv = ["--data", given / "data.npz", "--epochs", 0, "--out", tmp_path]
+    argv += ["--allow-guessing"]
+    found, _, err = resprune(capsys, "prune", given / "net.keras", *argv, *options)
+    assert found == code
+    assert re.search(message, err)
+    assert not (tmp_path / "pruned.keras").exists()
+
+
+def test_a_model_without_units_has_nothing_to_remove(tmp_path, capsys):
+    net_of((4,), layers.Dense(2)).save(tmp_path / "net.keras")
+    argv = ["--epochs", 0, "--criterion", "random", "--target", "units=1"]
+    code, _, err = resprune(
+        capsys, "prune", tmp_path / "net.keras", *argv, "--out", tmp_path
+    )
+    assert code == 2 and "There is nothing to remove" in err
+
+
+# prune, with retraining
+
+
+def retrained(given, out, *options):
+    """A command line that removes a unit and trains an epoch before and after."""
+    argv = ["prune", given / "net.keras", "--data", given / "data.npz", "--epochs", 1]
+    argv += ["--allow-guessing"]  # the net has hardly been trained
+    return [*argv, "--target", "units=2", "--tolerance", 0.9, "--out", out, *options]
+
+
+def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
+    argv = retrained(given, tmp_path, "--learning-rate", 0.01, "--schedule", "cosine")
+    argv += ["--criterion", "importance"]
+    code, out, _ = resprune(capsys, *argv, "--minutes", 1e-6)
+    assert code == 3
+    assert "the time budget is used up. The same command continues." in out
+    assert not (tmp_path / "pruned.keras").exists()
+    code, out, err = resprune(capsys, *argv)
+    assert (code, err) == (0, "")
+    assert "round 1: 4 layers" in out and "target reached" in out
+    told = json.loads((tmp_path / "summary.json").read_text())
+    assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
+    accuracies = [told[at]["validation accuracy"] for at in ("round_0", "after")]
+    assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
+    assert out.splitlines()[-3].startswith("exported_keras_bytes")
+    assert "--target size=... is of that" in out.splitlines()[-2]
+    pruned = keras.saving.load_model(tmp_path / "pruned.keras", compile=False)
+    rounds = keras.saving.load_model(tmp_path / "models" / "round-01.keras")
+    assert importances(rounds) and not importances(pruned)
+    images = images_of_data()
+    np.testing.assert_array_equal(outputs(pruned, images), outputs(rounds, images))
+    flags = (tmp_path / "flags.txt").read_text()
+    assert flags.startswith("resprune prune ") and "--schedule cosine" in flags
+    code, _, err = resprune(capsys, *argv, "--seed", 1)
+    assert code == 2 and "holds a run with other settings" in err
+    argv[argv.index("cosine")] = "constant"
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "recipe.schedule: 'cosine' there, None now" in err
+
+
+def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, capsys):
+    """Without training: each round's model is the file that it was."""
+    argv = retrained(given, tmp_path)
+    place = argv.index("--tolerance") + 1
+    worse = mock.patch.object(
+        Plan,
+        "held",
+        lambda plan, record, rounds: record.round == 0 or plan.tolerance > 0.5,
+    )
+    with worse:
+        argv[place] = 0
+        code, _, err = resprune(capsys, *argv)
+        assert code == 1 and "a larger --tolerance chooses anew among the rounds" in err
+        assert not (tmp_path / "pruned.keras").exists()
+        rounds = (tmp_path / "rounds.jsonl").read_text()
+        argv[place] = 0.9
+        told = resprune_json(capsys, *argv)
+    assert told["final"]["tolerance"] == 0.9 and told["failure"] is None
+    assert len(told["removed"]) == 1
+    assert (tmp_path / "rounds.jsonl").read_text() == rounds
+    assert (tmp_path / "pruned.keras").exists()
+    assert "--tolerance 0.9" in (tmp_path / "flags.txt").read_text()
+
+
+def test_regression_is_watched_by_its_loss(tmp_path, capsys):
+    image = keras.Input((4,))
+    x = layers.Add(name="unit_add")([image, layers.Dense(4, name="dense")(image)])
+    net = keras.Model(image, layers.Dense(1, name="out")(x))
+    randomise(net)
+    net.save(tmp_path / "net.keras")
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    data = write_npz(tmp_path / "data.npz", x=x, y=x.sum(1))
+    argv = ["prune", tmp_path / "net.keras", "--data", data, "--epochs", 1]
+    argv += ["--target", "layers=1", "--tolerance", 99, "--out", tmp_path / "out"]
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "Give --loss" in err
+    told = resprune_json(capsys, *argv, "--loss", "mean_squared_error")
+    assert told["removed"] == ["unit"]
+    assert "validation loss" in told["after"]
+    # The model came without an optimizer, so it leaves without one.
+    assert not keras.saving.load_model(tmp_path / "out" / "pruned.keras").compiled
+
+
+def made_result(*accuracies, selected=0, stop_reason="it is over", met=True):
+    """A result whose rounds have these accuracies on held-out examples."""
+    rounds = tuple(
+        Round(
+            **dict.fromkeys(["layers", "parameters", "macs", "epochs"], 0),
+            **dict.fromkeys(["removed", "units"], ()),
+            **dict.fromkeys(["importances", "scores", "train", "test"], {}),
+            round=number,
+            validation={"accuracy": accuracy},
+            seconds=0.0,
+            model=f"models/round-{number:02}.keras",
+        )
+        for number, accuracy in enumerate(accuracies)
+    )
+    final = {"mode": "max", "stop_reason": stop_reason, "target_reached": met}
+    return PruningResult(None, rounds, rounds[selected], final)
+
+
+@pytest.mark.parametrize(
+    "result, messages",
+    [
+        (made_result(0.9, 0.91, selected=1), None),
+        (
+            made_result(0.9, 0.8),
+            [
+                "No shorter model held its metric, and none is written",
+                "meets the target is out/models/round-01.keras",
+                "from 90.00% to 80.00%",
+            ],
+        ),
+        (
+            made_result(0.9, 0.91, 0.8, selected=1),
+            ["the smallest that held it is written", "out/models/round-02.keras"],
+        ),
+        (
+            made_result(0.9, 0.91, selected=1, met=False),
+            ["No model that meets the target held its metric", "--retrain-epochs"],
+        ),
+    ],
+)
+def test_what_is_no_success_says_why_and_what_may_help(result, messages):
+    args = argparse.Namespace(out=pathlib.Path("out"))
+    found = retraining.failure(result, Target(units=2), "accuracy", args)
+    assert (found is None) is (messages is None)
+    assert all(message in found for message in messages or ())
+
+
+def test_without_a_target_any_shorter_model_that_held_will_do():
+    result = made_result(0.9, 0.91, 0.8, selected=1, met=False)
+    assert retraining.failure(result, None, "accuracy", argparse.Namespace()) is None
+
+
+def test_a_first_training_that_harms_is_told():
+    result = made_result(0.5)
+    told = {}
+    for before in (0.51, 0.9):
+        given = {
+            "monitor": "accuracy",
+            "measured": {"validation": {"accuracy": before}},
+        }
+        args = argparse.Namespace(tolerance=0.02)
+        told[before] = "\n".join(retraining.table(result, given, args))
+    assert "no more than 0.02 worse than round 0. Ended: it is over." in told[0.51]
+    assert "The first training" not in told[0.51]
+    assert "from 90.00% to 50.00%: a smaller --learning-rate" in told[0.9]
+
+
+@pytest.fixture
+def bright(tmp_path):
+    """Arguments: a net that needs no training and its data, whose pixels are raw."""
+    brightness_net().save(tmp_path / "bright.keras")
+    data = write_npz(tmp_path / "data.npz")
+    return [tmp_path / "bright.keras", "--data", data]
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_model_that_guesses_is_pruned_only_if_that_is_allowed(
+    bright, epochs, tmp_path, capsys
+):
+    argv = ["prune", *bright, "--epochs", epochs, "--criterion", "random"]
+    argv += ["--target", "units=1", "--tolerance", 0.9, "--out", tmp_path / "out"]
+    code, _, err = resprune(capsys, *argv, "--pixels", "unit")
+    assert code == 2
+    assert "guessing gives 1 in 3" in err and "--allow-guessing" in err
+    assert not list((tmp_path / "out").iterdir())
+    code, out, err = resprune(capsys, *argv, "--pixels", "unit", "--allow-guessing")
+    assert code == 0 and "guessing gives 1 in 3" in out, err
+
+
+def test_scores_of_a_model_that_guesses_come_with_a_doubt(bright, capsys):
+    wrong = [*bright, "--pixels", "unit"]
+    _, out, _ = resprune(capsys, "scores", *wrong, "--criteria", "random")
+    assert "guessing gives 1 in 3" in out and "--pixels" in out
+    _, out, _ = resprune(capsys, "inspect", "--scores", *wrong)
+    assert "guessing gives 1 in 3" in out and "--pixels" in out
+    told = resprune_json(capsys, "inspect", "--scores", *wrong)
+    assert "guessing" in told["scores"]["doubt"]
+    told = resprune_json(capsys, "scores", *wrong, "--criteria", "random")
+    assert "guessing" in told["doubt"]
+    told = resprune_json(capsys, "scores", *bright, "--criteria", "random")
+    assert told["doubt"] is None
+
+
+# compare, export
+
+
+def test_compare_measures_both(given, net, tmp_path, capsys):
+    remove_units(net, "unit2").save(tmp_path / "b.keras")
+    argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
+    told = resprune_json(capsys, *argv, "--data", given / "data.npz")
+    assert (told["a"]["layers"], told["b"]["layers"]) == (5, 4)
+    assert told["ratios"]["layers"] == 0.8
+    assert {"validation loss", "validation accuracy"} <= set(told["b"])
+    assert told["outputs"]["count"] == 6 and "agreement" in told["outputs"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Outputs on 8 inputs of noise: differ by" in out
+
+
+def test_compare_tells_other_shapes(given, tmp_path, capsys):
+    net_of((4,), layers.Dense(2)).save(tmp_path / "b.keras")
+    argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and "Outputs cannot be compared" in out
+
+
+def regression_net():
+    image = keras.Input((8, 8, 1))
+    x = layers.Flatten()(image)
+    net = keras.Model(image, layers.Dense(3)(x), name="numbers")
+    net.compile("adam", "mean_squared_error", metrics=["mae"])
+    return net
+
+
+def test_compare_of_what_measures_other_things(given, tmp_path, capsys):
+    regression_net().save(tmp_path / "b.keras")
+    images, labels = examples()
+    rows = write_npz(tmp_path / "rows.npz", x=images, y=np.eye(3)[labels])
+    argv = ["compare", given / "net.keras", tmp_path / "b.keras", "--runtime", "none"]
+    code, out, err = resprune(capsys, *argv, "--data", rows)
+    assert code == 0, err
+    lines = {" ".join(line.split()[:2]): line.split() for line in out.splitlines()}
+    assert lines["validation accuracy"][2].endswith("%")
+    assert lines["validation accuracy"][3] == "-" == lines["validation mae"][2]
+    assert "losses differ: sparse_categorical_crossentropy and mean_sq" in out
+    assert "the same class" not in out
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_regression_has_no_classes(whole, tmp_path, capsys):
+    """By the loss that a model was compiled with; else by the labels."""
+    net = regression_net()
+    images, labels = examples()
+    rows = np.eye(3)[labels] if whole else np.linspace(0, 1, 180).reshape(60, 3)
+    data = write_npz(tmp_path / "rows.npz", x=images, y=rows)
+    if not whole:
+        net.compile("adam", "categorical_crossentropy")
+    net.save(tmp_path / "net.keras")
+    argv = ["compare", *[tmp_path / "net.keras"] * 2, "--runtime", "none"]
+    told = resprune_json(capsys, *argv, "--data", data)
+    assert told["outputs"]["max_abs_difference"] == 0
+    assert "agreement" not in told["outputs"]
+
+
+def test_compare_reads_data_once_for_models_that_take_the_same(given, capsys):
+    argv = ["compare", *[given / "net.keras"] * 2, "--runtime", "none"]
+    with mock.patch.object(data_source, "read", wraps=data_source.read) as read:
+        resprune_json(capsys, *argv, "--data", given / "data.npz")
+    assert read.call_count == 1
+
+
+def test_compare_tells_of_blocks_and_opens_them(tmp_path, capsys):
+    blocks = net_of((4,), Block(name="block"), layers.Dense(2, name="end"))
+    blocks.save(tmp_path / "blocks.keras")
+    net_of((4,), layers.Dense(2)).save(tmp_path / "plain.keras")
+    argv = ["compare", tmp_path / "blocks.keras", tmp_path / "plain.keras"]
+    argv += ["--runtime", "none", "--import", "tests.made.cli"]
+    code, out, _ = resprune(capsys, *argv)
+    assert code == 0 and f"Not looked into, in {argv[1]}: block. Residual" in out
+    told = resprune_json(capsys, *argv)
+    assert (told["a"]["units"], told["closed"]) == (0, [["block"], []])
+    told = resprune_json(capsys, *argv, "--expand")
+    assert (told["a"]["units"], told["closed"]) == (1, [[], []])
+
+
+def test_export_writes_what_runs_elsewhere(given, tmp_path, capsys):
+    argv = ["export", given / "net.keras", "--formats", "keras", "--out", tmp_path]
+    told = resprune_json(capsys, *argv, "--data", given / "data.npz")
+    (made,) = told["files"]
+    assert made["path"] == str(tmp_path / "model.keras")
+    assert made["agreement"] == 1.0 and made["max_abs_difference"] < 1e-5
+    argv[argv.index("keras")] = "keras,nothing"
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "no format 'nothing'" in err
+
+
+# As a program
+
+
+def test_as_a_program(given, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    ran = subprocess.run(
+        [sys.executable, "-m", "resprune_cli", "inspect", given / "net.keras"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("'plain': 3 residual units, 3 removable.")

@@ -1,0 +1,130 @@
+"""FitData and FitRecipe: what they accept, and the order of arrays."""
+
+import keras
+import numpy as np
+import pytest
+
+from resprune_tf import FitData, FitRecipe
+from resprune_tf.data.fit_data import ShuffledBatches
+from tests.made.fits import numbers
+
+X, Y = numbers(10)
+
+
+def test_arrays_of_any_structure():
+    x = {"a": X, "b": [X[:, 0], X[:, 1].astype("float64")]}
+    data = FitData((x, Y, np.ones(10)), (X, Y), batch_size=4)
+    assert data.sizes == {"train": 10, "validation": 10, "test": None}
+    assert list(data.splits) == ["train", "validation"]
+    batch_x, batch_y, weight = data.splits["train"].first_batch()
+    assert batch_x["b"][1].shape == (4,) and len(batch_y) == len(weight) == 4
+
+
+def test_the_fingerprint_tells_data_apart():
+    def fingerprint(x=X, y=Y):
+        return FitData((x, y), (X, Y)).fingerprint
+
+    same = fingerprint()
+    assert fingerprint() == same and len(same) == 8
+    changed = X.copy()
+    changed[3, 3] += 1
+    others = [fingerprint(changed), fingerprint(X.reshape(10, 3, 2)), fingerprint(y=X)]
+    assert len({same, *others}) == 4
+
+
+def test_the_fingerprint_of_a_pipeline_is_what_it_says_of_itself():
+    import tensorflow as tf
+
+    def fingerprint(batch, count=10):
+        pairs = tf.data.Dataset.from_tensor_slices((X[:count], Y[:count]))
+        return FitData(pairs.batch(batch), (X, Y)).fingerprint
+
+    assert fingerprint(2) == fingerprint(2) != fingerprint(5)
+
+
+def epochs(seed, first, count, **options):
+    """Rows of the numbers 0 to 9 in the order of some epochs."""
+    batches = ShuffledBatches((np.arange(10),), 4, seed, first, **options)
+    rows = []
+    for _ in range(count):
+        batches.on_epoch_end()  # as Keras tells before the first epoch, too
+        batches.on_epoch_begin()
+        rows.append([*np.concatenate([batches[i][0] for i in range(3)])])
+    assert batches.num_batches == 3
+    return rows
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    whole = epochs(seed=1, first=0, count=4)
+    assert all(sorted(rows) == list(range(10)) for rows in whole)
+    assert whole[0] != whole[1]
+    assert epochs(seed=1, first=2, count=2) == whole[2:]
+    assert epochs(seed=2, first=0, count=1) != whole[:1]
+    assert epochs(seed=1, first=3, count=1, shuffle=False) == [list(range(10))]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"train": X}, TypeError, r"`train` must be `\(x, y\)`.*Received: ndarray"),
+        ({"validation": None}, TypeError, "`validation` must be.*NoneType"),
+        ({"train": (X, Y[:9])}, ValueError, "as many.*Received: 9, 10 examples"),
+        ({"test": (X[:0], Y[:0])}, ValueError, "`test`.*and some.*Received: 0"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be >= 1"),
+    ],
+)
+def test_other_data_are_refused(fields, error, message):
+    with pytest.raises(error, match=message):
+        FitData(**{"train": (X, Y), "validation": (X, Y), **fields})
+
+
+def test_endless_pipelines():
+    import tensorflow as tf
+
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat()
+    assert FitData(endless, (X, Y)).splits["train"].repeats
+    with pytest.raises(ValueError, match=r"`test` repeats for ever.*take"):
+        FitData((X, Y), (X, Y), endless)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "`epochs` must be >= 1"),
+        (
+            {"callbacks": [keras.callbacks.TerminateOnNaN()]},
+            TypeError,
+            "`callbacks` must be a function.*Received: list",
+        ),
+        ({"compile_fn": "adam"}, TypeError, "`compile_fn` must be a function.*str"),
+        ({"fit_options": {"x": X}}, ValueError, "cannot set `x`: FitData says it"),
+        ({"fit_options": {"verbose": 2}}, ValueError, "prune_and_retrain"),
+        ({"fit_options": {"stepz": 2}}, ValueError, "no option 'stepz'.*class_weight"),
+    ],
+)
+def test_other_recipes_are_refused(fields, error, message):
+    with pytest.raises(error, match=message):
+        FitRecipe(**{"epochs": 1, **fields})
+
+
+def test_a_recipe_can_be_changed_and_recorded():
+    recipe = FitRecipe(9, fit_options={"class_weight": {0: 1.0}})
+    shorter = recipe.replace(epochs=3)
+    assert shorter.settings() == {
+        "epochs": 3,
+        "fit_options": {"class_weight": "{0: 1.0}"},
+    }
+    assert shorter.make_callbacks() == [] and recipe.epochs == 9
+
+
+@pytest.mark.parametrize("given", [([1.0, 2.0], [0, 1]), ([], [])])
+def test_lists_are_no_arrays(given):
+    with pytest.raises(ValueError, match=r"`train` must hold arrays.*np.array\("):
+        FitData(train=given, validation=given)
+
+
+def test_several_inputs_may_be_a_list():
+    a, b, y = np.zeros((6, 2)), np.ones((6, 3)), np.arange(6.0)
+    data = FitData(train=([a, b], y), validation=([a, b], y), batch_size=4)
+    (first, second), labels = data.splits["train"].first_batch()
+    assert first.shape == (4, 2) and second.shape == (4, 3) and labels.shape == (4,)

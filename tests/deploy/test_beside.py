@@ -1,0 +1,59 @@
+"""Beside: what is deployed, next to what would have been."""
+
+import pytest
+
+import resprune_tf.deploy.beside as beside
+from resprune_tf import cost
+from resprune_tf.deploy.beside import export_beside
+from resprune_tf.deploy.export import Exported
+from resprune_tf.deploy.latency import Latency
+from tests.conftest import small_net
+
+
+def test_both_are_exported_and_timed(tmp_path):
+    model, unpruned = small_net(11, width=2), small_net(11)
+    found = export_beside(model, unpruned, tmp_path, "litert", batch_sizes=(2,), runs=3)
+    (litert,) = found.formats
+    assert litert.model.path == tmp_path / "model.tflite"
+    assert litert.unpruned.path == tmp_path / "unpruned" / "model.tflite"
+    assert 0 < litert.bytes_ratio < 1
+    ours, theirs = litert.latencies[2]
+    assert ours.runtime == "litert" and ours.batch_size == 2 and ours.runs == 3
+    assert litert.latency_ratio(2) > 0 and len(theirs.times_ms) == 3
+    assert found.macs_ratio == cost(model).macs / cost(unpruned).macs < 1
+
+
+def test_the_table(monkeypatch, tmp_path):
+    """Every number is of known sizes and times."""
+
+    def export(net, folder, formats, **options):
+        size = 3000 if net is model else 4000
+        return tuple(Exported(name, folder / name, size, 0.0) for name in formats)
+
+    def runtime_latencies(paths, runtime, batch_size, runs, threads):
+        fields = dict.fromkeys(
+            ("batch_size", "backward", "precision", "device", "backend", "runtime")
+        )
+        return tuple(Latency.of([t * batch_size], **fields) for t in (1.0, 2.0))
+
+    monkeypatch.setattr(beside, "export", export)
+    monkeypatch.setattr(beside, "runtime_latencies", runtime_latencies)
+    model, unpruned = small_net(11), small_net(20)
+    found = export_beside(model, unpruned, tmp_path, ("keras", "litert"))
+    macs = cost(model).macs, cost(unpruned).macs
+    assert str(found).splitlines() == [
+        "format  kB  of  ratio  ms, batch 1     of  ratio  ms, batch 32      of  ratio",
+        "keras    3   4  0.750            -      -      -             -       -      -",
+        "litert   3   4  0.750        1.000  2.000  0.500        32.000  64.000  0.500",
+        f"MACs: {macs[0]:,} of {macs[1]:,}, ratio {macs[0] / macs[1]:.3f}. Both models "
+        "folded; times are medians on the processor, 1 thread, in turns.",
+    ]
+
+
+def test_refuses_before_any_work(tmp_path):
+    net = small_net(11)
+    with pytest.raises(ValueError, match="Supported formats"):
+        export_beside(net, net, tmp_path / "new", "h5")
+    with pytest.raises(TypeError, match="cost"):
+        export_beside(net, None, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

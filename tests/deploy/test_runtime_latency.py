@@ -1,0 +1,79 @@
+"""Runtime latency: what is timed and how, never how fast it is."""
+
+import numpy as np
+import pytest
+from keras import layers
+
+import resprune_tf.deploy.runtime_latency as timing
+from resprune_tf.deploy.fresh_process import RuntimeFailed
+from resprune_tf.deploy.runtime_latency import runtime_latencies
+from tests.conftest import net_of, small_net
+
+
+def test_models_and_files_are_timed_in_turns(tmp_path):
+    small = net_of((4,), lambda x: x + 1)
+    small.export(tmp_path / "small", format="tf_saved_model", verbose=False)
+    for runtime, models in (
+        ("litert", [small, net_of((4,), lambda x: 2 * x)]),
+        ("onnxruntime", [small]),
+        ("tensorflow", [tmp_path / "small", str(tmp_path / "small")]),
+    ):
+        found = runtime_latencies(models, runtime, batch_size=3, runs=4, warmup=1)
+        assert len(found) == len(models)
+        for latency in found:
+            assert latency.runtime == runtime and latency.device == "cpu"
+            assert (latency.runs, latency.batch_size) == (4, 3)
+            assert not latency.backward
+            assert 0 < latency.p10_ms <= latency.median_ms <= latency.p90_ms
+            made = "as written" if runtime == "tensorflow" else "float32"
+            assert latency.precision == made
+        assert len(found[-1].ratios(found[0])) == 4
+
+
+def test_what_is_deployed_in_less_than_float32_is_timed_so(tmp_path):
+    net = net_of((8,), layers.Dense(64), layers.Dense(4))
+    for runtime in ("litert_float16", "litert_int8"):
+        (found,) = runtime_latencies([net], runtime, runs=2, warmup=1)
+        assert found.precision == runtime.removeprefix("litert_")
+        assert found.runtime == runtime and found.median_ms > 0
+
+
+def test_models_are_folded_and_times_told_apart(monkeypatch):
+    """Compared is what is deployed: ω and BatchNormalization are not there."""
+    written, jobs = [], []
+
+    def write(name, model, folder, calibration):
+        written.append((name, [type(layer).__name__ for layer in model.layers]))
+        return folder / "model"
+
+    def in_fresh_process(runtime, job):
+        jobs.append((runtime, job))
+        return {"times": np.array([[1.0, 20.0], [3.0, 40.0]])}
+
+    monkeypatch.setattr(timing, "write", write)
+    monkeypatch.setattr(timing, "in_fresh_process", in_fresh_process)
+    full, small = runtime_latencies([small_net(20), small_net(11)], "litert", threads=2)
+    assert full.times_ms == (1.0, 3.0) and small.times_ms == (20.0, 40.0)
+    assert small.median_ms == 30.0
+    assert [name for name, _ in written] == ["litert"] * 2
+    assert not {"ImportanceScale", "Rescaling"} & {
+        k for _, kinds in written for k in kinds
+    }
+    ((runtime, job),) = jobs
+    assert runtime == "litert" and len(job["paths"]) == 2
+    assert (job["batch_size"], job["runs"], job["threads"]) == (1, 50, 2)
+
+
+def test_says_what_is_wrong(tmp_path):
+    net = net_of((4,), lambda x: x + 1)
+    with pytest.raises(ValueError, match="one of tensorflow, litert, .*, onnxruntime"):
+        runtime_latencies([net], "tflite")
+    with pytest.raises(ValueError, match="`threads` must be >= 1"):
+        runtime_latencies([net], "litert", threads=0)
+    with pytest.raises(ValueError, match="at least one model"):
+        runtime_latencies([], "litert")
+    with pytest.raises(FileNotFoundError, match="no model to time at '.*none.onnx'"):
+        runtime_latencies([tmp_path / "none.onnx"], "onnxruntime")
+    flexible = net_of((None,), lambda x: x + 1)
+    with pytest.raises(RuntimeFailed, match="an input of open shape"):
+        runtime_latencies([flexible], "onnxruntime")

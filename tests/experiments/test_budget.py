@@ -1,0 +1,36 @@
+"""What a finished run leaves for others: lost units, epochs, compute, its first net."""
+
+import pytest
+
+from experiments.running import budget
+from tests.made.runs import make_final, make_rounds, write_records
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Chose the second of three rounds: 40 M, 32 M, 24 M MACs, 2 epochs each."""
+    rounds = make_rounds(0.9, 0.92, 0.8)
+    return write_records(tmp_path / "run", rounds, make_final(rounds, 1))
+
+
+def test_budget_ends_with_the_chosen_net(run):
+    assert budget.lost(run) == ["stage1_unit2"]
+    assert budget.epochs(run) == 4
+    assert budget.epochs_of_compute(run, 32_000_000) == 5  # (2 * 40 + 2 * 32) / 32
+
+
+def test_an_unfinished_run_has_no_budget(tmp_path):
+    run = write_records(tmp_path / "run", make_rounds(0.9))
+    for ask in (budget.lost, budget.epochs):
+        with pytest.raises(ValueError, match="holds no finished run"):
+            ask(run)
+    with pytest.raises(ValueError, match="holds no records of a run"):
+        budget.epochs(tmp_path / "nothing")
+
+
+def test_the_initial_net_must_be_there(run):
+    with pytest.raises(ValueError, match="no trained initial net"):
+        budget.initial_net(run)
+    (run / "models").mkdir()
+    (run / "models" / "round-00.keras").touch()
+    assert budget.initial_net(str(run)) == run / "models" / "round-00.keras"

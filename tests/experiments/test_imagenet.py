@@ -1,0 +1,128 @@
+"""The imagenet command: a run through tfds's builder, killed and continued."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from absl.testing import flagsaver
+
+from experiments import imagenet
+from experiments.paper import rows
+from resprune_tf.system.whole_files import read_json, read_lines
+from tests.made.imagenet import write_archives
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = {
+    "depth": 18,
+    "train_examples": 16,
+    "validation_examples": 8,
+    "test_examples": 8,
+    "epochs": 1,
+    "retrain_epochs": 1,
+    "batch_size": 4,
+    "parts": 4,
+    "max_rounds": 1,
+    "units_per_round": 2,
+    "export": "",
+}
+
+
+pytestmark = pytest.mark.usefixtures("command_line")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imagenet")
+    write_archives(folder / "manual")
+    return folder
+
+
+def command(**values):
+    """Runs the command in this process."""
+    with flagsaver.flagsaver(**values):
+        imagenet.main(["imagenet"])
+
+
+def test_a_run_from_the_archives_killed_and_continued_inside_an_epoch(folder, capsys):
+    run_dir = folder / "run"
+    where = {
+        "manual_dir": str(folder / "manual"),
+        "data_dir": str(folder / "tfds"),
+        "run_dir": str(run_dir),
+    }
+    arguments = [f"--{name}={value}" for name, value in {**SMALL, **where}.items()]
+    with open(folder / "log", "w") as log:
+        killed = subprocess.Popen(
+            [sys.executable, "-m", "experiments.imagenet", *arguments],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
+        deadline = time.monotonic() + 200
+        while not (run_dir / "state.npz").exists() and killed.poll() is None:
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.05)
+        killed.kill()
+        killed.wait()
+    assert killed.returncode == -signal.SIGKILL, (folder / "log").read_text()
+    assert not read_lines(run_dir / "rounds.jsonl")
+
+    # What was prepared is found again without the archives.
+    command(**{**SMALL, **where, "manual_dir": None, "export": []})
+    out = capsys.readouterr().out
+    assert "imagenet2012/5.1.0; 16 train, 8 validation, 8 test" in out
+    assert "round 0: continuing after epoch 0." in out
+    assert [r["layers"] for r in read_lines(run_dir / "rounds.jsonl")] == [18, 14]
+    epochs = [0.25, 0.5, 0.75, 1]
+    history = read_lines(run_dir / "history.jsonl")
+    assert [line["epoch"] for line in history] == 2 * epochs
+    assert len(read_lines(run_dir / "sessions.jsonl")) == 2
+    assert str(folder / "manual") not in (run_dir / "flags.txt").read_text()
+    recipe = read_json(run_dir / "run.json")["recipe"]
+    assert recipe["parts"] == 4 and recipe["milestones"] == [2, 2]
+
+
+def test_the_defaults_are_the_papers():
+    values = rows.settings(rows.BY_RUN["in-main"])
+    assert [values[name] for name in ("depth", "epochs", "batch_size")] == [50, 90, 512]
+    with flagsaver.flagsaver():
+        imagenet.settle()
+        import resprune_tf as rp
+        from experiments.running import recipe_flags
+
+        recipe = recipe_flags.settings(rp)["recipe"]
+    assert recipe.milestones == (31, 61)
+    assert recipe == rp.Recipe(
+        90, 512, drops=recipe.drops, parts=imagenet.DEFAULTS["parts"]
+    )
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0, 29, 30, 59, 60, 89)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_missing_data_are_refused(tmp_path):
+    with pytest.raises(SystemExit, match="error: (?s:.*)no ILSVRC2012_img_train.tar"):
+        command(manual_dir=str(tmp_path), data_dir=str(tmp_path), run_dir=str(tmp_path))
+
+
+def test_real_images_at_the_scale_smoke(tmp_path, capsys):
+    data_dir = os.environ.get("RESPRUNE_TEST_IMAGENET_DIR")
+    if not data_dir:
+        pytest.skip(
+            "RESPRUNE_TEST_IMAGENET_DIR is not set: a folder whose folder `manual` "
+            "holds archives in ImageNet's layout, of 128 images or more"
+        )
+    command(
+        scale="smoke",
+        depth=18,
+        importance=False,
+        max_rounds=0,
+        manual_dir=f"{data_dir}/manual",
+        data_dir=str(tmp_path / "tfds"),
+        run_dir=str(tmp_path / "run"),
+    )
+    assert "64 train, 32 validation, 32 test" in capsys.readouterr().out
+    assert "--scale=smoke" in (tmp_path / "run" / "flags.txt").read_text()

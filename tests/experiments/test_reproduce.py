@@ -1,0 +1,66 @@
+"""Results are written by name, and the committed ones are up to date."""
+
+import re
+import subprocess
+import sys
+
+import matplotlib
+import pytest
+
+from experiments import reproduce
+from experiments.pages.results import OUTPUT, ROOT
+from tests.made.pages import words
+
+
+@pytest.mark.parametrize("name", reproduce.MAKERS)
+def test_the_committed_files_are_what_the_records_give(name):
+    for file, text in reproduce.files(name).items():
+        committed = (OUTPUT / file).read_text(encoding="utf-8")
+        version = re.search(r"<!-- matplotlib (\S+) -->\n$", committed)
+        if version and version[1] != matplotlib.__version__:
+            # Other versions draw other bytes, of the same labels.
+            assert sorted(words(committed)) == sorted(words(text)), file
+        else:
+            assert committed == text, f"python -m experiments.reproduce {name}"
+
+
+def test_every_page_links_to_files_that_exist():
+    for page in OUTPUT.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^):#]+)\)", text)
+        missing = [link for link in links if not (page.parent / link).exists()]
+        assert not missing, page
+
+
+def test_asked_for_results_are_written(tmp_path, capsys):
+    (tmp_path / "records").mkdir()
+    out = tmp_path / "new" / "out"
+    options = [f"--records={tmp_path / 'records'}", f"--out={out}"]
+    reproduce.main(["figure6", "table1", *options])
+    assert {path.name for path in out.iterdir()} == {
+        "figure6.md",
+        "figure6.svg",
+        "table1.md",
+    }
+    assert capsys.readouterr().out == (
+        f"figure6: {out / 'figure6.md'}, {out / 'figure6.svg'}\n"
+        f"table1: {out / 'table1.md'}\n"
+    )
+    reproduce.main(options)
+    assert len(capsys.readouterr().out.splitlines()) == len(reproduce.MAKERS)
+
+
+def test_unknown_names_are_refused_with_the_list(tmp_path):
+    with pytest.raises(SystemExit, match="named table9, x. Choose from .*table1, "):
+        reproduce.main(["table9", "table1", "x", f"--out={tmp_path}"])
+    with pytest.raises(SystemExit, match="no folder of records 'nowhere'"):
+        reproduce.main(["--records=nowhere", f"--out={tmp_path}"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_need_no_tensorflow():
+    code = (
+        "import experiments.reproduce as r, sys; [r.files(name) for name in r.MAKERS]; "
+        "sys.exit(bool({'keras', 'tensorflow', 'jax'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,92 @@
+"""Figure 5 of made-up norms."""
+
+import json
+
+import pytest
+
+from experiments.pages.differences import FAILS, HOLDS, ONCE, OPEN, OPEN_ONCE
+from experiments.paper import figure5
+from experiments.paper.sources import Sources
+from tests.made.pages import cells, words
+from tests.made.series import chain, keep
+
+
+def measured(records, seed, norm, run="c10-k2"):
+    """A record whose units have ω of 0.1, 0.2, ... and norms as a function of it."""
+    folder = keep(records, run, seed, chain(accuracies=(0.9,)))
+    names = [f"stage{s}_unit{u}" for s in (1, 2, 3) for u in (2, 3, 4)]
+    units = {
+        name: {
+            "importance": (-1) ** number * number / 10,
+            "scaled": norm(number),
+            "branch": 10.0 - number,
+            "shortcut": 4.0,
+            "ratio": number**2 / 7,
+        }
+        for number, name in enumerate(names, start=1)
+    }
+    (folder / "unit_norms.json").write_text(json.dumps({"units": units}))
+
+
+def rising(number):
+    return float(number)
+
+
+def falling(number):
+    return 1.0 / number
+
+
+def unrelated(number):
+    return float((5 * number) % 9)
+
+
+@pytest.mark.parametrize(
+    ("norms", "state"),
+    [
+        ([], OPEN),
+        ([rising], ONCE),
+        ([falling], OPEN_ONCE),
+        ([rising, rising], HOLDS),
+        ([rising, falling], OPEN),
+        ([unrelated, falling], FAILS),
+    ],
+)
+def test_monotone(norms, state, tmp_path):
+    for seed, norm in enumerate(norms):
+        measured(tmp_path, seed, norm)
+    nets = figure5.measured(Sources(tmp_path))
+    assert figure5.monotone(nets).state == state
+
+
+def test_page(tmp_path):
+    measured(tmp_path, 0, rising)
+    measured(tmp_path, 2, falling)
+    result = figure5.make(tmp_path)
+    page = result.text[result.text.index("full length") :]
+    expected = ["2", "+0.00 (-1.00 to +1.00)", "-1.00 (-1.00 to -1.00)"]
+    expected.append("+1.00 (+1.00 to +1.00)")
+    assert cells(page, "all")[1:] == expected
+    assert cells(page, "stage 3")[1:] == expected
+    assert "Monotone: open (in 1 of 2 nets)." in page
+    row = cells(page, "2", "stage1_unit3")
+    assert row == ["2", "stage1_unit3", "0.2000", "0.5", "8", "0.5714"]
+    assert "stage 2" in words(result.drawings["figure5.svg"])
+    assert result == figure5.make(tmp_path)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    page = figure5.make(tmp_path)
+    assert cells(page.text, "all")[1] == "not run (1)"
+    assert "c10_k2.txt" in page.text and "unit_norms" not in page.text
+    assert words(page.drawings["figure5.svg"]).count("not run") == 6
+    keep(tmp_path, "c10-k2", 1, chain())  # run, but not measured
+    page = figure5.make(tmp_path).text
+    assert "2. `python -m experiments.unit_norms runs/c10-k2-seed1 " in page
+
+
+def test_scales_stand_apart(tmp_path):
+    measured(tmp_path, 0, rising, run="c10-k2-quarter")
+    page = figure5.make(tmp_path).text
+    quarter, full = page.split("|ω|, full length")
+    assert "Monotone: observed once (in 1 of 1 nets)." in quarter
+    assert cells(full, "all")[1].startswith("not run")

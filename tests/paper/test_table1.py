@@ -1,0 +1,101 @@
+"""Table 1 of made-up records, and of none."""
+
+from experiments.paper import table1
+from tests.made.pages import cells
+from tests.made.series import chain, keep
+
+LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to the paper's (1, 5, 4), which has 32 layers
+
+
+def test_without_records_every_cell_says_what_would_fill_it(tmp_path):
+    page = table1.make(tmp_path).text
+    assert cells(page, "CIFAR-10", "paper")[2:] == [
+        "6/6/6",
+        "1/5/4",
+        "3/15/12",
+        "56",
+        "32",
+        "-",
+    ]
+    assert cells(page, "ImageNet", "paper")[2:7] == [
+        "3/4/6/3",
+        "2/2/5/3",
+        "6/6/15/9",
+        "50",
+        "38",
+    ]
+    assert cells(page, "CIFAR-100", "c100-paper")[2:] == ["not run (5)", *["-"] * 5]
+    assert page.count("open (not run)") == 7
+    assert "\n7. `python -m experiments.imagenet --flagfile=" in page
+    assert "No records yet." in page
+
+
+def test_three_seeds(tmp_path):
+    last = (0.927, 0.928, 0.929)
+    for seed, accuracy in enumerate(last):
+        accuracies = (0.928, *[0.93] * 7, accuracy)
+        rounds = chain(losses=LOSSES, accuracies=accuracies)
+        keep(tmp_path, "c10-main", seed, rounds, selected=-2 if seed == 2 else -1)
+    page = table1.make(tmp_path).text
+    assert cells(page, "CIFAR-10", "c10-main") == [
+        "CIFAR-10",
+        "c10-main: short retraining",
+        "6/6/6",
+        "1/5/4 (2), 1/5/5 (1)",
+        "3/15/12 (2), 3/15/15 (1)",
+        "56",
+        "32 (2), 35 (1)",
+        "+0 (2), +3 (1)",
+    ]
+    # Changes -0.1, 0 and +0.2 points: mean 0.0333, sd 0.1528, half width 0.3795.
+    accuracy = page[page.index("## Accuracy") :]
+    theirs = ["test set", "test set", "92.88", "not lower", "-", "-"]
+    assert cells(accuracy, "CIFAR-10", "paper")[2:] == theirs
+    assert cells(accuracy, "ImageNet", "paper")[4] == "only drawn"
+    assert cells(accuracy, "CIFAR-10", "c10-main", "held-out", "test")[4:] == [
+        "92.80 ± 0.00 (n = 3)",
+        "92.83 ± 0.15 (n = 3)",
+        "+0.03 [-0.35, +0.41] (n = 3)",
+        "open (too wide an interval of 3 seeds)",
+    ]
+    held = cells(accuracy, "CIFAR-10", "c10-main", "held-out", "held-out")
+    assert held[4] == "91.80 ± 0.00 (n = 3)" and held[-1] == "-"
+    assert cells(page[page.index("## Cost") :], "CIFAR-10", "c10-main")[2:] == [
+        "3",
+        "60",
+        "680",
+        "9.00",
+        "27.00",
+        "1 H200",
+    ]
+
+
+def test_verdicts_of_clear_cases(tmp_path):
+    for seed in (0, 1):
+        keep(tmp_path, "c10-paper", seed, chain(accuracies=(0.9, 0.9)))
+        keep(tmp_path, "c100-paper", seed, chain(accuracies=(0.9, 0.897)))
+    keep(tmp_path, "in-main", 0, chain("imagenet", accuracies=(0.7, 0.7)))
+    page = table1.make(tmp_path).text
+    accuracy = page[page.index("## Accuracy") :]
+    verdicts = [
+        cells(accuracy, *row)[-1]
+        for row in (("CIFAR-10", "c10-p"), ("CIFAR-100", "c100-p"), ("ImageNet", "in"))
+    ]
+    assert verdicts == [
+        "holds (the interval lies within the bounds)",
+        "does not hold (the interval lies outside the bounds)",
+        "open (n = 1) (one seed has no spread)",
+    ]
+
+
+def test_selection_on_the_test_set_is_labelled(tmp_path):
+    keep(tmp_path, "c10-paper", 0, chain(), select_on="test")
+    page = table1.make(tmp_path).text
+    accuracy = page[page.index("## Accuracy") :]
+    assert cells(accuracy, "CIFAR-10", "c10-paper")[2:4] == ["test set", "test set"]
+    assert "held-out images |" not in accuracy
+
+
+def test_smoke_records_are_told(tmp_path):
+    keep(tmp_path, "c100-main", 0, chain(), scale="smoke")
+    assert "**These numbers mean nothing.**" in table1.make(tmp_path).text

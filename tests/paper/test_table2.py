@@ -1,0 +1,127 @@
+"""Tables 2 and 3 from records alone: their rows, and what was not run."""
+
+import pytest
+
+from experiments.paper import published, table2, table3
+from experiments.paper.cost_records import PAPER, Net
+from tests.made.costs import made_pair, write_machine
+from tests.made.runs import make_final, make_rounds, write_records
+
+RUN = "cifar10/main-seed0"
+OWN = Net("cifar10", (2, 3, 2))
+
+
+def row(page, *beginning):
+    """The cells after the only row that begins with these."""
+    start = f"| {' | '.join(beginning)} |"
+    (line,) = (line for line in page.text.splitlines() if line.startswith(start))
+    return [cell.strip() for cell in line[len(start) :].strip("|").split("|")]
+
+
+def own_run(records):
+    rounds = make_rounds(0.9, 0.91, 0.92)
+    rounds[0] |= {"layers": 56, "parameters": 590_426}
+    sizes = {"name": "cifar10", "train": 45_000, "test": 200}
+    write_records(records / RUN, rounds, make_final(rounds, 2), run={"dataset": sizes})
+
+
+def test_counts_beside_the_paper(tmp_path):
+    write_machine(tmp_path)
+    page = table2.make(tmp_path)
+    assert row(page, "CIFAR-10", "56 → 32", "1/5/4") == [
+        "60.93, not reproducible",
+        "62.50",
+        "+1.57",
+        "69.82, not reproducible",
+        "80.00",
+        "+10.18",
+    ]
+    assert row(page, "CIFAR-100", "56 → 32", "1/4/6") == [
+        *("62.89", "62.50", "-0.39", "90.50", "80.00", "-10.50")
+    ]
+    assert (
+        f"Not reproducible (CIFAR-10): {published.NOT_REPRODUCIBLE_BECAUSE}."
+        in page.text
+    )
+    assert "Not run yet" not in page.text
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert table2._difference(90.497, 90.5) == "+0.00"
+    assert table2._difference(90.49, 90.5) == "-0.01"
+
+
+def test_times_beside_the_paper(tmp_path):
+    pair = made_pair(PAPER[0])
+    pair["times"]["forward, batch 1"]["shortened"]["mean_ms"] = 7.7
+    pair["times"]["forward, batch 1"]["elsewhere"] = 0.3
+    write_machine(tmp_path, pair)
+    page = table2.make(tmp_path)
+    assert "## Times: Some CPU, 4 cores, tensorflow\n" in page.text
+    assert (
+        "python 3.12.1, keras 3.12.0, tensorflow 2.20.0, Linux; measured " in page.text
+    )
+    assert "2026-01-02 at commit 0123456789ab with changes by `python" in page.text
+    assert " took 25 % of the processors meanwhile (median), 30 % at most." in page.text
+    cells = row(page, "CIFAR-10 1/5/4", "forward, batch 1")
+    assert cells == ["60.23", "70.00", "+9.77", "60.00 (55.00-65.00)"]
+    cells = row(page, "CIFAR-10 1/5/4", "forward + backward, batch 32")
+    assert cells == ["59.71", "60.00", "+0.29", "60.00 (55.00-65.00)"]
+    # Of the other pairs there is no record yet.
+    assert row(page, "ImageNet 2/2/5/3", "forward, batch 1")[1:] == [
+        *("not run (1)", "-", "-")
+    ]
+    assert page.text.endswith("1. `python -m experiments.costs`\n")
+
+
+def test_nets_of_our_own_runs(tmp_path):
+    own_run(tmp_path)
+    page = table2.make(tmp_path)
+    *cells, kept = row(page, f"[{RUN}](../../records/{RUN})")
+    assert kept == "yes, by the held-out images" and cells == [
+        *("45,000", "CIFAR-10 2/3/2", "56 → 23", "60.00", "40.65")
+    ]
+    assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run (1)"]
+    write_machine(tmp_path, made_pair(OWN))
+    page = table2.make(tmp_path)
+    assert row(page, OWN.title, "forward, batch 1") == [
+        *("-", "60.00", "-", "60.00 (55.00-65.00)")
+    ]
+
+
+def test_a_system_may_not_tell_of_other_programs(tmp_path):
+    pair = made_pair(PAPER[0])
+    pair["times"]["forward, batch 1"]["elsewhere"] = None
+    write_machine(tmp_path, pair)
+    assert "processors" not in table2.make(tmp_path).text
+
+
+@pytest.mark.parametrize("maker", [table2, table3], ids=["table2", "table3"])
+def test_no_record(maker, tmp_path):
+    page = maker.make(tmp_path)
+    assert "not run (1)" in page.text
+    assert page.text.endswith(
+        "Not run yet; the commands:\n\n1. `python -m experiments.costs`\n"
+    )
+    assert list(page.files) == [f"{page.name}.md"]
+
+
+def test_an_original_net_has_one_row(tmp_path):
+    own_run(tmp_path)
+    write_machine(tmp_path, made_pair(PAPER[0]), made_pair(OWN))
+    page = table3.make(tmp_path)
+    assert page.text.count("| CIFAR-10 | 6/6/6 |") == 1
+    assert row(page, "CIFAR-10", "2/3/2")[:2] == ["32", "400,000"]
+
+
+def test_sizes(tmp_path):
+    own_run(tmp_path)
+    write_machine(tmp_path, made_pair(PAPER[0]))
+    page = table3.make(tmp_path)
+    assert row(page, "CIFAR-10", "6/6/6") == [
+        *("56", "500,000", "100.00", "80.00 M", "100.00", "3.00 MB", "1.00 MB")
+    ]
+    assert row(page, "CIFAR-10", "1/5/4") == [
+        *("32", "400,000", "80.00", "50.00 M", "62.50", "3.00 MB", "1.00 MB")
+    ]
+    assert row(page, "CIFAR-10", "2/3/2") == ["not run (1)", *"------"]

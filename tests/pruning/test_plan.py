@@ -1,0 +1,131 @@
+"""What a run makes of scores: each must be a number, of a unit that is there."""
+
+import math
+
+import keras
+import pytest
+
+import resprune_tf as rp
+from resprune_tf.pruning.plan import Plan
+from resprune_tf.system.whole_files import read_lines
+from tests.made.fits import regression_data, regression_net, shorten
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "message"),
+    [
+        ({"unit1": math.nan, "unit2": 1.0}, ValueError, "'unit1' must be a finite"),
+        ({"unit1": 1.0, "unit2": -math.inf}, ValueError, "'unit2' must be a finite"),
+        ({"units1": 1.0}, ValueError, "'mine' has no unit 'units1', which has a score"),
+        ({"unit1": 1.0, "unit7": 1.0}, ValueError, "no unit 'unit7'"),
+        ([1.0, 2.0], TypeError, "must be a dict from unit name to number"),
+        ({}, ValueError, "has no unit that the criterion scores"),
+    ],
+)
+def test_scores_are_checked_before_any_work(tmp_path, scores, error, message):
+    with pytest.raises(error, match=message):
+        shorten(
+            regression_net(),
+            regression_data(),
+            criterion=lambda model: scores,
+            run_dir=tmp_path / "never",
+        )
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"protected": ["unit1", "unit2"]}, r"No unit of 'mine' may go: unit1 \(it is"),
+        ({"units": ["unit1", "unit2"]}, "'unit2' of `units` has no score .*: unit1"),
+    ],
+)
+def test_units_that_may_go_and_have_a_score_are_needed(settings, message):
+    def criterion(model):
+        return {"unit1": 1.0}
+
+    if "protected" in settings:
+        criterion = rp.criteria.importance
+    with pytest.raises(ValueError, match=message):
+        shorten(regression_net(), regression_data(), criterion=criterion, **settings)
+
+
+def test_an_order_that_is_fixed_may_name_units_that_are_gone():
+    order = {"unit1": 2.0, "unit2": 1.0}
+    result = shorten(regression_net(), regression_data(), criterion=lambda model: order)
+    assert [record.removed for record in result.rounds] == [(), ("unit2",), ("unit1",)]
+    assert [list(r.scores) for r in result.rounds] == [
+        ["unit1", "unit2"],
+        ["unit1"],
+        [],
+    ]
+
+
+def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path):
+    """Nothing is trained again once the criterion is mended."""
+    mended, begun = [], []
+
+    def criterion(model):
+        count = len(rp.find_units(model))
+        score = 1.0 if count == 2 or mended else math.nan
+        return {unit.name: score for unit in rp.find_units(model)}
+
+    def go():
+        class Begins(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                begun.append(epoch)
+
+        return shorten(
+            regression_net(),
+            regression_data(),
+            rp.FitRecipe(epochs=2, callbacks=lambda: [Begins()]),
+            criterion=criterion,
+            tolerance=math.pi,
+            run_dir=tmp_path,
+        )
+
+    message = "score of 'unit2' must be a finite number.*round 1 is done.*same call"
+    with pytest.raises(ValueError, match=message):
+        go()
+    assert begun == [0, 1, 0, 1]
+    assert len(read_lines(tmp_path / "rounds.jsonl")) == 1
+    mended.append(True)
+    assert [len(record.units) for record in go().rounds] == [2, 1, 0]
+    assert begun == [0, 1, 0, 1, 0, 1]
+
+
+def test_scores_of_units_that_were_renamed_are_refused():
+    """They would be no candidates, and the run at its end without a word."""
+    plan = Plan.check(
+        regression_net(),
+        recipe=rp.FitRecipe(1),
+        retrain_recipe=None,
+        target=None,
+        max_rounds=None,
+        units_per_round=1,
+        tolerance=0.0,
+        monitor="loss",
+        mode="min",
+        stop_on_drop=False,
+        select_on="validation",
+        criterion=rp.criteria.importance,
+        guidance=None,
+        protected=(),
+        seed=0,
+    )
+    other = regression_net(units=3)
+    with pytest.raises(ValueError, match="the initial net has not: unit3. Layers must"):
+        plan.scores(other)
+
+
+@pytest.mark.parametrize("name", ["taylor", "leave_one_out", "l1_importance"])
+def test_every_round_is_scored_by_the_loss_that_is_given(tmp_path, name):
+    data, model = regression_data(), regression_net(importance=False)
+    with pytest.raises(ValueError, match="compiled with the loss mse, but without"):
+        shorten(model, data, criterion=rp.criteria.named(name, data))
+    criterion = rp.criteria.named(name, data, examples=20, loss="mse")
+    recipe = rp.FitRecipe(epochs=1)
+    result = shorten(model, data, recipe, criterion=criterion, run_dir=tmp_path)
+    for record, count in zip(result.rounds, (2, 1, 0), strict=True):
+        net = keras.saving.load_model(tmp_path / record.model, compile=False)
+        assert record.scores == criterion(net) and len(record.scores) == count

@@ -1,0 +1,134 @@
+"""Targets that are measured, and units that are given, in the rounds of a run."""
+
+import keras
+import pytest
+
+import resprune_tf as rp
+from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_lines
+from tests.made.fits import QUIET, numbers, regression_data, regression_net, shorten
+from tests.made.latency import fake_latencies
+
+LATENCY = rp.Target(latency_ms=6, latency_ratio=0.7, runtime="litert", batch_size=8)
+
+
+def run_to(target, folder, **settings):
+    settings = {"tolerance": 9.0, "run_dir": folder, **settings}
+    recipe = rp.FitRecipe(epochs=1)
+    net = regression_net(units=4)
+    return shorten(net, regression_data(), recipe, target=target, **settings)
+
+
+def test_a_latency_is_measured_in_every_round(tmp_path, monkeypatch):
+    """A unit takes 2 ms of 10; the second process runs on a machine half as fast."""
+    calls = fake_latencies(monkeypatch, lambda net: 2 + 2 * len(rp.find_units(net)))
+    result = run_to(LATENCY, tmp_path, max_rounds=1)
+    first, second = result.rounds
+    assert first.measured == {"latency_ms": 10, "latency_ratio": 1}
+    assert second.measured == pytest.approx({"latency_ms": 8, "latency_ratio": 0.8})
+    assert calls == [
+        ("litert", 2, 8, 1),  # what the target lies between
+        ("litert", 1, 8, 1),
+        ("litert", 2, 8, 1),  # in turns with the initial net
+    ]
+    settings = read_json(tmp_path / "run.json")
+    assert "units" not in settings
+    assert settings["target"] == {
+        "latency_ms": 6,
+        "latency_ratio": 0.7,
+        "runtime": "litert",
+        "batch_size": 8,
+        "threads": 1,
+    }
+    (tmp_path / "again").mkdir()
+    for name in ("run.json", "rounds.jsonl"):
+        text = (
+            (tmp_path / name).read_text().replace('"max_rounds": 1', '"max_rounds": 3')
+        )
+        (tmp_path / "again" / name).write_text(text)
+    (tmp_path / "models").rename(tmp_path / "again" / "models")
+    fake_latencies(monkeypatch, lambda net: 1 + len(rp.find_units(net)))
+    with pytest.raises(RunDirectoryError, match="target.latency_ms: 6 there, 5 now"):
+        other = rp.Target(
+            latency_ms=5, latency_ratio=0.7, runtime="litert", batch_size=8
+        )
+        run_to(other, tmp_path / "again", max_rounds=3)
+    result = run_to(LATENCY, tmp_path / "again", max_rounds=3)
+    assert [record.measured["latency_ms"] for record in result.rounds] == (
+        pytest.approx([10, 8, 6])
+    )
+    assert result.final["stop_reason"].startswith("target reached: at most 6 ms on lit")
+
+
+def test_a_file_is_measured_in_every_round(tmp_path):
+    target = rp.Target(file_ratio=0.8, file_format="keras")
+    result = run_to(target, tmp_path, units_per_round=3)
+    first, second = (record.measured for record in result.rounds)
+    assert first["file_ratio"] == 1 and second["file_ratio"] <= 0.8
+    assert second["file_bytes"] == second["file_ratio"] * first["file_bytes"]
+
+
+def test_exactly_the_units_of_a_solution_go(tmp_path):
+    """The criterion, the smallest |ω|, tells their order; it would begin with unit1."""
+    solution = rp.solve_target(
+        regression_net(units=4),
+        rp.Target(units=2),
+        {"unit1": 9.0, "unit2": 3.0, "unit3": 1.0, "unit4": 2.0},
+    )
+    result = run_to(None, tmp_path, units=solution.units)
+    assert [record.removed for record in result.rounds] == [(), ("unit3",), ("unit4",)]
+    assert set(result.rounds[0].scores) == {"unit3", "unit4"}
+    assert result.final["stop_reason"] == "target reached: at most 2 units"
+    settings = read_json(tmp_path / "run.json")
+    assert (settings["units"], settings["target"]) == (["unit3", "unit4"], {"units": 2})
+    assert "measured" not in read_lines(tmp_path / "rounds.jsonl")[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"units": ["unit9"]}, "has no unit 'unit9'. Those that may go: unit1, unit2"),
+        ({"units": []}, "No unit was named. Those that may go: unit1"),
+        (
+            {"units": ["unit1"], "protected": ["unit1"]},
+            "'unit1' of `units` may not go: it is protected. .* may go: unit2,",
+        ),
+        (
+            {"target": rp.Target(units=2), "units": ["unit1"]},
+            "2 units cannot be reached: .* leaves 3 units",
+        ),
+        (
+            {"target": rp.Target(units=2), "protected": ["unit1", "unit2", "unit3"]},
+            r"leaves 3 units. Units that may not go: unit1 \(it is protected",
+        ),
+    ],
+)
+def test_what_may_not_go_is_refused_before_any_work(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        run_to(settings.pop("target", None), tmp_path / "never", **settings)
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_initial_training_taken_over_is_measured(tmp_path, monkeypatch):
+    run_to(None, tmp_path / "first", max_rounds=0)
+    fake_latencies(monkeypatch, lambda net: 2 + 2 * len(rp.find_units(net)))
+    start = {"start_from": tmp_path / "first", "units_per_round": 2}
+    result = run_to(LATENCY, tmp_path / "second", **start)
+    measured = [record.measured["latency_ms"] for record in result.rounds]
+    assert measured == pytest.approx([10, 6])
+
+
+def test_the_callback_stops_at_a_latency(monkeypatch):
+    fake_latencies(monkeypatch, lambda net: 2 + 2 * len(rp.find_units(net)))
+    deletion = rp.LayerDeletion(epochs=1, units_per_round=2, target=LATENCY)
+    net = regression_net(units=4)
+    x, y = numbers(16)
+    shorter, rounds = rp.fit_with_deletion(net, deletion, x, y, verbose=0)
+    assert [each.removed for each in rounds] == [(), ("unit1", "unit2")]
+    assert deletion.measures["latency_ms"] == pytest.approx(6)
+    assert "70.0% of the initial latency on litert" in deletion.stop_reason
+    assert len(rp.find_units(shorter)) == 2
+    fixed = regression_net(units=1)
+    fixed.compile(keras.optimizers.SGD(), "mse", **QUIET)
+    deletion = rp.LayerDeletion(epochs=1, target=rp.Target(layers=1))
+    with pytest.raises(ValueError, match="cannot be reached: .* leaves 2 layers"):
+        fixed.fit(x, y, callbacks=[deletion], verbose=0)

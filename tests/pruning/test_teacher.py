@@ -1,0 +1,101 @@
+"""A teacher from elsewhere: the distillation baseline, through the same loop."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from resprune_tf import (
+    Guidance,
+    RunDirectoryError,
+    RunInterrupted,
+    Split,
+    prune_and_retrain,
+)
+from resprune_tf.runs import travel
+from resprune_tf.system.whole_files import read_json
+from resprune_tf.training.distillation import load_teacher
+from tests.conftest import shallow_net, small_net
+from tests.pruning.test_loop import DATASET, RECIPE, shorten
+from tests.pruning.test_resume import assert_same_run
+
+
+def distil(folder, teacher, **arguments):
+    """Only the initial training, under a teacher."""
+    arguments = {"max_rounds": 0, "guidance": Guidance(), **arguments}
+    return shorten(shallow_net(), run_dir=folder, teacher=teacher, **arguments)
+
+
+def test_the_first_training_too_goes_by_the_teacher():
+    """By its word alone, labels do not count; the teacher stays as it is."""
+    teacher = small_net(11, num_classes=3)
+    before = teacher.get_weights()
+    labels = DATASET.train.labels
+    wrong = Split(DATASET.train.images, ((labels + 1) % 3).astype("int32"))
+    weights = []
+    for train in (DATASET.train, wrong):
+        result = prune_and_retrain(
+            shallow_net(),
+            dataclasses.replace(DATASET, train=train),
+            RECIPE,
+            max_rounds=0,
+            guidance=Guidance(temperature=2.0, weight=1.0),
+            teacher=teacher,
+            verbose=False,
+        )
+        weights.append(result.model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for old, new in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_run_with_a_teacher_travels_and_continues_without_the_original(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("resprune_tf.runs.callbacks.SAVING_SHARE", float("inf"))
+    teacher = tmp_path / "teacher.keras"
+    small_net(11, num_classes=3).save(teacher)
+    distil(tmp_path / "whole", teacher)
+
+    asked = itertools.chain([None] * 7, itertools.repeat("moving"))
+    with pytest.raises(RunInterrupted):
+        distil(tmp_path / "first", teacher, should_stop=asked.__next__)
+    travel.pack(tmp_path / "first", tmp_path / "state.tar")
+    travel.unpack(tmp_path / "state.tar", tmp_path / "second")
+    teacher.unlink()
+    own = tmp_path / "second" / "models" / "teacher.keras"
+    distil(tmp_path / "second", own)
+    assert_same_run(tmp_path / "second", tmp_path / "whole")
+
+
+def test_another_teacher_is_another_run(tmp_path):
+    distil(tmp_path, shallow_net())
+    assert len(read_json(tmp_path / "run.json")["teacher"]) == 8
+    with pytest.raises(RunDirectoryError, match="other settings.*teacher"):
+        distil(tmp_path, small_net(11, num_classes=3))
+
+
+def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path):
+    distil(tmp_path / "taught", shallow_net())
+    shorten(shallow_net(), run_dir=tmp_path / "alone", max_rounds=0)
+    for start, teacher in (("alone", shallow_net()), ("taught", None)):
+        guidance = Guidance() if teacher else None
+        with pytest.raises(RunDirectoryError, match="begins in another way .*teacher"):
+            shorten(
+                shallow_net(),
+                run_dir=tmp_path / f"from-{start}",
+                start_from=tmp_path / start,
+                teacher=teacher,
+                guidance=guidance,
+            )
+
+
+def test_teachers_that_do_not_fit():
+    student = shallow_net()
+    assert load_teacher(None, student, None) is None
+    with pytest.raises(ValueError, match="needs `guidance`"):
+        load_teacher(shallow_net(), student, None)
+    with pytest.raises(ValueError, match=r"to \(5,\), the student from"):
+        load_teacher(small_net(11), student, Guidance())

@@ -1,0 +1,143 @@
+"""The queue: commands that parse, epochs that add up, a page that is up to date."""
+
+import re
+
+import pytest
+
+from experiments.paper.rows import BY_RUN, rounds, settings
+from experiments.queue import __main__ as queue
+from experiments.queue.planned import PARTS, PLAN
+from resprune_tf.system.whole_files import write_json
+from tests.made.pages import cells
+from tests.made.series import chain, keep
+
+
+def test_the_committed_page_is_what_the_script_makes():
+    assert queue.OUTPUT.read_text() == queue.page()
+
+
+def test_every_entry_has_its_own_record_and_every_row_an_entry():
+    names = [entry.row.record(entry.seed) for entry in PLAN]
+    assert len(names) == len(set(names))
+    planned = {(entry.row.run, entry.seed) for entry in PLAN}
+    assert planned == {(r.run, seed) for r in BY_RUN.values() for seed in r.seeds}
+
+
+def test_order():
+    names = [entry.run for entry in PLAN]
+    arms = ["k2", "restart", "random", "scratch-b", "small-lr"]
+    assert names[:5] == [f"c10-{arm}-quarter-seed0" for arm in arms]
+    assert names[5:9] == [f"c10-{arm}-quarter-seed1" for arm in arms[:4]]
+    assert [entry.run for entry in PLAN if entry.part == PARTS[2]][:4] == [
+        *("c10-k2-seed0", "c10-restart-seed0", "c10-main-seed0", "c10-k2-seed1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "epochs"),
+    [
+        ("c10-k2", 200 + 4 * 60),  # 56 -> 32 layers
+        ("c10-k2-quarter", 50 + 4 * 15),
+        ("c10-restart", 4 * 60),
+        ("c10-restart-quarter", 4 * 15),
+        ("c10-main-restart", 8 * 60),
+        ("c10-main", 8 * 60),
+        ("c10-r29", 40 + 30),
+        ("c10-r29-restart", 30),
+        ("c10-guided", 15 * 60),  # 56 -> 11, from the main chain's first net
+        ("c10-k4", 2 * 60),
+        ("c10-retrain120", 8 * 120),
+        ("c10-plain20", 200),
+        ("c10-distilled47", 200),
+        ("c10-scratch-e", 440),
+        ("c10-paper", 15 * 200),
+        ("in-main", 12 * 90),  # 50 -> 17 layers
+        ("in-plain18", 90),
+        ("c10-basic", 200 + 16 * 60),  # 27 -> 11 units
+        ("c100-main", 200 + 7 * 60),  # 56 -> 35 layers
+    ],
+)
+def test_epochs(run, epochs):
+    assert sum(number for number, _ in rounds(BY_RUN[run])) == epochs
+
+
+def test_rows_that_share_a_start_begin_alike():
+    """--start_from asks for the same data, net, recipe and seed."""
+    names = ("dataset", "depth", "unit_kind", "epochs", "seed", "precision", "drops")
+    names += ("scale",)
+    for row in BY_RUN.values():
+        values = settings(row)
+        if values["start_from"]:
+            run = re.fullmatch("runs/(.*)-seed0", values["start_from"])[1]
+            start = settings(BY_RUN[run])
+            for name in names:
+                assert values[name] == start[name], (row.run, name)
+
+
+def test_every_run_that_an_entry_needs_comes_before_it():
+    done = set()
+    for entry in PLAN:
+        needed = entry.row.needs(entry.seed)
+        assert done.issuperset(needed), entry.run
+        for run in needed:
+            assert ("-quarter" in run) == (entry.row.scale == "quarter")
+        done.add(entry.run)
+    assert BY_RUN["c10-scratch-b-quarter"].needs(2) == ["c10-k2-quarter-seed2"]
+
+
+def test_scratch_b_spends_the_compute_of_the_pruning_run():
+    for scale in ("", "-quarter"):
+        main = rounds(BY_RUN[f"c10-k2{scale}"])
+        twin = rounds(BY_RUN[f"c10-scratch-b{scale}"])
+        assert len(twin) == 1 and twin[0][1] == main[-1][1]
+        spent = [sum(epochs * share for epochs, share in work) for work in (main, twin)]
+        assert abs(spent[0] - spent[1]) < 1
+
+
+def test_minutes_go_by_the_accelerator_that_was_measured(tmp_path):
+    record = {
+        "settings": {"depth": 56, "width": 16, "batch_size": 128},
+        "variants": {"ours-jax-bfloat16": {"status": "measured", "device": "Swift 1"}},
+        "rounds": [
+            {"ours-jax-bfloat16": {"train": {"images": 90_000, "seconds": seconds}}}
+            for seconds in (3.0, 2.0, 2.0)
+        ],
+    }
+    (tmp_path / "bench").mkdir()
+    write_json(tmp_path / "bench" / "swift.json", record)
+    assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
+    assert queue.epoch_seconds(tmp_path, accelerator=False) is None
+    # A network of other units takes another time, however fast it is.
+    record["settings"] |= {"unit_kind": "basic", "activation": "post"}
+    for each in record["rounds"]:
+        each["ours-jax-bfloat16"]["train"]["seconds"] /= 2
+    write_json(tmp_path / "bench" / "swift-basic-post.json", record)
+    assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
+    page = queue.page(tmp_path)
+    assert "from 1.0 seconds per epoch\n  (measured on Swift 1)" in page
+
+
+def test_progress_and_hours_come_from_the_records(tmp_path):
+    cpu = {"environment": {"cpu": "Swift CPU", "devices": "1 cpu"}}
+    folder = keep(tmp_path, "c10-k2-quarter", 1, chain(accuracies=(0.9, 0.9)))
+    write_json(folder / "environment.json", cpu["environment"])
+    settings = {"dataset": {"name": "cifar10", "train": 45_000}}
+    write_json(folder / "run.json", settings)
+    control = keep(tmp_path, "c10-random-quarter", 1, chain(accuracies=(0.9, 0.9)))
+    write_json(control / "environment.json", cpu["environment"])
+    begun = keep(tmp_path, "c10-k2-quarter", 0, chain(accuracies=(0.9,)))
+    (begun / "final.json").unlink()
+    page = queue.page(tmp_path)
+    assert f"2 runs are done, 1 are begun, {len(PLAN) - 3} are planned." in page
+    row = cells(page, "c10-k2-quarter")
+    assert row[4] == "2.0 (measured)"
+    assert cells(page, "c10-random-quarter")[4] == "1.0 (measured)"
+    assert row[6] == "0 begun (1 rounds finished); 1 done; 2 planned"
+    # 200 epochs in an hour: 18 s an epoch.
+    assert "from 18 seconds per epoch of ResNet-56 (Swift CPU)" in page
+
+
+def test_the_page_refuses_a_record_of_another_scale(tmp_path):
+    keep(tmp_path, "c10-k2-quarter", 0, chain(), scale="paper")
+    with pytest.raises(ValueError, match="of --scale=quarter by its name"):
+        queue.page(tmp_path)

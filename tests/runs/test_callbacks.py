@@ -1,0 +1,144 @@
+"""Progress: what a person sees on a terminal, and what a log file gets."""
+
+import io
+import itertools
+import json
+import re
+
+from resprune_tf.runs import callbacks
+from resprune_tf.runs.callbacks import Progress
+from resprune_tf.runs.status import Status
+
+LOGS = {"loss": 0.5, "accuracy": 0.875}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(stream, monkeypatch, seconds_a_step=2.0, epochs=2, steps=3):
+    """What a round of `epochs` shows, with a clock that only the steps move."""
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    progress = Progress(stream)
+    progress.set_params({"steps": steps, "epochs": epochs})
+    progress.say("round 1: 53 layers")
+    progress.start_round("round 1", epochs, later_epochs=4)
+    for epoch in range(epochs):
+        progress.on_epoch_begin(epoch)
+        for step in range(steps or 3):
+            progress.on_train_batch_begin(step)
+            now += seconds_a_step
+        progress.on_epoch_end(epoch, LOGS)
+    return stream.getvalue()
+
+
+def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
+    lines = shown(io.StringIO(), monkeypatch).splitlines()
+    numbers = "loss 0.5000  accuracy 87.50%  0:06 an epoch"
+    assert lines == [
+        "round 1: 53 layers",
+        f"round 1  epoch 1/2  {numbers}  run 0:30 left",
+        f"round 1  epoch 2/2  {numbers}  run 0:24 left",
+    ]
+
+
+def test_a_log_file_gets_lines_within_long_epochs(monkeypatch):
+    out = shown(io.StringIO(), monkeypatch, seconds_a_step=20, epochs=1, steps=5)
+    within, whole = "1:40 an epoch  run", "loss 0.5000  accuracy 87.50%  1:40 an epoch"
+    # Every second step of 20 s; 60 s of this epoch and 4 of 100 s are left at first.
+    assert out.splitlines()[1:] == [
+        f"round 1  epoch 1/1  step 2/5  {within} 7:40 left",
+        f"round 1  epoch 1/1  step 4/5  {within} 7:00 left",
+        f"round 1  epoch 1/1  {whole}  run 6:40 left",
+    ]
+
+
+def test_a_log_file_hears_of_a_pipeline_of_unknown_length(monkeypatch):
+    out = shown(io.StringIO(), monkeypatch, seconds_a_step=40, epochs=1, steps=None)
+    assert out.splitlines()[1:3] == [
+        "round 1  epoch 1/1  step 1",
+        "round 1  epoch 1/1  step 2",
+    ]
+
+
+def test_a_log_file_is_not_flooded(monkeypatch):
+    out = shown(io.StringIO(), monkeypatch, seconds_a_step=0.01, epochs=50)
+    assert [re.findall(r"epoch +(\d+)/50", line) for line in out.splitlines()[1:]] == [
+        ["1"],
+        ["50"],
+    ]
+
+
+def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
+    out = shown(Terminal(), monkeypatch)
+    parts = out.split("\r\x1b[K")
+    assert parts[1] == "round 1: 53 layers\n"
+    assert "\n" not in "".join(parts[2:])
+    # The first step: 2 of 6 seconds of the epoch, and 5 epochs of 6 seconds later.
+    assert "epoch 1/2  [=======             ]" in parts[2]
+    assert "epoch 0:04 left  run 0:34 left" in parts[2]
+    assert "[====================]" in parts[-1] and "run 0:24 left" in parts[-1]
+
+
+def test_parts_of_epochs_are_shown_as_such():
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.set_params({"steps": 3})
+    progress.start_round("round 0", 90, later_epochs=0, parts=20)
+    progress.on_epoch_begin(30)
+    progress.on_epoch_end(30, LOGS)
+    assert "round 0  epoch  1.55/90  loss" in stream.getvalue()
+
+
+def test_clock():
+    assert callbacks.clock(5.4) == "0:05"
+    assert callbacks.clock(3599.6) == "1:00:00"
+
+
+def test_another_metric_and_a_pipeline_that_learns_its_length(monkeypatch):
+    """Bars and times within an epoch only once the number of steps is known."""
+    monkeypatch.setattr(callbacks.time, "monotonic", itertools.count().__next__)
+    progress = Progress(Terminal(), monitor="mae")
+    progress.set_params({"steps": None})
+    progress.start_round("round 0", 2, later_epochs=0)
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch)
+        for step in range(4):
+            progress.on_train_batch_begin(step)
+            drawn = progress.stream.getvalue().count("[=")
+            assert (drawn > 1) == (epoch == 1 and step > 0)
+        progress.on_epoch_end(epoch, {"loss": 0.5, "mae": 0.25, "val_mae": 0.3})
+    last = progress.stream.getvalue().split("\r\x1b[K")[-1]
+    assert "loss 0.5000  mae   0.25  epoch" in last
+
+
+def test_status_file(tmp_path, monkeypatch):
+    """Where the training stands, every ten seconds at most, and no metrics."""
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    status = Status(tmp_path)
+    status.set_params({"steps": 4})
+    status.place(1, 4, images=400)
+    status.start_round("round 1", 2, later_epochs=6)
+    path = tmp_path / "status.json"
+    status.on_epoch_begin(0)
+    for step in range(4):
+        status.on_train_batch_begin(step)
+        now += 4.0
+        assert path.exists() == (step == 3)  # at 12 s
+    assert json.loads(path.read_text()) == {
+        "round": 1,
+        "rounds": 4,
+        "epoch": 1,
+        "epochs": 2,
+        "step": 3,
+        "steps": 4,
+        "images_per_second": 25.0,  # 300 in 12 s
+        "seconds_left": 116,  # 7.25 epochs of 16 s
+    }
+    before = path.read_text()
+    status.on_epoch_end(0, LOGS)
+    assert path.read_text() == before  # 4 s later
+    assert status.stream.getvalue() == ""

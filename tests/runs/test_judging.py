@@ -1,0 +1,80 @@
+"""What a net is watched by: its direction, and whether it held."""
+
+import keras
+import pytest
+
+from resprune_tf.runs.judging import direction, held, shown
+from tests.made.fits import QUIET, numbers
+
+
+@pytest.mark.parametrize(
+    ("initial", "value", "tolerance", "mode", "expected"),
+    [
+        (0.9, 0.9, 0.0, "max", True),
+        (0.9, 0.89, 0.0, "max", False),
+        (0.9, 0.89, 0.01, "max", True),
+        (2.0, 2.5, 0.0, "min", False),
+        (2.0, 2.5, 0.5, "min", True),
+        (2.0, 1.0, 0.0, "min", True),
+        (2.0, float("nan"), 9.0, "min", False),
+        (0.9, 0.8, 0.0, None, False),
+    ],
+)
+def test_held(initial, value, tolerance, mode, expected):
+    assert held(initial, value, tolerance, mode) == expected
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def gap(y, p):
+    return keras.ops.abs(y - p)[:, 0]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Two outputs, many metrics, measured on a batch."""
+    x, y = numbers(8)
+    entrance = keras.Input((6,))
+    outputs = {
+        name: keras.layers.Dense(1, name=name)(entrance) for name in ("near", "far")
+    }
+    model = keras.Model(entrance, outputs)
+    model.compile(
+        "sgd",
+        {"near": "mse", "far": "mse"},
+        metrics={
+            "near": ["mae", keras.metrics.R2Score(), gap],
+            "far": [keras.metrics.MeanMetricWrapper(gap, name="mean")],
+        },
+        **QUIET,
+    )
+    logs = model.test_on_batch(x, {"near": y, "far": y}, return_dict=True)
+    return model, logs
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("loss", "min"),
+        ("far_loss", "min"),
+        ("near_mae", "min"),
+        ("val_near_mae", "min"),
+        ("near_r2_score", "max"),
+    ],
+)
+def test_direction_follows_the_metric(model, monitor, mode):
+    model, logs = model
+    assert monitor.removeprefix("val_") in logs
+    assert direction(model, monitor) == mode
+    assert direction(model, monitor, "max") == "max"
+
+
+@pytest.mark.parametrize("monitor", ["near_gap", "far_mean", "made_by_a_callback"])
+def test_an_unknown_direction_is_asked_for(model, monitor):
+    with pytest.raises(ValueError, match=f"'{monitor}' is better is not known.*mode="):
+        direction(model[0], monitor)
+    assert direction(model[0], monitor, "min") == "min"
+
+
+def test_values_are_told():
+    assert shown("accuracy", 0.9312) == "93.12%"
+    assert shown("mae", 0.123456) == "0.12346"

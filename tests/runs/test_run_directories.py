@@ -1,0 +1,282 @@
+"""Run directories of others: another model's, damaged ones, and hostile ones."""
+
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import keras
+import numpy as np
+import pytest
+
+import resprune_tf as rp
+from experiments.record import keep
+from resprune_tf.runs import travel
+from resprune_tf.runs.records import RunDirectory
+from resprune_tf.system.whole_files import read_json, read_lines, write_json
+from tests.made.cli import resprune, write_npz
+
+ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+DATA = rp.FitData(train=(ROWS, ROWS[:, :2]), validation=(ROWS, ROWS[:, :2]))
+
+
+def net(seed=0, activation="tanh"):
+    """Two units of one Dense layer each."""
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((4,), name="image")
+    for number in (1, 2):
+        branch = keras.layers.Dense(4, activation, name=f"dense{number}")(x)
+        x = keras.layers.Add(name=f"unit{number}")([x, branch])
+    model = keras.Model(image, keras.layers.Dense(2, name="head")(x), name="net")
+    model = rp.add_importance(model)
+    model.compile("sgd", "mse")
+    return model
+
+
+def prune(model, run_dir, **options):
+    options = {"max_rounds": 1, "verbose": False, **options}
+    return rp.prune_and_retrain(
+        model, DATA, rp.FitRecipe(1), monitor="loss", run_dir=run_dir, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    keras.backend.clear_session(free_memory=False)
+    prune(net(), folder)
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A finished run of one's own."""
+    return pathlib.Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def interrupt(run):
+    """Takes a finished run back to where its first round was over."""
+    lines = read_lines(run / "rounds.jsonl")
+    (run / "rounds.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    (run / "final.json").unlink()
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"activation": "relu"}])
+def test_a_run_of_another_model_is_refused(run, other, done):
+    if not done:
+        interrupt(run)
+    before = (run / "rounds.jsonl").read_text()
+    with pytest.raises(rp.RunDirectoryError, match="model.*began with another model"):
+        prune(net(**other), run)
+    assert (run / "rounds.jsonl").read_text() == before
+
+
+def test_the_same_model_continues(run):
+    interrupt(run)
+    prune(net(), run)
+    first = keras.saving.load_model(run / "models/initial.keras", compile=False)
+    first.compile("sgd", "mse")
+    assert len(prune(first, run).rounds) == 2
+
+
+def test_a_criterion_without_a_name_is_told_from_another(tmp_path):
+    def scores(sign):
+        return lambda model: {unit.name: sign for unit in rp.find_units(model)}
+
+    prune(net(), tmp_path, criterion=scores(1))
+    prune(net(), tmp_path, criterion=scores(1))
+    with pytest.raises(rp.RunDirectoryError, match="criterion_code: .*`__name__`"):
+        prune(net(), tmp_path, criterion=scores(-1))
+
+
+def of_an_earlier_version(run):
+    settings = read_json(run / "run.json")
+    del settings["model"]
+    write_json(run / "run.json", settings)
+
+
+def test_runs_of_earlier_versions_are_recognized_by_their_first_model(run):
+    of_an_earlier_version(run)
+    assert len(prune(net(), run).rounds) == 2
+    with pytest.raises(rp.RunDirectoryError, match="began with another model"):
+        prune(net(seed=1), run)
+    (run / "models/initial.keras").unlink()
+    with pytest.warns(UserWarning, match="earlier version.*the same model"):
+        assert len(prune(net(), run).rounds) == 2
+
+
+def test_the_start_of_another_models_run_is_not_taken_over(run, tmp_path):
+    result = prune(net(), tmp_path / "new", start_from=run)
+    assert len(result.rounds) == 2
+    for folder in (run, of_an_earlier_version(run) or run):
+        with pytest.raises(rp.RunDirectoryError, match="another model"):
+            prune(net(seed=1), tmp_path / "other", start_from=folder)
+
+
+@pytest.mark.parametrize("name", ["../victim.keras", "models/round-01.keras"])
+def test_a_record_names_no_other_file(run, tmp_path, name):
+    victim = tmp_path / "victim.keras"
+    victim.write_bytes((run / "models/round-00.keras").read_bytes() + b"mine")
+    kept = victim.read_bytes()
+    lines = read_lines(run / "rounds.jsonl")
+    lines[0]["model"] = name
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run / "rounds.jsonl").write_text(text)
+    for use in (
+        lambda: prune(net(), run),
+        lambda: prune(net(), tmp_path / "new", start_from=run),
+        lambda: travel.pack(run, tmp_path / "run.tar"),
+        lambda: RunDirectory(run).rounds,
+    ):
+        with pytest.raises(rp.RunDirectoryError, match="rounds.jsonl', line 1,.*model"):
+            use()
+    for name in ("flags.txt", "report.html"):
+        (run / name).touch()
+    with pytest.raises(ValueError, match="the model of round 0 must be"):
+        keep(run, tmp_path / "records" / "smoke", models=True)
+    assert victim.read_bytes() == kept and not (tmp_path / "run.tar").exists()
+
+
+def test_links_are_not_packed(run, tmp_path):
+    (run / "models/round-01.keras").unlink()
+    (tmp_path / "secret").write_text("secret")
+    (run / "models/round-01.keras").symlink_to(tmp_path / "secret")
+    with pytest.raises(rp.RunDirectoryError, match="round-01.keras' is damaged.*link"):
+        travel.pack(run, tmp_path / "run.tar")
+    assert not (tmp_path / "run.tar").exists()
+
+
+def member(name, kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+HOSTILE = {
+    "a path": [member("../outside")],
+    "a path from the root": [member("/tmp/outside")],
+    "a link": [member("models/round-00.keras", tarfile.SYMTYPE, "../../outside")],
+    "a hard link": [member("run.json", tarfile.LNKTYPE, "/etc/passwd")],
+    "a folder": [member("models", tarfile.DIRTYPE)],
+    "a device": [member("flags.txt", tarfile.FIFOTYPE)],
+    "another name": [member("models/round-00.keras.py")],
+    "a name twice": [member("flags.txt"), member("flags.txt")],
+}
+
+
+@pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE)
+def test_only_plain_files_of_a_run_are_unpacked(tmp_path, members):
+    with tarfile.open(tmp_path / "run.tar", "w") as archive:
+        for each in members:
+            archive.addfile(each, io.BytesIO())
+    with pytest.raises(rp.RunDirectoryError, match=f"packed run: '{members[0].name}'"):
+        travel.unpack(tmp_path / "run.tar", tmp_path / "run")
+    found = {path.name for path in tmp_path.rglob("*")}
+    assert found == {"run.tar", "run", "models", "lock"}
+
+
+def test_state_files_are_whole_and_not_compressed(run, tmp_path):
+    travel.pack(run, tmp_path / "run.tar")
+    whole = (tmp_path / "run.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
+    with tarfile.open(tmp_path / "small.tar", "w:gz") as archive:
+        archive.add(run / "run.json", "run.json")
+    for name in ("cut.tar", "small.tar"):
+        with pytest.raises(rp.RunDirectoryError, match=f"{name}' is (no|cut)"):
+            travel.unpack(tmp_path / name, tmp_path / "there")
+    assert travel.unpack(tmp_path / "run.tar", tmp_path / "there")
+    assert not [*(tmp_path / "there").glob(".writing-*")]
+
+
+def test_only_files_of_processes_that_are_gone_are_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    alive = os.getppid()
+    kept = [
+        tmp_path / f".writing-{alive}-rounds.jsonl",
+        tmp_path / ".writing-notes.txt",
+        tmp_path / "mine" / f".writing-{gone.pid}-notes.txt",
+        tmp_path / "models" / "mine" / f".writing-{gone.pid}-notes.txt",
+    ]
+    removed = [
+        tmp_path / f".writing-{gone.pid}-rounds.jsonl",
+        tmp_path / "models" / f".writing-{gone.pid}-round-00.keras",
+    ]
+    for path in (*kept, *removed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with RunDirectory(tmp_path):
+        pass
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in removed)
+
+
+DAMAGES = [
+    ("run.json", b"", "choose another run directory"),
+    ("run.json", b"[1]", "choose another run directory"),
+    ("rounds.jsonl", b"{", "delete this line"),
+    ("rounds.jsonl", b"[1]\n", "delete this line"),
+    ("rounds.jsonl", b"{}\n", "delete this line"),
+    ("rounds.jsonl", b"\xff\xfe", "delete this line"),
+    ("history.jsonl", b'{"epoch": 1}\n', "delete the line"),
+    ("history.jsonl", b'{"round": 0}\n{"rou', "delete the line"),
+    ("sessions.jsonl", b"[" * 99_999, "delete the line"),
+    ("state.npz", b"", "delete it: the round"),
+    ("state.npz", b"text", "delete it: the round"),
+    ("models/round-00.keras", b"", "delete the line of its round in rounds.jsonl"),
+    ("models/round-00.keras", None, "delete the line of its round in rounds.jsonl"),
+]
+
+
+@pytest.mark.parametrize("name, damage, advice", DAMAGES)
+def test_a_damaged_file_is_named_before_any_work(
+    run, monkeypatch, name, damage, advice
+):
+    interrupt(run)
+    monkeypatch.setattr("resprune_tf.pruning.rounds.Run._round", None)  # no training
+    if damage is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(damage)
+    with pytest.raises(rp.RunDirectoryError, match=advice) as caught:
+        prune(net(), run)
+    assert str(run / name) in str(caught.value)
+
+
+def test_a_model_that_changed_on_the_disk_is_named(run):
+    interrupt(run)
+    path = run / "models/round-00.keras"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(rp.RunDirectoryError, match="round-00.keras' is damaged"):
+        prune(net(), run)
+
+
+def test_what_is_deleted_as_advised_is_made_again(run):
+    lines = (run / "rounds.jsonl").read_text().splitlines(keepends=True)
+    (run / "rounds.jsonl").write_text(lines[0])
+    (run / "models/round-01.keras").write_text("damaged")
+    (run / "final.json").write_text("damaged")
+    assert len(prune(net(), run).rounds) == 2
+    assert read_json(run / "final.json")["selected_round"] in (0, 1)
+
+
+def test_a_command_refuses_the_run_of_another_models_file(tmp_path, capsys):
+    path, data = tmp_path / "net.keras", tmp_path / "data.npz"
+    write_npz(data, x=np.repeat(ROWS, 4, 0), y=np.repeat(ROWS[:, :2], 4, 0))
+    argv = ["prune", path, "--data", data, "--out", tmp_path / "out", "--epochs", 1]
+    argv += ["--criterion", "random", "--max-rounds", 1, "--tolerance", 9]
+    net().save(path)
+    code, _, err = resprune(capsys, *argv)
+    assert code == 0, err
+    net(seed=1).save(path)
+    written = (tmp_path / "out/pruned.keras").read_bytes()
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "the run began with another model)" in err
+    assert (tmp_path / "out/pruned.keras").read_bytes() == written

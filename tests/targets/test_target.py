@@ -1,0 +1,133 @@
+"""Targets and the choice of units, without Keras."""
+
+import dataclasses
+import pathlib
+import re
+
+import pytest
+
+from resprune_tf.pruning.plan import select_units
+from resprune_tf.targets.target import Target
+
+FULL = {"layers": 56, "units": 18, "macs": 84_000_000, "parameters": 590_000}
+SMALL = {"layers": 11, "units": 3, "macs": 17_000_000, "parameters": 127_000}
+
+
+def test_smallest_scores_go_first_and_ties_keep_their_order():
+    scores = {"a": 0.5, "b": 0.1, "c": 0.5, "d": 0.0}
+    assert select_units(scores, 1) == ("d",)
+    assert select_units(scores, 4) == ("d", "b", "a", "c")
+
+
+def test_all_go_when_fewer_are_left():
+    assert select_units({"a": 2.0, "b": 1.0}, 3) == ("b", "a")
+
+
+@pytest.mark.parametrize(("scores", "count"), [({"a": 1.0}, 0), ({}, 1)])
+def test_impossible_counts(scores, count):
+    message = f"select {count} of {len(scores)} scored units"
+    with pytest.raises(ValueError, match=message):
+        select_units(scores, count)
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "reached"),
+    [
+        (Target(layers=32), {**FULL, "layers": 32}, True),
+        (Target(layers=32), {**FULL, "layers": 35}, False),
+        (Target(units=10), {**FULL, "units": 10}, True),
+        (Target(macs=50_000_000), {**FULL, "macs": 48_000_000}, True),
+        (Target(parameters=400_000), {**FULL, "parameters": 409_114}, False),
+        (Target(layers=32, units=9), {**FULL, "layers": 32, "units": 10}, False),
+    ],
+)
+def test_reached(target, size, reached):
+    assert target.resolve(FULL, SMALL).reached(size) is reached
+
+
+def test_fractions_are_of_the_initial_net():
+    target = Target(macs=0.5, parameters=0.8).resolve(FULL, SMALL)
+    assert target.limits == {"macs": 42_000_000, "parameters": 472_000}
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({}, "at least one limit of layers, units, macs, parameters"),
+        ({"layers": 0}, "positive. Received: layers=0"),
+        ({"macs": -0.5}, "macs=-0.5"),
+        ({"file_bytes": 0.5}, "a fraction .* is `file_ratio`"),
+        ({"latency_ratio": 1.5}, "below 1. Received: latency_ratio=1.5"),
+        ({"latency_ms": 0.5}, '`latency_ms` needs `runtime`, such as .*="litert"'),
+        ({"file_ratio": 0.5}, "`file_ratio` needs `file_format`"),
+        ({"layers": 3, "runtime": "litert"}, "belongs to a limit of latency_ms or"),
+        ({"layers": 3, "threads": 0}, "must be >= 1. Received: .*threads=0"),
+    ],
+)
+def test_senseless_targets(limits, message):
+    with pytest.raises(ValueError, match=message):
+        Target(**limits)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"layers": 10}, "10 layers cannot be reached.*leaves 11"),
+        ({"macs": 0.1}, "8,400,000 macs cannot be reached.*leaves 17,000,000"),
+        ({"layers": 56}, "asks for no removal: the initial net has 56 layers"),
+        ({"layers": 80}, "asks for no removal"),
+    ],
+)
+def test_targets_that_no_removal_meets(limits, message):
+    with pytest.raises(ValueError, match=message):
+        Target(**limits).resolve(FULL, SMALL)
+
+
+def test_a_file_and_a_latency_have_two_spellings():
+    """Half a millisecond is a time; half the time is a ratio."""
+    target = Target(
+        latency_ms=0.5,
+        latency_ratio=0.6,
+        file_ratio=0.7,
+        layers=32,
+        runtime="litert",
+        file_format="onnx",
+        batch_size=8,
+    )
+    initial = {**FULL, "latency_ms": 2.0, "latency_ratio": 1.0, "file_ratio": 1.0}
+    smallest = {**SMALL, "latency_ms": 0.4, "latency_ratio": 0.2, "file_ratio": 0.2}
+    assert target.resolve(initial, smallest) == target
+    assert not target.reached({**smallest, "latency_ms": 0.6})
+    assert target.reached({**smallest, "latency_ms": 0.5, "latency_ratio": 0.6})
+    assert str(target) == (
+        "32 layers, 70.0% of the initial file as 'onnx', 0.5 ms on litert at batch "
+        "size 8, 60.0% of the initial latency on litert at batch size 8"
+    )
+    assert target.conditions == {
+        "file_format": "onnx",
+        "runtime": "litert",
+        "batch_size": 8,
+        "threads": 1,
+    }
+    assert Target(layers=32).conditions == {}
+
+
+def test_what_cannot_be_reached_says_for_every_limit_what_can():
+    target = Target(layers=10, macs=0.5)
+    with pytest.raises(ValueError) as error:
+        target.resolve(FULL, SMALL, {"stage1_unit1": "it is protected"})
+    assert str(error.value) == (
+        "The target of 10 layers, 42,000,000 macs cannot be reached: removing all "
+        "units that may go leaves 11 layers, 17,000,000 macs. "
+        "Units that may not go: stage1_unit1 (it is protected)."
+    )
+
+
+def test_every_spelling_of_the_page_is_a_target():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "targets.md"
+    table = page.read_text().partition("| limit |")[2].partition("\n\n")[0]
+    spellings = re.findall("`([^`]+)`", table)
+    named = {name for text in spellings for name in eval(f"Target({text})").limits}
+    assert named == {field.name for field in dataclasses.fields(Target)} - {
+        *("file_format", "runtime", "batch_size", "threads")
+    }

@@ -1,0 +1,116 @@
+"""The same package on JAX, where TensorFlow is not to be had."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import JAX, small_net
+from tests.training.gradients import loss_and_gradients
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def on_jax(*arguments, timeout=400, **environment):
+    """Runs Python under KERAS_BACKEND=jax; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **JAX, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+BATCH = """
+import sys, tests.no_tensorflow, keras, numpy as np
+from tests.conftest import outputs
+from tests.gradients import loss_and_gradients
+assert keras.backend.backend() == "jax"
+with np.load(sys.argv[1]) as data:
+    model = keras.saving.load_model(sys.argv[2])
+    loss, gradients = loss_and_gradients(model, data["images"], data["labels"])
+    logits = outputs(model, data["images"])
+np.savez(sys.argv[3], loss, logits, *gradients)
+"""
+
+
+def test_losses_and_gradients_agree_between_backends(tmp_path):
+    """One batch, the same weights: float32 rounding, and no more."""
+    model = small_net(20, image_shape=(16, 16, 3))
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(16, 16, 16, 3)).astype("float32")
+    labels = rng.integers(0, 5, 16)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "batch.npz", images=images, labels=labels)
+    logits = keras.ops.convert_to_numpy(model(images, training=False))
+    loss, gradients = loss_and_gradients(model, images, labels)
+    found = [tmp_path / name for name in ("batch.npz", "model.keras", "found.npz")]
+    on_jax("-c", BATCH, *found)
+    with np.load(found[-1]) as data:
+        theirs = [data[name] for name in data.files]
+    np.testing.assert_allclose(logits, theirs[1], rtol=1e-4, atol=1e-5)
+    assert loss == pytest.approx(float(theirs[0]), rel=1e-5)
+    assert len(gradients) == len(theirs[2:]) == len(model.trainable_variables)
+    for a, b in zip(gradients, theirs[2:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * np.abs(b).max() + 1e-6)
+
+
+# Run again as a whole on the other backend.
+TESTS = (
+    "tests/training/test_batch_norm.py",
+    "tests/graph/test_cloning.py",
+    "tests/training/test_fast_copy.py",
+    "tests/units/test_removal.py::test_removal_equals_silencing_for_random_subsets",
+    "tests/training/test_resident.py",
+    *(
+        f"tests/training/test_scaled_weights.py::{test}"
+        for test in (
+            "test_losses_gradients_and_statistics_are_those_of_the_stock_layers[conv]",
+            "test_losses_gradients_and_statistics_are_those_of_the_stock_layers[norm]",
+            "test_every_unit_of_a_resnet_trains_in_this_form[basic-post]",
+            "test_bfloat16_multiplies_the_float32_weights",
+        )
+    ),
+    "tests/training/test_trainer.py::test_state_continues_exactly",
+    "tests/units/test_finding.py::test_units_of_nested_models_carry_their_path",
+    "tests/units/test_finding.py::test_masks_are_those_of_the_silenced_net",
+    "tests/units/test_finding.py::test_opaque_layers_are_named_and_can_be_registered_or_opened",
+    "tests/units/test_finding.py::test_subclassed_models_are_opened_to_the_bottom",
+)
+
+
+def test_core_tests_pass_on_jax():
+    command = ["-m", "pytest", "-q", "-n", "0", "-p", "tests.made.no_tensorflow"]
+    out = on_jax(*command, *TESTS)
+    assert " passed" in out and "skipped" not in out
+
+
+FLAGS = (
+    "--dataset=digits --depth=14 --unit_kind=basic --width=4 --train_examples=128 "
+    "--epochs=2 --retrain_epochs=1 --batch_size=64 --units_per_round=3"
+).split()
+
+
+def test_the_whole_experiment_runs_on_jax(tmp_path):
+    """Stopped at once, then continued: trains, scores, removes."""
+    folder = tmp_path / "run0"
+    run = ["-m", "tests.made.no_tensorflow", "experiments.cifar", *FLAGS]
+    run.append(f"--run_dir={folder}")
+    out = on_jax(*run, "--time_budget_minutes=0.0001")
+    assert "Stopped: the time budget" in out
+    out = on_jax(*run)
+    assert "Report: " in out
+    assert json.loads((folder / "run.json").read_text())["backend"] == "jax"
+    assert len((folder / "sessions.jsonl").read_text().splitlines()) == 2
+    assert "--seed=0" in (folder / "flags.txt").read_text().split()
+    model = keras.saving.load_model(folder / "export/model.keras")  # on TensorFlow
+    assert model.output_shape == (None, 10)
