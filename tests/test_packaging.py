@@ -1,8 +1,12 @@
 """The package's metadata says what was tested."""
 
 import configparser
+import os
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -41,3 +45,44 @@ def test_public_names_exist_and_are_sorted():
     assert resprune_tf.__all__ == sorted(resprune_tf.__all__)
     for name in resprune_tf.__all__:
         assert getattr(resprune_tf, name).__doc__, name
+
+
+def test_a_wheel_holds_every_room(tmp_path):
+    """Built from the sources, installed beside nothing else, and imported."""
+    source, target = tmp_path / "source", tmp_path / "installed"
+    source.mkdir()
+    for name in ("resprune_tf", "resprune_cli"):
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
+    subprocess.run(
+        [*pip, "-q", "--no-deps", "--no-build-isolation", "--target", target, source],
+        check=True,
+    )
+    files = {
+        path.relative_to(folder)
+        for folder in (source,)
+        for name in ("resprune_tf", "resprune_cli")
+        for path in (folder / name).rglob("*.py")
+    }
+    assert all((target / path).is_file() for path in files)
+    modules = sorted(
+        ".".join(path.parent.parts) for path in files if path.stem == "__init__"
+    )
+    assert "resprune_tf.pruning" in modules
+    code = (
+        f"import {', '.join(modules)}, resprune_tf; "
+        "print(resprune_tf.__file__, resprune_cli.__file__)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert all(path.startswith(str(target)) for path in printed)
