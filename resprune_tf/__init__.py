@@ -24,6 +24,7 @@ from resprune_tf.nets.importance import ImportanceScale
 from resprune_tf.nets.resnet import build_resnet, resnet50, resnet56
 from resprune_tf.pruning.deletion import DeletionRound, LayerDeletion, fit_with_deletion
 from resprune_tf.pruning.loop import PruningResult, prune_and_retrain
+from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.runs import travel
 from resprune_tf.runs.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.runs.records import Round
@@ -66,9 +67,11 @@ __all__ = [
     "LayerDeletion",
     "PruningResult",
     "Recipe",
+    "Removal",
     "Round",
     "RunDirectoryError",
     "RunInterrupted",
+    "RunOptions",
     "ScoreTable",
     "Solution",
     "Split",

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# From the ground up. A file imports its own room and rooms on lower floors; rooms on one
-# floor do not know each other.
+# From the ground up. A file imports its own room and rooms on lower floors; rooms on
+# one floor do not know each other.
 FLOORS = {
     "resprune_tf": (
         {"system"},

@@ -65,7 +65,7 @@ def _run(argv, module, stop):
         if strategy.is_chief:
             _arrive(rp, folder)
         recipe_flags.settings(rp)  # refuses before data are read
-        removal_flags.settings(rp)
+        removal_flags.removal(rp)
         dataset = module.load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
         keras.utils.set_random_seed(run_flags.SEED.value)
@@ -75,15 +75,17 @@ def _run(argv, module, stop):
             model,
             dataset,
             **recipe_flags.settings(rp, model),
-            **removal_flags.settings(rp),
-            criterion=removal_flags.criterion(rp, dataset),
-            seed=run_flags.SEED.value,
-            note=run_flags.NOTE.value or "",
-            run_dir=folder,
-            flags=run_flags.flag_lines(module),
-            strategy=strategy,
-            deadline=float("inf") if budget is None else begun + 60 * budget,
-            should_stop=_StateFile(rp, stop, folder, strategy.is_chief),
+            removal=removal_flags.removal(rp, dataset),
+            run=rp.RunOptions(
+                folder,
+                seed=run_flags.SEED.value,
+                start_from=removal_flags.START_FROM.value,
+                strategy=strategy,
+                deadline=float("inf") if budget is None else begun + 60 * budget,
+                should_stop=_StateFile(rp, stop, folder, strategy.is_chief),
+                flags=run_flags.flag_lines(module),
+                note=run_flags.NOTE.value or "",
+            ),
         )
     except (rp.RunInterrupted, StopNow) as interruption:
         stop.reason()  # so that what follows is let be

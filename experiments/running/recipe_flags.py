@@ -95,12 +95,13 @@ def settings(rp, model=None):
     """
     recipe = _recipe(rp, model)
     guided = _DISTILL.value or _TEACHER_FROM.value
-    guidance = rp.Guidance(_TEMPERATURE.value, _DISTILLATION_WEIGHT.value)
+    guidance = rp.Guidance(
+        _TEMPERATURE.value, _DISTILLATION_WEIGHT.value, teacher=_teacher()
+    )
     return {
         "recipe": recipe,
         "retrain_recipe": _retrain_recipe(recipe),
         "guidance": guidance if guided else None,
-        "teacher": _teacher(),
     }
 
 

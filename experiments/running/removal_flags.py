@@ -60,7 +60,7 @@ _SELECT_ON = flags.DEFINE_enum(
     "What rounds are judged by: images held out of training, or the test set as in "
     "the paper.",
 )
-_START_FROM = flags.DEFINE_string(
+START_FROM = flags.DEFINE_string(
     "start_from",
     None,
     "Folder of a run with the same data, net, recipe and seed: its initial training "
@@ -68,29 +68,30 @@ _START_FROM = flags.DEFINE_string(
 )
 
 
-def settings(rp):
-    """Arguments of `prune_and_retrain` on the rounds.
+def removal(rp, dataset=None):
+    """The `Removal` that the flags ask for.
 
     Args:
         rp: the package, imported once the flags are known.
+        dataset: that a criterion is measured on; None to check the other flags.
 
     Raises:
         ValueError: if a flag is out of range.
     """
-    return {
-        "units_per_round": _UNITS_PER_ROUND.value,
-        "target": _target(rp),
-        "max_rounds": _MAX_ROUNDS.value,
-        "stop_on_drop": _STOP_ON_DROP.value,
-        "tolerance": _TOLERANCE.value,
-        "select_on": _SELECT_ON.value,
-        "protected": _PROTECT.value,
-        "start_from": _START_FROM.value,
-    }
+    criterion = {} if dataset is None else {"criterion": _criterion(rp, dataset)}
+    return rp.Removal(
+        target=_target(rp),
+        units_per_round=_UNITS_PER_ROUND.value,
+        max_rounds=_MAX_ROUNDS.value,
+        protected=tuple(_PROTECT.value),
+        tolerance=_TOLERANCE.value,
+        select_on=_SELECT_ON.value,
+        stop_on_drop=_STOP_ON_DROP.value,
+        **criterion,
+    )
 
 
-def criterion(rp, dataset):
-    """The criterion that is asked for."""
+def _criterion(rp, dataset):
     return rp.criteria.named(
         _CRITERION.value,
         dataset,

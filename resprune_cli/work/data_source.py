@@ -7,7 +7,7 @@ import numpy as np
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
-from resprune_tf.pruning.data_check import check_scale
+from resprune_tf.training.data_check import check_scale
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from resprune_tf import graph
 from resprune_tf.graph.ancestry import Uses, count_calls
 from resprune_tf.graph.call_names import is_label
 from resprune_tf.nets.importance import ImportanceScale
-from resprune_tf.training.absorbing import DEPTHWISE, TRANSPOSE, absorbs
+from resprune_tf.training.scaled_weights import DEPTHWISE, TRANSPOSE, absorbs
 
 
 def fold(model):

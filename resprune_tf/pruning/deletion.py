@@ -1,4 +1,4 @@
-"""One removal step of Algorithm 1 as a Keras callback, for a `fit` of one's own."""
+"""The deletion of Algorithm 1 as a Keras callback: score, select, rebuild, copy."""
 
 import dataclasses
 import math
@@ -8,15 +8,18 @@ import keras
 
 from resprune_tf import criteria, graph
 from resprune_tf.graph.compilation import check_steps, compile_like
-from resprune_tf.pruning.data_check import check_fit_arguments
-from resprune_tf.pruning.plan import select_units
+from resprune_tf.pruning.options import Removal
+from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
-from resprune_tf.runs.judging import check_mode, direction, held
+from resprune_tf.runs.judging import direction
+from resprune_tf.runs.records import Round, model_name
 from resprune_tf.system.memory import Release
-from resprune_tf.targets.measures import extent, may_go, measures, stay_to_learn
-from resprune_tf.targets.target import Target
+from resprune_tf.targets.measures import measures
+from resprune_tf.targets.target import COUNTED
+from resprune_tf.training.data_check import check_fit_arguments
 from resprune_tf.training.divergence import broken, fit_reason
 from resprune_tf.units.finding import find_units
+from resprune_tf.units.importances import importances
 from resprune_tf.units.removal import remove_units
 
 
@@ -40,8 +43,11 @@ class LayerDeletion(keras.callbacks.Callback):
             Keras metric says.
         tolerance: how much worse `monitor` may get.
         criterion: function from a model to `{unit name: score}`; the smallest go.
+        protected: names of units that must stay, or patterns of names.
 
     Attributes:
+        plan: the `Plan` by which it decides, once there is a model.
+        rounds: a `Round` for each training that came to its end.
         shortened_model: what to train next; None when nothing more is to be removed.
         removed: names of the units taken out of it.
         held: whether the last training did not diverge, and its monitored value was
@@ -75,6 +81,7 @@ class LayerDeletion(keras.callbacks.Callback):
         mode=None,
         tolerance=0.0,
         criterion=criteria.importance,
+        protected=(),
     ):
         super().__init__()
         if epochs < 1 or units_per_round < 1:
@@ -82,51 +89,124 @@ class LayerDeletion(keras.callbacks.Callback):
                 "`epochs` and `units_per_round` must be >= 1. "
                 f"Received: epochs={epochs}, units_per_round={units_per_round}."
             )
-        check_mode(mode)
-        if target is not None and not isinstance(target, Target):
-            raise TypeError(
-                "`target` must be a Target, such as Target(layers=32). "
-                f"Received: {target!r}."
-            )
         self.epochs = epochs
-        self.units_per_round = units_per_round
-        self.target = target
-        self.monitor = monitor
-        self.mode = mode
-        self.tolerance = tolerance
-        self.criterion = criterion
-        self.initial = None  # monitored value of the first round
-        self._known = None  # names of the units of the initial net
-        self._resolved = None  # the target in absolute numbers
-        self._first = self._first_ms = None  # the initial net, and its latency
-        self._trainings = 0  # that came to their end
+        self.removal = Removal(
+            target=target,
+            units_per_round=units_per_round,
+            criterion=criterion,
+            protected=protected,
+            monitor=monitor,
+            mode=mode,
+            tolerance=tolerance,
+            stop_on_drop=monitor is not None,
+        )
+        self.plan = None  # known once there is a model
+        self.rounds = []
+        self.parts = 1  # of an epoch, each of which is one to Keras
+        self._decides = True
+        self._initial_net = None  # where it is measured beside every other
         self._data = None  # arguments of `fit`, where they are known
         self._reset()
+
+    @classmethod
+    def of_run(cls, plan, rounds):
+        """The callback of a run that measures and records its nets itself.
+
+        It watches the trainings. `score`, `delete`, `measure` and `record` are called
+        by the run, between them.
+
+        Args:
+            plan: the run's `Plan`.
+            rounds: the list of its finished `Round`s, which the run adds to.
+        """
+        deletion = cls(epochs=math.inf)
+        deletion.plan, deletion.rounds, deletion._decides = plan, rounds, False
+        return deletion
 
     def _reset(self):
         self.shortened_model, self.removed, self.stop_reason = None, (), None
         self.held, self.measures = True, None
 
+    @property
+    def mode(self):
+        """Which way `monitor` is better; None until that is known."""
+        return (self.plan or self).removal.mode
+
+    # What Algorithm 1 does between two trainings.
+
+    def score(self, model) -> dict[str, float]:
+        """Scores of the units that may go, by name (line 5)."""
+        return self.plan.scores(model)
+
+    def select(self, scores) -> tuple[str, ...]:
+        """Names of the units that go next (line 6)."""
+        return self.plan.next_units(scores)
+
+    def delete(self, model, units) -> keras.Model:
+        """The model without some units, with the weights of all others (line 7).
+
+        Args:
+            model: a functional `keras.Model`; it is only read.
+            units: names of units; none for the model itself.
+        """
+        return remove_units(model, units) if units else model
+
+    def measure(self, model, initial=None, initial_ms=None) -> dict:
+        """All that the target limits, of a net that takes its turns with the initial.
+
+        Args:
+            model: a functional `keras.Model`.
+            initial: the initial net, if there is another one.
+            initial_ms: what its latency was told to be.
+        """
+        target = self.plan.target
+        if initial is None or target is None or not target.conditions:
+            return measures([model], target)[0]
+        return measures([initial, model], target, initial_ms)[1]
+
+    def record(self, model, size, **told) -> Round:
+        """The record of a trained net.
+
+        Args:
+            model: a functional `keras.Model`.
+            size: what `measure` returned for it.
+            **told: further fields of `Round`.
+        """
+        return Round(
+            **{
+                "round": len(self.rounds),
+                "removed": (),
+                "units": tuple(unit.name for unit in find_units(model)),
+                "layers": size["layers"],
+                "parameters": size["parameters"],
+                "macs": size["macs"],
+                "importances": importances(model),
+                "scores": {},
+                "epochs": 0,
+                "train": {},
+                "validation": {},
+                "test": {},
+                "seconds": 0.0,
+                "model": model_name(len(self.rounds)),
+                "measured": {k: v for k, v in size.items() if k not in COUNTED},
+                **told,
+            }
+        )
+
+    # What Keras calls in a training.
+
     def on_train_begin(self, logs=None):
+        self._removed_before = self.removed
         self._reset()
         self._trained, self._logs, self._diverged = 0, {}, None
-        self._infinite = broken(self.model)
-        if self._known is not None:
+        if not self._decides:
             return
-        found = find_units(self.model)
-        scores = criteria.check_scores(self.criterion(self.model), found)
-        units, in_the_way = may_go(found, scores)
-        criteria.check_scored(units, self.model)
-        self._known = frozenset(unit.name for unit in found)
-        if self.target is None:
-            with graph.scope_of(self.model):  # nothing is trained that cannot be cloned
-                graph.rebuild(self.model)
-        else:
-            names = [unit.name for unit in units]
-            initial, smallest = extent(self.model, names, self.target)
-            self._resolved = self.target.resolve(initial, smallest, in_the_way)
-            if self.target.conditions:  # measured beside it
-                self._first, self._first_ms = self.model, initial.get("latency_ms")
+        self._infinite = broken(self.model)
+        if self.plan is None:
+            self.plan = Plan.check(self.model, self.removal, to_the_last=False)
+            target = self.plan.target
+            if target is not None and target.conditions:
+                self._initial_net = self.model
 
     def on_epoch_end(self, epoch, logs=None):
         self._trained += 1
@@ -134,60 +214,83 @@ class LayerDeletion(keras.callbacks.Callback):
         loss = self._logs.get("loss")
         if loss is not None and not math.isfinite(loss):
             self._diverged = f"the training loss became {float(loss)}"
+            if not self._decides:
+                rate = logs.get("learning_rate", self.model.optimizer.learning_rate)
+                raise TrainingDiverged(
+                    f"The training loss became {float(loss)} in epoch "
+                    f"{epoch // self.parts + 1} of round {len(self.rounds)} at "
+                    f"learning rate {float(rate):g}."
+                )
             self.model.stop_training = True
             return
-        if self.monitor and self.monitor not in self._logs:
+        if not self._decides:
+            return
+        monitor = self.removal.monitor
+        if monitor and monitor not in self._logs:
             raise ValueError(
-                f"`monitor={self.monitor!r}` is not logged. "
-                f"Logged: {', '.join(self._logs)}."
+                f"`monitor={monitor!r}` is not logged. Logged: {', '.join(self._logs)}."
             )
-        if self.monitor:
-            self.mode = direction(self.model, self.monitor, self.mode)
+        if monitor and self.mode is None:
+            mode = direction(self.model, monitor)
+            removal = self.plan.removal.replace(mode=mode)
+            self.plan = dataclasses.replace(self.plan, removal=removal)
         if self._trained >= self.epochs:
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
+        if not self._decides:
+            return
         spoiled = sorted(broken(self.model) - self._infinite)
         if spoiled and not self._diverged:
             self._diverged = f"'{spoiled[0]}' holds NaN or infinite values"
         if self._diverged:
             self._give_up(self._diverged)
             return
-        self._trainings += 1
-        if self.monitor:
-            value = float(self._logs[self.monitor])
-            if self.initial is None:
-                if not math.isfinite(value):
-                    raise TrainingDiverged(
-                        f"`{self.monitor}` is {value} after the first training: no "
-                        "shorter net can be compared with it."
-                    )
-                self.initial = value
-            self.held = held(self.initial, value, self.tolerance, self.mode)
-            if not self.held:
-                self.stop_reason = (
-                    f"{self.monitor} went from {self.initial:.6g} to {value:.6g}"
-                )
-                return
-        if self._resolved:
-            nets = [self.model] if self._first is None else [self._first, self.model]
-            self.measures = measures(nets, self._resolved, self._first_ms)[-1]
-            if self._resolved.reached(self.measures):
-                self.stop_reason = f"target reached: at most {self._resolved}"
-                return
+        self._decide()
+
+    def _decide(self):
+        """Records the net just trained, and makes the next one if one is to follow."""
+        plan, monitor = self.plan, self.removal.monitor
+        values = {monitor: float(self._logs[monitor])} if monitor else {}
+        if not self.rounds and not all(map(math.isfinite, values.values())):
+            raise TrainingDiverged(
+                f"`{monitor}` is {values[monitor]} after the first training: no "
+                "shorter net can be compared with it."
+            )
+        size = self.measure(
+            self.model, self._initial_net, plan.initial.get("latency_ms")
+        )
+        self.measures = size if plan.target is not None else None
+        record = self.record(
+            self.model,
+            size,
+            removed=self._removed_before,
+            epochs=self._trained,
+            validation=values,
+        )
+        self.rounds.append(record)
+        self.held = plan.held(record, self.rounds)
+        if not self.held:
+            first = plan.value(self.rounds[0])
+            self.stop_reason = (
+                f"{monitor} went from {first:.6g} to {values[monitor]:.6g}"
+            )
+            return
+        self.stop_reason = plan.reason_to_stop(self.rounds)
+        if self.stop_reason is not None:
+            return
         try:
-            scores, stay = self._scores()
+            scores = self.score(self.model)
         except (TypeError, ValueError) as error:
             # The training is done, and earlier ones may be: what they gave is kept.
             self.stop_reason = f"the units cannot be scored: {error}"
             warnings.warn(self.stop_reason, stacklevel=2)
             return
-        if len(scores) <= stay:
-            self.stop_reason = "no unit is left that may go"
-            return
-        count = min(self.units_per_round, len(scores) - stay)
-        self.removed = select_units(scores, count)
-        self.shortened_model = remove_units(self.model, self.removed)
+        self.rounds[-1] = dataclasses.replace(record, scores=scores)
+        self.stop_reason = plan.reason_without_units(scores)
+        if self.stop_reason is None:
+            self.removed = self.select(scores)
+            self.shortened_model = self.delete(self.model, self.removed)
 
     def _give_up(self, what):
         """Ends the removal as a training diverged; raises if it is the first one."""
@@ -196,21 +299,10 @@ class LayerDeletion(keras.callbacks.Callback):
             f"The training diverged: {what} in epoch {self._trained}. "
             f"{fit_reason(*given, **options)}"
         )
-        if not self._trainings:
+        if not self.rounds:
             raise TrainingDiverged(told)
         self.held, self.stop_reason = False, told
         warnings.warn(f"{told} The result is of the trainings before it.", stacklevel=2)
-
-    def _scores(self):
-        """Scores of the units that may go, and how many of them must stay."""
-        found = find_units(self.model)
-        scores = criteria.check_scores(
-            self.criterion(self.model), found, former=self._known
-        )
-        units, _ = may_go(found, scores)
-        free = {unit.name for unit in units}
-        scores = {name: score for name, score in scores.items() if name in free}
-        return scores, stay_to_learn(self.model, units)
 
 
 @dataclasses.dataclass(frozen=True)

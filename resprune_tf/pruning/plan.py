@@ -1,28 +1,32 @@
-"""What a pruning run is to do: its settings, checked, and its decisions."""
+"""What is decided between two trainings: by a `Removal`, for one model."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-
-import keras
+from collections.abc import Mapping
 
 from resprune_tf.criteria.by_name import check_scored, check_scores
 from resprune_tf.pruning.identity import criterion_settings
+from resprune_tf.pruning.options import Removal
 from resprune_tf.runs.judging import held
-from resprune_tf.targets.measures import extent, may_go, measures, stay_to_learn
+from resprune_tf.targets.measures import (
+    extent,
+    may_go,
+    measures,
+    names_of,
+    stay_to_learn,
+)
 from resprune_tf.targets.target import COUNTED, Target
-from resprune_tf.training.distillation import Guidance
-from resprune_tf.training.fit_recipe import FitRecipe
-from resprune_tf.training.recipe import Recipe
 from resprune_tf.units.finding import chosen_units, find_units
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The settings of `prune_and_retrain` (see there) for one model.
+    """A `Removal`, checked and resolved for one model.
 
     Attributes:
-        units: names of the units to remove; None for as many as the target takes.
+        removal: the `Removal`; its `mode` is known.
+        target: its `Target` in absolute numbers, or what is left without all that may
+            go; None if no measure can tell the end.
         candidates: names of the units that may go.
         known: names of all units of the initial net.
         initial: measures of the initial net.
@@ -31,71 +35,48 @@ class Plan:
         fewest: the number of units that are left if all that may go are removed.
     """
 
-    recipe: Recipe | FitRecipe
-    retrain_recipe: Recipe | FitRecipe
-    units_per_round: int
-    target: Target
-    max_rounds: float
-    stop_on_drop: bool
-    tolerance: float
-    monitor: str
-    mode: str
-    select_on: str
-    criterion: Callable
-    guidance: Guidance | None
-    protected: frozenset
-    units: tuple | None
+    removal: Removal
+    target: Target | None
     candidates: frozenset
     known: frozenset
-    seed: int
     initial: dict
-    savings: dict
+    savings: dict = dataclasses.field(default_factory=dict)
     stay: int = 0
     fewest: int = 0
 
     @classmethod
-    def check(cls, model, *, target, retrain_recipe, protected, units=None, **settings):
+    def check(cls, model, removal: Removal, to_the_last=True) -> "Plan":
         """The plan for a model.
+
+        Args:
+            model: a functional `keras.Model`; it is only read.
+            removal: a `Removal`.
+            to_the_last: whether, without a target, the net without all units that may
+                go is one.
 
         Raises:
             ValueError: if a setting is out of range for this model, or a score no
                 finite number or of no unit.
+            CloneError: if a layer cannot be cloned.
             TypeError: if the model is not functional, or scores are no dict.
         """
-        if settings["select_on"] not in ("validation", "test"):
-            raise ValueError(
-                '`select_on` must be "validation" or "test". '
-                f"Received: {settings['select_on']!r}."
-            )
-        if settings["max_rounds"] is not None and settings["max_rounds"] < 0:
-            raise ValueError(
-                "`max_rounds` must be >= 0, or None for no limit. "
-                f"Received: {settings['max_rounds']}."
-            )
-        if settings["units_per_round"] == 0:
-            _check_restarts(settings["max_rounds"], target=target, units=units)
-        _check_tolerance(settings["tolerance"], settings["monitor"])
         found = find_units(model)
+        protected = names_of(removal.protected, found)
         free, in_the_way = may_go(found, [unit.name for unit in found], protected)
-        candidates = frozenset(unit.name for unit in free)
+        candidates, units = frozenset(unit.name for unit in free), removal.units
         if units is not None:
             units = _asked_for(units, found, in_the_way)
             candidates = frozenset(units)
-        max_rounds = settings.pop("max_rounds")
-        common = {
-            "max_rounds": math.inf if max_rounds is None else max_rounds,
-            "retrain_recipe": retrain_recipe or settings["recipe"],
-            "protected": frozenset(map(str, protected)),
-            "units": units,
+        known = {
             "candidates": candidates,
             "known": frozenset(unit.name for unit in found),
-            **settings,
         }
-        if max_rounds == 0:
-            return cls(target=None, initial=measures([model])[0], savings={}, **common)
-        scores = check_scores(settings["criterion"](model), found)
-        if settings["units_per_round"] == 0:
-            return cls(target=None, initial=measures([model])[0], savings={}, **common)
+        removal = removal.replace(units=units, protected=tuple(sorted(protected)))
+        if removal.max_rounds == 0:
+            return cls(removal, None, initial=measures([model])[0], **known)
+        scores = check_scores(removal.criterion(model), found)
+        if removal.units_per_round == 0:
+            return cls(removal, None, initial=measures([model])[0], **known)
         check_scored(scores, model)
         free, in_the_way = may_go(found, candidates.intersection(scores), protected)
         if not free:
@@ -121,66 +102,64 @@ class Plan:
                 f"No unit of '{model.name}' may go: '{free[0].name}' holds all that "
                 "learns, so nothing would be left to train."
             )
-        if not 1 <= settings["units_per_round"] <= len(names):
+        if not 1 <= removal.units_per_round <= len(names):
             raise ValueError(
                 f"`units_per_round` must be from 1 to {len(names)}, the number "
                 f"of units of '{model.name}' that may go. "
-                f"Received: {settings['units_per_round']}."
+                f"Received: {removal.units_per_round}."
             )
+        target = removal.target
         initial, smallest = extent(model, names, target)
-        if target is None:
-            target = _everything(initial, smallest, units)
-        else:
+        if target is not None:
             why = {unit.name: "one unit must stay to learn" for unit in least}
             target = target.resolve(initial, smallest, {**in_the_way, **why})
+        elif to_the_last:
+            target = _everything(initial, smallest, units)
         return cls(
-            target=target,
+            removal,
+            target,
             initial=initial,
             savings={
                 name: (initial[name] - smallest[name]) / len(names) for name in initial
             },
             stay=stay,
             fewest=smallest["units"],
-            **common,
+            **known,
         )
 
-    def settings(self):
+    @property
+    def max_rounds(self) -> float:
+        """Most rounds after the initial training."""
+        most = self.removal.max_rounds
+        return math.inf if most is None else most
+
+    def settings(self) -> dict:
         """What must agree for a run to be continued, as JSON values."""
+        removal, target = self.removal, self.target
         return {
             # Not a file's size or a latency: the next process may find others.
             "initial": {name: self.initial[name] for name in COUNTED},
-            "recipe": _settings(self.recipe),
-            "retrain_recipe": _settings(self.retrain_recipe),
-            "units_per_round": self.units_per_round,
-            "target": self.target and {**self.target.limits, **self.target.conditions},
-            **({} if self.units is None else {"units": sorted(self.units)}),
-            "max_rounds": None if math.isinf(self.max_rounds) else self.max_rounds,
-            "stop_on_drop": self.stop_on_drop,
-            "tolerance": self.tolerance,
-            "select_on": self.select_on,
-            **criterion_settings(self.criterion),
-            "guidance": self.guidance and dataclasses.asdict(self.guidance),
-            "protected": sorted(self.protected),
-            "seed": self.seed,
-            "backend": keras.backend.backend(),
-            **self.watched,
+            "units_per_round": removal.units_per_round,
+            "target": target and {**target.limits, **target.conditions},
+            **({} if removal.units is None else {"units": sorted(removal.units)}),
+            "max_rounds": removal.max_rounds,
+            "stop_on_drop": removal.stop_on_drop,
+            "tolerance": removal.tolerance,
+            "select_on": removal.select_on,
+            **criterion_settings(removal.criterion),
+            "protected": sorted(removal.protected),
         }
 
-    @property
-    def watched(self):
-        """What is monitored, as JSON values: nothing said is said to be accuracy."""
-        if isinstance(self.recipe, Recipe):
-            return {}
-        return {"monitor": self.monitor, "mode": self.mode}
-
-    def scores(self, model):
+    def scores(self, model) -> dict[str, float]:
         """The criterion's scores of the units that may go; none if none may.
 
         Raises:
             ValueError: if a score is no finite number, or of no unit that the model
                 has or once had; or of one that the initial net has not.
         """
-        scores = check_scores(self.criterion(model), find_units(model), self.known)
+        scores = check_scores(
+            self.removal.criterion(model), find_units(model), self.known
+        )
         if strangers := [name for name in scores if name not in self.known]:
             raise ValueError(
                 f"'{model.name}' has units that the initial net has not: "
@@ -189,22 +168,27 @@ class Plan:
             )
         return {name: v for name, v in scores.items() if name in self.candidates}
 
-    def next_units(self, scores):
+    def next_units(self, scores) -> tuple[str, ...]:
         """The units to remove in the next round; none if the run only retrains."""
-        if self.units_per_round == 0:
+        if self.removal.units_per_round == 0:
             return ()
-        return select_units(scores, min(self.units_per_round, len(scores) - self.stay))
+        count = min(self.removal.units_per_round, len(scores) - self.stay)
+        return select_units(scores, count)
 
-    def value(self, record):
-        """What a round is judged by: the monitored measure."""
-        return record.measure(self.select_on, self.monitor)
+    def value(self, record) -> float | None:
+        """What a round is judged by: the monitored measure, if there is one."""
+        if self.removal.monitor is None:
+            return None
+        return record.measure(self.removal.select_on, self.removal.monitor)
 
-    def held(self, record, rounds):
+    def held(self, record, rounds) -> bool:
         """Whether a round kept the monitored measure of the first."""
+        if self.removal.monitor is None:
+            return True
         values = (self.value(each) for each in (rounds[0], record))
-        return held(*values, self.tolerance, self.mode)
+        return held(*values, self.removal.tolerance, self.removal.mode)
 
-    def target_reached(self, record):
+    def target_reached(self, record) -> bool:
         """Whether the net of a round meets the target."""
         if self.target is None:
             return False
@@ -216,32 +200,42 @@ class Plan:
 
         There are some where a run went on under another tolerance.
         """
-        if self.stop_on_drop:
+        if self.removal.stop_on_drop:
             for index, record in enumerate(rounds):
                 if not self.held(record, rounds):
                     return rounds[: index + 1]
         return rounds
 
-    def stop_reason(self, rounds):
+    def stop_reason(self, rounds) -> str | None:
         """Why no further round is to run, or None."""
         if not rounds:
             return None
         last = self.judged(rounds)[-1]
+        return self.reason_to_stop(rounds) or self.reason_without_units(last.scores)
+
+    def reason_to_stop(self, rounds) -> str | None:
+        """Why no unit is to go after some rounds, however they are scored, or None."""
+        last, removal = self.judged(rounds)[-1], self.removal
         if self.max_rounds == 0:
             return "only the initial training was asked for"
         if self.target_reached(last):
             return f"target reached: at most {self.target}"
-        if self.stop_on_drop and not self.held(last, rounds):
-            return f"{self.monitor} {'dropped' if self.mode == 'max' else 'rose'}"
+        if removal.stop_on_drop and not self.held(last, rounds):
+            return f"{removal.monitor} {'dropped' if removal.mode == 'max' else 'rose'}"
         if last.round == self.max_rounds:
             return f"{self.max_rounds} rounds are done"
-        if len(last.scores) > self.stay or self.units_per_round == 0:
+        return None
+
+    def reason_without_units(self, scores) -> str | None:
+        """Why no unit can go of those that have a score, or None."""
+        if len(scores) > self.stay or self.removal.units_per_round == 0:
             return None
         return "no unit is left that may go"
 
     def later_rounds(self, number, size):
         """How many rounds will follow one of this size, if units save the average."""
-        if self.max_rounds and self.units_per_round == 0:
+        per_round = self.removal.units_per_round
+        if self.max_rounds and per_round == 0:
             return self.max_rounds - number
         if not self.savings:
             return 0
@@ -254,62 +248,8 @@ class Plan:
             ),
             default=0,
         )
-        needed = math.ceil(units / self.units_per_round)
+        needed = math.ceil(units / per_round)
         return max(0, min(needed, self.max_rounds - number))
-
-
-def _everything(initial, smallest, units):
-    """The target of a run that is given none; None if no measure can tell its end."""
-    for measure in ("layers", "units") if units is None else ("units",):
-        # A branch beside the units may be the longest path, and targets are above 0.
-        if initial[measure] > smallest[measure] > 0:
-            return Target(**{measure: smallest[measure]})
-    return None
-
-
-def _check_restarts(max_rounds, **of_removals):
-    """Raises a ValueError unless a run without removals has its number of rounds."""
-    if max_rounds is None:
-        raise ValueError(
-            "`units_per_round=0` retrains without any removal, so `max_rounds` must "
-            "say how often. Received: max_rounds=None. Give a number, such as "
-            "`max_rounds=4`."
-        )
-    for name, value in of_removals.items():
-        if value is not None:
-            raise ValueError(
-                f"`units_per_round=0` removes nothing, so `{name}` cannot be met. "
-                f"Received: {name}={value}. Leave `{name}` out, or remove at least "
-                "one unit per round."
-            )
-
-
-def _asked_for(units, found, in_the_way):
-    """Names of the units to remove, each of which may go."""
-    free = [unit.name for unit in found if unit.name not in in_the_way]
-    offer = f"Those that may go: {', '.join(free) or 'none'}."
-    names = tuple(unit.name for unit in chosen_units(units, found, offer))
-    for name in names:
-        if name in in_the_way:
-            raise ValueError(
-                f"Unit '{name}' of `units` may not go: {in_the_way[name]}. {offer}"
-            )
-    return names
-
-
-def _check_tolerance(tolerance, monitor):
-    most, example = math.inf, "a number >= 0 in the units of the metric"
-    if monitor == "accuracy":
-        most, example = 1, "a fraction in [0, 1), such as 0.002"
-    if not 0 <= tolerance < most:
-        raise ValueError(f"`tolerance` is {example}. Received: {tolerance}.")
-
-
-def _settings(recipe):
-    """What a recipe says, as JSON values."""
-    if isinstance(recipe, FitRecipe):
-        return recipe.settings()
-    return dataclasses.asdict(recipe)
 
 
 def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
@@ -323,3 +263,25 @@ def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
     if not scores or count < 1:
         raise ValueError(f"Cannot select {count} of {len(scores)} scored units.")
     return tuple(sorted(scores, key=scores.get)[:count])
+
+
+def _everything(initial, smallest, units):
+    """The target of a run that is given none; None if no measure can tell its end."""
+    for measure in ("layers", "units") if units is None else ("units",):
+        # A branch beside the units may be the longest path, and targets are above 0.
+        if initial[measure] > smallest[measure] > 0:
+            return Target(**{measure: smallest[measure]})
+    return None
+
+
+def _asked_for(units, found, in_the_way):
+    """Names of the units to remove, each of which may go."""
+    free = [unit.name for unit in found if unit.name not in in_the_way]
+    offer = f"Those that may go: {', '.join(free) or 'none'}."
+    names = tuple(unit.name for unit in chosen_units(units, found, offer))
+    for name in names:
+        if name in in_the_way:
+            raise ValueError(
+                f"Unit '{name}' of `units` may not go: {in_the_way[name]}. {offer}"
+            )
+    return names

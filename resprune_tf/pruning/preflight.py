@@ -1,137 +1,109 @@
 """What is known before a run does any work: that its parts belong together."""
 
-from resprune_tf import criteria, graph
-from resprune_tf.data.dataset import Split
-from resprune_tf.data.examples import bounds
-from resprune_tf.data.fit_data import FitData
-from resprune_tf.graph.outputs import probabilities
-from resprune_tf.pruning.fit_check import check_fit, check_saving
-from resprune_tf.training.fit_recipe import FitRecipe
-from resprune_tf.training.trainer import check_batches
+import warnings
+
+from keras.src.saving.serialization_lib import ObjectSharingScope
+
+from resprune_tf import graph
+from resprune_tf.graph import sharing
 
 
-def check_run(model, dataset, teacher, strategy, **settings):
+def check_run(model, data, recipe, retrain_recipe, removal, guidance, strategy):
     """Checks a model, its data and its recipes against each other.
 
     Args:
-        model, dataset, teacher: as `prune_and_retrain` takes them.
+        model, data, recipe, removal: as `prune_and_retrain` takes them.
+        retrain_recipe: that of each retraining.
+        guidance: a `Guidance`, or None.
         strategy: a `Strategy`.
-        **settings: further arguments of `prune_and_retrain`.
 
     Returns:
-        `(mode, compiled)`: which way the monitored measure is better, and a dict of
-        what the models are compiled with, as JSON values; empty for a `Dataset`, whose
-        recipe says it.
+        `(removal, settings)`: the `Removal` with its `mode`, and a dict of what else
+        the recipes say of the run, as JSON values.
 
     Raises:
         ValueError, TypeError: if they do not belong together, or the model cannot be
             loaded as it was saved.
     """
     graph.check_functional(model, "prune_and_retrain")
-    own = isinstance(dataset, FitData)
-    for recipe in (settings["recipe"], settings["retrain_recipe"]):
-        if recipe is not None and isinstance(recipe, FitRecipe) != own:
-            raise TypeError(
-                "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
-                f"a {type(recipe).__name__} for {'FitData' if own else 'a Dataset'}."
-            )
+    for each in (recipe, retrain_recipe):
+        each.check_data(data)
     check_saving(model)
-    check = _check_fit if own else _check_dataset
-    return check(model, dataset, teacher, strategy, **settings)
+    checked = recipe.check(
+        model, data, retrain_recipe, removal, guidance=guidance, strategy=strategy
+    )
+    return removal.replace(mode=checked.mode), checked.settings
 
 
-def check_logits(model):
-    """Raises a ValueError if a model gives probabilities where logits are expected."""
-    if last := probabilities(model):
+def check_saving(model):
+    """A run loads the net of each round from its file, so that it can be continued.
+
+    Raises:
+        ValueError: if Keras cannot make the model from its configuration, or only
+            under other names.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # As Keras does in its files, where it does not keep all layers shared.
+            with ObjectSharingScope():
+                config = model.get_config()
+            with ObjectSharingScope():
+                loaded = type(model).from_config(config)
+    except Exception as error:
         raise ValueError(
-            f"'{model.name}' ends in '{last}', which gives probabilities. For a "
-            "Dataset it must give logits: leave the activation out. With FitData and a "
-            "FitRecipe it may give anything that your loss understands."
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            "every round. Register your own layers and functions with "
+            "`keras.saving.register_keras_serializable()`, and make layers of Lambdas. "
+            f"Keras says: {error}"
+        ) from error
+    kept = {operation.name for operation in _operations(loaded)}
+    lost = [each for each in _operations(model) if each.name not in kept]
+    if lost:
+        kinds = ", ".join(sorted({type(each).__name__ for each in lost}))
+        raise ValueError(
+            f"'{model.name}' is loaded with other names once it is saved, as a run "
+            f"does after every round: {', '.join(each.name for each in lost)} of type "
+            f"{kinds}. Begin the constructor with `def __init__(self, ..., name=None, "
+            "**kwargs)` and pass both on to `super().__init__`."
+        )
+    named = _by_path(loaded)
+    own = _by_path(model)
+    pairs = [(each, named[path]) for path, each in own.items() if path in named]
+    fixed = _called_with_weights(model)
+    if len(fixed) > len(_called_with_weights(loaded)):
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            f"every round: {', '.join(fixed)} would be called with constants instead "
+            "of weights. Make a layer of each that holds its weight."
+        )
+    if difference := sharing.untied(pairs):
+        raise ValueError(
+            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
+            f"every round: Keras does not keep all layers shared. In particular, "
+            f"{difference}. Call the shared layer itself in both places."
         )
 
 
-def _check_dataset(
-    model,
-    dataset,
-    teacher,
-    strategy,
-    *,
-    recipe,
-    retrain_recipe,
-    monitor,
-    mode,
-    **others,
-):
-    """Checks a run on a `Dataset`; its mode, and no further settings."""
-    if monitor != "accuracy" or mode not in (None, "max"):
-        raise ValueError(
-            "A Dataset is judged by its accuracy; FitData by any metric. "
-            f"Received: monitor={monitor!r}, mode={mode!r}."
-        )
-    check_logits(model)
-    classes = model.outputs[0].shape[-1]
-    if classes is not None and dataset.num_classes > classes:
-        raise ValueError(
-            f"'{model.name}' has outputs for {classes} classes. Received: a Dataset of "
-            f"{dataset.num_classes}."
-        )
-    # As floats from 0 to 1 become if they are cast; all black may be a test's.
-    if isinstance(dataset.train, Split) and bounds(dataset.train.images)[1] == 1:
-        raise ValueError(
-            "The training images hold nothing but 0 and 1, and pixels are from 0 to "
-            "255: multiply by 255 before a cast to uint8."
-        )
-    for each in (recipe, retrain_recipe or recipe):
-        check_batches(dataset.train, each, strategy.replicas)
-    return "max", {}
+def _operations(model):
+    """Layers and operations of a model and of those nested in it."""
+    return list(_by_path(model).values())
 
 
-def _check_fit(
-    model,
-    data,
-    teacher,
-    strategy,
-    *,
-    recipe,
-    retrain_recipe,
-    monitor,
-    mode,
-    select_on,
-    guidance,
-    criterion,
-    max_rounds,
-    units_per_round,
-    **others,
-):
-    """Checks a run on `FitData`; its mode, and how its models are compiled."""
-    for name, given in (
-        ("teacher", teacher is not None),
-        ("guidance", guidance is not None),
-        ("strategy", strategy.name != "none"),
-    ):
-        if given:
-            raise ValueError(f"`{name}` is for a Dataset. FitData do without it.")
-    removes = max_rounds != 0 and units_per_round != 0
-    if criterion is criteria.importance and removes and not criterion(model):
-        raise ValueError(
-            f"'{model.name}' has no importance ω by which to remove units. Compile "
-            "`rp.add_importance(model)`, a copy with one on each unit, or give a "
-            "`criterion` that needs none, such as `rp.criteria.random(0)`."
-        )
-    if retrain_recipe and retrain_recipe.validation_steps != recipe.validation_steps:
-        raise ValueError(
-            "Rounds are compared, so both recipes must measure the same batches. "
-            f"Received: validation_steps={recipe.validation_steps} in `recipe`, "
-            f"{retrain_recipe.validation_steps} in `retrain_recipe`."
-        )
-    tried = [
-        check_fit(model, data, each, monitor, mode, select_on)
-        for each in (recipe, retrain_recipe)
-        if each is not None
+def _called_with_weights(model):
+    levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
+    return [
+        node.operation.name
+        for _, level in levels
+        for node in graph.nodes(level)
+        if sharing.read_weights(node)
     ]
-    first, last = tried[0], tried[-1]
-    if first.mode != last.mode:
-        raise ValueError(
-            f"The two recipes disagree on which way '{monitor}' is better."
-        )
-    return first.mode, {"compiled": first.compiled, "retrain_compiled": last.compiled}
+
+
+def _by_path(model):
+    levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
+    return {
+        (*path, operation.name): operation
+        for path, level in levels
+        for operation in level.operations
+    }

@@ -1,4 +1,4 @@
-"""A run, round by round: remove, have trained, measure, record."""
+"""A run, round by round: delete, have trained, measure, record."""
 
 import dataclasses
 import math
@@ -14,55 +14,57 @@ from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.runs.environment import environment
 from resprune_tf.runs.judging import shown
-from resprune_tf.runs.records import INITIAL, TEACHER, Round, RunDirectory, model_name
+from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.memory import Release
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
-from resprune_tf.targets.measures import measures
-from resprune_tf.targets.target import COUNTED
-from resprune_tf.training.divergence import broken, reason
-from resprune_tf.training.fit_recipe import FitRecipe
-from resprune_tf.training.fit_training import FitTrainer
-from resprune_tf.training.trainer import Trainer, evaluate
-from resprune_tf.units.finding import find_units
-from resprune_tf.units.importances import importances
-from resprune_tf.units.removal import remove_units
+from resprune_tf.training.divergence import broken
 
 
 class Run:
-    """One process's work on a run, but for the training itself.
+    """One process's work on a run: what lies around the trainings and the deletions.
 
     Args:
         files: the `RunDirectory`, held by this process.
-        plan: a `Plan`.
-        dataset: a `Dataset` or `FitData`.
-        progress: a `Progress`, or None.
-        stop: a `StopCheck`.
-        strategy: a `Strategy`.
+        deletion: the `LayerDeletion` that decides what goes, and deletes it.
+        data: a `Dataset` or `FitData`.
+        recipe: of the initial training.
+        retrain_recipe: of each retraining.
+        guidance: a `Guidance`, or None.
         teacher: a model that teaches in every round, or None.
-
-        template: the model as its user compiled it, for `FitData`.
-
-    Attributes:
-        rounds: the finished `Round`s.
+        template: the model as its user compiled it.
+        seed: int.
+        strategy: a `Strategy`.
+        stop: a `StopCheck`.
+        progress: a `Progress`, or None.
+        watched: what the outcome says of the monitored value, a dict.
     """
 
     def __init__(
         self,
         files,
-        plan,
-        dataset,
-        progress,
-        stop,
+        deletion,
+        data,
+        recipe,
+        retrain_recipe,
+        *,
+        guidance,
+        teacher,
+        template,
+        seed,
         strategy,
-        teacher=None,
-        template=None,
+        stop,
+        progress,
+        watched,
     ):
-        self.files, self.plan, self.dataset = files, plan, dataset
-        self.progress, self.stop, self.strategy = progress, stop, strategy
-        self.teacher, self.template = teacher, template
-        self.status = Status(files.path)
-        self.rounds, self._free = files.rounds, Release()
+        self.files, self.deletion, self.data = files, deletion, data
+        self.plan, self.rounds = deletion.plan, deletion.rounds
+        self.recipe, self.retrain_recipe = recipe, retrain_recipe
+        self.guidance, self.teacher, self.template = guidance, teacher, template
+        self.seed, self.strategy, self.stop = seed, strategy, stop
+        self.progress, self.status = progress, Status(files.path)
+        self.watched = watched
+        self._free = Release()
 
     def to_the_end(self, model, note):
         """Does all rounds that are left; returns the outcome, as in `final.json`."""
@@ -99,9 +101,10 @@ class Run:
             for line in read_lines(pathlib.Path(source) / "history.jsonl")
             if line["round"] == 0
         ]
-        scores = self.strategy.share(self.plan.scores(model))
-        measured = self.strategy.share(_beyond_counts(self._size(model)))
-        record = dataclasses.replace(first, scores=scores, measured=measured)
+        size = self._size(model)
+        told = self.strategy.share({"scores": self.deletion.score(model)})
+        measured = self.strategy.share(self.deletion.record(model, size).measured)
+        record = dataclasses.replace(first, measured=measured, **told)
         self.files.add_round(record, history)
         self.rounds.append(record)
         self._say(f"round 0: taken over from {source}")
@@ -123,76 +126,62 @@ class Run:
             self._save(self.teacher, teacher)
 
     def _round(self, number):
-        """Removes, trains, measures and records; None if the training diverged."""
+        """Deletes, trains, measures and records; None if the training diverged."""
         begun = time.monotonic()
-        core, removed, recipe = self._next_net(number)
-        infinite = broken(core)
-        size = self._size(core)
+        net, removed, recipe = self._next_net(number)
+        infinite = broken(net)
+        size = self._size(net)
         self._announce(number, size, removed, recipe)
-        trainer, callbacks, history, spent = self._training(number, core, recipe)
+        trainer, callbacks, history, spent = self._training(number, net, recipe)
         try:
             trainer.fit(len(history), callbacks)
         except TrainingDiverged as error:
             return self._diverge(number, removed, recipe, str(error))
-        if spoiled := sorted(broken(core) - infinite):
+        if spoiled := sorted(broken(net) - infinite):
             # A last step may spoil weights whose loss was still finite.
             told = f"After round {number}, '{spoiled[0]}' holds NaN or infinite values."
             return self._diverge(number, removed, recipe, told)
-        self._say(f"round {number}: measuring {self.plan.monitor}")
-        if isinstance(trainer, FitTrainer):
-            on_splits = trainer.measures()
-        else:
-            on_splits = self._loss_and_accuracy(core)
+        self._say(f"round {number}: measuring {self.plan.removal.monitor}")
+        on_splits = {"test": {}, **trainer.measures()}
         if number == 0 and "file_bytes" in size:
-            size = self._size(core)  # an untrained net, with its zeros, packs smaller
+            size = self._size(net)  # an untrained net, with its zeros, packs smaller
+        record = self.deletion.record(net, size, removed=removed, **on_splits)
         # What is decided by, from one worker, as another's may round otherwise.
-        measured = self.strategy.share(
+        told = ("importances", "validation", "test", "measured")
+        shared = self.strategy.share(
             {
-                "importances": importances(core),
-                "scores": self._scores(core, number),
-                "validation": on_splits["validation"],
-                "test": on_splits.get("test", {}),
-                "measured": _beyond_counts(size),
+                "scores": self._scores(net, number),
+                **{name: getattr(record, name) for name in told},
             }
         )
-        name = model_name(number)
-        self._save(core, self.files.path / name)
-        record = Round(
-            round=number,
-            removed=removed,
-            units=tuple(unit.name for unit in find_units(core)),
-            layers=size["layers"],
-            parameters=size["parameters"],
-            macs=size["macs"],
+        self._save(net, self.files.path / record.model)
+        record = dataclasses.replace(
+            record,
+            **shared,
             epochs=len(history) // recipe.parts,
             train={
                 name: history[-1][name]
                 for name in on_splits["validation"]
                 if name in history[-1]
             },
-            **measured,
             seconds=round(time.monotonic() - begun + spent, 1),
-            model=name,
         )
-        what = f"{self.plan.select_on} {self.plan.monitor}"
-        if number == 0 and not math.isfinite(self.plan.value(record)):
+        value = self.plan.value(record)
+        what = f"{self.plan.removal.select_on} {self.plan.removal.monitor}"
+        if number == 0 and not math.isfinite(value):
             raise TrainingDiverged(
-                f"The {what} is {self.plan.value(record)} after the initial training: "
-                "no shorter net can be compared with it."
+                f"The {what} is {value} after the initial training: no shorter net can "
+                "be compared with it."
             )
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
-        value = shown(self.plan.monitor, self.plan.value(record))
-        self._say(f"round {number}: {size['layers']} layers, {what} {value}")
+        told = shown(self.plan.removal.monitor, value)
+        self._say(f"round {number}: {size['layers']} layers, {what} {told}")
         return record
 
     def _diverge(self, number, removed, recipe, told):
         """Ends a run whose training diverged; raises if nothing came before it."""
-        data, steps = None, None
-        if isinstance(recipe, FitRecipe):
-            data = self.dataset.splits["train"]
-            steps = recipe.fit_options.get("steps_per_epoch")
-        told = f"{told} {reason(data, steps)}"
+        told = f"{told} {recipe.divergence_reason(self.data)}"
         if number == 0:
             raise TrainingDiverged(f"{told} Then start a new run.")
         write_json(
@@ -201,10 +190,10 @@ class Run:
         )
         (self.files.path / "state.npz").unlink(missing_ok=True)
 
-    def _scores(self, core, number):
+    def _scores(self, net, number):
         """The scores of a net that has been trained, which an error says."""
         try:
-            return self.plan.scores(core)
+            return self.deletion.score(net)
         except (TypeError, ValueError) as error:
             self.files.release_criterion()
             kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -214,61 +203,47 @@ class Run:
                 "mended."
             ) from error
 
-    def _size(self, core):
+    def _size(self, net):
         """What a net measures of all that the target limits, beside the initial net."""
         target = self.plan.target
         if not self.rounds or target is None or not target.conditions:
-            return measures([core], target)[0]
+            return self.deletion.measure(net)
         first = self.rounds[0]
-        nets = [self.load(first.model), core]
-        return measures(nets, target, first.measured.get("latency_ms"))[1]
-
-    def _loss_and_accuracy(self, core):
-        """Measures of both splits."""
-        splits = {"validation": self.dataset.validation, "test": self.dataset.test}
-        return {
-            name: dict(zip(("loss", "accuracy"), evaluate(core, split), strict=True))
-            for name, split in splits.items()
-        }
+        return self.deletion.measure(
+            net, self.load(first.model), first.measured.get("latency_ms")
+        )
 
     def _next_net(self, number):
         """The net of a round before its training, what it lost, and its recipe."""
         if number == 0:
-            return self.load(INITIAL), (), self.plan.recipe
+            return self.load(INITIAL), (), self.recipe
         # Loaded although the last round's net may be in memory: an unbroken run goes
         # the very way that a continued one goes.
         last = self.rounds[-1]
-        removed = self.plan.next_units(last.scores)
-        core = self.load(last.model)
-        if removed:
-            core = remove_units(core, removed)
-        return core, removed, self.plan.retrain_recipe
+        removed = self.deletion.select(last.scores)
+        net = self.deletion.delete(self.load(last.model), removed)
+        return net, removed, self.retrain_recipe
 
-    def _training(self, number, core, recipe):
+    def _training(self, number, net, recipe):
         """What is to be trained, from the saved state on if there is one.
 
         Returns:
             The trainer, its callbacks, the history that they will go on with, and the
             seconds that earlier processes spent on it.
         """
-        seed = int(
-            np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0]
-        )
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         teacher = self.teacher
-        if teacher is None and self.plan.guidance is not None and number > 0:
+        if teacher is None and self.guidance is not None and number > 0:
             teacher = self.load(self.rounds[0].model)
-        if isinstance(recipe, FitRecipe):
-            trainer = FitTrainer(core, self.dataset, recipe, seed, self.template)
-        else:
-            trainer = Trainer(
-                core,
-                self.dataset,
-                recipe,
-                seed,
-                teacher=teacher,
-                guidance=self.plan.guidance if teacher is not None else None,
-                strategy=self.strategy,
-            )
+        trainer = recipe.trainer(
+            net,
+            self.data,
+            seed,
+            template=self.template,
+            teacher=teacher,
+            guidance=self.guidance if teacher is not None else None,
+            strategy=self.strategy,
+        )
         path = self.files.path / "state.npz"
         meta = checkpoint.read_meta(path)
         history, spent = [], 0.0
@@ -282,28 +257,31 @@ class Run:
         checkpoint_after = Checkpoint(
             path, {"round": number}, history, self.stop, recipe.parts
         )
-        # The last one, so that an interrupted epoch is still shown.
-        callbacks = [*filter(None, (self.progress, self.status)), checkpoint_after]
+        # The deletion before what would save a diverged epoch; the checkpoint last, so
+        # that an interrupted epoch is still shown.
+        watchers = [*filter(None, (self.progress, self.status))]
+        self.deletion.parts = recipe.parts
+        callbacks = [*watchers, self.deletion, checkpoint_after]
         return trainer, callbacks, history, spent
 
     def _finish(self, outcome, note):
         """Chooses the smallest net that held, and records the outcome."""
-        plan, first, monitor = self.plan, self.rounds[0], self.plan.monitor
+        plan, first, monitor = self.plan, self.rounds[0], self.plan.removal.monitor
         judged, diverged = plan.judged(self.rounds), self.files.diverged
         selected = [record for record in judged if plan.held(record, judged)][-1]
         final = {
             "selected_round": selected.round,
-            "select_on": plan.select_on,
-            "tolerance": plan.tolerance,
-            **plan.watched,
+            "select_on": plan.removal.select_on,
+            "tolerance": plan.removal.tolerance,
+            **self.watched,
             "stop_reason": outcome,
             "target_reached": plan.target_reached(judged[-1]),
             f"initial_{monitor}": plan.value(first),
             f"selected_{monitor}": plan.value(selected),
             f"initial_test_{monitor}": first.test.get(monitor),
             f"selected_test_{monitor}": selected.test.get(monitor),
-            "selection_examples": self.dataset.sizes[plan.select_on],
-            "test_examples": self.dataset.sizes["test"],
+            "selection_examples": self.data.sizes[plan.removal.select_on],
+            "test_examples": self.data.sizes["test"],
             "total_epochs": sum(record.epochs for record in self.rounds),
             "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
             **({"diverged": diverged} if diverged else {}),
@@ -327,9 +305,9 @@ class Run:
             + (f"; removed {', '.join(removed)}" if removed else "")
         )
         rounds = self.plan.later_rounds(number, size)
-        images = self.dataset.sizes.get("train")
+        images = self.data.sizes.get("train")
         self.status.place(number, number + rounds, images)
-        later = rounds * self.plan.retrain_recipe.epochs
+        later = rounds * self.retrain_recipe.epochs
         for watcher in filter(None, (self.progress, self.status)):
             watcher.start_round(f"round {number}", recipe.epochs, later, recipe.parts)
 
@@ -348,7 +326,3 @@ class Run:
 
 def _macs(number):
     return f"{number:,} MACs" if number < 1e6 else f"{number / 1e6:,.2f} M MACs"
-
-
-def _beyond_counts(size):
-    return {name: value for name, value in size.items() if name not in COUNTED}

@@ -75,7 +75,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     Raises (out of `fit`):
         RunInterrupted: when stopped.
-        TrainingDiverged: when the loss is not finite; the last state stays.
     """
 
     def __init__(self, path, meta, history, stop=None, parts=1):
@@ -96,14 +95,6 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.started
         logs = scalars(logs)
-        if not math.isfinite(logs["loss"]):
-            rate = logs.get("learning_rate", self.model.optimizer.learning_rate)
-            raise TrainingDiverged(
-                f"The training loss became {logs['loss']} in epoch "
-                f"{epoch // self.parts + 1} of "
-                f"round {self.meta.get('round', 0)} at learning rate "
-                f"{float(rate):g}."
-            )
         done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
         reason = self.stop.reason(ahead=1.5 * seconds)

@@ -1,6 +1,7 @@
 """What a target is measured by: counts, the size of a file, a time on a runtime."""
 
 import pathlib
+import re
 import tempfile
 
 import numpy as np
@@ -159,7 +160,8 @@ def may_go(found, names, protected=()):
     Args:
         found: `Units` of a model.
         names: of the units that have a score.
-        protected: names of units that must stay; so must what holds one of them.
+        protected: names of units that must stay, or patterns of names; so must what
+            holds one of them.
 
     Returns:
         `(units, in_the_way)`: the list of `Unit`s that may go, and a dict from the
@@ -168,13 +170,7 @@ def may_go(found, names, protected=()):
     Raises:
         ValueError: if a protected unit is unknown.
     """
-    protected = frozenset(map(str, protected))
-    known = [unit.name for unit in found]
-    if unknown := sorted(protected.difference(known)):
-        raise ValueError(
-            f"'{found.model}' has no unit {', '.join(unknown)} to protect. "
-            f"Its units: {', '.join(known)}."
-        )
+    protected = names_of(protected, found)
     units, in_the_way = [], {}
     for unit in found:
         held = [name for name in unit.contains if name in protected]
@@ -189,3 +185,32 @@ def may_go(found, names, protected=()):
         else:
             units.append(unit)
     return units, in_the_way
+
+
+def names_of(protected, found):
+    """The units that names, or patterns with `*`, stand for.
+
+    Args:
+        protected: names of units, or patterns of names.
+        found: `Units` of a model.
+
+    Returns:
+        frozenset of names.
+
+    Raises:
+        ValueError: if one stands for no unit.
+    """
+    known, names, unknown = [unit.name for unit in found], set(), []
+    for each in sorted(map(str, protected)):
+        # `*` alone: units' names may hold what else `fnmatch` takes for a pattern.
+        pattern = ".*".join(map(re.escape, each.split("*")))
+        matching = [name for name in known if re.fullmatch(pattern, name)]
+        names.update(matching)
+        if not matching:
+            unknown.append(each)
+    if unknown:
+        raise ValueError(
+            f"'{found.model}' has no unit {', '.join(unknown)} to protect. "
+            f"Its units: {', '.join(known)}."
+        )
+    return frozenset(names)

@@ -126,9 +126,17 @@ class Teacher(keras.layers.Layer):
         return cls(**{**config, "model": model})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Guidance:
-    """How a net is taught by another; see `Distillation` for the arguments.
+    """How a net is taught by another.
+
+    Args:
+        temperature, weight: as for `Distillation`.
+        teacher: a functional `keras.Model`, or the path of its `.keras` file, that
+            teaches in every training, the initial one too; it takes the same images,
+            gives as many logits and is only read, and a run keeps a copy. With
+            `max_rounds=0` that is the distillation baseline. None for the trained
+            initial net, which teaches in every retraining.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -136,9 +144,14 @@ class Guidance:
 
     temperature: float = 4.0
     weight: float = 0.9
+    teacher: keras.Model | str | os.PathLike | None = None
 
     def __post_init__(self):
         Distillation(self.temperature, self.weight)
+
+    def settings(self) -> dict:
+        """What must agree for a run to be continued, as JSON values."""
+        return {"temperature": self.temperature, "weight": self.weight}
 
     def __call__(self, student_logits, teacher, images, copy=graph.rebuild):
         """The student's logits, with the distance to a teacher's added to the loss.
@@ -152,25 +165,21 @@ class Guidance:
         return guided([student_logits, Teacher(teacher, copy=copy)(images)])
 
 
-def load_teacher(teacher, student, guidance):
-    """The teacher as a model, checked.
+def load_teacher(guidance, student):
+    """The teacher from elsewhere as a model, checked; None if there is none.
 
     Args:
-        teacher: a functional `keras.Model`, the path of its `.keras` file, or None.
-        student: the model to teach.
         guidance: a `Guidance`, or None.
+        student: the model to teach.
 
     Raises:
-        ValueError: if there is a teacher without guidance, or it takes other images or
-            gives other logits than the student.
+        ValueError: if the teacher takes other images or gives other logits than the
+            student.
         TypeError: if the teacher is not functional.
     """
+    teacher = guidance and guidance.teacher
     if teacher is None:
         return None
-    if guidance is None:
-        raise ValueError(
-            "A `teacher` needs `guidance`, such as Guidance(temperature=4, weight=0.9)."
-        )
     if isinstance(teacher, (str, os.PathLike)):
         teacher = load_model(teacher, compile=False)
     graph.check_functional(teacher, "teacher")

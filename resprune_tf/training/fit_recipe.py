@@ -7,6 +7,12 @@ from typing import ClassVar
 
 import keras
 
+from resprune_tf.data.fit_data import FitData
+from resprune_tf.training.divergence import reason
+from resprune_tf.training.fit_check import check_fit
+from resprune_tf.training.fit_training import FitTrainer, compile_as
+from resprune_tf.training.recipe import Checked, TrainingRecipe
+
 # What `FitData`, the recipe itself or the run says.
 _DECIDED = {
     "self": "",
@@ -25,7 +31,7 @@ _DECIDED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class FitRecipe:
+class FitRecipe(TrainingRecipe):
     """How a net is trained by `fit`, beside `FitData`.
 
     Loss, metrics and optimizer are those that the model was compiled with, a fresh
@@ -58,6 +64,7 @@ class FitRecipe:
     callbacks: Callable | None = None
     fit_options: Mapping = dataclasses.field(default_factory=dict)
     parts: ClassVar[int] = 1  # an epoch is never divided, as `Recipe`'s may be
+    data_type: ClassVar[type] = FitData
 
     def __post_init__(self):
         if self.epochs < 1:
@@ -119,6 +126,51 @@ class FitRecipe:
         """What must agree for a run to be continued, as JSON values."""
         options = {name: repr(value) for name, value in self.fit_options.items()}
         return {"epochs": self.epochs, "fit_options": options}
+
+    def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
+        for name, given in (
+            ("guidance", guidance is not None),
+            ("strategy", strategy.name != "none"),
+        ):
+            if given:
+                raise ValueError(f"`{name}` is for a Dataset. FitData do without it.")
+        if removal.removes and removal.by_importance and not removal.criterion(model):
+            raise ValueError(
+                f"'{model.name}' has no importance ω by which to remove units. Compile "
+                "`rp.add_importance(model)`, a copy with one on each unit, or give a "
+                "`criterion` that needs none, such as `rp.criteria.random(0)`."
+            )
+        if retrain_recipe.validation_steps != self.validation_steps:
+            raise ValueError(
+                "Rounds are compared, so both recipes must measure the same batches. "
+                f"Received: validation_steps={self.validation_steps} in `recipe`, "
+                f"{retrain_recipe.validation_steps} in `retrain_recipe`."
+            )
+        watched = removal.monitor, removal.mode, removal.select_on
+        recipes = [self] if retrain_recipe is self else [self, retrain_recipe]
+        tried = [check_fit(model, data, each, *watched) for each in recipes]
+        first, last = tried[0], tried[-1]
+        if first.mode != last.mode:
+            raise ValueError(
+                f"The two recipes disagree on which way '{removal.monitor}' is better."
+            )
+        settings = {
+            "compiled": first.compiled,
+            "retrain_compiled": last.compiled,
+            "monitor": removal.monitor,
+            "mode": first.mode,
+        }
+        return Checked(first.mode, settings)
+
+    def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
+        return FitTrainer(net, data, self, seed, template)
+
+    def finish(self, net, template):
+        """The net, compiled as the user's model was."""
+        return compile_as(net, template, self.compile_fn)
+
+    def divergence_reason(self, data):
+        return reason(data.splits["train"], self.fit_options.get("steps_per_epoch"))
 
 
 _EXAMPLES = {

@@ -1,10 +1,130 @@
 """How a net is trained: epochs, batches, optimizer, schedule and precision."""
 
+import abc
 import dataclasses
 import math
+from typing import ClassVar
 
-from resprune_tf.training.optimizers import L2SGD
+import keras
+
+from resprune_tf.data.dataset import Dataset, Split
+from resprune_tf.data.examples import bounds
+from resprune_tf.graph.outputs import probabilities
+from resprune_tf.training.divergence import reason
 from resprune_tf.training.precision import PRECISIONS
+from resprune_tf.training.trainer import Trainer, check_batches
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What the check of a recipe told.
+
+    Attributes:
+        mode: which way the monitored value is better, `"min"` or `"max"`.
+        settings: what must agree for a run to be continued beside the `settings` of
+            the recipe, as JSON values.
+    """
+
+    mode: str
+    settings: dict
+
+
+class TrainingRecipe(abc.ABC):
+    """What `prune_and_retrain` asks of a recipe: its checks, settings and trainer.
+
+    Attributes:
+        epochs: most epochs of a training.
+        parts: of an epoch, each of which is one to Keras.
+        data_type: class of the data that it trains on.
+    """
+
+    data_type: ClassVar[type]
+
+    def check_data(self, data):
+        """Raises a TypeError for data of another kind."""
+        if not isinstance(data, self.data_type):
+            raise TypeError(
+                "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
+                f"a {type(self).__name__} for a {type(data).__name__}."
+            )
+
+    @abc.abstractmethod
+    def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
+        """Checks a whole run before any work.
+
+        Args:
+            model: the functional `keras.Model` that the run begins with.
+            data: as `data_type` says.
+            retrain_recipe: the recipe of the same kind of each retraining.
+            removal: a `Removal`.
+            guidance: a `Guidance`, or None.
+            strategy: a `Strategy`.
+
+        Returns:
+            `Checked`.
+
+        Raises:
+            ValueError: if they do not belong together.
+        """
+
+    @abc.abstractmethod
+    def settings(self) -> dict:
+        """What must agree for a run to be continued, as JSON values."""
+
+    @abc.abstractmethod
+    def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
+        """What trains a net and measures it.
+
+        Args:
+            net: functional model, not compiled; it holds the trained values at the end.
+            data: as `data_type` says.
+            seed: int; of the order of examples and of their augmentation.
+            template: the model that the run began with, compiled or not.
+            teacher: a model that teaches, or None.
+            guidance: how much, a `Guidance`, or None.
+            strategy: a `Strategy`.
+
+        Returns:
+            An object with `model`, whose state is saved; `fit(epochs_done, callbacks)`,
+            which trains to the end of the recipe; and `measures()`, a dict from the
+            name of a split to a dict from measure to value.
+        """
+
+    def finish(self, net, template):
+        """What a user is given of a net of the run; by default the net itself."""
+        return net
+
+    def divergence_reason(self, data) -> str:
+        """What may have made a training diverge, in words."""
+        return reason(None, None)
+
+
+@keras.saving.register_keras_serializable(package="resprune_tf")
+class L2SGD(keras.optimizers.SGD):
+    """SGD on the loss plus `l2 / 2 * ||w||²`, without forming that loss term.
+
+    `keras.optimizers.SGD(weight_decay=...)` shrinks the weights beside the momentum
+    instead, which with momentum 0.9 decays about ten times less.
+
+    Args:
+        l2: float >= 0. `l2 * w` is added to the gradient of every trainable weight:
+            ω, BatchNormalization and biases included, as the paper's framework does.
+        **kwargs: as for `keras.optimizers.SGD`.
+    """
+
+    def __init__(self, learning_rate=0.1, l2=0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = float(l2)
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.l2:
+            decay = keras.ops.cast(self.l2 * variable, gradient.dtype)
+            gradient = keras.ops.add(gradient, decay)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2}
+
 
 # Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
 _DROPS = (81 / 200, 122 / 200)
@@ -13,7 +133,7 @@ SCHEDULES = ("step", "cosine", "linear")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(TrainingRecipe):
     """How a net is trained. The defaults are the paper's for CIFAR.
 
     Args:
@@ -52,6 +172,7 @@ class Recipe:
     milestones: tuple[int, ...] | None = None
     parts: int = 1
     precision: str = "float32"
+    data_type: ClassVar[type] = Dataset
 
     def __post_init__(self):
         for name, valid, expected in (
@@ -107,6 +228,42 @@ class Recipe:
             l2=self.l2,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,
+        )
+
+    def settings(self):
+        return dataclasses.asdict(self)
+
+    def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
+        if removal.monitor != "accuracy" or removal.mode not in (None, "max"):
+            raise ValueError(
+                "A Dataset is judged by its accuracy; FitData by any metric. Received: "
+                f"monitor={removal.monitor!r}, mode={removal.mode!r}."
+            )
+        if last := probabilities(model):
+            raise ValueError(
+                f"'{model.name}' ends in '{last}', which gives probabilities. For a "
+                "Dataset it must give logits: leave the activation out. With FitData "
+                "and a FitRecipe it may give anything that your loss understands."
+            )
+        classes = model.outputs[0].shape[-1]
+        if classes is not None and data.num_classes > classes:
+            raise ValueError(
+                f"'{model.name}' has outputs for {classes} classes. Received: a "
+                f"Dataset of {data.num_classes}."
+            )
+        # As floats from 0 to 1 become if they are cast; all black may be a test's.
+        if isinstance(data.train, Split) and bounds(data.train.images)[1] == 1:
+            raise ValueError(
+                "The training images hold nothing but 0 and 1, and pixels are from 0 "
+                "to 255: multiply by 255 before a cast to uint8."
+            )
+        for each in (self, retrain_recipe):
+            check_batches(data.train, each, strategy.replicas)
+        return Checked("max", {})
+
+    def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
+        return Trainer(
+            net, data, self, seed, teacher=teacher, guidance=guidance, strategy=strategy
         )
 
 

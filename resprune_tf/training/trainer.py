@@ -191,6 +191,16 @@ class Trainer:
                     self.model.fit_stream(stream, self.steps, **settings)
         copy_values(self._fast, self.core)
 
+    def measures(self):
+        """Mean loss and accuracy of `core` on validation and test split, by name."""
+        splits = {"validation": self.dataset.validation, "test": self.dataset.test}
+        return {
+            name: dict(
+                zip(("loss", "accuracy"), evaluate(self.core, split), strict=True)
+            )
+            for name, split in splits.items()
+        }
+
     def _orders(self, done):
         """Rows of indices of the parts to come, int32 `(parts, steps, batch_size)`."""
         parts = self.recipe.parts

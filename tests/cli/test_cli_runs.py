@@ -364,7 +364,7 @@ def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, cap
     worse = mock.patch.object(
         Plan,
         "held",
-        lambda plan, record, rounds: record.round == 0 or plan.tolerance > 0.5,
+        lambda plan, record, rounds: record.round == 0 or plan.removal.tolerance > 0.5,
     )
     with worse:
         argv[place] = 0

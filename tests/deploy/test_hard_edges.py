@@ -241,4 +241,4 @@ def test_no_backup_of_one_net_is_restored_in_another(tmp_path):
     x = images_of(model)
     data = rp.FitData(train=(x, x), validation=(x, x))
     with pytest.raises(ValueError, match="BackupAndRestore.*Leave it out"):
-        rp.prune_and_retrain(model, data, recipe, monitor="loss")
+        rp.prune_and_retrain(model, data, recipe, removal=rp.Removal(monitor="loss"))

@@ -10,7 +10,7 @@ from keras import ops
 
 from experiments import unit_norms
 from experiments.pages.run_records import Run
-from resprune_tf import prune_and_retrain
+from resprune_tf import Removal, RunOptions, prune_and_retrain
 from resprune_tf.criteria.sensitivity import UnitNorms
 from resprune_tf.criteria.sensitivity import unit_norms as norms_of
 from resprune_tf.data.loading import load_dataset
@@ -88,10 +88,8 @@ def run(tmp_path_factory):
         small_net(11 + 3 * 3, **fields),
         dataset,
         Recipe(epochs=1, batch_size=32),
-        max_rounds=0,
-        run_dir=folder,
-        flags=f"{FLAGS}--seed=3\n",
-        verbose=False,
+        removal=Removal(max_rounds=0),
+        run=RunOptions(folder, flags=f"{FLAGS}--seed=3\n", verbose=False),
     )
     return folder
 

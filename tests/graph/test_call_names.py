@@ -175,11 +175,8 @@ def test_a_protected_call_stays_through_all_rounds(tmp_path):
         model,
         rp.FitData(train=(x, x[:, :2]), validation=(x, x[:, :2])),
         rp.FitRecipe(epochs=1),
-        monitor="loss",
-        tolerance=99,
-        protected=("sum#3",),
-        run_dir=tmp_path,
-        verbose=False,
+        removal=rp.Removal(monitor="loss", tolerance=99, protected=("sum#3",)),
+        run=rp.RunOptions(tmp_path, verbose=False),
     )
     removed = [each.removed for each in result.rounds]
     assert removed == [(), ("sum",), ("sum#2",), ("sum#1",)]
@@ -223,9 +220,8 @@ def test_losses_by_name_last_through_a_run():
         model,
         rp.FitData(train=given, validation=given),
         rp.FitRecipe(epochs=1),
-        monitor="recon_mae",
-        tolerance=99,
-        verbose=False,
+        removal=rp.Removal(monitor="recon_mae", tolerance=99),
+        run=rp.RunOptions(verbose=False),
     )
     assert result.model.output_names == ["recon", "aux"]
     assert result.rounds[1].removed == ("recon",)

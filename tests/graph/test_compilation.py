@@ -153,7 +153,11 @@ def shorten(model, recipe=None):
     recipe = recipe or rp.FitRecipe(1)
     random = rp.criteria.random(0)
     rp.prune_and_retrain(
-        model, data_of_fit, recipe, monitor="loss", criterion=random, verbose=False
+        model,
+        data_of_fit,
+        recipe,
+        removal=rp.Removal(monitor="loss", criterion=random),
+        run=rp.RunOptions(verbose=False),
     )
 
 

@@ -9,6 +9,7 @@ import resprune_tf as rp
 from resprune_tf.deploy.signature import at_inference
 from resprune_tf.pruning.plan import Plan
 from tests.conftest import outputs, randomise
+from tests.made.options import options
 
 
 def units_of(x, count=3, **options):
@@ -34,10 +35,7 @@ def pruned(model, x, y, batch_size=32, **settings):
         model,
         rp.FitData(train=(x, y), validation=(x, y), batch_size=batch_size),
         rp.FitRecipe(epochs=1),
-        monitor="loss",
-        tolerance=99,
-        verbose=False,
-        **settings,
+        **options(monitor="loss", tolerance=99, **settings),
     )
 
 
@@ -81,21 +79,12 @@ def test_all_units_go_where_a_layer_beside_them_learns_or_is_as_deep():
     x = inputs = keras.Input((4,))
     beside = layers.Dense(1, name="b")(layers.Dense(4, name="a")(x))
     model = rp.add_importance(keras.Model(inputs, [units_of(x, 1), beside]))
-    common = {
-        "retrain_recipe": None,
-        "recipe": rp.FitRecipe(epochs=1),
-        "units_per_round": 1,
-        "max_rounds": None,
-        "stop_on_drop": False,
-        "tolerance": 0.0,
-        "monitor": "loss",
-        "mode": "min",
-        "select_on": "validation",
-        "criterion": lambda model: {rp.find_units(model)[0].name: 1.0},
-        "guidance": None,
-        "seed": 0,
-    }
-    plan = Plan.check(model, target=None, protected=(), **common)
+    removal = rp.Removal(
+        monitor="loss",
+        mode="min",
+        criterion=lambda model: {rp.find_units(model)[0].name: 1.0},
+    )
+    plan = Plan.check(model, removal)
     assert plan.target is None and plan.stay == 0
     assert plan.later_rounds(0, plan.initial) == 1
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import resprune_tf as rp
-from resprune_tf.pruning.fit_check import check_saving
+from resprune_tf.pruning.preflight import check_saving
 from resprune_tf.training.fast_copy import fast_copy
 
 

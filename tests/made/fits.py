@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import resprune_tf as rp
+from tests.made.options import options
 
 QUIET = {"jit_compile": False}  # compiled in a moment, which is most of a small test
 
@@ -52,6 +53,6 @@ def regression_net(**fields):
 
 
 def shorten(model, data, recipe=None, **settings):
-    settings = {"monitor": "mae", "verbose": False, **settings}
+    settings = options(**{"monitor": "mae", **settings})
     recipe = recipe or rp.FitRecipe(epochs=2)
     return rp.prune_and_retrain(model, data, recipe, **settings)

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: E402
 
-from resprune_tf import Recipe, prune_and_retrain  # noqa: E402
+from resprune_tf import Recipe, Removal, RunOptions, prune_and_retrain  # noqa: E402
 from resprune_tf.runs import callbacks  # noqa: E402
 from tests.conftest import shallow_net, toy_dataset  # noqa: E402
 
@@ -48,9 +48,8 @@ def run(run_dir):
         toy_dataset(),
         recipe,
         retrain_recipe=recipe.replace(epochs=2),
-        units_per_round=2,
-        seed=4,
-        run_dir=run_dir,
+        removal=Removal(units_per_round=2),
+        run=RunOptions(run_dir, seed=4),
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from resprune_tf import (
     Guidance,
     Recipe,
+    Removal,
     RunDirectoryError,
     RunInterrupted,
     Target,
@@ -25,6 +26,7 @@ from resprune_tf.criteria.by_name import importance
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import read_json, read_lines
 from tests.conftest import net_of, outputs, small_net, toy_dataset
+from tests.made.options import options
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
 DATASET = toy_dataset()
@@ -38,8 +40,7 @@ def net(**fields):
 def shorten(model, **arguments):
     arguments = {
         "retrain_recipe": RECIPE.replace(epochs=1),
-        "verbose": False,
-        **arguments,
+        **options(**arguments),
     }
     return prune_and_retrain(model, DATASET, RECIPE, **arguments)
 
@@ -142,7 +143,7 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_pa
     """To what it would have come to under that tolerance from the beginning."""
 
     def held(plan, record, rounds):
-        return record.round in (0, 2) or plan.tolerance > 0.5
+        return record.round in (0, 2) or plan.removal.tolerance > 0.5
 
     with mock.patch.object(Plan, "held", held):
         short = shorten(net(), run_dir=tmp_path, stop_on_drop=True)
@@ -178,25 +179,13 @@ def test_several_units_a_round_and_protected_units():
 # The decisions, without training: rounds are made up.
 def plan(**arguments):
     arguments = {
-        "recipe": RECIPE,
-        "units_per_round": 1,
-        "target": None,
-        "max_rounds": None,
-        "retrain_recipe": None,
-        "stop_on_drop": False,
-        "tolerance": 0.0,
-        "monitor": "accuracy",
         "mode": "max",
-        "select_on": "validation",
         "criterion": lambda model: {
             u.name: 1.0 for u in find_units(model) if u.removable
         },
-        "guidance": None,
-        "protected": (),
-        "seed": 0,
         **arguments,
     }
-    return Plan.check(net(), **arguments)
+    return Plan.check(net(), Removal(**arguments))
 
 
 def rounds(run, *accuracies, split="validation"):
@@ -395,4 +384,4 @@ def test_progress_is_printed(capsys):
 def test_settings_are_json():
     settings = plan(target=Target(macs=0.7)).settings()
     assert json.loads(json.dumps(settings))["target"]["macs"] > 1
-    assert not math.isnan(settings["recipe"]["l2"])
+    assert not math.isnan(RECIPE.settings()["l2"])

@@ -96,23 +96,7 @@ def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path):
 
 def test_scores_of_units_that_were_renamed_are_refused():
     """They would be no candidates, and the run at its end without a word."""
-    plan = Plan.check(
-        regression_net(),
-        recipe=rp.FitRecipe(1),
-        retrain_recipe=None,
-        target=None,
-        max_rounds=None,
-        units_per_round=1,
-        tolerance=0.0,
-        monitor="loss",
-        mode="min",
-        stop_on_drop=False,
-        select_on="validation",
-        criterion=rp.criteria.importance,
-        guidance=None,
-        protected=(),
-        seed=0,
-    )
+    plan = Plan.check(regression_net(), rp.Removal(monitor="loss", mode="min"))
     other = regression_net(units=3)
     with pytest.raises(ValueError, match="the initial net has not: unit3. Layers must"):
         plan.scores(other)

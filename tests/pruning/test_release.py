@@ -7,7 +7,7 @@ import keras
 import pytest
 
 import resprune_tf as rp
-from resprune_tf.pruning import rounds
+from resprune_tf.training import recipe
 from tests.conftest import small_net, toy_dataset
 from tests.made.fits import numbers, regression_data, regression_net, shorten
 
@@ -42,20 +42,19 @@ def test_on_terms_of_one_s_own():
 def test_of_a_data_set(monkeypatch):
     trainers, alive = [], []
 
-    class Watched(rounds.Trainer):
+    class Watched(recipe.Trainer):
         def __init__(self, *arguments, **options):
             alive.append(sum(each() is not None for each in trainers))
             super().__init__(*arguments, **options)
             trainers.extend(map(weakref.ref, (self, self.core, self.model)))
 
-    monkeypatch.setattr(rounds, "Trainer", Watched)
+    monkeypatch.setattr(recipe, "Trainer", Watched)
     rp.prune_and_retrain(
         small_net(8, unit_kind="basic", num_classes=3),
         toy_dataset(),
         rp.Recipe(epochs=1, batch_size=16),
-        units_per_round=0,
-        max_rounds=2,
-        verbose=True,
+        removal=rp.Removal(units_per_round=0, max_rounds=2),
+        run=rp.RunOptions(verbose=True),
     )
     assert alive == [0, 0, 0]
 

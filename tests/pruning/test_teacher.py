@@ -8,8 +8,10 @@ import pytest
 
 from resprune_tf import (
     Guidance,
+    Removal,
     RunDirectoryError,
     RunInterrupted,
+    RunOptions,
     Split,
     prune_and_retrain,
 )
@@ -23,8 +25,8 @@ from tests.pruning.test_resume import assert_same_run
 
 def distil(folder, teacher, **arguments):
     """Only the initial training, under a teacher."""
-    arguments = {"max_rounds": 0, "guidance": Guidance(), **arguments}
-    return shorten(shallow_net(), run_dir=folder, teacher=teacher, **arguments)
+    arguments = {"max_rounds": 0, "guidance": Guidance(teacher=teacher), **arguments}
+    return shorten(shallow_net(), run_dir=folder, **arguments)
 
 
 def test_the_first_training_too_goes_by_the_teacher():
@@ -39,10 +41,9 @@ def test_the_first_training_too_goes_by_the_teacher():
             shallow_net(),
             dataclasses.replace(DATASET, train=train),
             RECIPE,
-            max_rounds=0,
-            guidance=Guidance(temperature=2.0, weight=1.0),
-            teacher=teacher,
-            verbose=False,
+            guidance=Guidance(temperature=2.0, weight=1.0, teacher=teacher),
+            removal=Removal(max_rounds=0),
+            run=RunOptions(verbose=False),
         )
         weights.append(result.model.get_weights())
     for a, b in zip(*weights, strict=True):
@@ -81,21 +82,19 @@ def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path):
     distil(tmp_path / "taught", shallow_net())
     shorten(shallow_net(), run_dir=tmp_path / "alone", max_rounds=0)
     for start, teacher in (("alone", shallow_net()), ("taught", None)):
-        guidance = Guidance() if teacher else None
+        guidance = Guidance(teacher=teacher) if teacher else None
         with pytest.raises(RunDirectoryError, match="begins in another way .*teacher"):
             shorten(
                 shallow_net(),
                 run_dir=tmp_path / f"from-{start}",
                 start_from=tmp_path / start,
-                teacher=teacher,
                 guidance=guidance,
             )
 
 
 def test_teachers_that_do_not_fit():
     student = shallow_net()
-    assert load_teacher(None, student, None) is None
-    with pytest.raises(ValueError, match="needs `guidance`"):
-        load_teacher(shallow_net(), student, None)
+    assert load_teacher(None, student) is None
+    assert load_teacher(Guidance(), student) is None
     with pytest.raises(ValueError, match=r"to \(5,\), the student from"):
-        load_teacher(small_net(11), student, Guidance())
+        load_teacher(Guidance(teacher=small_net(11)), student)

@@ -19,6 +19,7 @@ from resprune_tf.runs import travel
 from resprune_tf.runs.records import RunDirectory
 from resprune_tf.system.whole_files import read_json, read_lines, write_json
 from tests.made.cli import resprune, write_npz
+from tests.made.options import options
 
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 DATA = rp.FitData(train=(ROWS, ROWS[:, :2]), validation=(ROWS, ROWS[:, :2]))
@@ -37,11 +38,9 @@ def net(seed=0, activation="tanh"):
     return model
 
 
-def prune(model, run_dir, **options):
-    options = {"max_rounds": 1, "verbose": False, **options}
-    return rp.prune_and_retrain(
-        model, DATA, rp.FitRecipe(1), monitor="loss", run_dir=run_dir, **options
-    )
+def prune(model, run_dir, **settings):
+    settings = {"max_rounds": 1, "monitor": "loss", "run_dir": run_dir, **settings}
+    return rp.prune_and_retrain(model, DATA, rp.FitRecipe(1), **options(**settings))
 
 
 @pytest.fixture(scope="module")

@@ -133,12 +133,9 @@ def shorten(strategy, run_dir, **arguments):
         net(0.0),
         toy_dataset(),
         RECIPE,
-        target=rp.Target(units=1),
         guidance=rp.Guidance(),
-        strategy=strategy,
-        run_dir=run_dir,
-        verbose=False,
-        **arguments,
+        removal=rp.Removal(target=rp.Target(units=1)),
+        run=rp.RunOptions(run_dir, strategy=strategy, verbose=False, **arguments),
     )
 
 

@@ -11,7 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import Recipe, Strategy, prune_and_retrain, training_strategy
+from resprune_tf import (
+    Recipe,
+    RunOptions,
+    Strategy,
+    prune_and_retrain,
+    training_strategy,
+)
 from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training.trainer import Trainer
 from tests.conftest import JAX, small_net, toy_dataset
@@ -158,7 +164,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_any_work(tmp_path):
     message = "among 3 replicas.*multiple of that. Received: batch_size=16"
     with pytest.raises(ValueError, match=message):
         prune_and_retrain(
-            model, data, recipe, strategy=_Three(), run_dir=tmp_path / "never"
+            model, data, recipe, run=RunOptions(tmp_path / "never", strategy=_Three())
         )
     assert not (tmp_path / "never").exists()
     with pytest.raises(ValueError, match=message):

@@ -15,7 +15,7 @@ from resprune_tf.runs.callbacks import (
     TrainingDiverged,
 )
 from resprune_tf.runs.checkpoint import load_state, read_meta, save_state
-from resprune_tf.training.optimizers import L2SGD
+from resprune_tf.training.recipe import L2SGD
 from resprune_tf.training.trainer import Trainer, epoch_order, evaluate
 from tests.conftest import outputs, randomise, small_net, toy_dataset
 

@@ -93,10 +93,10 @@ def test_they_are_removed_for_a_target_and_in_rounds(kind, data):
         model,
         rp.FitData(train=data, validation=data),
         rp.FitRecipe(epochs=1),
-        criterion=rp.criteria.output_norm(x),
-        max_rounds=1,
-        tolerance=0.99,
-        verbose=False,
+        removal=rp.Removal(
+            criterion=rp.criteria.output_norm(x), max_rounds=1, tolerance=0.99
+        ),
+        run=rp.RunOptions(verbose=False),
     )
     assert result.rounds[1].removed == ("unit1",)
 
@@ -142,9 +142,8 @@ def test_a_net_that_files_rename_is_refused_before_any_work(nameless, data, tmp_
             nameless,
             rp.FitData(train=data, validation=data),
             rp.FitRecipe(epochs=1),
-            criterion=rp.criteria.random(0),
-            monitor="loss",
-            run_dir=tmp_path / "never",
+            removal=rp.Removal(criterion=rp.criteria.random(0), monitor="loss"),
+            run=rp.RunOptions(tmp_path / "never"),
         )
     assert not (tmp_path / "never").exists()
 

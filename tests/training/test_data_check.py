@@ -10,8 +10,8 @@ from keras import layers
 import resprune_tf as rp
 from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.data.examples import bounds, check_finite
-from resprune_tf.pruning.data_check import check_scale
 from resprune_tf.pruning.preflight import check_run
+from resprune_tf.training.data_check import check_scale
 from resprune_tf.training.strategy import Strategy
 from tests.conftest import toy_dataset
 
@@ -44,7 +44,13 @@ def trained(**settings):
 def by_run(model, train, validation, **fields):
     data = rp.FitData(train=train, validation=validation, batch_size=4, **fields)
     recipe = rp.FitRecipe(1, callbacks=lambda: [NoTraining()])
-    rp.prune_and_retrain(model, data, recipe, monitor="loss", verbose=False)
+    rp.prune_and_retrain(
+        model,
+        data,
+        recipe,
+        removal=rp.Removal(monitor="loss"),
+        run=rp.RunOptions(verbose=False),
+    )
 
 
 def by_deletion(model, train, validation):

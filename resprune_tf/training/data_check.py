@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.criteria.loss_check import check_targets
 from resprune_tf.data.examples import bounds, check_finite
 from resprune_tf.data.fit_data import as_split
+from resprune_tf.training.labels import check_targets
 
 # Inputs of a net are of the order of 1: what its first layer brings to a range as
 # small, or as large, as these was scaled otherwise than that layer expects.
