@@ -13,12 +13,11 @@ import argparse
 import dataclasses
 import os
 import pathlib
-import shlex
 import sys
 import time
 
 from experiments.bench.worker import timed
-from experiments.pages.results import RECORDS, machine_name
+from experiments.pages.results import RECORDS, command, machine_name
 from experiments.paper.cost_records import COMMAND, MEASURES, Net, all_nets
 from experiments.running.quiet import quiet_start
 
@@ -166,7 +165,8 @@ def missing(nets, record):
 
 
 def main(argv=None, records=RECORDS):
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     if arguments.runs < 1:
         sys.exit(f"error: --runs must be >= 1. Received: {arguments.runs}.")
     print("Starting Keras ...", flush=True)
@@ -180,6 +180,9 @@ def main(argv=None, records=RECORDS):
     record = read_json(path) or {"pairs": []}
     if "pairs" not in record:
         sys.exit(f"error: '{path}' is no record of costs; choose another --out")
+    backend = os.environ.get("KERAS_BACKEND")
+    call = f"KERAS_BACKEND={backend} " if backend else ""
+    call += command(parser, arguments, ("out", "again"))
     nets = all_nets(records)
     if not arguments.again:
         nets = missing(nets, record)
@@ -192,7 +195,7 @@ def main(argv=None, records=RECORDS):
             "dataset": net.dataset,
             "units": list(net.units),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": _command(arguments),
+            "command": call,
             "environment": facts,
             **measure_pair(
                 initial,
@@ -233,16 +236,6 @@ def _parser():
         help="timed calls of a net; default: %(default)s",
     )
     return parser
-
-
-def _command(arguments):
-    """The call, for the record; where the record goes does not matter to it."""
-    backend = os.environ.get("KERAS_BACKEND")
-    words = [f"KERAS_BACKEND={backend}"] if backend else []
-    words += shlex.split(COMMAND)
-    if arguments.runs != _RUNS:
-        words.append(f"--runs={arguments.runs}")
-    return shlex.join(words)
 
 
 if __name__ == "__main__":

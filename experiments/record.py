@@ -27,9 +27,8 @@ _TEXT = (
 )
 # What a finished run has in addition.
 _KEPT = (*_TEXT, "final.json", "report.html")
-# Not every run has been measured further, and not every record keeps its models.
+# Not every run has been measured further.
 _MEASURED = "unit_norms.json"
-_OPTIONAL = (_MEASURED, "models")
 _RUN_PATH = re.compile(
     "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/]+)"
 )

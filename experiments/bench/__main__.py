@@ -1,182 +1,216 @@
-"""Measures how fast the paper's ResNet-56 trains and runs here, beside its peers.
+"""Measures how fast the paper's ResNet-56 trains and runs here, next to its peers.
 
     python -m experiments.bench
 
-Every variant has a process of its own, which stays; they are measured in turns. Writes
-records/bench/MACHINE.json after every round; `make reproduce-bench` makes a page of
-it. A variant that is not installed, or fails, is named in the record and left out.
+Each round measures all variants, one after another, each in a new process that
+compiles and warms up before it is timed. After every round the record is written to
+records/bench/MACHINE.json; `make reproduce-bench` makes a page of all records. A
+variant that fails is named in the record with the reason and left out of later rounds.
 """
 
+import argparse
+import dataclasses
+import json
 import os
 import pathlib
-import shlex
 import shutil
+import subprocess
 import sys
 import time
 
-from absl import app, flags
-
-from experiments.bench import variants
-from experiments.bench.page import section
-from experiments.bench.rounds import Benchmark
-from experiments.pages.results import file_name
+from experiments.bench.variants import ROOT, TORCH_PYTHON, VARIANTS
+from experiments.pages.results import RECORDS, command, file_name
 from experiments.running.quiet import quiet_start
 
-_VARIANTS = flags.DEFINE_list("variants", list(variants.VARIANTS), "Which to measure.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Rounds; each measures all variants.", 1)
-_STEPS = flags.DEFINE_integer(
-    "steps",
-    None,
-    "Steps a measurement. Default: 10, or 100 where there is an NVIDIA GPU.",
-    1,
-)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
-_DEPTH = flags.DEFINE_integer(
-    "depth", 56, "Layers of the network: 9n+2 (bottleneck) or 6n+2 (basic).", 8
-)
-_UNIT_KIND = flags.DEFINE_enum(
-    "unit_kind", "bottleneck", ["bottleneck", "basic"], "Kind of residual unit."
-)
-_ACTIVATION = flags.DEFINE_enum(
-    "activation", "pre", ["pre", "post"], "Pre- or post-activation units."
-)
-_WIDTH = flags.DEFINE_integer("width", 16, "Its inner channels in the first stage.", 1)
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Pixels of an image's side.", 4)
-_OUT = flags.DEFINE_string(
-    "out", None, "Record to write. Default: records/bench/MACHINE.json."
-)
-_TIME_BUDGET = flags.DEFINE_float(
-    "time_budget_minutes",
-    None,
-    "Begin no round that would end later. Default: none.",
-    lower_bound=0,
-)
-_TIMEOUT = flags.DEFINE_float(
-    "worker_timeout_minutes", 20, "A worker that answers later has failed."
-)
-_BEFORE = flags.DEFINE_string(
-    "before",
-    None,
-    "Another checkout of this package, whose variants are measured as well: what a "
-    "change has done, side by side.",
-)
-_TORCH_PYTHON = flags.DEFINE_string(
-    "torch_python",
-    os.environ.get("BENCH_TORCH_PYTHON", variants.TORCH_PYTHON),
-    "Interpreter that has PyTorch; also the variable BENCH_TORCH_PYTHON.",
-)
-_NETS = {("bottleneck", "pre"): "", ("basic", "post"): "-basic-post"}
-# Of the call, not of what is measured.
-_NOT_RECORDED = ("out", "torch_python", "before")
+COMMAND = "python -m experiments.bench"
+_TIMEOUT = 20 * 60  # seconds; a process that takes longer has failed
+_LAYERS = {"bottleneck": 9, "basic": 6}  # of a unit in each of the three stages
 
 
-def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"error: unexpected argument {argv[1]!r}; see --helpshort")
-    unknown = set(_VARIANTS.value) - set(variants.VARIANTS)
-    if unknown or not _VARIANTS.value:
-        sys.exit(
-            f"error: no variant {', '.join(sorted(unknown)) or 'given'}; there are "
-            + ", ".join(variants.VARIANTS)
+class Failed(Exception):
+    """A variant cannot be measured; the text says why."""
+
+
+def measure(name, settings, torch_python):
+    """Measures a variant once, in a new process.
+
+    Args:
+        name: of the variant.
+        settings: dict with `depth`, `width`, `image_size`, `batch_size`, `steps`,
+            `unit_kind` and `activation`.
+        torch_python: path of an interpreter that has PyTorch.
+
+    Returns:
+        facts about the variant, and what was measured by measure, a dict each.
+
+    Raises:
+        Failed: if the process fails or hangs.
+    """
+    variant = VARIANTS[name]
+    asked = settings | dataclasses.asdict(variant) | {"measures": variant.measures}
+    python = torch_python if variant.path == "torch" else sys.executable
+    try:
+        done = subprocess.run(
+            [python, "-m", "experiments.bench.worker", json.dumps(asked)],
+            env=os.environ
+            | {
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "KERAS_BACKEND": variant.backend or "torch",
+            },
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
         )
-    if (_UNIT_KIND.value, _ACTIVATION.value) not in _NETS:
-        sys.exit(
-            "error: there are peers of bottleneck units with --activation=pre and of "
-            f"basic units with --activation=post. Received: {_UNIT_KIND.value}, "
-            f"{_ACTIVATION.value}."
+    except FileNotFoundError:
+        raise Failed("its Python is not there; `make bench` installs it") from None
+    except subprocess.TimeoutExpired:
+        raise Failed(f"no result within {_TIMEOUT} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1][:300]
+        # An absolute path would only show whose machine it was.
+        last = last.replace(str(pathlib.Path.home()), "~")
+        raise Failed(f"exit status {done.returncode}: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_round(record, number, torch_python):
+    """Measures all variants that have not failed, and adds a round to the record.
+
+    Args:
+        record: dict with `settings` and `variants`, by name what is known of each.
+        number: of the round, from 0. It decides which variant is the first.
+        torch_python: path of an interpreter that has PyTorch.
+    """
+    variants, found = record["variants"], {}
+    names = [n for n, v in variants.items() if v["status"] == "measured"]
+    turn = number % len(names)
+    for name in names[turn:] + names[:turn]:
+        print(f"  {VARIANTS[name].title}: ", end="", flush=True)
+        try:
+            facts, measured = measure(name, record["settings"], torch_python)
+            counts = {
+                v.get("parameters", facts["parameters"]) for v in variants.values()
+            }
+            if counts != {facts["parameters"]}:
+                raise Failed(f"another network: {facts['parameters']:,} parameters")
+        except Failed as error:
+            variants[name] = {"status": f"failed: {error}"}
+            print(variants[name]["status"])
+            continue
+        variants[name] |= facts
+        found[name] = measured
+        print(
+            ", ".join(
+                f"{measure} {times['images'] / times['seconds']:,.0f} images/s"
+                for measure, times in measured.items()
+            )
         )
-    layers = {"bottleneck": 9, "basic": 6}[_UNIT_KIND.value]
-    if (_DEPTH.value - 2) % layers:
-        sys.exit(
-            f"error: --depth must be {layers}n+2 for {_UNIT_KIND.value} units. "
-            f"Received: {_DEPTH.value}."
+    record["rounds"].append(found)
+
+
+def main(argv=None, records=RECORDS):
+    parser = _parser()
+    given = parser.parse_args(argv)
+    for name, value in vars(given).items():
+        if isinstance(value, int) and value < 1:
+            parser.error(f"--{name} must be >= 1. Received: {value}.")
+    names = given.variants.split(",")
+    if unknown := set(names) - set(VARIANTS):
+        parser.error(
+            f"no variant {', '.join(sorted(unknown))}; "
+            f"choose from {', '.join(VARIANTS)}"
+        )
+    layers = _LAYERS[given.unit_kind]
+    if (given.depth - 2) % layers or given.depth < 8:
+        parser.error(
+            f"--depth must be {layers}n+2 for {given.unit_kind} units. "
+            f"Received: {given.depth}."
         )
     begun = time.monotonic()
-    budget = _TIME_BUDGET.value
     with quiet_start():
         from resprune_tf.runs.environment import environment
         from resprune_tf.system.whole_files import write_json
 
-    def keep():
-        benchmark.record["minutes"] = round((time.monotonic() - begun) / 60, 1)
-        write_json(path, benchmark.record)
-
-    print("Starting a worker for each variant; each compiles before it is measured.")
-    benchmark = Benchmark(
-        variants.chosen(_VARIANTS.value, _BEFORE.value),
-        settings(),
-        variants.ROOT / _TORCH_PYTHON.value,
-        60 * _TIMEOUT.value,
-        float("inf") if budget is None else begun + 60 * budget,
-    )
-    try:
-        benchmark.start()
-        benchmark.record |= description(benchmark.record, environment())
-        path = record_path(benchmark.record)
-        for _ in benchmark.rounds(_REPEATS.value):
-            keep()
-    except KeyboardInterrupt:
-        print("\nStopped.")
-        if not benchmark.record["rounds"]:
-            sys.exit(130)
-    finally:
-        benchmark.close()
-    done = len(benchmark.record["rounds"])
-    if not done:
-        sys.exit("error: nothing was measured; see the reasons above")
-    keep()  # once more: a variant may have failed
-    print(f"\n{section(benchmark.record)}")
-    less = f" ({done} of {_REPEATS.value} rounds)" if done < _REPEATS.value else ""
-    print(f"{os.path.relpath(path)}: written{less}")
-    print("`make reproduce-bench` makes the page of all records")
-
-
-def settings():
-    """What all workers are told."""
-    gpu = shutil.which("nvidia-smi") is not None
-    return {
-        "depth": _DEPTH.value,
-        "unit_kind": _UNIT_KIND.value,
-        "activation": _ACTIVATION.value,
-        "width": _WIDTH.value,
-        "image_size": _IMAGE_SIZE.value,
-        "batch_size": _BATCH_SIZE.value,
-        "steps": _STEPS.value or (100 if gpu else 10),
-        "repeats": _REPEATS.value,
-    }
-
-
-def description(record, environment):
-    """Machine and command, for the record."""
-    keys = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
-    given = [f for f in keys if f.present and f.name not in _NOT_RECORDED]
-    devices = {v["device"] for v in record["variants"].values() if "device" in v}
-    return {
-        "environment": environment,
-        "devices": sorted(devices),
-        "command": shlex.join(
-            ["python", "-m", "experiments.bench", *(f.serialize() for f in given)]
-        ),
+        facts = environment()
+    record = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command(parser, given, ("out", "torch_python")),
+        "environment": facts,
+        "settings": _settings(given),
+        "variants": {
+            name: {"status": "measured"} for name in VARIANTS if name in names
+        },
+        "rounds": [],
     }
+    for number in range(given.repeats):
+        print(f"Round {number + 1} of {given.repeats}")
+        measure_round(record, number, ROOT / given.torch_python)
+        known = {v["device"] for v in record["variants"].values() if "device" in v}
+        if not known:
+            sys.exit("error: nothing was measured; see the reasons above")
+        record["devices"] = sorted(known)
+        record["minutes"] = round((time.monotonic() - begun) / 60, 1)
+        path = given.out or records / "bench" / _file_name(record)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+    print(f"{os.path.relpath(path)}: written; `make reproduce-bench` makes the page")
 
 
-def record_path(record):
-    """Where the record goes; its folder exists."""
-    told = record["settings"]
-    name = machine(record) + _NETS[told["unit_kind"], told["activation"]]
-    path = variants.ROOT / "records" / "bench" / f"{name}.json"
-    path = pathlib.Path(_OUT.value) if _OUT.value else path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog=COMMAND,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--variants", default=",".join(VARIANTS), help="default: %(default)s")
+    add(
+        "--unit_kind",
+        default="bottleneck",
+        choices=_LAYERS,
+        help="pre-activation bottleneck or post-activation basic units; %(default)s",
+    )
+    for name, default, text in (
+        ("repeats", 5, "rounds"),
+        ("steps", 100 if shutil.which("nvidia-smi") else 10, "steps of a measurement"),
+        ("batch_size", 128, "images per step"),
+        ("depth", 56, "layers of the network"),
+        ("width", 16, "inner channels of its first stage"),
+        ("image_size", 32, "pixels of an image's side"),
+    ):
+        add(f"--{name}", type=int, default=default, help=f"{text}; %(default)s")
+    add("--out", type=pathlib.Path, help="record; default: in records/bench")
+    add(
+        "--torch_python",
+        default=os.environ.get("BENCH_TORCH_PYTHON", TORCH_PYTHON),
+        help="interpreter that has PyTorch; also the variable BENCH_TORCH_PYTHON",
+    )
+    return parser
 
 
-def machine(record):
-    """A file name for the machine, such as `amd-epyc-7b13-2-cores`."""
-    facts = record["environment"]
+def _settings(given):
+    """What all variants are built and measured with."""
+    names = (
+        "depth",
+        "unit_kind",
+        "width",
+        "image_size",
+        "batch_size",
+        "steps",
+        "repeats",
+    )
+    activation = {"bottleneck": "pre", "basic": "post"}[given.unit_kind]
+    return {name: getattr(given, name) for name in names} | {"activation": activation}
+
+
+def _file_name(record):
+    """Of the record, such as `amd-epyc-7b13-2-cores.json`."""
+    facts, kind = record["environment"], record["settings"]["unit_kind"]
     accelerators = [device for device in record["devices"] if device != "cpu"]
-    return file_name(facts["cpu"], facts["cores"], "cores", *accelerators)
+    name = file_name(facts["cpu"], facts["cores"], "cores", *accelerators)
+    return f"{name}{'-basic-post' if kind == 'basic' else ''}.json"
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,4 +1,4 @@
-"""The variants of the benchmark that train and run the net with Keras.
+"""The variants of the benchmark that train and run the network with Keras.
 
 `Ours` is what the commands and the library do; `Plain` is what a user of Keras would
 write without it. The backend is the process's.
@@ -8,8 +8,6 @@ import keras
 import numpy as np
 
 import resprune_tf as rp
-from experiments.bench.clock import EpochClock, compiled, device
-from experiments.bench.worker import timed, warm_up
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.runs.environment import environment
 from resprune_tf.training.trainer import Trainer
@@ -17,20 +15,63 @@ from resprune_tf.training.trainer import Trainer
 _MEAN, _STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of CIFAR-10
 
 
-class Ours:
-    """Our training, and inference on the net as it is and folded.
+class Plain:
+    """Stock Keras: `fit` and `predict` on NumPy arrays, mixed precision by policy."""
+
+    def __init__(self, settings):
+        bfloat16 = settings["precision"] == "bfloat16"
+        policy = "mixed_bfloat16" if bfloat16 else "float32"
+        self.batch = settings["batch_size"]
+        self.model = rp.build_resnet(architecture(settings), dtype=policy)
+        self.model.compile(
+            keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        pixels, self.labels = random_images(settings)
+        # float32 images as a user of Keras would prepare them.
+        images = pixels.astype("float32")
+        self.images = (images - np.float32(_MEAN)) / np.float32(_STD)
+
+    def facts(self):
+        """What the network is, and what it is computed with."""
+        found = environment()
+        count, devices = found["devices"].split(" ", 1)
+        return {
+            # ω included.
+            "parameters": sum(
+                int(np.prod(v.shape)) for v in self.model.trainable_variables
+            ),
+            "device": devices,
+            "versions": {name: found[name] for name in ("keras", found["backend"])},
+        }
+
+    def train(self):
+        """One epoch."""
+        history = self.model.fit(
+            self.images, self.labels, batch_size=self.batch, verbose=0
+        )
+        check_finite(history)
+
+    def infer(self):
+        """Logits of all images."""
+        self.model.predict(self.images, batch_size=self.batch, verbose=0)
+
+
+class Ours(Plain):
+    """Our training, and inference on the network as it is and folded.
 
     Its numbers hold more work than those of the others: it shuffles, augments and
     normalises the images in the compiled step.
     """
 
     def __init__(self, settings):
+        rp.keep_memory()  # as the commands do
         if settings["repeatable"]:
             rp.make_repeatable()
-        self.settings = settings
+        super().__init__(settings)
         net = architecture(settings)
-        images, labels = random_images(settings)
-        split = Split(images, labels)
+        split = Split(*random_images(settings))
         dataset = Dataset(
             name="random",
             train=split,
@@ -43,70 +84,33 @@ class Ours:
             crop_padding=4,
             source="random numbers",
         )
-        recipe = rp.Recipe(
-            epochs=1,
-            batch_size=settings["batch_size"],
-            precision=settings["precision"],
-        )
         core = rp.build_resnet(net, mean=_MEAN, std=_STD)
+        recipe = rp.Recipe(1, self.batch, precision=settings["precision"])
         self.trainer = Trainer(core, dataset, recipe, seed=0)
-        self.parameters = count(core)
+        self.folded = rp.fold(self.model)
         self.epoch = 0
-        stock = rp.build_resnet(net, dtype=policy(settings))
-        batches = np.split(normalised(images), settings["steps"])
-        self.infer = compiled(stock, batches)
-        self.infer_folded = compiled(rp.fold(stock), batches)
-
-    def __call__(self, measure):
-        examples = self.settings["steps"] * self.settings["batch_size"]
-        if measure != "train":
-            return timed(getattr(self, measure), examples)
-        clock = EpochClock(self.trainer.model)
-        measured = timed(lambda: self.train(clock), examples)
-        check_finite(clock.loss)
-        return {**measured, "outside": 1 - clock.inside / clock.epoch}
-
-    def train(self, clock):
-        """One epoch, as the loop of Algorithm 1 trains it."""
-        recipe = self.trainer.recipe
-        self.trainer.recipe = recipe.replace(epochs=self.epoch + 1, milestones=())
-        self.trainer.fit(initial_epoch=self.epoch, callbacks=[clock])
-        self.epoch += 1
-
-
-class Plain:
-    """Stock Keras: `fit` and `predict` on NumPy arrays, mixed precision by policy."""
-
-    def __init__(self, settings):
-        self.batch = settings["batch_size"]
-        self.model = rp.build_resnet(architecture(settings), dtype=policy(settings))
-        self.model.compile(
-            keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
-        self.parameters = count(self.model)
-        images, self.labels = random_images(settings)
-        self.images = normalised(images)
-
-    def __call__(self, measure):
-        run = {"train": self.train, "infer": self.infer}[measure]
-        return timed(run, len(self.labels))
 
     def train(self):
-        """One epoch."""
-        history = self.model.fit(
-            self.images, self.labels, batch_size=self.batch, verbose=0
-        )
-        check_finite(history.history["loss"][-1])
+        """One epoch, as Algorithm 1 trains it."""
+        recipe, history = self.trainer.recipe, keras.callbacks.History()
+        self.trainer.recipe = recipe.replace(epochs=self.epoch + 1, milestones=())
+        self.trainer.fit(initial_epoch=self.epoch, callbacks=[history])
+        self.epoch += 1
+        check_finite(history)
 
-    def infer(self):
-        """Logits of all images."""
-        self.model.predict(self.images, batch_size=self.batch, verbose=0)
+    def infer(self, model=None):
+        """Logits of all images, by one compiled call for each batch."""
+        for start in range(0, len(self.images), self.batch):
+            batch = self.images[start : start + self.batch]
+            (model or self.model).predict_on_batch(batch)
+
+    def infer_folded(self):
+        """As `infer`, by the folded network."""
+        self.infer(self.folded)
 
 
 def architecture(settings):
-    """The net that all variants share."""
+    """The network that all variants share."""
     size = settings["image_size"]
     return rp.Architecture.cifar(
         settings["depth"],
@@ -126,42 +130,13 @@ def random_images(settings):
     return images, rng.integers(0, 10, examples, "int32")
 
 
-def normalised(images):
-    """float32 images as a user of Keras would prepare them."""
-    return (images.astype("float32") - np.float32(_MEAN)) / np.float32(_STD)
-
-
-def policy(settings):
-    """Keras's dtype policy of a variant."""
-    return "mixed_bfloat16" if settings["precision"] == "bfloat16" else "float32"
-
-
-def count(model):
-    """Trainable parameters, ω included."""
-    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-
-
-def check_finite(loss):
+def check_finite(history):
     """Raises if a training diverged: its time would mean nothing."""
-    if not np.isfinite(loss):
+    if not np.isfinite(history.history["loss"][-1]):
         raise ArithmeticError("the loss is not finite")
 
 
-def start(settings):
-    """Builds and warms up a variant; see `experiments.bench.worker.serve`."""
+def make(settings):
+    """The variant that the settings describe."""
     keras.utils.set_random_seed(0)
-    if settings["path"] == "ours":
-        rp.keep_memory()  # as the commands do
-    variant = {"ours": Ours, "keras": Plain}[settings["path"]](settings)
-    framework = __import__(keras.backend.backend())
-    facts = {
-        "parameters": variant.parameters,
-        "device": device(),
-        "commit": environment().get("commit", "unknown"),
-        "versions": {
-            "keras": keras.__version__,
-            framework.__name__: framework.__version__,
-        },
-        **warm_up(variant, settings["measures"]),
-    }
-    return facts, variant
+    return {"ours": Ours, "keras": Plain}[settings["path"]](settings)

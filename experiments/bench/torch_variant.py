@@ -6,12 +6,11 @@ compute. Needs nothing but PyTorch.
 """
 
 import contextlib
+import os
 
 import torch
 from torch import nn
 from torch.nn import functional
-
-from experiments.bench.worker import timed, usable_cores, warm_up
 
 
 class Unit(nn.Module):
@@ -104,21 +103,21 @@ class ResNet(nn.Module):
 
 
 class Peer:
-    """The net with its data and optimizer; `peer(measure)` measures."""
+    """The network with its data and optimizer."""
 
     def __init__(self, settings):
         torch.manual_seed(0)
-        torch.set_num_threads(usable_cores())
+        if hasattr(os, "sched_getaffinity"):
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
         torch.backends.cudnn.benchmark = True
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.bfloat16 = settings["precision"] == "bfloat16"
-        self.batch, self.steps = settings["batch_size"], settings["steps"]
+        batch, steps, size = (
+            settings[k] for k in ("batch_size", "steps", "image_size")
+        )
         layout = {"device": self.device, "memory_format": torch.channels_last}
-        self.net = ResNet(
-            settings["depth"],
-            settings["width"],
-            post=settings["activation"] == "post",
-        ).to(**layout)
+        post = settings["activation"] == "post"
+        self.net = ResNet(settings["depth"], settings["width"], post=post).to(**layout)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(),
             lr=0.1,
@@ -126,22 +125,23 @@ class Peer:
             nesterov=True,
             weight_decay=1e-4,
         )
-        size = settings["image_size"]
-        images = torch.randn(8 * self.batch, 3, size, size).to(**layout)
-        labels = torch.randint(0, 10, (8 * self.batch,), device=self.device)
-        self.batches = list(
-            zip(images.split(self.batch), labels.split(self.batch), strict=True)
-        )
+        images = torch.randn(steps * batch, 3, size, size).to(**layout)
+        labels = torch.randint(0, 10, (steps * batch,), device=self.device)
+        self.images, self.labels = images.split(batch), labels.split(batch)
 
-    def __call__(self, measure):
-        run = {"train": self.train, "infer": self.infer}[measure]
-        return timed(run, self.steps * self.batch)
+    def facts(self):
+        """What the network is, and what it is computed with."""
+        on_gpu = self.device == "cuda"
+        return {
+            "parameters": sum(p.numel() for p in self.net.parameters()),
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+            "versions": {"torch": torch.__version__},
+        }
 
     def train(self):
-        """Steps of training."""
+        """One epoch."""
         self.net.train()
-        for step in range(self.steps):
-            images, labels = self.batches[step % len(self.batches)]
+        for images, labels in zip(self.images, self.labels, strict=True):
             with self.precision():
                 logits = self.net(images)
             loss = functional.cross_entropy(logits.float(), labels)
@@ -154,11 +154,11 @@ class Peer:
 
     @torch.inference_mode()
     def infer(self):
-        """Batches of inference."""
+        """Logits of all images."""
         self.net.eval()
         with self.precision():
-            for step in range(self.steps):
-                self.net(self.batches[step % len(self.batches)][0])
+            for images in self.images:
+                self.net(images)
         self.wait()
 
     def precision(self):
@@ -173,13 +173,4 @@ class Peer:
             torch.cuda.synchronize()
 
 
-def start(settings):
-    """Builds and warms up the peer; see `experiments.bench.worker.serve`."""
-    peer = Peer(settings)
-    facts = {
-        "parameters": sum(p.numel() for p in peer.net.parameters()),
-        "device": torch.cuda.get_device_name() if peer.device == "cuda" else "cpu",
-        "versions": {"torch": torch.__version__},
-        **warm_up(peer, settings["measures"]),
-    }
-    return facts, peer
+make = Peer

@@ -1,15 +1,14 @@
-"""A worker of the benchmark: one variant, measured whenever its parent asks.
+"""One turn of the benchmark: one variant, measured in a process of its own.
 
     python -m experiments.bench.worker '{"path": "torch", ...}'
 
-Answers in lines of JSON. Here is only the standard library: the framework is imported
-once its absence can be answered, and PyTorch lives in an environment without Keras.
+The last line of its output is JSON: facts about the variant, and its measurements. Only
+the standard library is imported here: PyTorch lives in an environment without Keras.
 """
 
 import importlib
 import json
 import os
-import pathlib
 import resource
 import sys
 import time
@@ -17,39 +16,13 @@ import time
 _MODULES = {"ours": "bench_keras", "keras": "bench_keras", "torch": "bench_torch"}
 
 
-def serve(start):
-    """Builds, warms up, then measures what is asked for until the input ends.
-
-    Args:
-        start: function from the settings to what the worker tells of itself and a
-            function from the name of a measure to a dict.
-    """
-    # Libraries print as they like; the pipe is for answers alone.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(kind, value):
-        print(json.dumps([kind, value]), file=answers, flush=True)
-
-    try:
-        facts, measure = start(json.loads(sys.argv[1]))
-        answer("ready", facts)
-        for line in sys.stdin:
-            answer("measured", measure(json.loads(line)))
-    except ModuleNotFoundError as error:
-        answer("missing", error.name)
-    except Exception as error:
-        answer("failed", _one_line(error))
-
-
 def timed(run, images):
     """Wall-clock and processor time of a call that handles so many images.
 
     `elsewhere` is the share of the machine's processors that other processes took
-    meanwhile, where the system tells.
+    meanwhile, where the system states it.
     """
     busy, cpu, start = _busy_seconds(), time.process_time(), time.perf_counter()
-    system = _system_seconds()
     run()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     elsewhere = None
@@ -61,14 +34,8 @@ def timed(run, images):
         "images": images,
         "seconds": seconds,
         "cpu_seconds": cpu,
-        "system_seconds": _system_seconds() - system,
         "elsewhere": elsewhere,
     }
-
-
-def _system_seconds():
-    """Processor time that this process has spent in the kernel, as in page faults."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
 
 
 def _busy_seconds():
@@ -83,44 +50,25 @@ def _busy_seconds():
     return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def warm_up(measure, names):
-    """Measures everything once; returns the seconds and the memory that took.
-
-    Training is measured first: `train_memory_mb` is the peak until then.
-    """
-    start, peaks = time.perf_counter(), []
-    for name in names:
-        measure(name)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # Kilobytes, but bytes on macOS.
-        peaks.append(peak / (1e6 if sys.platform == "darwin" else 1e3))
-    return {
-        "warm_up_seconds": time.perf_counter() - start,
-        "train_memory_mb": peaks[0],
-        "memory_mb": peaks[-1],
-    }
+def _peak_mb():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes, but bytes on macOS.
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def usable_cores():
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
-def _one_line(error):
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else text[:297] + "..."
-    # An absolute path would only tell of whose machine it was.
-    text = text.replace(str(pathlib.Path.home()), "~")
-    return f"{type(error).__name__}: {text}"
-
-
-def start(settings):
-    """Starts the variant that the settings tell of."""
+def main(settings):
+    """Builds the variant that the settings describe, and measures it."""
     module = importlib.import_module(f"experiments.{_MODULES[settings['path']]}")
-    return module.start(settings)
+    variant = module.make(settings)
+    measured, facts = {}, variant.facts()
+    for name in settings["measures"]:
+        run = getattr(variant, name)
+        run()  # compiles
+        measured[name] = timed(run, settings["steps"] * settings["batch_size"])
+        if name == "train":
+            facts["train_memory_mb"] = _peak_mb()
+    print(json.dumps([facts, measured]))
 
 
 if __name__ == "__main__":
-    serve(start)
+    main(json.loads(sys.argv[1]))

@@ -7,6 +7,8 @@ records: no clock, no machine, no user setting. `experiments.reproduce` writes t
 import dataclasses
 import pathlib
 import re
+import shlex
+import statistics
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECORDS = ROOT / "records"
@@ -75,6 +77,53 @@ def markdown_table(columns, rows):
     return "".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n"
         for line in lines
+    )
+
+
+def with_range(values, form):
+    """A median with the smallest and the largest, such as `"2 (1-5)"`."""
+    numbers = (statistics.median(values), min(values), max(values))
+    return "{} ({}-{})".format(*map(form.format, numbers))
+
+
+def command(parser, given, left_out):
+    """A call as a record states it.
+
+    Args:
+        parser: the `argparse.ArgumentParser` of the command.
+        given: what it parsed; defaults are left out.
+        left_out: names of options that do not change what is measured.
+    """
+    words = [
+        f"--{name}={value}"
+        for name, value in vars(given).items()
+        if value != parser.get_default(name) and name not in left_out
+    ]
+    return shlex.join([*parser.prog.split(), *words])
+
+
+def short_commit(text):
+    """A commit, shortened, with the note on changes that it may bear."""
+    commit, *changed = text.split(" ", 1)
+    return " ".join([commit[:12], *changed])
+
+
+def taken_by_others(results):
+    """A sentence on what other processes took of the machine; empty if not known.
+
+    Args:
+        results: what `experiments.bench.worker.timed` returned, a dict each.
+    """
+    shares = [
+        100 * result["elsewhere"]
+        for result in results
+        if result["elsewhere"] is not None
+    ]
+    if not shares:
+        return ""
+    return (
+        f"Other processes took {with_range(shares, '{:.0f}')} % of the processors "
+        "during a measurement, which slows images/s.\n"
     )
 
 

@@ -9,6 +9,7 @@ import json
 import statistics
 import typing
 
+from experiments.pages.results import short_commit
 from experiments.pages.run_records import Run
 from experiments.paper import published
 from experiments.paper.rows import BY_RUN, CHAINS
@@ -128,7 +129,9 @@ class Machine:
             if package in facts
         ]
         pairs = self.pairs.values()
-        commits = {_commit(p["environment"].get("commit", "unknown")) for p in pairs}
+        commits = {
+            short_commit(p["environment"].get("commit", "unknown")) for p in pairs
+        }
         return (
             f"{', '.join(versions)}, {facts['platform']}; measured "
             f"{', '.join(sorted({p['started'][:10] for p in pairs}))} at commit "
@@ -181,9 +184,3 @@ def share(counts, key):
     """A count of the shortened net in % of the original's."""
     nets = [counts[net]["unfolded"][key] for net in ("shortened", "original")]
     return 100 * nets[0] / nets[1]
-
-
-def _commit(text):
-    """A commit, shortened, with the note on changes that it may bear."""
-    commit, *changed = text.split(" ", 1)
-    return " ".join([commit[:12], *changed])

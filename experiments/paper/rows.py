@@ -104,7 +104,7 @@ def _run_of(name):
 
 
 # Rows of ResNet-56 on CIFAR-10 share the initial training of the first one.
-_K2, _MAIN, _R29 = map(_run_of, ("c10-k2", "c10-main", "c10-r29"))
+_K2, _R29 = map(_run_of, ("c10-k2", "c10-r29"))
 _SHARED = f"--start_from={_K2}"
 _CONTROLS = (
     Row("c10_random", "Controls: random units", _SHARED),

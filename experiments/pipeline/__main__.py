@@ -2,26 +2,24 @@
 
     python -m experiments.pipeline --data_dir=DIR
 
-No net is trained. Pipelines are measured in turns, each from its own start: the two
-that experiments use, the training pipeline's parts, and other ways to the same. As
-nearly all time goes into JPEGs, speed depends on their size; all are first brought to
-one size, that of many in ImageNet, unless --longer_side=0 leaves them as they are.
+No network is trained. The pipelines of training and of testing are measured in turns,
+each from its own start. As nearly all time goes into JPEGs, speed depends on their
+size; all are first brought to one size, that of many in ImageNet, unless
+--longer_side=0 leaves them as they are.
 """
 
 import argparse
 import os
 import pathlib
-import shlex
 import sys
 import tempfile
 import time
 
 from experiments.bench.worker import timed
-from experiments.pages.results import RECORDS, machine_name
-from experiments.pipeline.measures import MEASURES, pipeline
+from experiments.pages.results import RECORDS, command, machine_name
+from experiments.pipeline.page import COMMAND, PIPELINES
 from experiments.running.quiet import quiet_start
 
-COMMAND = "python -m experiments.pipeline"
 _QUALITY = 95  # of the JPEGs that are brought to another size
 
 
@@ -81,6 +79,28 @@ def size_of(split):
     return {"images": len(found), "mean_pixels": pixels, "mean_bytes": size}
 
 
+def pipeline(name, split, batch_size):
+    """An endless `tf.data.Dataset` of batches of a split, for training or testing."""
+    from resprune_tf.data.imagenet_augment import test_image
+    from resprune_tf.data.shards import read_records
+    from resprune_tf.data.streamed import parse_record, pipeline_options, processors
+
+    if name == "training":
+        return split.training(batch_size, 0, len(split) // batch_size)
+    return (
+        read_records(*zip(*split.shards, strict=True))
+        .repeat()
+        .map(
+            lambda record: test_image(parse_record(record)[0]),
+            num_parallel_calls=processors(),
+            deterministic=True,
+        )
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(2)
+        .with_options(pipeline_options())
+    )
+
+
 def measure(name, split, batch_size, batches):
     """Times of some batches, after as many to warm up; see `timed`."""
     iterator = iter(pipeline(name, split, batch_size))
@@ -94,7 +114,8 @@ def measure(name, split, batch_size, batches):
 
 
 def main(argv=None, records=RECORDS):
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     for name in ("batch_size", "batches", "repeats", "examples"):
         if getattr(arguments, name) < 1:
             sys.exit(
@@ -127,7 +148,7 @@ def main(argv=None, records=RECORDS):
             split = resized(split, arguments.longer_side, folder)
         record = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": _command(arguments),
+            "command": command(parser, arguments, ("data_dir", "manual_dir", "out")),
             "environment": facts,
             "source": dataset.source,
             "longer_side": arguments.longer_side,
@@ -141,7 +162,7 @@ def main(argv=None, records=RECORDS):
             record["rounds"].append(
                 {
                     name: measure(name, split, arguments.batch_size, arguments.batches)
-                    for name in MEASURES
+                    for name in PIPELINES
                 }
             )
             write_json(path, record)
@@ -167,18 +188,6 @@ def _parser():
     ):
         add(f"--{name}", type=int, default=default, help=f"{text}; %(default)s")
     return parser
-
-
-def _command(arguments):
-    """The call, for the record; where data lie and the record goes does not matter."""
-    parser = _parser()
-    words = [
-        f"--{name}={value}"
-        for name, value in vars(arguments).items()
-        if value != parser.get_default(name)
-        and name not in ("data_dir", "manual_dir", "out")
-    ]
-    return shlex.join([*shlex.split(COMMAND), *words])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pathlib
 import statistics
 import sys
 
-from experiments.bench.numbers import PAPER_UNITS, Numbers, units_of
+from experiments.bench.page import speeds, units_of
 from experiments.claims.controls import SHORT_MARGIN
 from experiments.pages.results import RECORDS, ROOT, markdown_table
 from experiments.pages.run_records import Run
@@ -50,13 +50,13 @@ def epoch_seconds(records, accelerator):
     for path in (records / "bench").glob("*.json"):
         record = json.loads(path.read_text())
         device = record["variants"].get(variant, {}).get("device")
-        speeds = Numbers(record).speeds(variant, "train")
+        measured = speeds(record, variant, "train")
         told = record["settings"]
         size = (told["depth"], told["width"], told["batch_size"])
-        same = size == (56, 16, 128) and units_of(told) == PAPER_UNITS
-        if speeds and (device != "cpu") == accelerator and same:
+        same = size == (56, 16, 128) and units_of(told) == units_of({})
+        if measured and (device != "cpu") == accelerator and same:
             name = device if accelerator else path.stem.replace("-", " ")
-            found.append((_EPOCH_IMAGES / statistics.median(speeds), name))
+            found.append((_EPOCH_IMAGES / statistics.median(measured), name))
     return min(found)[::-1] if found else None
 
 

@@ -59,7 +59,8 @@ def fold(model):
                 name=operation.name,
             )
         if id(operation) in absorbed:
-            return _widened(operation, *absorbed[id(operation)])
+            _, shift = absorbed[id(operation)]
+            return _widened(operation, shift)
         return graph.clone_operation(operation)
 
     def copy(old, new):
@@ -216,7 +217,7 @@ def _channel_axis(layer, rank):
     return 1 if first else rank - 1
 
 
-def _widened(layer, scale, shift):
+def _widened(layer, shift):
     """A clone with room for a scale and, if there is one, a shift."""
     config = layer.get_config()
     shifts = np.ndim(shift) > 0  # also of zeros, so that a net is folded alike always

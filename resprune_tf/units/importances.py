@@ -96,12 +96,12 @@ def importances(model):
     }
 
 
-def layer_name(unit, suffix=SUFFIX):
+def layer_name(unit):
     """Name for a layer that a unit is given, in the model in which the unit lies.
 
     Layers' names hold no `/`, and TensorFlow's scopes no `#`.
     """
-    return unit.rpartition("/")[2].replace("#", ".") + suffix
+    return unit.rpartition("/")[2].replace("#", ".") + SUFFIX
 
 
 def _named_layers(model, path=""):

@@ -78,8 +78,8 @@ class Survey:
             `Lost`.
         """
         lost = self._lost_calls(tensor, stand_in)
-        nodes = self._whole(lost, [call.node for call in lost.values()])
-        operations = self._whole(lost, [call.operation for call in lost.values()])
+        nodes = self._whole([call.node for call in lost.values()])
+        operations = self._whole([call.operation for call in lost.values()])
         uncounted = [
             self.path(call.operation)
             for index, call in lost.items()
@@ -102,7 +102,7 @@ class Survey:
                 indexes += self._within.get((id(uses.model), id(node)), ())
         return {index: self.calls[index] for index in sorted(indexes)}
 
-    def _whole(self, lost, owners):
+    def _whole(self, owners):
         """Those of the owners of lost calls that have no other call, by their ids."""
         counts = collections.Counter(map(id, owners))
         return {
