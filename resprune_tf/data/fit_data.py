@@ -130,6 +130,12 @@ class Arrays:
             )
         self.size = sizes.pop()
 
+    def batch_sizes(self):
+        """The sizes that batches have, as far as that is known."""
+        whole = [self.batch_size] * (self.size >= self.batch_size)
+        rest = self.size % self.batch_size
+        return whole + [rest] * (rest > 0)
+
     def checksum(self, value):
         arrays = keras.tree.flatten(self.arrays)
         kinds = [(array.shape, str(array.dtype)) for array in arrays]
@@ -154,9 +160,18 @@ class Arrays:
             yield rows, lambda index, start=start: f"example {start + index}"
 
     def training(self, seed, epoch, shuffle):
-        """Arguments of `fit` to train from an epoch on."""
+        """Arguments of `fit` to train from an epoch on, and the callbacks with them.
+
+        Returns:
+            `(arguments, callbacks)`.
+        """
         order = ShuffledBatches(self.arrays, self.batch_size, seed, epoch, shuffle)
-        return {"x": order, "shuffle": False}
+        # Keras counts the epochs; how often it reads the data before the first of them
+        # differs with the strategy.
+        begin = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: order.start(epoch)
+        )
+        return {"x": order, "shuffle": False}, [begin]
 
     def measuring(self):
         """Arguments of `evaluate`."""
@@ -181,7 +196,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         arrays: tuple of nested structures of arrays.
         batch_size: examples a batch; the last may be smaller.
         seed: int.
-        epoch: the first one, counted from 0; Keras's `fit` counts on.
+        epoch: the first one, counted from 0; `start` begins another.
         shuffle: whether to change the order.
     """
 
@@ -190,14 +205,14 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.arrays, self.batch_size = arrays, batch_size
         self.seed, self.shuffle = seed, shuffle
         self.size = len(keras.tree.flatten(arrays)[0])
-        self._order(epoch)
+        self.start(epoch)
 
-    def _order(self, epoch):
+    def start(self, epoch):
+        """Orders the examples as in an epoch."""
         self.epoch, self.order = epoch, np.arange(self.size)
         if self.shuffle:
             rng = np.random.default_rng((self.seed, epoch))
             self.order = rng.permutation(self.size)
-        self.begun = False
 
     @property
     def num_batches(self):
@@ -206,12 +221,6 @@ class ShuffledBatches(keras.utils.PyDataset):
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         return _rows(self.arrays, rows)
-
-    def on_epoch_begin(self):
-        # Not at an epoch's end, which Keras also tells before the first one.
-        if self.begun:
-            self._order(self.epoch + 1)
-        self.begun = True
 
 
 def _rows(arrays, rows):
@@ -230,6 +239,9 @@ class Pipeline:
         self.dataset = dataset
         self.batches = int(dataset.cardinality())
         self.repeats = self.batches == -1  # TensorFlow's INFINITE_CARDINALITY
+
+    def batch_sizes(self):
+        return []  # which the batches alone tell
 
     def checksum(self, value):
         text = f"{self.dataset.element_spec} {self.batches}"
@@ -254,7 +266,8 @@ class Pipeline:
         return self.dataset
 
     def training(self, seed, epoch, shuffle):
-        return {"x": self.dataset, "shuffle": False}  # it shuffles by itself, or not
+        # It shuffles by itself, or not.
+        return {"x": self.dataset, "shuffle": False}, []
 
     def measuring(self):
         return {"x": self.dataset}
@@ -287,4 +300,4 @@ class Batches(Pipeline):
 
     def training(self, seed, epoch, shuffle):
         # Keras shuffles the numbers of batches, of which an endless one has no end.
-        return {"x": self.dataset, "shuffle": shuffle and not self.repeats}
+        return {"x": self.dataset, "shuffle": shuffle and not self.repeats}, []

@@ -17,7 +17,39 @@ def probabilities(model):
     Args:
         model: a functional `keras.Model`, or a built `Sequential`.
     """
-    tensor = model.outputs[0]
+    last, function = _last(model, 0)
+    return last.name if function in _SQUASHING else None
+
+
+def names_of_outputs(model):
+    """The names by which losses and metrics are given to a model's outputs.
+
+    Args:
+        model: as for `probabilities`.
+    """
+    structure = getattr(model, "_outputs_struct", None)
+    if isinstance(structure, dict) and len(structure) == len(model.outputs):
+        return sorted(structure)  # the order in which Keras flattens it
+    return list(model.output_names)
+
+
+def squashing(model, place=0):
+    """The function that turns an output into probabilities, or None.
+
+    Args:
+        model: as for `probabilities`.
+        place: of the output, counted from 0.
+
+    Returns:
+        Its name in small letters, without underscores, such as `"softmax"`.
+    """
+    function = _last(model, place)[1]
+    return function if function in _SQUASHING else None
+
+
+def _last(model, place):
+    """The operation that computes an output, and the name of its function."""
+    tensor = model.outputs[place]
     while True:
         history = tensor._keras_history
         last = history.operation
@@ -31,9 +63,11 @@ def probabilities(model):
     while isinstance(layer, keras.layers.Wrapper):  # such as TimeDistributed
         layer = layer.layer
     kinds = (layer, getattr(layer, "activation", None))
-    names = (getattr(kind, "__name__", type(kind).__name__) for kind in kinds)
-    squashes = any(name.lower().replace("_", "") in _SQUASHING for name in names)
-    return last.name if squashes else None
+    names = [
+        getattr(kind, "__name__", type(kind).__name__).lower().replace("_", "")
+        for kind in kinds
+    ]
+    return last, next((name for name in names if name in _SQUASHING), names[0])
 
 
 def _passes(operation):

@@ -80,7 +80,7 @@ class Run:
 
     def _release(self):
         """Lets the nets of a round go before those of the next one are made."""
-        for watcher in filter(None, (self.progress, self.status)):
+        for watcher in filter(None, (self.progress, self.status, self.deletion)):
             watcher.set_model(None)
         self._free()
 

@@ -8,7 +8,35 @@ import keras
 from keras import ops
 
 from resprune_tf import graph
+from resprune_tf.graph.outputs import names_of_outputs, squashing
 from resprune_tf.system.model_files import load_model
+
+DISTANCES = ("kl", "mse")
+
+
+def distance(student, teacher, kind="kl", temperature=4.0):
+    """How far a student's outputs are from a teacher's, the mean over the batch.
+
+    No gradient flows to the teacher.
+
+    Args:
+        student, teacher: float tensors of one shape `(batch, ...)`. For `"kl"` logits,
+            or logarithms of probabilities, along the last axis.
+        kind: `"kl"` for `T² * KL(softmax(teacher / T) || softmax(student / T))` in
+            nats, the mean over all but the last axis; T² keeps the size of the gradient
+            when the temperature T changes. `"mse"` for the mean squared difference.
+        temperature: T, for `"kl"`.
+
+    Returns:
+        A float32 scalar.
+    """
+    student = ops.cast(student, "float32")
+    teacher = ops.stop_gradient(ops.cast(teacher, "float32"))
+    if kind == "mse":
+        return ops.mean(ops.square(student - teacher))
+    target, guess = (ops.log_softmax(x / temperature) for x in (teacher, student))
+    apart = ops.sum(ops.exp(target) * (target - guess), axis=-1)
+    return temperature**2 * ops.mean(apart)
 
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
@@ -16,9 +44,7 @@ class Distillation(keras.layers.Layer):
     """Passes a student's logits on, and in training adds the distance to a teacher's.
 
     Called as `layer([student_logits, teacher_logits])`. In training it adds
-    `weight * T² * KL(softmax(teacher / T) || softmax(student / T))` to the loss, the
-    mean over the batch in nats, in float32. T² keeps the size of the gradient when
-    the temperature T changes. No gradient flows to the teacher.
+    `weight * distance(student, teacher, kind, temperature)` to the loss.
 
     The cross entropy with the labels is the caller's, and is to weigh `1 - weight`:
 
@@ -30,6 +56,7 @@ class Distillation(keras.layers.Layer):
         temperature: float > 0, dimensionless. Higher ones show more of what the
             teacher thinks of the wrong classes.
         weight: float in [0, 1], of the teacher's word against the labels'.
+        kind: of `distance`: `"kl"` or `"mse"`.
         **kwargs: base layer arguments.
 
     Input shape: two of `(batch, classes)`. Output shape and values: the first's.
@@ -41,7 +68,7 @@ class Distillation(keras.layers.Layer):
     arXiv:1503.02531.
     """
 
-    def __init__(self, temperature=4.0, weight=0.9, **kwargs):
+    def __init__(self, temperature=4.0, weight=0.9, kind="kl", **kwargs):
         super().__init__(**kwargs)
         if not 0 < temperature < math.inf:
             raise ValueError(
@@ -53,8 +80,13 @@ class Distillation(keras.layers.Layer):
                 "`weight` is the teacher's share of the loss and must be in [0, 1]. "
                 f"Received: weight={weight}."
             )
+        if kind not in DISTANCES:
+            raise ValueError(
+                f"`kind` must be one of {', '.join(DISTANCES)}. Received: {kind!r}."
+            )
         self.temperature = float(temperature)
         self.weight = float(weight)
+        self.kind = kind
 
     def build(self, input_shape):
         student, teacher = input_shape
@@ -67,14 +99,9 @@ class Distillation(keras.layers.Layer):
     def call(self, inputs, training=None):
         student, teacher = inputs
         if training:
-            target = self._log_probabilities(ops.stop_gradient(teacher))
-            guess = self._log_probabilities(student)
-            distance = ops.sum(ops.exp(target) * (target - guess), axis=-1)
-            self.add_loss(self.weight * self.temperature**2 * ops.mean(distance))
+            apart = distance(student, teacher, self.kind, self.temperature)
+            self.add_loss(self.weight * apart)
         return student
-
-    def _log_probabilities(self, logits):
-        return ops.log_softmax(ops.cast(logits, "float32") / self.temperature)
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
@@ -84,6 +111,7 @@ class Distillation(keras.layers.Layer):
             **super().get_config(),
             "temperature": self.temperature,
             "weight": self.weight,
+            "kind": self.kind,
         }
 
 
@@ -130,28 +158,75 @@ class Teacher(keras.layers.Layer):
 class Guidance:
     """How a net is taught by another.
 
+    The loss by the labels weighs `1 - weight`, the distance to the teacher's outputs
+    for the same examples `weight`; penalties weigh as they do without a teacher.
+
     Args:
-        temperature, weight: as for `Distillation`.
+        temperature: as for `Distillation`; for `kind="kl"`.
+        weight: float in [0, 1], of the teacher's word against the labels'.
         teacher: a functional `keras.Model`, or the path of its `.keras` file, that
-            teaches in every training, the initial one too; it takes the same images,
-            gives as many logits and is only read, and a run keeps a copy. With
-            `max_rounds=0` that is the distillation baseline. None for the trained
+            teaches in every training, the initial one too; it takes the same inputs,
+            gives outputs of the same shape and is only read, and a run keeps a copy.
+            With `max_rounds=0` that is the distillation baseline. None for the trained
             initial net, which teaches in every retraining.
+        kind: `"kl"` compares probabilities (of logits or of a softmax), `"mse"` any
+            outputs: those of a regression, or features.
+        output: name of the output that is taught, of a model with several.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    >>> Guidance(weight=0.5)
+    >>> Guidance(kind="mse", output="features", teacher="large.keras")
     """
 
     temperature: float = 4.0
     weight: float = 0.9
     teacher: keras.Model | str | os.PathLike | None = None
+    kind: str = "kl"
+    output: str | None = None
 
     def __post_init__(self):
-        Distillation(self.temperature, self.weight)
+        Distillation(self.temperature, self.weight, self.kind)
 
     def settings(self) -> dict:
         """What must agree for a run to be continued, as JSON values."""
-        return {"temperature": self.temperature, "weight": self.weight}
+        settings = {"temperature": self.temperature, "weight": self.weight}
+        if self.kind != "kl":
+            settings["kind"] = self.kind
+        if self.output is not None:
+            settings["output"] = self.output
+        return settings
+
+    def place(self, model) -> int:
+        """Which of a model's outputs is taught, counted from 0.
+
+        Raises:
+            ValueError: if it has no such output, or several and none is named; or if
+                probabilities are to be compared that are none of one choice.
+        """
+        names = names_of_outputs(model)
+        if self.output is None and len(names) == 1:
+            place = 0
+        elif self.output in names:
+            place = names.index(self.output)
+        else:
+            raise ValueError(
+                "`Guidance(output=...)` must be the name of the output that is taught. "
+                f"Received: {self.output!r}. '{model.name}' has the outputs "
+                f"{', '.join(names)}."
+            )
+        if self.kind == "kl":
+            last, squashed = model.outputs[place], squashing(model, place)
+            if last.shape[-1] in (None, 1) or squashed not in (None, "softmax"):
+                raise ValueError(
+                    '`kind="kl"` compares the probabilities of classes, from logits or '
+                    f"a softmax along the last axis. '{names[place]}' of "
+                    f"'{model.name}' is of shape {tuple(last.shape)}"
+                    + (f", from a {squashed}" if squashed else "")
+                    + '. Give `Guidance(kind="mse")`.'
+                )
+        return place
 
     def __call__(self, student_logits, teacher, images, copy=graph.rebuild):
         """The student's logits, with the distance to a teacher's added to the loss.
@@ -161,8 +236,51 @@ class Guidance:
             teacher: a functional `keras.Model`; it is only read.
             copy: function from the teacher to the copy that computes.
         """
-        guided = Distillation(self.temperature, self.weight, dtype="float32")
+        guided = Distillation(self.temperature, self.weight, self.kind, dtype="float32")
         return guided([student_logits, Teacher(teacher, copy=copy)(images)])
+
+
+def guided_model(model, teacher, guidance):
+    """A model of the same layers whose training loss heeds a teacher, too.
+
+    Its outputs and their names are the model's, so that losses and metrics by name fit
+    it. Compile it afterwards.
+
+    Args:
+        model: a functional `keras.Model`; its layers are shared.
+        teacher: a functional `keras.Model`; it is only read, and no part of the result.
+        guidance: a `Guidance`.
+    """
+    guided = _Guided(model._inputs_struct, model._outputs_struct, name=model.name)
+    copy, place = graph.rebuild(teacher), guidance.place(model)
+    squashed = guidance.kind == "kl" and squashing(model, place)
+
+    def apart(x, outputs):
+        both = outputs, copy(x, training=False)
+        pair = [keras.tree.flatten(each)[place] for each in both]
+        if squashed:  # of which a softmax makes the same probabilities again
+            pair = [
+                ops.log(ops.maximum(ops.cast(each, "float32"), 1e-7)) for each in pair
+            ]
+        return distance(*pair, guidance.kind, guidance.temperature)
+
+    # In functions, where Keras does not take the teacher for a part of the model.
+    guided.apart, guided.weight = apart, guidance.weight
+    return guided
+
+
+class _Guided(keras.Model):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training:
+            return loss
+        # Shared among replicas, as Keras shares every loss.
+        shared = self._aggregate_additional_loss
+        penalties = sum(map(shared, self.losses)) if self.losses else 0.0
+        taught = self.weight * shared(self.apart(x, y_pred))
+        return (1 - self.weight) * (loss - penalties) + penalties + taught
 
 
 def load_teacher(guidance, student):
@@ -173,24 +291,31 @@ def load_teacher(guidance, student):
         student: the model to teach.
 
     Raises:
-        ValueError: if the teacher takes other images or gives other logits than the
-            student.
+        ValueError: if the teacher takes other inputs or gives other outputs than the
+            student, or it is not known which output it teaches.
         TypeError: if the teacher is not functional.
     """
-    teacher = guidance and guidance.teacher
+    if guidance is None:
+        return None
+    place, teacher = guidance.place(student), guidance.teacher
     if teacher is None:
         return None
     if isinstance(teacher, (str, os.PathLike)):
         teacher = load_model(teacher, compile=False)
     graph.check_functional(teacher, "teacher")
     shapes = [
-        (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
+        (
+            [tuple(tensor.shape[1:]) for tensor in model.inputs],
+            [tuple(tensor.shape[1:]) for tensor in model.outputs][place : place + 1],
+        )
         for model in (teacher, student)
     ]
     if shapes[0] != shapes[1]:
+        told = [
+            " to ".join(", ".join(map(str, part)) for part in pair) for pair in shapes
+        ]
         raise ValueError(
             "A teacher must take the student's images and give as many logits. "
-            f"Received: {shapes[0][0]} to {shapes[0][1]}, the student from "
-            f"{shapes[1][0]} to {shapes[1][1]}."
+            f"Received: {told[0]}, the student from {told[1]}."
         )
     return teacher

@@ -26,7 +26,7 @@ _DECIDED = {
     "epochs": "FitRecipe(epochs=...)",
     "initial_epoch": "the run",
     "callbacks": "FitRecipe(callbacks=...)",
-    "verbose": "prune_and_retrain(verbose=...)",
+    "verbose": "RunOptions(verbose=...)",
 }
 
 
@@ -128,12 +128,7 @@ class FitRecipe(TrainingRecipe):
         return {"epochs": self.epochs, "fit_options": options}
 
     def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
-        for name, given in (
-            ("guidance", guidance is not None),
-            ("strategy", strategy.name != "none"),
-        ):
-            if given:
-                raise ValueError(f"`{name}` is for a Dataset. FitData do without it.")
+        _check_strategy(data, strategy)
         if removal.removes and removal.by_importance and not removal.criterion(model):
             raise ValueError(
                 f"'{model.name}' has no importance ω by which to remove units. Compile "
@@ -163,7 +158,16 @@ class FitRecipe(TrainingRecipe):
         return Checked(first.mode, settings)
 
     def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
-        return FitTrainer(net, data, self, seed, template)
+        return FitTrainer(
+            net,
+            data,
+            self,
+            seed,
+            template,
+            teacher=teacher,
+            guidance=guidance,
+            strategy=strategy,
+        )
 
     def finish(self, net, template):
         """The net, compiled as the user's model was."""
@@ -171,6 +175,25 @@ class FitRecipe(TrainingRecipe):
 
     def divergence_reason(self, data):
         return reason(data.splits["train"], self.fit_options.get("steps_per_epoch"))
+
+
+def _check_strategy(data, strategy):
+    """Raises a ValueError unless a strategy's replicas can share the batches."""
+    if strategy.workers > 1:
+        raise ValueError(
+            "FitData are trained on the devices of one machine: several workers would "
+            "each need their own part of a pipeline. Use the mirrored strategy, or a "
+            "Dataset."
+        )
+    for name, split in data.splits.items():
+        sizes = split.batch_sizes()
+        if any(size % strategy.replicas for size in sizes):
+            raise ValueError(
+                f"A batch is shared among {strategy.replicas} replicas, so its size "
+                "must be a multiple of that, also of the last one. Received: batches "
+                f"of {' and '.join(map(str, sizes))} examples in `{name}`. Change "
+                "`batch_size`, or leave some examples out."
+            )
 
 
 _EXAMPLES = {

@@ -1,9 +1,13 @@
 """Nets that are trained and measured by Keras's `fit` on one's own terms."""
 
+import keras
+
 from resprune_tf import graph
 from resprune_tf.graph.compilation import compile_like
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
+from resprune_tf.training.distillation import guided_model
+from resprune_tf.training.strategy import Strategy
 
 
 class FitTrainer:
@@ -16,14 +20,33 @@ class FitTrainer:
         recipe: a `FitRecipe`.
         seed: int; of the order of arrays.
         template: the user's model, whose compile settings are repeated.
+        teacher: a model whose outputs are to be approached, or None.
+        guidance: `Guidance`: how much; needs `teacher`.
+        strategy: a `Strategy` that shares each batch among devices.
 
     Attributes:
         model: the compiled copy that is trained: what a state file keeps.
     """
 
-    def __init__(self, core, data, recipe, seed, template):
+    def __init__(
+        self,
+        core,
+        data,
+        recipe,
+        seed,
+        template,
+        teacher=None,
+        guidance=None,
+        strategy=None,
+    ):
         self.core, self.data, self.recipe, self.seed = core, data, recipe, seed
-        self.model = compiled_copy(core, template, recipe.compile_fn)
+        self.strategy = strategy or Strategy()
+        with self.strategy.scope():
+            model = graph.rebuild(graph.as_functional(core, "FitTrainer"))
+            if guidance is not None:
+                model = guided_model(model, teacher, guidance)
+            self.model = compile_as(model, template, recipe.compile_fn)
+            self._average = self.strategy.averaging(self.model)
 
     def fit(self, initial_epoch=0, callbacks=()):
         """Trains to the end of the recipe.
@@ -36,19 +59,25 @@ class FitTrainer:
         options = dict(self.recipe.fit_options)
         shuffle = options.pop("shuffle", True)
         train, validation = (self.data.splits[s] for s in ("train", "validation"))
+        arguments, orders = train.training(self.seed, initial_epoch, shuffle)
+        # First, as the others may save what it averages.
+        average = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: self._average()
+        )
         # Also where all epochs are done: Keras finishes a training after the last,
         # and sets averaged weights then.
-        self.model.fit(
-            **{
-                **train.training(self.seed, initial_epoch, shuffle),
-                **validation.validating(),
-                **options,
-            },
-            epochs=self.recipe.epochs,
-            initial_epoch=initial_epoch,
-            verbose=0,
-            callbacks=[*self.recipe.make_callbacks(), *callbacks],
-        )
+        with self.strategy.scope():
+            self.model.fit(
+                **{
+                    **arguments,
+                    **validation.validating(),
+                    **options,
+                },
+                epochs=self.recipe.epochs,
+                initial_epoch=initial_epoch,
+                verbose=0,
+                callbacks=[average, *orders, *self.recipe.make_callbacks(), *callbacks],
+            )
         copy_values(self.model, graph.as_functional(self.core, "FitTrainer"))
 
     def measures(self):
@@ -65,9 +94,10 @@ class FitTrainer:
         for name, split in self.data.splits.items():
             if name != "train":
                 steps = self.recipe.validation_steps if name == "validation" else None
-                logs = self.model.evaluate(
-                    **split.measuring(), steps=steps, return_dict=True, verbose=0
-                )
+                with self.strategy.scope():
+                    logs = self.model.evaluate(
+                        **split.measuring(), steps=steps, return_dict=True, verbose=0
+                    )
                 measured[name] = scalars(logs)
         return measured
 

@@ -45,7 +45,7 @@ class TrainingRecipe(abc.ABC):
         if not isinstance(data, self.data_type):
             raise TypeError(
                 "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
-                f"a {type(self).__name__} for a {type(data).__name__}."
+                f"a {type(self).__name__} for {_article(data)}."
             )
 
     @abc.abstractmethod
@@ -265,6 +265,11 @@ class Recipe(TrainingRecipe):
         return Trainer(
             net, data, self, seed, teacher=teacher, guidance=guidance, strategy=strategy
         )
+
+
+def _article(data):
+    name = type(data).__name__
+    return name if name == "FitData" else f"a {name}"
 
 
 def _one_of(names):

@@ -46,9 +46,10 @@ def epochs(seed, first, count, **options):
     """Rows of the numbers 0 to 9 in the order of some epochs."""
     batches = ShuffledBatches((np.arange(10),), 4, seed, first, **options)
     rows = []
-    for _ in range(count):
+    for epoch in range(first, first + count):
         batches.on_epoch_end()  # as Keras tells before the first epoch, too
         batches.on_epoch_begin()
+        batches.start(epoch)
         rows.append([*np.concatenate([batches[i][0] for i in range(3)])])
     assert batches.num_batches == 3
     return rows

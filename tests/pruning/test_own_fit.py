@@ -402,7 +402,7 @@ REFUSED = {
     "mode": (own, {"mode": "up"}, ValueError, '"min" or "max".*up'),
     "tolerance": (own, {"tolerance": -1}, ValueError, "units of the metric.*-1"),
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
-    "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "is for a Dataset"),
+    "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
     "unloadable": (unloadable, {}, ValueError, "cannot be loaded.*register_keras"),
     "a training step of its own": (own_step, {}, ValueError, "`train_step` of its own"),
     "uncounted": (

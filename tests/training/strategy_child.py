@@ -128,6 +128,28 @@ def statistics(strategy):
     return [keras.ops.convert_to_numpy(mean)]
 
 
+def own_terms(strategy):
+    """Arrays, a loss and an optimizer of one's own, and a teacher; no statistics."""
+    model = net()
+    for number in (1, 2):
+        model.get_layer(f"norm{number}").trainable = False
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    split = toy_dataset().train
+    arrays = split.images.astype("float32"), split.labels
+    result = rp.prune_and_retrain(
+        model,
+        rp.FitData(arrays, arrays, batch_size=16),
+        rp.FitRecipe(epochs=2),
+        guidance=rp.Guidance(),
+        removal=rp.Removal(max_rounds=1),
+        run=rp.RunOptions(strategy=strategy, verbose=False),
+    )
+    return [list(r.validation.values()) for r in result.rounds] + [
+        keras.ops.convert_to_numpy(weight) for weight in result.model.weights
+    ]
+
+
 def shorten(strategy, run_dir, **arguments):
     return rp.prune_and_retrain(
         net(0.0),
@@ -191,8 +213,9 @@ CASES = {
     "halves": halves,
     "statistics": statistics,
     "deletion": deletion,
+    "own": own_terms,
 }
-EXACT = ("frozen", "streamed", "halves", "statistics")
+EXACT = ("frozen", "streamed", "halves", "statistics", "own")
 
 
 def outcome(strategy, folder, cases=EXACT):

@@ -259,10 +259,11 @@ def test_labels_of_a_dataset_have_names():
 def checked(dataset, classes):
     image = keras.Input((8, 8, 3))
     logits = layers.Dense(classes)(layers.Flatten()(image))
-    settings = dict(recipe=rp.Recipe(batch_size=8), retrain_recipe=None)
-    settings.update(monitor="accuracy", mode=None)
-    model = keras.Model(image, logits, name="net")
-    return check_run(model, dataset, None, Strategy(), **settings)
+    model, recipe = keras.Model(image, logits, name="net"), rp.Recipe(batch_size=8)
+    removal, settings = check_run(
+        model, dataset, recipe, recipe, rp.Removal(), None, Strategy()
+    )
+    return removal.mode, settings
 
 
 def test_a_dataset_fits_its_model():
