@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import pathlib
 import shlex
@@ -57,6 +58,11 @@ def make_parser():
     )
     for module in COMMANDS:
         module.add_parser(commands)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"resprune {importlib.metadata.version('resprune_tf')}",
+    )
     return parser
 
 

@@ -47,6 +47,8 @@ from resprune_tf.units.importances import add_importance, importances
 from resprune_tf.units.merges import register_merge, register_unit
 from resprune_tf.units.removal import drop_branches, remove_units
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Achievable",
     "Architecture",

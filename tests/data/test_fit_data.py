@@ -99,7 +99,7 @@ def test_endless_pipelines():
         ),
         ({"compile_fn": "adam"}, TypeError, "`compile_fn` must be a function.*str"),
         ({"fit_options": {"x": X}}, ValueError, "cannot set `x`: FitData says it"),
-        ({"fit_options": {"verbose": 2}}, ValueError, "prune_and_retrain"),
+        ({"fit_options": {"verbose": 2}}, ValueError, "RunOptions"),
         ({"fit_options": {"stepz": 2}}, ValueError, "no option 'stepz'.*class_weight"),
     ],
 )
