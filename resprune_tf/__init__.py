@@ -30,13 +30,13 @@ from resprune_tf.runs.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.runs.records import Round
 from resprune_tf.system.disk import DiskFullError
 from resprune_tf.system.memory import keep_memory
+from resprune_tf.system.precision import native_precision
 from resprune_tf.system.whole_files import RunDirectoryError
 from resprune_tf.targets.solution import Achievable, Solution
 from resprune_tf.targets.solving import achievable, solve_target
 from resprune_tf.targets.target import Target
 from resprune_tf.training.distillation import Guidance
 from resprune_tf.training.fit_recipe import FitRecipe
-from resprune_tf.training.precision import native_precision
 from resprune_tf.training.recipe import Recipe
 from resprune_tf.training.strategy import Strategy, training_strategy
 from resprune_tf.training.trainer import make_repeatable

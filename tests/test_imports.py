@@ -44,6 +44,7 @@ FLOORS = {
 PURE = (
     *("nets.architecture", "runs.environment", "runs.records", "targets.target"),
     *("system.checksum", "system.disk", "system.whole_files"),
+    *("criteria.registry", "deploy.registry", "training.schedules"),
 )
 
 

@@ -6,6 +6,7 @@ from absl import flags
 
 from experiments.pages import scales
 from experiments.running import budget, net_flags, run_flags
+from resprune_cli.options.registries import registry
 
 _EPOCHS = flags.DEFINE_integer("epochs", 200, "Of the initial training.", 1)
 _RETRAIN_EPOCHS = flags.DEFINE_integer(
@@ -16,10 +17,11 @@ _LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "Initial learning rate
 _MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of SGD.")
 _NESTEROV = flags.DEFINE_bool("nesterov", True, "Nesterov's momentum.")
 _L2 = flags.DEFINE_float("l2", 1e-4, "Weight decay, on all weights and ω.")
+_SCHEDULES = list(registry("training.schedules").SCHEDULES)
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
     "step",
-    ["step", "cosine", "linear"],
+    _SCHEDULES,
     "How the learning rate falls: ten times at each of --drops, along half a cosine, "
     "or along a line to 0.",
 )
@@ -32,7 +34,7 @@ _DROPS = flags.DEFINE_list(
 _RETRAIN_SCHEDULE = flags.DEFINE_enum(
     "retrain_schedule",
     None,
-    ["step", "cosine", "linear"],
+    _SCHEDULES,
     "Of the retrainings. Default: --schedule.",
 )
 _RETRAIN_LEARNING_RATE = flags.DEFINE_float(

@@ -3,6 +3,7 @@
 from absl import flags
 
 from experiments.running import run_flags
+from resprune_cli.options.registries import registry
 
 _UNITS_PER_ROUND = flags.DEFINE_integer(
     "units_per_round",
@@ -40,11 +41,7 @@ _TOLERANCE = flags.DEFINE_float(
 _CRITERION = flags.DEFINE_enum(
     "criterion",
     "importance",
-    [
-        *("importance", "random", "largest"),
-        *("output_norm", "block_influence", "cka"),
-        *("taylor", "leave_one_out", "l1_importance"),
-    ],
+    registry("criteria.registry").NAMES,
     "Which units go first: docs/scores.md tells what each criterion looks at.",
 )
 _CRITERION_EXAMPLES = flags.DEFINE_integer(

@@ -6,29 +6,18 @@ import textwrap
 import zipfile
 
 from resprune_cli.options import values
+from resprune_cli.options.registries import registry
 
-CRITERIA = (
-    "importance",
-    "random",
-    "output_norm",
-    "block_influence",
-    "cka",
-    "taylor",
-    "leave_one_out",
-    "l1_importance",
+CRITERIA = tuple(
+    name
+    for name, each in registry("criteria.registry").CRITERIA.items()
+    if not each.opposite
 )
 
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")
-RUNTIMES = ("tensorflow", "litert", "litert_float16", "litert_int8", "onnxruntime")
-FORMATS = (
-    "saved_model",
-    "keras",
-    "litert",
-    "litert_float16",
-    "litert_int8",
-    "onnx",
-)
+FORMATS = tuple(registry("deploy.registry").FORMATS)
+RUNTIMES = tuple(registry("deploy.registry").RUNTIME_FORMATS)
 
 
 # What the sizes of a model's files are of, wherever they are told.

@@ -1,7 +1,6 @@
 """Criteria by name, on the data of the command line."""
 
 import dataclasses
-import functools
 
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.wording import ANOTHER_CRITERION, for_users
@@ -82,21 +81,15 @@ def criterion(name, model, data, args):
     Raises:
         WrongUse: if it needs data or labels and there are none.
     """
-    if name == "importance":
-        return criteria.importance
-    if name == "random":
-        return criteria.random(args.seed)
-    if data is None:
-        raise WrongUse(f"--criterion {name} looks at examples: give --data.")
-    x, y, loss = scored_on(model, data, args)
-    options = {"batch_size": args.batch_size, "recalibrate": args.recalibrate}
-    make = functools.partial(criteria.ON_IMAGES[name], x)
-    _check_labels(name, data.labelled, "--criterion")
-    if name in criteria.LABELLED:
-        make, options["loss"] = functools.partial(make, y), loss
-    if name == "l1_importance":
-        options["seed"] = args.seed
+    x = y = loss = None
+    if name in criteria.ON_EXAMPLES:
+        if data is None:
+            raise WrongUse(f"--criterion {name} looks at examples: give --data.")
+        x, y, loss = scored_on(model, data, args)
+        _check_labels(name, data.labelled, "--criterion")
     try:
-        return make(**options)
+        return criteria.make(
+            name, x, y, loss, args.batch_size, args.recalibrate, args.seed
+        )
     except ValueError as error:
         raise WrongUse(str(error)) from error

@@ -1,9 +1,6 @@
 """Scores of units: how little would be lost with each of them."""
 
 from resprune_tf.criteria.by_name import (
-    LABELLED,
-    NAMES,
-    ON_IMAGES,
     check_scored,
     check_scores,
     importance,
@@ -11,6 +8,7 @@ from resprune_tf.criteria.by_name import (
     named,
     random,
 )
+from resprune_tf.criteria.registry import LABELLED, NAMES, ON_EXAMPLES, make
 from resprune_tf.criteria.sensitivity import leave_one_out, output_norm, taylor
 from resprune_tf.criteria.similarity import block_influence, cka
 from resprune_tf.criteria.sparsity import l1_importance
@@ -18,7 +16,7 @@ from resprune_tf.criteria.sparsity import l1_importance
 __all__ = [
     "LABELLED",
     "NAMES",
-    "ON_IMAGES",
+    "ON_EXAMPLES",
     "block_influence",
     "check_scored",
     "check_scores",
@@ -27,6 +25,7 @@ __all__ = [
     "l1_importance",
     "largest",
     "leave_one_out",
+    "make",
     "named",
     "output_norm",
     "random",

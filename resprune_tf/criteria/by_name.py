@@ -12,27 +12,12 @@ import keras
 import numpy as np
 
 from resprune_tf.criteria.example_loss import loss_details
-from resprune_tf.criteria.sensitivity import leave_one_out, output_norm, taylor
-from resprune_tf.criteria.similarity import block_influence, cka
-from resprune_tf.criteria.sparsity import l1_importance
+from resprune_tf.criteria.registry import LABELLED, ON_EXAMPLES, check_name, make
 from resprune_tf.data.examples import count_images
 from resprune_tf.data.fit_data import Arrays, FitData
 from resprune_tf.nets.importance import SUFFIX
 from resprune_tf.units.finding import find_units, scored_units
 from resprune_tf.units.importances import importances
-
-LABELLED = {
-    "taylor": taylor,
-    "leave_one_out": leave_one_out,
-    "l1_importance": l1_importance,
-}
-ON_IMAGES = {
-    "output_norm": output_norm,
-    "block_influence": block_influence,
-    "cka": cka,
-    **LABELLED,
-}
-NAMES = ("importance", "random", "largest", *ON_IMAGES)
 
 
 def importance(model):
@@ -107,10 +92,10 @@ def named(
     """The criterion of a name.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `registry.NAMES`.
         dataset: a `Dataset`, or `FitData` of arrays, whose weights of examples are
             left out. Only its training images are used, and only by the criteria
-            `ON_IMAGES`.
+            that look at examples.
         seed: int; of `random`, of the choice of images, and of the batches of
             `l1_importance`.
         examples: how many images to use: a random choice that stays the same for
@@ -118,7 +103,7 @@ def named(
         batch_size: images a step.
         recalibrate: whether BatchNormalization statistics are estimated anew from the
             same images before a score is taken; see `recalibration.py`.
-        loss: of the criteria `LABELLED`; see `sensitivity.taylor`.
+        loss: of the criteria that look at labels; see `sensitivity.taylor`.
 
     Returns:
         A criterion. Its `__name__` says everything that sets it apart, such as
@@ -129,25 +114,15 @@ def named(
             `recalibrate` where no image is looked at, or a `loss` where no label is;
             or for `FitData` of a pipeline, or with labels of several outputs.
     """
-    if name not in NAMES:
-        raise ValueError(
-            f"There is no criterion {name!r}. The criteria: {', '.join(NAMES)}."
-        )
+    check_name(name)
     if loss is not None and name not in LABELLED:
         raise ValueError(
             f"The criterion '{name}' looks at no labels, so there is no loss. Those "
             f"that do: {', '.join(LABELLED)}."
         )
-    if name in ON_IMAGES:
+    if name in ON_EXAMPLES:
         images, labels = _sample(name, dataset, examples, seed)
-        arguments, options = [images], {}
-        if name in LABELLED:
-            arguments.append(labels)
-            options["loss"] = loss
-        if name == "l1_importance":
-            options["seed"] = seed
-        make = ON_IMAGES[name]
-        criterion = make(*arguments, batch_size, recalibrate, **options)
+        criterion = make(name, images, labels, loss, batch_size, recalibrate, seed)
         details = [f"{count_images(images)} images", f"seed {seed}"]
         details += loss_details(loss) + ["recalibrated"] * recalibrate
         criterion.__name__ = f"{name}({', '.join(details)})"
@@ -155,9 +130,9 @@ def named(
     if recalibrate:
         raise ValueError(
             f"The criterion '{name}' looks at no images, so there is nothing to "
-            f"recalibrate. Those that do: {', '.join(ON_IMAGES)}."
+            f"recalibrate. Those that do: {', '.join(ON_EXAMPLES)}."
         )
-    return {"importance": importance, "largest": largest, "random": random(seed)}[name]
+    return make(name, seed=seed)
 
 
 def _sample(name, dataset, examples, seed):

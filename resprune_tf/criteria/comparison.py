@@ -5,6 +5,7 @@ from resprune_tf import graph
 from resprune_tf.criteria import recalibration
 from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.criteria.loss_check import check_loss, other_loss
+from resprune_tf.criteria.registry import CRITERIA, check_name
 from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_labels, count_images
 from resprune_tf.graph.outputs import loss_name
@@ -78,7 +79,7 @@ def compare_scores(
             if criteria is not None:
                 raise
             failed[name] = error
-    if failed and not set(scores).intersection(known.ON_IMAGES):
+    if failed and not set(scores).intersection(known.ON_EXAMPLES):
         raise next(iter(failed.values()))  # such as images that do not fit the model
     names = [unit.name for unit in units]
     return ScoreTable(
@@ -99,7 +100,7 @@ def compare_scores(
 def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
     """Criteria by their names, and why others are left out where all are tried."""
     chosen, left_out = {}, {}
-    names = [name for name in known.NAMES if name != "largest"]
+    names = [name for name, each in CRITERIA.items() if not each.opposite]
     for criterion in names if criteria is None else criteria:
         name = criterion
         try:
@@ -137,10 +138,7 @@ def _of_all(name, scores, units):
 
 def check_possible(name, model, units, labels, loss):
     """Raises a ValueError if a model cannot be scored by the criterion of a name."""
-    if name not in known.NAMES:
-        raise ValueError(
-            f"There is no criterion {name!r}. The criteria: {', '.join(known.NAMES)}."
-        )
+    check_name(name)
     if name in ("importance", "largest") and not units[0].importance:
         raise ValueError(
             f"'{model.name}' has no ImportanceScale on its branches. `add_importance` "
@@ -153,14 +151,6 @@ def check_possible(name, model, units, labels, loss):
 
 
 def _made(name, images, labels, loss, batch_size, recalibrate, seed):
-    options = {"batch_size": batch_size}
-    if name in known.LABELLED:
-        options["loss"] = loss
-        if name == "leave_one_out":
-            options["recalibrate"] = recalibrate
-        if name == "l1_importance":
-            options["seed"] = seed
-        return known.LABELLED[name](images, labels, **options)
-    if name in known.ON_IMAGES:
-        return known.ON_IMAGES[name](images, **options)
-    return known.random(seed) if name == "random" else getattr(known, name)
+    # The model is recalibrated already; without a unit its statistics are others.
+    again = recalibrate and name == "leave_one_out"
+    return known.make(name, images, labels, loss, batch_size, again, seed)

@@ -6,9 +6,10 @@ import pathlib
 import numpy as np
 
 from resprune_tf.deploy.export import Exported, export
-from resprune_tf.deploy.formats import FORMATS, check_formats
+from resprune_tf.deploy.formats import check_formats
 from resprune_tf.deploy.latency import Latency
-from resprune_tf.deploy.runtime_latency import RUNTIME_FORMATS, runtime_latencies
+from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
+from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import Cost, cost
 from resprune_tf.units.table import aligned
 

@@ -11,7 +11,6 @@ from resprune_tf import graph
 from resprune_tf.deploy.feeds import images_to_calibrate, images_to_compare
 from resprune_tf.deploy.folding import fold as fold_model
 from resprune_tf.deploy.formats import (
-    FORMATS,
     ExportError,
     check_formats,
     check_place,
@@ -20,6 +19,7 @@ from resprune_tf.deploy.formats import (
     write,
 )
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
+from resprune_tf.deploy.registry import FORMATS
 from resprune_tf.deploy.signature import check_outputs, input_names
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.disk import staging_folder, writing

@@ -1,17 +1,16 @@
 """Formats: what each one needs, and how a model is written in it."""
 
-import dataclasses
 import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Callable
 
 import keras
 
 from resprune_tf import graph
 from resprune_tf.deploy.litert_form import write_litert
 from resprune_tf.deploy.onnx_form import write_onnx
+from resprune_tf.deploy.registry import FORMATS
 from resprune_tf.deploy.signature import at_inference, input_names
 from resprune_tf.system.disk import folder_problem, full_disk
 
@@ -156,7 +155,8 @@ def write(name, model, folder, calibration=None):
         with warnings.catch_warnings():
             for message, category in _NOT_FOR_US:
                 warnings.filterwarnings("ignore", message, category)
-            FORMATS[name].write(model, path, calibration)
+            format = FORMATS[name]
+            format.write(model, path, calibration, **format.options)
     except Exception as error:
         if full := full_disk(error, folder):
             raise full from error
@@ -186,11 +186,13 @@ def _reason(error):
     return "\n".join(line[:200] for line in lines[:6])
 
 
-def _write_keras(model, path, calibration):
+def write_keras(model, path, calibration):
+    """A `.keras` file."""
     model.save(path)
 
 
-def _write_saved_model(model, path, calibration):
+def write_saved_model(model, path, calibration):
+    """A SavedModel, unless there is one as the source of another format."""
     if path.exists():
         return  # as the source of another format
     options = {}
@@ -203,86 +205,15 @@ def _write_saved_model(model, path, calibration):
     at_inference(model).export(path, format="tf_saved_model", verbose=False, **options)
 
 
-def _litert(quantise=None):
-    """A writer of LiteRT files, from the SavedModel."""
-
-    def write(model, path, calibration):
-        source = path.with_name(FORMATS["saved_model"].file)
-        _write_saved_model(model, source, None)
-        write_litert(source, path, input_names(model), quantise, calibration)
-
-    return write
-
-
-def _write_onnx(model, path, calibration):
+def write_litert_file(model, path, calibration, quantise=None):
+    """A LiteRT file, from the SavedModel."""
     source = path.with_name(FORMATS["saved_model"].file)
-    _write_saved_model(model, source, None)
+    write_saved_model(model, source, None)
+    write_litert(source, path, input_names(model), quantise, calibration)
+
+
+def write_onnx_file(model, path, calibration):
+    """An ONNX file, from the SavedModel."""
+    source = path.with_name(FORMATS["saved_model"].file)
+    write_saved_model(model, source, None)
     write_onnx(source, path, input_names(model))
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """One format.
-
-    Attributes:
-        file: the name of what is written.
-        runtime: what loads and runs it; one of `runtimes.RUNTIMES`.
-        tolerance: default of the largest difference allowed, relative to the largest
-            output or 1.
-        packages: modules that writing and running it need, beside Keras.
-        extra: the extra of this package that installs them, if TensorFlow is not all.
-        backends: Keras backends on which it is written.
-        write: function `(model, path, calibration)`.
-    """
-
-    file: str
-    runtime: str
-    tolerance: float
-    packages: tuple[str, ...]
-    extra: str | None
-    backends: tuple[str, ...]
-    write: Callable
-
-
-_LITERT = ("litert", ("tensorflow", "ai_edge_litert"), "litert", ("tensorflow",))
-
-
-def _litert_format(file, tolerance, quantise=None):
-    runtime, packages, extra, backends = _LITERT
-    return Format(
-        file, runtime, tolerance, packages, extra, backends, _litert(quantise)
-    )
-
-
-FORMATS = {
-    "saved_model": Format(
-        file="saved_model",
-        runtime="tensorflow",
-        tolerance=1e-5,
-        packages=("tensorflow",),
-        extra=None,
-        backends=("tensorflow", "jax"),
-        write=_write_saved_model,
-    ),
-    "keras": Format(
-        file="model.keras",
-        runtime="keras",
-        tolerance=1e-5,
-        packages=(),
-        extra=None,
-        backends=("tensorflow", "jax"),
-        write=_write_keras,
-    ),
-    "litert": _litert_format("model.tflite", 1e-5),
-    "litert_float16": _litert_format("model_float16.tflite", 1e-2, "float16"),
-    "litert_int8": _litert_format("model_int8.tflite", 0.2, "int8"),
-    "onnx": Format(
-        file="model.onnx",
-        runtime="onnxruntime",
-        tolerance=1e-5,
-        packages=("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
-        extra="onnx",
-        backends=("tensorflow",),
-        write=_write_onnx,
-    ),
-}

@@ -9,18 +9,10 @@ import keras
 from resprune_tf import graph
 from resprune_tf.deploy.feeds import noise_to_calibrate
 from resprune_tf.deploy.folding import fold
-from resprune_tf.deploy.formats import FORMATS, check_formats, in_float32, write
+from resprune_tf.deploy.formats import check_formats, in_float32, write
 from resprune_tf.deploy.fresh_process import in_fresh_process
 from resprune_tf.deploy.latency import Latency, check_counts
-
-# The format in which each runtime gets a Keras model.
-RUNTIME_FORMATS = {
-    "tensorflow": "saved_model",
-    "litert": "litert",
-    "litert_float16": "litert_float16",
-    "litert_int8": "litert_int8",
-    "onnxruntime": "onnx",
-}
+from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 
 
 def runtime_latencies(models, runtime, batch_size=1, runs=50, warmup=5, threads=1):

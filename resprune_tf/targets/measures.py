@@ -10,7 +10,8 @@ from resprune_tf import graph
 from resprune_tf.deploy.feeds import noise_to_calibrate
 from resprune_tf.deploy.folding import fold
 from resprune_tf.deploy.formats import check_formats, in_float32, size_of, write
-from resprune_tf.deploy.runtime_latency import RUNTIME_FORMATS, runtime_latencies
+from resprune_tf.deploy.registry import RUNTIME_FORMATS
+from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
 from resprune_tf.targets.target import FILE, LATENCY

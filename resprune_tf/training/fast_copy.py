@@ -3,8 +3,8 @@
 import keras
 
 from resprune_tf import graph
+from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.batch_norm import OnePassBatchNormalization, has_one_pass_form
-from resprune_tf.training.precision import PRECISIONS
 from resprune_tf.training.scaled_weights import AppliedImportance, scalable, scaled_kind
 
 

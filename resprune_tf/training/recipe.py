@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import math
 from typing import ClassVar
 
 import keras
@@ -10,8 +9,9 @@ import keras
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import bounds
 from resprune_tf.graph.outputs import probabilities
+from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.precision import PRECISIONS
+from resprune_tf.training.schedules import SCHEDULES
 from resprune_tf.training.trainer import Trainer, check_batches
 
 
@@ -129,8 +129,6 @@ class L2SGD(keras.optimizers.SGD):
 # Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
 _DROPS = (81 / 200, 122 / 200)
 
-SCHEDULES = ("step", "cosine", "linear")
-
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(TrainingRecipe):
@@ -143,11 +141,9 @@ class Recipe(TrainingRecipe):
         learning_rate: of the first epoch.
         momentum, nesterov: of SGD.
         l2: weight decay, on every weight (see `L2SGD`).
-        schedule: how the learning rate falls from epoch to epoch: `"step"` (ten times
-            smaller at each milestone, as in the paper), `"cosine"` (half a cosine to
-            0; Loshchilov and Hutter, arXiv:1608.03983) or `"linear"` (a line to 0; Li
-            et al., Budgeted Training, arXiv:1905.04753). The last two suit short
-            trainings.
+        schedule: how the learning rate falls from epoch to epoch, a name of
+            `schedules.SCHEDULES`: `"step"`, as in the paper, `"cosine"` or `"linear"`;
+            the last two suit short trainings.
         drops: for `"step"`: the fractions of `epochs` that `milestones` default to,
             but not before epoch 2.
         milestones: for `"step"`: epochs, counted from 1, from which on the learning
@@ -213,13 +209,7 @@ class Recipe(TrainingRecipe):
 
     def learning_rate_at(self, epoch):
         """Learning rate of an epoch, counted from 0."""
-        done = epoch / self.epochs
-        if self.schedule == "cosine":
-            return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
-        if self.schedule == "linear":
-            return self.learning_rate * (1 - done)
-        passed = sum(epoch + 1 >= milestone for milestone in self.milestones)
-        return self.learning_rate * 0.1**passed
+        return self.learning_rate * SCHEDULES[self.schedule](self, epoch)
 
     def optimizer(self):
         """A fresh optimizer at the initial learning rate."""

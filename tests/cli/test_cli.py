@@ -83,13 +83,13 @@ def test_the_installed_command_is_main():
     module, _, function = place.partition(":")
     assert name == "resprune"
     assert getattr(importlib.import_module(module), function).__doc__
-    assert module.partition(".")[0] in config["options"]["packages"].split()
+    package = module.partition(".")[0]
+    assert f"{package}*" in config["options.packages.find"]["include"].split()
 
 
 def test_choices_are_those_of_the_library():
     from resprune_tf import criteria
-    from resprune_tf.deploy.formats import FORMATS
-    from resprune_tf.deploy.runtime_latency import RUNTIME_FORMATS
+    from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 
     assert usage.FORMATS == tuple(FORMATS)
     assert usage.RUNTIMES == tuple(RUNTIME_FORMATS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from resprune_tf import criteria
-from resprune_tf.criteria import sensitivity, similarity
+from resprune_tf.criteria import by_name, sensitivity, similarity
 from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.nets.architecture import Architecture
@@ -86,7 +86,7 @@ def test_largest_removes_in_the_opposite_order():
 )
 def test_random_order_does_not_depend_on_which_units_are_left(seed, names, data):
     left = data.draw(st.sets(st.sampled_from(sorted(names)), min_size=1))
-    scores = {name: criteria._uniform(f"{seed} {name}") for name in sorted(names)}
+    scores = {name: by_name._uniform(f"{seed} {name}") for name in sorted(names)}
     assert all(0 <= score < 1 for score in scores.values())
     assert len(set(scores.values())) == len(names)
     whole = select_units(scores, len(names))
@@ -108,7 +108,7 @@ def test_random_keeps_its_order_through_removals_and_differs_between_seeds():
 def test_every_unit_comes_first_equally_often():
     names = [f"stage1_unit{i}" for i in range(2, 7)]
     first = [
-        min(names, key=lambda name: criteria._uniform(f"{seed} {name}"))  # noqa: B023
+        min(names, key=lambda name: by_name._uniform(f"{seed} {name}"))  # noqa: B023
         for seed in range(2000)
     ]
     # 400 each, with a standard deviation of 18.
@@ -385,17 +385,17 @@ def test_refuses_to_recalibrate_where_no_image_is_looked_at(name):
         criteria.named(name, toy_dataset(), recalibrate=True)
 
 
-@pytest.mark.parametrize("name", criteria.ON_IMAGES)
+@pytest.mark.parametrize("name", criteria.ON_EXAMPLES)
 @pytest.mark.parametrize("options", [{"examples": 0}, {"batch_size": 0}])
 def test_refuses_no_images(name, options):
     with pytest.raises(ValueError, match="At least one image and a batch size of 1"):
         criteria.named(name, toy_dataset(), **options)
 
 
-@pytest.mark.parametrize("kind", criteria.LABELLED.values())
-def test_refuses_missing_labels(kind):
+@pytest.mark.parametrize("name", criteria.LABELLED)
+def test_refuses_missing_labels(name):
     with pytest.raises(ValueError, match="3 labels for 4 images"):
-        kind(np.zeros((4, 8, 8, 3)), np.zeros(3, "int32"))
+        getattr(criteria, name)(np.zeros((4, 8, 8, 3)), np.zeros(3, "int32"))
 
 
 def test_refuses_models_without_a_graph():

@@ -10,8 +10,8 @@ import pytest
 from keras import layers
 
 from resprune_tf import Architecture, build_resnet, load_dataset
-from resprune_tf.deploy.formats import FORMATS
 from resprune_tf.deploy.fresh_process import RuntimeFailed
+from resprune_tf.deploy.registry import FORMATS
 from resprune_tf.deploy.runtimes import RUNTIMES
 from resprune_tf.deploy.signature import input_names
 from resprune_tf.nets.importance import ImportanceScale

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from resprune_tf import Recipe
+from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.runs import callbacks
 from resprune_tf.runs.callbacks import (
     Checkpoint,
@@ -230,8 +231,12 @@ def test_state_of_another_net_is_refused(tmp_path):
 
 def test_divergence_stops_and_keeps_the_last_state(tmp_path):
     diverging = trainer(Recipe(epochs=3, batch_size=16, learning_rate=1e30))
+    deletion = LayerDeletion.of_run(plan=None, rounds=["first", "second"])
+    saver = Checkpoint(tmp_path / "s.npz", {"round": 2}, [])
     with pytest.raises(TrainingDiverged, match="round 2 at learning rate"):
-        diverging.fit(callbacks=[Checkpoint(tmp_path / "s.npz", {"round": 2}, [])])
+        diverging.fit(callbacks=[deletion, saver])
+    state = read_meta(tmp_path / "s.npz")
+    assert state is None or all(np.isfinite(e["loss"]) for e in state["history"])
 
 
 def test_stop_requests_and_deadlines(tmp_path):

@@ -1,0 +1,95 @@
+"""All criteria by name. A line here makes one known to flags, commands and docs.
+
+Pure Python, so that a command can list them before anything else is imported.
+"""
+
+import dataclasses
+import importlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """How scores are obtained under a name.
+
+    Attributes:
+        module: of `resprune_tf.criteria`, that has a function of this name.
+        takes: what the function is called with: `"model"` if it is the criterion
+            itself; `"seed"`, `"examples"` or `"labels"` (examples and their labels, and
+            a `loss`) if it returns the criterion.
+        seeded: whether one that takes examples also takes a `seed`.
+        opposite: whether it is the opposite of another one: a control that is left out
+            where all criteria are compared.
+    """
+
+    module: str
+    takes: str
+    seeded: bool = False
+    opposite: bool = False
+
+    @property
+    def on_examples(self) -> bool:
+        """Whether it looks at examples."""
+        return self.takes in ("examples", "labels")
+
+
+CRITERIA = {
+    "importance": Criterion("by_name", takes="model"),
+    "random": Criterion("by_name", takes="seed"),
+    "largest": Criterion("by_name", takes="model", opposite=True),
+    "output_norm": Criterion("sensitivity", takes="examples"),
+    "block_influence": Criterion("similarity", takes="examples"),
+    "cka": Criterion("similarity", takes="examples"),
+    "taylor": Criterion("sensitivity", takes="labels"),
+    "leave_one_out": Criterion("sensitivity", takes="labels"),
+    "l1_importance": Criterion("sparsity", takes="labels", seeded=True),
+}
+NAMES = tuple(CRITERIA)
+ON_EXAMPLES = tuple(name for name, each in CRITERIA.items() if each.on_examples)
+LABELLED = tuple(name for name, each in CRITERIA.items() if each.takes == "labels")
+
+
+def make(
+    name,
+    images=None,
+    labels=None,
+    loss=None,
+    batch_size=128,
+    recalibrate=False,
+    seed=0,
+):
+    """The criterion of a name, a function from a model to `{unit name: score}`.
+
+    Args:
+        name: one of `NAMES`.
+        images: examples, for those that look at them.
+        labels, loss: for those that look at labels, too.
+        batch_size: examples a step.
+        recalibrate: whether BatchNormalization statistics are estimated anew first.
+        seed: int, for those that have one.
+
+    Raises:
+        ValueError: for an unknown name, or arguments that a criterion refuses.
+    """
+    check_name(name)
+    kind = CRITERIA[name]
+    module = importlib.import_module(f"resprune_tf.criteria.{kind.module}")
+    function = getattr(module, name)
+    if kind.takes == "model":
+        return function
+    if kind.takes == "seed":
+        return function(seed)
+    given, options = [images], {"batch_size": batch_size, "recalibrate": recalibrate}
+    if kind.takes == "labels":
+        given.append(labels)
+        options["loss"] = loss
+    if kind.seeded:
+        options["seed"] = seed
+    return function(*given, **options)
+
+
+def check_name(name):
+    """Raises a ValueError unless there is a criterion of this name."""
+    if name not in CRITERIA:
+        raise ValueError(
+            f"There is no criterion {name!r}. The criteria: {', '.join(NAMES)}."
+        )
