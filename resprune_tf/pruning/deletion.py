@@ -16,6 +16,7 @@ from resprune_tf.system.memory import Release
 from resprune_tf.targets.measures import extent, may_go, measures, stay_to_learn
 from resprune_tf.targets.target import Target
 from resprune_tf.training.divergence import broken, fit_reason
+from resprune_tf.training.fit_recipe import check_callbacks
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.removal import remove_units
 
@@ -51,9 +52,10 @@ class LayerDeletion(keras.callbacks.Callback):
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
-        ValueError: if the model has no unit to remove, a score is no finite number or
-            of no unit, or `monitor` is not logged or its direction not known. Scores
-            that fail after a training end the removal with a warning instead.
+        ValueError: if `fit` trains no epoch, the model has no unit to remove, a score
+            is no finite number or of no unit, or `monitor` is not logged or its
+            direction not known. Scores that fail after a training end the removal with
+            a warning instead.
         CloneError: if a layer cannot be cloned; before any training.
         TypeError: if the model is not functional, or scores are no dict before any
             training.
@@ -147,6 +149,11 @@ class LayerDeletion(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
+        if not self._trained:
+            raise ValueError(
+                "`fit` trained no epoch, so nothing is known by which to remove units. "
+                "Give more `epochs`, or a smaller `initial_epoch`."
+            )
         spoiled = sorted(broken(self.model) - self._infinite)
         if spoiled and not self._diverged:
             self._diverged = f"'{spoiled[0]}' holds NaN or infinite values"
@@ -239,7 +246,8 @@ def fit_with_deletion(
     Args:
         model: a compiled functional `keras.Model`; it gets trained.
         deletion: a `LayerDeletion`.
-        *args, **kwargs: for `fit`, except `epochs` and `callbacks`.
+        *args, **kwargs: for `fit`, except `epochs`, `initial_epoch` and `callbacks`.
+            A generator must never end, as every round goes on reading it.
         make_callbacks: function without arguments that returns further callbacks.
             Callbacks keep state (the best value so far, say), so that every round
             needs its own.
@@ -251,7 +259,7 @@ def fit_with_deletion(
         compiled, and a `DeletionRound` for each training.
 
     Raises:
-        TypeError: if `epochs` or `callbacks` is given.
+        TypeError: if `epochs`, `initial_epoch` or `callbacks` is given.
         ValueError: if `model` is not compiled, has a `train_step` or the like of its
             own, or Keras cannot repeat its settings; or if arrays, or the first batch
             of a pipeline, hold NaN, labels that the loss does not take, or pixels of
@@ -260,6 +268,7 @@ def fit_with_deletion(
     """
     for name, instead in (
         ("epochs", "LayerDeletion(epochs=...)"),
+        ("initial_epoch", "LayerDeletion(epochs=...)"),
         ("callbacks", "`make_callbacks`"),
     ):
         if name in kwargs:
@@ -276,6 +285,8 @@ def fit_with_deletion(
         def compile_fn(shorter):
             shorter.compile_from_config(settings)
 
+    if make_callbacks is not None:
+        check_callbacks(make_callbacks, "make_callbacks")
     check_fit_arguments(model, args, kwargs)
     rounds, best, removed = [], model, ()
     deletion._data, free = (args[:2], kwargs), Release()

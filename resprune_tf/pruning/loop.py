@@ -14,7 +14,12 @@ from resprune_tf.pruning.identity import model_identity
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.pruning.preflight import check_run
 from resprune_tf.pruning.rounds import Run
-from resprune_tf.pruning.run_check import check_files, check_run_model, comparable
+from resprune_tf.pruning.run_check import (
+    check_files,
+    check_history,
+    check_run_model,
+    comparable,
+)
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Progress, StopCheck
 from resprune_tf.runs.records import (
@@ -220,6 +225,7 @@ def prune_and_retrain(
         if start_from is not None and not begun:
             start = {k: v for k, v in recorded.items() if k != "criterion_code"}
             check_same_start(start_from, comparable(start_from, start))
+            check_history(start_from)
             check_run_model(pathlib.Path(start_from) / model_name(0))
         files = stack.enter_context(RunDirectory(folder))
         strategy.follow(run_dir, files.path)
