@@ -198,7 +198,10 @@ def _check_run_dir():
 def _write_report(run_dir):
     """Where the report is, or why there is none."""
     from experiments.report import write_report
+    from resprune_tf.system.whole_files import remove_left_behind
 
+    # Of the run directory itself, a run removes them when it begins.
+    remove_left_behind(pathlib.Path(run_dir) / "plots")
     try:
         return write_report(run_dir)
     except ImportError as error:  # no plots, which may be drawn elsewhere

@@ -29,16 +29,17 @@ def cases(subject, rng, folder):
         killed = run = 0
         while killed < count:
             run += 1
-            found = _chain(name, command, expected, rng, folder / f"{name}-{run}")
+            place, seconds = folder / f"{name}-{run}", subject.seconds[expected]
+            found = _chain(name, command, expected, rng, place, seconds)
             killed += found.kills
             yield found
             if not found.right:
                 break
 
 
-def _chain(name, command, expected, rng, folder):
-    """One run that is killed again and again until it is done."""
-    kills, seconds = 0, 15.0
+def _chain(name, command, expected, rng, folder, seconds):
+    """One run that is killed again and again, within `seconds`, until it is done."""
+    kills = 0
     for _ in range(_IN_A_ROW):
         if rng.random() < 0.5:
             moment = rng.choice(("during", "after"))
@@ -48,7 +49,6 @@ def _chain(name, command, expected, rng, folder):
                 command(folder), kill_after=rng.uniform(0.3, 1) * seconds
             )
         if ended.code == 0:
-            seconds = ended.seconds
             break
         if ended.code != -9:
             return Case("kills", name, f"after a kill: {ended.error}", False, kills)
@@ -58,7 +58,10 @@ def _chain(name, command, expected, rng, folder):
     ended = process.run(command(folder))
     if ended.code:
         return Case("kills", name, f"at last: {ended.error}", False, kills)
-    found = same("kills", name, difference(folder, expected), kills)
+    wrong = difference(folder, expected)
+    if left := [path.name for path in folder.parent.glob(f".*{folder.name}*")]:
+        wrong = wrong or f"{left[0]} is left over"  # of the state file
+    found = same("kills", name, wrong, kills)
     if found.right:
         shutil.rmtree(folder)
     return found

@@ -9,6 +9,7 @@ import numpy as np
 
 from resprune_cli.options.usage import WrongUse
 from resprune_tf.graph.outputs import probabilities
+from resprune_tf.training.labels import check_targets
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
@@ -75,10 +76,14 @@ def settle(model, data, args):
                 "The model was compiled with a schedule of learning rates, which "
                 "--learning-rate cannot change. Give --optimizer, too."
             ) from error
-    kind = loss_name(model)
-    return {
-        name: (x, _labels(y, kind, outputs)) for name, (x, y) in data.splits.items()
-    }
+    kind, splits = loss_name(model), {}
+    for name, (x, y) in data.splits.items():
+        splits[name] = x, _labels(y, kind, outputs)
+        try:
+            check_targets(model, splits[name][1], name)
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+    return splits
 
 
 def loss_name(model):
@@ -209,10 +214,22 @@ def _labels(y, kind, outputs):
     classes = outputs[-1]
     rows = y.ndim == len(outputs) and y.shape[-1] == classes and y.ndim > 1
     if kind == "sparse_categorical_crossentropy":
-        return _classes(y.argmax(-1) if rows and classes > 1 else y, classes)
+        return _classes(_numbered(y) if rows and classes > 1 else y, classes)
     if kind == "categorical_crossentropy" and not rows:
         return np.eye(classes, dtype="float32")[_classes(y, classes)]
     return y.astype("float32")
+
+
+def _numbered(rows):
+    """Classes of one-hot rows; shares of several classes are none."""
+    if not np.all((rows == 0) | (rows == 1)) or not np.all(rows.sum(-1) == 1):
+        raise WrongUse(
+            "Labels must be classes for sparse_categorical_crossentropy: numbers, or "
+            f"one-hot rows. Found: rows such as {rows[0].tolist()}. For shares of "
+            "several classes give --loss categorical_crossentropy, for several labels "
+            "of one example --loss binary_crossentropy."
+        )
+    return rows.argmax(-1)
 
 
 def _classes(y, classes):

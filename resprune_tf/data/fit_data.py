@@ -28,8 +28,8 @@ class FitData:
 
     Raises:
         TypeError: if a split is none of these.
-        ValueError: if arrays differ in length or are empty, if `batch_size` < 1, or if
-            `test` never ends.
+        ValueError: if arrays differ in length or are empty, a pipeline has no batch,
+            if `batch_size` < 1, or if `test` never ends.
 
     >>> data = FitData(
     ...     train=(images, labels), validation=(other_images, other_labels)
@@ -79,10 +79,10 @@ class FitData:
 
 def as_split(given, name, batch_size=32):
     """What `FitData` makes of one of its splits; see there for arguments and errors."""
-    if hasattr(given, "element_spec"):  # without importing TensorFlow
-        return Pipeline(given)
+    if hasattr(given, "cardinality"):  # without importing TensorFlow
+        return Pipeline(given, name)
     if isinstance(given, keras.utils.PyDataset):
-        return Batches(given)
+        return Batches(given, name)
     if isinstance(given, (tuple, list)) and len(given) in (2, 3):
         return Arrays(given, name, batch_size)
     raise TypeError(
@@ -235,10 +235,22 @@ def _rows(arrays, rows):
 class Pipeline:
     """A `tf.data.Dataset` of batches."""
 
-    def __init__(self, dataset):
-        self.dataset = dataset
-        self.batches = int(dataset.cardinality())
-        self.repeats = self.batches == -1  # TensorFlow's INFINITE_CARDINALITY
+    def __init__(self, dataset, name):
+        self.dataset, self.name = dataset, name
+        self.batches = self._count()
+        # What Keras and TensorFlow (INFINITE_CARDINALITY) call endless.
+        self.repeats = self.batches in (None, -1)
+        if self.batches == 0:
+            raise self._empty()
+
+    def _count(self):
+        return int(self.dataset.cardinality())
+
+    def _empty(self):
+        return ValueError(
+            f"`{self.name}` holds no batch. Look at what filters it, or at the number "
+            "of files that it reads."
+        )
 
     def batch_sizes(self):
         return []  # which the batches alone tell
@@ -251,9 +263,12 @@ class Pipeline:
         return self.first_batch()
 
     def first_batch(self):
-        if keras.backend.backend() == "tensorflow":
-            return next(iter(self.dataset))
-        return next(self.dataset.as_numpy_iterator())
+        batches = self.dataset
+        if keras.backend.backend() != "tensorflow":
+            batches = batches.as_numpy_iterator()
+        for batch in batches:
+            return batch
+        raise self._empty()
 
     def blocks(self, steps=None):
         for number, batch in enumerate(itertools.islice(self._batches(), steps)):
@@ -279,10 +294,8 @@ class Pipeline:
 class Batches(Pipeline):
     """A `keras.utils.PyDataset`."""
 
-    def __init__(self, dataset):
-        self.dataset = dataset
-        self.batches = dataset.num_batches
-        self.repeats = self.batches is None
+    def _count(self):
+        return self.dataset.num_batches
 
     def checksum(self, value):
         kinds = [

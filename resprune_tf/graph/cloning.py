@@ -257,6 +257,12 @@ def _files(folder):
 
 def _quantize_like(old, new):
     mode = old.quantization_mode
+    if getattr(old, f"is_{mode}_calibrated", True) is False:
+        raise CloneError(
+            f"'{old.name}' is quantized by {mode} but not calibrated, so no "
+            "configuration tells which of its two kernels it uses. Prune the model "
+            f'before `quantize("{mode}")`, or calibrate it first.'
+        )
     if mode is not None and new.quantization_mode is None and new.built:
         # Of a layer inside another one, whose configuration does not tell.
         config = getattr(old, "quantization_config", None)

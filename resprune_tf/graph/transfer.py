@@ -9,7 +9,7 @@ import os
 
 from resprune_tf import graph
 from resprune_tf.graph.cloning import copy_state, keeps_own_state
-from resprune_tf.system.model_files import check_layer
+from resprune_tf.system.model_files import ModelFileError, check_layer
 
 
 def pairs(source, target):
@@ -57,8 +57,9 @@ def load_weights(model, path):
         path: a `.weights.h5` file, as `keras.Model.save_weights` writes it.
 
     Raises:
-        ValueError: if the file is no `.weights.h5`, lacks a layer of `model`, or holds
-            one of other shapes, or one that would take more memory than it needs.
+        ValueError: if the file is no `.weights.h5`, is damaged, lacks a layer of
+            `model`, or holds one of other shapes, or one that would take more memory
+            than it needs.
         FileNotFoundError: if there is no such file.
         TypeError: if `model` has no graph to read.
 
@@ -75,11 +76,23 @@ def load_weights(model, path):
             "load_weights reads the files of `keras.Model.save_weights`, which end in "
             f"`.weights.h5`. Received: '{path}'."
         )
-    with h5py.File(path) as file:
-        places = list(_places(model, file))
-        for _, layer, place in places:
-            if place is not None:
-                check_layer(path, file[place], layer)
+    try:
+        with h5py.File(path) as file:
+            places = list(_places(model, file))
+            for _, layer, place in places:
+                if place is not None:
+                    check_layer(path, file[place], layer)
+    except ModelFileError:
+        raise
+    # What h5py raises for a damaged file depends on which bytes are damaged.
+    except (
+        *(OSError, RuntimeError, KeyError, ValueError, TypeError),
+        AttributeError,
+    ) as error:
+        raise ModelFileError(
+            f"'{path}' is damaged, or `keras.Model.save_weights` did not write it: "
+            f"{error}"
+        ) from error
     if lacking := [name for name, _, place in places if place is None]:
         raise ValueError(
             f"'{path}' has no weights of '{model.name}' for {', '.join(lacking)}, so "

@@ -18,6 +18,7 @@ from resprune_tf.targets.measures import measures
 from resprune_tf.targets.target import COUNTED
 from resprune_tf.training.data_check import check_fit_arguments
 from resprune_tf.training.divergence import broken, fit_reason
+from resprune_tf.training.fit_recipe import check_callbacks
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.importances import importances
 from resprune_tf.units.removal import remove_units
@@ -57,9 +58,10 @@ class LayerDeletion(keras.callbacks.Callback):
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
-        ValueError: if the model has no unit to remove, a score is no finite number or
-            of no unit, or `monitor` is not logged or its direction not known. Scores
-            that fail after a training end the removal with a warning instead.
+        ValueError: if `fit` trains no epoch, the model has no unit to remove, a score
+            is no finite number or of no unit, or `monitor` is not logged or its
+            direction not known. Scores that fail after a training end the removal with
+            a warning instead.
         CloneError: if a layer cannot be cloned; before any training.
         TypeError: if the model is not functional, or scores are no dict before any
             training.
@@ -240,6 +242,11 @@ class LayerDeletion(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if not self._decides:
             return
+        if not self._trained:
+            raise ValueError(
+                "`fit` trained no epoch, so nothing is known by which to remove units. "
+                "Give more `epochs`, or a smaller `initial_epoch`."
+            )
         spoiled = sorted(broken(self.model) - self._infinite)
         if spoiled and not self._diverged:
             self._diverged = f"'{spoiled[0]}' holds NaN or infinite values"
@@ -331,7 +338,8 @@ def fit_with_deletion(
     Args:
         model: a compiled functional `keras.Model`; it gets trained.
         deletion: a `LayerDeletion`.
-        *args, **kwargs: for `fit`, except `epochs` and `callbacks`.
+        *args, **kwargs: for `fit`, except `epochs`, `initial_epoch` and `callbacks`.
+            A generator must never end, as every round goes on reading it.
         make_callbacks: function without arguments that returns further callbacks.
             Callbacks keep state (the best value so far, say), so that every round
             needs its own.
@@ -343,7 +351,7 @@ def fit_with_deletion(
         compiled, and a `DeletionRound` for each training.
 
     Raises:
-        TypeError: if `epochs` or `callbacks` is given.
+        TypeError: if `epochs`, `initial_epoch` or `callbacks` is given.
         ValueError: if `model` is not compiled, has a `train_step` or the like of its
             own, or Keras cannot repeat its settings; or if arrays, or the first batch
             of a pipeline, hold NaN, labels that the loss does not take, or pixels of
@@ -352,6 +360,7 @@ def fit_with_deletion(
     """
     for name, instead in (
         ("epochs", "LayerDeletion(epochs=...)"),
+        ("initial_epoch", "LayerDeletion(epochs=...)"),
         ("callbacks", "`make_callbacks`"),
     ):
         if name in kwargs:
@@ -368,6 +377,8 @@ def fit_with_deletion(
         def compile_fn(shorter):
             shorter.compile_from_config(settings)
 
+    if make_callbacks is not None:
+        check_callbacks(make_callbacks, "make_callbacks")
     check_fit_arguments(model, args, kwargs)
     rounds, best, removed = [], model, ()
     deletion._data, free = (args[:2], kwargs), Release()

@@ -13,7 +13,12 @@ from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.pruning.preflight import check_run
 from resprune_tf.pruning.rounds import Run
-from resprune_tf.pruning.run_check import check_files, check_run_model, comparable
+from resprune_tf.pruning.run_check import (
+    check_files,
+    check_history,
+    check_run_model,
+    comparable,
+)
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Progress, StopCheck
 from resprune_tf.runs.records import (
@@ -175,6 +180,7 @@ def _open(stack, run, model, settings):
     if run.start_from is not None and not begun:
         start = {k: v for k, v in settings.items() if k != "criterion_code"}
         check_same_start(run.start_from, comparable(run.start_from, start))
+        check_history(run.start_from)
         check_run_model(pathlib.Path(run.start_from) / model_name(0))
     files = stack.enter_context(RunDirectory(folder))
     strategy.follow(run.directory, files.path)

@@ -94,7 +94,7 @@ class Run:
     def take_over(self, source):
         """Makes the first round of another run the first of this one."""
         first = RunDirectory(source).rounds[0]
-        model = load_run_model(pathlib.Path(source) / first.model)
+        model = load_run_model(pathlib.Path(source) / first.model, first)
         self._save(model, self.files.path / first.model)
         history = [
             {name: value for name, value in line.items() if name != "round"}
@@ -321,7 +321,8 @@ class Run:
 
     def load(self, name):
         """A model of the run directory."""
-        return load_run_model(self.files.path / name)
+        record = next((each for each in self.rounds if each.model == name), None)
+        return load_run_model(self.files.path / name, record)
 
 
 def _macs(number):

@@ -104,6 +104,12 @@ class Round:
         for name in ("removed", "units"):
             fields[name] = tuple(fields[name])
         found = cls(**fields, **measures)
+        for name in ("round", "layers", "parameters", "macs", "epochs"):
+            if type(getattr(found, name)) is not int:
+                raise ValueError(f"`{name}` must be an integer")
+        for name in (*SPLITS, "importances", "scores", "measured"):
+            if any(type(v) not in (int, float) for v in getattr(found, name).values()):
+                raise ValueError(f"the values of `{name}` must be numbers")
         # The name becomes a path that is read and written.
         if found.model != model_name(found.round):
             raise ValueError(
@@ -208,7 +214,8 @@ class RunDirectory:
             if line["round"] < record.round
         ]
         lines = [{"round": record.round, **epoch} for epoch in history]
-        write_lines(self.path / "history.jsonl", kept + lines)
+        if kept or lines:  # a first round may be taken over from a run without history
+            write_lines(self.path / "history.jsonl", kept + lines)
         write_lines(
             self.path / "rounds.jsonl",
             [*read_lines(self.path / "rounds.jsonl"), record.line()],
@@ -217,7 +224,12 @@ class RunDirectory:
     @property
     def diverged(self) -> dict | None:
         """What is known of the next round, if its training diverged."""
-        found = read_json(self.path / "diverged.json")
+        path = self.path / "diverged.json"
+        found = read_json(path)
+        if found is not None and not (
+            isinstance(found, dict) and {"round", "reason"} <= found.keys()
+        ):
+            raise damaged(path, "it does not say which round diverged, and why")
         return found if found and found["round"] == len(self.rounds) else None
 
     def add_session(self, **facts) -> None:

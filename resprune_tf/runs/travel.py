@@ -17,7 +17,12 @@ from resprune_tf.runs.records import (
     same_settings,
 )
 from resprune_tf.system.disk import writing
-from resprune_tf.system.whole_files import RunDirectoryError, atomic_file, damaged
+from resprune_tf.system.whole_files import (
+    RunDirectoryError,
+    atomic_file,
+    damaged,
+    remove_left_behind,
+)
 
 _RECORDS = (
     "run.json",
@@ -46,6 +51,8 @@ def pack(run_dir, path):
     """
     run_dir = pathlib.Path(run_dir)
     names = [*_RECORDS, *needed_models(run_dir)]
+    # The state file lies in a folder that is not the run's own.
+    remove_left_behind(pathlib.Path(path).parent, pathlib.Path(path).name)
     with atomic_file(path) as temporary:
         with tarfile.open(temporary, "w") as archive:
             for name in names:

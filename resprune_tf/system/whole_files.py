@@ -15,7 +15,7 @@ import shutil
 from resprune_tf.system.disk import is_gone, writing
 
 # A file that is being written: the number of the process, then the file's name.
-_TEMPORARY = re.compile(r"\.writing-(\d+)-.+")
+_TEMPORARY = re.compile(r"\.writing-(\d+)-(.+)")
 
 
 class RunDirectoryError(ValueError):
@@ -105,10 +105,17 @@ def read_lines(path) -> list[dict]:
     return values
 
 
-def remove_left_behind(folder):
-    """Removes what processes that are gone were writing in a folder."""
+def remove_left_behind(folder, name=None):
+    """Removes what processes that are gone were writing in a folder.
+
+    Args:
+        folder: pathlib.Path; it need not exist.
+        name: of the only file that was to be written; by default of any.
+    """
     for path in folder.glob(".writing-*"):
         match = _TEMPORARY.fullmatch(path.name)
+        if match and name not in (None, match[2]):
+            continue
         # A container numbers its processes anew: one of our number was there before us.
         if not match or not (int(match[1]) == os.getpid() or is_gone(int(match[1]))):
             continue
@@ -121,11 +128,13 @@ def remove_left_behind(folder):
 # What can be done without the file, or without its damaged lines.
 _WITHOUT = {
     "rounds.jsonl": "delete this line and those after it: the run repeats these rounds",
-    "history.jsonl": "delete the line: the curves of the report lack it then",
+    "history.jsonl": "delete the file: the curves of the report lack these rounds then",
     "sessions.jsonl": "delete the line: it only says who worked on the run",
     "final.json": "delete it: the same call writes it again",
+    "diverged.json": "delete it: the round that diverged is trained again",
     "state.npz": "delete it: the round that was in training starts again",
-    "initial.keras": "delete it: the same call writes it again",
+    "initial.keras": "delete it: until round 0 is done the same call writes it again, "
+    "and later rounds do not need it",
 }
 
 

@@ -4,13 +4,17 @@ Arrays are looked at whole, pipelines by their first batch.
 """
 
 import inspect
+import math
+import numbers
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
-from resprune_tf.data.fit_data import as_split
+from resprune_tf.data.fit_data import Pipeline, as_split
+from resprune_tf.graph.outputs import decides
 from resprune_tf.training.labels import check_targets
 
 # Inputs of a net are of the order of 1: what its first layer brings to a range as
@@ -45,6 +49,50 @@ def check_splits(model, splits):
             check_targets(model, y, name)
     for found in peaks.values():
         _check_alike(found)
+
+
+def check_class_weight(model, weights, splits):
+    """Checks what Keras would look up without a word for what it does not find.
+
+    Args:
+        model: a compiled functional `keras.Model`.
+        weights: `class_weight` of its `fit`, or None.
+        splits: as for `check_splits`; those of them that are known.
+
+    Raises:
+        ValueError: unless it gives numbers by the model's classes.
+    """
+    if weights is None:
+        return
+    expected = (
+        "`class_weight` must be a dict from the numbers of classes to weights, finite "
+        "and >= 0, such as {0: 1.0, 1: 5.0}. Received: "
+    )
+    if not isinstance(weights, Mapping) or not weights:
+        raise ValueError(f"{expected}{weights!r}.")
+    for number, weight in weights.items():
+        good = isinstance(number, numbers.Integral) and isinstance(weight, numbers.Real)
+        if not (good and number >= 0 and 0 <= weight < math.inf):
+            raise ValueError(f"{expected}{number!r}: {weight!r}.")
+    if len(model.outputs) != 1:
+        raise ValueError(
+            "`class_weight` is for models with one output; `sample_weight` may be of "
+            f"each. Received: '{model.name}' with {len(model.outputs)} outputs."
+        )
+    if not decides(model):
+        return
+    last = model.outputs[0].shape[1] - 1
+    if max(weights) > last:
+        raise ValueError(
+            f"`class_weight` has a weight of class {max(weights)}, and '{model.name}' "
+            f"has the classes 0 to {last}. Count them from 0."
+        )
+    # TensorFlow gathers from a table, which ends with the largest class that is named.
+    if max(weights) < last and isinstance(splits.get("train"), Pipeline):
+        raise ValueError(
+            f"`class_weight` needs a weight of the last class, {last}, for a pipeline. "
+            f"Received: weights of {', '.join(map(str, sorted(weights)))}."
+        )
 
 
 def _check_alike(peaks):
@@ -117,9 +165,20 @@ def check_fit_arguments(model, args, kwargs):
         args, kwargs: arguments of its `fit`.
 
     Raises:
-        ValueError: as `check_splits`, or if arrays differ in length.
+        ValueError: as `check_splits`; if arrays differ in length; or for a generator
+            that is read to its end, after which there is nothing for a second epoch.
     """
     given = inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
+    for name, steps in (
+        ("x", "steps_per_epoch"),
+        ("validation_data", "validation_steps"),
+    ):
+        if isinstance(given.get(name), Iterator) and given.get(steps) is None:
+            raise ValueError(
+                f"`{name}` is a generator, which is used up after one epoch: make a "
+                "tf.data.Dataset or a keras.utils.PyDataset of it. One that never ends "
+                f"needs `{steps}`."
+            )
     x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
     # Without labels a stream brings its own, or there is nothing to compare.
     train = (x, y) if weights is None else (x, y, weights)
@@ -133,6 +192,7 @@ def check_fit_arguments(model, args, kwargs):
         if arrays or _is_stream(value):
             splits[name] = as_split(value, name)
     check_splits(model, splits)
+    check_class_weight(model, given.get("class_weight"), splits)
 
 
 def _leaves(values):
@@ -142,7 +202,7 @@ def _leaves(values):
 
 
 def _is_stream(value):
-    return hasattr(value, "element_spec") or isinstance(value, keras.utils.PyDataset)
+    return hasattr(value, "cardinality") or isinstance(value, keras.utils.PyDataset)
 
 
 def by_input(x, model):

@@ -11,7 +11,7 @@ from resprune_tf.data.fit_data import Pipeline
 from resprune_tf.graph.compilation import SettingsLost, check_steps
 from resprune_tf.runs.callbacks import scalars
 from resprune_tf.runs.judging import check_mode, direction
-from resprune_tf.training.data_check import by_input, check_splits
+from resprune_tf.training.data_check import by_input, check_class_weight, check_splits
 from resprune_tf.training.fit_training import compiled_copy
 
 
@@ -60,7 +60,14 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
     else:
         trial = _compiled(model, recipe.compile_fn)
     check_splits(trial, data.splits)
-    measured = _measure(trial, batch)
+    check_class_weight(trial, recipe.fit_options.get("class_weight"), data.splits)
+    try:
+        measured = _measure(trial, batch)
+    except Exception as error:
+        raise ValueError(
+            f"'{model.name}' cannot be measured on the first batch of `{select_on}`. "
+            f"Look at its loss, and at the shapes of inputs and labels: {error}"
+        ) from error
     if recipe.compile_fn is None:
         expected = _measure(model, batch)
         if not _agree(measured, expected):

@@ -101,26 +101,8 @@ class FitRecipe(TrainingRecipe):
         return list(self.callbacks()) if self.callbacks else []
 
     def check_callbacks(self):
-        """Raises a ValueError for callbacks that carry one net's state to another.
-
-        That is, if `callbacks` returns the same objects again, or a
-        `BackupAndRestore`: its file of weights would be read into a shorter net, by
-        position and without a word.
-        """
-        first, second = self.make_callbacks(), self.make_callbacks()
-        for callback in first:
-            if isinstance(callback, keras.callbacks.BackupAndRestore):
-                raise ValueError(
-                    "`callbacks` must not hold a BackupAndRestore, which could restore "
-                    "one net's weights in another. Leave it out: with `run_dir` the "
-                    "run itself continues where it was stopped."
-                )
-            if any(callback is other for other in second):
-                raise ValueError(
-                    "`callbacks` must make new callbacks each time. It returned the "
-                    f"same {type(callback).__name__} twice, which would compare a "
-                    "shorter net with what it remembers of the one before."
-                )
+        """Raises a ValueError as the function `check_callbacks` does."""
+        check_callbacks(self.make_callbacks)
 
     def settings(self):
         """What must agree for a run to be continued, as JSON values."""
@@ -193,6 +175,32 @@ def _check_strategy(data, strategy):
                 "must be a multiple of that, also of the last one. Received: batches "
                 f"of {' and '.join(map(str, sizes))} examples in `{name}`. Change "
                 "`batch_size`, or leave some examples out."
+            )
+
+
+def check_callbacks(make, name="callbacks"):
+    """Raises a ValueError for callbacks that carry one net's state to another.
+
+    That is, if the same objects are returned again, or a `BackupAndRestore`: its file
+    of weights would be read into a shorter net, by position and without a word.
+
+    Args:
+        make: function without arguments that returns a list of Keras callbacks.
+        name: of the argument that it was given as, for the messages.
+    """
+    first, second = make(), make()
+    for callback in first:
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                f"`{name}` must not hold a BackupAndRestore, which could restore one "
+                "net's weights in another. Leave it out: `prune_and_retrain` in a "
+                "directory continues by itself where it was stopped."
+            )
+        if any(callback is other for other in second):
+            raise ValueError(
+                f"`{name}` must make new callbacks each time. It returned the same "
+                f"{type(callback).__name__} twice, which would compare a shorter net "
+                "with what it remembers of the one before."
             )
 
 

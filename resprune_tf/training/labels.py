@@ -4,7 +4,26 @@ import keras
 import numpy as np
 from keras.src.trainers.compile_utils import get_loss
 
+from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
+from resprune_tf.graph.outputs import loss_name, names_of_outputs
+
+# Compare each output with a label, and stretch labels of other shapes over them.
+_BY_OUTPUT = (
+    keras.losses.binary_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.cosine_similarity,
+    keras.losses.hinge,
+    keras.losses.huber,
+    keras.losses.kl_divergence,
+    keras.losses.log_cosh,
+    keras.losses.mean_absolute_error,
+    keras.losses.mean_absolute_percentage_error,
+    keras.losses.mean_squared_error,
+    keras.losses.mean_squared_logarithmic_error,
+    keras.losses.poisson,
+    keras.losses.squared_hinge,
+)
 
 
 def check_range(labels, classes, ignored=None, name="Labels"):
@@ -33,9 +52,18 @@ def check_targets(model, y, name):
         name: of the split, for the messages.
 
     Raises:
-        ValueError: for labels that are NaN or infinite, or no numbers of classes.
+        ValueError: for labels that are NaN or infinite, no numbers of classes, of
+            another shape than the loss compares, or of other names than the outputs.
     """
     losses = _by_output(model.loss, model)
+    if losses is not None and isinstance(y, dict):
+        pairs = zip(names_of_outputs(model), losses, strict=True)
+        needed = [output for output, loss in pairs if loss is not None]
+        if not {*needed} <= y.keys():
+            raise ValueError(
+                f"Labels of `{name}` must be named as the outputs of '{model.name}': "
+                f"{', '.join(needed)}. Received: {', '.join(map(str, y))}."
+            )
     targets = _by_output(y, model)
     if losses is None or targets is None:
         return
@@ -47,7 +75,7 @@ def check_targets(model, y, name):
 def _by_output(values, model):
     """One value for each output, in their order; None if it is not clear which."""
     if isinstance(values, dict):
-        values = [values.get(name) for name in model.output_names]
+        values = [values.get(name) for name in names_of_outputs(model)]
     else:
         values = keras.tree.flatten(values)
     return values if len(values) == len(model.outputs) else None
@@ -64,6 +92,7 @@ def check_labels(output, loss, labels, name="Labels"):
     if not getattr(function, "__module__", "").startswith("keras."):
         return
     check_finite(name, labels)
+    _check_shape(output, function, loss, labels, name)
     if function is keras.losses.binary_crossentropy:
         _check_shares(labels, name)
     if function is keras.losses.sparse_categorical_crossentropy:
@@ -76,6 +105,27 @@ def check_labels(output, loss, labels, name="Labels"):
         ignored = getattr(found, "ignore_class", None)
         if len(output.shape) > 1 and labels.dtype.kind in "biuf":
             check_range(labels, output.shape[axis], ignored, name)
+
+
+def _check_shape(output, function, loss, labels, name):
+    """Checks that there are as many labels as the outputs need."""
+    shape = wanted = (None, *output.shape[1:])
+    if function is keras.losses.sparse_categorical_crossentropy:
+        if getattr(loss, "axis", -1) != -1 or len(shape) < 2:
+            return
+        wanted = shape[:-1]
+    elif function not in _BY_OUTPUT:
+        return
+    # Keras adds or takes away a last axis of one.
+    allowed = [wanted, (*wanted, 1)]
+    if len(wanted) > 1 and wanted[-1] == 1:
+        allowed.append(wanted[:-1])
+    if not any(graph.fits(labels.shape, each) for each in allowed):
+        raise ValueError(
+            f"{name}: the loss {loss_name(loss)} cannot be computed from labels of "
+            f"shape {labels.shape} and outputs of shape {shape}. The labels must have "
+            f"the shape {wanted}."
+        )
 
 
 def _check_shares(labels, name):

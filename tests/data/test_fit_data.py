@@ -88,6 +88,24 @@ def test_endless_pipelines():
         FitData((X, Y), (X, Y), endless)
 
 
+class NoBatches(keras.utils.PyDataset):
+    num_batches = 0
+
+
+def test_empty_pipelines():
+    import tensorflow as tf
+
+    whole = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2)
+    for empty in (whole.take(0), NoBatches()):
+        with pytest.raises(ValueError, match="`train` holds no batch"):
+            FitData(empty, (X, Y))
+    with pytest.raises(TypeError, match="`train` must be.*Received: .*Iterator"):
+        FitData(iter(whole), (X, Y))
+    filtered = FitData((X, Y), whole.filter(lambda x, y: False))
+    with pytest.raises(ValueError, match="`validation` holds no batch"):
+        filtered.splits["validation"].first_batch()
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [

@@ -46,6 +46,33 @@ def test_weights_of_the_whole_net_are_loaded_by_name(tmp_path, make, unit):
     np.testing.assert_array_equal(outputs(shorter, images_of(model)), right)
 
 
+def _overwritten(content):
+    at = content.index(b"u0_dense") - 8
+    return content[:at] + b"\xff" * 64 + content[at + 64 :]
+
+
+DAMAGE = {
+    "emptied": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "text": lambda content: b"version https://git-lfs.github.com/spec/v1",
+    "no groups": lambda content: content.replace(b"TREE", b"EERT"),
+    "names": _overwritten,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_weights_files_are_named_and_change_nothing(tmp_path, damage):
+    model, path = alike(), tmp_path / "damaged.weights.h5"
+    randomise(model)
+    before = model.get_weights()
+    model.save_weights(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="damaged.weights.h5' (is damaged|has no)"):
+        rp.load_weights(model, path)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_weights_files_of_other_nets_change_nothing(tmp_path):
     shorter = rp.remove_units(alike(), "u1")
     randomise(shorter)

@@ -59,6 +59,14 @@ def test_results_are_compared_but_for_times(tmp_path):
     assert difference(tmp_path / "same", expected) == "model.tflite is missing"
 
 
+@pytest.mark.parametrize("name", ["model.keras", "rounds.jsonl"])
+@pytest.mark.parametrize("way", damage.WAYS)
+def test_what_cannot_be_read_is_different(tmp_path, name, way):
+    expected, broken = a_result(tmp_path / "expected"), a_result(tmp_path / "broken")
+    damage.WAYS[way](broken / name)
+    assert difference(broken, expected).startswith(name)
+
+
 @pytest.mark.parametrize("way", damage.WAYS)
 def test_damage_changes_a_file(tmp_path, way):
     path = tmp_path / "run.json"

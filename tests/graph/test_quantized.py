@@ -96,6 +96,24 @@ def test_calibrated_gptq_layers_stay_calibrated():
     assert rp.cost(made).parameters == (8 * 8 + 8) + (8 * 5 + 5)
 
 
+@pytest.mark.parametrize("mode, name", [("gptq", "GPTQConfig"), ("awq", "AWQConfig")])
+def test_layers_that_are_not_calibrated_are_counted_but_not_copied(mode, name):
+    make_config = getattr(keras.quantizers, name, None)
+    if make_config is None:
+        pytest.skip(f"this Keras has no {name}")
+    plain, model = dense_net(), dense_net()
+    config = make_config(dataset=None, tokenizer=None, weight_bits=4, group_size=-1)
+    for layer in ("u0_d", "head"):
+        model.get_layer(layer).quantize(mode, config=config)
+    assert rp.cost(model) == rp.cost(plain)
+    assert [(u.parameters, u.macs) for u in rp.find_units(model)] == [
+        (u.parameters, u.macs) for u in rp.find_units(plain)
+    ]
+    for rebuild in (rp.add_importance, rp.fold, lambda m: rp.remove_units(m, "u1")):
+        with pytest.raises(ValueError, match=f"quantized by {mode} but not calib"):
+            rebuild(model)
+
+
 def test_adapters_are_counted_with_the_kernel_they_adapt():
     model = dense_net()
     plain = rp.cost(model)

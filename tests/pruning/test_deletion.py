@@ -180,10 +180,47 @@ def test_unsuitable_models_and_metrics_are_refused_in_fit():
 def test_driver_refuses_what_it_decides_itself():
     with pytest.raises(TypeError, match="no `epochs`"):
         fit_with_deletion(compiled(), LayerDeletion(1), data(), epochs=3)
+    with pytest.raises(TypeError, match="no `initial_epoch`"):
+        fit_with_deletion(compiled(), LayerDeletion(1), data(), initial_epoch=1)
     with pytest.raises(TypeError, match="make_callbacks"):
         fit_with_deletion(compiled(), LayerDeletion(1), data(), callbacks=[])
     with pytest.raises(ValueError, match="not compiled"):
         fit_with_deletion(net(), LayerDeletion(1), data())
+
+
+class NeverTrained(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        raise AssertionError("it must be refused before any training")
+
+
+def test_what_serves_one_round_alone_is_refused_before_training(tmp_path):
+    same = [NeverTrained()]
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup.weights.h5")
+    for make, message in (
+        (lambda: same, "`make_callbacks` must make new.*the same NeverTrained twice"),
+        (lambda: [backup], "must not hold a BackupAndRestore"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit_with_deletion(compiled(), LayerDeletion(1), data(), make_callbacks=make)
+    once, new = (
+        (batch for batch in data()),
+        {"make_callbacks": lambda: [NeverTrained()], **QUIET},
+    )
+    with pytest.raises(ValueError, match="`x` is a generator.*`steps_per_epoch`"):
+        fit_with_deletion(compiled(), LayerDeletion(1), once, **new)
+    with pytest.raises(ValueError, match="`validation_data` is a gen.*tion_steps`"):
+        fit_with_deletion(
+            compiled(), LayerDeletion(1), data(), validation_data=once, **new
+        )
+    with pytest.raises(AssertionError, match="before any training"):
+        fit_with_deletion(compiled(), LayerDeletion(1), once, steps_per_epoch=1, **new)
+
+
+def test_nothing_is_removed_without_a_training():
+    model, deletion = compiled(), LayerDeletion(1)
+    with pytest.raises(ValueError, match="`fit` trained no epoch"):
+        model.fit(data(), epochs=2, initial_epoch=2, callbacks=[deletion], **QUIET)
+    assert deletion.shortened_model is None
 
 
 def test_settings_that_cannot_be_repeated_are_refused_before_training():

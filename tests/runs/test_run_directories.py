@@ -15,9 +15,16 @@ import pytest
 
 import resprune_tf as rp
 from experiments.record import keep
+from experiments.running import experiment
+from resprune_tf.pruning import run_check
 from resprune_tf.runs import travel
 from resprune_tf.runs.records import RunDirectory
-from resprune_tf.system.whole_files import read_json, read_lines, write_json
+from resprune_tf.system.whole_files import (
+    read_json,
+    read_lines,
+    write_json,
+    write_lines,
+)
 from tests.made.cli import resprune, write_npz
 from tests.made.options import options
 
@@ -192,19 +199,44 @@ def test_state_files_are_whole_and_not_compressed(run, tmp_path):
     assert not [*(tmp_path / "there").glob(".writing-*")]
 
 
-def test_only_files_of_processes_that_are_gone_are_removed(tmp_path):
+def gone_process():
+    """Number of a process that is no more."""
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        pass
+        return gone.pid
+
+
+def test_what_killed_processes_left_of_a_state_file_or_plots_is_removed(run, tmp_path):
+    gone, others = gone_process(), tmp_path / "others"
+    others.mkdir()
+    removed = others / f".writing-{gone}-run.tar"
+    kept = [
+        others / f".writing-{os.getppid()}-run.tar",
+        others / f".writing-{gone}-other.tar",
+        others / f".writing-{gone}-run.tar.gz",
+    ]
+    for path in (removed, *kept):
+        path.touch()
+    travel.pack(run, others / "run.tar")
+    assert {*others.iterdir()} == {others / "run.tar", *kept}
+    plot = run / "plots" / f".writing-{gone}-training.svg"
+    plot.parent.mkdir()
+    plot.touch()
+    experiment._write_report(run)
+    assert not plot.exists()
+
+
+def test_only_files_of_processes_that_are_gone_are_removed(tmp_path):
+    gone = gone_process()
     alive = os.getppid()
     kept = [
         tmp_path / f".writing-{alive}-rounds.jsonl",
         tmp_path / ".writing-notes.txt",
-        tmp_path / "mine" / f".writing-{gone.pid}-notes.txt",
-        tmp_path / "models" / "mine" / f".writing-{gone.pid}-notes.txt",
+        tmp_path / "mine" / f".writing-{gone}-notes.txt",
+        tmp_path / "models" / "mine" / f".writing-{gone}-notes.txt",
     ]
     removed = [
-        tmp_path / f".writing-{gone.pid}-rounds.jsonl",
-        tmp_path / "models" / f".writing-{gone.pid}-round-00.keras",
+        tmp_path / f".writing-{gone}-rounds.jsonl",
+        tmp_path / "models" / f".writing-{gone}-round-00.keras",
     ]
     for path in (*kept, *removed):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,11 +254,18 @@ DAMAGES = [
     ("rounds.jsonl", b"[1]\n", "delete this line"),
     ("rounds.jsonl", b"{}\n", "delete this line"),
     ("rounds.jsonl", b"\xff\xfe", "delete this line"),
-    ("history.jsonl", b'{"epoch": 1}\n', "delete the line"),
-    ("history.jsonl", b'{"round": 0}\n{"rou', "delete the line"),
+    ("history.jsonl", b'{"epoch": 1}\n', "delete the file"),
+    ("history.jsonl", b'{"round": 0}\n{"rou', "delete the file"),
+    ("history.jsonl", b"", "not every epoch of round 0.*delete the file"),
+    ("history.jsonl", b'{"round": 0, "epoch": 2}\n', "not every epoch of round 0"),
+    ("history.jsonl", b'{"round": 0}\n', "not every epoch of round 0"),
     ("sessions.jsonl", b"[" * 99_999, "delete the line"),
+    ("diverged.json", b'{"round": 1', "delete it: the round that diverged"),
+    ("diverged.json", b"[1]", "delete it: the round that diverged"),
+    ("diverged.json", b'{"round": 1}', "delete it: the round that diverged"),
     ("state.npz", b"", "delete it: the round"),
     ("state.npz", b"text", "delete it: the round"),
+    ("models/initial.keras", b"", "later rounds do not need it"),
     ("models/round-00.keras", b"", "delete the line of its round in rounds.jsonl"),
     ("models/round-00.keras", None, "delete the line of its round in rounds.jsonl"),
 ]
@@ -254,6 +293,58 @@ def test_a_model_that_changed_on_the_disk_is_named(run):
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
     with pytest.raises(rp.RunDirectoryError, match="round-00.keras' is damaged"):
+        prune(net(), run)
+
+
+def test_history_may_begin_later_but_must_not_end_early(run):
+    whole = (run / "history.jsonl").read_text()
+    first, second = whole.splitlines(keepends=True)
+    for allowed in (whole, second, whole + first.replace("0", "2", 1)):
+        (run / "history.jsonl").write_text(allowed)
+        run_check.check_files(run)
+    (run / "history.jsonl").write_text(first)
+    with pytest.raises(rp.RunDirectoryError, match="not every epoch of round 1"):
+        run_check.check_files(run)
+    lines = (run / "rounds.jsonl").read_text()
+    (run / "rounds.jsonl").write_text(lines.replace('"epochs": 1', '"epochs": 2'))
+    parts = [
+        {"round": number, "epoch": (part + 1) / 3}
+        for number in range(2)
+        for part in range(6)
+    ]
+    write_lines(run / "history.jsonl", parts)
+    run_check.check_files(run)
+    for cut in (1, 3, 6):
+        write_lines(run / "history.jsonl", parts[:-cut])
+        with pytest.raises(rp.RunDirectoryError, match="not every epoch of round 1"):
+            run_check.check_files(run)
+
+
+def test_a_first_round_may_be_taken_over_without_its_history(run, tmp_path):
+    (run / "history.jsonl").unlink()
+    prune(net(), tmp_path / "next", start_from=run, max_rounds=0)
+    assert not (tmp_path / "next/history.jsonl").exists()
+    prune(net(), tmp_path / "next", start_from=run, max_rounds=0)
+    (run / "history.jsonl").touch()
+    with pytest.raises(rp.RunDirectoryError, match="history.jsonl' is damaged"):
+        prune(net(), tmp_path / "third", start_from=run, max_rounds=0)
+
+
+@pytest.mark.parametrize("name, value", [("epochs", "1"), ("validation_loss", "0.1")])
+def test_a_record_of_another_type_is_named(run, name, value):
+    lines = read_lines(run / "rounds.jsonl")
+    write_lines(run / "rounds.jsonl", [lines[0], {**lines[1], name: value}])
+    with pytest.raises(rp.RunDirectoryError, match="rounds.jsonl', line 2, is damaged"):
+        prune(net(), run)
+
+
+def test_the_model_of_another_round_is_named(run, tmp_path):
+    first, second = (run / f"models/round-0{number}.keras" for number in (0, 1))
+    shutil.copy(second, first)
+    with pytest.raises(rp.RunDirectoryError, match="round-00.keras' is damaged: its.*"):
+        prune(net(), tmp_path / "next", start_from=run, max_rounds=0)
+    interrupt(run)
+    with pytest.raises(rp.RunDirectoryError, match="parameters, and that of round 0 h"):
         prune(net(), run)
 
 

@@ -1,6 +1,7 @@
 """Wrong data are refused at every door, before any work."""
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -25,7 +26,8 @@ def net(scale=1 / 255, loss="sparse_categorical_crossentropy", outputs=CLASSES):
     x = layers.GlobalAveragePooling2D()(x)
     branch = layers.Dense(1, name="unit_dense")(x)
     x = layers.Add(name="unit_add")([x, rp.ImportanceScale(name="unit_w")(branch)])
-    x = layers.Dense(outputs, activation="softmax", name="head")(x)
+    activation = "softmax" if outputs > 1 else None
+    x = layers.Dense(outputs, activation=activation, name="head")(x)
     model = keras.Model(image, x, name="net")
     model.compile("sgd", loss)
     return model
@@ -41,9 +43,11 @@ def trained(**settings):
     raise AssertionError("it must be refused before any training")
 
 
-def by_run(model, train, validation, **fields):
+def by_run(model, train, validation, options=(), **fields):
     data = rp.FitData(train=train, validation=validation, batch_size=4, **fields)
-    recipe = rp.FitRecipe(1, callbacks=lambda: [NoTraining()])
+    recipe = rp.FitRecipe(
+        1, callbacks=lambda: [NoTraining()], fit_options=dict(options)
+    )
     rp.prune_and_retrain(
         model,
         data,
@@ -53,13 +57,14 @@ def by_run(model, train, validation, **fields):
     )
 
 
-def by_deletion(model, train, validation):
+def by_deletion(model, train, validation, options=()):
     rp.fit_with_deletion(
         model,
         rp.LayerDeletion(1),
         *train,
         validation_data=validation,
         make_callbacks=lambda: [NoTraining()],
+        **dict(options),
     )
 
 
@@ -68,14 +73,14 @@ class NoTraining(keras.callbacks.Callback):
         trained()
 
 
-def by_pipeline(model, train, validation):
+def by_pipeline(model, train, validation, options=()):
     import tensorflow as tf
 
     train, validation = (
         tf.data.Dataset.from_tensor_slices(tuple(each)).batch(4)
         for each in (train, validation)
     )
-    by_run(model, train, validation)
+    by_run(model, train, validation, options)
 
 
 def nan(images, labels):
@@ -169,6 +174,85 @@ def test_several_outputs_are_checked_by_their_names():
     wrong = {"b": np.ones((12, CLASSES), "float32"), "a": labels + 1}
     with pytest.raises(ValueError, match="Labels of `train` must be from 0 to 2"):
         by_run(model, (images, wrong), (images, {**wrong, "a": labels}))
+    for lacking in ({"a": labels}, {"A": labels, "b": wrong["b"]}):
+        with pytest.raises(ValueError, match="named as the outputs of 'func.*a, b. Re"):
+            by_run(model, (images, lacking), (images, {**wrong, "a": labels}))
+    right = (images, {**wrong, "a": labels})
+    with pytest.raises(ValueError, match="for models with one output.*2 outputs"):
+        by_run(model, right, right, {"class_weight": {0: 1.0, 1: 2.0, 2: 1.0}})
+
+
+CLASS_WEIGHTS = [
+    ([1.0, 2.0, 1.0], r"must be a dict.*Received: \[1.0"),
+    ({}, "must be a dict.*Received: {}"),
+    ({"0": 1.0, "1": 2.0, "2": 1.0}, "must be a dict.*Received: '0': 1.0"),
+    ({0: 1.0, 1: float("nan")}, "must be a dict.*Received: 1: nan"),
+    ({0: -1.0, 1: 2.0}, "must be a dict.*Received: 0: -1.0"),
+    ({1: 1.0, 2: 2.0, 3: 1.0}, "of class 3, and 'net' has the classes 0 to 2"),
+]
+
+
+@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
+@pytest.mark.parametrize("weights, message", CLASS_WEIGHTS)
+def test_class_weights_are_numbers_by_class(door, weights, message):
+    with pytest.raises(ValueError, match=f"`class_weight` .*{message}"):
+        door(net(), pair(0), pair(1), {"class_weight": weights})
+
+
+@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
+def test_a_class_weight_of_the_last_class_may_be_left_out_for_arrays(door):
+    """TensorFlow gathers weights from a table, which ends there."""
+    with pytest.raises(AssertionError, match="before any training"):
+        door(net(), pair(0), pair(1), {"class_weight": {np.int64(2): np.float32(3)}})
+    refused = door is by_pipeline
+    told = "needs a weight of the last class, 2" if refused else "before any training"
+    with pytest.raises(ValueError if refused else AssertionError, match=told):
+        door(net(), pair(0), pair(1), {"class_weight": {0: 1.0, 1: 0.0}})
+
+
+# Loss, outputs, shape of the labels of each example, and the shape that is told.
+SHAPES = [
+    ("sparse_categorical_crossentropy", 3, (3,), "(None,)"),
+    ("categorical_crossentropy", 3, (), "(None, 3)"),
+    ("mse", 1, (3,), "(None, 1)"),
+    ("mse", 3, (1,), "(None, 3)"),
+    ("mae", 3, (), "(None, 3)"),
+    (keras.losses.Huber(), 2, (3,), "(None, 2)"),
+    ("sparse_categorical_crossentropy", 3, (1,), None),
+    ("mse", 1, (), None),
+    ("mse", 3, (3,), None),
+]
+
+
+@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
+@pytest.mark.parametrize("loss, outputs, shape, told", SHAPES)
+def test_labels_are_not_stretched_over_outputs(door, loss, outputs, shape, told):
+    splits = [(pair()[0], np.zeros((12, *shape), "float32"))] * 2
+    model = net(loss=loss, outputs=outputs)
+    if told is None:
+        with pytest.raises(AssertionError, match="before any training"):
+            door(model, *splits)
+        return
+    count = 4 if door is by_pipeline else 12  # of the first batch
+    found = re.escape(f"from labels of shape {(count, *shape)} and outputs")
+    found += f".*{re.escape(told)}."
+    with pytest.raises(ValueError, match=f"Labels of `train`: the loss .*{found}"):
+        door(model, *splits)
+
+
+def test_a_batch_that_cannot_be_measured_is_named():
+    def failing(y, outputs):
+        raise RuntimeError("no such label")
+
+    model = net(loss=keras.losses.MeanSquaredError())
+    model.compile("sgd", failing)
+    with pytest.raises(ValueError, match="first batch of `validation`.*no such label"):
+        rp.prune_and_retrain(
+            model,
+            rp.FitData(pair(0), pair(1)),
+            rp.FitRecipe(1, compile_fn=lambda each: each.compile("sgd", failing)),
+            removal=rp.Removal(monitor="loss"),
+        )
 
 
 def test_splits_are_scaled_alike():

@@ -119,7 +119,7 @@ def test_the_place_in_a_pipeline():
 
 def deletion(number, monitor, epochs=2):
     made = rp.LayerDeletion(epochs, monitor=monitor, tolerance=100.0)
-    recipes = Recipes(number, epochs)
+    recipes = Recipes(number + 2, epochs)  # as for `diverging`
     return rp.fit_with_deletion(
         net(), made, *numbers(), make_callbacks=recipes.callbacks, verbose=0
     ), made
