@@ -198,7 +198,7 @@ class Run:
             self.files.release_criterion()
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
-                f"{error} The training of round {number} is done: in a `run_dir` it is "
+                f"{error} The training of round {number} is done: in a directory it is "
                 "kept, and the same call goes on from there once the criterion is "
                 "mended."
             ) from error
