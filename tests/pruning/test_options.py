@@ -1,0 +1,81 @@
+"""What a run is asked for is checked when it is said, before there is a model."""
+
+import pytest
+
+import resprune_tf as rp
+from resprune_tf.pruning.plan import Plan
+from tests.made.fits import regression_data, regression_net, shorten
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"target": 0.7}, TypeError, r"such as Target\(layers=32\). Received: 0.7"),
+        ({"criterion": "taylor"}, TypeError, "`criterion` must be a func.*'taylor'"),
+        ({"protected": "unit1"}, TypeError, r"a sequence of names.*\('unit1',\)"),
+        ({"select_on": "train"}, ValueError, '"validation" or "test".*\'train\''),
+        ({"mode": "up"}, ValueError, '"min" or "max".*up'),
+        ({"max_rounds": -1}, ValueError, "`max_rounds` must be >= 0.*-1"),
+        ({"tolerance": 1.5}, ValueError, r"a fraction in \[0, 1\).*1.5"),
+        ({"tolerance": -1, "monitor": "mae"}, ValueError, "units of the metric.*-1"),
+        ({"units_per_round": 0}, ValueError, "must say how often"),
+        (
+            {"units_per_round": 0, "max_rounds": 2, "units": ["a"]},
+            ValueError,
+            "removes nothing, so `units` cannot be met",
+        ),
+    ],
+)
+def test_senseless_removals(fields, error, message):
+    with pytest.raises(error, match=message):
+        rp.Removal(**fields)
+
+
+@pytest.mark.parametrize(
+    ("protected", "left"),
+    [
+        (("unit1",), {"unit2", "unit3"}),
+        (("unit*",), set()),
+        (("*3", "unit1"), {"unit2"}),
+        (("un*t2",), {"unit1", "unit3"}),
+    ],
+)
+def test_patterns_protect_all_units_that_they_fit(protected, left):
+    model = regression_net(units=3)
+    removal = rp.Removal(protected=protected, monitor="mae", mode="min")
+    if not left:
+        with pytest.raises(ValueError, match=r"No unit .* may go: .*it is protected"):
+            Plan.check(model, removal)
+        return
+    plan = Plan.check(model, removal)
+    assert plan.candidates == left
+    assert plan.settings()["protected"] == sorted({"unit1", "unit2", "unit3"} - left)
+
+
+def test_a_pattern_that_fits_no_unit_is_refused():
+    removal = rp.Removal(protected=("unit1", "block*"), monitor="mae", mode="min")
+    with pytest.raises(ValueError, match="has no unit block\\* to protect. Its units"):
+        Plan.check(regression_net(), removal)
+    # Nothing but `*` stands for anything else than itself.
+    removal = rp.Removal(protected=("unit[12]",), monitor="mae", mode="min")
+    with pytest.raises(ValueError, match="has no unit unit"):
+        Plan.check(regression_net(), removal)
+
+
+def test_protected_units_last_through_a_run():
+    data = regression_data()
+    result = shorten(regression_net(units=3), data, protected=("*2",))
+    assert result.rounds[-1].units == ("unit2",)
+
+
+def test_a_callback_protects_too():
+    model = regression_net(units=3)
+    x, y = regression_data().train
+    deletion = rp.LayerDeletion(epochs=1, protected=("*2", "*3"))
+    shorter, rounds = rp.fit_with_deletion(model, deletion, x, y, verbose=0)
+    assert [unit.name for unit in rp.find_units(shorter)] == ["unit2", "unit3"]
+    assert [each.removed for each in rounds] == [(), ("unit1",)]
+    # What it decided by is what a run decides by, and on record in the same form.
+    assert isinstance(deletion.plan, Plan)
+    assert [each.removed for each in deletion.rounds] == [(), ("unit1",)]
+    assert deletion.rounds[0].scores.keys() == {"unit1"}
