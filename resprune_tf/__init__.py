@@ -22,7 +22,8 @@ from resprune_tf.graph.transfer import load_weights
 from resprune_tf.nets.architecture import Architecture, UnitId
 from resprune_tf.nets.importance import ImportanceScale
 from resprune_tf.nets.resnet import build_resnet, resnet50, resnet56
-from resprune_tf.pruning.deletion import DeletionRound, LayerDeletion, fit_with_deletion
+from resprune_tf.pruning.deletion import LayerDeletion
+from resprune_tf.pruning.fit_loop import DeletionRound, fit_with_deletion
 from resprune_tf.pruning.loop import PruningResult, prune_and_retrain
 from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.runs import travel
