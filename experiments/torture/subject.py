@@ -131,17 +131,25 @@ class Subject:
         return folder
 
 
-def difference(folder, expected):
+def difference(folder, expected, may_lack=()):
     """What is different between what two commands left; None if nothing is.
 
     Records are compared but for times, models weight by weight, other files byte by
     byte. Temporary files count.
+
+    Args:
+        folder: what is looked at.
+        expected: what the unbroken command left.
+        may_lack: names of files that need not be there; if they are, they must be
+            equal.
     """
     for path in sorted(pathlib.Path(expected).rglob("*")):
         name = path.relative_to(expected)
         if path.is_dir() or _unique(name):
             continue
         twin = pathlib.Path(folder) / name
+        if not twin.exists() and str(name) in may_lack:
+            continue
         if not twin.exists():
             return f"{name} is missing"
         expected_content = _content(path)

@@ -55,7 +55,10 @@ def test_results_are_compared_but_for_times(tmp_path):
     assert difference(other, expected) == "model.keras differs"
     (tmp_path / "same" / ".writing-1-x").touch()
     assert "left over" in difference(tmp_path / "same", expected)
+    (tmp_path / "same" / ".writing-1-x").unlink()
     (tmp_path / "same" / "model.tflite").unlink()
+    assert difference(tmp_path / "same", expected, {"model.tflite"}) is None
+    assert difference(worse, expected, {"rounds.jsonl"}) == "rounds.jsonl differs"
     assert difference(tmp_path / "same", expected) == "model.tflite is missing"
 
 
