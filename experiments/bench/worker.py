@@ -13,7 +13,11 @@ import resource
 import sys
 import time
 
-_MODULES = {"ours": "bench_keras", "keras": "bench_keras", "torch": "bench_torch"}
+_MODULES = {
+    "ours": "keras_variants",
+    "keras": "keras_variants",
+    "torch": "torch_variant",
+}
 
 
 def timed(run, images):
@@ -58,7 +62,7 @@ def _peak_mb():
 
 def main(settings):
     """Builds the variant that the settings describe, and measures it."""
-    module = importlib.import_module(f"experiments.{_MODULES[settings['path']]}")
+    module = importlib.import_module(f"experiments.bench.{_MODULES[settings['path']]}")
     variant = module.make(settings)
     measured, facts = {}, variant.facts()
     for name in settings["measures"]:

@@ -212,7 +212,7 @@ def test_page(tmp_path):
 
 _PEER = """
 import json, sys, torch
-from experiments.bench_torch import ResNet
+from experiments.bench.torch_variant import ResNet
 paper, given = ResNet(), json.load(sys.stdin)
 net = ResNet(given["depth"], given["width"], given["classes"], given["post"])
 values = {k: torch.tensor(v) for k, v in given["values"].items()}

@@ -83,7 +83,7 @@ _WRITES = """
 import sys
 from experiments.torture import dying
 dying.die_at(2, sys.argv[1])
-from resprune_tf.whole_files import write_text
+from resprune_tf.system.whole_files import write_text
 for number in range(3):
     write_text(f"{sys.argv[2]}/{number}", "whole")
 """

@@ -31,9 +31,9 @@ def on_jax(*arguments, timeout=400, **environment):
 
 
 BATCH = """
-import sys, tests.no_tensorflow, keras, numpy as np
+import sys, tests.made.no_tensorflow, keras, numpy as np
 from tests.conftest import outputs
-from tests.gradients import loss_and_gradients
+from tests.training.gradients import loss_and_gradients
 assert keras.backend.backend() == "jax"
 with np.load(sys.argv[1]) as data:
     model = keras.saving.load_model(sys.argv[2])
