@@ -3,11 +3,12 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-oldest check reproduce costs smoke torture tutorial wheel bench clean
+.PHONY: help env demo test test-fast test-oldest check reproduce costs smoke torture tutorial wheel bench clean
 
 help:
 	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
 	@echo "make test         run the tests"
+	@echo "make test-fast    those that neither train nor start processes (a minute or two)"
 	@echo "make test-oldest  run them with the oldest supported versions"
 	@echo "make check        formatting, lint and tests"
 	@echo "make reproduce    every table and figure from the records; measures costs (10 min)"
@@ -46,6 +47,9 @@ demo: .venv/installed
 test: .venv/installed-dev
 	@echo "Running the tests ..."
 	@$(PY) -m pytest
+
+test-fast: .venv/installed-dev
+	@$(PY) -m pytest -m "not slow"
 
 test-oldest:
 	@echo "Running the tests with the oldest versions of setup.cfg, in .venv-oldest ..."

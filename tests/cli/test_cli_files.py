@@ -23,6 +23,8 @@ from tests.made.cli import (
     write_npz,
 )
 
+pytestmark = pytest.mark.slow
+
 TRUST = argparse.Namespace(imports=[], allow_lambda=False, input_shape=None)
 
 

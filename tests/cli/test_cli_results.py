@@ -12,6 +12,8 @@ from resprune_cli.options import result_files
 from resprune_cli.options.usage import WrongUse
 from tests.made.cli import plain_net, resprune, write_npz
 
+pytestmark = pytest.mark.slow
+
 PRUNE = "prune --data digits --target macs=0.5"
 
 

@@ -37,6 +37,8 @@ from tests.made.cli import (
 )
 from tests.made.latency import fake_latencies
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -22,6 +22,8 @@ from tests.conftest import images_of, outputs, randomise, small_net, toy_dataset
 from tests.made.fits import dense_net, numbers
 from tests.made.foreign_nets import flat, two_inputs
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["stage1_unit2", "stage2_unit2", "stage3_unit2"]
 
 

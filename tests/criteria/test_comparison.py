@@ -16,6 +16,8 @@ from resprune_tf.units.finding import find_units
 from tests.conftest import images_of, net_of
 from tests.made.foreign_nets import flat, segmenter
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.array([0, 1, 2, 3, 4, 0])
 
 

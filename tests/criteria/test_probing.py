@@ -12,6 +12,8 @@ from resprune_tf.units.removal import remove_units
 from tests.conftest import images_of, outputs, randomise
 from tests.made.foreign_nets import flat, nested, segmenter, shared, squared, two_inputs
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {"a": "backbone/stage/a", "b": "backbone/stage/b", "c": "a"}
 
 

@@ -12,6 +12,8 @@ from resprune_tf.units.removal import remove_units
 from tests.conftest import images_of, net_of, outputs, small_net
 from tests.made.foreign_nets import flat
 
+pytestmark = pytest.mark.slow
+
 BN = layers.BatchNormalization
 
 

@@ -12,6 +12,8 @@ from resprune_tf.data.loading import load_dataset
 from resprune_tf.data.readers import DataError
 from tests.made.data import LAYOUT, NAMES, assert_equal, rows_of, write_binary
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):

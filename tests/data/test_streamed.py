@@ -15,6 +15,8 @@ from resprune_tf.data.readers import DataError
 from resprune_tf.data.shards import Shard, read_records, shuffled_group, stretch
 from tests.made.imagenet import SYNSETS, TEST, TRAIN, prepare, write_archives
 
+pytestmark = pytest.mark.slow
+
 SHARDS = (Shard("a", 5, 10), Shard("b", 0, 4), Shard("c", 2, 6))
 
 

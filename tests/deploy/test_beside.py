@@ -9,6 +9,8 @@ from resprune_tf.deploy.export import Exported
 from resprune_tf.deploy.latency import Latency
 from tests.conftest import small_net
 
+pytestmark = pytest.mark.slow
+
 
 def test_both_are_exported_and_timed(tmp_path):
     model, unpruned = small_net(11, width=2), small_net(11)

@@ -16,6 +16,8 @@ from resprune_tf.deploy.signature import input_names
 from resprune_tf.nets.importance import ImportanceScale
 from tests.conftest import images_of, net_of, outputs, small_net
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 # By name: the package's `export` is the function.

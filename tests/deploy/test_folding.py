@@ -16,6 +16,8 @@ from resprune_tf.nets.resnet import build_resnet
 from resprune_tf.units.removal import remove_units
 from tests.conftest import images_of, outputs, randomise
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 4, "image_shape": (8, 8, 3)}
 NETS = {
     "pre bottleneck": Architecture.cifar(20, **SMALL),

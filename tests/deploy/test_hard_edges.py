@@ -14,6 +14,8 @@ from keras import layers
 import resprune_tf as rp
 from tests.conftest import images_of, outputs, randomise, small_net
 
+pytestmark = pytest.mark.slow
+
 
 def alike(units=4):
     """A net of one stage, whose units differ in nothing but their weights."""

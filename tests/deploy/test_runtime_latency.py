@@ -9,6 +9,8 @@ from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from tests.conftest import net_of, small_net
 
+pytestmark = pytest.mark.slow
+
 
 def test_models_and_files_are_timed_in_turns(tmp_path):
     small = net_of((4,), lambda x: x + 1)

@@ -36,7 +36,7 @@ SMALL = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("command_line")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("command_line")]
 
 
 def command(**values):

@@ -13,6 +13,8 @@ from resprune_tf import Architecture, build_resnet, cost
 from tests.made.costs import made_pair
 from tests.made.runs import make_final, make_rounds, write_records
 
+pytestmark = pytest.mark.slow
+
 TINY = {"width": 2, "num_classes": 3, "image_shape": (8, 8, 3)}
 
 

@@ -31,7 +31,7 @@ SMALL = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("command_line")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("command_line")]
 
 
 @pytest.fixture(scope="module")

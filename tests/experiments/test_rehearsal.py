@@ -21,7 +21,7 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "BUILD.md", "docs/paper.md")),
     ROOT / "docs" / "training.md",
 ]
-pytestmark = pytest.mark.usefixtures("command_line")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("command_line")]
 
 
 def run_here(module, *arguments):

@@ -12,6 +12,8 @@ from experiments.torture import damage, hostile_files, page, process
 from experiments.torture.case import refused, same
 from experiments.torture.subject import difference
 
+pytestmark = pytest.mark.slow
+
 
 def ended(code, output):
     return process.Ended(code, output, 1.0, 100.0)

@@ -3,7 +3,11 @@
 import pathlib
 import re
 
+import pytest
+
 from experiments import tutorial
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_tutorial_runs(tmp_path):

@@ -18,6 +18,8 @@ from resprune_tf.training.recipe import Recipe
 from resprune_tf.units.finding import scored_units
 from tests.conftest import images_of, net_of, small_net
 
+pytestmark = pytest.mark.slow
+
 FLAGS = "--dataset=digits\n--train_examples=64\n--validation_examples=40\n"
 
 

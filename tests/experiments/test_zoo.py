@@ -10,6 +10,8 @@ from experiments.zoo import __main__ as zoo
 from experiments.zoo import page as zoo_page
 from experiments.zoo.nets import NETS, TIMED, ZooNet
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_page_says_what_the_record_says(tmp_path, capsys):
     """A real survey and timing of the odd net, small."""

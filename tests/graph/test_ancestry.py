@@ -18,6 +18,8 @@ from resprune_tf.targets.savings import unit_savings
 from resprune_tf.units.survey import Survey
 from tests.conftest import net_of
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = str(pathlib.Path(rp.__file__).parent)
 
 

@@ -10,6 +10,8 @@ from resprune_tf.targets.measures import extent
 from resprune_tf.targets.savings import unit_savings
 from tests.conftest import images_of, outputs, randomise
 
+pytestmark = pytest.mark.slow
+
 
 @keras.saving.register_keras_serializable(package="tests")
 class Gated(layers.Layer):

@@ -8,6 +8,8 @@ from keras import layers, optimizers
 import resprune_tf as rp
 from resprune_tf import graph
 
+pytestmark = pytest.mark.slow
+
 OPTIMIZERS = {
     "sgd": lambda: optimizers.SGD(0.1, momentum=0.9),
     "adamw": lambda: optimizers.AdamW(0.01, weight_decay=0.1),

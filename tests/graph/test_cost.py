@@ -12,6 +12,8 @@ from resprune_tf.nets.resnet import build_resnet
 from resprune_tf.units.removal import remove_units
 from tests.conftest import net_of, small_net
 
+pytestmark = pytest.mark.slow
+
 
 def counts(architecture):
     c = cost(build_resnet(architecture))

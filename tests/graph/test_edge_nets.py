@@ -11,6 +11,8 @@ from resprune_tf.pruning.plan import Plan
 from tests.conftest import outputs, randomise
 from tests.made.options import options
 
+pytestmark = pytest.mark.slow
+
 
 def units_of(x, count=3, **options):
     for index in range(count):

@@ -10,7 +10,7 @@ from resprune_tf.deploy.formats import in_float32
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.training.fast_copy import fast_copy
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*quantiz")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*quantiz")]
 
 
 def dense_net(dtype=None):

@@ -9,6 +9,8 @@ import resprune_tf as rp
 from resprune_tf.pruning.preflight import check_saving
 from resprune_tf.training.fast_copy import fast_copy
 
+pytestmark = pytest.mark.slow
+
 
 def unit(x, name="u"):
     branch = layers.Dense(x.shape[-1], name=f"{name}_d")(x)

@@ -15,6 +15,8 @@ from resprune_tf import (
 )
 from tests.conftest import images_of, outputs, small_net
 
+pytestmark = pytest.mark.slow
+
 
 def trainable(model):
     return sum(int(np.prod(w.shape)) for w in model.trainable_weights)

@@ -20,6 +20,8 @@ from tests.made.runs import (
     write_records,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class Page(html.parser.HTMLParser):
     """The text of a page, its tags, and the attributes that could load something."""

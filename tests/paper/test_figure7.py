@@ -2,12 +2,15 @@
 
 import xml.etree.ElementTree
 
+import pytest
 from matplotlib.figure import Figure
 
 from experiments.pages.results import OUTPUT, RECORDS
 from experiments.paper import figure7
 from experiments.paper.cost_records import PAPER, read_machines
 from tests.made.costs import made_pair, write_machine
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_drawing_outlives_its_record():

@@ -9,6 +9,8 @@ from experiments.paper import figure3, figure4, figure6
 from tests.made.pages import cells, words
 from tests.made.series import chain, keep, single
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("figure", [figure3, figure4, figure6])
 def test_without_records(figure, tmp_path):

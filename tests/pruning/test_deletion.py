@@ -13,6 +13,8 @@ from resprune_tf import (
 )
 from tests.conftest import small_net, toy_dataset
 
+pytestmark = pytest.mark.slow
+
 TRAIN = toy_dataset().train
 IMAGES = TRAIN.images.astype("float32") / 255
 QUIET = {"verbose": 0, "shuffle": False}

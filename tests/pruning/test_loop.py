@@ -28,6 +28,8 @@ from resprune_tf.system.whole_files import read_json, read_lines
 from tests.conftest import net_of, outputs, small_net, toy_dataset
 from tests.made.options import options
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
 DATASET = toy_dataset()
 

@@ -23,6 +23,8 @@ from tests.made.fits import (
     shorten,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class Begins(keras.callbacks.Callback):
     """Notes the state of the optimizer at the beginning of each training."""

@@ -10,6 +10,8 @@ from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import read_lines
 from tests.made.fits import regression_data, regression_net, shorten
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("scores", "error", "message"),

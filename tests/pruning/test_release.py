@@ -11,6 +11,8 @@ from resprune_tf.training import recipe
 from tests.conftest import small_net, toy_dataset
 from tests.made.fits import numbers, regression_data, regression_net, shorten
 
+pytestmark = pytest.mark.slow
+
 
 def graphs():
     """How many graphs TensorFlow has traced that are still there."""

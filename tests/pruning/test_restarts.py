@@ -12,6 +12,8 @@ from tests.made.fits import shorten as shorten_own
 from tests.pruning.test_loop import shorten
 from tests.pruning.test_resume import assert_same_run
 
+pytestmark = pytest.mark.slow
+
 RESTARTS = {"units_per_round": 0, "max_rounds": 2}
 
 

@@ -15,6 +15,8 @@ import pytest
 from resprune_tf.system.whole_files import read_json, read_lines
 from tests.pruning import resume_child
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -8,6 +8,8 @@ from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_li
 from tests.made.fits import QUIET, numbers, regression_data, regression_net, shorten
 from tests.made.latency import fake_latencies
 
+pytestmark = pytest.mark.slow
+
 LATENCY = rp.Target(latency_ms=6, latency_ratio=0.7, runtime="litert", batch_size=8)
 
 

@@ -22,6 +22,8 @@ from tests.conftest import shallow_net, small_net
 from tests.pruning.test_loop import DATASET, RECIPE, shorten
 from tests.pruning.test_resume import assert_same_run
 
+pytestmark = pytest.mark.slow
+
 
 def distil(folder, teacher, **arguments):
     """Only the initial training, under a teacher."""

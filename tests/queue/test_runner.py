@@ -19,6 +19,8 @@ from experiments.queue.obstacles import Folders
 from experiments.queue.planned import Entry
 from experiments.queue.runner import Runner
 
+pytestmark = pytest.mark.slow
+
 FIRST = Row("c10_k2", "", scale="quarter")
 SECOND = Row("c10_random", "", "--start_from=runs/c10-k2{scale}-seed{seed}")
 SECOND = SECOND.at("quarter")

@@ -28,6 +28,8 @@ from resprune_tf.system.whole_files import (
 from tests.made.cli import resprune, write_npz
 from tests.made.options import options
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 DATA = rp.FitData(train=(ROWS, ROWS[:, :2]), validation=(ROWS, ROWS[:, :2]))
 

@@ -24,6 +24,8 @@ from tests.made.runs import make_rounds, write_records
 from tests.pruning.test_loop import DATASET, shorten
 from tests.pruning.test_resume import assert_same_run
 
+pytestmark = pytest.mark.slow
+
 
 def pieces(folder):
     """Runs a few steps at a time, each in a new folder; yields every folder."""

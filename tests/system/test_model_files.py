@@ -15,6 +15,8 @@ from resprune_tf.data.readers import DataError, read_npz
 from resprune_tf.system.array_files import ArrayFile
 from resprune_tf.system.model_files import ModelFileError, check_whole, load_model
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "model.weights.h5"
 KERNEL = "layers/dense/vars/0"
 MANY = 25_000_000  # values: 100 MB that no test ever reads

@@ -10,6 +10,8 @@ from tests.conftest import net_of, randomise, small_net
 from tests.made.fits import dense_net
 from tests.made.latency import fake_latencies
 
+pytestmark = pytest.mark.slow
+
 
 def test_counts_alone_unless_more_is_limited(monkeypatch):
     monkeypatch.setattr(sizes, "runtime_latencies", None)

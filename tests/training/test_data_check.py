@@ -16,6 +16,8 @@ from resprune_tf.training.data_check import check_scale
 from resprune_tf.training.strategy import Strategy
 from tests.conftest import toy_dataset
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 3
 
 

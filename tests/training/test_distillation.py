@@ -10,6 +10,8 @@ from keras import layers, ops
 from resprune_tf.training.distillation import Distillation, Teacher
 from tests.conftest import images_of, outputs, small_net
 
+pytestmark = pytest.mark.slow
+
 
 def softmax(logits):
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -13,6 +13,8 @@ from resprune_tf.runs.travel import pack, unpack
 from resprune_tf.training.divergence import broken, fit_reason, reason
 from tests.made.fits import QUIET, dense_net, numbers, regression_data, shorten
 
+pytestmark = pytest.mark.slow
+
 
 def net(rate=0.01):
     model = dense_net(units=3)

@@ -9,6 +9,8 @@ from resprune_tf.training.distillation import guided_model, load_teacher
 from tests.made.fits import dense_net, numbers, regression_data, regression_net, shorten
 from tests.made.options import options
 
+pytestmark = pytest.mark.slow
+
 
 def classifier(activation=None, **fields):
     return dense_net(outputs=3, activation=activation, **fields)

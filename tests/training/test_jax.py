@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import JAX, small_net
 from tests.training.gradients import loss_and_gradients
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -11,6 +11,8 @@ from resprune_tf.training.resident import steps_per_dispatch
 from resprune_tf.training.trainer import Trainer, epoch_order
 from tests.conftest import small_net, toy_dataset
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.01)
 SEED = 5
 

@@ -15,6 +15,8 @@ from resprune_tf.training.scaled_weights import (
 from tests.conftest import images_of, outputs, randomise, small_net
 from tests.training.gradients import loss_and_gradients
 
+pytestmark = pytest.mark.slow
+
 # What can come before an ω, by the shape of the image.
 PRODUCERS = {
     "conv": ((6, 6, 3), lambda: layers.Conv2D(3, 3, padding="same")),

@@ -24,6 +24,8 @@ from tests.conftest import JAX, small_net, toy_dataset
 from tests.training import strategy_child
 from tests.training.strategy_child import EXACT
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

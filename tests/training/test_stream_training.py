@@ -15,6 +15,8 @@ from resprune_tf.training.trainer import Trainer, evaluate
 from tests.conftest import outputs
 from tests.made.imagenet import prepare, write_archives
 
+pytestmark = pytest.mark.slow
+
 # 34 training images: 8 steps an epoch, in two parts.
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.01, parts=2)
 SEED = 5

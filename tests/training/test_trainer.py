@@ -20,6 +20,8 @@ from resprune_tf.training.recipe import L2SGD
 from resprune_tf.training.trainer import Trainer, epoch_order, evaluate
 from tests.conftest import outputs, randomise, small_net, toy_dataset
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=3, batch_size=16)
 
 

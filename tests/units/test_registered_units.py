@@ -9,6 +9,8 @@ import resprune_tf as rp
 from resprune_tf.criteria.gates import add_gates
 from tests.conftest import outputs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def kind():

@@ -10,6 +10,8 @@ from keras import layers
 from resprune_tf import Architecture, UnitId, build_resnet, find_units, remove_units
 from tests.conftest import images_of, outputs, randomise, small_net
 
+pytestmark = pytest.mark.slow
+
 
 def silenced(model, names):
     """A copy of a model with ω = 0 on some units."""
