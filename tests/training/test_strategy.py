@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+import resprune_tf as rp
 from resprune_tf import (
     Recipe,
     RunOptions,
@@ -21,6 +22,7 @@ from resprune_tf import (
 from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training.trainer import Trainer
 from tests.conftest import JAX, small_net, toy_dataset
+from tests.made.fits import numbers, regression_net
 from tests.training import strategy_child
 from tests.training.strategy_child import EXACT
 
@@ -148,11 +150,11 @@ def test_two_devices_train_as_one_on_jax(tmp_path):
     }
     names = ("none", "mirrored")
     printed = outputs(
-        *(child(tmp_path, name, "streamed", **settings) for name in names)
+        *(child(tmp_path, name, "streamed", "own", **settings) for name in names)
     )
     assert "mirrored: 2 replicas" in printed[1] and "stopped: enough" in printed[1]
     one, two = (arrays(tmp_path / f"{name}-0.npz") for name in names)
-    assert_close(two, one, ("run", "streamed"))
+    assert_close(two, one, ("run", "streamed", "own"))
     assert removed(tmp_path / "mirrored") == [[], ["unit1"]]
 
 
@@ -192,3 +194,22 @@ def test_several_workers_are_tensorflows(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="multiworker strategy is TensorFlow's.*jax"):
         training_strategy("multiworker")
+
+
+@pytest.mark.parametrize(("size", "batch"), [(19, 15), (18, 16)])
+def test_batches_of_arrays_must_be_shared_evenly(size, batch):
+    data = rp.FitData(numbers(size), numbers(size), batch_size=batch)
+    with pytest.raises(ValueError, match="3 replicas.*also of the last one.*`train`"):
+        prune_and_retrain(
+            regression_net(),
+            data,
+            rp.FitRecipe(epochs=1),
+            removal=rp.Removal(monitor="mae"),
+            run=RunOptions(strategy=_Three()),
+        )
+
+
+def test_sizes_of_batches():
+    for size, sizes in ((30, [15]), (18, [15, 3]), (7, [7])):
+        data = rp.FitData(numbers(size), numbers(size), batch_size=15)
+        assert data.splits["train"].batch_sizes() == sizes
