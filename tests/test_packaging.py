@@ -67,10 +67,9 @@ def test_a_wheel_holds_every_room(tmp_path):
         check=True,
     )
     files = {
-        path.relative_to(folder)
-        for folder in (source,)
+        path.relative_to(source)
         for name in ("resprune_tf", "resprune_cli")
-        for path in (folder / name).rglob("*.py")
+        for path in (source / name).rglob("*.py")
     }
     assert all((target / path).is_file() for path in files)
     modules = sorted(

@@ -4,10 +4,12 @@
 registries are pure Python files, which are loaded by their place.
 """
 
+import functools
 import importlib.util
 import pathlib
 
 
+@functools.cache
 def registry(name):
     """A pure module of `resprune_tf`, such as `"criteria.registry"`."""
     package = importlib.util.find_spec("resprune_tf").origin

@@ -8,11 +8,7 @@ import zipfile
 from resprune_cli.options import values
 from resprune_cli.options.registries import registry
 
-CRITERIA = tuple(
-    name
-    for name, each in registry("criteria.registry").CRITERIA.items()
-    if not each.opposite
-)
+CRITERIA = registry("criteria.registry").COMPARED
 
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")

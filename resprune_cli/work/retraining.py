@@ -12,6 +12,7 @@ from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf.runs.judging import held, shown
+from resprune_tf.training.schedules import cosine
 from resprune_tf.units.table import aligned
 
 
@@ -136,11 +137,12 @@ def recipe(model, epochs, schedule):
         )
 
     def rate_of(epoch, _):
-        return rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        return rate * cosine(falling, epoch)
 
-    return CosineRecipe(
+    falling = CosineRecipe(
         epochs, callbacks=lambda: [keras.callbacks.LearningRateScheduler(rate_of)]
     )
+    return falling
 
 
 def table(result, given, args):

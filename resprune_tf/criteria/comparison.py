@@ -5,7 +5,7 @@ from resprune_tf import graph
 from resprune_tf.criteria import recalibration
 from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.criteria.loss_check import check_loss, other_loss
-from resprune_tf.criteria.registry import CRITERIA, check_name
+from resprune_tf.criteria.registry import COMPARED, check_name
 from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_labels, count_images
 from resprune_tf.graph.outputs import loss_name
@@ -100,8 +100,7 @@ def compare_scores(
 def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
     """Criteria by their names, and why others are left out where all are tried."""
     chosen, left_out = {}, {}
-    names = [name for name, each in CRITERIA.items() if not each.opposite]
-    for criterion in names if criteria is None else criteria:
+    for criterion in COMPARED if criteria is None else criteria:
         name = criterion
         try:
             if callable(criterion):

@@ -1,4 +1,4 @@
-"""All criteria by name. A line here makes one known to flags, commands and docs.
+"""All criteria by name. To add one, add a line here: flags and commands read it.
 
 Pure Python, so that a command can list them before anything else is imported.
 """
@@ -44,6 +44,7 @@ CRITERIA = {
     "l1_importance": Criterion("sparsity", takes="labels", seeded=True),
 }
 NAMES = tuple(CRITERIA)
+COMPARED = tuple(name for name, each in CRITERIA.items() if not each.opposite)
 ON_EXAMPLES = tuple(name for name, each in CRITERIA.items() if each.on_examples)
 LABELLED = tuple(name for name, each in CRITERIA.items() if each.takes == "labels")
 

@@ -1,4 +1,4 @@
-"""All formats and runtimes by name. A line here makes one known to the commands.
+"""All formats and runtimes by name. To add one, add a line: the commands read it.
 
 Pure Python, so that a command can list them before anything else is imported.
 """

@@ -108,17 +108,18 @@ class LayerDeletion(keras.callbacks.Callback):
 
     @classmethod
     def of_run(cls, plan, rounds):
-        """The callback of a run that measures and records its nets itself.
+        """The callback of `prune_and_retrain`, which evaluates and saves models itself.
 
-        It watches the trainings. `score`, `delete`, `measure` and `record` are called
-        by the run, between them.
+        As a callback it stops a training that diverges. Between two trainings the run
+        calls `measure`, `record`, `score`, `select` and `delete`.
 
         Args:
             plan: the run's `Plan`.
             rounds: the list of its finished `Round`s, which the run adds to.
         """
         deletion = cls(epochs=math.inf)
-        deletion.plan, deletion.rounds, deletion._decides = plan, rounds, False
+        deletion.plan, deletion.removal = plan, plan.removal
+        deletion.rounds, deletion._decides = rounds, False
         return deletion
 
     def _reset(self):
@@ -128,16 +129,16 @@ class LayerDeletion(keras.callbacks.Callback):
     @property
     def mode(self):
         """Which way `monitor` is better; None until that is known."""
-        return (self.plan or self).removal.mode
+        return self.removal.mode
 
     # What Algorithm 1 does between two trainings.
 
     def score(self, model) -> dict[str, float]:
-        """Scores of the units that may go, by name (line 5)."""
+        """Scores of the removable units, by name (line 5)."""
         return self.plan.scores(model)
 
     def select(self, scores) -> tuple[str, ...]:
-        """Names of the units that go next (line 6)."""
+        """Names of the units to remove next (line 6)."""
         return self.plan.next_units(scores)
 
     def delete(self, model, units) -> keras.Model:
@@ -150,25 +151,25 @@ class LayerDeletion(keras.callbacks.Callback):
         return remove_units(model, units) if units else model
 
     def measure(self, model, initial=None, initial_ms=None) -> dict:
-        """All that the target limits, of a net that takes its turns with the initial.
+        """Measures everything that the target limits.
 
         Args:
             model: a functional `keras.Model`.
-            initial: the initial net, if there is another one.
-            initial_ms: what its latency was told to be.
+            initial: the initial model, to be measured in turns with `model` where
+                `Plan.in_turns` says so; else None.
+            initial_ms: the latency that was recorded for the initial model.
         """
-        target = self.plan.target
-        if initial is None or target is None or not target.conditions:
-            return measures([model], target)[0]
-        return measures([initial, model], target, initial_ms)[1]
+        if initial is None:
+            return measures([model], self.plan.target)[0]
+        return measures([initial, model], self.plan.target, initial_ms)[1]
 
-    def record(self, model, size, **told) -> Round:
-        """The record of a trained net.
+    def record(self, model, size, **fields) -> Round:
+        """The record of a trained model.
 
         Args:
             model: a functional `keras.Model`.
             size: what `measure` returned for it.
-            **told: further fields of `Round`.
+            **fields: further fields of `Round`.
         """
         return Round(
             **{
@@ -187,7 +188,7 @@ class LayerDeletion(keras.callbacks.Callback):
                 "seconds": 0.0,
                 "model": model_name(len(self.rounds)),
                 "measured": {k: v for k, v in size.items() if k not in COUNTED},
-                **told,
+                **fields,
             }
         )
 
@@ -202,8 +203,8 @@ class LayerDeletion(keras.callbacks.Callback):
         self._infinite = broken(self.model)
         if self.plan is None:
             self.plan = Plan.check(self.model, self.removal, to_the_last=False)
-            target = self.plan.target
-            if target is not None and target.conditions:
+            self.removal = self.plan.removal
+            if self.plan.in_turns:
                 self._initial_net = self.model
 
     def on_epoch_end(self, epoch, logs=None):
@@ -229,9 +230,8 @@ class LayerDeletion(keras.callbacks.Callback):
                 f"`monitor={monitor!r}` is not logged. Logged: {', '.join(self._logs)}."
             )
         if monitor and self.mode is None:
-            mode = direction(self.model, monitor)
-            removal = self.plan.removal.replace(mode=mode)
-            self.plan = dataclasses.replace(self.plan, removal=removal)
+            self.removal = self.removal.replace(mode=direction(self.model, monitor))
+            self.plan = dataclasses.replace(self.plan, removal=self.removal)
         if self._trained >= self.epochs:
             self.model.stop_training = True
 

@@ -66,9 +66,9 @@ def prune_and_retrain(
 ) -> PruningResult:
     """Shortens a residual network without losing accuracy (Algorithm 1 of the paper).
 
-    Round 0 trains the model as it is. In every further round `LayerDeletion` takes out
-    the units with the smallest scores, and what is left is retrained from the initial
-    learning rate, with inherited weights and a fresh optimizer.
+    Round 0 trains the model as it is. In every further round `LayerDeletion` removes
+    the units with the smallest scores. The remaining model keeps its weights and is
+    retrained from the initial learning rate with a new optimizer.
 
     A run in a directory continues where it was stopped, from the last whole epoch,
     and ends with the same weights as an unbroken one: to the last bit after
@@ -83,12 +83,11 @@ def prune_and_retrain(
         recipe: `Recipe` of the initial training; a `FitRecipe` for `FitData`.
         retrain_recipe: `Recipe` of each retraining, such as
             `recipe.replace(epochs=60)`; by default `recipe`.
-        guidance: `Guidance` to retrain with the trained initial net as the teacher, or
-            to train with another one; None to train by the labels alone, as the paper
-            does.
-        removal: `Removal`: what is removed, and by what a net is judged; by default
-            one unit at a time, as long as any may go.
-        run: `RunOptions`: where the records lie, seed, devices, and when to stop.
+        guidance: `Guidance` to train with a teacher: the trained initial model, or
+            another one. By default the labels alone are used, as in the paper.
+        removal: `Removal`: which units are removed, and how models are judged. By
+            default one unit per round, until no removable unit is left.
+        run: `RunOptions`: directory of the records, seed, devices, and when to stop.
 
     Returns:
         `PruningResult`: every round, and the smallest net that held the initial
@@ -123,9 +122,7 @@ def prune_and_retrain(
     retrain_recipe, strategy = retrain_recipe or recipe, run.strategy
     if run.directory is not None and strategy.is_chief:
         check_run_dir(run.directory)
-    removal, checked = check_run(
-        model, data, recipe, retrain_recipe, removal, guidance, strategy
-    )
+    removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
     plan = Plan.check(model, removal)
     teacher = load_teacher(guidance, model)
     settings = {

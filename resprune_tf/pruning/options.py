@@ -1,4 +1,4 @@
-"""What `prune_and_retrain` is to remove, and how it is to run."""
+"""The options of `prune_and_retrain`: what it removes, and how it runs."""
 
 import dataclasses
 import math
@@ -13,36 +13,37 @@ from resprune_tf.training.strategy import Strategy
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """Which units are removed, how many at a time, and by what a net is judged.
+    """Which units are removed, how many at a time, and how models are judged.
 
     Args:
-        target: `Target` to stop at; by default all units that may go are removed, but
-            for the last one where nothing else learns. A file or a latency that it
-            limits is measured in every round, beside the initial net, and recorded.
-        units: names of the units to remove, and no other, such as those of a
-            `Solution`: the criterion tells their order.
+        target: `Target` at which the run stops. By default all removable units are
+            removed, except the last one if no other layer has trainable weights. If
+            the target limits a file size or a latency, these are measured in every
+            round, in turns with the initial model, and recorded.
+        units: names of the only units to remove, such as those of a `Solution`. The
+            criterion determines their order.
         units_per_round: units to remove before each retraining (k in the paper). 0
-            retrains `max_rounds` times from the initial learning rate and removes
-            nothing: the control that shows what restarts alone do. No target then.
-        max_rounds: most rounds after the initial training; 0 only trains, for which
-            no unit needs to be removable.
-        criterion: function from a model to `{unit name: score}`; the smallest go.
-            See `criteria.named`.
-        protected: names of units that must stay, or patterns of names, in which `*`
-            stands for any characters: `("backbone/*",)`.
-        monitor: what rounds are judged by: for `FitData` the name of any metric that
-            the model was compiled with, or `"loss"`.
-        mode: `"max"` or `"min"`: which way `monitor` is better; by default what the
-            Keras metric says.
-        tolerance: accuracy (a fraction) that may be lost and still counts as held; in
-            the units of what else is monitored. A finished run may be called again
-            with another one: the net is chosen anew among its rounds, and
-            `stop_on_drop` goes on where they hold now, or counts none after the first
-            that does not.
-        select_on: `"validation"` (held out of the training images) or `"test"`, as
-            the paper did: where it is measured.
-        stop_on_drop: stop at the first round below the initial accuracy, or worse in
-            what else is monitored.
+            removes nothing and retrains `max_rounds` times from the initial learning
+            rate: the control that shows the effect of restarts alone. It excludes a
+            target.
+        max_rounds: most rounds after the initial training. 0 only trains, and does not
+            need any removable unit.
+        criterion: function from a model to `{unit name: score}`. The units with the
+            smallest scores are removed. See `criteria.named`.
+        protected: names of units that are never removed, or patterns of names, in
+            which `*` matches any characters: `("backbone/*",)`.
+        monitor: measure by which rounds are judged: for `FitData` the name of any
+            metric that the model was compiled with, or `"loss"`.
+        mode: `"max"` or `"min"`: which way `monitor` improves. By default this is
+            taken from the Keras metric.
+        tolerance: accepted decrease of the accuracy (a fraction), or deterioration of
+            another measure in its own units. A finished run may be called again with
+            another tolerance: its result is then selected again among the rounds.
+            With `stop_on_drop` such a run continues if the last round is now accepted,
+            and ignores the rounds after the first that is not.
+        select_on: `"validation"` (held out of the training images) or `"test"`, as in
+            the paper: the split on which rounds are judged.
+        stop_on_drop: whether to stop at the first round that is not accepted.
 
     Raises:
         ValueError: if a value is out of range.
@@ -118,7 +119,7 @@ class Removal:
 
     @property
     def removes(self) -> bool:
-        """Whether any unit is to go."""
+        """Whether any unit is to be removed."""
         return self.max_rounds != 0 and self.units_per_round != 0
 
     @property
@@ -127,29 +128,30 @@ class Removal:
         return self.criterion is criteria.importance
 
     def replace(self, **changes) -> "Removal":
-        """The same but for `changes`."""
+        """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """Where a run keeps its records, and how it is started, stopped and shown.
+    """Where a run stores its records, and how it is started, stopped and displayed.
 
     Args:
-        directory: of the records; a temporary one by default.
-        seed: int; of the order of examples and of their augmentation.
-        start_from: directory of another run whose initial training is taken over, so
-            that several ways to go on can be compared from the same net. Its data,
-            net, recipe and seed must be this run's.
-        strategy: what `training_strategy` returned, to train on several devices. Of
-            several workers, all call `prune_and_retrain` with the same arguments; the
-            chief alone writes, the others read its directory once, when a run is
+        directory: of the records. By default a temporary one.
+        seed: int, for the order of the examples and their augmentation.
+        start_from: directory of another run whose initial training is reused, so that
+            several ways to continue can be compared from the same model. Its data,
+            model, recipe and seed must be those of this run.
+        strategy: a `Strategy` from `training_strategy`, to train on several devices.
+            With several workers, all call `prune_and_retrain` with the same arguments.
+            Only the chief writes; the others read its directory once, when a run is
             continued.
-        deadline: `time.monotonic()` second before which to stop resumably.
+        deadline: `time.monotonic()` value, in seconds, before which the run stops. It
+            can be continued afterwards.
         should_stop: function that returns a reason to stop now, or None.
         verbose: whether to show progress.
-        flags: text to keep as `flags.txt`: how the caller was called.
-        note: a remark to keep with the outcome, such as what it is no proof of.
+        flags: text to store as `flags.txt`: the command that started the run.
+        note: a remark to store with the result, such as its limitations.
 
     >>> RunOptions("runs/c10", seed=1)
     """

@@ -133,6 +133,11 @@ class Plan:
         most = self.removal.max_rounds
         return math.inf if most is None else most
 
+    @property
+    def in_turns(self) -> bool:
+        """Whether models are measured in turns with the initial one."""
+        return self.target is not None and bool(self.target.conditions)
+
     def settings(self) -> dict:
         """What must agree for a run to be continued, as JSON values."""
         removal, target = self.removal, self.target

@@ -8,13 +8,12 @@ from resprune_tf import graph
 from resprune_tf.graph import sharing
 
 
-def check_run(model, data, recipe, retrain_recipe, removal, guidance, strategy):
+def check_run(model, data, recipe, retrain_recipe, removal, strategy):
     """Checks a model, its data and its recipes against each other.
 
     Args:
         model, data, recipe, removal: as `prune_and_retrain` takes them.
         retrain_recipe: that of each retraining.
-        guidance: a `Guidance`, or None.
         strategy: a `Strategy`.
 
     Returns:
@@ -29,9 +28,7 @@ def check_run(model, data, recipe, retrain_recipe, removal, guidance, strategy):
     for each in (recipe, retrain_recipe):
         each.check_data(data)
     check_saving(model)
-    checked = recipe.check(
-        model, data, retrain_recipe, removal, guidance=guidance, strategy=strategy
-    )
+    checked = recipe.check(model, data, retrain_recipe, removal, strategy)
     return removal.replace(mode=checked.mode), checked.settings
 
 

@@ -101,10 +101,10 @@ class Run:
             for line in read_lines(pathlib.Path(source) / "history.jsonl")
             if line["round"] == 0
         ]
-        size = self._size(model)
-        told = self.strategy.share({"scores": self.deletion.score(model)})
-        measured = self.strategy.share(self.deletion.record(model, size).measured)
-        record = dataclasses.replace(first, measured=measured, **told)
+        scores = self.deletion.score(model)
+        record = self.deletion.record(model, self._size(model), scores=scores)
+        shared = {"scores": scores, "measured": record.measured}
+        record = dataclasses.replace(first, **self.strategy.share(shared))
         self.files.add_round(record, history)
         self.rounds.append(record)
         self._say(f"round 0: taken over from {source}")
@@ -142,18 +142,14 @@ class Run:
             told = f"After round {number}, '{spoiled[0]}' holds NaN or infinite values."
             return self._diverge(number, removed, recipe, told)
         self._say(f"round {number}: measuring {self.plan.removal.monitor}")
-        on_splits = {"test": {}, **trainer.measures()}
+        on_splits = trainer.measures()
         if number == 0 and "file_bytes" in size:
             size = self._size(net)  # an untrained net, with its zeros, packs smaller
         record = self.deletion.record(net, size, removed=removed, **on_splits)
         # What is decided by, from one worker, as another's may round otherwise.
-        told = ("importances", "validation", "test", "measured")
-        shared = self.strategy.share(
-            {
-                "scores": self._scores(net, number),
-                **{name: getattr(record, name) for name in told},
-            }
-        )
+        decisive = ("importances", "validation", "test", "measured")
+        shared = {name: getattr(record, name) for name in decisive}
+        shared = self.strategy.share({"scores": self._scores(net, number), **shared})
         self._save(net, self.files.path / record.model)
         record = dataclasses.replace(
             record,
@@ -161,7 +157,7 @@ class Run:
             epochs=len(history) // recipe.parts,
             train={
                 name: history[-1][name]
-                for name in on_splits["validation"]
+                for name in record.validation
                 if name in history[-1]
             },
             seconds=round(time.monotonic() - begun + spent, 1),
@@ -205,8 +201,7 @@ class Run:
 
     def _size(self, net):
         """What a net measures of all that the target limits, beside the initial net."""
-        target = self.plan.target
-        if not self.rounds or target is None or not target.conditions:
+        if not self.rounds or not self.plan.in_turns:
             return self.deletion.measure(net)
         first = self.rounds[0]
         return self.deletion.measure(

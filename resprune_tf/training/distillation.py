@@ -156,22 +156,23 @@ class Teacher(keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Guidance:
-    """How a net is taught by another.
+    """How a model is trained with a teacher (knowledge distillation).
 
-    The loss by the labels weighs `1 - weight`, the distance to the teacher's outputs
-    for the same examples `weight`; penalties weigh as they do without a teacher.
+    The loss is `(1 - weight)` times the loss on the labels plus `weight` times the
+    distance to the teacher's outputs for the same examples. Regularization losses keep
+    the weight that they have without a teacher.
 
     Args:
-        temperature: as for `Distillation`; for `kind="kl"`.
-        weight: float in [0, 1], of the teacher's word against the labels'.
-        teacher: a functional `keras.Model`, or the path of its `.keras` file, that
-            teaches in every training, the initial one too; it takes the same inputs,
-            gives outputs of the same shape and is only read, and a run keeps a copy.
-            With `max_rounds=0` that is the distillation baseline. None for the trained
-            initial net, which teaches in every retraining.
-        kind: `"kl"` compares probabilities (of logits or of a softmax), `"mse"` any
-            outputs: those of a regression, or features.
-        output: name of the output that is taught, of a model with several.
+        temperature: as for `Distillation`; used by `kind="kl"`.
+        weight: float in [0, 1], the teacher's share of the loss.
+        teacher: a functional `keras.Model`, or the path of its `.keras` file. It is
+            the teacher in every training, the initial one included, and must take the
+            same inputs and give outputs of the same shape. It is only read; a run
+            keeps a copy. With `max_rounds=0` this is the distillation baseline. By
+            default the trained initial model is the teacher of every retraining.
+        kind: `"kl"` compares class probabilities (of logits or of a softmax); `"mse"`
+            compares any outputs, such as those of a regression, or features.
+        output: name of the output to compare, for models with several outputs.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -241,7 +242,7 @@ class Guidance:
 
 
 def guided_model(model, teacher, guidance):
-    """A model of the same layers whose training loss heeds a teacher, too.
+    """A model of the same layers whose training loss includes a teacher's.
 
     Its outputs and their names are the model's, so that losses and metrics by name fit
     it. Compile it afterwards.
@@ -315,7 +316,7 @@ def load_teacher(guidance, student):
             " to ".join(", ".join(map(str, part)) for part in pair) for pair in shapes
         ]
         raise ValueError(
-            "A teacher must take the student's images and give as many logits. "
+            "A teacher must take the student's inputs and give outputs of its shape. "
             f"Received: {told[0]}, the student from {told[1]}."
         )
     return teacher

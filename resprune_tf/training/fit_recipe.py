@@ -109,7 +109,7 @@ class FitRecipe(TrainingRecipe):
         options = {name: repr(value) for name, value in self.fit_options.items()}
         return {"epochs": self.epochs, "fit_options": options}
 
-    def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
+    def check(self, model, data, retrain_recipe, removal, strategy):
         _check_strategy(data, strategy)
         if removal.removes and removal.by_importance and not removal.criterion(model):
             raise ValueError(

@@ -42,10 +42,9 @@ class FitTrainer:
         self.core, self.data, self.recipe, self.seed = core, data, recipe, seed
         self.strategy = strategy or Strategy()
         with self.strategy.scope():
-            model = graph.rebuild(graph.as_functional(core, "FitTrainer"))
-            if guidance is not None:
-                model = guided_model(model, teacher, guidance)
-            self.model = compile_as(model, template, recipe.compile_fn)
+            self.model = compiled_copy(
+                core, template, recipe.compile_fn, teacher, guidance
+            )
             self._average = self.strategy.averaging(self.model)
 
     def fit(self, initial_epoch=0, callbacks=()):
@@ -102,9 +101,17 @@ class FitTrainer:
         return measured
 
 
-def compiled_copy(core, template, compile_fn=None):
-    """A copy of a model that shares nothing with it, compiled as another is."""
+def compiled_copy(core, template, compile_fn=None, teacher=None, guidance=None):
+    """A copy of a model that shares nothing with it, compiled as another is.
+
+    Args:
+        core: a functional `keras.Model`.
+        template, compile_fn: as for `compile_as`.
+        teacher, guidance: as for `guided_model`; None for training by the labels alone.
+    """
     copy = graph.rebuild(graph.as_functional(core, "prune_and_retrain"))
+    if guidance is not None:
+        copy = guided_model(copy, teacher, guidance)
     return compile_as(copy, template, compile_fn)
 
 

@@ -45,11 +45,11 @@ class TrainingRecipe(abc.ABC):
         if not isinstance(data, self.data_type):
             raise TypeError(
                 "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
-                f"a {type(self).__name__} for {_article(data)}."
+                f"a {type(self).__name__} for {type(data).__name__}."
             )
 
     @abc.abstractmethod
-    def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
+    def check(self, model, data, retrain_recipe, removal, strategy):
         """Checks a whole run before any work.
 
         Args:
@@ -57,7 +57,6 @@ class TrainingRecipe(abc.ABC):
             data: as `data_type` says.
             retrain_recipe: the recipe of the same kind of each retraining.
             removal: a `Removal`.
-            guidance: a `Guidance`, or None.
             strategy: a `Strategy`.
 
         Returns:
@@ -91,12 +90,12 @@ class TrainingRecipe(abc.ABC):
         """
 
     def finish(self, net, template):
-        """What a user is given of a net of the run; by default the net itself."""
+        """The model that the user receives; by default `net` itself."""
         return net
 
     def divergence_reason(self, data) -> str:
         """What may have made a training diverge, in words."""
-        return reason(None, None)
+        return reason(None)
 
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
@@ -223,7 +222,7 @@ class Recipe(TrainingRecipe):
     def settings(self):
         return dataclasses.asdict(self)
 
-    def check(self, model, data, retrain_recipe, removal, *, guidance, strategy):
+    def check(self, model, data, retrain_recipe, removal, strategy):
         if removal.monitor != "accuracy" or removal.mode not in (None, "max"):
             raise ValueError(
                 "A Dataset is judged by its accuracy; FitData by any metric. Received: "
@@ -255,11 +254,6 @@ class Recipe(TrainingRecipe):
         return Trainer(
             net, data, self, seed, teacher=teacher, guidance=guidance, strategy=strategy
         )
-
-
-def _article(data):
-    name = type(data).__name__
-    return name if name == "FitData" else f"a {name}"
 
 
 def _one_of(names):

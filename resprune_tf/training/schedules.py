@@ -1,4 +1,4 @@
-"""Schedules of the learning rate by name. A function and a line here make one known.
+"""Schedules of the learning rate by name. To add one, write a function and list it.
 
 Pure Python, so that a command can list them before anything else is imported.
 """

@@ -347,7 +347,7 @@ def checked(dataset, classes):
     logits = layers.Dense(classes)(layers.Flatten()(image))
     model, recipe = keras.Model(image, logits, name="net"), rp.Recipe(batch_size=8)
     removal, settings = check_run(
-        model, dataset, recipe, recipe, rp.Removal(), None, Strategy()
+        model, dataset, recipe, recipe, rp.Removal(), Strategy()
     )
     return removal.mode, settings
 

@@ -1,6 +1,7 @@
 """Recipe, L2 through the momentum, order of images, exact resume."""
 
 import math
+from unittest import mock
 
 import keras
 import numpy as np
@@ -233,7 +234,7 @@ def test_state_of_another_net_is_refused(tmp_path):
 
 def test_divergence_stops_and_keeps_the_last_state(tmp_path):
     diverging = trainer(Recipe(epochs=3, batch_size=16, learning_rate=1e30))
-    deletion = LayerDeletion.of_run(plan=None, rounds=["first", "second"])
+    deletion = LayerDeletion.of_run(mock.Mock(), rounds=["first", "second"])
     saver = Checkpoint(tmp_path / "s.npz", {"round": 2}, [])
     with pytest.raises(TrainingDiverged, match="round 2 at learning rate"):
         diverging.fit(callbacks=[deletion, saver])
