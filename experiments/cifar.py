@@ -20,15 +20,17 @@ from experiments.running import (
     removal_flags,
     run_flags,
 )
+from resprune_cli.options.registries import registry
 
 for _module in (run_flags, net_flags, recipe_flags, removal_flags):
     flags.adopt_module_key_flags(_module)  # --helpshort shows them too
 
+_KNOWN = registry("data.registry")
 _DATASET = flags.DEFINE_string(
-    "dataset", "cifar10", "digits, cifar10, cifar100, or the path of an .npz archive."
+    "dataset", "cifar10", f"{', '.join(_KNOWN.NAMES)}, or the path of an .npz archive."
 )
 _DATA_SOURCE = flags.DEFINE_enum(
-    "data_source", "auto", ["auto", "tfds", "binary"], "Where to read CIFAR from."
+    "data_source", "auto", ["auto", *_KNOWN.SOURCES], "Where to read CIFAR from."
 )
 _UNIT_KIND = flags.DEFINE_enum(
     "unit_kind", "bottleneck", ["bottleneck", "basic"], "Kind of residual unit."

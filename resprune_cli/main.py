@@ -10,9 +10,8 @@ import sys
 import traceback
 
 from resprune_cli.commands import compare, export, inspect, prune, scores
-from resprune_cli.options.usage import Failed, WrongUse
+from resprune_cli.options.usage import Failed, WrongUse, as_options
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
-from resprune_cli.wording import for_users
 
 COMMANDS = (
     inspect,
@@ -84,7 +83,10 @@ def main(argv=None):
         start()
         _check_out(args)
         _import(args.imports)
-        return args.run(args) or 0
+        from resprune_tf.system.advice import for_commands
+
+        with for_commands():
+            return args.run(args) or 0
     except (WrongUse, Failed) as error:
         if full := _full_disk(args, error):
             return _end(args, 1, full)
@@ -131,8 +133,7 @@ def _full_disk(args, error):
 def _end(args, code, error):
     if args.debug:
         traceback.print_exc()
-    text = for_users(str(error))
-    print(f"resprune {args.command}: error: {text}", file=sys.stderr)
+    print(f"resprune {args.command}: error: {as_options(error)}", file=sys.stderr)
     return code
 
 

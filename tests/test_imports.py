@@ -23,7 +23,7 @@ FLOORS = {
         {"pruning"},
     ),
     "resprune_cli": (
-        {"start", "wording"},
+        {"start"},
         {"options"},
         {"work"},
         {"commands"},
@@ -43,8 +43,9 @@ FLOORS = {
 }
 PURE = (
     *("nets.architecture", "runs.environment", "runs.records", "targets.target"),
-    *("system.checksum", "system.disk", "system.whole_files"),
-    *("criteria.registry", "deploy.registry", "training.schedules"),
+    *("system.advice", "system.checksum", "system.disk", "system.whole_files"),
+    *("criteria.registry", "data.registry", "deploy.registry"),
+    "training.schedules",
 )
 
 

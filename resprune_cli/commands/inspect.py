@@ -5,7 +5,6 @@ import json
 
 from resprune_cli.options import usage, values
 from resprune_cli.options.usage import WrongUse
-from resprune_cli.wording import for_users
 
 
 def add_parser(commands):
@@ -82,7 +81,7 @@ def run(args):
         "opaque": [dataclasses.asdict(each) for each in units.opaque],
         "achievable": None,
     }
-    lines = [for_users(str(units)), "", _cost_told(told)]
+    lines = [str(units), "", _cost_told(told)]
     if any(unit.removable for unit in units):
         reach = _achievable(model)
         if reach is not None:
@@ -94,7 +93,7 @@ def run(args):
         lines += ["", str(table), *filter(None, [doubt])]
     if args.picture:
         if not units:
-            raise WrongUse(f"There is nothing to draw: {for_users(str(units))}")
+            raise WrongUse(f"There is nothing to draw: {units}")
         try:
             rp.draw_units(model, path=args.picture)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import re
 import textwrap
 import zipfile
 
@@ -30,6 +31,30 @@ class WrongUse(Exception):
 
 class Failed(Exception):
     """What was asked for cannot be had: exit code 1."""
+
+
+# Arguments of the library that are options here.
+_OPTIONS = {
+    "criterion": "--criterion",
+    "expand": "--expand",
+    "max_rounds": "--max-rounds",
+    "monitor": "--monitor",
+    "protected": "--protect",
+    "run_dir": "--out",
+    "tolerance": "--tolerance",
+    "units_per_round": "--units-per-round",
+}
+
+
+def as_options(message) -> str:
+    """A message in which the library's arguments are called by their options.
+
+    >>> as_options("`units_per_round` must be from 1 to 3.")
+    '--units-per-round must be from 1 to 3.'
+    """
+    return re.sub(
+        r"`(\w+)`", lambda found: _OPTIONS.get(found[1], found[0]), str(message)
+    )
 
 
 def add_command(commands, name, run, check, *, usage, help, description, examples):

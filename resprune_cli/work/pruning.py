@@ -7,7 +7,6 @@ import sys
 from resprune_cli.options import result_files, usage
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
-from resprune_cli.wording import for_users
 from resprune_cli.work import (
     at_once,
     data_source,
@@ -56,7 +55,7 @@ def _model(args):
             raise WrongUse(str(error)) from error
     units = find_units(model)
     if not any(unit.removable for unit in units):
-        raise WrongUse(f"There is nothing to remove. {for_users(str(units))}")
+        raise WrongUse(f"There is nothing to remove. {units}")
     names = [unit.name for unit in units]
     if unknown := [name for name in args.protect if name not in names]:
         raise WrongUse(

@@ -3,10 +3,10 @@
 import dataclasses
 
 from resprune_cli.options.usage import WrongUse
-from resprune_cli.wording import ANOTHER_CRITERION, for_users
 from resprune_cli.work import data_source, terms
 from resprune_tf import criteria
 from resprune_tf.criteria.comparison import compare_scores
+from resprune_tf.criteria.registry import ANOTHER
 from resprune_tf.units.finding import find_units, scored_units
 
 
@@ -22,9 +22,7 @@ def table(model, args, names=None):
         WrongUse: if data do not fit, or a criterion cannot be computed.
     """
     if not scored_units(model):
-        raise WrongUse(
-            f"There is nothing to score. {for_users(str(find_units(model)))}"
-        )
+        raise WrongUse(f"There is nothing to score. {find_units(model)}")
     data = data_source.read(args, model)
     for name in names or ():
         _check_labels(name, data.labelled, "--criteria")
@@ -42,10 +40,7 @@ def table(model, args, names=None):
         )
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    left_out = {
-        name: for_users(why).removesuffix(ANOTHER_CRITERION)
-        for name, why in found.left_out.items()
-    }
+    left_out = {name: why.removesuffix(ANOTHER) for name, why in found.left_out.items()}
     doubt = None
     if data.labelled:
         doubt = terms.doubt(model, terms.measured(model, x, y, args.batch_size))

@@ -12,10 +12,17 @@ import keras
 import numpy as np
 
 from resprune_tf.criteria.example_loss import loss_details
-from resprune_tf.criteria.registry import LABELLED, ON_EXAMPLES, check_name, make
+from resprune_tf.criteria.registry import (
+    ANOTHER,
+    LABELLED,
+    ON_EXAMPLES,
+    check_name,
+    make,
+)
 from resprune_tf.data.examples import count_images
 from resprune_tf.data.fit_data import Arrays, FitData
 from resprune_tf.nets.importance import SUFFIX
+from resprune_tf.system.advice import advice
 from resprune_tf.units.finding import find_units, scored_units
 from resprune_tf.units.importances import importances
 
@@ -209,6 +216,10 @@ def check_scored(scores, model):
     if not scores:
         raise ValueError(
             f"'{model.name}' has no unit that the criterion scores and that may be "
-            "removed. |ω| needs an ImportanceScale on the branch of each unit: "
-            "`add_importance(model)` puts it there."
+            "removed."
+            + advice(
+                " |ω| needs an ImportanceScale on the branch of each unit: "
+                "`add_importance(model)` puts it there.",
+                ANOTHER,
+            )
         )

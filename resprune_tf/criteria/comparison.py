@@ -5,10 +5,11 @@ from resprune_tf import graph
 from resprune_tf.criteria import recalibration
 from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.criteria.loss_check import check_loss, other_loss
-from resprune_tf.criteria.registry import COMPARED, check_name
+from resprune_tf.criteria.registry import ANOTHER, COMPARED, check_name
 from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_labels, count_images
 from resprune_tf.graph.outputs import loss_name
+from resprune_tf.system.advice import advice
 from resprune_tf.units.finding import find_units, scored_units
 
 
@@ -140,8 +141,13 @@ def check_possible(name, model, units, labels, loss):
     check_name(name)
     if name in ("importance", "largest") and not units[0].importance:
         raise ValueError(
-            f"'{model.name}' has no ImportanceScale on its branches. `add_importance` "
-            "puts one there; it says something once it is trained."
+            f"'{model.name}' has no "
+            + advice(
+                "ImportanceScale on its branches. `add_importance` puts one there; it "
+                "says something once it is trained.",
+                "learned factors ω, which `resprune prune --criterion importance` "
+                f"trains.{ANOTHER}",
+            )
         )
     if name in known.LABELLED:
         if labels is None:

@@ -9,6 +9,7 @@ from resprune_tf import graph
 from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.data.examples import take_labels
 from resprune_tf.graph.outputs import loss_name, probabilities
+from resprune_tf.system.advice import advice
 from resprune_tf.training.labels import check_labels, check_range
 
 _OF_LOGITS = (
@@ -67,15 +68,22 @@ def check_loss(model, purpose, labels, loss=None):
     if (other := other_loss(model, labels)) is not None:
         raise ValueError(
             f"'{model.name}' is compiled with the loss {loss_name(other)}, but "
-            f"{taken}: pass that one as `loss`."
+            f"{taken}: {advice('pass that one as `loss`', _LOSS)}."
         )
     if last := probabilities(model):
         raise ValueError(
             f"'{model.name}' ends in '{last}', which gives probabilities, but {taken}: "
-            "pass its loss, such as `loss='sparse_categorical_crossentropy'`, or "
-            "`'binary_crossentropy'` where labels exclude no other."
+            + advice(
+                "pass its loss, such as `loss='sparse_categorical_crossentropy'`, or "
+                "`'binary_crossentropy'` where labels exclude no other.",
+                f"{_LOSS}, such as sparse_categorical_crossentropy.",
+            )
         )
     _check_classes(model, labels, taken)
+
+
+# What to do on the command line.
+_LOSS = "give --loss"
 
 
 def _is_default(loss):
@@ -96,7 +104,8 @@ def _check_classes(model, labels, taken):
     if len(shape) < 2 or shape[-1] == 1:
         raise ValueError(
             f"'{model.name}' has outputs of shape {shape}, which tell no classes "
-            f"apart, but {taken}: pass its loss, such as `loss='mse'`."
+            f"apart, but {taken}: "
+            + advice("pass its loss, such as `loss='mse'`.", f"{_LOSS}, such as mse.")
         )
     if graph.fits(labels.shape, shape):
         if np.any(labels < 0) or not np.allclose(labels.sum(axis=-1), 1, atol=1e-3):

@@ -43,6 +43,8 @@ CRITERIA = {
     "leave_one_out": Criterion("sensitivity", takes="labels"),
     "l1_importance": Criterion("sparsity", takes="labels", seeded=True),
 }
+# What to do, on the command line, where a criterion cannot score a model.
+ANOTHER = " Choose another criterion, such as block_influence."
 NAMES = tuple(CRITERIA)
 COMPARED = tuple(name for name, each in CRITERIA.items() if not each.opposite)
 ON_EXAMPLES = tuple(name for name, each in CRITERIA.items() if each.on_examples)

@@ -6,8 +6,10 @@ from keras import ops
 from resprune_tf.criteria.example_loss import example_loss, loss_details
 from resprune_tf.criteria.gates import add_gates, gate_gradients
 from resprune_tf.criteria.loss_check import check_loss
+from resprune_tf.criteria.registry import ANOTHER
 from resprune_tf.criteria.scoring import criterion_on
 from resprune_tf.data.examples import check_labels, count_images, take, take_labels
+from resprune_tf.system.advice import advice
 from resprune_tf.units.finding import scored_units
 
 
@@ -73,9 +75,13 @@ def l1_importance(
             if not np.all(np.isfinite(factors)):
                 raise ValueError(
                     "The factors of l1_importance diverged at learning_rate="
-                    f"{learning_rate:g}. A smaller one may do: `criteria.l1_importance("
-                    f"images, labels, learning_rate={learning_rate / 10:g})` is a "
-                    "criterion, also in `compare_scores(criteria=[...])`."
+                    f"{learning_rate:g}."
+                    + advice(
+                        " A smaller one may do: `criteria.l1_importance(images, "
+                        f"labels, learning_rate={learning_rate / 10:g})` is a "
+                        "criterion, also in `compare_scores(criteria=[...])`.",
+                        ANOTHER,
+                    )
                 )
             for gate, factor in zip(gates.values(), factors, strict=True):
                 gate.set(factor)

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 
 import numpy as np
 
-from resprune_tf.data.cifar_files import read_cifar
 from resprune_tf.data.dataset import Dataset, Split
-from resprune_tf.data.readers import DataError, read_digits, read_npz
+from resprune_tf.data.readers import DataError, read_npz
+from resprune_tf.data.registry import DATA_SETS, NAMES, DataSet
 
-
-@dataclasses.dataclass(frozen=True)
-class _Facts:
-    """What is known about a data set before it is read."""
-
-    flip: bool
-    crop_padding: int
-    validation_examples: int | None = None  # None: a tenth of the training images
-    mean: tuple[float, ...] | None = None  # None: computed from the training split
-    std: tuple[float, ...] | None = None
-
-
-_NPZ = _Facts(flip=False, crop_padding=0)
-# CIFAR: augmentation and statistics of facebookarchive/fb.resnet.torch,
-# datasets/cifar10.lua and cifar100.lua, whose recipe the paper follows.
-_FACTS = {
-    "digits": _Facts(flip=False, crop_padding=1, validation_examples=360),
-    "cifar10": _Facts(
-        flip=True,
-        crop_padding=4,
-        mean=(125.3, 123.0, 113.9),
-        std=(63.0, 62.1, 66.7),
-    ),
-    "cifar100": _Facts(
-        flip=True,
-        crop_padding=4,
-        mean=(129.3, 124.1, 112.4),
-        std=(68.2, 65.4, 70.4),
-    ),
-}
+_ARCHIVE = DataSet("readers", "read_npz", flip=False, crop_padding=0)
 
 
 def load_dataset(
@@ -92,23 +62,21 @@ def load_dataset(
         DataError: (a ValueError) for data that is missing or malformed.
     """
     name = os.fspath(name)
-    facts = _NPZ if name.endswith(".npz") else _FACTS.get(name)
+    facts = _ARCHIVE if name.endswith(".npz") else DATA_SETS.get(name)
     if facts is None:
         raise ValueError(
-            f"`name` must be one of {', '.join(_FACTS)}, or the path of an .npz "
+            f"`name` must be one of {', '.join(NAMES)}, or the path of an .npz "
             f"archive. Received: name={name!r}."
         )
     if data_dir is not None and not pathlib.Path(data_dir).is_dir():
         raise DataError(f"There is no folder data_dir='{data_dir}'.")
-    if name.startswith("cifar"):
-        arrays = read_cifar(name, data_dir, source)
-    elif source != "auto":
+    if source != "auto" and not facts.sources:
+        several = [each for each, known in DATA_SETS.items() if known.sources]
         raise ValueError(
-            "`source` chooses where CIFAR is read from; other data has one source. "
-            f"Received: source={source!r} for {name}."
+            f"`source` chooses where {' or '.join(several)} is read from; other data "
+            f"has one source. Received: source={source!r} for {name}."
         )
-    else:
-        arrays = read_digits() if name == "digits" else read_npz(name)
+    arrays = read_npz(name) if facts is _ARCHIVE else facts.read(name, data_dir, source)
 
     train = Split(arrays.x_train, arrays.y_train)
     test = Split(arrays.x_test, arrays.y_test)
@@ -128,7 +96,7 @@ def load_dataset(
     if mean is None:
         mean, std = _statistics(train.images)
     return Dataset(
-        name=pathlib.Path(name).stem if facts is _NPZ else name,
+        name=pathlib.Path(name).stem if facts is _ARCHIVE else name,
         train=train,
         validation=validation,
         test=_subset(test, "test_examples", test_examples, seed),

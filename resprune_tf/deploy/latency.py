@@ -8,6 +8,7 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.deploy.runtimes import take_turns
+from resprune_tf.graph.resizing import fixed_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +175,7 @@ def _random_input(tensor, batch_size, rng):
     if None in shape:
         raise ValueError(
             f"latency needs a fixed input shape. Received: input '{tensor.name}' of "
-            f"shape {tuple(tensor.shape)}; `with_input_shape(model, (224, 224, 3))` "
-            "makes a model of fixed sizes."
+            f"shape {tuple(tensor.shape)}; {fixed_sizes()}."
         )
     if tensor.dtype == "string":
         raise ValueError(

@@ -4,6 +4,7 @@ import keras
 
 from resprune_tf.graph.cloning import paired_variables
 from resprune_tf.graph.transfer import pairs
+from resprune_tf.system.advice import advice
 
 # By these a subclass changes how a model is trained and measured.
 _STEPS = (
@@ -16,6 +17,10 @@ _STEPS = (
     "get_metrics_result",
     "metrics",
 )
+
+
+# Options that compile a model on the command line.
+COMPILED = "Give --optimizer and --loss."
 
 
 class SettingsLost(ValueError):
@@ -111,8 +116,11 @@ def _repeat_settings(model, source, optimizer_state):
     if lost:
         raise SettingsLost(
             f"The settings that '{source.name}' was compiled with cannot be repeated. "
-            "Pass `compile_fn`, a function that compiles the model it is given. "
-            f"Lost: {lost}",
+            + advice(
+                "Pass `compile_fn`, a function that compiles the model it is given.",
+                COMPILED,
+            )
+            + f" Lost: {lost}",
             lost,
         ) from cause
 

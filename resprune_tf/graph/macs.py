@@ -14,6 +14,8 @@ from keras import layers
 from keras.src.ops import nn
 from keras.src.ops.numpy import Dot, Einsum, Inner, Matmul, Tensordot
 
+from resprune_tf.graph.resizing import fixed_sizes
+
 
 def count_macs(call):
     """MACs of a `tracing.Call`; None if it multiplies but they cannot be counted.
@@ -78,7 +80,7 @@ def _product(sizes, call):
             f"The MACs of '{call.operation.name}' depend on its unknown dimensions: "
             f"{[tuple(t.shape) for t in call.inputs]} -> "
             f"{[tuple(t.shape) for t in call.outputs]}. Say what they are: "
-            "`with_input_shape(model, (224, 224, 3))` makes a model of fixed sizes."
+            f"{fixed_sizes()}."
         )
     return math.prod(sizes)
 

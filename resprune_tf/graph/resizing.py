@@ -5,6 +5,15 @@ from collections.abc import Iterable
 
 from resprune_tf import graph
 from resprune_tf.graph.cloning import cloning
+from resprune_tf.system.advice import advice
+
+
+def fixed_sizes() -> str:
+    """How to give a model whose sizes are open fixed ones, as part of a message."""
+    return advice(
+        "`with_input_shape(model, (224, 224, 3))` makes a model of fixed sizes",
+        "--input-shape 224,224,3 says it",
+    )
 
 
 def with_input_shape(model, input_shape, clone=None):

@@ -1,5 +1,7 @@
 """Whether a net holds what it is watched by: one metric, in its right direction."""
 
+from resprune_tf.system.advice import advice
+
 MODES = ("min", "max")
 
 
@@ -56,7 +58,11 @@ def direction(model, monitor, mode=None):
         return "min"
     raise ValueError(
         f"Whether a larger or a smaller '{monitor}' is better is not known: its metric "
-        'does not say. Give `mode="max"` or `mode="min"`.'
+        "does not say. "
+        + advice(
+            'Give `mode="max"` or `mode="min"`.',
+            "Watch another measure by --monitor, such as loss.",
+        )
     )
 
 

@@ -24,6 +24,7 @@ import time
 
 import filelock
 
+from resprune_tf.system.advice import advice
 from resprune_tf.system.checksum import weights_agree
 from resprune_tf.system.disk import DiskFullError, folder_problem, writing
 from resprune_tf.system.whole_files import (
@@ -297,19 +298,23 @@ def _same(key, old, new):
 
 
 def _change(key, old, new):
-    name = key.partition(".")[0]
-    if name in _ADVICE:
-        return f"{name}: {_ADVICE[name]}"
-    return f"{key}: {old!r} there, {new!r} now"
+    return _another(key.partition(".")[0]) or f"{key}: {old!r} there, {new!r} now"
 
 
-_ADVICE = {
-    "model": "the run began with another model. Build it from the same seed "
-    f"(`keras.utils.set_random_seed` before the model is made), or load `{INITIAL}`, "
-    "the run's own",
-    "criterion_code": "its code or the values that it uses are others. Give it a "
-    "`__name__` of its own, and its name alone is compared",
-}
+def _another(name):
+    """Why one setting of a run is not the same, without its value; None for others."""
+    if name == "model":
+        return "model: the run began with another model" + advice(
+            ". Build it from the same seed (`keras.utils.set_random_seed` before the "
+            f"model is made), or load `{INITIAL}`, the run's own"
+        )
+    if name == "criterion_code":
+        return advice(
+            "criterion_code: its code or the values that it uses are others. Give it "
+            "a `__name__` of its own, and its name alone is compared",
+            "criterion: it looks at other examples",
+        )
+    return None
 
 
 def same_settings(old: dict, new: dict) -> bool:

@@ -8,9 +8,10 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.data.fit_data import Pipeline
-from resprune_tf.graph.compilation import SettingsLost, check_steps
+from resprune_tf.graph.compilation import COMPILED, SettingsLost, check_steps
 from resprune_tf.runs.callbacks import scalars
 from resprune_tf.runs.judging import check_mode, direction
+from resprune_tf.system.advice import advice
 from resprune_tf.training.data_check import by_input, check_class_weight, check_splits
 from resprune_tf.training.fit_training import compiled_copy
 
@@ -73,7 +74,7 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
         if not _agree(measured, expected):
             raise ValueError(
                 f"Compiled anew from its settings, '{model.name}' measures {measured} "
-                f"on a batch instead of {expected}. Give `FitRecipe(compile_fn=...)`."
+                f"on a batch instead of {expected}. {_compile_advice()}"
             )
     if monitor not in measured:
         raise ValueError(
@@ -149,8 +150,12 @@ def _repeated(model):
     except SettingsLost as error:
         raise ValueError(
             f"Keras cannot repeat the compile settings of '{model.name}' on a shorter "
-            f"model. Give `FitRecipe(compile_fn=...)`. Lost: {error.lost}"
+            f"model. {_compile_advice()} Lost: {error.lost}"
         ) from error
+
+
+def _compile_advice():
+    return advice("Give `FitRecipe(compile_fn=...)`.", COMPILED)
 
 
 def _compiled(model, compile_fn):

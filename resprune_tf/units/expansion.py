@@ -10,6 +10,7 @@ import numpy as np
 from resprune_tf import graph
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.tracing import unnoted
+from resprune_tf.system.advice import advice
 from resprune_tf.units import merges
 
 
@@ -244,5 +245,6 @@ def _check(model, expanded):
             raise ValueError(
                 f"Opening layers of '{model.name}' changes its outputs, by "
                 f"{np.abs(found - expected).max():.3g}: a `call` among them does more "
-                "than to call layers and operations. Name the `kinds` to open."
+                "than to call layers and operations."
+                + advice(" Name the `kinds` to open.")
             )

@@ -1,5 +1,7 @@
 """The units of a model as a table of text."""
 
+from resprune_tf.system.advice import advice
+
 
 def unit_table(units):
     """Rows of `Units`: what each is, what it would save, and what was not seen.
@@ -26,13 +28,16 @@ def unit_table(units):
         )
     reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
     if reasons:
-        lines += ["Cannot be removed whole (`drop_branches` drops their branches):"]
+        drop = advice(" (`drop_branches` drops their branches)")
+        lines += [f"Cannot be removed whole{drop}:"]
         lines += reasons
     if units.opaque:
-        lines.append(
-            "Not looked into (`expand` opens such layers, `register_unit` tells that "
-            "one is a residual unit):"
+        openers = advice(
+            "`expand` opens such layers, `register_unit` tells that one is a residual "
+            "unit",
+            "--expand opens such layers",
         )
+        lines.append(f"Not looked into ({openers}):")
         for each in units.opaque:
             shape = "shape kept, may be residual" if each.residual else "shape changes"
             lines.append(

@@ -12,8 +12,7 @@ import pytest
 from resprune_cli.main import COMMANDS, make_parser
 from resprune_cli.options import usage, values
 from resprune_cli.options.target_spelling import limits
-from resprune_cli.options.usage import CRITERIA, WrongUse
-from resprune_cli.wording import for_users
+from resprune_cli.options.usage import CRITERIA, WrongUse, as_options
 from resprune_cli.work import memory
 from tests.made.cli import resprune
 
@@ -234,17 +233,11 @@ def test_names_may_have_blanks_between_them():
             "`units_per_round` must be from 1 to 3.",
             "--units-per-round must be from 1 to 3.",
         ),
-        ('Is not known. Give `mode="max"` or `mode="min"`.', "another measure by --m"),
-        ("Kept? Give `FitRecipe(compile_fn=...)`. Lost: it", "Kept? Give --optimizer"),
-        ("It diverged. A smaller one may do: `criteria.l1_importance(x)`", "Choose an"),
-        ("'a' is compiled with mse, but: pass that one as `loss`.", "give --loss."),
         ("A `get_config` that fits.", "A `get_config` that fits."),
     ],
 )
-def test_advice_to_programmers_becomes_advice_to_users(text, words):
-    assert words in for_users(text)
-    for word in ("compile_fn", "mode=", "criteria.", "`loss`"):
-        assert word not in for_users(text)
+def test_arguments_are_called_by_their_options(text, words):
+    assert as_options(ValueError(text)) == words
 
 
 def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):

@@ -1,0 +1,62 @@
+"""All data sets by name. To add one, write its reader and add a line here.
+
+Pure Python, so that flags can list them before anything else is imported.
+"""
+
+import dataclasses
+import importlib
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """What is known about a data set before it is read.
+
+    Attributes:
+        module: of `resprune_tf.data`, that has the reader.
+        reader: name of the function that returns `readers.Arrays`. It is called with
+            the data set's name, `data_dir` and `source` if there are several
+            `sources`, and without arguments otherwise.
+        flip: whether training images are mirrored at random.
+        crop_padding: pixels by which training images are shifted at random, at most.
+        sources: where it can be read from, besides `"auto"`.
+        validation_examples: held out of the training images; a tenth by default.
+        mean: of each channel; computed from the training split by default.
+        std: likewise.
+    """
+
+    module: str
+    reader: str
+    flip: bool
+    crop_padding: int
+    sources: tuple[str, ...] = ()
+    validation_examples: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def read(self, name, data_dir=None, source="auto"):
+        """Reads the splits; see `readers.Arrays`."""
+        module = importlib.import_module(f"resprune_tf.data.{self.module}")
+        reader = getattr(module, self.reader)
+        return reader(name, data_dir, source) if self.sources else reader()
+
+
+# CIFAR: augmentation and statistics of facebookarchive/fb.resnet.torch,
+# datasets/cifar10.lua and cifar100.lua, whose recipe the paper follows.
+_CIFAR = DataSet(
+    "cifar_files", "read_cifar", flip=True, crop_padding=4, sources=("tfds", "binary")
+)
+DATA_SETS = {
+    "digits": DataSet(
+        "readers", "read_digits", flip=False, crop_padding=1, validation_examples=360
+    ),
+    "cifar10": dataclasses.replace(
+        _CIFAR, mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7)
+    ),
+    "cifar100": dataclasses.replace(
+        _CIFAR, mean=(129.3, 124.1, 112.4), std=(68.2, 65.4, 70.4)
+    ),
+}
+NAMES = tuple(DATA_SETS)
+SOURCES = tuple(
+    dict.fromkeys(source for each in DATA_SETS.values() for source in each.sources)
+)
