@@ -53,9 +53,9 @@ SMOKE = {
 }
 
 
-def settle():
+def apply_scale():
     """Gives flags the values of the scale."""
-    run_flags.settle({}, SMOKE)
+    run_flags.apply_scale({}, SMOKE)
 
 
 def load_dataset():

@@ -16,7 +16,7 @@ import pathlib
 import sys
 import time
 
-from experiments.bench.worker import timed
+from experiments.bench.worker import time_run
 from experiments.pages.results import RECORDS, command, machine_name
 from experiments.paper.cost_records import COMMAND, MEASURES, Net, all_nets
 from experiments.running.quiet import quiet_start
@@ -98,7 +98,7 @@ def _times(nets, measure, runs):
     from resprune_tf import latencies
 
     both = []
-    clock = timed(
+    clock = time_run(
         lambda: both.extend(
             latencies(
                 nets, measure.batch_size, measure.backward, runs=runs, warmup=_WARMUP

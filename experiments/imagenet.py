@@ -51,9 +51,9 @@ SMOKE = {
 }
 
 
-def settle():
+def apply_scale():
     """Gives flags the values of ImageNet and of the scale."""
-    run_flags.settle(DEFAULTS, SMOKE)
+    run_flags.apply_scale(DEFAULTS, SMOKE)
 
 
 def load_dataset():

@@ -14,8 +14,8 @@ import re
 import shutil
 import sys
 
-from experiments.pages.run_records import Run
-from experiments.pages.scales import check_name
+from experiments.pages.run_records import RunRecords
+from experiments.pages.scales import check_scale
 
 _TEXT = (
     "flags.txt",
@@ -57,8 +57,8 @@ def keep(run_dir, record, models=False):
             f"'{run_dir}' has no records to keep: it has no {', '.join(missing)}. "
             "Continue the run until a round, or the whole run, is finished."
         )
-    run = Run.read(run_dir)
-    check_name(record, run.scale)
+    run = RunRecords.read(run_dir)
+    check_scale(record, run.scale)
     new, old = (record.with_name(f".{word}-{record.name}") for word in ("new", "old"))
     if old.exists() and not record.exists():  # a call was killed between two renames
         old.rename(record)

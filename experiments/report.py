@@ -13,7 +13,7 @@ import sys
 
 from experiments.pages import plots
 from experiments.pages.report_page import make_page
-from experiments.pages.run_records import Run
+from experiments.pages.run_records import RunRecords
 from experiments.pages.summary import format_rounds
 
 # By name in the page: file, what it shows, how to paint it, the records it needs.
@@ -52,7 +52,7 @@ def write_report(run_dir):
         ValueError: if the directory has no records, or one cannot be read.
     """
     folder = pathlib.Path(run_dir)
-    run = Run.read(folder)
+    run = RunRecords.read(folder)
     figures = {}
     for name, (file, label, paint, needed) in _PLOTS.items():
         figures[name] = ""
@@ -93,7 +93,7 @@ def main(argv=None):
     parser.add_argument("run_dir", help="the run directory, such as runs/demo")
     run_dir = parser.parse_args(argv).run_dir
     try:
-        run = Run.read(run_dir)
+        run = RunRecords.read(run_dir)
         page = write_report(run_dir)
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

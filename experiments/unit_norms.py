@@ -17,7 +17,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cifar
-from experiments.pages.run_records import Run
+from experiments.pages.run_records import RunRecords
 from experiments.running import quiet
 
 NAME = "unit_norms.json"
@@ -38,7 +38,7 @@ def measure(run_dir, data_dir=None):
             the data are not those that it held out.
     """
     run_dir = pathlib.Path(run_dir)
-    run = Run.read(run_dir)
+    run = RunRecords.read(run_dir)
     if (
         not run.rounds
         or not (model := run_dir / run.rounds[0].get("model", "")).is_file()
@@ -81,7 +81,7 @@ def _dataset(run_dir, data_dir):
         arguments.append(f"--data_dir={data_dir}")
     with flagsaver.flagsaver():
         flags.FLAGS(["unit_norms", *arguments])
-        cifar.settle()
+        cifar.apply_scale()
         return cifar.load_dataset()
 
 

@@ -9,10 +9,10 @@ from resprune_tf.data.imagenet_files import load_imagenet
 from resprune_tf.data.loading import load_dataset
 from resprune_tf.data.readers import DataError
 from resprune_tf.data.streamed import StreamedSplit
-from resprune_tf.deploy.beside import Beside, export_beside
 from resprune_tf.deploy.export import Exported, ExportError, check_formats, export
 from resprune_tf.deploy.folding import fold
 from resprune_tf.deploy.latency import Latency, latencies, latency
+from resprune_tf.deploy.pair import ExportedPair, export_pair
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cloning import CloneError
 from resprune_tf.graph.compilation import compile_like
@@ -26,9 +26,9 @@ from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.fit_loop import DeletionRound, fit_with_deletion
 from resprune_tf.pruning.loop import PruningResult, prune_and_retrain
 from resprune_tf.pruning.options import Removal, RunOptions
-from resprune_tf.runs import travel
 from resprune_tf.runs.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.runs.records import Round
+from resprune_tf.runs.state_file import pack_run, unpack_run
 from resprune_tf.system.disk import DiskFullError
 from resprune_tf.system.memory import keep_memory
 from resprune_tf.system.precision import native_precision
@@ -53,7 +53,6 @@ __version__ = "0.2.0"
 __all__ = [
     "Achievable",
     "Architecture",
-    "Beside",
     "CloneError",
     "Cost",
     "DataError",
@@ -62,6 +61,7 @@ __all__ = [
     "DiskFullError",
     "ExportError",
     "Exported",
+    "ExportedPair",
     "FitData",
     "FitRecipe",
     "Guidance",
@@ -97,7 +97,7 @@ __all__ = [
     "drop_branches",
     "expand",
     "export",
-    "export_beside",
+    "export_pair",
     "find_units",
     "fit_with_deletion",
     "fold",
@@ -119,6 +119,7 @@ __all__ = [
     "runtime_latencies",
     "solve_target",
     "training_strategy",
-    "travel",
+    "pack_run",
+    "unpack_run",
     "with_input_shape",
 ]

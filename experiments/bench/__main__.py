@@ -27,7 +27,7 @@ _TIMEOUT = 20 * 60  # seconds; a process that takes longer has failed
 _LAYERS = {"bottleneck": 9, "basic": 6}  # of a unit in each of the three stages
 
 
-class Failed(Exception):
+class BenchFailed(Exception):
     """A variant cannot be measured; the text says why."""
 
 
@@ -63,14 +63,14 @@ def measure(name, settings, torch_python):
             timeout=_TIMEOUT,
         )
     except FileNotFoundError:
-        raise Failed("its Python is not there; `make bench` installs it") from None
+        raise BenchFailed("its Python is not there; `make bench` installs it") from None
     except subprocess.TimeoutExpired:
-        raise Failed(f"no result within {_TIMEOUT} s") from None
+        raise BenchFailed(f"no result within {_TIMEOUT} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1][:300]
         # An absolute path would only show whose machine it was.
         last = last.replace(str(pathlib.Path.home()), "~")
-        raise Failed(f"exit status {done.returncode}: {last}")
+        raise BenchFailed(f"exit status {done.returncode}: {last}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -93,8 +93,10 @@ def measure_round(record, number, torch_python):
                 v.get("parameters", facts["parameters"]) for v in variants.values()
             }
             if counts != {facts["parameters"]}:
-                raise Failed(f"another network: {facts['parameters']:,} parameters")
-        except Failed as error:
+                raise BenchFailed(
+                    f"another network: {facts['parameters']:,} parameters"
+                )
+        except BenchFailed as error:
             variants[name] = {"status": f"failed: {error}"}
             print(variants[name]["status"])
             continue

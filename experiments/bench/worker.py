@@ -20,7 +20,7 @@ _MODULES = {
 }
 
 
-def timed(run, images):
+def time_run(run, images):
     """Wall-clock and processor time of a call that handles so many images.
 
     `elsewhere` is the share of the machine's processors that other processes took
@@ -68,7 +68,7 @@ def main(settings):
     for name in settings["measures"]:
         run = getattr(variant, name)
         run()  # compiles
-        measured[name] = timed(run, settings["steps"] * settings["batch_size"])
+        measured[name] = time_run(run, settings["steps"] * settings["batch_size"])
         if name == "train":
             facts["train_memory_mb"] = _peak_mb()
     print(json.dumps([facts, measured]))

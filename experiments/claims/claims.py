@@ -189,7 +189,7 @@ def epochs_and_units(sources):
 
 def monotone(sources, scale="paper"):
     """Figure 5: ω tells how much a unit adds."""
-    nets = figure5.measured(sources, scale)
+    nets = figure5.measured_points(sources, scale)
     smoke = sources.series(figure5.RUN, scale).smoke
     verdict = figure5.monotone(nets)
     numbers = verdict.reason if nets else figure5.gap(sources, scale)

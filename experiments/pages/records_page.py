@@ -6,8 +6,8 @@ import re
 from experiments.pages import cells
 from experiments.pages.differences import MARGIN, no_drop, pair, summarize
 from experiments.pages.results import RECORDS, markdown_table
-from experiments.pages.run_records import Run, wilson
-from experiments.pages.scales import check_name
+from experiments.pages.run_records import RunRecords, wilson
+from experiments.pages.scales import check_scale
 from experiments.pages.summary import percent, short
 
 _HEAD = """# What was run
@@ -52,9 +52,9 @@ def records_page(records=RECORDS):
     rows, notes = [], []
     begun = _in_progress(records)
     for folder in folders:
-        run = Run.read(folder)
+        run = RunRecords.read(folder)
         name = folder.relative_to(records).as_posix()
-        check_name(name, run.scale)
+        check_scale(name, run.scale)
         rows.append([f"[{name}](../../records/{name})", *_cells(run, folder)])
         if run.final.get("note"):
             notes.append(f"- {name}: {run.final['note']}\n")
@@ -74,9 +74,9 @@ def _in_progress(records):
     for path in sorted(records.glob("*/*/rounds.jsonl")):
         folder = path.parent
         if not (folder / "final.json").is_file():
-            run = Run.read(folder)
+            run = RunRecords.read(folder)
             name = folder.relative_to(records).as_posix()
-            check_name(name, run.scale)
+            check_scale(name, run.scale)
             link = f"[{name}](../../records/{name})"
             for r in run.rounds:
                 cells_of = [str(r["round"]), str(r["layers"]), str(r["epochs"])]
@@ -103,7 +103,7 @@ def over_seeds(records=RECORDS, without=()):
         name = path.parent.relative_to(records).as_posix()
         match = re.fullmatch(r"(.+/(.+))-seed(\d+)", name)
         if match and match[2] not in without:
-            groups[match[1]][int(match[3])] = Run.read(path.parent)
+            groups[match[1]][int(match[3])] = RunRecords.read(path.parent)
     rows = [_seeds_cells(name, runs) for name, runs in groups.items() if len(runs) > 1]
     columns = ("run", "seeds", "layers", "MACs %", "initial", "chosen", "change")
     columns += ("no loss", "epochs", "minutes")

@@ -15,7 +15,7 @@ _FILES = ("rounds.jsonl", "history.jsonl", "final.json", "run.json", "flags.txt"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunRecords:
     """The records of a run; what it has not written yet is empty."""
 
     rounds: list

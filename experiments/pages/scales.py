@@ -3,7 +3,7 @@
 import re
 
 # By what epochs are divided; schedules are fractions of the epochs, so they follow.
-# The scale smoke changes more than epochs: see `run_flags.settle`.
+# The scale smoke changes more than epochs: see `run_flags.apply_scale`.
 DIVISORS = {"paper": 1, "quarter": 4, "smoke": 1}
 # "Full length" are the epochs of a row's flagfile, of ResNet-56 the paper's.
 WORDS = {"paper": "full length", "quarter": "a quarter of the epochs"}
@@ -19,7 +19,7 @@ def suffix(scale):
     return f"-{scale}" if scale == "quarter" else ""
 
 
-def check_name(name, scale):
+def check_scale(name, scale):
     """Raises a ValueError if the name of a record states another scale than its flags.
 
     Args:

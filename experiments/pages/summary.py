@@ -1,6 +1,6 @@
 """What a run came to: one honest sentence, and a table for the terminal."""
 
-from experiments.pages.run_records import Run
+from experiments.pages.run_records import RunRecords
 
 
 def format_rounds(rounds, final):
@@ -14,7 +14,7 @@ def format_rounds(rounds, final):
         str: a line a round, the selected one marked with `*`, a legend and a sentence.
     """
     rounds = [r if isinstance(r, dict) else r.line() for r in rounds]
-    run = Run(rounds, final or {})
+    run = RunRecords(rounds, final or {})
     if not rounds:
         return headline(run)
     head = ["", "round", "layers", "parameters", "%", "MACs", "%", *run.splits]

@@ -10,7 +10,7 @@ import statistics
 import typing
 
 from experiments.pages.results import short_commit
-from experiments.pages.run_records import Run
+from experiments.pages.run_records import RunRecords
 from experiments.paper import published
 from experiments.paper.rows import BY_RUN, CHAINS
 from experiments.paper.series import kept_units
@@ -83,7 +83,7 @@ def own_nets(records):
     """
     found = {}
     for path in sorted(records.glob("*/*/final.json")):
-        run = Run.read(path.parent)
+        run = RunRecords.read(path.parent)
         row = path.parent.name.rsplit("-seed", 1)[0]
         if run.smoke or (row in BY_RUN and not any(row in c for c in CHAINS.values())):
             continue

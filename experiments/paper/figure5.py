@@ -56,7 +56,7 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     sources = Sources(records)
-    found = {scale: measured(sources, scale) for scale in _SCALES}
+    found = {scale: measured_points(sources, scale) for scale in _SCALES}
     parts = ["![Norms of units against their importance](figure5.svg)\n"]
     for scale, nets in found.items():
         title = f"## Rank correlation with |ω|, {WORDS[scale]}\n\n"
@@ -74,7 +74,7 @@ def make(records=RECORDS):
     )
 
 
-def measured(sources, scale="paper"):
+def measured_points(sources, scale="paper"):
     """`Point`s by name of the unit, by seed, of the nets that were measured.
 
     Args:

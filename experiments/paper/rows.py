@@ -200,7 +200,7 @@ def settings(row, seed=0):
     module = importlib.import_module(f"experiments.{row.module}")
     with flagsaver.flagsaver():
         flags.FLAGS([row.run, *row.command(seed)])
-        module.settle()
+        module.apply_scale()
         return {
             flag.name: flag.value
             for flag in flags.FLAGS.get_key_flags_for_module(module)

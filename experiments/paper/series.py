@@ -3,8 +3,8 @@
 import dataclasses
 
 from experiments.pages.differences import pair
-from experiments.pages.run_records import Run
-from experiments.pages.scales import check_name
+from experiments.pages.run_records import RunRecords
+from experiments.pages.scales import check_scale
 from experiments.paper.rows import Row
 
 
@@ -36,8 +36,8 @@ class Series:
         for seed in row.seeds:
             folder = records / row.record(seed)
             if (folder / "final.json").is_file():
-                runs[seed] = Run.read(folder)
-                check_name(row.record(seed), runs[seed].scale)
+                runs[seed] = RunRecords.read(folder)
+                check_scale(row.record(seed), runs[seed].scale)
         return cls(row, runs)
 
     @property

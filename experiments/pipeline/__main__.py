@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from experiments.bench.worker import timed
+from experiments.bench.worker import time_run
 from experiments.pages.results import RECORDS, command, machine_name
 from experiments.pipeline.page import COMMAND, PIPELINES
 from experiments.running.quiet import quiet_start
@@ -110,7 +110,7 @@ def measure(name, split, batch_size, batches):
             next(iterator)
 
     run()
-    return timed(run, batches * batch_size)
+    return time_run(run, batches * batch_size)
 
 
 def main(argv=None, records=RECORDS):

@@ -19,8 +19,8 @@ import sys
 from experiments.bench.page import speeds, units_of
 from experiments.claims.controls import SHORT_MARGIN
 from experiments.pages.results import RECORDS, ROOT, markdown_table
-from experiments.pages.run_records import Run
-from experiments.pages.scales import check_name
+from experiments.pages.run_records import RunRecords
+from experiments.pages.scales import check_scale
 from experiments.paper.rows import rounds, settings
 from experiments.queue.obstacles import Folders
 from experiments.queue.planned import PARTS, PLAN
@@ -99,8 +99,8 @@ def page(records=RECORDS):
     for entry in PLAN:
         folder = records / entry.row.record(entry.seed)
         if (folder / "rounds.jsonl").is_file():
-            run = runs[entry.run] = Run.read(folder)
-            check_name(entry.run, run.scale)
+            run = runs[entry.run] = RunRecords.read(folder)
+            check_scale(entry.run, run.scale)
     fast = epoch_seconds(records, accelerator=True)
     slow = measured_epoch(runs.values()) or epoch_seconds(records, accelerator=False)
     epochs = {

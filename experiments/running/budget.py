@@ -3,12 +3,12 @@
 import math
 import pathlib
 
-from experiments.pages.run_records import Run
+from experiments.pages.run_records import RunRecords
 
 
 def _rounds(run_dir, of_round):
     """Rounds of a finished run, up to the selected or the last one."""
-    run = Run.read(run_dir)
+    run = RunRecords.read(run_dir)
     if run.selected is None:
         raise ValueError(f"'{run_dir}' holds no finished run to take a budget from.")
     last = run.selected if of_round == "selected" else run.rounds[-1]
@@ -42,7 +42,7 @@ def epochs_of_compute(run_dir, macs, of_round="selected"):
 def precision(run_dir):
     """Precision that a run trains in, finished or not; None if there is no run."""
     try:
-        return Run.read(run_dir).settings["recipe"]["precision"]
+        return RunRecords.read(run_dir).settings["recipe"]["precision"]
     except (ValueError, KeyError):
         return None
 

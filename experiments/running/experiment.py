@@ -19,9 +19,10 @@ def run(argv, module):
 
     Args:
         argv: what is left of the command line: its name alone.
-        module: the experiment's, whose key flags are recorded. It has `settle()`, which
-            gives flags their values, `load_dataset()`, which returns a `Dataset`, and
-            `build_model(dataset)`, which returns the model to shorten.
+        module: the experiment's, whose key flags are recorded. It has
+            `apply_scale()`, which gives flags their values, `load_dataset()`, which
+            returns a `Dataset`, and `build_model(dataset)`, which returns the model to
+            shorten.
     """
     stop = StopRequest(patience=1)
     try:
@@ -37,7 +38,7 @@ def _run(argv, module, stop):
     begun = time.monotonic()
     if len(argv) > 1:
         sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
-    module.settle()
+    module.apply_scale()
     folder = _check_run_dir()
     print("Starting Keras and loading the data ...", flush=True)
     if not flags.FLAGS["verbosity"].present:
@@ -130,7 +131,7 @@ class _StateFile:
         due = time.monotonic() >= self.next
         if self.path and (due or self._rounds() != self.packed):
             self.packed = self._rounds()
-            self.rp.travel.pack(self.folder, self.path)
+            self.rp.pack_run(self.folder, self.path)
         if due:
             self.next = time.monotonic() + STATE_SECONDS
         return self.stop.reason()
@@ -144,7 +145,7 @@ class _StateFile:
 def _arrive(rp, run_dir):
     """Brings a run to where its state file stands, and says how it stands."""
     state = run_flags.STATE_FILE.value
-    if state and os.path.exists(state) and rp.travel.unpack(state, run_dir):
+    if state and os.path.exists(state) and rp.unpack_run(state, run_dir):
         print(f"Continuing from {state}.")
     if (run_dir / "final.json").exists():
         print(f"The run in '{run_dir}' finished before; this shows its result.")
@@ -154,7 +155,7 @@ def _leave(rp, run_dir):
     """Writes the state file, if one is asked for, and the report; its path."""
     state = run_flags.STATE_FILE.value
     if state:
-        size = rp.travel.pack(run_dir, state)
+        size = rp.pack_run(run_dir, state)
         print(f"State: {state}, {size / 2**20:.2f} MiB")
     return _write_report(run_dir)
 

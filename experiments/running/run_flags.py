@@ -64,7 +64,7 @@ NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
 _PER_CALL = ("data_dir", "manual_dir", "time_budget_minutes", "state_file")
 
 
-def settle(defaults, smoke):
+def apply_scale(defaults, smoke):
     """Gives flags the values of an experiment and of the scale.
 
     Args:

@@ -80,7 +80,7 @@ def _half(folder, expected):
 
 def _staying(run_dir):
     """Names of the models that do not travel in a state file."""
-    from resprune_tf.runs.travel import needed_models
+    from resprune_tf.runs.state_file import needed_models
 
     every = (str(path.relative_to(run_dir)) for path in run_dir.glob("models/*"))
     return {*every}.difference(needed_models(run_dir))

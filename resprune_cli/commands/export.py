@@ -130,7 +130,7 @@ def run(args):
         else:
             unpruned = model_file.load(args.beside, args)
             with quiet():
-                beside = rp.export_beside(
+                beside = rp.export_pair(
                     model, unpruned, args.out, threads=args.threads, **options
                 )
             told = _beside(beside)

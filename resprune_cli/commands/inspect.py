@@ -69,7 +69,7 @@ def run(args):
     import resprune_tf as rp
     from resprune_cli.work import model_file, scoring
 
-    model = model_file.opened(args, compile=args.scores)
+    model = model_file.open_layers(args, compile=args.scores)
     units = rp.find_units(model)
     told = {
         "file": str(args.model),

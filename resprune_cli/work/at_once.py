@@ -6,7 +6,7 @@ from resprune_cli.work import model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import remove_units
 from resprune_tf.criteria.recalibration import recalibrate
-from resprune_tf.runs.judging import direction, held
+from resprune_tf.runs.judging import direction, within_tolerance
 from resprune_tf.targets.solving import solve_target
 
 _WAYS = "Retraining (--epochs 10), or at least --recalibrate, may win it back."
@@ -70,7 +70,7 @@ def _measures(model, splits, args):
         f"{split} {name}": value
         for split, (x, y) in splits.items()
         if split != "train"
-        for name, value in terms.measured(model, x, y, args.batch_size).items()
+        for name, value in terms.evaluate(model, x, y, args.batch_size).items()
     }
 
 
@@ -90,7 +90,7 @@ def _failure(model, before, after, args):
         return None
     monitor, name = args.monitor, f"validation {args.monitor}"
     mode = direction(model, monitor)
-    if held(before[name], after[name], args.tolerance, mode):
+    if within_tolerance(before[name], after[name], args.tolerance, mode):
         return None
     return (
         f"The {name} went from {before[name]:.5g} to {after[name]:.5g}, further than "

@@ -7,12 +7,12 @@ from resprune_cli.options import usage
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 from resprune_cli.work import data_source, model_file, terms
-from resprune_cli.work.pruning import shown
 from resprune_tf import find_units
-from resprune_tf.deploy.feeds import images_to_compare
+from resprune_tf.deploy.example_inputs import images_to_compare
 from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.outputs import decides
+from resprune_tf.runs.judging import format_value
 from resprune_tf.targets.measures import file_bytes, measure
 from resprune_tf.units.table import aligned
 
@@ -77,13 +77,13 @@ def compare(args):
             if model.input_shape != models[0].input_shape:
                 data = data_source.read(args, model)
             if data.labelled:
-                x, y = terms.settle(model, data, args)[data.held_out]
-                measured = terms.measured(model, x, y, args.batch_size)
+                x, y = terms.compile_for_labels(model, data, args)[data.held_out]
+                measured = terms.evaluate(model, x, y, args.batch_size)
                 for name, value in measured.items():
                     each[f"{data.held_out} {name}"] = value
                 if doubt := terms.doubt(model, measured):
                     told["doubts"].append(doubt)
-        losses = [terms.loss_name(model) for model in models if model.compiled]
+        losses = [terms.full_loss_name(model) for model in models if model.compiled]
         if data.labelled and len(set(losses)) > 1:
             told["doubts"].append(f"The losses differ: {' and '.join(losses)}.")
         of_classes = of_classes and all(decides(model) for model in models)
@@ -188,4 +188,4 @@ def _told(name, value):
         return "-"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if name == "latency_ms" else shown(name, value)
+    return f"{value:.3f}" if name == "latency_ms" else format_value(name, value)

@@ -5,7 +5,7 @@ from resprune_cli.work import terms
 from resprune_tf.runs.judging import direction
 
 
-def settle(model, splits, args):
+def choose_monitor(model, splits, args):
     """The name of the measure that must hold.
 
     Args:
@@ -19,7 +19,7 @@ def settle(model, splits, args):
     """
     x, y = splits["validation"]
     try:
-        measured = terms.measured(
+        measured = terms.evaluate(
             model, x[: args.batch_size], y[: args.batch_size], args.batch_size
         )
     except Exception as error:

@@ -76,7 +76,7 @@ def _sized(model, shape):
         raise WrongUse(f"--input-shape does not fit: {error}") from error
 
 
-def opened(args, compile=False):
+def open_layers(args, compile=False):
     """The model of `args.model`, its blocks opened with `args.expand`.
 
     Raises:

@@ -17,6 +17,7 @@ from resprune_cli.work import (
 )
 from resprune_tf import Target, find_units
 from resprune_tf.graph.compilation import check_steps
+from resprune_tf.runs.judging import format_value
 from resprune_tf.system.whole_files import atomic_file, write_json
 from resprune_tf.targets.measures import file_bytes, measure
 from resprune_tf.units.table import aligned
@@ -47,7 +48,7 @@ def run(args):
 
 def _model(args):
     """The model of the file, which has something to remove."""
-    model = model_file.opened(args, compile=True)
+    model = model_file.open_layers(args, compile=True)
     if model.compiled:
         try:
             check_steps(model)
@@ -87,11 +88,11 @@ def _pruned(model, args):
         data = data_source.read(args, model)
         print(f"Data: {data.told}.")
         if data.labelled:
-            splits = terms.settle(model, data, args)
-            print(f"Loss and optimizer: {terms.told(model)}.")
+            splits = terms.compile_for_labels(model, data, args)
+            print(f"Loss and optimizer: {terms.describe_compiled(model)}.")
         sys.stdout.flush()
     if splits and (args.epochs or args.tolerance is not None):
-        args.monitor = judging.settle(model, splits, args)
+        args.monitor = judging.choose_monitor(model, splits, args)
     elif args.tolerance is not None:
         raise WrongUse("--tolerance needs labels, and the data have none.")
     if args.epochs == 0:
@@ -178,9 +179,4 @@ def _lines(told):
 
 
 def _told(name, value):
-    return f"{value:,}" if isinstance(value, int) else shown(name, value)
-
-
-def shown(name, value):
-    """A measure as it is told: accuracies in %."""
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.5g}"
+    return f"{value:,}" if isinstance(value, int) else format_value(name, value)

@@ -11,7 +11,7 @@ from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
-from resprune_tf.runs.judging import held, shown
+from resprune_tf.runs.judging import format_value, within_tolerance
 from resprune_tf.training.schedules import cosine
 from resprune_tf.units.table import aligned
 
@@ -81,14 +81,14 @@ def prune(model, data, splits, target, args):
 def _given(model, splits, args):
     """What the model measures before anything is done to it."""
     measured = {
-        split: terms.measured(model, x, y, args.batch_size)
+        split: terms.evaluate(model, x, y, args.batch_size)
         for split, (x, y) in splits.items()
         if split != "train"
     }
     monitor = args.monitor
     print(
         f"The model as given: validation {monitor} "
-        f"{shown(monitor, measured['validation'][monitor])}, on "
+        f"{format_value(monitor, measured['validation'][monitor])}, on "
         f"{len(splits['validation'][0]):,} examples.",
         flush=True,
     )
@@ -155,7 +155,7 @@ def table(result, given, args):
             f"{r.layers}",
             f"{r.parameters:,}",
             f"{r.macs:,}",
-            shown(monitor, r.measure("validation", monitor)),
+            format_value(monitor, r.measure("validation", monitor)),
             ", ".join(r.removed) or "-",
         )
         for r in result.rounds
@@ -168,11 +168,12 @@ def table(result, given, args):
     ]
     before = given["measured"]["validation"][monitor]
     trained = result.rounds[0].measure("validation", monitor)
-    if not held(before, trained, tolerance, result.final["mode"]):
+    if not within_tolerance(before, trained, tolerance, result.final["mode"]):
         lines.append(
             f"The first training alone took the validation {monitor} from "
-            f"{shown(monitor, before)} to {shown(monitor, trained)}: a smaller "
-            "--learning-rate, or --schedule cosine, may serve this model better."
+            f"{format_value(monitor, before)} to {format_value(monitor, trained)}: a "
+            "smaller --learning-rate, or --schedule cosine, may serve this model "
+            "better."
         )
     return lines
 
@@ -224,7 +225,9 @@ def failure(result, target, monitor, args):
     if selected.round > 0 and (target is None or (met and selected is last)):
         return None
     values = [each.measure("validation", monitor) for each in (result.rounds[0], last)]
-    lost = " went from {} to {}".format(*(shown(monitor, value) for value in values))
+    lost = " went from {} to {}".format(
+        *(format_value(monitor, value) for value in values)
+    )
     ways = (
         "The same command with a larger --tolerance chooses anew among the rounds in "
         f"{args.out}. More --retrain-epochs, in another --out, may lose less."

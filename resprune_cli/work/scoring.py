@@ -43,7 +43,7 @@ def table(model, args, names=None):
     left_out = {name: why.removesuffix(ANOTHER) for name, why in found.left_out.items()}
     doubt = None
     if data.labelled:
-        doubt = terms.doubt(model, terms.measured(model, x, y, args.batch_size))
+        doubt = terms.doubt(model, terms.evaluate(model, x, y, args.batch_size))
     return dataclasses.replace(found, left_out=left_out), doubt
 
 
@@ -57,7 +57,7 @@ def scored_on(model, data, args):
     x, y = data.splits["train"]
     loss = None
     if data.labelled:
-        y = terms.settle(model, data, args)["train"][1]
+        y = terms.compile_for_labels(model, data, args)["train"][1]
         loss = model.loss
     count = getattr(args, "score_examples", 512)  # `inspect` has no such option
     return *data_source.sample(x, y, count, args.seed), loss

@@ -27,7 +27,7 @@ _ACCURACIES = (
 )
 
 
-def settle(model, data, args):
+def compile_for_labels(model, data, args):
     """Compiles a model where it must be, and brings labels into its loss's form.
 
     Args:
@@ -76,7 +76,7 @@ def settle(model, data, args):
                 "The model was compiled with a schedule of learning rates, which "
                 "--learning-rate cannot change. Give --optimizer, too."
             ) from error
-    kind, splits = loss_name(model), {}
+    kind, splits = full_loss_name(model), {}
     for name, (x, y) in data.splits.items():
         splits[name] = x, _labels(y, kind, outputs)
         try:
@@ -86,7 +86,7 @@ def settle(model, data, args):
     return splits
 
 
-def loss_name(model):
+def full_loss_name(model):
     """Name of a compiled model's loss, such as `"mean_squared_error"`."""
     loss = model.loss
     if isinstance(loss, str):
@@ -95,14 +95,14 @@ def loss_name(model):
     return getattr(loss, "name", None) or getattr(loss, "__name__", str(loss))
 
 
-def told(model):
+def describe_compiled(model):
     """What a compiled model is trained and measured by, in words."""
     logits = getattr(model.loss, "get_config", dict)().get("from_logits")
     optimizer = model.optimizer
     rate = optimizer.get_config().get("learning_rate")
     rate = f" at {rate:.4g}" if isinstance(rate, float) else ""
     name = re.sub(r"_\d+$", "", optimizer.name)  # Keras numbers what it makes
-    return f"{loss_name(model)}{' of logits' if logits else ''}, {name}{rate}"
+    return f"{full_loss_name(model)}{' of logits' if logits else ''}, {name}{rate}"
 
 
 def monitored(measured, asked=None):
@@ -142,7 +142,7 @@ def guessing(model, measured):
     skill = (accuracy * classes - 1) / (classes - 1)
     # A loss above that of equal shares for all classes is of one that is sure and
     # wrong. An overconfident model has that, too, but is right more often.
-    wrong = loss_name(model) in _CROSS_ENTROPIES and loss > math.log(classes)
+    wrong = full_loss_name(model) in _CROSS_ENTROPIES and loss > math.log(classes)
     if accuracy * classes > 1.3 and not (wrong and skill < 0.2):
         return None
     told = f"The accuracy is {accuracy:.2%}, and guessing gives 1 in {classes}"
@@ -244,7 +244,7 @@ def _classes(y, classes):
     return y.astype("int32")
 
 
-def measured(model, x, y, batch_size):
+def evaluate(model, x, y, batch_size):
     """What a compiled model measures: dict from name to float, the loss first."""
     found = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
     return {name: float(value) for name, value in found.items()}

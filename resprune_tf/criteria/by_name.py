@@ -20,7 +20,7 @@ from resprune_tf.criteria.registry import (
     make,
 )
 from resprune_tf.data.examples import count_images
-from resprune_tf.data.fit_data import Arrays, FitData
+from resprune_tf.data.fit_data import ArraySplit, FitData
 from resprune_tf.nets.importance import SUFFIX
 from resprune_tf.system.advice import advice
 from resprune_tf.units.finding import find_units, scored_units
@@ -148,7 +148,7 @@ def _sample(name, dataset, examples, seed):
         chosen = dataset.train.sample(examples, seed)
         return chosen.images, chosen.labels
     split = dataset.splits["train"]
-    if not isinstance(split, Arrays):
+    if not isinstance(split, ArraySplit):
         raise ValueError(
             "Of `FitData` a criterion's images are chosen from arrays. Of a pipeline "
             f"take some yourself: `criteria.{name}(images, ...)`."

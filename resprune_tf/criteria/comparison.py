@@ -7,7 +7,7 @@ from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.criteria.loss_check import check_loss, other_loss
 from resprune_tf.criteria.registry import ANOTHER, COMPARED, check_name
 from resprune_tf.criteria.score_table import ScoreTable
-from resprune_tf.data.examples import check_images, check_labels, count_images
+from resprune_tf.data.examples import check_images, check_label_count, count_images
 from resprune_tf.graph.outputs import loss_name
 from resprune_tf.system.advice import advice
 from resprune_tf.units.finding import find_units, scored_units
@@ -57,7 +57,7 @@ def compare_scores(
     graph.check_functional(model, "compare_scores")
     check_images(images, batch_size)
     if labels is not None:
-        check_labels(images, labels)
+        check_label_count(images, labels)
         if loss is None:
             loss = other_loss(model, labels)
     example_loss(loss)

@@ -31,10 +31,10 @@ def criterion_on(images, name, score, batch_size, recalibrate, details=(), check
             model = recalibration.recalibrate(model, images, batch_size)
         return {unit: float(value) for unit, value in score(model).items()}
 
-    return named(criterion, images, name, recalibrate, details)
+    return with_details(criterion, images, name, recalibrate, details)
 
 
-def named(criterion, images, name, recalibrate, details=()):
+def with_details(criterion, images, name, recalibrate, details=()):
     """The criterion under a name that says what sets it apart."""
     parts = [f"{count_images(images)} images", *details]
     if recalibrate:

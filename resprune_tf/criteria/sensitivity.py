@@ -18,10 +18,10 @@ from resprune_tf.criteria.example_loss import example_loss, loss_details
 from resprune_tf.criteria.gates import add_gates, find_gates, gate_gradients
 from resprune_tf.criteria.loss_check import check_loss
 from resprune_tf.criteria.probing import unit_means
-from resprune_tf.criteria.scoring import criterion_on, named
+from resprune_tf.criteria.scoring import criterion_on, with_details
 from resprune_tf.data.examples import (
     check_images,
-    check_labels,
+    check_label_count,
     count_images,
     labelled_batches,
 )
@@ -136,7 +136,7 @@ def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
     Reference: Molchanov et al., Importance Estimation for Neural Network Pruning,
     arXiv:1906.10771, its gate method with one image a mini-batch.
     """
-    check_labels(images, labels)
+    check_label_count(images, labels)
     losses = example_loss(loss)
 
     def score(model):
@@ -178,7 +178,7 @@ def leave_one_out(images, labels, batch_size=128, recalibrate=False, loss=None):
     Reference: the lesion study of Veit et al., arXiv:1605.06431.
     """
     check_images(images, batch_size)
-    check_labels(images, labels)
+    check_label_count(images, labels)
     losses = example_loss(loss)
 
     def criterion(model):
@@ -210,7 +210,9 @@ def leave_one_out(images, labels, batch_size=128, recalibrate=False, loss=None):
         whole = mean_loss()
         return {unit.name: float(mean_loss(unit.name) - whole) for unit in units}
 
-    return named(criterion, images, "leave_one_out", recalibrate, loss_details(loss))
+    return with_details(
+        criterion, images, "leave_one_out", recalibrate, loss_details(loss)
+    )
 
 
 def _norm(tensor):

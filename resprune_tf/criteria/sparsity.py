@@ -8,7 +8,7 @@ from resprune_tf.criteria.gates import add_gates, gate_gradients
 from resprune_tf.criteria.loss_check import check_loss
 from resprune_tf.criteria.registry import ANOTHER
 from resprune_tf.criteria.scoring import criterion_on
-from resprune_tf.data.examples import check_labels, count_images, take, take_labels
+from resprune_tf.data.examples import check_label_count, count_images, take, take_labels
 from resprune_tf.system.advice import advice
 from resprune_tf.units.finding import scored_units
 
@@ -49,7 +49,7 @@ def l1_importance(
     arXiv:1707.01213; the step is that of iterative soft thresholding (Beck and
     Teboulle, 2009).
     """
-    check_labels(images, labels)
+    check_label_count(images, labels)
     if l1 < 0 or learning_rate <= 0 or steps < 1:
         raise ValueError(
             "`l1` must be >= 0, `learning_rate` > 0 and `steps` >= 1. "

@@ -11,7 +11,7 @@ import pathlib
 
 import numpy as np
 
-from resprune_tf.data.readers import Arrays, DataError
+from resprune_tf.data.readers import DataError, ImageArrays
 
 _IMAGE_BYTES = 3 * 32 * 32
 
@@ -130,7 +130,7 @@ def read_tfds(name, data_dir=None, download=False):
         images, labels = tfds.as_numpy(data)
         arrays += [images, labels.astype(np.int32)]
     names = tuple(builder.info.features["label"].names)
-    return Arrays(*arrays, names, f"tensorflow_datasets {builder.info.full_name}")
+    return ImageArrays(*arrays, names, f"tensorflow_datasets {builder.info.full_name}")
 
 
 def read_binary(name, data_dir=None):
@@ -167,7 +167,7 @@ def read_binary(name, data_dir=None):
         )
     train = np.concatenate([_records(folder / f, cifar) for f in cifar.train_files])
     test = _records(folder / cifar.test_file, cifar)
-    return Arrays(
+    return ImageArrays(
         *_unpack(train, cifar), *_unpack(test, cifar), class_names, cifar.folder
     )
 

@@ -80,7 +80,7 @@ def check_images(images, batch_size):
         check_finite("Images", np.asarray(array))
 
 
-def check_labels(images, labels):
+def check_label_count(images, labels):
     """Raises a ValueError if there are not as many labels as images."""
     if len(labels) != count_images(images):
         raise ValueError(

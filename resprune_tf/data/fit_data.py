@@ -84,14 +84,14 @@ def as_split(given, name, batch_size=32):
     if isinstance(given, keras.utils.PyDataset):
         return Batches(given, name)
     if isinstance(given, (tuple, list)) and len(given) in (2, 3):
-        return Arrays(given, name, batch_size)
+        return ArraySplit(given, name, batch_size)
     raise TypeError(
         f"`{name}` must be `(x, y)` or `(x, y, sample_weight)` of arrays, a "
         f"tf.data.Dataset or a keras.utils.PyDataset. Received: {type(given).__name__}."
     )
 
 
-class Arrays:
+class ArraySplit:
     """A split in memory.
 
     Attributes:

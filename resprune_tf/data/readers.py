@@ -19,7 +19,7 @@ class DataError(ValueError):
     """Data that is missing, incomplete or not what its name promises."""
 
 
-class Arrays(NamedTuple):
+class ImageArrays(NamedTuple):
     """Splits as a source holds them: uint8 `[N, H, W, C]` images, int32 labels."""
 
     x_train: np.ndarray
@@ -57,7 +57,9 @@ def read_digits():
         images, labels, test_size=360, stratify=labels, random_state=0
     )
     names = tuple(map(str, digits.target_names))
-    return Arrays(x_train, y_train, x_test, y_test, names, "scikit-learn's load_digits")
+    return ImageArrays(
+        x_train, y_train, x_test, y_test, names, "scikit-learn's load_digits"
+    )
 
 
 def read_npz(path):
@@ -84,7 +86,7 @@ def read_npz(path):
     images = {k: x if x.ndim == 4 else x[..., None] for k, x in images.items()}
     labels = {f"y_{s}": arrays[f"y_{s}"].reshape(-1).astype("int32") for s in splits}
     class_names = _class_names(path, arrays.get("class_names"), labels)
-    return Arrays(
+    return ImageArrays(
         **images, **labels, class_names=class_names, source=pathlib.Path(path).name
     )
 

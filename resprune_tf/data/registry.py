@@ -13,8 +13,8 @@ class DataSet:
 
     Attributes:
         module: of `resprune_tf.data`, that has the reader.
-        reader: name of the function that returns `readers.Arrays`. It is called with
-            the data set's name, `data_dir` and `source` if there are several
+        reader: name of the function that returns `readers.ImageArrays`. It is called
+            with the data set's name, `data_dir` and `source` if there are several
             `sources`, and without arguments otherwise.
         flip: whether training images are mirrored at random.
         crop_padding: pixels by which training images are shifted at random, at most.
@@ -34,7 +34,7 @@ class DataSet:
     std: tuple[float, ...] | None = None
 
     def read(self, name, data_dir=None, source="auto"):
-        """Reads the splits; see `readers.Arrays`."""
+        """Reads the splits; see `readers.ImageArrays`."""
         module = importlib.import_module(f"resprune_tf.data.{self.module}")
         reader = getattr(module, self.reader)
         return reader(name, data_dir, source) if self.sources else reader()

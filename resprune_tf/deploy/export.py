@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.deploy.feeds import images_to_calibrate, images_to_compare
+from resprune_tf.deploy.example_inputs import images_to_calibrate, images_to_compare
 from resprune_tf.deploy.folding import fold as fold_model
 from resprune_tf.deploy.formats import (
     ExportError,

@@ -7,7 +7,7 @@ import tempfile
 import keras
 
 from resprune_tf import graph
-from resprune_tf.deploy.feeds import noise_to_calibrate
+from resprune_tf.deploy.example_inputs import noise_to_calibrate
 from resprune_tf.deploy.folding import fold
 from resprune_tf.deploy.formats import check_formats, in_float32, write
 from resprune_tf.deploy.fresh_process import in_fresh_process

@@ -12,7 +12,7 @@ from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import direction
 from resprune_tf.runs.records import Round, model_name
-from resprune_tf.targets.measures import measures
+from resprune_tf.targets.measures import target_measures
 from resprune_tf.targets.target import COUNTED
 from resprune_tf.training.divergence import broken, fit_reason
 from resprune_tf.units.finding import find_units
@@ -160,8 +160,8 @@ class LayerDeletion(keras.callbacks.Callback):
             initial_ms: the latency that was recorded for the initial model.
         """
         if initial is None:
-            return measures([model], self.plan.target)[0]
-        return measures([initial, model], self.plan.target, initial_ms)[1]
+            return target_measures([model], self.plan.target)[0]
+        return target_measures([initial, model], self.plan.target, initial_ms)[1]
 
     def record(self, model, size, **fields) -> Round:
         """The record of a trained model.

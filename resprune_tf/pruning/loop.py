@@ -12,7 +12,7 @@ from resprune_tf.pruning.identity import model_identity
 from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.pruning.preflight import check_run
-from resprune_tf.pruning.rounds import Run
+from resprune_tf.pruning.rounds import PruningRun
 from resprune_tf.pruning.run_check import (
     check_files,
     check_history,
@@ -145,7 +145,7 @@ def prune_and_retrain(
     with contextlib.ExitStack() as stack:
         files = _open(stack, run, model, settings)
         deletion = LayerDeletion.of_run(plan, files.rounds)
-        rounds = Run(
+        rounds = PruningRun(
             files,
             deletion,
             data,

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from resprune_tf.criteria.by_name import check_scored, check_scores
 from resprune_tf.pruning.identity import criterion_settings
 from resprune_tf.pruning.options import Removal
-from resprune_tf.runs.judging import held
+from resprune_tf.runs.judging import within_tolerance
 from resprune_tf.targets.measures import (
     extent,
     may_go,
-    measures,
     names_of,
     stay_to_learn,
+    target_measures,
 )
 from resprune_tf.targets.target import COUNTED, Target
 from resprune_tf.units.finding import chosen_units, find_units
@@ -73,10 +73,10 @@ class Plan:
         }
         removal = removal.replace(units=units, protected=tuple(sorted(protected)))
         if removal.max_rounds == 0:
-            return cls(removal, None, initial=measures([model])[0], **known)
+            return cls(removal, None, initial=target_measures([model])[0], **known)
         scores = check_scores(removal.criterion(model), found)
         if removal.units_per_round == 0:
-            return cls(removal, None, initial=measures([model])[0], **known)
+            return cls(removal, None, initial=target_measures([model])[0], **known)
         check_scored(scores, model)
         free, in_the_way = may_go(found, candidates.intersection(scores), protected)
         if not free:
@@ -191,7 +191,7 @@ class Plan:
         if self.removal.monitor is None:
             return True
         values = (self.value(each) for each in (rounds[0], record))
-        return held(*values, self.removal.tolerance, self.removal.mode)
+        return within_tolerance(*values, self.removal.tolerance, self.removal.mode)
 
     def target_reached(self, record) -> bool:
         """Whether the net of a round meets the target."""

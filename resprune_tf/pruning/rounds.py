@@ -13,7 +13,7 @@ from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.runs.environment import environment
-from resprune_tf.runs.judging import shown
+from resprune_tf.runs.judging import format_value
 from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.memory import Release
@@ -21,7 +21,7 @@ from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.training.divergence import broken
 
 
-class Run:
+class PruningRun:
     """One process's work on a run: what lies around the trainings and the deletions.
 
     Args:
@@ -171,7 +171,7 @@ class Run:
             )
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
-        told = shown(self.plan.removal.monitor, value)
+        told = format_value(self.plan.removal.monitor, value)
         self._say(f"round {number}: {size['layers']} layers, {what} {told}")
         return record
 

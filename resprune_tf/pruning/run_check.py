@@ -7,8 +7,9 @@ import keras
 
 from resprune_tf.graph.cost import cost
 from resprune_tf.pruning.identity import same_model
-from resprune_tf.runs import checkpoint, travel
+from resprune_tf.runs import checkpoint
 from resprune_tf.runs.records import INITIAL, RunDirectory, read_rounds, read_settings
+from resprune_tf.runs.state_file import needed_models
 from resprune_tf.system.model_files import ModelFileError, check_whole, load_model
 from resprune_tf.system.whole_files import RunDirectoryError, damaged, read_lines
 
@@ -75,7 +76,7 @@ def check_files(run_dir) -> None:
     RunDirectory(run_dir).diverged  # noqa: B018 - it is read, and so checked
     if settings is None:
         return
-    for name in sorted({INITIAL, *travel.needed_models(run_dir)}):
+    for name in sorted({INITIAL, *needed_models(run_dir)}):
         # The model as it was given is written again, or not needed, where it is
         # missing.
         if name != INITIAL or (run_dir / name).exists():

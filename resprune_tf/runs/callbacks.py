@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from resprune_tf.runs.checkpoint import save_state
-from resprune_tf.runs.judging import shown
+from resprune_tf.runs.judging import format_value
 
 
 class RunInterrupted(Exception):
@@ -192,7 +192,7 @@ class Progress(keras.callbacks.Callback):
         if self.last:  # of the last whole epoch
             parts.append(f"loss {float(self.last['loss']):.4f}")
             if self.monitor in self.last and self.monitor != "loss":
-                value = shown(self.monitor, float(self.last[self.monitor]))
+                value = format_value(self.monitor, float(self.last[self.monitor]))
                 parts.append(f"{self.monitor} {value:>6}")
         if not self.steps:  # so that nothing is known of what is left
             parts.append(f"step {step}")

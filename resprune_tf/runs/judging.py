@@ -5,7 +5,7 @@ from resprune_tf.system.advice import advice
 MODES = ("min", "max")
 
 
-def held(initial, value, tolerance, mode="max"):
+def within_tolerance(initial, value, tolerance, mode="max"):
     """Whether a value is no more than `tolerance` worse than the initial one.
 
     Args:
@@ -72,6 +72,6 @@ def check_mode(mode):
         raise ValueError(f'`mode` must be "min" or "max". Received: {mode!r}.')
 
 
-def shown(monitor, value):
-    """A monitored value as it is told: accuracies in %."""
-    return f"{value:.2%}" if monitor == "accuracy" else f"{value:.5g}"
+def format_value(monitor, value):
+    """A measure as text: accuracies in %."""
+    return f"{value:.2%}" if monitor.endswith("accuracy") else f"{value:.5g}"

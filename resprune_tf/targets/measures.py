@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.deploy.feeds import noise_to_calibrate
+from resprune_tf.deploy.example_inputs import noise_to_calibrate
 from resprune_tf.deploy.folding import fold
 from resprune_tf.deploy.formats import check_formats, in_float32, size_of, write
 from resprune_tf.deploy.registry import RUNTIME_FORMATS
@@ -33,7 +33,7 @@ def measure(model):
     }
 
 
-def measures(models, target=None, initial_ms=None):
+def target_measures(models, target=None, initial_ms=None):
     """All that a target limits, of the initial net and of others.
 
     Counts are always there; the size of a file and a latency only where the target
@@ -138,7 +138,7 @@ def extent(model, units, target=None):
     """
     if target is not None:
         check_measurable(model, target)
-    return tuple(measures([model, remove_units(model, units)], target))
+    return tuple(target_measures([model, remove_units(model, units)], target))
 
 
 def stay_to_learn(model, units):

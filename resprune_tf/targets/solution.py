@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from resprune_tf.targets.target import Target, told
+from resprune_tf.targets.target import Target, format_measure
 from resprune_tf.units.table import aligned
 
 
@@ -32,7 +32,7 @@ class Achievable:
 
     def __str__(self):
         rows = [
-            (name, told(name, now), told(name, self.smallest[name]))
+            (name, format_measure(name, now), format_measure(name, self.smallest[name]))
             for name, now in self.initial.items()
         ]
         return "\n".join(
@@ -108,7 +108,11 @@ class Solution:
             *aligned(
                 ("unit", "score", *(f"saves {name}" for name in limits)),
                 *(
-                    (unit, f"{score:.4g}", *(told(*saved) for saved in saves.items()))
+                    (
+                        unit,
+                        f"{score:.4g}",
+                        *(format_measure(*saved) for saved in saves.items()),
+                    )
                     for unit, score, saves in rows
                 ),
             ),
@@ -117,10 +121,10 @@ class Solution:
                 *(
                     (
                         name,
-                        told(name, before),
-                        told(name, self.measures[name]),
-                        told(name, limits[name]) if name in limits else "-",
-                        told(name, self.smallest[name]),
+                        format_measure(name, before),
+                        format_measure(name, self.measures[name]),
+                        format_measure(name, limits[name]) if name in limits else "-",
+                        format_measure(name, self.smallest[name]),
                     )
                     for name, before in self.initial.items()
                 ),

@@ -5,7 +5,7 @@ from scipy import optimize
 
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
-from resprune_tf.targets.measures import extent, may_go, measures
+from resprune_tf.targets.measures import extent, may_go, target_measures
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
 from resprune_tf.units.finding import find_units
@@ -70,7 +70,7 @@ def solve_target(model, target, scores, protected=()):
             for measure, saved in savings.items()
         },
         initial=initial,
-        measures=measured,
+        target_measures=measured,
         smallest=smallest,
         timed=timed,
         attempts=attempts,
@@ -137,7 +137,9 @@ def _met(model, target, scores, units, savings, initial, smallest):
             whole = [unit.name for unit in outermost(units)]
             chosen = tuple(sorted(whole, key=candidates.get))
         shorter = remove_units(model, chosen)
-        measured = measures([model, shorter], target, initial.get("latency_ms"))[1]
+        measured = target_measures([model, shorter], target, initial.get("latency_ms"))[
+            1
+        ]
         if target.reached(measured):
             return chosen, measured, attempt
         tried.append(f"without {', '.join(chosen)}: {target.listing(measured)}")

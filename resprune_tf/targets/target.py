@@ -163,7 +163,7 @@ class Target:
         return self.listing(self.limits)
 
 
-def told(name: str, value: float) -> str:
+def format_measure(name: str, value: float) -> str:
     """The value of a measure as it is told; its unit is not."""
     if name.endswith("_ratio"):
         return f"{value:.1%}"
@@ -175,12 +175,12 @@ def told(name: str, value: float) -> str:
 
 def _in_words(name, value, conditions):
     if name in COUNTED:
-        return f"{told(name, value)} {name}"
+        return f"{format_measure(name, value)} {name}"
     if name in FILE:
         of = "bytes" if name == "file_bytes" else "of the initial file"
-        return f"{told(name, value)} {of} as '{conditions['file_format']}'"
+        return f"{format_measure(name, value)} {of} as '{conditions['file_format']}'"
     of = "ms" if name == "latency_ms" else "of the initial latency"
     return (
-        f"{told(name, value)} {of} on {conditions['runtime']} at batch size "
+        f"{format_measure(name, value)} {of} on {conditions['runtime']} at batch size "
         f"{conditions['batch_size']}"
     )

@@ -247,10 +247,10 @@ def evaluate(core, split, batch_size=None):
     for images, some in split.batches(batch_size):
         logits.append(core.predict_on_batch(images))
         labels.append(some)
-    return measures(np.concatenate(logits), np.concatenate(labels))
+    return loss_and_accuracy(np.concatenate(logits), np.concatenate(labels))
 
 
-def measures(logits, labels):
+def loss_and_accuracy(logits, labels):
     """Mean cross entropy and accuracy of logits `(images, classes)`."""
     losses = keras.losses.sparse_categorical_crossentropy(
         labels, logits, from_logits=True

@@ -447,9 +447,9 @@ def test_classes_are_measured_by_cross_entropy(activation, logits):
     x, y = examples(6)
     net = net_of((8, 8, 1), layers.Flatten(), layers.Dense(3, activation=activation))
     data = data_source.Data({"train": (x[..., None], y)}, "")
-    terms.settle(net, data, options(""))
+    terms.compile_for_labels(net, data, options(""))
     assert net.loss.get_config()["from_logits"] is logits
-    assert terms.loss_name(net) == "sparse_categorical_crossentropy"
+    assert terms.full_loss_name(net) == "sparse_categorical_crossentropy"
 
 
 def nested_softmax(x):
@@ -473,7 +473,7 @@ def test_probabilities_behind_other_layers_are_no_logits(ending):
     net = keras.Model(image, ending(layers.Dense(3)(layers.Flatten()(image))))
     x, y = examples(6)
     data = data_source.Data({"train": (x[..., None], y)}, "")
-    terms.settle(net, data, options(""))
+    terms.compile_for_labels(net, data, options(""))
     assert net.loss.get_config()["from_logits"] is False
 
 
@@ -483,12 +483,12 @@ def test_labels_take_the_form_of_the_loss():
     net = plain_net()
     one_hot = data_source.Data({"train": (x[..., None], rows)}, "")
     np.testing.assert_array_equal(
-        terms.settle(net, one_hot, options(""))["train"][1], y
+        terms.compile_for_labels(net, one_hot, options(""))["train"][1], y
     )
     net.compile("sgd", "categorical_crossentropy")
     whole = data_source.Data({"train": (x[..., None], y)}, "")
     np.testing.assert_array_equal(
-        terms.settle(net, whole, options(""))["train"][1], rows
+        terms.compile_for_labels(net, whole, options(""))["train"][1], rows
     )
 
 
@@ -510,16 +510,16 @@ def test_labels_take_the_form_of_the_loss():
 def test_labels_and_names_that_do_not_fit(labels, given, message):
     data = data_source.Data({"train": (examples(6)[0][..., None], labels)}, "")
     with pytest.raises(WrongUse, match=message):
-        terms.settle(plain_net(), data, options("", **given))
+        terms.compile_for_labels(plain_net(), data, options("", **given))
 
 
 def test_a_loss_that_cannot_be_guessed_is_asked_for():
     data = data_source.Data({"train": (np.ones((4, 2)), np.linspace(0, 1, 4))}, "")
     net = net_of((2,), layers.Dense(1))
     with pytest.raises(WrongUse, match="Give --loss, such as mean_squared_error"):
-        terms.settle(net, data, options(""))
-    terms.settle(net, data, options("", loss="mean_squared_error"))
-    assert terms.loss_name(net) == "mean_squared_error"
+        terms.compile_for_labels(net, data, options(""))
+    terms.compile_for_labels(net, data, options("", loss="mean_squared_error"))
+    assert terms.full_loss_name(net) == "mean_squared_error"
     assert terms.monitored(["loss"]) == "loss"
 
 
@@ -528,9 +528,11 @@ def test_the_learning_rate_is_changed_alone():
     data = data_source.Data(
         {"train": (examples(6)[0][..., None], np.zeros(6, int))}, ""
     )
-    terms.settle(net, data, options("", learning_rate=0.25))
+    terms.compile_for_labels(net, data, options("", learning_rate=0.25))
     assert float(net.optimizer.learning_rate) == 0.25
-    assert "sparse_categorical_crossentropy, adam at 0.25" == terms.told(net)
+    assert "sparse_categorical_crossentropy, adam at 0.25" == terms.describe_compiled(
+        net
+    )
 
 
 def test_what_is_watched():
@@ -571,7 +573,7 @@ def test_an_accuracy_of_another_name_counts(name):
 def test_keras_numbering_of_optimizers_is_not_shown():
     net = plain_net()
     net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
-    assert terms.told(net) == "mean_squared_error, sgd at 0.5"
+    assert terms.describe_compiled(net) == "mean_squared_error, sgd at 0.5"
 
 
 def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):

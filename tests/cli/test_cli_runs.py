@@ -251,8 +251,8 @@ def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
     def measured(*arguments):
         return {**terms_measured(*arguments), "accuracy": next(accuracies)}
 
-    terms_measured = terms.measured
-    with mock.patch("resprune_cli.work.terms.measured", measured):
+    terms_measured = terms.evaluate
+    with mock.patch("resprune_cli.work.terms.evaluate", measured):
         code, out, err = resprune(
             capsys, *argv, "--tolerance", 0.1, "--out", tmp_path / "b"
         )

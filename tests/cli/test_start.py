@@ -52,12 +52,12 @@ def test_without_patience_it_waits():
 
 @pytest.mark.usefixtures("command_line")
 def test_experiments_stop_while_they_start(capsys):
-    def settle():
+    def apply_scale():
         ask()
         time.sleep(60)
 
     with pytest.raises(SystemExit) as ended:
-        experiment.run(["it"], types.SimpleNamespace(settle=settle))
+        experiment.run(["it"], types.SimpleNamespace(apply_scale=apply_scale))
     assert ended.value.code == 128 + signal.SIGTERM
     assert "Stopped: SIGTERM received. The same command continues it." in (
         capsys.readouterr().out

@@ -66,7 +66,7 @@ def parameters(model):
 )
 def test_a_process_that_fails_says_why(tmp_path, monkeypatch, script, reason):
     monkeypatch.setattr(bench, "_TIMEOUT", 1)
-    with pytest.raises(bench.Failed, match=reason):
+    with pytest.raises(bench.BenchFailed, match=reason):
         bench.measure("torch-float32", TINY, python(tmp_path, script))
 
 
@@ -92,7 +92,7 @@ def rounds(monkeypatch):
         def measure(name, settings, torch_python):
             asked.append(name)
             if plan.get(name) == asked.count(name):
-                raise bench.Failed("died")
+                raise bench.BenchFailed("died")
             times = {"images": 8, "seconds": 0.5, "cpu_seconds": 0.4}
             count = 7 if plan.get(name) == "other network" else 5
             return {"parameters": count, "device": "cpu"}, {"train": times}

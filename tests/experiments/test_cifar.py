@@ -293,7 +293,7 @@ def test_state_files_are_written_when_a_round_ends_and_now_and_then(
     now, packed = 0.0, []
     monkeypatch.setattr(experiment.time, "monotonic", lambda: now)
     rp = mock.Mock()
-    rp.travel.pack.side_effect = lambda folder, path: packed.append((now, path))
+    rp.pack_run.side_effect = lambda folder, path: packed.append((now, path))
     stop = mock.Mock()
     stop.reason.return_value = None
     with flagsaver.flagsaver(state_file="state3.tar"):

@@ -90,7 +90,7 @@ def test_the_defaults_are_the_papers():
     values = rows.settings(rows.BY_RUN["in-main"])
     assert [values[name] for name in ("depth", "epochs", "batch_size")] == [50, 90, 512]
     with flagsaver.flagsaver():
-        imagenet.settle()
+        imagenet.apply_scale()
         import resprune_tf as rp
         from experiments.running import recipe_flags
 

@@ -94,4 +94,4 @@ def test_documented_commands_are_understood(document, words, monkeypatch):
         module = importlib.import_module(name)
         given = [a for a in arguments if a.startswith("--") and "..." not in a]
         with flags_of(module, given):
-            module.settle()
+            module.apply_scale()

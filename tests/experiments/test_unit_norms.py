@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from experiments import unit_norms
-from experiments.pages.run_records import Run
+from experiments.pages.run_records import RunRecords
 from resprune_tf import Removal, RunOptions, prune_and_retrain
 from resprune_tf.criteria.sensitivity import UnitNorms
 from resprune_tf.criteria.sensitivity import unit_norms as norms_of
@@ -104,7 +104,7 @@ def test_the_norms_of_a_run_are_of_its_own_net_and_images(run):
         "split": "validation",
         "images": 40,
     }
-    importances = Run.read(run).importances
+    importances = RunRecords.read(run).importances
     found = {unit: norms["importance"] for unit, norms in record["units"].items()}
     assert found == pytest.approx(importances)
     assert all(norms["scaled"] > 0 for norms in record["units"].values())

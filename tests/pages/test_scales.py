@@ -7,7 +7,7 @@ from absl.testing import flagsaver
 import resprune_tf as rp
 from experiments import cifar, record
 from experiments.pages import records_page
-from experiments.pages.scales import check_name, epochs
+from experiments.pages.scales import check_scale, epochs
 from experiments.paper.rows import BY_RUN
 from experiments.paper.series import Series
 from experiments.running import recipe_flags
@@ -29,7 +29,7 @@ def recipes(*arguments):
     """The recipes that a command line asks for, and the text of its flags.txt."""
     with flagsaver.flagsaver():
         flags.FLAGS(["cifar", *arguments])
-        cifar.settle()
+        cifar.apply_scale()
         found = recipe_flags.settings(rp)
         lines = recipe_flags.run_flags.flag_lines(cifar)
         return found["recipe"], found["retrain_recipe"], lines
@@ -83,4 +83,4 @@ def test_records_of_another_scale_than_their_name_are_refused(run, scale, tmp_pa
 
 
 def test_a_smoke_test_may_have_any_name():
-    check_name("cifar10/c10-k2-quarter-seed0", "smoke")
+    check_scale("cifar10/c10-k2-quarter-seed0", "smoke")

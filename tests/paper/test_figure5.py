@@ -54,7 +54,7 @@ def unrelated(number):
 def test_monotone(norms, state, tmp_path):
     for seed, norm in enumerate(norms):
         measured(tmp_path, seed, norm)
-    nets = figure5.measured(Sources(tmp_path))
+    nets = figure5.measured_points(Sources(tmp_path))
     assert figure5.monotone(nets).state == state
 
 

@@ -15,7 +15,7 @@ from resprune_tf import (
     Split,
     prune_and_retrain,
 )
-from resprune_tf.runs import travel
+from resprune_tf.runs.state_file import pack_run, unpack_run
 from resprune_tf.system.whole_files import read_json
 from resprune_tf.training.distillation import load_teacher
 from tests.conftest import shallow_net, small_net
@@ -65,8 +65,8 @@ def test_a_run_with_a_teacher_travels_and_continues_without_the_original(
     asked = itertools.chain([None] * 7, itertools.repeat("moving"))
     with pytest.raises(RunInterrupted):
         distil(tmp_path / "first", teacher, should_stop=asked.__next__)
-    travel.pack(tmp_path / "first", tmp_path / "state.tar")
-    travel.unpack(tmp_path / "state.tar", tmp_path / "second")
+    pack_run(tmp_path / "first", tmp_path / "state.tar")
+    unpack_run(tmp_path / "state.tar", tmp_path / "second")
     teacher.unlink()
     own = tmp_path / "second" / "models" / "teacher.keras"
     distil(tmp_path / "second", own)

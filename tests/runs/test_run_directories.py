@@ -17,8 +17,8 @@ import resprune_tf as rp
 from experiments.record import keep
 from experiments.running import experiment
 from resprune_tf.pruning import run_check
-from resprune_tf.runs import travel
 from resprune_tf.runs.records import RunDirectory
+from resprune_tf.runs.state_file import pack_run, unpack_run
 from resprune_tf.system.whole_files import (
     read_json,
     read_lines,
@@ -138,7 +138,7 @@ def test_a_record_names_no_other_file(run, tmp_path, name):
     for use in (
         lambda: prune(net(), run),
         lambda: prune(net(), tmp_path / "new", start_from=run),
-        lambda: travel.pack(run, tmp_path / "run.tar"),
+        lambda: pack_run(run, tmp_path / "run.tar"),
         lambda: RunDirectory(run).rounds,
     ):
         with pytest.raises(rp.RunDirectoryError, match="rounds.jsonl', line 1,.*model"):
@@ -155,7 +155,7 @@ def test_links_are_not_packed(run, tmp_path):
     (tmp_path / "secret").write_text("secret")
     (run / "models/round-01.keras").symlink_to(tmp_path / "secret")
     with pytest.raises(rp.RunDirectoryError, match="round-01.keras' is damaged.*link"):
-        travel.pack(run, tmp_path / "run.tar")
+        pack_run(run, tmp_path / "run.tar")
     assert not (tmp_path / "run.tar").exists()
 
 
@@ -183,21 +183,21 @@ def test_only_plain_files_of_a_run_are_unpacked(tmp_path, members):
         for each in members:
             archive.addfile(each, io.BytesIO())
     with pytest.raises(rp.RunDirectoryError, match=f"packed run: '{members[0].name}'"):
-        travel.unpack(tmp_path / "run.tar", tmp_path / "run")
+        unpack_run(tmp_path / "run.tar", tmp_path / "run")
     found = {path.name for path in tmp_path.rglob("*")}
     assert found == {"run.tar", "run", "models", "lock"}
 
 
 def test_state_files_are_whole_and_not_compressed(run, tmp_path):
-    travel.pack(run, tmp_path / "run.tar")
+    pack_run(run, tmp_path / "run.tar")
     whole = (tmp_path / "run.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
     with tarfile.open(tmp_path / "small.tar", "w:gz") as archive:
         archive.add(run / "run.json", "run.json")
     for name in ("cut.tar", "small.tar"):
         with pytest.raises(rp.RunDirectoryError, match=f"{name}' is (no|cut)"):
-            travel.unpack(tmp_path / name, tmp_path / "there")
-    assert travel.unpack(tmp_path / "run.tar", tmp_path / "there")
+            unpack_run(tmp_path / name, tmp_path / "there")
+    assert unpack_run(tmp_path / "run.tar", tmp_path / "there")
     assert not [*(tmp_path / "there").glob(".writing-*")]
 
 
@@ -218,7 +218,7 @@ def test_what_killed_processes_left_of_a_state_file_or_plots_is_removed(run, tmp
     ]
     for path in (removed, *kept):
         path.touch()
-    travel.pack(run, others / "run.tar")
+    pack_run(run, others / "run.tar")
     assert {*others.iterdir()} == {others / "run.tar", *kept}
     plot = run / "plots" / f".writing-{gone}-training.svg"
     plot.parent.mkdir()

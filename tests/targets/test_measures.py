@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_counts_alone_unless_more_is_limited(monkeypatch):
     monkeypatch.setattr(sizes, "runtime_latencies", None)
     monkeypatch.setattr(sizes, "write", None)
-    (found,) = sizes.measures([small_net(11)], Target(layers=3))
+    (found,) = sizes.target_measures([small_net(11)], Target(layers=3))
     assert set(found) == {"layers", "units", "macs", "parameters"}
     assert (found["layers"], found["units"]) == (11, 3)
 
@@ -25,7 +25,7 @@ def test_a_file_is_that_of_the_folded_net(tmp_path):
     net = small_net(20)
     shorter = remove_units(net, ["stage1_unit2"])
     target = Target(file_ratio=0.9, file_format="keras")
-    full, small = sizes.measures([net, shorter], target)
+    full, small = sizes.target_measures([net, shorter], target)
     fold(shorter).save(tmp_path / "model.keras")
     assert small["file_bytes"] == (tmp_path / "model.keras").stat().st_size
     assert full["file_ratio"] == 1
@@ -45,11 +45,11 @@ def test_latencies_are_ratios_of_the_same_turns(monkeypatch):
     shorter = remove_units(net, ["stage2_unit2"])
     ratio = len(shorter.layers) / len(net.layers)
     target = Target(latency_ms=9, runtime="onnxruntime", batch_size=4, threads=2)
-    full, small = sizes.measures([net, shorter], target)
+    full, small = sizes.target_measures([net, shorter], target)
     assert full["latency_ms"] == len(net.layers) and full["latency_ratio"] == 1
     assert small["latency_ratio"] == pytest.approx(ratio)
     assert small["latency_ms"] == pytest.approx(len(shorter.layers))
-    full, small = sizes.measures([net, shorter], target, initial_ms=10)
+    full, small = sizes.target_measures([net, shorter], target, initial_ms=10)
     assert full["latency_ms"] == 10
     assert small["latency_ms"] == pytest.approx(10 * ratio)
     assert calls == [("onnxruntime", 2, 4, 2)] * 2
@@ -58,7 +58,7 @@ def test_latencies_are_ratios_of_the_same_turns(monkeypatch):
 def test_a_real_latency():
     net = dense_net()
     target = Target(latency_ratio=0.9, runtime="litert")
-    full, small = sizes.measures([net, remove_units(net, ["unit1"])], target)
+    full, small = sizes.target_measures([net, remove_units(net, ["unit1"])], target)
     assert full["latency_ratio"] == 1.0
     assert full["latency_ms"] > 0 and small["latency_ratio"] > 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import resprune_tf as rp
-from resprune_tf.runs.travel import pack, unpack
+from resprune_tf.runs.state_file import pack, unpack
 from resprune_tf.training.divergence import broken, fit_reason, reason
 from tests.made.fits import QUIET, dense_net, numbers, regression_data, shorten
 

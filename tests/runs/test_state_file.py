@@ -16,8 +16,8 @@ from resprune_tf import (
     Split,
     resnet56,
 )
-from resprune_tf.runs import travel
 from resprune_tf.runs.checkpoint import save_state
+from resprune_tf.runs.state_file import needed_models, pack_run, unpack_run
 from resprune_tf.training.trainer import Trainer
 from tests.conftest import shallow_net
 from tests.made.runs import make_rounds, write_records
@@ -34,14 +34,14 @@ def pieces(folder):
         here = folder / f"piece{number}"
         here.mkdir()
         if packed.exists():
-            assert travel.unpack(packed, here)
+            assert unpack_run(packed, here)
         asked = itertools.chain([None] * 7, itertools.repeat("moving"))
         try:
             shorten(shallow_net(), run_dir=here, should_stop=asked.__next__)
             yield here
             return
         except RunInterrupted:
-            travel.pack(here, packed)
+            pack_run(here, packed)
             yield here
         number += 1
 
@@ -75,14 +75,14 @@ def made(folder, *accuracies):
 
 def test_only_needed_models_travel(tmp_path):
     run = made(tmp_path / "run", 0.9, 0.91, 0.895, 0.8, 0.7)
-    assert travel.needed_models(run) == [
+    assert needed_models(run) == [
         f"models/round-0{number}.keras" for number in (0, 2, 4)
     ]
-    travel.pack(run, tmp_path / "run.tar")
-    assert travel.unpack(tmp_path / "run.tar", tmp_path / "there")
+    pack_run(run, tmp_path / "run.tar")
+    assert unpack_run(tmp_path / "run.tar", tmp_path / "there")
     there = sorted(path.name for path in (tmp_path / "there/models").iterdir())
     assert there == ["round-00.keras", "round-02.keras", "round-04.keras"]
-    assert not travel.unpack(tmp_path / "run.tar", tmp_path / "there")  # not further
+    assert not unpack_run(tmp_path / "run.tar", tmp_path / "there")  # not further
 
 
 def test_the_papers_net_travels_in_16_mib(tmp_path):
@@ -100,16 +100,16 @@ def test_the_papers_net_travels_in_16_mib(tmp_path):
         shutil.copy(
             run / "models/round-00.keras", run / f"models/round-0{number}.keras"
         )
-    size = travel.pack(run, tmp_path / "run.tar")
+    size = pack_run(run, tmp_path / "run.tar")
     assert 8 * 2**20 < size < 16 * 2**20
 
 
 def test_what_is_further_wins(tmp_path):
     behind, ahead = made(tmp_path / "a", 0.9), made(tmp_path / "b", 0.9, 0.8)
-    travel.pack(behind, tmp_path / "behind.tar")
-    travel.pack(ahead, tmp_path / "ahead.tar")
-    assert not travel.unpack(tmp_path / "behind.tar", ahead)
-    assert travel.unpack(tmp_path / "ahead.tar", behind)
+    pack_run(behind, tmp_path / "behind.tar")
+    pack_run(ahead, tmp_path / "ahead.tar")
+    assert not unpack_run(tmp_path / "behind.tar", ahead)
+    assert unpack_run(tmp_path / "ahead.tar", behind)
     assert (behind / "models/round-01.keras").exists()
     assert not list(behind.glob(".arrived-*"))
 
@@ -118,13 +118,13 @@ def test_other_files_are_refused(tmp_path):
     run = made(tmp_path / "run", 0.9)
     (tmp_path / "text.tar").write_text("no archive")
     with pytest.raises(RunDirectoryError, match="no packed run"):
-        travel.unpack(tmp_path / "text.tar", run)
+        unpack_run(tmp_path / "text.tar", run)
     with tarfile.open(tmp_path / "empty.tar", "w"):
         pass
     with pytest.raises(RunDirectoryError, match="no run.json"):
-        travel.unpack(tmp_path / "empty.tar", run)
+        unpack_run(tmp_path / "empty.tar", run)
     other = made(tmp_path / "other", 0.9, 0.9)
     (other / "run.json").write_text('{"select_on": "test", "tolerance": 0}')
-    travel.pack(other, tmp_path / "other.tar")
+    pack_run(other, tmp_path / "other.tar")
     with pytest.raises(RunDirectoryError, match="holds another run"):
-        travel.unpack(tmp_path / "other.tar", run)
+        unpack_run(tmp_path / "other.tar", run)

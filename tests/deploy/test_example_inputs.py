@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_tf.deploy.feeds import images_to_calibrate, images_to_compare
+from resprune_tf.deploy.example_inputs import images_to_calibrate, images_to_compare
 from tests.conftest import net_of
 
 IMAGES = np.arange(40.0).reshape(10, 4)

@@ -15,7 +15,7 @@ from resprune_tf.units.table import aligned
 
 
 @dataclasses.dataclass(frozen=True)
-class FormatBeside:
+class FormatPair:
     """One format of both models.
 
     Attributes:
@@ -42,16 +42,16 @@ class FormatBeside:
 
 
 @dataclasses.dataclass(frozen=True)
-class Beside:
+class ExportedPair:
     """A model beside the unpruned one; prints as a table.
 
     Attributes:
-        formats: tuple of `FormatBeside`.
+        formats: tuple of `FormatPair`.
         cost, unpruned_cost: `Cost` of each.
         threads: processor threads of the runtimes.
     """
 
-    formats: tuple[FormatBeside, ...]
+    formats: tuple[FormatPair, ...]
     cost: Cost
     unpruned_cost: Cost
     threads: int
@@ -89,7 +89,7 @@ class Beside:
         return cells
 
 
-def export_beside(
+def export_pair(
     model,
     unpruned,
     directory,
@@ -115,7 +115,7 @@ def export_beside(
         runs, threads: as for `runtime_latencies`.
 
     Returns:
-        A `Beside`; print it.
+        A `ExportedPair`; print it.
 
     Raises:
         TypeError, ValueError, ImportError, ExportError: as `export` does.
@@ -143,5 +143,5 @@ def export_beside(
             batch: runtime_latencies(paths, runtime, batch, runs, threads=threads)
             for batch in (batch_sizes if runtime in RUNTIME_FORMATS else ())
         }
-        rows.append(FormatBeside(of_model.format, of_model, of_unpruned, latencies))
-    return Beside(tuple(rows), *costs, threads)
+        rows.append(FormatPair(of_model.format, of_model, of_unpruned, latencies))
+    return ExportedPair(tuple(rows), *costs, threads)

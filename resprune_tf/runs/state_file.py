@@ -7,7 +7,7 @@ import shutil
 import tarfile
 
 from resprune_tf.runs import checkpoint
-from resprune_tf.runs.judging import held
+from resprune_tf.runs.judging import within_tolerance
 from resprune_tf.runs.records import (
     INITIAL,
     TEACHER,
@@ -38,7 +38,7 @@ _RECORDS = (
 _MODEL = re.compile(r"models/round-\d{2,}\.keras")
 
 
-def pack(run_dir, path):
+def pack_run(run_dir, path):
     """Writes a run's records, its state and its `needed_models` into one file.
 
     Args:
@@ -85,13 +85,17 @@ def needed_models(run_dir):
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"it does not fit rounds.jsonl ({error})"
         raise damaged(run_dir / "run.json", reason) from None
-    good = [r for r, v in zip(rounds, values, strict=True) if held(values[0], v, *rule)]
+    good = [
+        r
+        for r, v in zip(rounds, values, strict=True)
+        if within_tolerance(values[0], v, *rule)
+    ]
     # No round held, not even the first, if its value is no number.
     kept = (rounds[0], *good[-1:], rounds[-1])
     return sorted({record.model for record in kept}) + teacher
 
 
-def unpack(path, run_dir):
+def unpack_run(path, run_dir):
     """Brings a run directory to where a packed run stands, if that is further.
 
     Args:

@@ -2,11 +2,11 @@
 
 import pytest
 
-import resprune_tf.deploy.beside as beside
+import resprune_tf.deploy.pair as beside
 from resprune_tf import cost
-from resprune_tf.deploy.beside import export_beside
 from resprune_tf.deploy.export import Exported
 from resprune_tf.deploy.latency import Latency
+from resprune_tf.deploy.pair import export_pair
 from tests.conftest import small_net
 
 pytestmark = pytest.mark.slow
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 def test_both_are_exported_and_timed(tmp_path):
     model, unpruned = small_net(11, width=2), small_net(11)
-    found = export_beside(model, unpruned, tmp_path, "litert", batch_sizes=(2,), runs=3)
+    found = export_pair(model, unpruned, tmp_path, "litert", batch_sizes=(2,), runs=3)
     (litert,) = found.formats
     assert litert.model.path == tmp_path / "model.tflite"
     assert litert.unpruned.path == tmp_path / "unpruned" / "model.tflite"
@@ -41,7 +41,7 @@ def test_the_table(monkeypatch, tmp_path):
     monkeypatch.setattr(beside, "export", export)
     monkeypatch.setattr(beside, "runtime_latencies", runtime_latencies)
     model, unpruned = small_net(11), small_net(20)
-    found = export_beside(model, unpruned, tmp_path, ("keras", "litert"))
+    found = export_pair(model, unpruned, tmp_path, ("keras", "litert"))
     macs = cost(model).macs, cost(unpruned).macs
     assert str(found).splitlines() == [
         "format  kB  of  ratio  ms, batch 1     of  ratio  ms, batch 32      of  ratio",
@@ -55,7 +55,7 @@ def test_the_table(monkeypatch, tmp_path):
 def test_refuses_before_any_work(tmp_path):
     net = small_net(11)
     with pytest.raises(ValueError, match="Supported formats"):
-        export_beside(net, net, tmp_path / "new", "h5")
+        export_pair(net, net, tmp_path / "new", "h5")
     with pytest.raises(TypeError, match="cost"):
-        export_beside(net, None, tmp_path / "new")
+        export_pair(net, None, tmp_path / "new")
     assert not (tmp_path / "new").exists()
