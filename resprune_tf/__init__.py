@@ -38,6 +38,7 @@ from resprune_tf.targets.solving import achievable, solve_target
 from resprune_tf.targets.target import Target
 from resprune_tf.training.distillation import Guidance
 from resprune_tf.training.fit_recipe import FitRecipe
+from resprune_tf.training.recalibration import recalibrate
 from resprune_tf.training.recipe import Recipe
 from resprune_tf.training.strategy import Strategy, training_strategy
 from resprune_tf.training.trainer import make_repeatable
@@ -111,6 +112,7 @@ __all__ = [
     "make_repeatable",
     "native_precision",
     "prune_and_retrain",
+    "recalibrate",
     "register_merge",
     "register_unit",
     "remove_units",

@@ -33,7 +33,7 @@ def enliven(model, images, seed=0):
     """
     import numpy as np
 
-    from resprune_tf.criteria.recalibration import recalibrate
+    from resprune_tf.training.recalibration import recalibrate
 
     rng = np.random.default_rng(seed)
     for variable in model.weights:

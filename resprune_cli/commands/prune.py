@@ -5,7 +5,7 @@ from resprune_cli.options.target_spelling import limits
 from resprune_cli.options.usage import WrongUse
 
 _OF_RETRAINING = (
-    "retrain_epochs",
+    "initial_epochs",
     "units_per_round",
     "optimizer",
     "learning_rate",
@@ -27,10 +27,11 @@ def add_parser(commands):
         description="""
             Takes out the residual units that matter least, until a target is met.
 
-            With retraining (--epochs, the default): the model trains --epochs. Then
-            the unit of the smallest score goes, what is left trains --retrain-epochs
-            and is scored anew, and so on to the target. The result is the smallest
-            model that held its metric on held-out examples, to within --tolerance. DIR
+            With retraining (--epochs, the default): the unit of the smallest score
+            goes, what is left trains --epochs and is scored anew, and so on to the
+            target. The result is the smallest model whose metric on held-out examples
+            is that of MODEL, to within --tolerance. MODEL is taken as it is; one that
+            is not trained yet is trained first (--initial-epochs). DIR
             keeps every round: a run that was stopped, even by kill -9, goes on when
             the same command is repeated.
 
@@ -136,7 +137,6 @@ def _check_retraining(args):
             "go as far as the metric holds."
         )
     args.units_per_round = args.units_per_round or 1
-    args.schedule = args.schedule or "constant"
 
 
 def run(args):

@@ -67,14 +67,15 @@ def add_training_options(parser):
         metavar="N",
         type=values.epochs,
         default=10,
-        help="of the training before the first removal (default 10); 0 retrains "
-        "nothing.",
+        help="of each retraining (default 10); 0 retrains nothing.",
     )
     group.add_argument(
-        "--retrain-epochs",
+        "--initial-epochs",
         metavar="N",
-        type=values.count,
-        help="of each retraining (default: as --epochs).",
+        type=values.epochs,
+        help="of a training before the first removal (default 0: the model is taken "
+        "as it is, and what is left is compared with that; as --epochs for one that "
+        "guesses, with --allow-guessing, or gets its importances only now).",
     )
     group.add_argument(
         "--units-per-round",
@@ -92,13 +93,16 @@ def add_training_options(parser):
         "--learning-rate",
         metavar="RATE",
         type=values.positive,
-        help="at the beginning of every training.",
+        help="the highest of every training (default: for a model that is taken as it "
+        "is, 0.02 with sgd and 0.0005 with other optimizers; else that which it was "
+        "compiled with).",
     )
     group.add_argument(
         "--schedule",
-        choices=("constant", "cosine"),
-        help="of the learning rate within a training: constant (default), or cosine, "
-        "down to 0.",
+        choices=usage.SCHEDULES,
+        help="of the learning rate within a training (default: for a model that is "
+        "taken as it is, warmup_linear, up over the first tenth and down to 0; else "
+        "constant).",
     )
     group.add_argument(
         "--monitor",

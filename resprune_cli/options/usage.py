@@ -9,11 +9,14 @@ import zipfile
 from resprune_cli.options import values
 from resprune_cli.options.registries import registry
 
-CRITERIA = registry("criteria.registry").COMPARED
+CRITERIA = registry("criteria.registry").NAMES
 
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")
 FORMATS = tuple(registry("deploy.registry").FORMATS)
+SCHEDULES = tuple(
+    name for name in registry("training.schedules").SCHEDULES if name != "step"
+)
 RUNTIMES = tuple(registry("deploy.registry").RUNTIME_FORMATS)
 
 

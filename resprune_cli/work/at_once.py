@@ -5,9 +5,9 @@ from resprune_cli.start import quiet
 from resprune_cli.work import model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import remove_units
-from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.runs.judging import direction, within_tolerance
 from resprune_tf.targets.solving import solve_target
+from resprune_tf.training.recalibration import recalibrate
 
 _WAYS = "Retraining (--epochs 10), or at least --recalibrate, may win it back."
 

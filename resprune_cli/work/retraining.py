@@ -1,6 +1,5 @@
 """Pruning in rounds, each of which retrains what is left."""
 
-import dataclasses
 import math
 import time
 
@@ -11,8 +10,7 @@ from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
-from resprune_tf.runs.judging import format_value, within_tolerance
-from resprune_tf.training.schedules import cosine
+from resprune_tf.runs.judging import format_value
 from resprune_tf.units.table import aligned
 
 
@@ -42,14 +40,16 @@ def prune(model, data, splits, target, args):
     print(f"Units are scored by {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
-    retrain_epochs = args.retrain_epochs or args.epochs
+    untrained = scaled is not model  # its importances are
+    first, each = _recipes(model, args, given["guesses"] or untrained)
     with StopRequest(patience=1) as stop:
         try:
             result = rp.prune_and_retrain(
                 scaled,
                 fit_data,
-                recipe(model, args.epochs, args.schedule),
-                retrain_recipe=recipe(model, retrain_epochs, args.schedule),
+                first or each,
+                retrain_recipe=each,
+                initial="train" if first else "as_given",
                 removal=rp.Removal(
                     target=target,
                     units_per_round=args.units_per_round,
@@ -92,8 +92,8 @@ def _given(model, splits, args):
         f"{len(splits['validation'][0]):,} examples.",
         flush=True,
     )
-    terms.check_doubt(model, measured["validation"], args)
-    return {"monitor": monitor, "measured": measured}
+    guesses = terms.check_doubt(model, measured["validation"], args)
+    return {"monitor": monitor, "measured": measured, "guesses": guesses}
 
 
 def _with_importances(model):
@@ -107,42 +107,22 @@ def _with_importances(model):
     return model_file.compiled_as(rp.add_importance(model), model)
 
 
-@dataclasses.dataclass(frozen=True)
-class CosineRecipe(rp.FitRecipe):
-    """A training whose learning rate falls to 0, which its settings tell."""
-
-    def settings(self):
-        """As those of `FitRecipe`."""
-        return {**super().settings(), "schedule": "cosine"}
-
-
-def recipe(model, epochs, schedule):
-    """The `FitRecipe` of a training.
-
-    Args:
-        model: a compiled `keras.Model`.
-        epochs: int.
-        schedule: of the learning rate, `"constant"` or `"cosine"`.
-
-    Raises:
-        WrongUse: if the model brings a schedule of its own and is to get another.
-    """
-    if schedule == "constant":
-        return rp.FitRecipe(epochs)
-    rate = model.optimizer.get_config()["learning_rate"]
-    if not isinstance(rate, float):
-        raise WrongUse(
-            "The model was compiled with a schedule of learning rates already. Leave "
-            "out --schedule, or give --optimizer."
-        )
-
-    def rate_of(epoch, _):
-        return rate * cosine(falling, epoch)
-
-    falling = CosineRecipe(
-        epochs, callbacks=lambda: [keras.callbacks.LearningRateScheduler(rate_of)]
+def _recipes(model, args, untrained):
+    """The `FitRecipe` of a first training, None without one, and of each retraining."""
+    epochs = args.initial_epochs
+    if epochs is None:
+        epochs = args.epochs if untrained else 0
+    each = rp.FitRecipe(args.epochs, args.learning_rate, args.schedule)
+    if epochs:
+        print(f"It is trained first: {epochs} epochs.", flush=True)
+        return each.replace(epochs=epochs), each
+    each = each.for_trained(model)
+    print(
+        f"It is taken as it is. Each retraining: {args.epochs} epochs, learning rate "
+        f"{each.learning_rate:g}, schedule {each.schedule}.",
+        flush=True,
     )
-    return falling
+    return None, each
 
 
 def table(result, given, args):
@@ -166,15 +146,6 @@ def table(result, given, args):
         f"* the smallest no more than {tolerance:g} worse than round 0. "
         f"Ended: {result.final['stop_reason']}.",
     ]
-    before = given["measured"]["validation"][monitor]
-    trained = result.rounds[0].measure("validation", monitor)
-    if not within_tolerance(before, trained, tolerance, result.final["mode"]):
-        lines.append(
-            f"The first training alone took the validation {monitor} from "
-            f"{format_value(monitor, before)} to {format_value(monitor, trained)}: a "
-            "smaller --learning-rate, or --schedule cosine, may serve this model "
-            "better."
-        )
     return lines
 
 
@@ -186,7 +157,7 @@ def _outcome(model, result, target, given, args):
         for measures in (given["measured"], _held_out(first), _held_out(selected))
     )
     notes = {
-        "round_0": trained,
+        **({"round_0": trained} if first.epochs else {}),
         "final": result.final,
         "rounds": [r.line() for r in result.rounds],
     }
@@ -230,7 +201,7 @@ def failure(result, target, monitor, args):
     )
     ways = (
         "The same command with a larger --tolerance chooses anew among the rounds in "
-        f"{args.out}. More --retrain-epochs, in another --out, may lose less."
+        f"{args.out}. More --epochs, in another --out, may lose less."
     )
     if met:
         ways = (

@@ -65,9 +65,9 @@ def scored_on(model, data, args):
 
 def usual_criterion(model):
     """Name of what a model's units are scored by if nothing else is asked for."""
-    # An ω that a trained net is given begins at 1 for all units and tells little after
-    # the few epochs that a retraining has.
-    return "importance" if criteria.importance(model) else "block_influence"
+    # An ω that is still 1 was never trained, and tells nothing.
+    trained = any(factor != 1 for factor in criteria.importance(model).values())
+    return "importance" if trained else "block_influence"
 
 
 def criterion(name, model, data, args):

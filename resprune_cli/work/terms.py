@@ -33,8 +33,7 @@ def compile_for_labels(model, data, args):
     Args:
         model: a functional `keras.Model`; compiled in place.
         data: a `Data` with labels.
-        args: parsed arguments: `loss`, `metric`, perhaps `optimizer` and
-            `learning_rate`.
+        args: parsed arguments: `loss`, `metric`, perhaps `optimizer`.
 
     Returns:
         dict from the name of a split to `(x, y)`.
@@ -68,14 +67,6 @@ def compile_for_labels(model, data, args):
         except ValueError as error:
             raise WrongUse(str(error).splitlines()[0]) from error
         model.compile(optimizer, loss, metrics=metrics)
-    if getattr(args, "learning_rate", None) is not None:
-        try:
-            model.optimizer.learning_rate = args.learning_rate
-        except TypeError as error:
-            raise WrongUse(
-                "The model was compiled with a schedule of learning rates, which "
-                "--learning-rate cannot change. Give --optimizer, too."
-            ) from error
     kind, splits = full_loss_name(model), {}
     for name, (x, y) in data.splits.items():
         splits[name] = x, _labels(y, kind, outputs)
@@ -98,11 +89,8 @@ def full_loss_name(model):
 def describe_compiled(model):
     """What a compiled model is trained and measured by, in words."""
     logits = getattr(model.loss, "get_config", dict)().get("from_logits")
-    optimizer = model.optimizer
-    rate = optimizer.get_config().get("learning_rate")
-    rate = f" at {rate:.4g}" if isinstance(rate, float) else ""
-    name = re.sub(r"_\d+$", "", optimizer.name)  # Keras numbers what it makes
-    return f"{full_loss_name(model)}{' of logits' if logits else ''}, {name}{rate}"
+    name = re.sub(r"_\d+$", "", model.optimizer.name)  # Keras numbers what it makes
+    return f"{full_loss_name(model)}{' of logits' if logits else ''}, {name}"
 
 
 def monitored(measured, asked=None):

@@ -100,9 +100,9 @@ def named(
 
     Args:
         name: one of `registry.NAMES`.
-        dataset: a `Dataset`, or `FitData` of arrays, whose weights of examples are
-            left out. Only its training images are used, and only by the criteria
-            that look at examples.
+        dataset: a `Dataset`, or `FitData`, whose weights of examples are left out. Of
+            a pipeline the first examples are taken. Only its training images are used,
+            and only by the criteria that look at examples.
         seed: int; of `random`, of the choice of images, and of the batches of
             `l1_importance`.
         examples: how many images to use: a random choice that stays the same for
@@ -119,7 +119,8 @@ def named(
     Raises:
         ValueError: for an unknown name; for `examples` or `batch_size` below 1; for
             `recalibrate` where no image is looked at, or a `loss` where no label is;
-            or for `FitData` of a pipeline, or with labels of several outputs.
+            or, where labels are looked at, for `FitData` of a pipeline, or with
+            labels of several outputs.
     """
     check_name(name)
     if loss is not None and name not in LABELLED:
@@ -142,12 +143,44 @@ def named(
     return make(name, seed=seed)
 
 
+def usual_criterion(model, data, trained=False):
+    """The criterion of a run that is given none.
+
+    Args:
+        model: a functional `keras.Model`.
+        data: a `Dataset` or `FitData`.
+        trained: whether the model is taken as it is, so that an ω that is still 1
+            says nothing.
+
+    Returns:
+        `importance` if there are importances that say something or will, else
+        `block_influence` on 512 training examples.
+    """
+    factors = importances(model).values()
+    if any(factor != 1 for factor in factors) or (factors and not trained):
+        return importance
+    return named("block_influence", data)
+
+
+def check_trained(model):
+    """Raises a ValueError if a model has importances ω, and all of them are still 1."""
+    factors = importances(model).values()
+    if factors and all(factor == 1 for factor in factors):
+        raise ValueError(
+            f"All importances ω of '{model.name}' are 1: they were never trained, and "
+            'tell nothing about its units. Give `initial="train"`, or another '
+            "`criterion`, such as `rp.criteria.block_influence(images)`."
+        )
+
+
 def _sample(name, dataset, examples, seed):
     """Training images and their labels: a random choice that stays the same."""
     if not isinstance(dataset, FitData):
         chosen = dataset.train.sample(examples, seed)
         return chosen.images, chosen.labels
     split = dataset.splits["train"]
+    if not isinstance(split, ArraySplit) and name not in LABELLED:
+        return _first(split, examples), None
     if not isinstance(split, ArraySplit):
         raise ValueError(
             "Of `FitData` a criterion's images are chosen from arrays. Of a pipeline "
@@ -164,6 +197,20 @@ def _sample(name, dataset, examples, seed):
             )
         (labels,) = keras.tree.flatten(labels)
     return images, labels
+
+
+def _first(split, examples):
+    """The first inputs of a pipeline."""
+    found, count = [], 0
+    for batch in split.sample(None, None):
+        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+        found.append(keras.tree.map_structure(keras.ops.convert_to_numpy, inputs))
+        count += count_images(found[-1])
+        if count >= examples:
+            break
+    return keras.tree.map_structure(
+        lambda *parts: np.concatenate(parts)[:examples], *found
+    )
 
 
 def check_scores(scores, units, former=()):

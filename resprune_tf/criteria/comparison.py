@@ -1,8 +1,9 @@
 """All criteria on one model, side by side."""
 
+import sys
+
 from resprune_tf import criteria as known
 from resprune_tf import graph
-from resprune_tf.criteria import recalibration
 from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.criteria.loss_check import check_loss, other_loss
 from resprune_tf.criteria.registry import ANOTHER, COMPARED, check_name
@@ -10,6 +11,7 @@ from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_label_count, count_images
 from resprune_tf.graph.outputs import loss_name
 from resprune_tf.system.advice import advice
+from resprune_tf.training import recalibration
 from resprune_tf.units.finding import find_units, scored_units
 
 
@@ -22,6 +24,7 @@ def compare_scores(
     batch_size=128,
     recalibrate=False,
     seed=0,
+    verbose=True,
 ):
     """The scores of a model's units by every criterion that can be computed.
 
@@ -37,11 +40,13 @@ def compare_scores(
             the cross entropy of logits if it is not compiled.
         criteria: names of `criteria.NAMES`, and functions from a model to
             `{unit name: score}`, whose `__name__` heads their column. None takes all
-            names but `largest`, the opposite of `importance`.
+            names but `largest`, the opposite of `importance`, and `l1_importance`,
+            which trains and takes as long as all others together.
         batch_size: images a step.
         recalibrate: whether the criteria that look at images first have the
             BatchNormalization statistics estimated anew from them.
         seed: int, of `random` and `l1_importance`.
+        verbose: whether a terminal shows which criterion is being computed.
 
     Returns:
         A `ScoreTable`. Where `criteria` is None it tells what was left out, and why.
@@ -72,7 +77,9 @@ def compare_scores(
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
     scores, failed = {}, {}
-    for name, criterion in chosen.items():
+    for number, (name, criterion) in enumerate(chosen.items(), 1):
+        if verbose:
+            _show(f"{name}, {number} of {len(chosen)} criteria ...")
         try:
             returned = criterion(model if name == "leave_one_out" else given)
             scores[name] = _of_all(name, known.check_scores(returned, found), units)
@@ -80,6 +87,8 @@ def compare_scores(
             if criteria is not None:
                 raise
             failed[name] = error
+    if verbose:
+        _show("")
     if failed and not set(scores).intersection(known.ON_EXAMPLES):
         raise next(iter(failed.values()))  # such as images that do not fit the model
     names = [unit.name for unit in units]
@@ -96,6 +105,13 @@ def compare_scores(
         },
         loss=loss_name(loss) if set(scores).intersection(known.LABELLED) else None,
     )
+
+
+def _show(text):
+    """Rewrites a line of a terminal; a log file gets none."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
 
 
 def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):

@@ -17,14 +17,14 @@ class Criterion:
             itself; `"seed"`, `"examples"` or `"labels"` (examples and their labels, and
             a `loss`) if it returns the criterion.
         seeded: whether one that takes examples also takes a `seed`.
-        opposite: whether it is the opposite of another one: a control that is left out
-            where all criteria are compared.
+        compared: whether it is among those that are compared where none are named: not
+            the opposite of another one, nor one that trains.
     """
 
     module: str
     takes: str
     seeded: bool = False
-    opposite: bool = False
+    compared: bool = True
 
     @property
     def on_examples(self) -> bool:
@@ -35,18 +35,18 @@ class Criterion:
 CRITERIA = {
     "importance": Criterion("by_name", takes="model"),
     "random": Criterion("by_name", takes="seed"),
-    "largest": Criterion("by_name", takes="model", opposite=True),
+    "largest": Criterion("by_name", takes="model", compared=False),
     "output_norm": Criterion("sensitivity", takes="examples"),
     "block_influence": Criterion("similarity", takes="examples"),
     "cka": Criterion("similarity", takes="examples"),
     "taylor": Criterion("sensitivity", takes="labels"),
     "leave_one_out": Criterion("sensitivity", takes="labels"),
-    "l1_importance": Criterion("sparsity", takes="labels", seeded=True),
+    "l1_importance": Criterion("sparsity", takes="labels", seeded=True, compared=False),
 }
 # What to do, on the command line, where a criterion cannot score a model.
 ANOTHER = " Choose another criterion, such as block_influence."
 NAMES = tuple(CRITERIA)
-COMPARED = tuple(name for name, each in CRITERIA.items() if not each.opposite)
+COMPARED = tuple(name for name, each in CRITERIA.items() if each.compared)
 ON_EXAMPLES = tuple(name for name, each in CRITERIA.items() if each.on_examples)
 LABELLED = tuple(name for name, each in CRITERIA.items() if each.takes == "labels")
 

@@ -1,8 +1,8 @@
 """What the criteria that look at images share."""
 
 from resprune_tf import graph
-from resprune_tf.criteria import recalibration
 from resprune_tf.data.examples import check_images, count_images
+from resprune_tf.training import recalibration
 
 
 def criterion_on(images, name, score, batch_size, recalibrate, details=(), check=None):

@@ -13,7 +13,6 @@ import numpy as np
 from keras import ops
 
 from resprune_tf import graph
-from resprune_tf.criteria import recalibration
 from resprune_tf.criteria.example_loss import example_loss, loss_details
 from resprune_tf.criteria.gates import add_gates, find_gates, gate_gradients
 from resprune_tf.criteria.loss_check import check_loss
@@ -26,6 +25,7 @@ from resprune_tf.data.examples import (
     labelled_batches,
 )
 from resprune_tf.nets.importance import SUFFIX
+from resprune_tf.training import recalibration
 from resprune_tf.units.finding import scored_units
 from resprune_tf.units.importances import importances
 

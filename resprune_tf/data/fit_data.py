@@ -130,6 +130,11 @@ class ArraySplit:
             )
         self.size = sizes.pop()
 
+    @property
+    def batches(self):
+        """Number of batches, the last perhaps a smaller one."""
+        return -(-self.size // self.batch_size)
+
     def batch_sizes(self):
         """The sizes that batches have, as far as that is known."""
         whole = [self.batch_size] * (self.size >= self.batch_size)
@@ -172,6 +177,11 @@ class ArraySplit:
             on_epoch_begin=lambda epoch, logs: order.start(epoch)
         )
         return {"x": order, "shuffle": False}, [begin]
+
+    def sample(self, batch_size, seed):
+        """Batches in random order, once over all examples."""
+        order = ShuffledBatches(self.arrays, batch_size, seed)
+        return (order[number] for number in range(order.num_batches))
 
     def measuring(self):
         """Arguments of `evaluate`."""
@@ -279,6 +289,10 @@ class Pipeline:
 
     def _batches(self):
         return self.dataset
+
+    def sample(self, batch_size, seed):
+        """Batches as the pipeline gives them."""
+        return iter(self._batches())
 
     def training(self, seed, epoch, shuffle):
         # It shuffles by itself, or not.

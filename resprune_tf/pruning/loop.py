@@ -7,9 +7,11 @@ import tempfile
 
 import keras
 
+from resprune_tf import criteria
+from resprune_tf.criteria.by_name import check_trained, usual_criterion
 from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.identity import model_identity
-from resprune_tf.pruning.options import Removal, RunOptions
+from resprune_tf.pruning.options import INITIAL, Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.pruning.preflight import check_run
 from resprune_tf.pruning.rounds import PruningRun
@@ -60,15 +62,17 @@ def prune_and_retrain(
     recipe: TrainingRecipe,
     *,
     retrain_recipe: TrainingRecipe | None = None,
+    initial: str = "train",
     guidance: Guidance | None = None,
     removal: Removal | None = None,
     run: RunOptions | None = None,
 ) -> PruningResult:
     """Shortens a residual network without losing accuracy (Algorithm 1 of the paper).
 
-    Round 0 trains the model as it is. In every further round `LayerDeletion` removes
-    the units with the smallest scores. The remaining model keeps its weights and is
-    retrained from the initial learning rate with a new optimizer.
+    Round 0 trains the model, or takes it as it is (`initial`). In every further round
+    `LayerDeletion` removes the units with the smallest scores. The remaining model
+    keeps its weights and is retrained from the initial learning rate with a new
+    optimizer.
 
     A run in a directory continues where it was stopped, from the last whole epoch,
     and ends with the same weights as an unbroken one: to the last bit after
@@ -83,6 +87,10 @@ def prune_and_retrain(
         recipe: `Recipe` of the initial training; a `FitRecipe` for `FitData`.
         retrain_recipe: `Recipe` of each retraining, such as
             `recipe.replace(epochs=60)`; by default `recipe`.
+        initial: `"train"` to train the model first, as in the paper, or `"as_given"`
+            for a model that is trained already: round 0 is then the model as it is,
+            measured, by which all others are judged. What a `FitRecipe` leaves open is
+            then chosen for a trained model, see there.
         guidance: `Guidance` to train with a teacher: the trained initial model, or
             another one. By default the labels alone are used, as in the paper.
         removal: `Removal`: which units are removed, and how models are judged. By
@@ -119,7 +127,17 @@ def prune_and_retrain(
     >>> result.model.evaluate(new_images, new_labels)
     """
     removal, run = removal or Removal(), run or RunOptions()
-    retrain_recipe, strategy = retrain_recipe or recipe, run.strategy
+    strategy = run.strategy
+    recipe, retrain_recipe = _recipes(model, data, recipe, retrain_recipe, initial)
+    if removal.criterion is None:
+        trained = initial == "as_given"
+        removal = removal.replace(
+            criterion=usual_criterion(model, data, trained)
+            if removal.removes
+            else criteria.importance
+        )
+    if initial == "as_given" and removal.removes and removal.by_importance:
+        check_trained(model)
     if run.directory is not None and strategy.is_chief:
         check_run_dir(run.directory)
     removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
@@ -166,6 +184,29 @@ def prune_and_retrain(
         selected = deletion.rounds[final["selected_round"]]
         chosen = retrain_recipe.finish(rounds.load(selected.model), model)
         return PruningResult(chosen, tuple(deletion.rounds), selected, final)
+
+
+def _recipes(model, data, recipe, retrain_recipe, initial):
+    """The recipes of the initial training and of each retraining."""
+    if initial not in INITIAL:
+        raise ValueError(
+            '`initial` must be "train", or "as_given" for a model that is trained '
+            f"already. Received: {initial!r}."
+        )
+    retrain_recipe = retrain_recipe or recipe
+    for each in (recipe, retrain_recipe):
+        each.check_data(data)
+    if initial == "as_given":
+        retrain_recipe = retrain_recipe.for_trained(model)
+        recipe = retrain_recipe.replace(epochs=0)
+    if retrain_recipe.epochs < 1:
+        raise ValueError(
+            "A retraining needs `epochs` of 1 or more. Received: "
+            f"{retrain_recipe.epochs} in the recipe of each retraining. To begin with "
+            'a model as it is, give `initial="as_given"`; to remove units without '
+            "retraining, call `remove_units` and `recalibrate`."
+        )
+    return recipe, retrain_recipe
 
 
 def _open(stack, run, model, settings):

@@ -29,7 +29,9 @@ class Removal:
         max_rounds: most rounds after the initial training. 0 only trains, and does not
             need any removable unit.
         criterion: function from a model to `{unit name: score}`. The units with the
-            smallest scores are removed. See `criteria.named`.
+            smallest scores are removed. See `criteria.named`. By default that is
+            `criteria.importance` if the model has trained importances ω or a run
+            trains them first, and `criteria.block_influence` otherwise.
         protected: names of units that are never removed, or patterns of names, in
             which `*` matches any characters: `("backbone/*",)`.
         monitor: measure by which rounds are judged: for `FitData` the name of any
@@ -56,7 +58,7 @@ class Removal:
     units: Sequence[str] | None = None
     units_per_round: int = 1
     max_rounds: int | None = None
-    criterion: Callable = criteria.importance
+    criterion: Callable | None = None
     protected: Sequence[str] = ()
     monitor: str | None = "accuracy"
     mode: str | None = None
@@ -70,7 +72,7 @@ class Removal:
                 "`target` must be a Target, such as Target(layers=32). "
                 f"Received: {self.target!r}."
             )
-        if not callable(self.criterion):
+        if self.criterion is not None and not callable(self.criterion):
             raise TypeError(
                 "`criterion` must be a function from a model to a score for each unit, "
                 f"such as `criteria.importance`. Received: {self.criterion!r}."
@@ -130,6 +132,9 @@ class Removal:
     def replace(self, **changes) -> "Removal":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+INITIAL = ("train", "as_given")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,12 +13,13 @@ from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.runs.environment import environment
-from resprune_tf.runs.judging import format_value
+from resprune_tf.runs.judging import format_value, within_tolerance
 from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.memory import Release
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.training.divergence import broken
+from resprune_tf.training.recalibration import has_statistics
 
 
 class PruningRun:
@@ -158,16 +159,23 @@ class PruningRun:
             train={
                 name: history[-1][name]
                 for name in record.validation
-                if name in history[-1]
+                if history and name in history[-1]
             },
+            recalibrated=trainer.recalibrated,
             seconds=round(time.monotonic() - begun + spent, 1),
         )
-        value = self.plan.value(record)
-        what = f"{self.plan.removal.select_on} {self.plan.removal.monitor}"
+        value, removal = self.plan.value(record), self.plan.removal
+        what = f"{removal.select_on} {removal.monitor}"
         if number == 0 and not math.isfinite(value):
             raise TrainingDiverged(
                 f"The {what} is {value} after the initial training: no shorter net can "
                 "be compared with it."
+            )
+        if number == 0 and recipe.epochs == 0 and value == self._best():
+            self._say(
+                f"NOTE: the model makes no mistake on the {removal.select_on} "
+                "examples. If it was trained on them, they do not tell how well "
+                "shorter models do on new ones: give examples that it has not seen."
             )
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
@@ -264,6 +272,7 @@ class PruningRun:
         plan, first, monitor = self.plan, self.rounds[0], self.plan.removal.monitor
         judged, diverged = plan.judged(self.rounds), self.files.diverged
         selected = [record for record in judged if plan.held(record, judged)][-1]
+        given = self._given()
         final = {
             "selected_round": selected.round,
             "select_on": plan.removal.select_on,
@@ -271,6 +280,7 @@ class PruningRun:
             **self.watched,
             "stop_reason": outcome,
             "target_reached": plan.target_reached(judged[-1]),
+            **({} if given is None else {f"given_{monitor}": given}),
             f"initial_{monitor}": plan.value(first),
             f"selected_{monitor}": plan.value(selected),
             f"initial_test_{monitor}": first.test.get(monitor),
@@ -284,13 +294,52 @@ class PruningRun:
         }
         write_json(self.files.path / "final.json", final)
         if diverged:
-            told = f"{diverged['reason']} The result is of the rounds before it."
-            if self.progress:
-                self._say(f"WARNING: {told}")
-            else:
-                warnings.warn(told, stacklevel=2)
+            self._warn(f"{diverged['reason']} The result is of the rounds before it.")
+        self._compare(given, plan.value(selected))
         self.status.path.unlink(missing_ok=True)
         return final
+
+    def _given(self):
+        """What the model measured that a run trains first; None if it was untrained."""
+        if self.recipe.epochs == 0 or not (self.files.path / INITIAL).exists():
+            return None
+        net = self.load(INITIAL)
+        if not has_statistics(net):
+            return None
+        trainer = self.recipe.replace(epochs=0).trainer(
+            net,
+            self.data,
+            self.seed,
+            template=self.template,
+            teacher=None,
+            guidance=None,
+            strategy=self.strategy,
+        )
+        removal = self.plan.removal
+        return trainer.measures()[removal.select_on][removal.monitor]
+
+    def _compare(self, given, selected):
+        """Says so if the result is worse than the model that was given."""
+        removal = self.plan.removal
+        rule = removal.tolerance, removal.mode
+        if given is None or within_tolerance(given, selected, *rule):
+            return
+        before, after = (format_value(removal.monitor, v) for v in (given, selected))
+        self._warn(
+            f"The result is worse than the model that was given: {removal.select_on} "
+            f"{removal.monitor} {after} instead of {before}. Round 0 trained it again; "
+            'to begin with a trained model as it is, give `initial="as_given"`.'
+        )
+
+    def _best(self):
+        """The value of the monitored measure of a model that makes no mistake."""
+        return 1.0 if self.plan.removal.monitor.endswith("accuracy") else None
+
+    def _warn(self, text):
+        if self.progress:
+            self._say(f"WARNING: {text}")
+        else:
+            warnings.warn(text, stacklevel=3)
 
     def _announce(self, number, size, removed, recipe):
         self._say(

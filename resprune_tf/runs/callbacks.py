@@ -137,6 +137,8 @@ class Progress(keras.callbacks.Callback):
         self.epochs_done = 0
         self.printed = -math.inf
         self.last = None
+        # Of the first step of each round, most of which is no training but compiling.
+        self.first_seconds = self.first_epochs = 0.0
 
     def start_round(self, label, epochs, later_epochs, parts=1):
         """Announces a round.
@@ -150,6 +152,7 @@ class Progress(keras.callbacks.Callback):
         self.label, self.epochs, self.parts = label, epochs, parts
         self.later = later_epochs * parts
         self.last = self.steps = None
+        self.first = True
 
     def say(self, text):
         """Prints a line of its own."""
@@ -160,12 +163,18 @@ class Progress(keras.callbacks.Callback):
         self.epoch, self.started = epoch, time.monotonic()
         # Some pipelines do not know their length before they have come to its end.
         self.steps = self.params["steps"] or self.steps
-        self.batch = 0
+        self.batch = self.skipped = 0
+        self.compiling = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
         self.batch = batch
         if not batch:
             return
+        if self.first:
+            self.first, self.skipped = False, batch
+            self.compiling = time.monotonic() - self.started
+            self.first_seconds += self.compiling
+            self.first_epochs += batch / self.steps if self.steps else 0.0
         if self.live:
             if self.steps:
                 self._show(batch)
@@ -183,7 +192,9 @@ class Progress(keras.callbacks.Callback):
         if now - self.printed < (0.2 if self.live else 5) and not last:
             return
         self.printed = now
-        spent = now - self.started
+        spent, timed = now - self.started, step
+        if step > self.skipped:
+            spent, timed = spent - self.compiling, step - self.skipped
         number = f"{self.epoch + 1}"
         if self.parts > 1:
             number = f"{(self.epoch + 1) / self.parts:.2f}"
@@ -202,22 +213,25 @@ class Progress(keras.callbacks.Callback):
             of_epoch = self.epoch % self.parts + step / self.steps
             filled = round(20 * of_epoch / self.parts)
             parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
-            left = spent * self.steps / step * (self.parts - of_epoch)
+            left = spent * self.steps / timed * (self.parts - of_epoch)
             parts.append(f"epoch {clock(left)} left")
         else:
             if step < self.steps:
                 parts.append(f"step {step}/{self.steps}")
-            spent *= self.steps / step
+            spent *= self.steps / timed
             parts.append(f"{clock(spent * self.parts)} an epoch")
         parts.append(f"run {clock(self.seconds_left(step, now))} left")
         self._print(parts)
 
     def seconds_left(self, step, now):
         """Estimated seconds to the end of the run, at a step of the epoch."""
-        # Mean over this process, building and measuring included: the nets shrink,
-        # so it tends to promise a little too much rather than too little.
+        # Mean over this process, building and measuring included, but without the
+        # first steps: a short run would promise far too much.
         done = self.epochs_done + step / self.steps
         left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
+        if done > self.first_epochs:
+            seconds = now - self.begun - self.first_seconds
+            return seconds / (done - self.first_epochs) * left
         return (now - self.begun) / done * left
 
     def _print(self, parts):

@@ -59,7 +59,9 @@ class Round:
     measures by name: `"loss"` and `"accuracy"` (a fraction), or what a model was
     compiled with; those of `train` are means over the last epoch. `test` is empty where
     there are no such data. `measured` holds the size of a file and a latency, where the
-    target limits them.
+    target limits them. `recalibrated` is the number of training examples from which the
+    statistics of BatchNormalization were estimated anew after a short training; 0 if
+    they are those of the training.
     """
 
     round: int
@@ -77,6 +79,7 @@ class Round:
     seconds: float
     model: str
     measured: dict[str, float] = dataclasses.field(default_factory=dict)
+    recalibrated: int = 0
 
     def measure(self, split: str, name: str) -> float:
         """A measure on `"train"`, `"validation"` or `"test"`."""
@@ -88,7 +91,7 @@ class Round:
         for name, value in dataclasses.asdict(self).items():
             if name in SPLITS:
                 line.update({f"{name}_{measure}": v for measure, v in value.items()})
-            elif name != "measured" or value:
+            elif name not in ("measured", "recalibrated") or value:
                 line[name] = value
         return line
 
@@ -105,7 +108,7 @@ class Round:
         for name in ("removed", "units"):
             fields[name] = tuple(fields[name])
         found = cls(**fields, **measures)
-        for name in ("round", "layers", "parameters", "macs", "epochs"):
+        for name in _COUNTS:
             if type(getattr(found, name)) is not int:
                 raise ValueError(f"`{name}` must be an integer")
         for name in (*SPLITS, "importances", "scores", "measured"):
@@ -118,6 +121,9 @@ class Round:
                 f"'{model_name(found.round)}', not {found.model!r}"
             )
         return found
+
+
+_COUNTS = ("round", "layers", "parameters", "macs", "epochs", "recalibrated")
 
 
 class RunDirectory:

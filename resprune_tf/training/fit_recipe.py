@@ -12,6 +12,7 @@ from resprune_tf.training.divergence import reason
 from resprune_tf.training.fit_check import check_fit
 from resprune_tf.training.fit_training import FitTrainer, compile_as
 from resprune_tf.training.recipe import Checked, TrainingRecipe
+from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 
 # What `FitData`, the recipe itself or the run says.
 _DECIDED = {
@@ -39,7 +40,15 @@ class FitRecipe(TrainingRecipe):
 
     Args:
         epochs: most epochs of a training; a callback such as `EarlyStopping` may end
-            it before.
+            it before. 0 to measure a model as it is.
+        learning_rate: of the optimizer, at the beginning or, with a warm-up, after it.
+            By default that which the model was compiled with, or, where a run begins
+            with a trained model, what suits its optimizer (see `trained_rate`): the
+            rate that a file was compiled with was for random weights, and would undo
+            the training.
+        schedule: how the learning rate changes in a training: `"constant"`, or a name
+            of `schedules.SCHEDULES` but `"step"`. By default constant or, where a run
+            begins with a trained model, `"warmup_linear"`.
         compile_fn: function that compiles a model, for compile settings that Keras
             cannot repeat: a lambda as loss, `exclude_from_weight_decay`. It makes a
             new optimizer each time.
@@ -60,6 +69,8 @@ class FitRecipe(TrainingRecipe):
     """
 
     epochs: int
+    learning_rate: float | None = None
+    schedule: str | None = None
     compile_fn: Callable | None = None
     callbacks: Callable | None = None
     fit_options: Mapping = dataclasses.field(default_factory=dict)
@@ -67,8 +78,9 @@ class FitRecipe(TrainingRecipe):
     data_type: ClassVar[type] = FitData
 
     def __post_init__(self):
-        if self.epochs < 1:
-            raise ValueError(f"`epochs` must be >= 1. Received: {self.epochs!r}.")
+        if self.epochs < 0:
+            raise ValueError(f"`epochs` must be >= 0. Received: {self.epochs!r}.")
+        self._check_rate()
         for name in ("compile_fn", "callbacks"):
             value = getattr(self, name)
             if value is not None and not callable(value):
@@ -86,6 +98,45 @@ class FitRecipe(TrainingRecipe):
             if name not in options:
                 free = ", ".join(sorted({*options}.difference(_DECIDED)))
                 raise ValueError(f"`fit` has no option {name!r}. Free ones: {free}.")
+
+    def _check_rate(self):
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(
+                f"`learning_rate` must be > 0. Received: {self.learning_rate!r}."
+            )
+        known = [name for name in SCHEDULES if name != "step"]
+        if self.schedule is not None and self.schedule not in known:
+            raise ValueError(
+                f"`schedule` must be one of {', '.join(known)}. "
+                f"Received: {self.schedule!r}."
+            )
+        if self.compile_fn is not None and (self.learning_rate or self.schedule):
+            raise ValueError(
+                "`compile_fn` makes the optimizer, and its learning rate with it. "
+                "Leave out `learning_rate` and `schedule`, or `compile_fn`."
+            )
+
+    def for_trained(self, model):
+        """The recipe with the rate and the schedule that suit a trained model.
+
+        Args:
+            model: compiled `keras.Model`.
+
+        Returns:
+            A `FitRecipe`; this one if it leaves nothing open, or cannot say more than
+            its `compile_fn`.
+        """
+        if self.compile_fn is not None:
+            return self
+        return self.replace(
+            learning_rate=self.learning_rate or trained_rate(model.optimizer),
+            schedule=self.schedule or "warmup_linear",
+        )
+
+    def steps(self, data) -> int | None:
+        """Steps of a whole training; None where only the pipeline knows."""
+        steps = self.fit_options.get("steps_per_epoch") or data.splits["train"].batches
+        return steps * self.epochs if steps and steps > 0 else None
 
     def replace(self, **changes):
         """The same recipe but for `changes`."""
@@ -107,7 +158,12 @@ class FitRecipe(TrainingRecipe):
     def settings(self):
         """What must agree for a run to be continued, as JSON values."""
         options = {name: repr(value) for name, value in self.fit_options.items()}
-        return {"epochs": self.epochs, "fit_options": options}
+        rate = {"learning_rate": self.learning_rate, "schedule": self.schedule}
+        return {
+            "epochs": self.epochs,
+            **{name: value for name, value in rate.items() if value is not None},
+            "fit_options": options,
+        }
 
     def check(self, model, data, retrain_recipe, removal, strategy):
         _check_strategy(data, strategy)
@@ -123,6 +179,13 @@ class FitRecipe(TrainingRecipe):
                 f"Received: validation_steps={self.validation_steps} in `recipe`, "
                 f"{retrain_recipe.validation_steps} in `retrain_recipe`."
             )
+        for each in (self, retrain_recipe):
+            if each.schedule in PER_STEP and each.steps(data) is None:
+                raise ValueError(
+                    f'`schedule="{each.schedule}"` changes the rate in every step, and '
+                    "how many batches `train` has is not known. Give `fit_options="
+                    '{"steps_per_epoch": ...}`, or `schedule="linear"`.'
+                )
         watched = removal.monitor, removal.mode, removal.select_on
         recipes = [self] if retrain_recipe is self else [self, retrain_recipe]
         tried = [check_fit(model, data, each, *watched) for each in recipes]
@@ -157,6 +220,24 @@ class FitRecipe(TrainingRecipe):
 
     def divergence_reason(self, data):
         return reason(data.splits["train"], self.fit_options.get("steps_per_epoch"))
+
+
+# Of optimizers that scale every step by the gradients that they saw.
+_ADAPTIVE_RATE = 5e-4
+_SGD_RATE = 0.02
+
+
+def trained_rate(optimizer) -> float:
+    """The learning rate at which what is left of a trained model is retrained.
+
+    Args:
+        optimizer: a Keras optimizer; that of a loss scaling one counts.
+
+    Returns:
+        0.02 for SGD, 0.0005 for all others.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return _SGD_RATE if isinstance(optimizer, keras.optimizers.SGD) else _ADAPTIVE_RATE
 
 
 def _check_strategy(data, strategy):

@@ -6,7 +6,11 @@ from resprune_tf import graph
 from resprune_tf.graph.compilation import compile_like
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
+from resprune_tf.system.advice import advice
 from resprune_tf.training.distillation import guided_model
+from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
+from resprune_tf.training.recipe import WarmupLinear
+from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 from resprune_tf.training.strategy import Strategy
 
 
@@ -26,6 +30,8 @@ class FitTrainer:
 
     Attributes:
         model: the compiled copy that is trained: what a state file keeps.
+        recalibrated: training examples from which the statistics were estimated anew
+            after `fit`; 0 if they are those of the training.
     """
 
     def __init__(
@@ -41,11 +47,37 @@ class FitTrainer:
     ):
         self.core, self.data, self.recipe, self.seed = core, data, recipe, seed
         self.strategy = strategy or Strategy()
+        self.recalibrated = 0
         with self.strategy.scope():
             self.model = compiled_copy(
                 core, template, recipe.compile_fn, teacher, guidance
             )
+            if recipe.learning_rate or recipe.schedule in PER_STEP:
+                rate = self._learning_rate()
+                self.model.optimizer = with_learning_rate(self.model.optimizer, rate)
             self._average = self.strategy.averaging(self.model)
+
+    def _learning_rate(self):
+        recipe = self.recipe
+        rate = recipe.learning_rate
+        if rate is None:
+            rate = initial_rate(self.model.optimizer)
+        if recipe.schedule in PER_STEP and recipe.epochs:
+            return WarmupLinear(rate, recipe.steps(self.data))
+        return rate
+
+    def _schedule(self):
+        """What changes the learning rate from epoch to epoch."""
+        recipe = self.recipe
+        if recipe.schedule in (None, "constant", *PER_STEP):
+            return []
+        rate = initial_rate(self.model.optimizer)
+        factor = SCHEDULES[recipe.schedule]
+        return [
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch, _: rate * factor(recipe, epoch)
+            )
+        ]
 
     def fit(self, initial_epoch=0, callbacks=()):
         """Trains to the end of the recipe.
@@ -55,6 +87,8 @@ class FitTrainer:
             callbacks: Keras callbacks, called after the recipe's own. The model they
                 see is `model`.
         """
+        if self.recipe.epochs == 0:
+            return
         options = dict(self.recipe.fit_options)
         shuffle = options.pop("shuffle", True)
         train, validation = (self.data.splits[s] for s in ("train", "validation"))
@@ -75,9 +109,31 @@ class FitTrainer:
                 epochs=self.recipe.epochs,
                 initial_epoch=initial_epoch,
                 verbose=0,
-                callbacks=[average, *orders, *self.recipe.make_callbacks(), *callbacks],
+                callbacks=[
+                    average,
+                    *orders,
+                    *self._schedule(),
+                    *self.recipe.make_callbacks(),
+                    *callbacks,
+                ],
             )
-        copy_values(self.model, graph.as_functional(self.core, "FitTrainer"))
+        self._hand_over()
+
+    def _hand_over(self):
+        """Gives the core what was learned, with statistics that belong to it."""
+        core = graph.as_functional(self.core, "FitTrainer")
+        copy_values(self.model, core)
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        self.recalibrated = refresh_statistics(
+            core,
+            self.data,
+            int(optimizer.iterations),
+            max(MIN_BATCH, self.data.batch_size),
+            self.seed,
+        )
+        if self.recalibrated:
+            copy_values(core, self.model)
 
     def measures(self):
         """What the compiled model measures on each split but the training's.
@@ -113,6 +169,45 @@ def compiled_copy(core, template, compile_fn=None, teacher=None, guidance=None):
     if guidance is not None:
         copy = guided_model(copy, teacher, guidance)
     return compile_as(copy, template, compile_fn)
+
+
+def initial_rate(optimizer) -> float:
+    """The learning rate that an optimizer was made with.
+
+    Raises:
+        ValueError: if it was made with a schedule.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = optimizer.get_config()["learning_rate"]
+    if not isinstance(rate, float):
+        raise ValueError(
+            "The model was compiled with a schedule of learning rates already. "
+            + advice(
+                "Give `FitRecipe(learning_rate=...)`, or leave out its `schedule`.",
+                "Give --learning-rate, or leave out --schedule.",
+            )
+        )
+    return rate
+
+
+def with_learning_rate(optimizer, learning_rate):
+    """A fresh optimizer like another one, but for its learning rate.
+
+    Args:
+        optimizer: of Keras.
+        learning_rate: float or `LearningRateSchedule`.
+    """
+    config = optimizer.get_config()
+    if (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
+        inner = with_learning_rate(inner, learning_rate)
+        config["inner_optimizer"] = keras.optimizers.serialize(inner)
+    else:
+        config["learning_rate"] = learning_rate
+        if not isinstance(learning_rate, float):
+            config["learning_rate"] = keras.optimizers.schedules.serialize(
+                learning_rate
+            )
+    return type(optimizer).from_config(config)
 
 
 def compile_as(model, template, compile_fn=None):

@@ -11,7 +11,7 @@ from resprune_tf.data.examples import bounds
 from resprune_tf.graph.outputs import probabilities
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.schedules import SCHEDULES
+from resprune_tf.training.schedules import PER_STEP, SCHEDULES, WARMUP
 from resprune_tf.training.trainer import Trainer, check_batches
 
 
@@ -89,6 +89,10 @@ class TrainingRecipe(abc.ABC):
             name of a split to a dict from measure to value.
         """
 
+    def for_trained(self, model):
+        """The recipe to retrain what is left of a trained model; itself by default."""
+        return self
+
     def finish(self, net, template):
         """The model that the user receives; by default `net` itself."""
         return net
@@ -125,6 +129,29 @@ class L2SGD(keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2}
 
 
+@keras.saving.register_keras_serializable(package="resprune_tf")
+class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule `warmup_linear` as a function of the step.
+
+    Args:
+        learning_rate: float, the highest.
+        steps: int, of the whole training.
+    """
+
+    def __init__(self, learning_rate, steps):
+        self.learning_rate, self.steps = float(learning_rate), int(steps)
+
+    def __call__(self, step):
+        # The middle of a step: the rate is 0 in none.
+        done = (keras.ops.cast(step, "float32") + 0.5) / self.steps
+        factor = keras.ops.minimum(done / WARMUP, (1 - done) / (1 - WARMUP))
+        # Of a training that goes on beyond its end.
+        return self.learning_rate * keras.ops.maximum(factor, 0.0)
+
+    def get_config(self):
+        return {"learning_rate": self.learning_rate, "steps": self.steps}
+
+
 # Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
 _DROPS = (81 / 200, 122 / 200)
 
@@ -134,15 +161,16 @@ class Recipe(TrainingRecipe):
     """How a net is trained. The defaults are the paper's for CIFAR.
 
     Args:
-        epochs: passes over the training images.
+        epochs: passes over the training images; 0 to measure a model as it is.
         batch_size: images a step; what remains of an epoch's last step is left out,
             other images each epoch.
         learning_rate: of the first epoch.
         momentum, nesterov: of SGD.
         l2: weight decay, on every weight (see `L2SGD`).
-        schedule: how the learning rate falls from epoch to epoch, a name of
-            `schedules.SCHEDULES`: `"step"`, as in the paper, `"cosine"` or `"linear"`;
-            the last two suit short trainings.
+        schedule: how the learning rate changes, a name of `schedules.SCHEDULES`:
+            `"step"`, as in the paper, `"cosine"` or `"linear"`, which suit short
+            trainings, `"warmup_linear"`, which suits models that are trained already,
+            or `"constant"`.
         drops: for `"step"`: the fractions of `epochs` that `milestones` default to,
             but not before epoch 2.
         milestones: for `"step"`: epochs, counted from 1, from which on the learning
@@ -171,7 +199,7 @@ class Recipe(TrainingRecipe):
 
     def __post_init__(self):
         for name, valid, expected in (
-            ("epochs", self.epochs >= 1, ">= 1"),
+            ("epochs", self.epochs >= 0, ">= 0"),
             ("batch_size", self.batch_size >= 1, ">= 1"),
             ("parts", self.parts >= 1, ">= 1"),
             ("learning_rate", self.learning_rate > 0, "> 0"),
@@ -201,7 +229,7 @@ class Recipe(TrainingRecipe):
 
     def replace(self, **changes):
         """The same recipe but for `changes`, its milestones scaled to its epochs."""
-        if self.milestones != self._scaled() and self.schedule == "step":
+        if self.epochs and self.milestones != self._scaled():
             drops = tuple(milestone / self.epochs for milestone in self.milestones)
             changes = {"drops": drops, **changes}
         return dataclasses.replace(self, **{"milestones": None, **changes})
@@ -210,10 +238,16 @@ class Recipe(TrainingRecipe):
         """Learning rate of an epoch, counted from 0."""
         return self.learning_rate * SCHEDULES[self.schedule](self, epoch)
 
-    def optimizer(self):
-        """A fresh optimizer at the initial learning rate."""
+    def optimizer(self, steps=None):
+        """A fresh optimizer at the initial learning rate.
+
+        Args:
+            steps: of the whole training, for a schedule that goes by steps.
+        """
+        by_steps = steps and self.schedule in PER_STEP
+        rate = self.learning_rate
         return L2SGD(
-            self.learning_rate,
+            WarmupLinear(rate, steps) if by_steps else rate,
             l2=self.l2,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,

@@ -9,7 +9,9 @@ from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Split
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.training.fast_copy import fast_copy
+from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
 from resprune_tf.training.resident import ResidentModel, steps_per_dispatch
+from resprune_tf.training.schedules import PER_STEP
 from resprune_tf.training.strategy import Strategy
 
 
@@ -84,6 +86,8 @@ class Trainer:
         model: the compiled `keras.Model` that is trained, from images to logits: what
             a state file keeps.
         steps: training steps of a part.
+        recalibrated: training images from which the statistics were estimated anew
+            after `fit`; 0 if they are those of the training.
 
     Raises:
         ValueError: if there are fewer training images than a batch needs, or a batch
@@ -105,6 +109,7 @@ class Trainer:
         check_batches(dataset.train, recipe, self.strategy.replicas)
         self.core, self.dataset, self.split = core, dataset, dataset.train
         self.recipe, self.seed = recipe, seed
+        self.recalibrated = 0
         self.steps = len(dataset.train) // recipe.batch_size // recipe.parts
         self.resident = isinstance(dataset.train, Split)
         most = dispatch or steps_per_dispatch(self.steps)
@@ -127,7 +132,7 @@ class Trainer:
             label_weight -= guidance.weight
         self.model = ResidentModel(pixels, logits, name="training")
         self.model.compile(
-            optimizer=self.recipe.optimizer(),
+            optimizer=self.recipe.optimizer(self.total * self.steps),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             loss_weights=[label_weight],
             metrics=["accuracy"],
@@ -166,15 +171,12 @@ class Trainer:
             callbacks: Keras callbacks; the model they see is `model`.
         """
         if initial_epoch < self.total:
-            parts = self.recipe.parts
             settings = {
                 "epochs": self.total,
                 "initial_epoch": initial_epoch,
                 "verbose": 0,
                 "callbacks": [
-                    keras.callbacks.LearningRateScheduler(
-                        lambda part, _: self.recipe.learning_rate_at(part // parts)
-                    ),
+                    *self._schedule(),
                     # First, as the others may save what it averages.
                     keras.callbacks.LambdaCallback(
                         on_epoch_end=lambda part, logs: self._average()
@@ -190,6 +192,24 @@ class Trainer:
                     stream = self._stream(initial_epoch)
                     self.model.fit_stream(stream, self.steps, **settings)
         copy_values(self._fast, self.core)
+        self.recalibrated = refresh_statistics(
+            self.core,
+            self.dataset,
+            self.total * self.steps,
+            max(MIN_BATCH, self.recipe.batch_size),
+            self.seed,
+        )
+
+    def _schedule(self):
+        """What changes the learning rate from epoch to epoch."""
+        recipe = self.recipe
+        if recipe.schedule in PER_STEP:
+            return []
+        return [
+            keras.callbacks.LearningRateScheduler(
+                lambda part, _: recipe.learning_rate_at(part // recipe.parts)
+            )
+        ]
 
     def measures(self):
         """Mean loss and accuracy of `core` on validation and test split, by name."""

@@ -11,11 +11,11 @@ from keras import layers, ops
 
 from resprune_tf import criteria
 from resprune_tf.criteria import by_name, sensitivity, similarity
-from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.nets.architecture import Architecture
 from resprune_tf.nets.resnet import build_resnet
 from resprune_tf.pruning.plan import select_units
+from resprune_tf.training.recalibration import recalibrate
 from resprune_tf.units.finding import find_units, scored_units
 from resprune_tf.units.removal import remove_units
 from tests.conftest import images_of, outputs, randomise, small_net, toy_dataset

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.criteria.similarity import _centred_gram, block_influence, cka
+from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import images_of, outputs
 from tests.made.foreign_nets import flat, two_inputs
 

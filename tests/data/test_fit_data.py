@@ -109,7 +109,7 @@ def test_empty_pipelines():
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"epochs": 0}, ValueError, "`epochs` must be >= 1"),
+        ({"epochs": -1}, ValueError, "`epochs` must be >= 0"),
         (
             {"callbacks": [keras.callbacks.TerminateOnNaN()]},
             TypeError,

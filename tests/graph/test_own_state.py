@@ -9,12 +9,12 @@ from keras import layers
 
 import resprune_tf as rp
 from resprune_tf.criteria.gates import add_gates
-from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.deploy.formats import in_float32
 from resprune_tf.graph.cloning import copy_state
 from resprune_tf.graph.resizing import with_input_shape
 from resprune_tf.graph.transfer import copy_values, load_weights
 from resprune_tf.training.fast_copy import fast_copy
+from resprune_tf.training.recalibration import recalibrate
 
 KEEP = np.array([1, 0, 3, 0], "float32")
 

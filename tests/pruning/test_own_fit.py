@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import resprune_tf as rp
-from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.runs import callbacks
 from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training.fit_check import _check_batched
+from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import outputs
 from tests.made.fits import (
     QUIET,

@@ -9,10 +9,10 @@ import pytest
 from keras import layers
 
 import resprune_tf as rp
-from resprune_tf.criteria.recalibration import recalibrate
 from resprune_tf.data.examples import bounds, check_finite
 from resprune_tf.pruning.preflight import check_run
 from resprune_tf.training.data_check import check_scale
+from resprune_tf.training.recalibration import recalibrate
 from resprune_tf.training.strategy import Strategy
 from tests.conftest import toy_dataset
 

@@ -53,7 +53,7 @@ def test_learning_rate_drops_from_the_milestones_on():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"epochs": 0},
+        {"epochs": -1},
         {"batch_size": 0},
         {"parts": 0},
         {"learning_rate": 0.0},

@@ -1,5 +1,7 @@
 """Recalibration: the statistics of the images, exactly; nothing else changes."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -7,9 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
-from resprune_tf.criteria.recalibration import Recalibration, recalibrate
+from resprune_tf.data.fit_data import FitData
+from resprune_tf.training.recalibration import (
+    Recalibration,
+    recalibrate,
+    refresh_statistics,
+    stale_share,
+    training_batches,
+)
 from resprune_tf.units.removal import remove_units
-from tests.conftest import images_of, net_of, outputs, small_net
+from tests.conftest import images_of, net_of, outputs, small_net, toy_dataset
 from tests.made.foreign_nets import flat
 
 pytestmark = pytest.mark.slow
@@ -199,3 +208,98 @@ def test_refuses_no_images_and_no_batch(count, batch_size):
 def test_refuses_a_model_without_a_graph():
     with pytest.raises(TypeError, match="recalibrate reads the graph of a functional"):
         recalibrate(keras.Sequential([BN()]), np.zeros((1, 3)))
+
+
+# Of a data set, and after a training
+
+
+def test_a_data_set_gives_its_augmented_training_images():
+    data = toy_dataset()
+    net = small_net(8, unit_kind="basic", num_classes=3)
+    seen = np.concatenate(list(training_batches(data, 16, seed=3)))
+    assert len(seen) == len(data.train)
+    sums = {int(image.sum()) for image in data.train.images}
+    assert len(sums.intersection(int(image.sum()) for image in seen)) < len(sums)
+    for old, new in zip(
+        values(recalibrate(net, seen, 16)),
+        values(recalibrate(net, data, 16, seed=3)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(old, new, rtol=1e-5, atol=1e-5)
+    assert len(np.concatenate(list(training_batches(data, 16, 20)))) == 20
+
+
+def test_data_of_fit_are_taken_as_fit_takes_them():
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    net = net_of((3,), BN(name="bn"))
+    arrays = FitData((x, x), (x, x), batch_size=4)
+    assert_statistics(recalibrate(net, arrays, 20).get_layer("bn"), x)
+
+    class Batches(keras.utils.PyDataset):
+        num_batches = 5
+
+        def __getitem__(self, index):
+            return x[4 * index : 4 * index + 4], x[4 * index : 4 * index + 4]
+
+    pipeline = FitData(Batches(), (x, x))
+    assert_statistics(recalibrate(net, pipeline).get_layer("bn"), x)
+    some = recalibrate(net, pipeline, examples=7).get_layer("bn")
+    assert_statistics(some, x[:8])  # whole batches
+
+
+def test_augmentation_inside_a_model_is_at_work_and_repeatable():
+    x = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype("float32") + 5
+    net = net_of(
+        (6, 6, 1), layers.RandomTranslation(0.5, 0.5, "constant"), BN(name="bn")
+    )
+    first, again, other = (
+        recalibrate(net, x, seed=seed).get_layer("bn") for seed in (0, 0, 1)
+    )
+    assert statistics(first)[0] < x.mean() - 0.1  # what moved in is 0
+    for one, two in zip(statistics(first), statistics(again), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert statistics(first)[0] != statistics(other)[0]
+
+
+@pytest.mark.parametrize(
+    "momentum, steps, share", [(0.9, 12, 0.2824), (0.99, 12, 0.8864), (0.9, 60, 0.0018)]
+)
+def test_the_share_of_old_statistics(momentum, steps, share):
+    net = net_of((3,), BN(momentum=0.5), BN(momentum=momentum))
+    assert stale_share(net, steps) == pytest.approx(share, abs=1e-4)
+    net.layers[-1].trainable = False
+    assert stale_share(net, steps) == pytest.approx(0.5**steps)
+    assert stale_share(net_of((3,), layers.Dense(2)), steps) == 0.0
+
+
+def test_statistics_are_renewed_where_the_training_was_short():
+    x = np.random.default_rng(0).normal(2, 3, size=(20, 3)).astype("float32")
+    data = FitData((x, x), (x, x), batch_size=4)
+    net = net_of((3,), BN(momentum=0.9, name="bn"), BN(name="frozen"))
+    net.get_layer("frozen").trainable = False
+    before = values(net)
+    assert refresh_statistics(net, data, 0, 20, seed=0) == 0  # nothing was trained
+    net.get_layer("frozen").trainable = False
+    assert refresh_statistics(net, data, 44, 20, seed=0) == 0  # 0.97 % is old
+    for old, new in zip(before, values(net), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert refresh_statistics(net, data, 43, 20, seed=0) == 20
+    assert_statistics(net.get_layer("bn"), x)
+    np.testing.assert_array_equal(statistics(net.get_layer("frozen"))[0], 0)
+
+
+def test_layers_out_of_reach_are_told_of():
+    class Hidden(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = BN(name="deep")
+
+        def call(self, x):
+            return self.inner(x)
+
+    x = np.ones((4, 3), "float32")
+    net = net_of((3,), Hidden())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert refresh_statistics(net, FitData((x, x), (x, x)), 1, 4, seed=0) == 0
+    assert any("they may lag behind" in str(each.message) for each in caught)
