@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resprune_tf.training.batch_norm import OnePassBatchNormalization
+from resprune_tf.training.fast_copy import OnePassBatchNormalization
 from tests.conftest import net_of, randomise
 from tests.training.gradients import loss_and_gradients
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from resprune_tf.graph.transfer import copy_values
-from resprune_tf.training.batch_norm import OnePassBatchNormalization
-from resprune_tf.training.fast_copy import fast_copy
+from resprune_tf.training.fast_copy import OnePassBatchNormalization, fast_copy
 from tests.conftest import images_of, outputs, randomise, small_net
 
 
