@@ -3,6 +3,7 @@
 from resprune_tf import criteria
 from resprune_tf.criteria.comparison import compare_scores
 from resprune_tf.criteria.score_table import ScoreTable
+from resprune_tf.data.augment import random_crop_flip
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.data.imagenet_files import load_imagenet
@@ -112,6 +113,7 @@ __all__ = [
     "make_repeatable",
     "native_precision",
     "prune_and_retrain",
+    "random_crop_flip",
     "recalibrate",
     "register_merge",
     "register_unit",

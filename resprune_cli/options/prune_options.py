@@ -105,6 +105,15 @@ def add_training_options(parser):
         "constant).",
     )
     group.add_argument(
+        "--augment",
+        metavar="HOW",
+        type=values.augmentation,
+        help="how training images are changed at random: flip (mirrored), crop=4 "
+        "(shifted by up to 4 pixels), or flip,crop=4. Say here what the model was "
+        "trained with: without it, retraining and the statistics of "
+        "BatchNormalization lose accuracy.",
+    )
+    group.add_argument(
         "--monitor",
         metavar="NAME",
         help="the metric, or loss, that must hold (default accuracy, if it is "

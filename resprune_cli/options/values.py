@@ -124,3 +124,19 @@ def _number(text, fits, wanted):
     if not fits(value):
         raise argparse.ArgumentTypeError(f"'{text}' is no number {wanted}.")
     return value
+
+
+def augmentation(text):
+    """`flip,crop=4` as a dict from the name to its number of pixels, or 1."""
+    found = {}
+    for part in names(text):
+        name, _, pixels = part.partition("=")
+        if part == "flip":
+            found["flip"] = 1
+        elif name == "crop" and pixels.isdecimal() and int(pixels):
+            found["crop"] = int(pixels)
+        else:
+            raise argparse.ArgumentTypeError(
+                f"'{part}' is no augmentation: flip, crop=4, or flip,crop=4."
+            )
+    return found

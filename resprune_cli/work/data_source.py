@@ -7,6 +7,7 @@ import numpy as np
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
+from resprune_tf.data.augment import random_crop_flip
 from resprune_tf.training.data_check import check_scale
 
 
@@ -71,6 +72,29 @@ def read(args, model):
         splits,
         f"{args.data}: {counts} examples{how}; inputs {x.dtype.name} of "
         f"{'x'.join(map(str, x.shape[1:]))}, from {x.min():g} to {x.max():g}",
+    )
+
+
+def augmentation(args, images):
+    """What `--augment` asks for, as `FitData` takes it; None for nothing.
+
+    Args:
+        args: parsed arguments.
+        images: the training inputs; their mean fills what is shifted in.
+
+    Raises:
+        WrongUse: if they are no images.
+    """
+    if not args.augment:
+        return None
+    if images.ndim != 4:
+        raise WrongUse(
+            "--augment changes images (height, width, channels). Received: inputs of "
+            f"shape {images.shape[1:]}."
+        )
+    fill = images.mean(axis=(0, 1, 2), dtype="float64").round(3).tolist()
+    return random_crop_flip(
+        padding=args.augment.get("crop", 0), flip="flip" in args.augment, fill=fill
     )
 
 

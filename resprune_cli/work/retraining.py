@@ -8,7 +8,7 @@ import keras
 import resprune_tf as rp
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
-from resprune_cli.work import model_file, scoring, terms
+from resprune_cli.work import data_source, model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf.runs.judging import format_value
 from resprune_tf.units.table import aligned
@@ -34,7 +34,12 @@ def prune(model, data, splits, target, args):
     """
     begun = time.monotonic()
     keras.utils.set_random_seed(args.seed)
-    fit_data = rp.FitData(**splits, batch_size=args.batch_size, name=args.data)
+    fit_data = rp.FitData(
+        **splits,
+        batch_size=args.batch_size,
+        name=args.data,
+        augment=data_source.augmentation(args, splits["train"][0]),
+    )
     given = _given(model, splits, args)
     name = args.criterion or scoring.usual_criterion(model)
     print(f"Units are scored by {name}.", flush=True)
@@ -112,7 +117,9 @@ def _recipes(model, args, untrained):
     epochs = args.initial_epochs
     if epochs is None:
         epochs = args.epochs if untrained else 0
-    each = rp.FitRecipe(args.epochs, args.learning_rate, args.schedule)
+    each = rp.FitRecipe(
+        args.epochs, learning_rate=args.learning_rate, schedule=args.schedule
+    )
     if epochs:
         print(f"It is trained first: {epochs} epochs.", flush=True)
         return each.replace(epochs=epochs), each

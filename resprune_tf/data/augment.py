@@ -1,4 +1,8 @@
-"""Augmentation on the accelerator, as a layer inside the compiled training step."""
+"""Random crops and mirror images: as a layer of the training step, or of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -113,6 +117,49 @@ class RandomCropFlip(keras.layers.Layer):
             "fill": self.fill,
             "seed": self.seed,
         }
+
+
+def random_crop_flip(
+    padding: int = 4, flip: bool = True, fill=0.0
+) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    """The augmentation of `RandomCropFlip` for `FitData(augment=...)`.
+
+    Args:
+        padding, flip, fill: as for `RandomCropFlip`. For a model that subtracts a mean,
+            `fill` is that mean, where the training padded after it.
+
+    Returns:
+        A function from images `(batch, height, width, channels)` and a random
+        generator to images of the same shape and dtype.
+
+    Raises:
+        ValueError: if `padding` is negative.
+    """
+    if padding < 0:
+        raise ValueError(
+            f"`padding` is a number of pixels and must be >= 0. Received: {padding}."
+        )
+
+    def augment(images, rng):
+        count, height, width = images.shape[:3]
+        shift = rng.integers(-padding, padding + 1, (2, count, 1))
+        mirrored = rng.integers(0, 1 + flip, (count, 1)) == 1
+        column = np.arange(width)
+        column = np.where(mirrored, width - 1 - column, column) + shift[0]
+        row = np.arange(height) + shift[1]
+        inside = ((row >= 0) & (row < height))[:, :, None] & (
+            (column >= 0) & (column < width)
+        )[:, None, :]
+        pixels = images[
+            np.arange(count)[:, None, None],
+            np.clip(row, 0, height - 1)[:, :, None],
+            np.clip(column, 0, width - 1)[:, None, :],
+        ]
+        border = np.asarray(fill, images.dtype)
+        return np.where(inside[..., None], pixels, border)
+
+    augment.__name__ = f"random_crop_flip({padding}, {flip}, {np.ravel(fill).tolist()})"
+    return augment
 
 
 def _place():

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,6 +26,10 @@ class FitData:
             out.
         batch_size: examples a step, of arrays; pipelines come in batches.
         name: of the data, for the records.
+        augment: function from a batch of training inputs, as the arrays hold them, and
+            a `numpy.random.Generator` to the inputs to train on, such as
+            `random_crop_flip()`; of arrays alone. The generator is seeded for every
+            batch, so a run that continues sees the images of an unbroken one.
 
     Raises:
         TypeError: if a split is none of these.
@@ -41,6 +46,7 @@ class FitData:
     test: Any = None
     batch_size: int = 32
     name: str = "own data"
+    augment: Callable | None = None
 
     def __post_init__(self):
         if self.batch_size < 1:
@@ -57,6 +63,13 @@ class FitData:
                 "`test` repeats for ever, and is measured whole. Cut it: "
                 "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
             )
+        if self.augment is not None:
+            if not isinstance(splits["train"], ArraySplit):
+                raise ValueError(
+                    "`augment` changes batches of arrays. Received: `train` of type "
+                    f"{type(self.train).__name__}. Augment in the pipeline itself."
+                )
+            splits["train"].augment = self.augment
         object.__setattr__(self, "splits", splits)
 
     @property
@@ -72,6 +85,9 @@ class FitData:
         types of a batch and the number of batches.
         """
         value = 0
+        if self.augment is not None:
+            name = getattr(self.augment, "__name__", type(self.augment).__name__)
+            value = zlib.crc32(name.encode())
         for split in self.splits.values():
             value = split.checksum(value)
         return f"{value:08x}"
@@ -100,6 +116,7 @@ class ArraySplit:
     """
 
     repeats = False
+    augment = None
 
     def __init__(self, given, name, batch_size):
         for each in keras.tree.flatten(given):
@@ -170,7 +187,9 @@ class ArraySplit:
         Returns:
             `(arguments, callbacks)`.
         """
-        order = ShuffledBatches(self.arrays, self.batch_size, seed, epoch, shuffle)
+        order = ShuffledBatches(
+            self.arrays, self.batch_size, seed, epoch, shuffle, self.augment
+        )
         # Keras counts the epochs; how often it reads the data before the first of them
         # differs with the strategy.
         begin = keras.callbacks.LambdaCallback(
@@ -180,7 +199,7 @@ class ArraySplit:
 
     def sample(self, batch_size, seed):
         """Batches in random order, once over all examples."""
-        order = ShuffledBatches(self.arrays, batch_size, seed)
+        order = ShuffledBatches(self.arrays, batch_size, seed, augment=self.augment)
         return (order[number] for number in range(order.num_batches))
 
     def measuring(self):
@@ -208,10 +227,12 @@ class ShuffledBatches(keras.utils.PyDataset):
         seed: int.
         epoch: the first one, counted from 0; `start` begins another.
         shuffle: whether to change the order.
+        augment: see `FitData`.
     """
 
-    def __init__(self, arrays, batch_size, seed, epoch=0, shuffle=True):
+    def __init__(self, arrays, batch_size, seed, epoch=0, shuffle=True, augment=None):
         super().__init__()
+        self.augment = augment
         self.arrays, self.batch_size = arrays, batch_size
         self.seed, self.shuffle = seed, shuffle
         self.size = len(keras.tree.flatten(arrays)[0])
@@ -230,7 +251,11 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return _rows(self.arrays, rows)
+        batch = _rows(self.arrays, rows)
+        if self.augment is None:
+            return batch
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        return self.augment(batch[0], rng), *batch[1:]
 
 
 def _rows(arrays, rows):

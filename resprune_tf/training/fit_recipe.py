@@ -41,14 +41,6 @@ class FitRecipe(TrainingRecipe):
     Args:
         epochs: most epochs of a training; a callback such as `EarlyStopping` may end
             it before. 0 to measure a model as it is.
-        learning_rate: of the optimizer, at the beginning or, with a warm-up, after it.
-            By default that which the model was compiled with, or, where a run begins
-            with a trained model, what suits its optimizer (see `trained_rate`): the
-            rate that a file was compiled with was for random weights, and would undo
-            the training.
-        schedule: how the learning rate changes in a training: `"constant"`, or a name
-            of `schedules.SCHEDULES` but `"step"`. By default constant or, where a run
-            begins with a trained model, `"warmup_linear"`.
         compile_fn: function that compiles a model, for compile settings that Keras
             cannot repeat: a lambda as loss, `exclude_from_weight_decay`. It makes a
             new optimizer each time.
@@ -59,9 +51,18 @@ class FitRecipe(TrainingRecipe):
         fit_options: further arguments of `fit`, such as
             `{"class_weight": {0: 1.0, 1: 5.0}}`. By `validation_steps` rounds are
             judged, too: by the first so many batches of the validation data.
+        learning_rate: of the optimizer, at the beginning or, with a warm-up, after it.
+            By default that which the model was compiled with, or, where a run begins
+            with a trained model, what suits its optimizer (see `trained_rate`): the
+            rate that a file was compiled with was for random weights, and would undo
+            the training.
+        schedule: how the learning rate changes in a training: `"constant"`, or a name
+            of `schedules.SCHEDULES` but `"step"`. By default constant or, where a run
+            begins with a trained model, `"warmup_linear"`.
 
     Raises:
-        ValueError: if `epochs` < 1, or an option is none of `fit` or not free.
+        ValueError: if `epochs` < 0, an option is none of `fit` or not free, or the rate
+            is no positive number or its schedule not known.
         TypeError: if a function is expected and something else is given.
 
     >>> recipe = FitRecipe(epochs=30, callbacks=lambda: [
@@ -69,11 +70,11 @@ class FitRecipe(TrainingRecipe):
     """
 
     epochs: int
-    learning_rate: float | None = None
-    schedule: str | None = None
     compile_fn: Callable | None = None
     callbacks: Callable | None = None
     fit_options: Mapping = dataclasses.field(default_factory=dict)
+    learning_rate: float | None = None
+    schedule: str | None = None
     parts: ClassVar[int] = 1  # an epoch is never divided, as `Recipe`'s may be
     data_type: ClassVar[type] = FitData
 
@@ -133,6 +134,18 @@ class FitRecipe(TrainingRecipe):
             schedule=self.schedule or "warmup_linear",
         )
 
+    def _check_callbacks_of_rate(self):
+        """Raises a ValueError if callbacks would set the rate that a schedule sets."""
+        if self.schedule in (None, "constant"):
+            return
+        for callback in self.make_callbacks():
+            if isinstance(callback, _OF_RATE):
+                raise ValueError(
+                    f"`callbacks` make a {type(callback).__name__}, and the schedule "
+                    f'"{self.schedule}" sets the learning rate, too. Give '
+                    '`FitRecipe(schedule="constant")`, or leave the callback out.'
+                )
+
     def steps(self, data) -> int | None:
         """Steps of a whole training; None where only the pipeline knows."""
         steps = self.fit_options.get("steps_per_epoch") or data.splits["train"].batches
@@ -180,6 +193,7 @@ class FitRecipe(TrainingRecipe):
                 f"{retrain_recipe.validation_steps} in `retrain_recipe`."
             )
         for each in (self, retrain_recipe):
+            each._check_callbacks_of_rate()
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
                     f'`schedule="{each.schedule}"` changes the rate in every step, and '
@@ -222,6 +236,11 @@ class FitRecipe(TrainingRecipe):
         return reason(data.splits["train"], self.fit_options.get("steps_per_epoch"))
 
 
+# Callbacks that set the learning rate.
+_OF_RATE = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
 # Of optimizers that scale every step by the gradients that they saw.
 _ADAPTIVE_RATE = 5e-4
 _SGD_RATE = 0.02

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import FitData, FitRecipe
+from resprune_tf import FitData, FitRecipe, random_crop_flip
 from resprune_tf.data.fit_data import ShuffledBatches
 from tests.made.fits import numbers
 
@@ -147,3 +147,60 @@ def test_several_inputs_may_be_a_list():
     data = FitData(train=([a, b], y), validation=([a, b], y), batch_size=4)
     (first, second), labels = data.splits["train"].first_batch()
     assert first.shape == (4, 2) and second.shape == (4, 3) and labels.shape == (4,)
+
+
+# Augmentation of arrays
+
+
+def variants(image, padding, fill):
+    """Every crop of an image and of its mirror image, as bytes."""
+    size = image.shape[0]
+    found = set()
+    for each in (image, image[:, ::-1]):
+        padded = np.pad(each, [(padding, padding)] * 2 + [(0, 0)], constant_values=fill)
+        for row in range(2 * padding + 1):
+            for column in range(2 * padding + 1):
+                part = padded[row : row + size, column : column + size]
+                found.add(np.ascontiguousarray(part).tobytes())
+    return found
+
+
+def test_crops_and_mirror_images_of_arrays():
+    images = np.random.default_rng(0).integers(0, 255, (400, 3, 3, 2)).astype("uint8")
+    images[:] = images[0]
+    seen = random_crop_flip(padding=1, fill=7)(images, np.random.default_rng(1))
+    assert seen.dtype == images.dtype
+    expected = variants(images[0], 1, 7)
+    assert len(expected) == 18
+    assert {image.tobytes() for image in seen} == expected
+    same = random_crop_flip(padding=0, flip=False)(images, np.random.default_rng(1))
+    np.testing.assert_array_equal(same, images)
+    with pytest.raises(ValueError, match="`padding` is .* Received: -1"):
+        random_crop_flip(-1)
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_batch():
+    x = np.arange(20.0).reshape(10, 2)
+    y = np.arange(10)
+    noise = lambda x, rng: x + rng.random(x.shape)  # noqa: E731
+    data = FitData((x, y), (x, y), batch_size=4, augment=noise)
+    assert data.fingerprint != FitData((x, y), (x, y), batch_size=4).fingerprint
+
+    def batches(seed, epoch):
+        arguments, (begin,) = data.splits["train"].training(seed, 0, True)
+        begin.on_epoch_begin(epoch, {})
+        return [arguments["x"][number] for number in range(3)]
+
+    for one, two in zip(batches(0, 1), batches(0, 1), strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+        assert np.all(np.floor(one[0]) == x[one[1]]) and np.any(one[0] != x[one[1]])
+    assert np.any(batches(0, 1)[0][0] != batches(0, 2)[0][0])
+    assert np.any(next(iter(data.splits["train"].sample(4, 0)))[0] % 1)
+    np.testing.assert_array_equal(data.splits["validation"].measuring()["x"], x)
+
+
+def test_pipelines_augment_by_themselves():
+    x = np.zeros((4, 2))
+    pipeline = ShuffledBatches((x, x), 2, seed=0)
+    with pytest.raises(ValueError, match="`augment` changes batches of arrays"):
+        FitData(pipeline, (x, x), augment=random_crop_flip())

@@ -220,8 +220,8 @@ def test_the_rate_that_suits_an_optimizer(optimizer, rate):
 def test_what_a_recipe_leaves_open_is_filled_in(trained):
     open_recipe = rp.FitRecipe(epochs=3)
     filled = open_recipe.for_trained(trained)
-    assert filled == rp.FitRecipe(3, 0.02, "warmup_linear")
-    given = rp.FitRecipe(3, 0.5, "cosine")
+    assert filled == rp.FitRecipe(3, learning_rate=0.02, schedule="warmup_linear")
+    given = rp.FitRecipe(3, learning_rate=0.5, schedule="cosine")
     assert given.for_trained(trained) == given
     own = rp.FitRecipe(3, compile_fn=lambda model: None)
     assert own.for_trained(trained) is own
@@ -286,7 +286,7 @@ def test_schedules_of_a_fit(trained, schedule, expected):
     x = fit_data().train[0]
     y = np.zeros((64, 3), "float32")
     rate = None if schedule is None else 0.02
-    recipe = rp.FitRecipe(2, rate, schedule)
+    recipe = rp.FitRecipe(2, learning_rate=rate, schedule=schedule)
     data = rp.FitData((x, y), (x, y), batch_size=32)
     rates = Rates()
     trainer = recipe.trainer(
@@ -322,7 +322,7 @@ def test_frozen_statistics_stay(trained):
         result = rp.prune_and_retrain(
             model,
             dataclasses.replace(fit_data()),
-            rp.FitRecipe(1, 1e-6),
+            rp.FitRecipe(1, learning_rate=1e-6),
             initial="as_given",
             removal=rp.Removal(max_rounds=1, tolerance=0.9),
             run=QUIET,
