@@ -55,6 +55,7 @@ def prune(model, data, splits, target, args):
                 first or each,
                 retrain_recipe=each,
                 initial="train" if first else "as_given",
+                guidance=None if first or args.no_teacher else "auto",
                 removal=rp.Removal(
                     target=target,
                     units_per_round=args.units_per_round,

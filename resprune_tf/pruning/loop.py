@@ -33,7 +33,7 @@ from resprune_tf.runs.records import (
 )
 from resprune_tf.system.checksum import checksum
 from resprune_tf.system.whole_files import write_text
-from resprune_tf.training.distillation import Guidance, load_teacher
+from resprune_tf.training.distillation import Guidance, load_teacher, usual_guidance
 from resprune_tf.training.recipe import TrainingRecipe
 
 
@@ -63,7 +63,7 @@ def prune_and_retrain(
     *,
     retrain_recipe: TrainingRecipe | None = None,
     initial: str = "train",
-    guidance: Guidance | None = None,
+    guidance: Guidance | str | None = "auto",
     removal: Removal | None = None,
     run: RunOptions | None = None,
 ) -> PruningResult:
@@ -92,7 +92,9 @@ def prune_and_retrain(
             measured, by which all others are judged. What a `FitRecipe` leaves open is
             then chosen for a trained model, see there.
         guidance: `Guidance` to train with a teacher: the trained initial model, or
-            another one. By default the labels alone are used, as in the paper.
+            another one; None to use the labels alone, as the paper does. By default
+            there is a teacher where a run begins with a trained classifier: the model
+            as it was given.
         removal: `Removal`: which units are removed, and how models are judged. By
             default one unit per round, until no removable unit is left.
         run: `RunOptions`: directory of the records, seed, devices, and when to stop.
@@ -129,6 +131,9 @@ def prune_and_retrain(
     removal, run = removal or Removal(), run or RunOptions()
     strategy = run.strategy
     recipe, retrain_recipe = _recipes(model, data, recipe, retrain_recipe, initial)
+    if guidance == "auto":
+        loss = recipe.loss(model) if initial == "as_given" else None
+        guidance = usual_guidance(model, loss)
     if removal.criterion is None:
         trained = initial == "as_given"
         removal = removal.replace(

@@ -117,6 +117,9 @@ class FitRecipe(TrainingRecipe):
                 "Leave out `learning_rate` and `schedule`, or `compile_fn`."
             )
 
+    def loss(self, model):
+        return model.loss if self.compile_fn is None else None
+
     def for_trained(self, model):
         """The recipe with the rate and the schedule that suit a trained model.
 

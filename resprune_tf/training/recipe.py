@@ -89,6 +89,10 @@ class TrainingRecipe(abc.ABC):
             name of a split to a dict from measure to value.
         """
 
+    def loss(self, model):
+        """The loss that a model is trained by: its name, or as Keras keeps it."""
+        return "sparse_categorical_crossentropy"
+
     def for_trained(self, model):
         """The recipe to retrain what is left of a trained model; itself by default."""
         return self
