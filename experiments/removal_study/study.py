@@ -20,6 +20,7 @@ from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.graph.cost import cost
 from resprune_tf.runs.environment import environment
 from resprune_tf.system.whole_files import write_json
+from resprune_tf.targets.greedy import greedy_search
 
 ALL, SOME = "test_images", "subset_images"
 # Too slow to be repeated on other images: it trains.
@@ -197,8 +198,9 @@ def _network(study):
     published = study.record.get("published_accuracy", accuracy)
     if abs(accuracy - published) > 5e-4:
         raise ValueError(
-            f"{study.model.name} classifies {accuracy:.2%} of the test images correctly, "
-            f"but {published:.2%} were published: these are other weights or images."
+            f"{study.model.name} classifies {accuracy:.2%} of the test images "
+            f"correctly, but {published:.2%} were published: these are other weights "
+            "or images."
         )
 
 
@@ -248,6 +250,63 @@ def _measure_orders(study, orders):
     ]
     study.measure(sets, SOME)
     study.measure(sets, ALL)
+
+
+def _greedy(study):
+    """Orders of greedy search, with and without recalibration after each removal."""
+    found = study.record.setdefault("greedy", {})
+    images, labels = study.scoring_images(study.settings.scored_on)
+    for name, kind in itertools.product(
+        ("block_influence", "leave_one_out"), ("plain", "recalibrated")
+    ):
+        if kind in found.setdefault(name, {}):
+            continue
+        again = study.calibration if kind == "recalibrated" else None
+        if name == "block_influence":
+            criterion = criteria.block_influence(images)
+        else:
+            criterion = leave_one_out(images, labels, again)
+        begun, cpu = time.monotonic(), time.process_time()
+        search = greedy_search(
+            study.model, criterion, count=study.most, images=again, on_step=_told
+        )
+        found[name][kind] = {
+            "order": [study.removals.units.index(unit) for unit in search.units],
+            "scores": [step.score for step in search.steps],
+            "seconds": round(time.monotonic() - begun, 2),
+            "processor_seconds": round(time.process_time() - cpu, 2),
+        }
+        study.save()
+    _measure_orders(
+        study, [own["order"] for kinds in found.values() for own in kinds.values()]
+    )
+
+
+def _told(step):
+    print(f"  greedily: {step.unit} (score {step.score:.4g})", flush=True)
+
+
+def leave_one_out(images, labels, calibration=None):
+    """`criteria.leave_one_out`, with what its sets share computed once.
+
+    Args:
+        images, labels: what the loss is taken on.
+        calibration: images for the statistics without each unit; None keeps those of
+            the network.
+    """
+
+    def criterion(model):
+        removals = Removals(model)
+        sets = [frozenset([index]) for index in range(len(removals.units))]
+        sets.append(frozenset())
+        if calibration is not None:
+            removals.recalibrate(sets, calibration)
+        judged = removals.measure(sets, images, labels, calibration is not None)
+        *losses, whole = (float(judged[units][1].mean()) for units in sets)
+        pairs = zip(removals.units, losses, strict=True)
+        return {unit: loss - whole for unit, loss in pairs}
+
+    return criterion
 
 
 def _random(study):
@@ -308,5 +367,6 @@ PARTS: dict[str, typing.Callable] = {
     "single units": _single,
     "orders": _orders,
     "random sets": _random,
+    "greedy search": _greedy,
     "recalibration": _recalibration,
 }
