@@ -25,6 +25,8 @@ from resprune_tf.targets.greedy import greedy_search
 ALL, SOME = "test_images", "subset_images"
 # Too slow to be repeated on other images: it trains.
 _ONCE = ("l1_importance",)
+# Numbers of removed units that are measured on all test images.
+REPORTED = (1, 3, 5, 8)
 _GROUP = 64  # sets that are measured at once, between two writings of the record
 
 
@@ -77,7 +79,7 @@ class Study:
         self.fill, self.record, self.path = fill, record, path
         self.removals = Removals(model)
         self.units = range(len(self.removals.units))
-        self.most = min(settings.most, len(self.units))
+        self.most = min(settings.most, len(self.units) - 1)  # without all: one set
         order = np.random.default_rng(settings.seed).permutation(len(dataset.train))
         self._order = order
         self.calibration = self.augmented(settings.recalibrated_on, settings.seed)
@@ -205,27 +207,34 @@ def _network(study):
 
 
 def _scores(study):
-    """Scores by criterion, of two draws of images, and of the first ones of each."""
+    """Scores by criterion, on the images that choose."""
+    _score(study, study.settings.scored_on, 0)
+
+
+def _draws(study):
+    """Scores on other images, and on fewer."""
+    for count in (study.settings.scored_on, *study.settings.fewer):
+        for draw in (0, 1):
+            _score(study, count, draw, without=_ONCE)
+
+
+def _score(study, count, draw, without=()):
     found = study.record.setdefault("scores", {})
-    for count, draw in itertools.product(
-        (study.settings.scored_on, *study.settings.fewer), (0, 1)
-    ):
-        main = (count, draw) == (study.settings.scored_on, 0)
-        for name, criterion in study.criteria(count, draw).items():
-            own = found.setdefault(f"{count} images, draw {draw}", {})
-            if name in own or (name in _ONCE and not main):
-                continue
-            begun, cpu = time.monotonic(), time.process_time()
-            scores = criterion(study.model)
-            if not scores:  # a network without ω
-                continue
-            own[name] = {
-                "scores": [scores[unit] for unit in study.removals.units],
-                "seconds": round(time.monotonic() - begun, 2),
-                "processor_seconds": round(time.process_time() - cpu, 2),
-            }
-            study.save()
-            print(f"  {name}, {count} images: {own[name]['seconds']:.0f} s", flush=True)
+    own = found.setdefault(f"{count} images, draw {draw}", {})
+    for name, criterion in study.criteria(count, draw).items():
+        if name in own or name in without:
+            continue
+        begun, cpu = time.monotonic(), time.process_time()
+        scores = criterion(study.model)
+        if not scores:  # a network without ω
+            continue
+        own[name] = {
+            "scores": [scores[unit] for unit in study.removals.units],
+            "seconds": round(time.monotonic() - begun, 2),
+            "processor_seconds": round(time.process_time() - cpu, 2),
+        }
+        study.save()
+        print(f"  {name}, {count} images: {own[name]['seconds']:.0f} s", flush=True)
 
 
 def _single(study):
@@ -239,17 +248,14 @@ def _orders(study):
         name: np.argsort(found["scores"], kind="stable").tolist()
         for name, found in scores.items()
     }
-    _measure_orders(study, orders.values())
+    _measure_orders(study, list(orders.values()))
 
 
 def _measure_orders(study, orders):
-    sets = [
-        frozenset(order[:count])
-        for order in orders
-        for count in range(1, min(study.most, len(order)) + 1)
-    ]
-    study.measure(sets, SOME)
-    study.measure(sets, ALL)
+    counts = range(study.most + 1)
+    study.measure([frozenset(o[:c]) for o in orders for c in counts], SOME)
+    reported = [count for count in REPORTED if count <= study.most]
+    study.measure([frozenset(o[:c]) for o in orders for c in reported], ALL)
 
 
 def _greedy(study):
@@ -265,7 +271,7 @@ def _greedy(study):
         if name == "block_influence":
             criterion = criteria.block_influence(images)
         else:
-            criterion = leave_one_out(images, labels, again)
+            criterion = leave_one_out(images, labels, again is not None)
         begun, cpu = time.monotonic(), time.process_time()
         search = greedy_search(
             study.model, criterion, count=study.most, images=again, on_step=_told
@@ -286,22 +292,20 @@ def _told(step):
     print(f"  greedily: {step.unit} (score {step.score:.4g})", flush=True)
 
 
-def leave_one_out(images, labels, calibration=None):
+def leave_one_out(images, labels, recalibrate=False):
     """`criteria.leave_one_out`, with what its sets share computed once.
 
     Args:
-        images, labels: what the loss is taken on.
-        calibration: images for the statistics without each unit; None keeps those of
-            the network.
+        images, labels, recalibrate: as there.
     """
 
     def criterion(model):
         removals = Removals(model)
         sets = [frozenset([index]) for index in range(len(removals.units))]
         sets.append(frozenset())
-        if calibration is not None:
-            removals.recalibrate(sets, calibration)
-        judged = removals.measure(sets, images, labels, calibration is not None)
+        if recalibrate:
+            removals.recalibrate(sets, images)
+        judged = removals.measure(sets, images, labels, recalibrate)
         *losses, whole = (float(judged[units][1].mean()) for units in sets)
         pairs = zip(removals.units, losses, strict=True)
         return {unit: loss - whole for unit, loss in pairs}
@@ -369,4 +373,5 @@ PARTS: dict[str, typing.Callable] = {
     "random sets": _random,
     "greedy search": _greedy,
     "recalibration": _recalibration,
+    "other images": _draws,
 }
