@@ -21,6 +21,7 @@ from resprune_tf.graph.cost import cost
 from resprune_tf.runs.environment import environment
 from resprune_tf.system.whole_files import write_json
 from resprune_tf.targets.greedy import greedy_search
+from resprune_tf.units.finding import scored_units
 
 ALL, SOME = "test_images", "subset_images"
 # Too slow to be repeated on other images: it trains.
@@ -271,7 +272,8 @@ def _greedy(study):
         if name == "block_influence":
             criterion = criteria.block_influence(images)
         else:
-            criterion = leave_one_out(images, labels, again is not None)
+            recalibrate = kind == "recalibrated"
+            criterion = leave_one_out(study.removals, images, labels, recalibrate)
         begun, cpu = time.monotonic(), time.process_time()
         search = greedy_search(
             study.model, criterion, count=study.most, images=again, on_step=_told
@@ -292,23 +294,25 @@ def _told(step):
     print(f"  greedily: {step.unit} (score {step.score:.4g})", flush=True)
 
 
-def leave_one_out(images, labels, recalibrate=False):
+def leave_one_out(removals, images, labels, recalibrate=False):
     """`criteria.leave_one_out`, with what its sets share computed once.
 
     Args:
+        removals: `Removals` of a network. The criterion scores that network and what
+            removals leave of it.
         images, labels, recalibrate: as there.
     """
 
     def criterion(model):
-        removals = Removals(model)
-        sets = [frozenset([index]) for index in range(len(removals.units))]
-        sets.append(frozenset())
+        left = [removals.units.index(unit.name) for unit in scored_units(model)]
+        gone = frozenset(range(len(removals.units))).difference(left)
+        sets = [gone, *(gone | {index} for index in left)]
         if recalibrate:
             removals.recalibrate(sets, images)
         judged = removals.measure(sets, images, labels, recalibrate)
-        *losses, whole = (float(judged[units][1].mean()) for units in sets)
-        pairs = zip(removals.units, losses, strict=True)
-        return {unit: loss - whole for unit, loss in pairs}
+        whole, *losses = (float(judged[units][1].mean()) for units in sets)
+        pairs = zip(left, losses, strict=True)
+        return {removals.units[index]: loss - whole for index, loss in pairs}
 
     return criterion
 
