@@ -25,6 +25,7 @@ from experiments.paper import (
     table3,
 )
 from experiments.pipeline import page as pipeline_page
+from experiments.removal_study import page as removal_page
 from experiments.torture import page as torture_page
 from experiments.zoo import page as zoo_page
 
@@ -50,6 +51,7 @@ MAKERS = {
     "pipeline": pipeline_page.make,
     "zoo": zoo_page.make,
     "torture": torture_page.make,
+    "removal_study": removal_page.make,
 }
 
 

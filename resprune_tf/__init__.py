@@ -34,6 +34,7 @@ from resprune_tf.system.disk import DiskFullError
 from resprune_tf.system.memory import keep_memory
 from resprune_tf.system.precision import native_precision
 from resprune_tf.system.whole_files import RunDirectoryError
+from resprune_tf.targets.greedy import GreedyResult, GreedyStep, greedy_search
 from resprune_tf.targets.solution import Achievable, Solution
 from resprune_tf.targets.solving import achievable, solve_target
 from resprune_tf.targets.target import Target
@@ -66,6 +67,8 @@ __all__ = [
     "ExportedPair",
     "FitData",
     "FitRecipe",
+    "GreedyResult",
+    "GreedyStep",
     "Guidance",
     "ImportanceScale",
     "Latency",
@@ -103,6 +106,7 @@ __all__ = [
     "find_units",
     "fit_with_deletion",
     "fold",
+    "greedy_search",
     "importances",
     "keep_memory",
     "latencies",

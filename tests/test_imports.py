@@ -35,7 +35,7 @@ FLOORS = {
         {"running", "paper"},
         {"claims"},
         {"bench", "torture"},
-        {"cifar", "imagenet", "pipeline", "zoo", "queue", "costs"},
+        {"cifar", "imagenet", "pipeline", "zoo", "queue", "costs", "removal_study"},
         {"unit_norms", "cli_page"},
         {"tutorial", "reproduce"},
         {"rehearsal"},

@@ -47,6 +47,7 @@ _PAGES = {
     "bench": "How fast it is",
     "pipeline": "How fast ImageNet is read",
     "torture": "Kills, damage and hostile files",
+    "removal_study": "Removal without training",
 }
 
 

@@ -1,19 +1,29 @@
-"""Pruning at once: the units are scored, a set is taken out, nothing is retrained."""
+"""Pruning without retraining: units are scored and removed, nothing is trained."""
+
+import numpy as np
 
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
-from resprune_cli.work import model_file, scoring, terms
+from resprune_cli.work import data_source, model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import remove_units
+from resprune_tf.criteria.registry import ON_EXAMPLES
 from resprune_tf.runs.judging import direction, within_tolerance
+from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.solving import solve_target
+from resprune_tf.targets.target import COUNTED
 from resprune_tf.training.recalibration import recalibrate
 
+_RECALIBRATED_ON = 2048  # training examples
 _WAYS = "Retraining (--epochs 10), or at least --recalibrate, may win it back."
 
 
 def prune(model, data, splits, target, args):
-    """Takes out the cheapest set of units that meets a target.
+    """Removes units until a target is met.
+
+    A criterion that looks at examples scores again after each removal if the target
+    limits counts only. Otherwise units are scored once, and the set of smallest summed
+    score that meets the target is removed.
 
     Args:
         model: a functional `keras.Model`, compiled if there are labels.
@@ -32,22 +42,18 @@ def prune(model, data, splits, target, args):
     before = _measures(model, splits, args)
     doubt = terms.check_doubt(model, _validation(before), args)
     name = args.criterion or scoring.usual_criterion(model)
-    scores = scoring.criterion(name, model, data, args)(model)
-    if not scores:
-        raise WrongUse(
-            "--criterion importance needs a model with trained importances ω. Score "
-            "on --data by another criterion, such as block_influence."
-        )
-    print(f"Units are scored by {name}, the target solved for ...", flush=True)
-    try:
-        with quiet():
-            solution = solve_target(model, target, scores, args.protect)
-    except ValueError as error:
-        raise Failed(str(error)) from error
-    print(f"\n{solution}", flush=True)
-    shorter = remove_units(model, solution.units)
+    criterion = scoring.criterion(name, model, data, args)
+    images = None
     if args.recalibrate and data is not None:
-        shorter = recalibrate(shorter, data.splits["train"][0])
+        x, y = data.splits["train"]
+        images, _ = data_source.sample(x, y, _RECALIBRATED_ON, args.seed)
+        if augment := data_source.augmentation(args, x):
+            images = augment(images, np.random.default_rng(args.seed))
+    counted = all(limit in COUNTED for limit in target.limits)
+    remove = _one_by_one if name in ON_EXAMPLES and counted else _cheapest_set
+    print(f"Units are scored by {name}, the target solved for ...", flush=True)
+    solution, shorter = remove(model, criterion, target, images, args)
+    print(f"\n{solution}", flush=True)
     model_file.compiled_as(shorter, model)
     after = _measures(shorter, splits, args)
     notes = {"criterion": name, "solution": solution.to_dict()}
@@ -62,6 +68,43 @@ def prune(model, data, splits, target, args):
         _failure(model, before, after, args),
         notes,
     )
+
+
+def _one_by_one(model, criterion, target, images, args):
+    """A `GreedyResult`, and the shorter model."""
+
+    def told(step):
+        print(f"  without {step.unit} (score {step.score:.4g})", flush=True)
+
+    try:
+        found = greedy_search(
+            model,
+            criterion,
+            target=target,
+            protected=args.protect,
+            images=images,
+            on_step=told,
+        )
+    except ValueError as error:
+        raise Failed(str(error)) from error
+    return found, found.model
+
+
+def _cheapest_set(model, criterion, target, images, args):
+    """A `Solution`, and the shorter model."""
+    scores = criterion(model)
+    if not scores:
+        raise WrongUse(
+            "--criterion importance needs a model with trained importances ω. Score "
+            "on --data by another criterion, such as block_influence."
+        )
+    try:
+        with quiet():
+            solution = solve_target(model, target, scores, args.protect)
+    except ValueError as error:
+        raise Failed(str(error)) from error
+    shorter = remove_units(model, solution.units)
+    return solution, shorter if images is None else recalibrate(shorter, images)
 
 
 def _measures(model, splits, args):

@@ -53,7 +53,7 @@ def solve_target(model, target, scores, protected=()):
     graph.check_functional(model, "solve_target")
     found = find_units(model)
     scores = check_scores(scores, found)
-    units, in_the_way = _may_go(found, scores, protected)
+    units, in_the_way = candidates(found, scores, protected)
     initial, smallest = extent(model, [unit.name for unit in units], target)
     target = target.resolve(initial, smallest, in_the_way)
     savings, timed = unit_savings(model, units, target, initial, smallest)
@@ -70,7 +70,7 @@ def solve_target(model, target, scores, protected=()):
             for measure, saved in savings.items()
         },
         initial=initial,
-        target_measures=measured,
+        measures=measured,
         smallest=smallest,
         timed=timed,
         attempts=attempts,
@@ -101,13 +101,14 @@ def achievable(model, target=None, protected=(), scores=None):
         names = [unit.name for unit in found]
     else:
         names = check_scores(scores, found)
-    units, in_the_way = _may_go(found, names, protected)
+    units, in_the_way = candidates(found, names, protected)
     names = tuple(unit.name for unit in units)
     initial, smallest = extent(model, names, target)
     return Achievable(model.name, names, in_the_way, initial, smallest)
 
 
-def _may_go(found, names, protected):
+def candidates(found, names, protected):
+    """As `may_go`, and a ValueError if no unit may go."""
     units, in_the_way = may_go(found, names, protected)
     if not units:
         reasons = "".join(f"\n  {name}: {why}." for name, why in in_the_way.items())
@@ -117,7 +118,7 @@ def _may_go(found, names, protected):
 
 def _met(model, target, scores, units, savings, initial, smallest):
     """A set that was measured to meet a target, its measures, and which attempt."""
-    candidates = {unit.name: scores[unit.name] for unit in units}
+    costs = {unit.name: scores[unit.name] for unit in units}
     needs = {
         name: initial[name] - limit
         for name, limit in target.limits.items()
@@ -128,14 +129,14 @@ def _met(model, target, scores, units, savings, initial, smallest):
         (unit.name, inner)
         for unit in units
         for inner in unit.contains
-        if inner in candidates
+        if inner in costs
     ]
     tried = []
     for attempt in range(1, _ATTEMPTS + 1):
-        chosen = cheapest_set(candidates, savings, asked, exclusive)
+        chosen = cheapest_set(costs, savings, asked, exclusive)
         if chosen is None:  # more is asked for than the savings promise
             whole = [unit.name for unit in outermost(units)]
-            chosen = tuple(sorted(whole, key=candidates.get))
+            chosen = tuple(sorted(whole, key=costs.get))
         shorter = remove_units(model, chosen)
         measured = target_measures([model, shorter], target, initial.get("latency_ms"))[
             1

@@ -25,6 +25,7 @@ from resprune_tf import (
     remove_units,
 )
 from resprune_tf.pruning.plan import Plan
+from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import net_of, outputs, randomise
 from tests.made.cli import (
     Block,
@@ -221,7 +222,7 @@ def test_criteria_that_are_left_out_say_why_in_words_of_the_command(given, capsy
 # prune --epochs 0
 
 
-def test_pruning_at_once_removes_the_cheapest_set(given, net, tmp_path, capsys):
+def test_pruning_at_once_scores_again_after_each_removal(given, net, tmp_path, capsys):
     argv = ["--data", given / "unlabelled.npz", "--epochs", 0, "--target", "units=1"]
     out = tmp_path / "out"
     code, text, err = resprune(
@@ -232,11 +233,39 @@ def test_pruning_at_once_removes_the_cheapest_set(given, net, tmp_path, capsys):
     assert told["criterion"] == "block_influence" and len(told["removed"]) == 2
     assert (told["before"]["layers"], told["after"]["layers"]) == (5, 3)
     assert f"Written: {out / 'pruned.keras'}" in text
+    steps = told["solution"]["steps"]
+    assert [step["unit"] for step in steps] == told["removed"]
+    assert [len(step["scores"]) for step in steps] == [3, 2]
+    assert f"  without {told['removed'][0]} (score " in text
     pruned = keras.saving.load_model(out / "pruned.keras")
     expected = remove_units(net, told["removed"])
     images = images_of_data()
     np.testing.assert_array_equal(outputs(pruned, images), outputs(expected, images))
     assert pruned.loss == "sparse_categorical_crossentropy"
+
+
+def test_pruning_at_once_recalibrates_after_each_removal(given, tmp_path, capsys):
+    argv = ["--data", given / "unlabelled.npz", "--epochs", 0, "--target", "units=1"]
+    again = [*argv, "--recalibrate", "--out", tmp_path / "out"]
+    with mock.patch(
+        "resprune_tf.training.recalibration.recalibrate", wraps=recalibrate
+    ) as recalibrated:
+        code, _, err = resprune(capsys, "prune", given / "net.keras", *again)
+    assert code == 0, err
+    # Before each scoring, in the criterion, and after each removal.
+    lost = [3 - len(find_units(call.args[0])) for call in recalibrated.mock_calls]
+    assert lost == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("criterion", ["random", "block_influence"])
+def test_one_set_is_solved_for_where_scoring_again_cannot_help(
+    given, tmp_path, capsys, criterion
+):
+    limit = "units=1" if criterion == "random" else "size=0.95"
+    argv = ["--data", given / "unlabelled.npz", "--epochs", 0, "--target", limit]
+    argv += ["--criterion", criterion, "--out", tmp_path / "out"]
+    told = resprune_json(capsys, "prune", given / "net.keras", *argv)
+    assert "savings" in told["solution"] and "steps" not in told["solution"]
 
 
 def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""What removal alone, without training, does to trained networks."""

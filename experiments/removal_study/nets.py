@@ -1,0 +1,122 @@
+"""The public CIFAR-10 networks of the study, built in Keras from arrays of weights.
+
+Basic units after He et al., arXiv:1512.03385, section 4.2: batch normalization and ReLU
+after each convolution, ReLU after the sum, and shortcuts without weights.
+"""
+
+import pathlib
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+# Accuracy on the 10,000 test images that the weights were published with.
+PUBLISHED = {"resnet20": 0.9173, "resnet32": 0.9263, "resnet44": 0.9310}
+_UNITS = {"resnet20": 3, "resnet32": 5, "resnet44": 7}  # per stage
+_WIDTHS = 16, 32, 64
+_MEAN = np.array([0.485, 0.456, 0.406])
+_STD = np.array([0.229, 0.224, 0.225])
+
+
+def read_net(name, folder):
+    """A network with its published weights.
+
+    Args:
+        name: one of `PUBLISHED`.
+        folder: holds `NAME.npz`: arrays under the names of the publication, such as
+            `layer2.0.conv1.weight`, `(out, in, 3, 3)`.
+
+    Returns:
+        A functional `keras.Model` from pixels `(images, 32, 32, 3)`, 0 to 255, to
+        logits `(images, 10)`.
+
+    Raises:
+        ValueError: if there is no such file, or its arrays are others.
+    """
+    path = pathlib.Path(folder) / f"{name}.npz"
+    if not path.is_file():
+        raise ValueError(
+            f"There is no file '{path}'. --pretrained=DIR names the folder that holds "
+            f"{name}.npz."
+        )
+    model = build_net(name, _UNITS[name])
+    with np.load(path) as arrays:
+        _load(model, {key: arrays[key] for key in arrays.files}, path)
+    return model
+
+
+def build_net(name, units, widths=_WIDTHS, size=32):
+    """A network of three stages with random weights.
+
+    Args:
+        name: of the model.
+        units: how many per stage.
+        widths: channels of each stage, each a multiple of the first.
+        size: height and width of the images.
+    """
+    pixels = keras.Input((size, size, 3), name="pixels")
+    x = layers.Normalization(
+        mean=255 * _MEAN, variance=(255 * _STD) ** 2, name="normalize"
+    )(pixels)
+    x = layers.ReLU(name="relu")(_convolution(x, widths[0], 1, "conv1", "bn1"))
+    for stage, width in enumerate(widths, 1):
+        for unit in range(1, units + 1):
+            stride = 2 if stage > 1 and unit == 1 else 1
+            x = _unit(x, width, stride, f"stage{stage}_unit{unit}")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(pixels, layers.Dense(10, name="linear")(x), name=name)
+
+
+def _unit(x, width, stride, name):
+    y = _convolution(x, width, stride, f"{name}_conv1", f"{name}_bn1")
+    y = layers.ReLU(name=f"{name}_relu1")(y)
+    y = _convolution(y, width, 1, f"{name}_conv2", f"{name}_bn2")
+    if stride > 1:  # every second pixel, and channels of zeros on either side
+        x = layers.MaxPooling2D(1, stride, name=f"{name}_pixels")(x)
+        more = width - x.shape[-1]
+        x = ops.pad(x, [(0, 0), (0, 0), (0, 0), (more // 2, more - more // 2)])
+    x = layers.Add(name=f"{name}_add")([x, y])
+    return layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def _convolution(x, width, stride, name, norm):
+    if stride > 1:  # a pixel on all sides; Keras's "same" pads one side only
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    padding = "valid" if stride > 1 else "same"
+    x = layers.Conv2D(width, 3, stride, padding, use_bias=False, name=name)(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(x)
+
+
+def _load(model, arrays, path):
+    """Sets the weights; every array must have its place, and every weight its array."""
+    left = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization) or not layer.weights:
+            continue
+        found = [
+            left.pop(f"{_published(layer.name)}.{part}", None) for part in _parts(layer)
+        ]
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        if isinstance(layer, layers.Conv2D):
+            found = [a if a is None else a.transpose(2, 3, 1, 0) for a in found]
+        elif isinstance(layer, layers.Dense):
+            found = [a if a is None else a.T for a in found]
+        if [getattr(a, "shape", None) for a in found] != expected:
+            raise ValueError(f"'{path}' has no arrays of {layer.name} of {expected}.")
+        layer.set_weights(found)
+    if left:
+        raise ValueError(f"'{path}' has arrays that are not used: {', '.join(left)}.")
+
+
+def _parts(layer):
+    if isinstance(layer, layers.BatchNormalization):
+        return "weight", "bias", "running_mean", "running_var"
+    return ("weight", "bias")[: len(layer.weights)]
+
+
+def _published(name):
+    """`stage2_unit1_conv1` is `layer2.0.conv1` there."""
+    if not name.startswith("stage"):
+        return name
+    stage, unit, part = name.split("_")
+    return f"layer{stage[5:]}.{int(unit[4:]) - 1}.{part}"

@@ -1,0 +1,301 @@
+"""The page of the study of removal without training. No TensorFlow."""
+
+import json
+import statistics
+
+import numpy as np
+from scipy import stats
+
+from experiments.pages.plots import draw
+from experiments.pages.results import (
+    RECORDS,
+    NotRun,
+    Result,
+    head,
+    markdown_table,
+    short_commit,
+)
+from experiments.removal_study.methods import FULL, KINDS, Network, random_set_rank
+from experiments.removal_study.picture import paint
+
+COMMAND = "python -m experiments.removal_study"
+FOLDER = "removal_study"
+NETS = ("resnet20", "resnet32", "resnet44")
+_RESAMPLES = 2000
+_ABOUT = """What the removal of residual units does to trained networks when nothing is
+trained afterwards: how well each criterion chooses, what scoring again after each
+removal changes (*greedy*), and what recalibration is worth, that is, estimating the
+statistics of BatchNormalization again from training images.
+
+The networks are the public CIFAR-10 ResNet-20, 32 and 44 of
+[akamaster/pytorch_resnet_cifar10](https://github.com/akamaster/pytorch_resnet_cifar10).
+They were trained on all 50,000 training images, and their checkpoints were chosen by
+the test set. So the images that criteria score on were seen in training, and test
+accuracies are slightly too high for all methods alike. One network of each depth was
+measured: this is an observation of three networks, not of a population.
+
+Criteria are described in [Which unit goes first](../scores.md). *leave_one_out,
+recalibrated* recalibrates for each unit. Greedy search removes one unit, then scores
+the rest, and recalibrates in between where the result is recalibrated."""
+_PERCENTILE = """Numbers in parentheses are percentiles among random sets of as many
+units: the share of random sets that are less accurate, where equal ones count half.
+50 is what a random choice reaches on average. All sets are compared on the same first
+{subset:,} test images; accuracies in the tables are on all {test:,}, in %."""
+
+
+def make(records=RECORDS):
+    """The page and its drawing.
+
+    Args:
+        records: folder of all records.
+    """
+    not_run, networks = NotRun(), _read(records)
+    parts = [
+        head("Removal without training", FOLDER, _ABOUT),
+        f"\n![Accuracy against units removed]({FOLDER}.svg)\n\n",
+        _caption(networks),
+        "\n## Summary\n\n",
+        _summary(networks),
+    ]
+    missing = [name for name in NETS if name not in {n.name for n in networks}]
+    for name in missing:
+        cell = not_run.cell(f"{COMMAND} --pretrained=DIR --net={name} --data_dir=DATA")
+        parts.append(f"\n{name}: {cell}.\n")
+    parts += [_section(network) for network in networks]
+    height = 0.6 + 3.1 * max(1, len(networks))
+    drawing = draw(paint, networks, width=10.0, height=height)
+    return Result(
+        FOLDER, "".join(parts) + not_run.listing(), {f"{FOLDER}.svg": drawing}
+    )
+
+
+def _read(records):
+    """The `Network`s on record that are measured far enough, the public ones first."""
+    paths = {path.stem: path for path in sorted((records / FOLDER).glob("*.json"))}
+    names = [name for name in NETS if name in paths]
+    names += [name for name in paths if name not in NETS]
+    found = [Network(n, json.loads(paths[n].read_text("utf-8"))) for n in names]
+    return [network for network in found if "random sets" in network.record["parts"]]
+
+
+def _caption(networks):
+    if not networks:
+        return "No network has been measured yet.\n"
+    return (
+        "One line for each method; the band holds 90 % of the random sets of as many "
+        "units, the dotted line is their median. Measured on the first "
+        f"{networks[0].settings['subset_images']:,} test images.\n"
+    )
+
+
+def _summary(networks):
+    if not networks:
+        return "Open.\n"
+    columns = ["method", *(f"{n.title}, {kind}" for n in networks for kind in KINDS)]
+    names = list(dict.fromkeys(name for n in networks for name in n.methods))
+    rows = [
+        [name, *(_mean_rank(n, name, kind) for n in networks for kind in KINDS)]
+        for name in names
+    ]
+    gains = [f"- {n.title}: {_gains(n)}." for n in networks if n.gains(min(3, n.most))]
+    return (
+        "Mean percentile of a method's choice among random sets, over all numbers of "
+        "removed units (50: no better than chance):\n\n"
+        f"{markdown_table(columns, rows)}\n"
+        "What recalibration adds to the accuracy, in percentage points: median over "
+        "all criteria, smallest and largest.\n\n" + "\n".join(gains) + "\n"
+    )
+
+
+def _mean_rank(network, name, kind):
+    ranks = [
+        random_set_rank(network, name, count, kind)
+        for count in range(1, network.most + 1)
+    ]
+    ranks = [rank for rank in ranks if rank is not None]
+    return f"{statistics.fmean(ranks):.0f}" if ranks else "-"
+
+
+def _gains(network):
+    parts = []
+    for count in sorted({1, min(3, network.most), min(5, network.most)}):
+        gains = network.gains(count)
+        low, middle, high = min(gains), statistics.median(gains), max(gains)
+        units = "1 unit" if count == 1 else f"{count} units"
+        parts.append(f"{middle:+.1f} ({low:+.1f} to {high:+.1f}) without {units}")
+    return ", ".join(parts)
+
+
+def _section(network):
+    facts, settings = network.record["network"], network.settings
+    plain, again = (100 * network.accuracy(FULL, kind) for kind in KINDS)
+    published = network.record.get("published_accuracy")
+    known = f", {100 * published:.2f} % published" if published else ""
+    counts = ", ".join(
+        f"{len(sets)} of {network.possible(int(count)):,} sets of {count}"
+        for count, sets in network.record["random"].items()
+    )
+    text = (
+        f"\n## {network.title}\n\n"
+        f"{facts['layers']} layers, {len(network.units)} removable units, "
+        f"{facts['macs'] / 1e6:.1f} M multiply-accumulates. Test accuracy "
+        f"{plain:.2f} %{known}; {again:.2f} % after recalibration. "
+        f"Criteria scored on {settings['scored_on']:,} training images, recalibration "
+        f"used {settings['recalibrated_on']:,}, augmented as in training. Random sets: "
+        f"{counts}.\n\n"
+        + _PERCENTILE.format(
+            subset=settings["subset_images"], test=facts["test_images"]
+        )
+        + "\n"
+    )
+    for kind in KINDS:
+        text += f"\n### Accuracy after removal, {kind}\n\n{_choices(network, kind)}"
+    text += "\n### Single units\n\n" + _single(network)
+    if "other images" in network.record["parts"]:
+        text += "\n### How many images scores need\n\n" + _images(network)
+    if "recalibration" in network.record["parts"]:
+        text += "\n### How many images recalibration needs\n\n" + _recalibration(
+            network
+        )
+    return text + "\n### Time\n\n" + _time(network)
+
+
+def _choices(network, kind):
+    counts = network.reported
+    rows = []
+    for name in network.methods:
+        cells = []
+        for count in counts:
+            units = network.chosen(name, count, kind)
+            if units is None or not network.on_all(units):
+                cells.append("-")
+                continue
+            rank = random_set_rank(network, name, count, kind)
+            beside = "" if rank is None else f" ({rank:.0f})"
+            cells.append(f"{100 * network.accuracy(units, kind):.1f}{beside}")
+        rows.append([name, *cells])
+    medians = [
+        f"{100 * statistics.median(network.random_accuracies(count, kind)):.1f}"
+        for count in counts
+    ]
+    rows.append([f"median of random sets, first {network.settings['subset_images']:,}"])
+    rows[-1] += medians
+    return markdown_table(["method", *(f"{c} removed" for c in counts)], rows)
+
+
+def _single(network):
+    changes = {
+        kind: [
+            (
+                100 * (network.accuracy([index], kind) - network.accuracy(FULL, kind)),
+                network.loss([index], kind) - network.loss(FULL, kind),
+            )
+            for index in range(len(network.units))
+        ]
+        for kind in KINDS
+    }
+    rows = [
+        [unit, *(f"{a:+.2f}, {loss:+.3f}" for a, loss in both)]
+        for unit, both in zip(
+            network.units, zip(*changes.values(), strict=True), strict=True
+        )
+    ]
+    columns = ["without", *KINDS]
+    rises = {kind: [loss for _, loss in found] for kind, found in changes.items()}
+    correlations = [
+        [name, *(_correlation(scores, rises[kind]) for kind in KINDS)]
+        for name, scores in network.scores().items()
+    ]
+    return (
+        "Change in test accuracy (percentage points), change in mean cross entropy:\n\n"
+        f"{markdown_table(columns, rows)}\n"
+        f"Spearman's rank correlation of scores with the rise of the loss, over "
+        f"{len(network.units)} units, with a 95 % bootstrap interval over units:\n\n"
+        + markdown_table(["criterion", *KINDS], correlations)
+    )
+
+
+def _correlation(first, second):
+    """Spearman's correlation with its percentile bootstrap interval."""
+    first, second = np.array(first), np.array(second)
+    found = stats.spearmanr(first, second).statistic
+    rng, resampled = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES):
+        rows = rng.integers(0, len(first), len(first))
+        if len(set(rows.tolist())) > 2:
+            resampled.append(_rank_correlation(first[rows], second[rows]))
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _rank_correlation(first, second):
+    ranks = np.stack([stats.rankdata(first), stats.rankdata(second)])
+    return np.corrcoef(ranks)[0, 1] if ranks.std(axis=1).all() else np.nan
+
+
+def _images(network):
+    sizes = sorted({*network.settings["fewer"], network.settings["scored_on"]})
+    rows = []
+    for name in network.scores():
+        pairs = {size: network.draws(name, size) for size in sizes}
+        if not all(pairs.values()):
+            continue
+        cells = []
+        for first, second in pairs.values():
+            shared = set(np.argsort(first)[:3]) & set(np.argsort(second)[:3])
+            found = stats.spearmanr(first, second).statistic
+            cells.append(f"{found:+.2f} ({len(shared)} of 3)")
+        rows.append([name, *cells])
+    return (
+        "Spearman's rank correlation of the scores on two draws of images that share "
+        "none, and how many of the first three units are the same:\n\n"
+        + markdown_table(["criterion", *(f"{size:,} images" for size in sizes)], rows)
+    )
+
+
+def _recalibration(network):
+    found = network.record["recalibration"]
+    sizes = network.settings["recalibration_sizes"]
+    rows = []
+    for units in sorted({each["units"] for each in found}):
+        order = network.record["orders"]["block_influence"][:units]
+        plain = f"{100 * network.accuracy(order, KINDS[0], some=True):.1f}"
+        for kind in ("augmented", "clean"):
+            cells = []
+            for size in sizes:
+                values = [
+                    100 * each["accuracy"]
+                    for each in found
+                    if (each["units"], each["images"], each["kind"])
+                    == (units, size, kind)
+                ]
+                mean = statistics.fmean(values)
+                cells.append(f"{mean:.1f} ({min(values):.1f}-{max(values):.1f})")
+            rows.append([str(units), kind, plain, *cells])
+    columns = ["units removed", "images", "without", *(f"{s:,} images" for s in sizes)]
+    draws = network.settings["draws"]
+    return (
+        f"Accuracy in % on the first {network.settings['subset_images']:,} test "
+        "images, units chosen by block_influence: mean, smallest and largest of "
+        f"{draws} draws of training images.\n\n{markdown_table(columns, rows)}"
+    )
+
+
+def _time(network):
+    size = network.settings["scored_on"]
+    scores = network.record["scores"][f"{size} images, draw 0"]
+    rows = [[name, f"{own['processor_seconds']:.0f}"] for name, own in scores.items()]
+    for name, kinds in network.record.get("greedy", {}).items():
+        for kind, own in kinds.items():
+            title = f"greedy {name}, {len(own['order'])} units, {kind}"
+            rows.append([title, f"{own['processor_seconds']:.0f}"])
+    facts, parts = network.record["environment"], network.record["parts"]
+    commits = dict.fromkeys(short_commit(p["commit"] or "-") for p in parts.values())
+    return (
+        f"Processor seconds on {size:,} images, with tracing and compilation:\n\n"
+        f"{markdown_table(['criterion', 'seconds'], rows)}\n"
+        f"Command: `{network.record['command']}`, seed {network.settings['seed']}, "
+        f"{sum(part['seconds'] for part in parts.values()) / 3600:.1f} h on one core "
+        f"of {facts['cpu']}, shared with other work; Keras {facts['keras']} on "
+        f"{facts['backend']}; commit {', '.join(commits)}.\n"
+    )

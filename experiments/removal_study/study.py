@@ -1,0 +1,381 @@
+"""The parts of the study of one network, and its record.
+
+A part is a function of a `Study` that fills its place in the record. The record is
+written after every part, and within the long ones after every group of sets, so that an
+interrupted study continues where it was.
+"""
+
+import dataclasses
+import itertools
+import math
+import time
+import typing
+
+import numpy as np
+
+from experiments.removal_study.removals import Removals
+from resprune_tf import criteria
+from resprune_tf.criteria.registry import COMPARED
+from resprune_tf.data.augment import RandomCropFlip
+from resprune_tf.graph.cost import cost
+from resprune_tf.runs.environment import environment
+from resprune_tf.system.whole_files import write_json
+from resprune_tf.targets.greedy import greedy_search
+from resprune_tf.units.finding import scored_units
+
+ALL, SOME = "test_images", "subset_images"
+# Too slow to be repeated on other images: it trains.
+_ONCE = ("l1_importance",)
+# Numbers of removed units that are measured on all test images.
+REPORTED = (1, 3, 5, 8)
+_GROUP = 64  # sets that are measured at once, between two writings of the record
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Attributes:
+        seed: of every random choice.
+        scored_on: training images that criteria score on; of as many others, once more.
+        fewer: smaller numbers of images that criteria are compared on.
+        recalibrated_on: augmented training images for the statistics.
+        recalibration_sizes: numbers of images that recalibration is compared for.
+        draws: of images for each of these.
+        most: units that are removed at once.
+        random: sets of units drawn for each number of them; all, if there are fewer.
+        subset_images: test images, the first of all, that all sets are measured on.
+    """
+
+    seed: int = 0
+    scored_on: int = 1024
+    fewer: tuple = (64, 256)
+    recalibrated_on: int = 2048
+    recalibration_sizes: tuple = (256, 512, 1024, 2048)
+    draws: int = 3
+    most: int = 8
+    random: int = 100
+    subset_images: int = 2000
+
+    def to_dict(self):
+        """The settings in types that JSON has."""
+        values = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+class Study:
+    """One network and what has been measured of it so far.
+
+    Args:
+        model: a functional `keras.Model` from pixels to logits.
+        dataset: `Dataset`.
+        settings: `Settings`.
+        fill: pixel values that images are padded with in augmentation.
+        record: dict, what is known from before; it is changed in place.
+        path: of its file, or None.
+    """
+
+    def __init__(self, model, dataset, settings, fill, record, path=None):
+        self.model, self.dataset, self.settings = model, dataset, settings
+        self.fill, self.record, self.path = fill, record, path
+        self.removals = Removals(model)
+        self.units = range(len(self.removals.units))
+        self.most = min(settings.most, len(self.units) - 1)  # without all: one set
+        order = np.random.default_rng(settings.seed).permutation(len(dataset.train))
+        self._order = order
+        self.calibration = self.augmented(settings.recalibrated_on, settings.seed)
+
+    def run(self):
+        """All parts that the record does not hold yet."""
+        facts = self.record["environment"] = environment()
+        parts = self.record.setdefault("parts", {})
+        for name, part in PARTS.items():
+            if name in parts:
+                continue
+            begun, cpu = time.monotonic(), time.process_time()
+            started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            print(f"{self.model.name}: {name} ...", flush=True)
+            part(self)
+            parts[name] = {
+                "started": started,
+                "seconds": round(time.monotonic() - begun, 1),
+                "processor_seconds": round(time.process_time() - cpu, 1),
+                "commit": facts.get("commit"),
+            }
+            self.save()
+            done = f"{parts[name]['seconds']:.0f} s, {len(parts)} of {len(PARTS)} parts"
+            print(f"{self.model.name}: {name} done: {done}", flush=True)
+
+    def save(self):
+        """Writes the record."""
+        if self.path is not None:
+            write_json(self.path, self.record)
+
+    def scoring_images(self, count, draw=0):
+        """Training images to score on, and their labels; two draws share none."""
+        start = draw * self.settings.scored_on
+        rows = self._order[start : start + count]
+        train = self.dataset.train
+        return train.images[rows].astype("float32"), train.labels[rows]
+
+    def calibration_images(self, count, seed):
+        """Training images as they are, uint8."""
+        rows = np.random.default_rng([1, seed]).permutation(len(self.dataset.train))
+        return self.dataset.train.images[np.sort(rows[:count])]
+
+    def augmented(self, count, seed):
+        """The same, shifted and mirrored as in training."""
+        augment = RandomCropFlip(
+            self.dataset.crop_padding, self.dataset.flip, self.fill, seed
+        )
+        images = self.calibration_images(count, seed)
+        return np.asarray(augment(images, training=True))
+
+    def criteria(self, count, draw):
+        """The criteria by name, on a draw of training images."""
+        images, labels = self.scoring_images(count, draw)
+        options = {"batch_size": min(128, count), "seed": self.settings.seed}
+        found = {
+            name: criteria.make(name, images, labels, **options)
+            for name in COMPARED
+            if name != "random"
+        }
+        found["leave_one_out, recalibrated"] = criteria.make(
+            "leave_one_out", images, labels, recalibrate=True, **options
+        )
+        return found
+
+    def measure(self, sets, which):
+        """Fills in accuracy and loss without sets of units, as far as not known.
+
+        Args:
+            sets: frozensets of indices of units.
+            which: `ALL` test images, or `SOME` of them.
+        """
+        known = self.record.setdefault(which, {})
+        count = None if which == ALL else self.settings.subset_images
+        images = self.dataset.test.images[:count]
+        labels = self.dataset.test.labels[:count]
+        sets = [each for each in dict.fromkeys(sets) if key(each) not in known]
+        # Sets that begin alike come together: what they share is computed once.
+        sets.sort(key=lambda each: [index in each for index in self.units])
+        begun = time.monotonic()
+        for start in range(0, len(sets), _GROUP):
+            group = sets[start : start + _GROUP]
+            plain = self.removals.measure(group, images, labels)
+            self.removals.recalibrate(group, self.calibration)
+            again = self.removals.measure(group, images, labels, recalibrated=True)
+            for each in group:
+                known[key(each)] = {
+                    "plain": summary(plain[each]),
+                    "recalibrated": summary(again[each]),
+                }
+            self.save()
+            done = start + len(group)
+            left = (time.monotonic() - begun) * (len(sets) - done) / done / 60
+            print(f"  {done} of {len(sets)} sets, {left:.0f} min left", flush=True)
+
+
+def key(units):
+    """A set of units as text, such as `"0+3"`; the full network is `""`."""
+    return "+".join(map(str, sorted(units)))
+
+
+def summary(judged):
+    """Accuracy and mean loss, from what `Removals.measure` found of each image."""
+    correct, losses = judged
+    return [round(float(correct.mean()), 6), round(float(losses.mean()), 6)]
+
+
+def _network(study):
+    counted = cost(study.model)
+    study.record["network"] = {
+        "units": study.removals.units,
+        "layers": counted.layers,
+        "macs": counted.macs,
+        "parameters": counted.parameters,
+        "test_images": len(study.dataset.test),
+    }
+    study.measure([frozenset()], ALL)
+    accuracy = study.record[ALL][""]["plain"][0]
+    published = study.record.get("published_accuracy", accuracy)
+    if abs(accuracy - published) > 5e-4:
+        raise ValueError(
+            f"{study.model.name} classifies {accuracy:.2%} of the test images "
+            f"correctly, but {published:.2%} were published: these are other weights "
+            "or images."
+        )
+
+
+def _scores(study):
+    """Scores by criterion, on the images that choose."""
+    _score(study, study.settings.scored_on, 0)
+
+
+def _draws(study):
+    """Scores on other images, and on fewer."""
+    for count in (study.settings.scored_on, *study.settings.fewer):
+        for draw in (0, 1):
+            _score(study, count, draw, without=_ONCE)
+
+
+def _score(study, count, draw, without=()):
+    found = study.record.setdefault("scores", {})
+    own = found.setdefault(f"{count} images, draw {draw}", {})
+    for name, criterion in study.criteria(count, draw).items():
+        if name in own or name in without:
+            continue
+        begun, cpu = time.monotonic(), time.process_time()
+        scores = criterion(study.model)
+        if not scores:  # a network without ω
+            continue
+        own[name] = {
+            "scores": [scores[unit] for unit in study.removals.units],
+            "seconds": round(time.monotonic() - begun, 2),
+            "processor_seconds": round(time.process_time() - cpu, 2),
+        }
+        study.save()
+        print(f"  {name}, {count} images: {own[name]['seconds']:.0f} s", flush=True)
+
+
+def _single(study):
+    study.measure([frozenset([index]) for index in study.units], ALL)
+
+
+def _orders(study):
+    """The units in the order of each criterion's scores, and that without them."""
+    scores = study.record["scores"][f"{study.settings.scored_on} images, draw 0"]
+    orders = study.record["orders"] = {
+        name: np.argsort(found["scores"], kind="stable").tolist()
+        for name, found in scores.items()
+    }
+    _measure_orders(study, list(orders.values()))
+
+
+def _measure_orders(study, orders):
+    counts = range(study.most + 1)
+    study.measure([frozenset(o[:c]) for o in orders for c in counts], SOME)
+    reported = [count for count in REPORTED if count <= study.most]
+    study.measure([frozenset(o[:c]) for o in orders for c in reported], ALL)
+
+
+def _greedy(study):
+    """Orders of greedy search, with and without recalibration after each removal."""
+    found = study.record.setdefault("greedy", {})
+    images, labels = study.scoring_images(study.settings.scored_on)
+    for name, kind in itertools.product(
+        ("block_influence", "leave_one_out"), ("plain", "recalibrated")
+    ):
+        if kind in found.setdefault(name, {}):
+            continue
+        again = study.calibration if kind == "recalibrated" else None
+        if name == "block_influence":
+            criterion = criteria.block_influence(images)
+        else:
+            recalibrate = kind == "recalibrated"
+            criterion = leave_one_out(study.removals, images, labels, recalibrate)
+        begun, cpu = time.monotonic(), time.process_time()
+        search = greedy_search(
+            study.model, criterion, count=study.most, images=again, on_step=_told
+        )
+        found[name][kind] = {
+            "order": [study.removals.units.index(unit) for unit in search.units],
+            "scores": [step.score for step in search.steps],
+            "seconds": round(time.monotonic() - begun, 2),
+            "processor_seconds": round(time.process_time() - cpu, 2),
+        }
+        study.save()
+    _measure_orders(
+        study, [own["order"] for kinds in found.values() for own in kinds.values()]
+    )
+
+
+def _told(step):
+    print(f"  greedily: {step.unit} (score {step.score:.4g})", flush=True)
+
+
+def leave_one_out(removals, images, labels, recalibrate=False):
+    """`criteria.leave_one_out`, with what its sets share computed once.
+
+    Args:
+        removals: `Removals` of a network. The criterion scores that network and what
+            removals leave of it.
+        images, labels, recalibrate: as there.
+    """
+
+    def criterion(model):
+        left = [removals.units.index(unit.name) for unit in scored_units(model)]
+        gone = frozenset(range(len(removals.units))).difference(left)
+        sets = [gone, *(gone | {index} for index in left)]
+        if recalibrate:
+            removals.recalibrate(sets, images)
+        judged = removals.measure(sets, images, labels, recalibrate)
+        whole, *losses = (float(judged[units][1].mean()) for units in sets)
+        pairs = zip(left, losses, strict=True)
+        return {removals.units[index]: loss - whole for index, loss in pairs}
+
+    return criterion
+
+
+def _random(study):
+    """Sets of units drawn at random, without the full network."""
+    rng = np.random.default_rng([2, study.settings.seed])
+    drawn = {
+        count: _draw(rng, len(study.units), count, study.settings.random)
+        for count in range(1, study.most + 1)
+    }
+    study.record["random"] = {
+        str(count): [key(each) for each in sets] for count, sets in drawn.items()
+    }
+    study.measure(itertools.chain(*drawn.values()), SOME)
+
+
+def _draw(rng, units, count, most):
+    """Different sets of `count` units: all of them, or `most` at random."""
+    if math.comb(units, count) <= most:
+        return [frozenset(s) for s in itertools.combinations(range(units), count)]
+    found = {}
+    while len(found) < most:
+        found[frozenset(rng.permutation(units)[:count].tolist())] = None
+    return list(found)
+
+
+def _recalibration(study):
+    """What recalibration is worth by number and kind of its images."""
+    found = study.record["recalibration"] = []
+    images = study.dataset.test.images[: study.settings.subset_images]
+    labels = study.dataset.test.labels[: study.settings.subset_images]
+    order = study.record["orders"]["block_influence"]
+    for units in sorted({min(3, study.most), min(5, study.most)}):
+        removed = frozenset(order[:units])
+        for size, draw, kind in itertools.product(
+            study.settings.recalibration_sizes,
+            range(study.settings.draws),
+            ("augmented", "clean"),
+        ):
+            take = study.augmented if kind == "augmented" else study.calibration_images
+            study.removals.recalibrate([removed], take(size, 100 + draw))
+            judged = study.removals.measure([removed], images, labels, True)
+            accuracy, loss = summary(judged[removed])
+            found.append(
+                {
+                    "units": units,
+                    "images": size,
+                    "kind": kind,
+                    "draw": draw,
+                    "accuracy": accuracy,
+                    "loss": loss,
+                }
+            )
+
+
+PARTS: dict[str, typing.Callable] = {
+    "network": _network,
+    "scores": _scores,
+    "single units": _single,
+    "orders": _orders,
+    "random sets": _random,
+    "greedy search": _greedy,
+    "recalibration": _recalibration,
+    "other images": _draws,
+}

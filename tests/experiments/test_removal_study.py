@@ -1,0 +1,187 @@
+"""Removal without training: what is measured, continued and written."""
+
+import json
+
+import numpy as np
+import pytest
+
+import resprune_tf as rp
+from experiments.removal_study import page, study
+from experiments.removal_study.methods import Network, random_set_rank
+from experiments.removal_study.nets import build_net, read_net
+from experiments.removal_study.removals import Removals
+from resprune_tf import Dataset, Split, criteria
+from resprune_tf.training.recalibration import recalibrate
+from tests.conftest import outputs
+from tests.made.pages import cells, words
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = study.Settings(
+    scored_on=24,
+    fewer=(8,),
+    recalibrated_on=32,
+    recalibration_sizes=(8, 16),
+    draws=2,
+    most=2,
+    random=4,
+    subset_images=20,
+)
+
+
+def split(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 8, 8, 3)).astype("uint8")
+    return Split(images, rng.integers(0, 10, count).astype("int32"))
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    splits = [split(count, seed) for seed, count in enumerate((80, 8, 40))]
+    names, mean, std = tuple("abcdefghij"), (120.0,) * 3, (60.0,) * 3
+    return Dataset("made", *splits, names, mean, std, True, 1, "made")
+
+
+@pytest.fixture(scope="module")
+def model(dataset):
+    net = build_net("tiny", 2, (4, 8, 16), 8)
+    return recalibrate(net, dataset.train.images.astype("float32"))
+
+
+def loss_of(net, images, labels):
+    logits = outputs(net, images).astype("float64")
+    logits -= logits.max(axis=1, keepdims=True)
+    own = logits[np.arange(len(labels)), labels]
+    return np.log(np.exp(logits).sum(axis=1)) - own
+
+
+def test_sets_are_measured_as_if_they_were_removed(model, dataset):
+    removals = Removals(model)
+    assert removals.units == [u.name for u in rp.find_units(model) if u.removable]
+    sets = [frozenset(s) for s in ((), (0,), (1, 2), (1, 3), (0, 1, 2, 3))]
+    images = dataset.test.images.astype("float32")
+    labels, again = dataset.test.labels, images[:30]
+    plain = removals.measure(sets, images, labels)
+    removals.recalibrate(sets, again, batch_size=20)
+    recalibrated = removals.measure(sets, images, labels, recalibrated=True)
+    for units in sets:
+        names = [removals.units[index] for index in units]
+        net = rp.remove_units(model, names) if names else model
+        for found, expected in (
+            (plain, net),
+            (recalibrated, recalibrate(net, again, batch_size=20)),
+        ):
+            correct, losses = found[units]
+            np.testing.assert_allclose(
+                losses, loss_of(expected, images, labels), rtol=1e-4, atol=1e-5
+            )
+            classes = outputs(expected, images).argmax(axis=1)
+            np.testing.assert_array_equal(correct, classes == labels)
+    assert abs(plain[sets[1]][1] - recalibrated[sets[1]][1]).max() > 1e-3
+
+
+def test_leave_one_out_is_that_of_the_library(model, dataset):
+    images, labels = dataset.train.images[:24].astype("float32"), dataset.train.labels
+    own = study.leave_one_out(Removals(model), images, labels[:24], recalibrate=True)
+    library = criteria.leave_one_out(images, labels[:24], recalibrate=True)
+    for net in (model, rp.remove_units(model, "stage1_unit2")):
+        assert own(net) == pytest.approx(library(net), abs=1e-5)
+
+
+class Interrupted(study.Study):
+    """A study with quick criteria, and one that can be interrupted."""
+
+    def criteria(self, count, draw):
+        def scores(start):
+            return lambda model: {
+                unit: float((start + place * 3 + draw) % 5)
+                for place, unit in enumerate(self.removals.units)
+            }
+
+        return {"block_influence": scores(2), "taylor": scores(count)}
+
+
+@pytest.fixture(scope="module")
+def record(model, dataset, tmp_path_factory):
+    """What a study leaves that was interrupted among the random sets."""
+    path = tmp_path_factory.mktemp("records") / page.FOLDER / "resnet20.json"
+    path.parent.mkdir()
+    begun = {"settings": SETTINGS.to_dict(), "command": "python -m mine"}
+    measure = Interrupted.measure
+
+    def stops(self, sets, which):
+        if "random" in self.record:
+            raise KeyboardInterrupt
+        measure(self, sets, which)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The real one is slow, and tested alone.
+        patch.setattr(study, "leave_one_out", lambda *images: criteria.random(3))
+        patch.setattr(Interrupted, "measure", stops)
+        with pytest.raises(KeyboardInterrupt):
+            Interrupted(model, dataset, SETTINGS, 0.0, begun, path).run()
+        patch.setattr(Interrupted, "measure", measure)
+        kept = json.loads(path.read_text())
+        assert list(kept["parts"]) == ["network", "scores", "single units", "orders"]
+        Interrupted(model, dataset, SETTINGS, 0.0, kept, path).run()
+    return path
+
+
+def test_a_study_continues_where_it_was(record, model, dataset, capsys):
+    found = json.loads(record.read_text())
+    assert list(found["parts"]) == list(study.PARTS)
+    assert {count: len(sets) for count, sets in found["random"].items()} == {
+        "1": 4,
+        "2": 4,
+    }
+    assert found["orders"]["block_influence"] == [1, 0, 3, 2]  # of 2, 0, 3, 1
+    for kinds in found["greedy"].values():
+        assert all(len(own["order"]) == 2 for own in kinds.values())
+    before = record.read_text()
+    Interrupted(model, dataset, SETTINGS, 0.0, found, record).run()
+    assert capsys.readouterr().out == "" and record.read_text() == before
+
+
+def test_the_page_says_what_the_record_says(record):
+    found = json.loads(record.read_text())
+    result = page.make(record.parent.parent)
+    text = result.text
+    assert "## ResNet-20" in text and "`python -m mine`" in text
+    assert "resnet32: not run (1)" in text
+    row = cells(text.split("after removal, recalibrated")[1], "taylor")
+    (unit, *_) = found["orders"]["taylor"]
+    accuracy = 100 * found["test_images"][str(unit)]["recalibrated"][0]
+    assert row[1].startswith(f"{accuracy:.1f} (")
+    assert {"ResNet-20, plain", "greedy leave_one_out"} <= set(
+        words(result.drawings["removal_study.svg"])
+    )
+
+
+def test_a_rank_among_random_sets():
+    measured = {"plain": [0.5, 1.0]}, {"plain": [0.7, 1.0]}, {"plain": [0.9, 1.0]}
+    sets = dict(zip(("0", "1", "2"), measured, strict=True))
+    network = Network(
+        "mine",
+        {
+            "orders": {"taylor": [1], "cka": [2]},
+            "subset_images": sets,
+            "test_images": sets,
+            "random": {"1": ["0", "1", "2"]},
+        },
+    )
+    assert random_set_rank(network, "taylor", 1, "plain") == 50
+    assert random_set_rank(network, "cka", 1, "plain") == pytest.approx(100 * 2.5 / 3)
+
+
+def test_without_records_the_page_names_the_commands(tmp_path):
+    result = page.make(tmp_path)
+    for name in page.NETS:
+        assert f"--net={name} --data_dir=DATA`" in result.text
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no file .*resnet20.npz"):
+        read_net("resnet20", tmp_path)
+    np.savez(tmp_path / "resnet20.npz", **{"conv1.weight": np.zeros((16, 3, 3, 3))})
+    with pytest.raises(ValueError, match="has no arrays of bn1"):
+        read_net("resnet20", tmp_path)
