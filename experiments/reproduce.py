@@ -26,6 +26,7 @@ from experiments.paper import (
 )
 from experiments.pipeline import page as pipeline_page
 from experiments.removal_study import page as removal_page
+from experiments.removal_study import retraining_page
 from experiments.torture import page as torture_page
 from experiments.zoo import page as zoo_page
 
@@ -52,6 +53,7 @@ MAKERS = {
     "zoo": zoo_page.make,
     "torture": torture_page.make,
     "removal_study": removal_page.make,
+    "retraining": retraining_page.make,
 }
 
 

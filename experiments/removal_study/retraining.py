@@ -1,0 +1,179 @@
+"""Measures ways to retrain a trained network that lost five units at once.
+
+    python -m experiments.removal_study.retraining --pretrained=DIR --data_dir=DATA
+
+The network is the public CIFAR-10 ResNet-32 of the removal study, without the five
+units of smallest block influence. Each way is a run of `prune_and_retrain` that begins
+with the network as it is. A way that the record holds is not run again, and a run that
+was stopped goes on, so the command may be stopped and given again.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+from experiments.pages.results import RECORDS, command
+from experiments.running.quiet import quiet_start
+
+COMMAND = "python -m experiments.removal_study.retraining"
+PLACE = pathlib.Path("removal_study", "retraining.json")
+UNITS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A way to retrain.
+
+    Attributes:
+        optimizer: `"sgd"`, with Nesterov's momentum of 0.9 and an L2 penalty of 1e-4,
+            or `"adam"`.
+        rate: the highest learning rate.
+        schedule: of the rate.
+        epochs: of 45,000 images.
+        teacher: whether the network as it was is the teacher.
+    """
+
+    optimizer: str
+    rate: float
+    schedule: str = "warmup_linear"
+    epochs: int = 3
+    teacher: bool = False
+
+    @property
+    def name(self):
+        teacher = "-teacher" * self.teacher
+        return f"{self.optimizer}-{self.rate:g}-{self.schedule}-{self.epochs}{teacher}"
+
+
+# In the order of what they decide.
+WAYS = (
+    Way("sgd", 0.02),
+    Way("sgd", 0.02, teacher=True),
+    Way("sgd", 0.01, teacher=True),
+    Way("adam", 5e-4),
+    Way("sgd", 0.02, epochs=5),
+    Way("sgd", 0.01),
+    Way("adam", 5e-4, teacher=True),
+    Way("sgd", 0.05, teacher=True),
+    Way("sgd", 0.1, "step"),
+    Way("sgd", 0.02, "linear"),
+    Way("sgd", 0.005),
+)
+
+
+def main(argv=None, records=RECORDS):
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    print("Starting Keras ...", flush=True)
+    with quiet_start():
+        from resprune_tf.system.memory import keep_memory
+
+        keep_memory()
+        import resprune_tf as rp
+        from experiments.removal_study.nets import read_net
+        from resprune_tf.runs.environment import environment
+        from resprune_tf.system.whole_files import read_json, write_json
+    path = records / PLACE
+    try:
+        dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
+        net = read_net("resnet32", arguments.pretrained)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    # Crops of the training had black borders.
+    dataset = dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0))
+    record = read_json(path) or {"ways": {}}
+    record["command"] = (
+        f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
+        "--pretrained=DIR --data_dir=DATA"
+    )
+    for way in WAYS[: arguments.ways]:
+        if way.name in record["ways"]:
+            continue
+        print(f"{way.name} ...", flush=True)
+        found = _run(rp, net, dataset, way, arguments)
+        record["ways"][way.name] = {**found, "environment": environment()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+    print(f"finished: {path}")
+
+
+def _run(rp, net, dataset, way, arguments):
+    """One way, as JSON values."""
+    criterion = rp.criteria.named("block_influence", dataset, seed=arguments.seed)
+    chosen = sorted(scores := criterion(net), key=scores.get)[:UNITS]
+    result = rp.prune_and_retrain(
+        net,
+        dataset,
+        _recipe(rp, way),
+        initial="as_given",
+        guidance=rp.Guidance(weight=0.7, temperature=4.0) if way.teacher else None,
+        removal=rp.Removal(
+            units=chosen, units_per_round=UNITS, criterion=criterion, tolerance=0.99
+        ),
+        run=rp.RunOptions(arguments.runs / way.name, seed=arguments.seed),
+    )
+    given, last = result.rounds
+    short = rp.remove_units(net, chosen)
+    return {
+        **dataclasses.asdict(way),
+        "removed": list(last.removed),
+        "macs_ratio": last.macs / given.macs,
+        "given": given.test["accuracy"],
+        "removed_only": _test(rp, short, dataset),
+        "recalibrated": _test(rp, rp.recalibrate(short, dataset), dataset),
+        "retrained": last.test["accuracy"],
+        "train": last.train["accuracy"],
+        "seconds": last.seconds,
+        "seed": arguments.seed,
+    }
+
+
+def _test(rp, net, dataset):
+    from resprune_tf.training.trainer import evaluate
+
+    return evaluate(net, dataset.test)[1]
+
+
+def _recipe(rp, way):
+    import keras
+
+    from resprune_tf.training.recipe import WarmupLinear
+
+    class Adam(rp.Recipe):
+        """A recipe with Adam, without a penalty."""
+
+        def optimizer(self, steps=None):
+            return keras.optimizers.Adam(WarmupLinear(self.learning_rate, steps or 1))
+
+    kind = {"sgd": rp.Recipe, "adam": Adam}[way.optimizer]
+    return kind(
+        epochs=way.epochs,
+        learning_rate=way.rate,
+        schedule=way.schedule,
+        precision=rp.native_precision(),
+    )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog=COMMAND,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--pretrained", metavar="DIR", required=True)
+    parser.add_argument("--data_dir", metavar="DATA", required=True)
+    parser.add_argument(
+        "--runs",
+        metavar="DIR",
+        type=pathlib.Path,
+        default=pathlib.Path("runs/retraining"),
+        help="run directories (default: %(default)s)",
+    )
+    parser.add_argument("--ways", type=int, help="only the first N ways")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The study of retraining, on a small net and made-up images."""
+
+import dataclasses
+import json
+import pathlib
+import types
+
+import pytest
+
+import resprune_tf as rp
+from experiments.removal_study import retraining, retraining_page
+from experiments.removal_study.nets import build_net
+from tests.conftest import randomise, toy_dataset
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_way_is_a_run_of_the_trained_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(retraining, "UNITS", 2)
+    net = build_net("small", 2, widths=(4, 4, 4), size=8)
+    randomise(net)
+    way = retraining.Way("adam", 5e-4, epochs=1, teacher=True)
+    dataset = dataclasses.replace(
+        toy_dataset(train=256), class_names=tuple("0123456789")
+    )
+    arguments = types.SimpleNamespace(seed=0, runs=tmp_path)
+    found = retraining._run(rp, net, dataset, way, arguments)
+    assert way.name == "adam-0.0005-warmup_linear-1-teacher"
+    assert len(found["removed"]) == 2 and 0 < found["macs_ratio"] < 1
+    assert all(0 <= found[k] <= 1 for k in ("given", "removed_only", "retrained"))
+    settings = json.loads((tmp_path / way.name / "run.json").read_text())
+    assert settings["guidance"]["weight"] == 0.7
+    assert settings["recipe"]["epochs"] == 0
+    json.dumps(found)
+
+
+def test_the_page(tmp_path):
+    assert "not run" in retraining_page.make(tmp_path).text
+    row = {
+        **dataclasses.asdict(retraining.Way("sgd", 0.02)),
+        "removed": ["a", "b"],
+        "macs_ratio": 0.657,
+        "given": 0.9263,
+        "removed_only": 0.2945,
+        "recalibrated": 0.72,
+        "retrained": 0.9123,
+        "train": 0.97,
+        "seconds": 400.0,
+        "seed": 0,
+        "environment": {"cpu": "a processor", "commit": "abc"},
+    }
+    path = tmp_path / retraining.PLACE
+    path.parent.mkdir(parents=True)
+    taught = {**row, "teacher": True, "retrained": 0.9186}
+    record = {"command": "this", "ways": {"one": row, "two": taught}}
+    path.write_text(json.dumps(record))
+    text = retraining_page.make(tmp_path).text
+    assert pathlib.Path(tmp_path).name not in text
+    lines = [line for line in text.splitlines() if line.startswith("| sgd")]
+    assert [line.split("|")[6].strip() for line in lines] == ["91.86", "91.23"]
+    assert "29.45 %" in text and "72.00 %" in text
