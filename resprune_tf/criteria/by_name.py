@@ -4,9 +4,12 @@ A criterion is a function from a model to `{unit name: score}`. All of them scor
 same units, `scored_units(model)` in their order, so that they can be compared.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,11 +26,11 @@ from resprune_tf.data.examples import count_images
 from resprune_tf.data.fit_data import ArraySplit, FitData
 from resprune_tf.nets.importance import SUFFIX
 from resprune_tf.system.advice import advice
-from resprune_tf.units.finding import find_units, scored_units
+from resprune_tf.units.finding import Units, find_units, scored_units
 from resprune_tf.units.importances import importances
 
 
-def importance(model):
+def importance(model: keras.Model) -> dict[str, float]:
     """|ω| of every removable unit that has an `ImportanceScale`.
 
     Args:
@@ -46,7 +49,7 @@ def importance(model):
     }
 
 
-def largest(model):
+def largest(model: keras.Model) -> dict[str, float]:
     """-|ω|: the units go in the opposite order of `importance`, as a control.
 
     Args:
@@ -58,7 +61,7 @@ def largest(model):
     return {name: -score for name, score in importance(model).items()}
 
 
-def random(seed):
+def random(seed: int) -> Callable:
     """A criterion that removes units in a random order, as a control.
 
     A unit's score depends on the seed and its name only. So the order is the same
@@ -88,14 +91,14 @@ def _uniform(text):
 
 
 def named(
-    name,
-    dataset,
-    seed=0,
-    examples=512,
-    batch_size=128,
-    recalibrate=False,
-    loss=None,
-):
+    name: str,
+    dataset: Any,
+    seed: int = 0,
+    examples: int = 512,
+    batch_size: int = 128,
+    recalibrate: bool = False,
+    loss: Any = None,
+) -> Callable:
     """The criterion of a name.
 
     Args:
@@ -213,7 +216,9 @@ def _first(split, examples):
     )
 
 
-def check_scores(scores, units, former=()):
+def check_scores(
+    scores: Any, units: Units, former: Iterable[str] = ()
+) -> dict[str, float]:
     """Scores as floats, once it is known that units can be ordered by them.
 
     Args:
@@ -258,7 +263,7 @@ def _number(name, score):
     return number
 
 
-def check_scored(scores, model):
+def check_scored(scores: Mapping[str, float], model: keras.Model) -> None:
     """Raises a ValueError if a model has no scored unit to begin with."""
     if not scores:
         raise ValueError(

@@ -1,6 +1,12 @@
 """All criteria on one model, side by side."""
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from resprune_tf import criteria as known
 from resprune_tf import graph
@@ -16,16 +22,16 @@ from resprune_tf.units.finding import find_units, scored_units
 
 
 def compare_scores(
-    model,
-    images,
-    labels=None,
-    loss=None,
-    criteria=None,
-    batch_size=128,
-    recalibrate=False,
-    seed=0,
-    verbose=True,
-):
+    model: keras.Model,
+    images: Any,
+    labels: Any = None,
+    loss: Any = None,
+    criteria: Sequence | None = None,
+    batch_size: int = 128,
+    recalibrate: bool = False,
+    seed: int = 0,
+    verbose: bool = True,
+) -> ScoreTable:
     """The scores of a model's units by every criterion that can be computed.
 
     Args:

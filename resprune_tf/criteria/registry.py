@@ -3,8 +3,12 @@
 Pure Python, so that a command can list them before anything else is imported.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +56,14 @@ LABELLED = tuple(name for name, each in CRITERIA.items() if each.takes == "label
 
 
 def make(
-    name,
-    images=None,
-    labels=None,
-    loss=None,
-    batch_size=128,
-    recalibrate=False,
-    seed=0,
-):
+    name: str,
+    images: Any = None,
+    labels: Any = None,
+    loss: Any = None,
+    batch_size: int = 128,
+    recalibrate: bool = False,
+    seed: int = 0,
+) -> Callable:
     """The criterion of a name, a function from a model to `{unit name: score}`.
 
     Args:

@@ -1,8 +1,11 @@
 """Scores of one model's units by several criteria, and how far they agree."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -55,7 +58,7 @@ class ScoreTable:
             for name, a in self.scores.items()
         }
 
-    def mean_ranks(self, criteria=None) -> dict[str, float]:
+    def mean_ranks(self, criteria: Sequence[str] | None = None) -> dict[str, float]:
         """The mean of several criteria's ranks: a score that all have a say in.
 
         Args:

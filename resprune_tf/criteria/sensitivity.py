@@ -6,7 +6,11 @@ removed first. Models take images as floats, 0 to 255 if they are pixels, and ar
 read. Images belong to the training split: what is held out must not choose the net.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +34,9 @@ from resprune_tf.units.finding import scored_units
 from resprune_tf.units.importances import importances
 
 
-def output_norm(images, batch_size=128, recalibrate=False):
+def output_norm(
+    images: Any, batch_size: int = 128, recalibrate: bool = False
+) -> Callable:
     """How large the branch is beside the shortcut it is added to.
 
     The score is the mean over images of `||ω·F(x)|| / ||x||`, Euclidean norms of the
@@ -111,7 +117,13 @@ def unit_norms(model, images, batch_size=128):
     }
 
 
-def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
+def taylor(
+    images: Any,
+    labels: Any,
+    batch_size: int = 128,
+    recalibrate: bool = False,
+    loss: Any = None,
+) -> Callable:
     """First-order estimate of how much the loss changes without the unit.
 
     A gate g = 1 multiplies every branch. The score is the mean over images of
@@ -161,7 +173,13 @@ def taylor(images, labels, batch_size=128, recalibrate=False, loss=None):
     )
 
 
-def leave_one_out(images, labels, batch_size=128, recalibrate=False, loss=None):
+def leave_one_out(
+    images: Any,
+    labels: Any,
+    batch_size: int = 128,
+    recalibrate: bool = False,
+    loss: Any = None,
+) -> Callable:
     """By how much the mean loss grows when the unit alone is removed.
 
     The unit is silenced by a gate, which equals its removal, so that one compiled

@@ -3,6 +3,11 @@
 Each function returns a criterion as those in `sensitivity.py`. No labels are needed.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -16,7 +21,9 @@ from resprune_tf.units.finding import scored_units
 _FEATURES = 2**14  # of a step of a Gram matrix, in float64
 
 
-def block_influence(images, batch_size=128, recalibrate=False):
+def block_influence(
+    images: Any, batch_size: int = 128, recalibrate: bool = False
+) -> Callable:
     """How far the unit turns its input: 1 - the cosine of x and x + F(x).
 
     The cosine is that of two vectors over the last axis, the channels; the mean is
@@ -49,7 +56,7 @@ def _direction(tensor):
     return ops.normalize(ops.cast(tensor, "float32"), axis=-1)
 
 
-def cka(images, batch_size=128, recalibrate=False):
+def cka(images: Any, batch_size: int = 128, recalibrate: bool = False) -> Callable:
     """How differently the unit's input and output tell the images apart: 1 - CKA.
 
     Linear centred kernel alignment compares the Gram matrices (all scalar products

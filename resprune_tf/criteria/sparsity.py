@@ -1,5 +1,10 @@
 """Scores of units by factors that are trained under an L1 penalty."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -14,16 +19,16 @@ from resprune_tf.units.finding import scored_units
 
 
 def l1_importance(
-    images,
-    labels,
-    batch_size=128,
-    recalibrate=False,
-    loss=None,
-    l1=0.03,
-    learning_rate=0.1,
-    steps=200,
-    seed=0,
-):
+    images: Any,
+    labels: Any,
+    batch_size: int = 128,
+    recalibrate: bool = False,
+    loss: Any = None,
+    l1: float = 0.03,
+    learning_rate: float = 0.1,
+    steps: int = 200,
+    seed: int = 0,
+) -> Callable:
     """What is left of the units' factors when each costs something.
 
     A factor ω = 1 is put on every branch, in front of an ω that may be there. The

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -120,7 +121,7 @@ class RandomCropFlip(keras.layers.Layer):
 
 
 def random_crop_flip(
-    padding: int = 4, flip: bool = True, fill=0.0
+    padding: int = 4, flip: bool = True, fill: Any = 0.0
 ) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
     """The augmentation of `RandomCropFlip` for `FitData(augment=...)`.
 

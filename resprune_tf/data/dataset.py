@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Split:
         """`(height, width, channels)`."""
         return self.images.shape[1:]
 
-    def checksum(self, value=0) -> int:
+    def checksum(self, value: int = 0) -> int:
         """CRC-32 of all images and labels in their order.
 
         Args:
@@ -58,7 +59,7 @@ class Split:
         """
         return checksum((self.images, self.labels), value)
 
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[tuple]:
         """All images in their order.
 
         Args:
@@ -71,7 +72,7 @@ class Split:
             rows = slice(start, start + batch_size)
             yield self.images[rows].astype(np.float32), self.labels[rows]
 
-    def sample(self, count, seed) -> Split:
+    def sample(self, count: int, seed: int) -> Split:
         """A random choice of images that stays the same, in their order.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -20,12 +21,12 @@ _ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 def load_imagenet(
-    data_dir=None,
-    manual_dir=None,
-    validation_examples=10_000,
-    train_examples=None,
-    test_examples=None,
-    seed=0,
+    data_dir: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike | None = None,
+    validation_examples: int | None = 10_000,
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """Finds ImageNet and holds out its validation split.
 

@@ -15,13 +15,13 @@ _ARCHIVE = DataSet("readers", "read_npz", flip=False, crop_padding=0)
 
 
 def load_dataset(
-    name,
-    data_dir=None,
-    source="auto",
-    validation_examples=None,
-    train_examples=None,
-    test_examples=None,
-    seed=0,
+    name: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
+    source: str = "auto",
+    validation_examples: int | None = None,
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """Reads a data set and holds out its validation split.
 

@@ -9,6 +9,8 @@ import dataclasses
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +49,7 @@ class StreamedSplit:
         """`(height, width, channels)` of the images that are handed out."""
         return (imagenet_augment.SIZE, imagenet_augment.SIZE, 3)
 
-    def checksum(self, value=0) -> int:
+    def checksum(self, value: int = 0) -> int:
         """CRC-32 of what the images are known by; they themselves are not read.
 
         Args:
@@ -58,7 +60,7 @@ class StreamedSplit:
         ]
         return zlib.crc32(json.dumps([self.identity, stretches]).encode(), value)
 
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[tuple]:
         """All images in their order, as they are tested on.
 
         Args:
@@ -83,7 +85,7 @@ class StreamedSplit:
         )
         yield from batches.with_options(pipeline_options()).as_numpy_iterator()
 
-    def sample(self, count, seed) -> Split:
+    def sample(self, count: int, seed: int) -> Split:
         """Images in memory, as they are tested on: a random choice that stays the same.
 
         They are neighbours from a random place, so that little has to be read. That is
@@ -104,20 +106,20 @@ class StreamedSplit:
             labels[rows] = batch_labels
         return Split(images, labels)
 
-    def part(self, start, count) -> StreamedSplit:
+    def part(self, start: int, count: int) -> StreamedSplit:
         """The `count` images from number `start` on; they must exist."""
         return dataclasses.replace(self, shards=stretch(self.shards, start, count))
 
     def training(
         self,
-        batch_size,
-        seed,
-        steps_per_epoch,
-        first_step=0,
-        replicas=1,
-        pipelines=1,
-        pipeline=0,
-    ):
+        batch_size: int,
+        seed: int,
+        steps_per_epoch: int,
+        first_step: int = 0,
+        replicas: int = 1,
+        pipelines: int = 1,
+        pipeline: int = 0,
+    ) -> Any:
         """Augmented batches in random order without an end.
 
         Which images are in a batch, and how they are augmented, is a function of the

@@ -1,8 +1,13 @@
 """Writing a model for use without this package, and proving that it works there."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,14 +52,14 @@ class Exported:
 
 
 def export(
-    model,
-    directory,
-    formats=("saved_model", "keras"),
-    images=None,
-    tolerance=None,
-    fold=True,
-    calibration=None,
-):
+    model: keras.Model,
+    directory: str | os.PathLike,
+    formats: Sequence[str] = ("saved_model", "keras"),
+    images: Any = None,
+    tolerance: float | Mapping[str, float] | None = None,
+    fold: bool = True,
+    calibration: Any = None,
+) -> Exported:
     """Writes a model in one or more formats, each checked before it is put in place.
 
     The model is folded (see `fold`), written to a temporary place inside `directory`,

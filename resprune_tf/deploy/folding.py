@@ -1,5 +1,7 @@
 """Folding importances and BatchNormalization into the layers before them."""
 
+from __future__ import annotations
+
 import keras
 import numpy as np
 from keras import layers
@@ -12,7 +14,7 @@ from resprune_tf.nets.importance import ImportanceScale
 from resprune_tf.training.scaled_weights import DEPTHWISE, TRANSPOSE, absorbs
 
 
-def fold(model):
+def fold(model: keras.Model) -> keras.Model:
     """A plain Keras model with the same inference outputs and fewer layers.
 
     Each ω goes into the layer that produces the branch: into gamma and beta of a

@@ -1,5 +1,7 @@
 """Formats: what each one needs, and how a model is written in it."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import re

@@ -1,7 +1,10 @@
 """How long a model takes: wall-clock time of a compiled step."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -60,7 +63,7 @@ class Latency:
             **fields,
         )
 
-    def ratios(self, other):
+    def ratios(self, other: Latency) -> list[float]:
         """This time as a fraction of another one, turn by turn.
 
         Args:
@@ -80,7 +83,14 @@ class Latency:
         return [a / b for a, b in zip(self.times_ms, other.times_ms, strict=True)]
 
 
-def latency(model, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
+def latency(
+    model: keras.Model,
+    batch_size: int = 1,
+    backward: bool = False,
+    runs: int = 100,
+    warmup: int = 10,
+    seed: int = 0,
+) -> Latency:
     """Times a compiled call of a model on random images.
 
     The clock stops when the result is there, not when the call returns. To compare
@@ -109,7 +119,14 @@ def latency(model, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
     return latencies([model], batch_size, backward, runs, warmup, seed)[0]
 
 
-def latencies(models, batch_size=1, backward=False, runs=100, warmup=10, seed=0):
+def latencies(
+    models: Sequence[keras.Model],
+    batch_size: int = 1,
+    backward: bool = False,
+    runs: int = 100,
+    warmup: int = 10,
+    seed: int = 0,
+) -> list[Latency]:
     """Times models in turns: a machine that slows down slows all of them.
 
     All are compiled and warmed up before the first turn; in each turn every model is

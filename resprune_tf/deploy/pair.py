@@ -1,8 +1,14 @@
 """A shortened model beside the one it came from, as both are deployed."""
 
-import dataclasses
-import pathlib
+from __future__ import annotations
 
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
 import numpy as np
 
 from resprune_tf.deploy.export import Exported, export
@@ -90,17 +96,17 @@ class ExportedPair:
 
 
 def export_pair(
-    model,
-    unpruned,
-    directory,
-    formats=("saved_model", "litert", "onnx"),
-    images=None,
-    tolerance=None,
-    calibration=None,
-    batch_sizes=(1, 32),
-    runs=50,
-    threads=1,
-):
+    model: keras.Model,
+    unpruned: keras.Model,
+    directory: str | os.PathLike,
+    formats: Sequence[str] = ("saved_model", "litert", "onnx"),
+    images: Any = None,
+    tolerance: float | Mapping[str, float] | None = None,
+    calibration: Any = None,
+    batch_sizes: Sequence[int] = (1, 32),
+    runs: int = 50,
+    threads: int = 1,
+) -> ExportedPair:
     """Exports a model and the one it came from, and measures both as they run.
 
     Both are folded, so that folding is not credited to pruning. Both are checked as

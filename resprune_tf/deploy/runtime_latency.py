@@ -1,8 +1,11 @@
 """How long a model takes where it is deployed: LiteRT, ONNX Runtime, TensorFlow."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import keras
 
@@ -15,7 +18,14 @@ from resprune_tf.deploy.latency import Latency, check_counts
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 
 
-def runtime_latencies(models, runtime, batch_size=1, runs=50, warmup=5, threads=1):
+def runtime_latencies(
+    models: Sequence[keras.Model],
+    runtime: str,
+    batch_size: int = 1,
+    runs: int = 50,
+    warmup: int = 5,
+    threads: int = 1,
+) -> list[Latency]:
     """Times models on a runtime of this machine's processor, in turns.
 
     A fresh process loads all of them, calls each to warm up, and then in every turn

@@ -1,5 +1,9 @@
 """Compiling a rebuilt model as the one it comes from, and its optimizer's state."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import keras
 
 from resprune_tf.graph.cloning import paired_variables
@@ -72,7 +76,12 @@ def _method(owner, name):
     return getattr(owner, name, None)
 
 
-def compile_like(model, source, compile_fn=None, optimizer_state=False):
+def compile_like(
+    model: keras.Model,
+    source: str,
+    compile_fn: Callable | None = None,
+    optimizer_state: bool = False,
+) -> None:
     """Compiles a model with the settings of another one.
 
     Args:

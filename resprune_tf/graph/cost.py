@@ -1,7 +1,10 @@
 """What a model costs: layers, parameters, multiply-accumulates (MACs)."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -37,7 +40,7 @@ class Cost:
     uncounted: tuple[str, ...]
 
 
-def cost(model, input_shape=None):
+def cost(model: keras.Model, input_shape: Sequence[int] | None = None) -> Cost:
     """Layers, parameters and MACs of a functional model, from its shapes alone.
 
     A layer that is called twice computes twice and is stored once; nested models are

@@ -1,7 +1,11 @@
 """Giving a model that leaves sizes open a fixed input shape."""
 
+from __future__ import annotations
+
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
 
 from resprune_tf import graph
 from resprune_tf.graph.cloning import cloning
@@ -16,7 +20,9 @@ def fixed_sizes() -> str:
     )
 
 
-def with_input_shape(model, input_shape, clone=None):
+def with_input_shape(
+    model: keras.Model, input_shape: Sequence[int], clone: Callable | None = None
+) -> keras.Model:
     """A copy of a model whose inputs have the sizes that the model leaves open.
 
     Models without a fixed input, such as `keras.Input((None, None, 3))`, run at any

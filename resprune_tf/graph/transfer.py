@@ -5,7 +5,11 @@ that a file of a whole net fits a shortened one whose shapes happen to agree, an
 it with the wrong weights.
 """
 
+from __future__ import annotations
+
 import os
+
+import keras
 
 from resprune_tf import graph
 from resprune_tf.graph.cloning import copy_state, keeps_own_state
@@ -45,7 +49,7 @@ def copy_values(source, target):
         copy_state(old, new)
 
 
-def load_weights(model, path):
+def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Loads the weights of a model's layers from a file, by the layers' names.
 
     The file may be one of a longer net: of what a shortened one has lost nothing is

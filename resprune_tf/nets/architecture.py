@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 CONVOLUTIONS_PER_UNIT = {"bottleneck": 3, "basic": 2}
 EXPANSION = {"bottleneck": 4, "basic": 1}
@@ -203,7 +204,7 @@ class Architecture:
         """Layers as the literature counts them: without projection shortcuts."""
         return len(self.units) * CONVOLUTIONS_PER_UNIT[self.unit_kind] + 2
 
-    def without(self, units) -> Architecture:
+    def without(self, units: Any) -> Architecture:
         """The architecture with `units` (`UnitId`s or their names) taken out.
 
         Raises:

@@ -1,5 +1,9 @@
 """The importance ω of a residual branch (Eq. 2 of the paper)."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 SUFFIX = "_importance"
@@ -29,7 +33,7 @@ class ImportanceScale(keras.layers.Layer):
     |ω| as the rank of a unit); Huang and Wang, arXiv:1707.01213 (L1 on the scalar).
     """
 
-    def __init__(self, initializer=None, l1=0.0, **kwargs):
+    def __init__(self, initializer: Any = None, l1: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True  # a sum passes the masks of its addends on
         if l1 < 0:

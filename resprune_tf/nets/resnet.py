@@ -4,6 +4,11 @@ Every layer is named from its place (`stage2_unit5_conv1`), which makes names th
 contract between nets of different depth.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -17,13 +22,13 @@ from resprune_tf.nets.importance import SUFFIX, ImportanceScale
 
 
 def build_resnet(
-    architecture,
-    mean=None,
-    std=None,
-    importance_initializer=None,
-    importance_l1=0.0,
-    dtype=None,
-):
+    architecture: Architecture,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    importance_initializer: Any = None,
+    importance_l1: float = 0.0,
+    dtype: Any = None,
+) -> keras.Model:
     """The functional model of an architecture, freshly initialised.
 
     Initialisation follows the Torch code the paper built on: convolutions
@@ -70,7 +75,7 @@ def build_resnet(
     return keras.Model(image, logits, name=f"resnet{architecture.depth}")
 
 
-def resnet56(num_classes=10, **kwargs):
+def resnet56(num_classes: int = 10, **kwargs: Any) -> keras.Model:
     """The paper's CIFAR ResNet-56: pre-activation bottleneck units, 6 a stage.
 
     Args:
@@ -80,7 +85,7 @@ def resnet56(num_classes=10, **kwargs):
     return build_resnet(Architecture.cifar(56, num_classes=num_classes), **kwargs)
 
 
-def resnet50(num_classes=1000, **kwargs):
+def resnet50(num_classes: int = 1000, **kwargs: Any) -> keras.Model:
     """The paper's ImageNet ResNet-50: pre-activation, stride in the 3x3.
 
     Args:

@@ -1,8 +1,12 @@
 """The deletion of Algorithm 1 as a Keras callback: score, select, rebuild, copy."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -13,7 +17,7 @@ from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import direction
 from resprune_tf.runs.records import Round, model_name
 from resprune_tf.targets.measures import target_measures
-from resprune_tf.targets.target import COUNTED
+from resprune_tf.targets.target import COUNTED, Target
 from resprune_tf.training.divergence import broken, fit_reason
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.importances import importances
@@ -72,14 +76,14 @@ class LayerDeletion(keras.callbacks.Callback):
 
     def __init__(
         self,
-        epochs,
-        units_per_round=1,
-        target=None,
-        monitor=None,
-        mode=None,
-        tolerance=0.0,
-        criterion=criteria.importance,
-        protected=(),
+        epochs: float,
+        units_per_round: int = 1,
+        target: Target | None = None,
+        monitor: str | None = None,
+        mode: str | None = None,
+        tolerance: float = 0.0,
+        criterion: Callable = criteria.importance,
+        protected: Sequence[str] = (),
     ):
         super().__init__()
         if epochs < 1 or units_per_round < 1:
@@ -133,15 +137,15 @@ class LayerDeletion(keras.callbacks.Callback):
 
     # What Algorithm 1 does between two trainings.
 
-    def score(self, model) -> dict[str, float]:
+    def score(self, model: keras.Model) -> dict[str, float]:
         """Scores of the removable units, by name (line 5)."""
         return self.plan.scores(model)
 
-    def select(self, scores) -> tuple[str, ...]:
+    def select(self, scores: Mapping[str, float]) -> tuple[str, ...]:
         """Names of the units to remove next (line 6)."""
         return self.plan.next_units(scores)
 
-    def delete(self, model, units) -> keras.Model:
+    def delete(self, model: keras.Model, units: Any) -> keras.Model:
         """The model without some units, with the weights of all others (line 7).
 
         Args:
@@ -150,7 +154,12 @@ class LayerDeletion(keras.callbacks.Callback):
         """
         return remove_units(model, units) if units else model
 
-    def measure(self, model, initial=None, initial_ms=None) -> dict:
+    def measure(
+        self,
+        model: keras.Model,
+        initial: keras.Model | None = None,
+        initial_ms: float | None = None,
+    ) -> dict:
         """Measures everything that the target limits.
 
         Args:
@@ -163,7 +172,7 @@ class LayerDeletion(keras.callbacks.Callback):
             return target_measures([model], self.plan.target)[0]
         return target_measures([initial, model], self.plan.target, initial_ms)[1]
 
-    def record(self, model, size, **fields) -> Round:
+    def record(self, model: keras.Model, size: dict, **fields: Any) -> Round:
         """The record of a trained model.
 
         Args:
@@ -194,7 +203,7 @@ class LayerDeletion(keras.callbacks.Callback):
 
     # What Keras calls in a training.
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._removed_before = self.removed
         self._reset()
         self._trained, self._logs, self._diverged = 0, {}, None
@@ -207,7 +216,7 @@ class LayerDeletion(keras.callbacks.Callback):
             if self.plan.in_turns:
                 self._initial_net = self.model
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._trained += 1
         self._logs = logs or {}
         loss = self._logs.get("loss")
@@ -235,7 +244,7 @@ class LayerDeletion(keras.callbacks.Callback):
         if self._trained >= self.epochs:
             self.model.stop_training = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         if not self._decides:
             return
         if not self._trained:

@@ -1,5 +1,7 @@
 """Algorithm 1 around a `fit` of one's own: train, let the callback delete, repeat."""
 
+from __future__ import annotations
+
 import dataclasses
 
 from resprune_tf import graph

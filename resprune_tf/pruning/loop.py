@@ -1,9 +1,12 @@
 """Algorithm 1: train, score, remove, retrain, repeat; every round on record."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import pathlib
 import tempfile
+from typing import Any
 
 import keras
 
@@ -58,7 +61,7 @@ class PruningResult:
 
 def prune_and_retrain(
     model: keras.Model,
-    data,
+    data: Any,
     recipe: TrainingRecipe,
     *,
     retrain_recipe: TrainingRecipe | None = None,

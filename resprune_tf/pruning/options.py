@@ -1,9 +1,12 @@
 """The options of `prune_and_retrain`: what it removes, and how it runs."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from resprune_tf import criteria
 from resprune_tf.runs.judging import check_mode
@@ -129,7 +132,7 @@ class Removal:
         """Whether units are scored by their ω."""
         return self.criterion is criteria.importance
 
-    def replace(self, **changes) -> "Removal":
+    def replace(self, **changes: Any) -> Removal:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 

@@ -1,5 +1,7 @@
 """What a run needs to go on elsewhere, in one file."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import re

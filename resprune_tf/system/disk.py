@@ -27,7 +27,7 @@ _OWN_NAMES = 80
 class DiskFullError(OSError):
     """There is no space left for a file. The same call continues once there is."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike | None):
         super().__init__(
             f"There is no space left to write '{path}'. Free some space, or raise the "
             "limit on the size of files; then the same command continues."

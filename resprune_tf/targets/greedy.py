@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -101,15 +103,15 @@ class GreedyResult:
 
 
 def greedy_search(
-    model,
-    criterion,
-    count=None,
-    target=None,
-    protected=(),
-    images=None,
-    batch_size=256,
-    units_per_scoring=1,
-    on_step=None,
+    model: keras.Model,
+    criterion: Callable,
+    count: int | None = None,
+    target: Target | None = None,
+    protected: Sequence[str] = (),
+    images: Any = None,
+    batch_size: int = 256,
+    units_per_scoring: int = 1,
+    on_step: Callable | None = None,
 ) -> GreedyResult:
     """Removes the unit of smallest score, scores what is left again, and so on.
 

@@ -1,5 +1,10 @@
 """Targets in the user's terms: which units to remove to meet one, and what can be."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
 import numpy as np
 from scipy import optimize
 
@@ -8,6 +13,7 @@ from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.targets.measures import extent, may_go, target_measures
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
+from resprune_tf.targets.target import Target
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.removal import remove_units
 
@@ -15,7 +21,12 @@ from resprune_tf.units.removal import remove_units
 _ATTEMPTS = 8
 
 
-def solve_target(model, target, scores, protected=()):
+def solve_target(
+    model: keras.Model,
+    target: Target,
+    scores: Mapping[str, float],
+    protected: Sequence[str] = (),
+) -> Solution:
     """The units whose removal meets a target at the smallest summed score.
 
     What each unit saves is counted, or timed with the net without the units of its
@@ -78,7 +89,12 @@ def solve_target(model, target, scores, protected=()):
     )
 
 
-def achievable(model, target=None, protected=(), scores=None):
+def achievable(
+    model: keras.Model,
+    target: Target | None = None,
+    protected: Sequence[str] = (),
+    scores: Mapping[str, float] | None = None,
+) -> Achievable:
     """What a model measures now, and at the smallest that removal can make it.
 
     Args:

@@ -1,5 +1,7 @@
 """Training a net under the guidance of another: knowledge distillation."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import os
@@ -199,7 +201,7 @@ class Guidance:
             settings["output"] = self.output
         return settings
 
-    def place(self, model) -> int:
+    def place(self, model: keras.Model) -> int:
         """Which of a model's outputs is taught, counted from 0.
 
         Raises:
@@ -290,7 +292,7 @@ _USUAL = {"temperature": 4.0, "weight": 0.7}
 _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
 
 
-def usual_guidance(model, loss) -> "Guidance | None":
+def usual_guidance(model, loss) -> Guidance | None:
     """The guidance of a run that begins with a trained classifier.
 
     Args:

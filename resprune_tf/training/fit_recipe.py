@@ -1,9 +1,11 @@
 """How a net is trained by `fit` on one's own terms."""
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 
@@ -117,10 +119,10 @@ class FitRecipe(TrainingRecipe):
                 "Leave out `learning_rate` and `schedule`, or `compile_fn`."
             )
 
-    def loss(self, model):
+    def loss(self, model: keras.Model) -> Any:
         return model.loss if self.compile_fn is None else None
 
-    def for_trained(self, model):
+    def for_trained(self, model: keras.Model) -> FitRecipe:
         """The recipe with the rate and the schedule that suit a trained model.
 
         Args:
@@ -149,12 +151,12 @@ class FitRecipe(TrainingRecipe):
                     '`FitRecipe(schedule="constant")`, or leave the callback out.'
                 )
 
-    def steps(self, data) -> int | None:
+    def steps(self, data: FitData) -> int | None:
         """Steps of a whole training; None where only the pipeline knows."""
         steps = self.fit_options.get("steps_per_epoch") or data.splits["train"].batches
         return steps * self.epochs if steps and steps > 0 else None
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> FitRecipe:
         """The same recipe but for `changes`."""
         return dataclasses.replace(self, **changes)
 
@@ -163,15 +165,15 @@ class FitRecipe(TrainingRecipe):
         """Batches of the validation data that are measured; None for all."""
         return self.fit_options.get("validation_steps")
 
-    def make_callbacks(self):
+    def make_callbacks(self) -> list:
         """Fresh callbacks for one training."""
         return list(self.callbacks()) if self.callbacks else []
 
-    def check_callbacks(self):
+    def check_callbacks(self) -> None:
         """Raises a ValueError as the function `check_callbacks` does."""
         check_callbacks(self.make_callbacks)
 
-    def settings(self):
+    def settings(self) -> dict:
         """What must agree for a run to be continued, as JSON values."""
         options = {name: repr(value) for name, value in self.fit_options.items()}
         rate = {"learning_rate": self.learning_rate, "schedule": self.schedule}
@@ -181,7 +183,14 @@ class FitRecipe(TrainingRecipe):
             "fit_options": options,
         }
 
-    def check(self, model, data, retrain_recipe, removal, strategy):
+    def check(
+        self,
+        model: keras.Model,
+        data: Any,
+        retrain_recipe: TrainingRecipe,
+        removal: Any,
+        strategy: Any,
+    ) -> Checked:
         _check_strategy(data, strategy)
         if removal.removes and removal.by_importance and not removal.criterion(model):
             raise ValueError(
@@ -219,7 +228,17 @@ class FitRecipe(TrainingRecipe):
         }
         return Checked(first.mode, settings)
 
-    def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
+    def trainer(
+        self,
+        net: keras.Model,
+        data: Any,
+        seed: int,
+        *,
+        template: keras.Model,
+        teacher: keras.Model | None,
+        guidance: Any,
+        strategy: Any,
+    ) -> FitTrainer:
         return FitTrainer(
             net,
             data,
@@ -231,11 +250,11 @@ class FitRecipe(TrainingRecipe):
             strategy=strategy,
         )
 
-    def finish(self, net, template):
+    def finish(self, net: keras.Model, template: keras.Model) -> keras.Model:
         """The net, compiled as the user's model was."""
         return compile_as(net, template, self.compile_fn)
 
-    def divergence_reason(self, data):
+    def divergence_reason(self, data: Any) -> str:
         return reason(data.splits["train"], self.fit_options.get("steps_per_epoch"))
 
 

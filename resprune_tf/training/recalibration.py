@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ STALE = 0.01
 
 def recalibrate(
     model: keras.Model,
-    data,
+    data: Any,
     batch_size: int = 256,
     examples: int = EXAMPLES,
     seed: int = 0,

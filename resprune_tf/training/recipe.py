@@ -1,8 +1,10 @@
 """How a net is trained: epochs, batches, optimizer, schedule and precision."""
 
+from __future__ import annotations
+
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 
@@ -231,18 +233,18 @@ class Recipe(TrainingRecipe):
         # However short a training, it begins at the initial learning rate.
         return tuple(max(2, round(self.epochs * drop)) for drop in drops)
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Recipe:
         """The same recipe but for `changes`, its milestones scaled to its epochs."""
         if self.epochs and self.milestones != self._scaled():
             drops = tuple(milestone / self.epochs for milestone in self.milestones)
             changes = {"drops": drops, **changes}
         return dataclasses.replace(self, **{"milestones": None, **changes})
 
-    def learning_rate_at(self, epoch):
+    def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
         return self.learning_rate * SCHEDULES[self.schedule](self, epoch)
 
-    def optimizer(self, steps=None):
+    def optimizer(self, steps: int | None = None) -> keras.optimizers.Optimizer:
         """A fresh optimizer at the initial learning rate.
 
         Args:
@@ -257,10 +259,17 @@ class Recipe(TrainingRecipe):
             nesterov=self.nesterov and self.momentum > 0,
         )
 
-    def settings(self):
+    def settings(self) -> dict:
         return dataclasses.asdict(self)
 
-    def check(self, model, data, retrain_recipe, removal, strategy):
+    def check(
+        self,
+        model: keras.Model,
+        data: Any,
+        retrain_recipe: TrainingRecipe,
+        removal: Any,
+        strategy: Any,
+    ) -> Checked:
         if removal.monitor != "accuracy" or removal.mode not in (None, "max"):
             raise ValueError(
                 "A Dataset is judged by its accuracy; FitData by any metric. Received: "
@@ -288,7 +297,17 @@ class Recipe(TrainingRecipe):
             check_batches(data.train, each, strategy.replicas)
         return Checked("max", {})
 
-    def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
+    def trainer(
+        self,
+        net: keras.Model,
+        data: Any,
+        seed: int,
+        *,
+        template: keras.Model,
+        teacher: keras.Model | None,
+        guidance: Any,
+        strategy: Any,
+    ) -> Trainer:
         return Trainer(
             net, data, self, seed, teacher=teacher, guidance=guidance, strategy=strategy
         )

@@ -1,9 +1,12 @@
 """Where a net is trained: on one device, or data-parallel on several."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -69,7 +72,9 @@ class Strategy:
         """
 
 
-def training_strategy(name="none", devices=None):
+def training_strategy(
+    name: str = "none", devices: Sequence[str] | None = None
+) -> Strategy:
     """How to train on several devices, for `prune_and_retrain`.
 
     Call it before anything else that uses the backend: before models are made.

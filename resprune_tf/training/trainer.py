@@ -1,5 +1,7 @@
 """One compiled fit: how every net of a run is trained and measured."""
 
+from __future__ import annotations
+
 import functools
 
 import keras
@@ -15,7 +17,7 @@ from resprune_tf.training.schedules import PER_STEP
 from resprune_tf.training.strategy import Strategy
 
 
-def make_repeatable():
+def make_repeatable() -> None:
     """Makes training on TensorFlow's CPU repeatable to the last bit.
 
     TensorFlow adds up the gradients of a tensor with several consumers in the order in

@@ -1,5 +1,7 @@
 """A picture of a model's residual units, stage by stage, with their scores."""
 
+from __future__ import annotations
+
 from resprune_tf.graph.cost import cost
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.importances import importances

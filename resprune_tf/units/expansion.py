@@ -1,8 +1,12 @@
 """Opening layers that hold layers, so that the units inside can be found."""
 
+from __future__ import annotations
+
 import collections
 import inspect
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +18,12 @@ from resprune_tf.system.advice import advice
 from resprune_tf.units import merges
 
 
-def expand(model, kinds=None, inputs=None, clone=None):
+def expand(
+    model: keras.Model,
+    kinds: Any = None,
+    inputs: Any = None,
+    clone: Callable | None = None,
+) -> keras.Model:
     """A functional model in which layers are replaced by what they call inside.
 
     Blocks written as layers (`class Block(keras.layers.Layer)`) and subclassed models

@@ -1,7 +1,12 @@
 """Finding the residual units of a functional Keras model."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
+
+import keras
 
 from resprune_tf import graph
 from resprune_tf.graph.call_names import before_label, call_names
@@ -98,7 +103,7 @@ class Units(list):
         opaque: tuple of `Opaque`: where units may lie that were not found.
     """
 
-    def __init__(self, units, model, opaque):
+    def __init__(self, units: Any, model: keras.Model, opaque: tuple):
         super().__init__(units)
         self.model, self.opaque = model, opaque
 
@@ -108,7 +113,7 @@ class Units(list):
     __repr__ = __str__
 
 
-def find_units(model, input_shape=None):
+def find_units(model: keras.Model, input_shape: Sequence[int] | None = None) -> Units:
     """The residual units of any functional Keras model, in order of computation.
 
     A unit is an addition (`keras.layers.Add`, `keras.ops.add` or `x + y`), a

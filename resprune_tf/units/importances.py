@@ -1,5 +1,10 @@
 """The importances ω of a model: read, and given to its residual units."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 from resprune_tf import graph
@@ -8,7 +13,13 @@ from resprune_tf.nets.importance import SUFFIX, ImportanceScale
 from resprune_tf.units.finding import chosen_units, find_units
 
 
-def add_importance(model, units=None, value=1.0, l1=0.0, clone=None):
+def add_importance(
+    model: keras.Model,
+    units: Any = None,
+    value: float = 1.0,
+    l1: float = 0.0,
+    clone: Callable | None = None,
+) -> keras.Model:
     """A copy of a model with an `ImportanceScale` on residual branches.
 
     With ω = 1 the copy's outputs are those of `model`, bit for bit, so that a
@@ -78,7 +89,7 @@ def _policy(unit):
     return f"mixed_{dtype}" if dtype in ("float16", "bfloat16") else dtype
 
 
-def importances(model):
+def importances(model: keras.Model) -> dict[str, float]:
     """ω of every unit that has one.
 
     Args:

@@ -1,5 +1,10 @@
 """Which operations end a residual unit: additions, and what users register."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.ops.numpy import Add, Subtract  # what `x + y` and `x - y` become
@@ -15,7 +20,7 @@ _MERGES = {
 _UNITS = set()
 
 
-def register_merge(kind, shortcuts=None):
+def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
     """Tells that a layer adds residual branches to a shortcut.
 
     Its output must equal the shortcut wherever the other inputs are zero: that is
@@ -38,7 +43,7 @@ def register_merge(kind, shortcuts=None):
     _MERGES[kind] = None if shortcuts is None else tuple(shortcuts)
 
 
-def register_unit(kind):
+def register_unit(kind: type) -> None:
     """Tells that a layer is a whole residual unit: `call(x)` returns `x + F(x)`.
 
     Such a layer can be removed, and scored as other units are. It has no branch in the

@@ -1,5 +1,12 @@
 """Taking residual units out of a model for good."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
 from resprune_tf import graph
 from resprune_tf.graph.call_names import call_labels
 from resprune_tf.graph.cloning import cloning
@@ -7,7 +14,12 @@ from resprune_tf.graph.compilation import compile_like
 from resprune_tf.units.finding import chosen_units, find_units
 
 
-def remove_units(model, units, clone=None, optimizer_state=False):
+def remove_units(
+    model: keras.Model,
+    units: Any,
+    clone: Callable | None = None,
+    optimizer_state: bool = False,
+) -> keras.Model:
     """A new model without `units`, equal to `model` with their branches silenced.
 
     Each unit's output is replaced by its shortcut and what only the branch needed is
@@ -54,7 +66,12 @@ def remove_units(model, units, clone=None, optimizer_state=False):
     return _without(model, chosen, found, clone, optimizer_state)
 
 
-def drop_branches(model, units, clone=None, optimizer_state=False):
+def drop_branches(
+    model: keras.Model,
+    units: Any,
+    clone: Callable | None = None,
+    optimizer_state: bool = False,
+) -> keras.Model:
     """A new model in which projection units keep their shortcut alone.
 
     What `remove_units` cannot do for a unit that changes the shape of its input: its
