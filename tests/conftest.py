@@ -1,5 +1,6 @@
 """Small nets that many tests share."""
 
+import gc
 import os
 import signal
 
@@ -10,11 +11,23 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
+from keras import layers  # noqa: E402
 
-from resprune_tf import Architecture, build_resnet, make_repeatable  # noqa: E402
+from resprune_tf import (  # noqa: E402
+    Architecture,
+    ImportanceScale,
+    build_resnet,
+    make_repeatable,
+)
 from resprune_tf.data.dataset import Dataset, Split  # noqa: E402
 
 make_repeatable()
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Optimising the graph of a function that runs a few times takes longer than all of
+    # its runs, and a third of the time of these tests.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Environment of a process on JAX. Its programs run for a moment: compiling them well
 # would take longer than they do.
@@ -29,16 +42,22 @@ def small_net(depth=20, **fields):
     return model
 
 
-def shallow_net():
-    """The least that can lose three units: one stage of four, 10 layers, 3 classes."""
-    net = Architecture(
-        kept=((1, 2, 3, 4),),
-        widths=(4,),
-        unit_kind="basic",
-        num_classes=3,
-        image_shape=(8, 8, 3),
-    )
-    model = build_resnet(net)
+def shallow_net(importance=True, width=4):
+    """The least that can lose three units: 5 layers, a BatchNormalization, 3 classes.
+
+    A unit is one dense layer. A run traces its net several times, and most of what that
+    takes goes by the number of layers.
+    """
+    x = image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(width, 3, 4, padding="same", name="stem_conv")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="stem_bn")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU()(x))
+    for unit in ("stage1_unit2", "stage1_unit3", "stage1_unit4"):
+        branch = layers.Dense(width, "relu", name=f"{unit}_dense")(x)
+        if importance:
+            branch = ImportanceScale(name=f"{unit}_importance")(branch)
+        x = layers.Add(name=f"{unit}_add")([x, branch])
+    model = keras.Model(image, layers.Dense(3, name="logits")(x), name="shallow")
     randomise(model)
     return model
 
@@ -95,6 +114,16 @@ def toy_dataset(train=64, validation=32, test=32, classes=3, seed=0):
     )
 
 
+def pytest_collection_finish():
+    """Takes what importing TensorFlow and all tests made out of garbage collection.
+
+    These are a million objects that stay. Looking through them took a tenth of a short
+    training, as a run collects garbage after every round.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def command_line():
     """Parsed flags, and afterwards the signal handlers that a command replaced."""
@@ -104,6 +133,23 @@ def command_line():
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """`export` runs what it wrote here: without a fresh process, this package in sight.
+
+    For tests of what is written. That it runs elsewhere is a point of test_export.py.
+    """
+    from resprune_tf.deploy import runtimes
+
+    def outputs_here(runtime, job, arrays, backend=None):
+        job = dict(job)
+        assert job.pop("name") == "outputs"
+        load, _ = runtimes.RUNTIMES[runtime]
+        return runtimes.outputs(load, [np.asarray(array) for array in arrays], **job)
+
+    monkeypatch.setattr("resprune_tf.deploy.export.in_fresh_process", outputs_here)
 
 
 @pytest.fixture(autouse=True)

@@ -213,7 +213,9 @@ class FitRecipe(TrainingRecipe):
                     '{"steps_per_epoch": ...}`, or `schedule="linear"`.'
                 )
         watched = removal.monitor, removal.mode, removal.select_on
-        recipes = [self] if retrain_recipe is self else [self, retrain_recipe]
+        recipes = (
+            [self] if _tried_alike(self, retrain_recipe) else [self, retrain_recipe]
+        )
         tried = [check_fit(model, data, each, *watched) for each in recipes]
         first, last = tried[0], tried[-1]
         if first.mode != last.mode:
@@ -279,6 +281,19 @@ def trained_rate(optimizer) -> float:
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return _SGD_RATE if isinstance(optimizer, keras.optimizers.SGD) else _ADAPTIVE_RATE
+
+
+def _tried_alike(first, second):
+    """Whether two recipes differ in nothing that the trial of a model looks at."""
+    return first is second or (
+        type(first) is type(second) is FitRecipe
+        and first.compile_fn is second.compile_fn
+        and first.callbacks is second.callbacks
+        and (
+            first.fit_options is second.fit_options
+            or not (first.fit_options or second.fit_options)
+        )
+    )
 
 
 def _check_strategy(data, strategy):

@@ -86,7 +86,7 @@ def test_inspect_tells_programs_the_same(given, capsys):
     assert told["file_bytes"] == (given / "net.keras").stat().st_size
 
 
-def test_all_commands_measure_the_same_file(given, tmp_path, capsys):
+def test_all_commands_measure_the_same_file(given, tmp_path, capsys, in_this_process):
     """What `export` writes: of a compiled net, whose own file has an optimizer."""
     path, name = given / "net.keras", "exported_keras_bytes"
     seen = resprune_json(capsys, "inspect", path)[name]

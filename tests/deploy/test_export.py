@@ -27,7 +27,7 @@ export, ExportError = exporting.export, exporting.ExportError
 
 @pytest.fixture(scope="module")
 def net():
-    return small_net(11)
+    return small_net(8, unit_kind="basic")
 
 
 def listing(directory):
@@ -44,7 +44,9 @@ def digits(tmp_path_factory):
         return ((split.images - np.array(data.mean)) / data.std).astype("float32")
 
     net = build_resnet(
-        Architecture.cifar(11, width=8, num_classes=10, image_shape=data.image_shape)
+        Architecture.cifar(
+            8, "basic", width=8, num_classes=10, image_shape=data.image_shape
+        )
     )
     net.compile(
         keras.optimizers.SGD(0.05, momentum=0.9),
@@ -137,7 +139,7 @@ def test_wrong_ranges_are_refused(digits, tmp_path):
     assert listing(tmp_path) == []
 
 
-def test_several_inputs_and_outputs(tmp_path):
+def test_several_inputs_and_outputs(tmp_path, in_this_process):
     """Also: integers, a layer norm, the exact GELU, mixed precision, `x + y`."""
     inputs = {
         "word": keras.Input((3,), dtype="int32", name="word"),
@@ -162,7 +164,7 @@ def test_several_inputs_and_outputs(tmp_path):
         export(net, tmp_path, "onnx")
 
 
-def test_inputs_without_a_name(tmp_path):
+def test_inputs_without_a_name(tmp_path, in_this_process):
     """Keras gives them one, which a folded copy need not have."""
     keras.Input((2,))  # takes the first name
     net = net_of((4, 4, 3), layers.Conv2D(2, 3), layers.Flatten())
@@ -171,7 +173,7 @@ def test_inputs_without_a_name(tmp_path):
     assert exported.max_abs_difference < 0.1
 
 
-def test_inputs_of_any_name(tmp_path):
+def test_inputs_of_any_name(tmp_path, in_this_process):
     """TensorFlow has its own idea of a name; what is fed to which input stays."""
     names = ("a:0", "a 0", "größe", "_x", "1x", "class")
     inputs = {name: keras.Input((2,), name=name) for name in names}
@@ -287,7 +289,7 @@ def test_a_converter_that_refuses_says_so(net, tmp_path, monkeypatch):
         raise ValueError("no rule for Fold")
 
     monkeypatch.setattr("resprune_tf.deploy.formats.write_onnx_file", write)
-    message = "(?s)'resnet11' cannot be written as 'onnx'.*ValueError: no rule for"
+    message = "(?s)'resnet8' cannot be written as 'onnx'.*ValueError: no rule for"
     with pytest.raises(ExportError, match=message):
         export(net, tmp_path, "onnx")
     assert listing(tmp_path) == []
@@ -311,7 +313,7 @@ def test_refuses_before_any_work(net, tmp_path):
         export(net, tmp_path / "new", ("keras", "h5"))
     with pytest.raises(ValueError, match="`images` must be 4 or more"):
         export(net, tmp_path / "new", images=images_of(net, 3))
-    with pytest.raises(ValueError, match="`images` must fit the inputs of 'resnet11'"):
+    with pytest.raises(ValueError, match="`images` must fit the inputs of 'resnet8'"):
         export(net, tmp_path / "new", images=np.zeros((4, 9, 8, 3)))
     with pytest.raises(TypeError, match="export reads the graph"):
         export(keras.Sequential([layers.Dense(3)]), tmp_path / "new")
@@ -319,7 +321,7 @@ def test_refuses_before_any_work(net, tmp_path):
 
 
 @pytest.mark.parametrize("nest", [lambda a, b: {"a": a, "b": [b, b]}, lambda *x: [x]])
-def test_outputs_in_groups_are_for_keras_alone(tmp_path, nest):
+def test_outputs_in_groups_are_for_keras_alone(tmp_path, nest, in_this_process):
     image = keras.Input((2,), name="image")
     net = keras.Model(image, nest(layers.Dense(3)(image), layers.Dense(2)(image)))
     with pytest.raises(ValueError, match="Only 'keras' holds outputs that are nested"):
@@ -328,7 +330,7 @@ def test_outputs_in_groups_are_for_keras_alone(tmp_path, nest):
     assert export(net, tmp_path, "keras")[0].max_abs_difference < 1e-5
 
 
-def test_augmentation_is_not_in_the_file(tmp_path):
+def test_augmentation_is_not_in_the_file(tmp_path, in_this_process):
     """Its `call` has `training=True` by default, and `export` of Keras does not say."""
     augmentation = keras.Sequential(
         [layers.RandomRotation(0.3), layers.RandomContrast(0.5, value_range=(0, 1))]

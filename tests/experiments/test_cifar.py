@@ -20,6 +20,7 @@ from experiments.running import experiment
 from resprune_tf import criteria, importances
 from resprune_tf.runs.records import RunDirectory
 from resprune_tf.system.whole_files import read_json, read_lines
+from tests.made.processes import Forked
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = {
@@ -148,22 +149,21 @@ def test_the_time_budget_ends_a_run_resumably(tmp_path, capsys):
 
 
 def test_sigterm_ends_a_run_resumably(tmp_path):
-    with subprocess.Popen(
-        arguments(tmp_path, epochs=2000),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        while not (tmp_path / "state.npz").exists():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.1)
-        process.terminate()
-        out, _ = process.communicate(timeout=60)
+    run_dir = tmp_path / "run"
+    process = Forked(
+        "experiments.cifar",
+        *arguments(run_dir, epochs=2000)[3:],
+        log=tmp_path / "log",
+    )
+    while not (run_dir / "state.npz").exists():
+        assert process.poll() is None, process.output()
+        time.sleep(0.1)
+    process.terminate()
+    out = process.wait(60)
     assert process.returncode == 128 + signal.SIGTERM, out
     assert "Stopped: SIGTERM received. The same command continues it." in out
     assert "Traceback" not in out
-    assert (tmp_path / "state.npz").exists()
+    assert (run_dir / "state.npz").exists()
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,10 @@ def test_wrong_flags_are_refused_before_keras_starts(argument, message):
     assert re.search(message, done.stderr) and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("source", ["tfds", "binary"])
-def test_real_cifar10_from_one_command(tmp_path, source, capsys):
+@pytest.mark.parametrize(
+    ("source", "rounds", "epochs"), [("tfds", 1, 3), ("binary", 0, 2)]
+)
+def test_real_cifar10_from_one_command(tmp_path, source, rounds, epochs, capsys):
     data_dir = os.environ.get("RESPRUNE_TEST_DATA_DIR")
     if not data_dir:
         pytest.skip(
@@ -250,12 +252,12 @@ def test_real_cifar10_from_one_command(tmp_path, source, capsys):
         data_dir=data_dir,
         data_source=source,
         test_examples=100,
-        target_units=5,
+        max_rounds=rounds,
         run_dir=str(tmp_path),
         export=[],
     )
     assert "200 train, 100 validation, 100 test" in capsys.readouterr().out
-    assert read_json(tmp_path / "final.json")["total_epochs"] == 3
+    assert read_json(tmp_path / "final.json")["total_epochs"] == epochs
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments/flagfiles").glob("*.txt")))

@@ -1,10 +1,7 @@
 """The imagenet command: a run through tfds's builder, killed and continued."""
 
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,16 +11,16 @@ from experiments import imagenet
 from experiments.paper import rows
 from resprune_tf.system.whole_files import read_json, read_lines
 from tests.made.imagenet import write_archives
+from tests.made.processes import Forked
 
-ROOT = pathlib.Path(__file__).parents[2]
 SMALL = {
     "depth": 18,
-    "train_examples": 16,
-    "validation_examples": 8,
-    "test_examples": 8,
+    "train_examples": 8,
+    "validation_examples": 4,
+    "test_examples": 4,
     "epochs": 1,
     "retrain_epochs": 1,
-    "batch_size": 4,
+    "batch_size": 2,
     "parts": 4,
     "max_rounds": 1,
     "units_per_round": 2,
@@ -55,26 +52,20 @@ def test_a_run_from_the_archives_killed_and_continued_inside_an_epoch(folder, ca
         "run_dir": str(run_dir),
     }
     arguments = [f"--{name}={value}" for name, value in {**SMALL, **where}.items()]
-    with open(folder / "log", "w") as log:
-        killed = subprocess.Popen(
-            [sys.executable, "-m", "experiments.imagenet", *arguments],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-        )
-        deadline = time.monotonic() + 200
-        while not (run_dir / "state.npz").exists() and killed.poll() is None:
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.05)
-        killed.kill()
-        killed.wait()
-    assert killed.returncode == -signal.SIGKILL, (folder / "log").read_text()
+    killed = Forked("experiments.imagenet", *arguments, log=folder / "log")
+    deadline = time.monotonic() + 200
+    while not (run_dir / "state.npz").exists() and killed.poll() is None:
+        assert time.monotonic() < deadline, killed.output()
+        time.sleep(0.05)
+    killed.kill()
+    out = killed.wait()
+    assert killed.returncode == -signal.SIGKILL, out
     assert not read_lines(run_dir / "rounds.jsonl")
 
     # What was prepared is found again without the archives.
     command(**{**SMALL, **where, "manual_dir": None, "export": []})
     out = capsys.readouterr().out
-    assert "imagenet2012/5.1.0; 16 train, 8 validation, 8 test" in out
+    assert "imagenet2012/5.1.0; 8 train, 4 validation, 4 test" in out
     assert "round 0: continuing after epoch 0." in out
     assert [r["layers"] for r in read_lines(run_dir / "rounds.jsonl")] == [18, 14]
     epochs = [0.25, 0.5, 0.75, 1]

@@ -29,11 +29,11 @@ def plain_net(compiled=True):
     image = keras.Input((8, 8, 1), name="image")
     x = layers.Rescaling(1 / 255, name="scale")(image)
     x = layers.Conv2D(4, 3, padding="same", name="stem")(x)
+    x = layers.BatchNormalization(name="stem_bn", momentum=0.5)(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Activation("relu")(x))
     for unit in (1, 2, 3):
-        y = layers.Conv2D(4, 3, padding="same", name=f"unit{unit}_conv")(x)
-        y = layers.BatchNormalization(name=f"unit{unit}_bn", momentum=0.5)(y)
-        x = layers.Add(name=f"unit{unit}_add")([x, layers.Activation("relu")(y)])
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
+        branch = layers.Dense(4, activation="relu", name=f"unit{unit}_dense")
+        x = layers.Add(name=f"unit{unit}_add")([x, branch(x)])
     x = layers.Dense(3, activation="softmax", name="classes")(x)
     net = keras.Model(image, x, name="plain")
     if compiled:

@@ -17,6 +17,8 @@ from tests.conftest import images_of, outputs, small_net
 
 pytestmark = pytest.mark.slow
 
+POST = {"activation": "post", "importance": False}
+
 
 def trainable(model):
     return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
@@ -26,24 +28,36 @@ def total(model):
     return sum(int(np.prod(w.shape)) for w in model.weights)
 
 
-# Reference counts of the paper's nets: trainable with ω, all without ω.
+@pytest.fixture(scope="module")
+def cifar_net():
+    return resnet56()
+
+
+# The nets of the paper: parameters with ω, of all without ω, and without either; then
+# layers, MACs of convolutions, MACs.
 @pytest.mark.parametrize(
-    ("classes", "kept", "with_omega", "all_without_omega"),
+    ("classes", "kept", "parameters", "expected"),
     [
-        (10, None, 590_441, 598_522),
-        (10, (1, 5, 4), 409_121, 414_330),
-        (100, None, 613_571, 621_652),
-        (100, (1, 4, 6), 555_260, 561_620),
+        (10, None, (590_441, 598_522, 590_426), (56, 84_066_304, 84_068_864)),
+        (10, (1, 5, 4), (409_121, 414_330, 409_114), (32, 48_414_720, 48_417_280)),
+        (100, None, (613_571, 621_652, 613_556), (56, 84_066_304, 84_091_904)),
+        (100, (1, 4, 6), (555_260, 561_620, 555_252), (35, 52_871_168, 52_896_768)),
     ],
 )
-def test_cifar_parameters(classes, kept, with_omega, all_without_omega):
+def test_cifar_nets_of_the_paper(classes, kept, parameters, expected):
     net = Architecture.cifar(56, num_classes=classes)
     if kept:
         gone = [unit for unit in net.units if unit.unit > kept[unit.stage - 1]]
         net = net.without(gone)
     model = build_resnet(net)
-    assert trainable(model) == with_omega
-    assert total(model) - len(importances(model)) == all_without_omega
+    found = cost(model)
+    assert parameters == (
+        trainable(model),
+        total(model) - len(importances(model)),
+        found.parameters,
+    )
+    assert (found.layers, found.conv_macs, found.macs) == expected
+    assert found.uncounted == ()
 
 
 def test_post_activation_resnet50_is_the_one_of_keras_applications():
@@ -61,51 +75,54 @@ def test_post_activation_resnet50_is_the_one_of_keras_applications():
     )
     assert biases == 26_560
     assert trainable(theirs) - biases == trainable(ours) == 25_557_032
-    assert cost(theirs).conv_macs == cost(ours).conv_macs
-    assert cost(theirs).macs == cost(ours).macs
+    found, expected = cost(ours), cost(theirs)
+    assert expected.conv_macs == found.conv_macs
+    assert expected.macs == found.macs == 3_857_973_248
+    assert (found.layers, found.parameters) == (50, 25_557_032)
 
 
-def test_imagenet_parameters():
+def test_imagenet_net_of_the_paper():
     model = resnet50()
     assert trainable(model) == 25_549_352 + 12
+    found = cost(model)
+    assert (found.layers, found.parameters) == (50, 25_549_352)
+    assert (found.conv_macs, found.macs) == (4_087_136_256, 4_089_184_256)
+    assert found.uncounted == ()
     assert model.input_shape == (None, 224, 224, 3)
     assert model.output_shape == (None, 1000)
 
 
+# Of the field's common nets: parameters and MACs.
 @pytest.mark.parametrize(
-    ("architecture", "parameters"),
+    ("architecture", "parameters", "macs"),
     [
-        (Architecture.imagenet(50, activation="post", importance=False), 25_557_032),
+        (Architecture.imagenet(50, **POST), 25_557_032, 4_089_184_256),
+        (Architecture.cifar(56, "basic", **POST), 855_770, 125_747_840),
         (
-            Architecture.cifar(56, "basic", activation="post", importance=False),
-            855_770,
+            Architecture.cifar(56, "basic", shortcut="zero_pad", **POST),
+            *(853_018, 125_485_696),
         ),
-        (
-            Architecture.cifar(
-                56, "basic", activation="post", importance=False, shortcut="zero_pad"
-            ),
-            853_018,
-        ),
-        (
-            Architecture.cifar(20, "basic", activation="post", importance=False),
-            272_474,
-        ),
+        (Architecture.cifar(20, "basic", **POST), 272_474, None),
     ],
 )
-def test_parameters_of_the_fields_common_nets(architecture, parameters):
-    assert trainable(build_resnet(architecture)) == parameters
+def test_parameters_of_the_fields_common_nets(architecture, parameters, macs):
+    model = build_resnet(architecture)
+    found = cost(model)
+    assert trainable(model) == found.parameters == parameters
+    assert macs in (None, found.macs)
+    assert found.layers == architecture.depth
 
 
-def test_importance_sits_on_every_unit_but_the_first_of_a_stage():
-    model = resnet56()
+def test_importance_sits_on_every_unit_but_the_first_of_a_stage(cifar_net):
+    model = cifar_net
     assert len(importances(model)) == 15
     for unit in find_units(model):
         assert unit.removable == (not unit.name.endswith("unit1"))
         assert (unit.importance is not None) == unit.removable
 
 
-def test_names_are_the_contract():
-    names = [layer.name for layer in resnet56().layers]
+def test_names_are_the_contract(cifar_net):
+    names = [layer.name for layer in cifar_net.layers]
     assert names[:2] == ["image", "stem_conv"]
     assert names[-4:] == ["final_bn", "final_relu", "pool", "logits"]
     unit = [name for name in names if name.startswith("stage2_unit5_")]
@@ -117,8 +134,8 @@ def test_names_are_the_contract():
     ]
 
 
-def test_initialisation():
-    model = resnet56()
+def test_initialisation(cifar_net):
+    model = cifar_net
     kernel = np.asarray(model.get_layer("stage3_unit2_conv3").kernel)
     assert kernel.std() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     norm = model.get_layer("final_bn")

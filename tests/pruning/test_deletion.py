@@ -3,32 +3,46 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from resprune_tf import (
+    ImportanceScale,
     LayerDeletion,
     Target,
     find_units,
     fit_with_deletion,
     importances,
 )
-from tests.conftest import small_net, toy_dataset
+from tests.conftest import randomise
+from tests.made.fits import numbers
 
 pytestmark = pytest.mark.slow
 
-TRAIN = toy_dataset().train
-IMAGES = TRAIN.images.astype("float32") / 255
+NUMBERS = numbers(64)[0]
+LABELS = np.digitize(NUMBERS[:, 0], (-0.4, 0.4))
 QUIET = {"verbose": 0, "shuffle": False}
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def net(**fields):
-    """14 layers, one removable unit a stage."""
-    return small_net(14, unit_kind="basic", num_classes=3, **fields)
+def net(importance=True):
+    """6 layers: a unit whose shortcut is a projection, and three that may go."""
+    x = inputs = keras.Input((6,))
+    branch = layers.Dense(8, "relu", name="first_dense")(x)
+    x = layers.Add(name="first_add")([layers.Dense(8, name="projection")(x), branch])
+    for number in (1, 2, 3):
+        branch = layers.Dense(8, "relu", name=f"unit{number}_dense")(x)
+        if importance:
+            branch = ImportanceScale(name=f"unit{number}_importance")(branch)
+        x = layers.Add(name=f"unit{number}_add")([x, branch])
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x), name="dense")
+    randomise(model)
+    return model
 
 
 def compiled(**fields):
     model = net(**fields)
-    model.compile(keras.optimizers.SGD(0.01, 0.9), LOSS, metrics=["accuracy"])
+    compile_settings = {"metrics": ["accuracy"], "jit_compile": False}
+    model.compile(keras.optimizers.SGD(0.01, 0.9), LOSS, **compile_settings)
     return model
 
 
@@ -38,7 +52,7 @@ def data():
 
     options = tf.data.Options()
     options.autotune.enabled = False
-    pairs = tf.data.Dataset.from_tensor_slices((IMAGES, TRAIN.labels))
+    pairs = tf.data.Dataset.from_tensor_slices((NUMBERS, LABELS))
     return pairs.batch(16).with_options(options)
 
 
@@ -56,7 +70,7 @@ def test_callback_stops_and_hands_over_a_shorter_model():
     assert deletion.removed == (smallest,)
     assert len(removable(model)) == 3  # the trained model keeps its units
     assert smallest not in removable(deletion.shortened_model)
-    kernel = "stage3_unit1_conv1"
+    kernel = "first_dense"
     np.testing.assert_array_equal(
         deletion.shortened_model.get_layer(kernel).kernel,
         model.get_layer(kernel).kernel,
@@ -87,10 +101,10 @@ def test_driver_goes_on_to_the_last_unit_with_the_initial_learning_rate():
 
 
 def test_target_is_reached():
-    deletion = LayerDeletion(epochs=1, target=Target(layers=10))
+    deletion = LayerDeletion(epochs=1, target=Target(layers=3))
     shortest, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)
     assert len(removable(shortest)) == 1 and len(rounds) == 3
-    assert deletion.stop_reason == "target reached: at most 10 layers"
+    assert deletion.stop_reason == "target reached: at most 3 layers"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_guard_returns_the_last_model_that_held(mode, values, units_left):
 )
 def test_modes_follow_the_metric(metric, monitor, mode):
     model = net()
-    model.compile("sgd", LOSS, metrics=[metric])
+    model.compile("sgd", LOSS, metrics=[metric], jit_compile=False)
     deletion = LayerDeletion(epochs=1, monitor=monitor)
     model.fit(data(), callbacks=[deletion], **QUIET)
     assert deletion.mode == mode
@@ -134,7 +148,7 @@ def test_compile_fn_for_settings_that_keras_cannot_repeat():
 
     def compile_fn(model):
         calls.append(model)
-        model.compile("sgd", lambda y, p: LOSS(y, p))
+        model.compile("sgd", lambda y, p: LOSS(y, p), jit_compile=False)
 
     model = net()
     compile_fn(model)
@@ -148,7 +162,7 @@ def test_compile_fn_for_settings_that_keras_cannot_repeat():
 def test_loss_scaling_survives():
     model = compiled(importance=True)
     model.dtype_policy = "mixed_float16"
-    model.compile(keras.optimizers.SGD(0.01), LOSS)
+    model.compile(keras.optimizers.SGD(0.01), LOSS, jit_compile=False)
     deletion = LayerDeletion(epochs=1, units_per_round=3)
     shortest, _ = fit_with_deletion(model, deletion, data(), **QUIET)
     assert isinstance(shortest.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -175,7 +189,7 @@ def test_unsuitable_models_and_metrics_are_refused_in_fit():
     with pytest.raises(ValueError, match="'val_f1'.*Logged: accuracy, loss"):
         compiled().fit(data(), **QUIET, callbacks=[LayerDeletion(1, monitor="val_f1")])
     with pytest.raises(ValueError, match="cannot be reached"):
-        deletion = LayerDeletion(1, target=Target(layers=2))
+        deletion = LayerDeletion(1, target=Target(layers=1))
         compiled().fit(data(), **QUIET, callbacks=[deletion])
 
 
@@ -226,7 +240,7 @@ def test_nothing_is_removed_without_a_training():
 
 
 def test_settings_that_cannot_be_repeated_are_refused_before_training():
-    model = small_net()
+    model = net()
     model.compile("sgd", lambda y, logits: keras.ops.mean(logits))
     trained = []
     model.fit = lambda *args, **kwargs: trained.append(args)
@@ -238,17 +252,16 @@ def test_settings_that_cannot_be_repeated_are_refused_before_training():
 @pytest.mark.parametrize(
     ("scores", "error", "message"),
     [
-        ({"stage1_unit1": float("nan")}, ValueError, "must be a finite number"),
-        ({"unit": 1.0}, ValueError, "has no unit 'unit', which has a score"),
+        ({"unit1": float("nan")}, ValueError, "must be a finite number"),
+        ({"unit9": 1.0}, ValueError, "has no unit 'unit9', which has a score"),
         ([1.0], TypeError, "must be a dict from unit name to number"),
-        ({"stage2_unit1": 1.0}, ValueError, "No unit of .* may go: .*it has no score"),
+        ({"first": 1.0}, ValueError, "No unit of .* may go: .*it has no score"),
     ],
 )
 def test_scores_are_checked_before_any_training(scores, error, message):
     model = compiled()
     before = model.get_weights()
-    # Not the first of a stage, whose shortcut is a projection.
-    assert not next(u for u in find_units(model) if u.name == "stage2_unit1").removable
+    assert not next(u for u in find_units(model) if u.name == "first").removable
     deletion = LayerDeletion(epochs=1, criterion=lambda model: scores)
     with pytest.raises(error, match=message):
         model.fit(data(), callbacks=[deletion], **QUIET)

@@ -25,18 +25,13 @@ from resprune_tf import (
 from resprune_tf.criteria.by_name import importance
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import read_json, read_lines
-from tests.conftest import net_of, outputs, small_net, toy_dataset
+from tests.conftest import net_of, outputs, shallow_net, toy_dataset
 from tests.made.options import options
 
 pytestmark = pytest.mark.slow
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
 DATASET = toy_dataset()
-
-
-def net(**fields):
-    """14 layers, one removable unit a stage."""
-    return small_net(14, unit_kind="basic", num_classes=3, **fields)
 
 
 def shorten(model, **arguments):
@@ -51,7 +46,7 @@ def shorten(model, **arguments):
 def run(tmp_path_factory):
     """A whole run: three removable units, one a round."""
     folder = tmp_path_factory.mktemp("run")
-    model = net()
+    model = shallow_net()
     before = model.get_weights()
     result = shorten(model, run_dir=folder)
     for old, new in zip(before, model.get_weights(), strict=True):
@@ -61,7 +56,7 @@ def run(tmp_path_factory):
 
 def test_rounds_shrink_to_the_last_removable_unit(run):
     _, result = run
-    assert [r.layers for r in result.rounds] == [14, 12, 10, 8]
+    assert [r.layers for r in result.rounds] == [5, 4, 3, 2]
     assert [r.epochs for r in result.rounds] == [2, 1, 1, 1]
     assert [len(r.removed) for r in result.rounds] == [0, 1, 1, 1]
     macs = [r.macs for r in result.rounds]
@@ -102,7 +97,7 @@ def test_records_tell_the_whole_run(run):
     final = read_json(folder / "final.json")
     assert final == result.final
     assert final["total_epochs"] == 5 and final["select_on"] == "validation"
-    assert final["stop_reason"] == "target reached: at most 8 layers"
+    assert final["stop_reason"] == "target reached: at most 2 layers"
     assert final["target_reached"] is True
     assert read_json(folder / "run.json")["dataset"]["train"] == 64
     assert "keras" in read_json(folder / "environment.json")
@@ -121,7 +116,7 @@ def test_model_files_hold_what_the_records_say(run):
 
 def test_a_finished_run_is_returned_without_training(run):
     folder, result = run
-    again = shorten(net(), run_dir=folder)
+    again = shorten(shallow_net(), run_dir=folder)
     assert again.rounds == result.rounds and again.final == result.final
     assert len(read_lines(folder / "sessions.jsonl")) == 1
 
@@ -130,14 +125,14 @@ def test_a_finished_run_is_judged_by_another_tolerance(run, tmp_path):
     """The net is chosen anew among the rounds; none is trained again."""
     folder, result = run
     shutil.copytree(folder, tmp_path / "run")
-    again = shorten(net(), run_dir=tmp_path / "run", tolerance=0.999)
+    again = shorten(shallow_net(), run_dir=tmp_path / "run", tolerance=0.999)
     assert again.rounds == result.rounds
     assert again.selected == result.rounds[-1]
     assert [u.name for u in find_units(again.model)] == list(again.selected.units)
     assert read_json(tmp_path / "run" / "run.json")["tolerance"] == 0.999
     assert read_json(tmp_path / "run" / "final.json")["selected_round"] == 3
     assert len(read_lines(tmp_path / "run" / "sessions.jsonl")) == 1
-    back = shorten(net(), run_dir=tmp_path / "run")
+    back = shorten(shallow_net(), run_dir=tmp_path / "run")
     assert back.final == result.final
 
 
@@ -148,16 +143,16 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_pa
         return record.round in (0, 2) or plan.removal.tolerance > 0.5
 
     with mock.patch.object(Plan, "held", held):
-        short = shorten(net(), run_dir=tmp_path, stop_on_drop=True)
+        short = shorten(shallow_net(), run_dir=tmp_path, stop_on_drop=True)
         assert [short.selected.round, len(short.rounds)] == [0, 2]
         assert short.final["stop_reason"] == "accuracy dropped"
         arguments = {"run_dir": tmp_path, "stop_on_drop": True, "tolerance": 0.9}
         with pytest.raises(RunInterrupted):
-            shorten(net(), should_stop=lambda: "enough", **arguments)
+            shorten(shallow_net(), should_stop=lambda: "enough", **arguments)
         assert not (tmp_path / "final.json").exists()
-        result = shorten(net(), **arguments)
+        result = shorten(shallow_net(), **arguments)
         # And back: as if it had never gone on.
-        back = shorten(net(), **{**arguments, "tolerance": 0.0}).final
+        back = shorten(shallow_net(), **{**arguments, "tolerance": 0.0}).final
     totals = ("total_epochs", "total_seconds")  # but for what was spent
     assert all(back[key] == short.final[key] for key in {*back} - {*totals})
     assert result.rounds[:2] == short.rounds and result.selected.round == 3
@@ -168,14 +163,14 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_pa
 def test_other_settings_are_refused(run):
     folder, _ = run
     with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
-        shorten(net(), run_dir=folder, seed=1)
+        shorten(shallow_net(), run_dir=folder, seed=1)
 
 
 def test_several_units_a_round_and_protected_units():
-    result = shorten(net(), units_per_round=2, protected=["stage3_unit2"])
-    assert [r.layers for r in result.rounds] == [14, 10]
-    assert set(result.rounds[1].removed) == {"stage1_unit2", "stage2_unit2"}
-    assert result.final["stop_reason"] == "target reached: at most 10 layers"
+    result = shorten(shallow_net(), units_per_round=2, protected=["stage1_unit4"])
+    assert [r.layers for r in result.rounds] == [5, 3]
+    assert set(result.rounds[1].removed) == {"stage1_unit2", "stage1_unit3"}
+    assert result.final["stop_reason"] == "target reached: at most 3 layers"
 
 
 # The decisions, without training: rounds are made up.
@@ -187,7 +182,7 @@ def plan(**arguments):
         },
         **arguments,
     }
-    return Plan.check(net(), Removal(**arguments))
+    return Plan.check(shallow_net(), Removal(**arguments))
 
 
 def rounds(run, *accuracies, split="validation"):
@@ -223,12 +218,12 @@ def test_selection_on_the_test_set_reads_the_test_set(run):
 @pytest.mark.parametrize(
     ("target", "rounds_until_reached"),
     [
-        (Target(layers=13), 1),
-        (Target(layers=10), 2),
-        (Target(units=5), 1),
-        (Target(macs=0.8), 2),
+        (Target(layers=4), 1),
+        (Target(layers=3), 2),
+        (Target(units=2), 1),
+        (Target(macs=0.95), 2),
         (Target(parameters=0.9), 1),
-        (Target(layers=13, units=4), 2),
+        (Target(layers=4, units=1), 2),
     ],
 )
 def test_targets(run, target, rounds_until_reached):
@@ -240,8 +235,8 @@ def test_targets(run, target, rounds_until_reached):
 
 
 def test_later_rounds_are_foreseen():
-    decided = plan(target=Target(layers=8), units_per_round=2)
-    sizes = [{**decided.initial, "layers": layers} for layers in (14, 12, 10, 8)]
+    decided = plan(target=Target(layers=2), units_per_round=2)
+    sizes = [{**decided.initial, "layers": layers} for layers in (5, 4, 3, 2)]
     assert [decided.later_rounds(0, size) for size in sizes] == [2, 1, 1, 0]
 
 
@@ -253,8 +248,8 @@ def test_nothing_left_to_remove(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": Target(layers=56)}, "no removal: the initial net has 14 layers"),
-        ({"target": Target(layers=5)}, "5 layers cannot be reached.*leaves 8"),
+        ({"target": Target(layers=56)}, "no removal: the initial net has 5 layers"),
+        ({"target": Target(layers=1)}, "1 layers cannot be reached.*leaves 2"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
         ({"units_per_round": -1}, "from 1 to 3.*Received: -1"),
         ({"max_rounds": -1}, "`max_rounds` must be >= 0.*Received: -1"),
@@ -267,7 +262,7 @@ def test_nothing_left_to_remove(run):
 )
 def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        shorten(net(), run_dir=tmp_path / "never", **arguments)
+        shorten(shallow_net(), run_dir=tmp_path / "never", **arguments)
     assert not (tmp_path / "never").exists()
 
 
@@ -291,7 +286,7 @@ def test_an_initial_training_is_taken_over(tmp_path, run):
     """Another criterion from the same initial net: scored anew, not trained anew."""
     folder, first = run
     result = shorten(
-        net(),
+        shallow_net(),
         run_dir=tmp_path,
         start_from=folder,
         max_rounds=1,
@@ -309,14 +304,14 @@ def test_an_initial_training_is_taken_over(tmp_path, run):
 
 def test_another_start_is_refused(tmp_path, run):
     with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
-        shorten(net(), run_dir=tmp_path / "a", start_from=run[0], seed=1)
+        shorten(shallow_net(), run_dir=tmp_path / "a", start_from=run[0], seed=1)
     with pytest.raises(RunDirectoryError, match="no run that has finished"):
-        shorten(net(), run_dir=tmp_path / "a", start_from=tmp_path)
+        shorten(shallow_net(), run_dir=tmp_path / "a", start_from=tmp_path)
     assert not (tmp_path / "a").exists()
 
 
 def test_training_alone_needs_no_removable_unit(tmp_path):
-    result = shorten(net(importance=False), run_dir=tmp_path, max_rounds=0)
+    result = shorten(shallow_net(importance=False), run_dir=tmp_path, max_rounds=0)
     assert len(result.rounds) == 1 and result.selected.round == 0
     assert result.final["stop_reason"] == "only the initial training was asked for"
     assert result.final["target_reached"] is False
@@ -325,24 +320,24 @@ def test_training_alone_needs_no_removable_unit(tmp_path):
 
 def test_the_number_of_rounds_can_be_limited():
     decisions = plan(max_rounds=1)
-    size = {"layers": 14, "units": 6, "macs": 10**9, "parameters": 10**9}
+    size = {"layers": 5, "units": 3, "macs": 10**9, "parameters": 10**9}
     assert decisions.later_rounds(0, size) == 1
     assert decisions.later_rounds(1, size) == 0
 
 
 def test_a_net_without_importances_is_refused():
     with pytest.raises(ValueError, match="has no unit that the criterion scores"):
-        shorten(net(importance=False))
+        shorten(shallow_net(importance=False))
 
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path):
     with pytest.raises(RunInterrupted, match="time budget"):
-        shorten(net(), run_dir=tmp_path, deadline=0.0)
+        shorten(shallow_net(), run_dir=tmp_path, deadline=0.0)
     assert (tmp_path / "models/initial.keras").exists()
     asked = iter([None] * 6 + ["enough"])
     with pytest.raises(RunInterrupted, match="enough"):
         shorten(
-            net(),
+            shallow_net(),
             run_dir=tmp_path,
             should_stop=lambda: next(asked),
         )
@@ -353,8 +348,8 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path):
 def test_retraining_under_the_guidance_of_the_initial_net(tmp_path):
     """The label loss alone is higher than without a teacher of weight 1."""
     guidance = Guidance(temperature=2.0, weight=1.0)
-    target = Target(layers=12)
-    result = shorten(net(), run_dir=tmp_path, target=target, guidance=guidance)
+    target = Target(layers=4)
+    result = shorten(shallow_net(), run_dir=tmp_path, target=target, guidance=guidance)
     assert read_json(tmp_path / "run.json")["guidance"] == {
         "temperature": 2.0,
         "weight": 1.0,
@@ -366,24 +361,35 @@ def test_retraining_under_the_guidance_of_the_initial_net(tmp_path):
 
 
 @pytest.mark.parametrize("name", criteria.NAMES)
-def test_every_criterion_chooses_units(tmp_path, name):
+def test_every_criterion_chooses_units(run, name):
+    """By what a round does with it; the next test has whole rounds."""
     criterion = criteria.named(name, DATASET, examples=16, batch_size=8)
-    result = shorten(net(), run_dir=tmp_path, units_per_round=3, criterion=criterion)
+    decided = plan(criterion=criterion, units_per_round=3)
+    scores = decided.scores(keras.saving.load_model(run[0] / run[1].rounds[0].model))
+    assert list(scores) == ["stage1_unit2", "stage1_unit3", "stage1_unit4"]
+    assert set(decided.next_units(scores)) == set(scores)
+    assert decided.settings()["criterion"] == criterion.__name__
+
+
+def test_a_criterion_that_reads_the_data_in_a_run(run, tmp_path):
+    criterion = criteria.named("taylor", DATASET, examples=16, batch_size=8)
+    settings = {"units_per_round": 3, "criterion": criterion, "start_from": run[0]}
+    result = shorten(shallow_net(), run_dir=tmp_path, **settings)
     assert len(result.rounds[1].removed) == 3
     assert read_json(tmp_path / "run.json")["criterion"] == criterion.__name__
     first = result.rounds[0]
-    assert list(first.scores) == [u for u in first.units if u.endswith("unit2")]
+    assert list(first.scores) == list(first.units)
 
 
 def test_progress_is_printed(capsys):
-    result = shorten(net(), target=Target(layers=12), verbose=True)
+    result = shorten(shallow_net(), target=Target(layers=4), verbose=True)
     out = capsys.readouterr().out
-    assert "round 0: 14 layers" in out and "epoch 2/2" in out
+    assert "round 0: 5 layers" in out and "epoch 2/2" in out
     assert f"removed {result.rounds[1].removed[0]}" in out
     assert out.count("left") >= 2 and "nan" not in out
 
 
 def test_settings_are_json():
-    settings = plan(target=Target(macs=0.7)).settings()
+    settings = plan(target=Target(macs=0.95)).settings()
     assert json.loads(json.dumps(settings))["target"]["macs"] > 1
     assert not math.isnan(RECIPE.settings()["l2"])

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from unittest import mock
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import resprune_tf as rp
 from resprune_tf.runs import callbacks
 from resprune_tf.system.whole_files import read_json, read_lines
-from resprune_tf.training.fit_check import _check_batched
+from resprune_tf.training.fit_check import FitSettings, _check_batched
 from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import outputs
 from tests.made.fits import (
@@ -228,6 +229,26 @@ def test_one_hot_labels_from_a_pydataset_and_a_criterion_without_importances():
     assert isinstance(result.model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert result.model.steps_per_execution == 2
     assert result.model.jit_compile is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "trials"),
+    [({"epochs": 3}, 1), ({"callbacks": lambda: []}, 2), ({"compile_fn": print}, 2)],
+)
+def test_recipes_that_differ_in_epochs_alone_are_tried_once(changes, trials):
+    """A trial traces the model twice: time before the first step of a run."""
+    recipe = rp.FitRecipe(epochs=1)
+    tried = mock.Mock(return_value=FitSettings("min", {}))
+    with mock.patch("resprune_tf.training.fit_recipe.check_fit", tried):
+        recipe.check(
+            regression_net(),
+            regression_data(),
+            recipe.replace(**changes),
+            rp.Removal(monitor="mae"),
+            guidance=None,
+            strategy=rp.Strategy(),
+        )
+    assert tried.call_count == trials
 
 
 def test_early_stopping_shortens_a_round_and_its_record_says_so():

@@ -105,11 +105,19 @@ def test_scores_of_units_that_were_renamed_are_refused():
 
 
 @pytest.mark.parametrize("name", ["taylor", "leave_one_out", "l1_importance"])
-def test_every_round_is_scored_by_the_loss_that_is_given(tmp_path, name):
+def test_a_criterion_takes_the_loss_that_is_given(name):
     data, model = regression_data(), regression_net(importance=False)
     with pytest.raises(ValueError, match="compiled with the loss mse, but without"):
         shorten(model, data, criterion=rp.criteria.named(name, data))
     criterion = rp.criteria.named(name, data, examples=20, loss="mse")
+    removal = rp.Removal(monitor="loss", mode="min", criterion=criterion)
+    scores = Plan.check(model, removal).scores(model)
+    assert scores == criterion(model) and len(scores) == 2
+
+
+def test_every_round_is_scored(tmp_path):
+    data, model = regression_data(), regression_net(importance=False)
+    criterion = rp.criteria.named("taylor", data, examples=20, loss="mse")
     recipe = rp.FitRecipe(epochs=1)
     result = shorten(model, data, recipe, criterion=criterion, run_dir=tmp_path)
     for record, count in zip(result.rounds, (2, 1, 0), strict=True):

@@ -8,7 +8,7 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf.training import recipe
-from tests.conftest import small_net, toy_dataset
+from tests.conftest import shallow_net, toy_dataset
 from tests.made.fits import numbers, regression_data, regression_net, shorten
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_of_a_data_set(monkeypatch):
 
     monkeypatch.setattr(recipe, "Trainer", Watched)
     rp.prune_and_retrain(
-        small_net(8, unit_kind="basic", num_classes=3),
+        shallow_net(),
         toy_dataset(),
         rp.Recipe(epochs=1, batch_size=16),
         removal=rp.Removal(units_per_round=0, max_rounds=2),

@@ -28,7 +28,7 @@ def restarted(tmp_path_factory):
 def test_every_round_retrains_the_whole_model_and_the_last_is_selected(restarted):
     folder, result = restarted
     assert [record.removed for record in result.rounds] == [(), (), ()]
-    assert [record.layers for record in result.rounds] == [10, 10, 10]
+    assert [record.layers for record in result.rounds] == [5, 5, 5]
     assert [record.epochs for record in result.rounds] == [2, 1, 1]
     for record in result.rounds:
         sizes = {name: abs(value) for name, value in record.importances.items()}
@@ -73,14 +73,14 @@ def test_restarts_go_on_from_the_initial_training_of_a_pruning_run(tmp_path):
         shallow_net(), run_dir=tmp_path / "run", units_per_round=0, **start
     )
     assert result.rounds[0].test == pruned.rounds[0].test
-    assert [record.layers for record in result.rounds] == [10, 10]
+    assert [record.layers for record in result.rounds] == [5, 5]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({}, "`max_rounds` must say how often. Received: max_rounds=None"),
-        ({"max_rounds": 2, "target": Target(layers=6)}, "`target` cannot be met"),
+        ({"max_rounds": 2, "target": Target(layers=3)}, "`target` cannot be met"),
         ({"max_rounds": 2, "units": ["stage1_unit2"]}, "`units` cannot be met"),
         ({"max_rounds": 2, "criterion": lambda model: {"no": 1.0}}, "no unit 'no'"),
     ],

@@ -1,11 +1,8 @@
 """A run that is killed again and again ends with the weights of an unbroken one."""
 
 import os
-import pathlib
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -13,27 +10,20 @@ import numpy as np
 import pytest
 
 from resprune_tf.system.whole_files import read_json, read_lines
+from tests.made.processes import Forked
 from tests.pruning import resume_child
 
 pytestmark = pytest.mark.slow
 
-ROOT = pathlib.Path(__file__).parents[2]
-
 
 def child(run_dir, *death):
-    command = [sys.executable, "-m", "tests.pruning.resume_child", str(run_dir), *death]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    log = run_dir.with_name(f"{run_dir.name}.log")
+    return Forked("tests.pruning.resume_child", run_dir, *death, log=log)
 
 
 def finish(run_dir):
-    with child(run_dir) as process:
-        out, _ = process.communicate(timeout=240)
+    process = child(run_dir)
+    out = process.wait()
     assert process.returncode == 0, out
 
 
@@ -42,7 +32,7 @@ def unbroken(tmp_path_factory):
     """The records of a run that nobody stopped, in another process than the others."""
     folder = tmp_path_factory.mktemp("unbroken")
     result = resume_child.run(folder)
-    assert [record.layers for record in result.rounds] == [10, 6, 4]
+    assert [record.layers for record in result.rounds] == [5, 3, 2]
     return folder
 
 
@@ -81,13 +71,14 @@ DEATHS = [
 
 def test_killed_while_writing_and_between_rounds(tmp_path, unbroken):
     """SIGKILL in the middle of chosen writes and right after them."""
+    folder = tmp_path / "run"
     for write, moment in DEATHS:
-        with child(tmp_path, write, moment) as process:
-            out, _ = process.communicate(timeout=240)
+        process = child(folder, write, moment)
+        out = process.wait()
         assert process.returncode == -signal.SIGKILL, out
-    finish(tmp_path)
-    assert len(read_lines(tmp_path / "sessions.jsonl")) == len(DEATHS) + 1
-    assert_same_run(tmp_path, unbroken)
+    finish(folder)
+    assert len(read_lines(folder / "sessions.jsonl")) == len(DEATHS) + 1
+    assert_same_run(folder, unbroken)
 
 
 def test_killed_at_random_moments(tmp_path, unbroken):
@@ -95,17 +86,19 @@ def test_killed_at_random_moments(tmp_path, unbroken):
     seed = int.from_bytes(os.urandom(2))
     print(f"random moments of seed {seed}")
     rng = random.Random(seed)
+    folder = tmp_path / "run"
     for _ in range(2):
-        with child(tmp_path) as process:
-            # Starting up is no phase of the run: wait until it works on it. A run that
-            # had all its rounds when it was killed only writes its end and is done.
-            lines = len(read_lines(tmp_path / "sessions.jsonl"))
-            while len(read_lines(tmp_path / "sessions.jsonl")) == lines:
-                if process.poll() is not None:
-                    assert process.returncode == 0, process.communicate()[0]
-                    break
-                time.sleep(0.05)
-            time.sleep(rng.uniform(0.5, 5))
-            process.kill()
-    finish(tmp_path)
-    assert_same_run(tmp_path, unbroken)
+        lines = len(read_lines(folder / "sessions.jsonl"))
+        process = child(folder)
+        # Starting up is no phase of the run: wait until it works on it. A run that had
+        # all its rounds when it was killed only writes its end and is done.
+        while len(read_lines(folder / "sessions.jsonl")) == lines:
+            if process.poll() is not None:
+                assert process.returncode == 0, process.output()
+                break
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.2, 4))
+        process.kill()
+        process.wait()
+    finish(folder)
+    assert_same_run(folder, unbroken)

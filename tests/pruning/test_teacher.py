@@ -33,7 +33,7 @@ def distil(folder, teacher, **arguments):
 
 def test_the_first_training_too_goes_by_the_teacher():
     """By its word alone, labels do not count; the teacher stays as it is."""
-    teacher = small_net(11, num_classes=3)
+    teacher = shallow_net(width=8)
     before = teacher.get_weights()
     labels = DATASET.train.labels
     wrong = Split(DATASET.train.images, ((labels + 1) % 3).astype("int32"))
@@ -59,7 +59,7 @@ def test_a_run_with_a_teacher_travels_and_continues_without_the_original(
 ):
     monkeypatch.setattr("resprune_tf.runs.callbacks.SAVING_SHARE", float("inf"))
     teacher = tmp_path / "teacher.keras"
-    small_net(11, num_classes=3).save(teacher)
+    shallow_net(width=8).save(teacher)
     distil(tmp_path / "whole", teacher)
 
     asked = itertools.chain([None] * 7, itertools.repeat("moving"))
@@ -73,23 +73,30 @@ def test_a_run_with_a_teacher_travels_and_continues_without_the_original(
     assert_same_run(tmp_path / "second", tmp_path / "whole")
 
 
-def test_another_teacher_is_another_run(tmp_path):
-    distil(tmp_path, shallow_net())
-    assert len(read_json(tmp_path / "run.json")["teacher"]) == 8
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The directory of a training under a teacher."""
+    folder = tmp_path_factory.mktemp("taught")
+    distil(folder, shallow_net())
+    return folder
+
+
+def test_another_teacher_is_another_run(taught):
+    assert len(read_json(taught / "run.json")["teacher"]) == 8
     with pytest.raises(RunDirectoryError, match="other settings.*teacher"):
-        distil(tmp_path, small_net(11, num_classes=3))
+        distil(taught, shallow_net(width=8))
 
 
-def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path):
-    distil(tmp_path / "taught", shallow_net())
-    shorten(shallow_net(), run_dir=tmp_path / "alone", max_rounds=0)
-    for start, teacher in (("alone", shallow_net()), ("taught", None)):
+def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path, taught):
+    alone = tmp_path / "alone"
+    shorten(shallow_net(), run_dir=alone, max_rounds=0)
+    for start, teacher in ((alone, shallow_net()), (taught, None)):
         guidance = Guidance(teacher=teacher) if teacher else None
         with pytest.raises(RunDirectoryError, match="begins in another way .*teacher"):
             shorten(
                 shallow_net(),
-                run_dir=tmp_path / f"from-{start}",
-                start_from=tmp_path / start,
+                run_dir=tmp_path / f"from-{start.name}",
+                start_from=start,
                 guidance=guidance,
             )
 

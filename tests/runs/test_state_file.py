@@ -37,7 +37,9 @@ def pieces(folder):
             assert unpack_run(packed, here)
         asked = itertools.chain([None] * 7, itertools.repeat("moving"))
         try:
-            shorten(shallow_net(), run_dir=here, should_stop=asked.__next__)
+            shorten(
+                shallow_net(), run_dir=here, max_rounds=2, should_stop=asked.__next__
+            )
             yield here
             return
         except RunInterrupted:
@@ -49,7 +51,7 @@ def pieces(folder):
 def test_a_run_in_pieces_on_many_machines_is_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr("resprune_tf.runs.callbacks.SAVING_SHARE", float("inf"))
     whole = tmp_path / "whole"
-    shorten(shallow_net(), run_dir=whole)
+    shorten(shallow_net(), run_dir=whole, max_rounds=2)
     folders = list(pieces(tmp_path))
     assert len(folders) >= 4
     last = folders[-1]

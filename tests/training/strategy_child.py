@@ -37,23 +37,21 @@ def prepare():
         tf.config.set_logical_device_configuration(processor, two)
 
 
-def net(l1=0.1):
-    """Two residual units, of which the first is to go."""
+def net(units=1, l1=0.1):
+    """Residual units, of which the first is to go; one suffices where all stay."""
     layers = keras.layers
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3))
     x = layers.Rescaling(1 / 64, -1.5)(image)
     x = layers.Conv2D(4, 3, padding="same")(x)
-    for number in (1, 2):
+    for number in range(1, units + 1):
         branch = layers.BatchNormalization(momentum=0.5, name=f"norm{number}")(x)
         branch = layers.Conv2D(4, 3, padding="same", activation="relu")(branch)
-        branch = rp.ImportanceScale(l1=l1, name=f"importance{number}")(branch)
+        scale = keras.initializers.Constant(0.4 * number)
+        branch = rp.ImportanceScale(scale, l1=l1, name=f"importance{number}")(branch)
         x = layers.Add(name=f"unit{number}")([x, branch])
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(image, x)
-    for number in (1, 2):
-        model.get_layer(f"importance{number}").importance.assign(0.4 * number)
-    return model
+    return keras.Model(image, x)
 
 
 def training(strategy, core, data, recipe=RECIPE, orders=None):
@@ -70,8 +68,7 @@ def training(strategy, core, data, recipe=RECIPE, orders=None):
 def frozen(strategy):
     """Augmented images, and BatchNormalization that takes no statistics."""
     core = net()
-    for number in (1, 2):
-        core.get_layer(f"norm{number}").trainable = False
+    core.get_layer("norm1").trainable = False
     return training(strategy, core, toy_dataset())
 
 
@@ -106,8 +103,7 @@ class Stream:
 def streamed(strategy):
     """Images that are not in memory, and parts of epochs; no statistics."""
     core = net()
-    for number in (1, 2):
-        core.get_layer(f"norm{number}").trainable = False
+    core.get_layer("norm1").trainable = False
     data = dataclasses.replace(toy_dataset(), train=Stream())
     return training(strategy, core, data, RECIPE.replace(parts=2))
 
@@ -131,8 +127,7 @@ def statistics(strategy):
 def own_terms(strategy):
     """Arrays, a loss and an optimizer of one's own, and a teacher; no statistics."""
     model = net()
-    for number in (1, 2):
-        model.get_layer(f"norm{number}").trainable = False
+    model.get_layer("norm1").trainable = False
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
     split = toy_dataset().train
@@ -152,7 +147,7 @@ def own_terms(strategy):
 
 def shorten(strategy, run_dir, **arguments):
     return rp.prune_and_retrain(
-        net(0.0),
+        net(2, l1=0.0),
         toy_dataset(),
         RECIPE,
         guidance=rp.Guidance(),
@@ -183,7 +178,7 @@ def run(strategy, folder):
 def deletion(strategy):
     """A fit of one's own, on a model that was made under the strategy."""
     with strategy.scope():
-        model = net()
+        model = net(2)
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
     data = toy_dataset().train
     shorter, _ = rp.fit_with_deletion(

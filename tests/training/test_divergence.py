@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import types
 
 import keras
@@ -52,30 +53,49 @@ def diverging(run_dir, number, epochs=2, **settings):
     return shorten(net(), regression_data(), recipe, run_dir=run_dir, **settings)
 
 
-@pytest.mark.parametrize("epochs", [2, 1])  # seen by the loss, by the weights alone
-def test_a_later_round_ends_the_run_with_those_before(tmp_path, epochs):
+@pytest.fixture(scope="module")
+def diverged(tmp_path_factory):
+    """A run whose round 2 diverged, by its loss."""
+    folder = tmp_path_factory.mktemp("diverged")
+    return folder, diverging_later(folder, 2)
+
+
+def diverging_later(folder, epochs):
     with pytest.warns(
         UserWarning, match="round 2.*The training data are finite.*lower"
     ):
-        result = diverging(tmp_path, 2, epochs, tolerance=100.0)
+        return diverging(folder, 2, epochs, tolerance=100.0)
+
+
+@pytest.mark.parametrize("epochs", [2, 1])  # seen by the loss, by the weights alone
+def test_a_later_round_ends_the_run_with_those_before(tmp_path, epochs, request):
+    if epochs == 2:
+        folder, result = request.getfixturevalue("diverged")
+    else:
+        folder, result = tmp_path, diverging_later(tmp_path, epochs)
     assert [each.round for each in result.rounds] == [0, 1]
     assert result.selected.round == 1 and not result.final["target_reached"]
     assert result.final["stop_reason"] == "round 2 diverged"
     assert result.final["diverged"]["round"] == 2
-    assert not broken(result.model) and not (tmp_path / "state.npz").exists()
+    assert not broken(result.model) and not (folder / "state.npz").exists()
+
+
+def test_a_diverged_run_says_so_again_until_it_is_healed(tmp_path, diverged):
+    folder, result = tmp_path / "run", diverged[1]
+    shutil.copytree(diverged[0], folder)
     # The same call trains nothing, and says the same.
     with pytest.warns(UserWarning, match="round 2"):
-        again = diverging(tmp_path, -9, epochs, tolerance=100.0)
+        again = diverging(folder, -9, tolerance=100.0)
     assert again.final == result.final
     # So does another tolerance, and a run that was moved.
     with pytest.warns(UserWarning, match="round 2"):
-        strict = diverging(tmp_path, -9, epochs, tolerance=0.0)
+        strict = diverging(folder, -9, tolerance=0.0)
     assert strict.final["diverged"] == result.final["diverged"]
-    pack(tmp_path, tmp_path / "run.tar")
+    pack(folder, tmp_path / "run.tar")
     unpack(tmp_path / "run.tar", tmp_path / "moved")
     assert (tmp_path / "moved" / "diverged.json").exists()
-    (tmp_path / "diverged.json").unlink()
-    healed = diverging(tmp_path, -9, epochs, tolerance=100.0)
+    (folder / "diverged.json").unlink()
+    healed = diverging(folder, -9, tolerance=100.0)
     assert len(healed.rounds) == 4 and "diverged" not in healed.final
 
 
@@ -139,12 +159,11 @@ def test_fit_with_deletion_keeps_the_last_that_held(monitor, epochs):
         deletion(0, monitor, epochs)
 
 
-def test_the_record_says_why(tmp_path):
+def test_the_record_says_why(diverged):
     from experiments.pages.summary import format_rounds
 
-    with pytest.warns(UserWarning):
-        result = diverging(tmp_path, 1)
-    final = json.loads((tmp_path / "final.json").read_text())
+    folder, result = diverged
+    final = json.loads((folder / "final.json").read_text())
     assert f"WARNING: {final['diverged']['reason']}" in format_rounds(
         result.rounds, final
     )

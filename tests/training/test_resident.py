@@ -23,7 +23,7 @@ DATASET = dataclasses.replace(toy_dataset(), flip=False, crop_padding=0)
 
 def net():
     keras.utils.set_random_seed(1)
-    return small_net(11, num_classes=3)
+    return small_net(8, unit_kind="basic", num_classes=3)
 
 
 def plain_fit(dataset):

@@ -21,7 +21,7 @@ from resprune_tf import (
 )
 from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training.trainer import Trainer
-from tests.conftest import JAX, small_net, toy_dataset
+from tests.conftest import JAX, shallow_net, toy_dataset
 from tests.made.fits import numbers, regression_net
 from tests.training import strategy_child
 from tests.training.strategy_child import EXACT
@@ -163,7 +163,7 @@ class _Three(Strategy):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_any_work(tmp_path):
-    model, data = small_net(14, unit_kind="basic", num_classes=3), toy_dataset()
+    model, data = shallow_net(), toy_dataset()
     recipe = Recipe(epochs=1, batch_size=16)
     message = "among 3 replicas.*multiple of that. Received: batch_size=16"
     with pytest.raises(ValueError, match=message):

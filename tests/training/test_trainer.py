@@ -19,7 +19,7 @@ from resprune_tf.runs.callbacks import (
 from resprune_tf.runs.checkpoint import load_state, read_meta, save_state
 from resprune_tf.training.recipe import L2SGD
 from resprune_tf.training.trainer import Trainer, epoch_order, evaluate
-from tests.conftest import outputs, randomise, small_net, toy_dataset
+from tests.conftest import outputs, randomise, shallow_net, small_net, toy_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -110,14 +110,16 @@ def test_order_is_a_pure_function_and_drops_other_images_each_epoch():
     assert (first != epoch_order(50, 16, seed=4, epoch=0)).any()
 
 
-def trainer(recipe=RECIPE, seed=5, **arguments):
+def trainer(recipe=RECIPE, seed=5, make=shallow_net, **arguments):
     keras.utils.set_random_seed(1)
-    core = small_net(11, num_classes=3)
-    return Trainer(core, toy_dataset(), recipe, seed, **arguments)
+    return Trainer(make(), toy_dataset(), recipe, seed, **arguments)
 
 
 def test_training_learns_and_evaluation_counts_exactly():
-    trained = trainer(Recipe(epochs=8, batch_size=16))
+    trained = trainer(
+        Recipe(epochs=8, batch_size=16),
+        make=lambda: small_net(8, unit_kind="basic", num_classes=3),
+    )
     trained.fit()
     dataset = toy_dataset()
     loss, accuracy = evaluate(trained.core, dataset.validation, batch_size=10)
