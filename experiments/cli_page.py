@@ -30,7 +30,7 @@ STEPS = (
     (
         "Shorter by about a third, retrained, at most one point of accuracy lost:",
         "resprune prune net.keras --data digits --target macs=0.7 --epochs 6 "
-        "--schedule cosine --tolerance 0.01 --out short",
+        "--tolerance 0.01 --out short",
     ),
     (
         "What came of it?",
@@ -44,7 +44,7 @@ STEPS = (
     (
         "Without retraining, in seconds:",
         "resprune prune net.keras --data digits --epochs 0 --recalibrate "
-        "--target latency=0.8 --runtime litert --out once",
+        "--target macs=0.8 --out once",
     ),
     (
         "A target that cannot be reached (exit code 1):",

@@ -12,7 +12,7 @@ import keras
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.fit_check import check_fit
-from resprune_tf.training.fit_training import FitTrainer, compile_as
+from resprune_tf.training.fit_training import FitTrainer, compile_as, initial_rate
 from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 
@@ -206,6 +206,8 @@ class FitRecipe(TrainingRecipe):
             )
         for each in (self, retrain_recipe):
             each._check_callbacks_of_rate()
+            if each.learning_rate is None and each.schedule not in (None, "constant"):
+                initial_rate(model.optimizer)
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
                     f'`schedule="{each.schedule}"` changes the rate in every step, and '

@@ -178,7 +178,7 @@ def initial_rate(optimizer) -> float:
         ValueError: if it was made with a schedule.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = optimizer.get_config()["learning_rate"]
+    rate = optimizer.get_config()["learning_rate"] if optimizer else 0.0
     if not isinstance(rate, float):
         raise ValueError(
             "The model was compiled with a schedule of learning rates already. "
