@@ -262,11 +262,9 @@ def test_a_schedule_upon_a_schedule_is_refused(trained):
     falling = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
     model.compile(keras.optimizers.SGD(falling), "sparse_categorical_crossentropy")
     removal = rp.Removal(monitor="loss", tolerance=9.0)
-    for recipe in (rp.FitRecipe(1, schedule="linear"),):
-        with pytest.raises(ValueError, match="a schedule of learning rates already"):
-            ValueError, match="with a schedule of learning rates already"
-        ):
-            rp.prune_and_retrain(model, fit_data(), recipe, removal=removal, run=QUIET)
+    recipe = rp.FitRecipe(1, schedule="linear")
+    with pytest.raises(ValueError, match="a schedule of learning rates already"):
+        rp.prune_and_retrain(model, fit_data(), recipe, removal=removal, run=QUIET)
     callback = rp.FitRecipe(
         1, callbacks=lambda: [keras.callbacks.ReduceLROnPlateau()], learning_rate=0.1
     )
