@@ -134,7 +134,7 @@ def test_a_study_continues_where_it_was(record, model, dataset, capsys):
         "1": 4,
         "2": 4,
     }
-    assert found["orders"]["block_influence"] == [1, 0, 3, 2]  # of 2, 0, 3, 1
+    assert found["orders"]["block_influence"] == [1, 3, 0, 2]  # of 2, 0, 3, 1
     for kinds in found["greedy"].values():
         assert all(len(own["order"]) == 2 for own in kinds.values())
     before = record.read_text()
