@@ -116,6 +116,7 @@ __all__ = [
     "load_weights",
     "make_repeatable",
     "native_precision",
+    "pack_run",
     "prune_and_retrain",
     "random_crop_flip",
     "recalibrate",
@@ -127,7 +128,6 @@ __all__ = [
     "runtime_latencies",
     "solve_target",
     "training_strategy",
-    "pack_run",
     "unpack_run",
     "with_input_shape",
 ]

@@ -48,6 +48,8 @@ _PAGES = {
     "pipeline": "How fast ImageNet is read",
     "torture": "Kills, damage and hostile files",
     "removal_study": "Removal without training",
+    "retraining": "Retraining of a trained network",
+    "zoo": "Units of well-known networks",
 }
 
 

@@ -78,7 +78,7 @@ def _paint_panel(axes, network, kind):
                 points.append((count, 100 * network.accuracy(units, kind, some=True)))
         if len(points) == 1:
             continue
-        style = {"linewidth": 1.3, "markersize": 4, **_STYLES[method]}
+        style = {"linewidth": 1.3, "markersize": 4, **_STYLES.get(method, {})}
         axes.plot(*zip(*points, strict=True), label=method, **style)
     axes.set_xticks(places)
     axes.set_ylim(0, 100)

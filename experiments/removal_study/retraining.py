@@ -17,7 +17,7 @@ from experiments.pages.results import RECORDS, command
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.removal_study.retraining"
-PLACE = pathlib.Path("removal_study", "retraining.json")
+PLACE = pathlib.Path("retraining", "resnet32.json")
 UNITS = 5
 
 
@@ -138,13 +138,14 @@ def _test(rp, net, dataset):
 def _recipe(rp, way):
     import keras
 
-    from resprune_tf.training.recipe import WarmupLinear
+    from resprune_tf.training.recipe import StepSchedule
 
     class Adam(rp.Recipe):
         """A recipe with Adam, without a penalty."""
 
         def optimizer(self, steps=None):
-            return keras.optimizers.Adam(WarmupLinear(self.learning_rate, steps or 1))
+            rate = StepSchedule(self.schedule, self.learning_rate, steps or 1)
+            return keras.optimizers.Adam(rate)
 
     kind = {"sgd": rp.Recipe, "adam": Adam}[way.optimizer]
     return kind(

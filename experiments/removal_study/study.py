@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.removal_study.removals import Removals
 from resprune_tf import criteria
-from resprune_tf.criteria.registry import COMPARED
+from resprune_tf.criteria.registry import NAMES
 from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.graph.cost import cost
 from resprune_tf.runs.environment import environment
@@ -24,6 +24,8 @@ from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.units.finding import scored_units
 
 ALL, SOME = "test_images", "subset_images"
+# `largest` is the opposite of `importance`.
+_COMPARED = tuple(name for name in NAMES if name != "largest")
 # Too slow to be repeated on other images: it trains.
 _ONCE = ("l1_importance",)
 # Numbers of removed units that are measured on all test images.
@@ -137,7 +139,7 @@ class Study:
         options = {"batch_size": min(128, count), "seed": self.settings.seed}
         found = {
             name: criteria.make(name, images, labels, **options)
-            for name in COMPARED
+            for name in _COMPARED
             if name != "random"
         }
         found["leave_one_out, recalibrated"] = criteria.make(

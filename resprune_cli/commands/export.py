@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from resprune_cli.options import result_files, usage, values
+from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 
@@ -94,16 +95,10 @@ def check(args):
     if args.data is not None and pathlib.Path(args.data).exists():
         inputs.append(args.data)
     places = [args.out] + [args.out / "unpruned"] * (args.beside is not None)
-    # No input can be a file of another format.
-    names = {"keras": "model.keras", "saved_model": "saved_model"}
+    known = registry("deploy.registry").FORMATS
     result_files.check_kept(
         inputs,
-        [
-            place / names[each]
-            for place in places
-            for each in names
-            if each in args.formats
-        ],
+        [place / known[each].file for place in places for each in args.formats],
     )
 
 

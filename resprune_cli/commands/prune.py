@@ -1,6 +1,7 @@
 """`resprune prune`: a shorter model that meets a target."""
 
 from resprune_cli.options import prune_options, result_files, usage, values
+from resprune_cli.options.registries import registry
 from resprune_cli.options.target_spelling import limits
 from resprune_cli.options.usage import WrongUse
 
@@ -35,10 +36,12 @@ def add_parser(commands):
             keeps every round: a run that was stopped, even by kill -9, goes on when
             the same command is repeated.
 
-            At once (--epochs 0): the units are scored once, and the set that meets the
-            target at the smallest summed score is taken out. That takes seconds and
-            costs accuracy. --recalibrate, which needs no labels, wins some of it back
-            in a model with BatchNormalization; retraining wins more.
+            At once (--epochs 0): units go one by one, and what is left is scored again
+            after each, until the target is met. For a size or a latency they are scored
+            once, and the set that meets the target at the smallest summed score goes.
+            That takes seconds and costs accuracy. --recalibrate, which needs no labels,
+            wins much of it back in a model with BatchNormalization; retraining wins
+            more.
 
             Written: DIR/pruned.keras, of Keras's own layers, and DIR/summary.json.
             """,
@@ -119,7 +122,9 @@ def _check_at_once(args):
         )
     if args.data is None and args.tolerance is not None:
         raise WrongUse("--tolerance needs --data, on which that is measured.")
-    if args.data is None and args.criterion not in ("random", "importance"):
+    # By default that is known once the model is.
+    on_examples = registry("criteria.registry").ON_EXAMPLES
+    if args.data is None and (args.criterion is None or args.criterion in on_examples):
         raise WrongUse(
             "--data is missing: units are scored on examples. (--criterion importance "
             "needs none, if the model has trained importances.)"

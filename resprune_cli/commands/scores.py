@@ -41,7 +41,9 @@ def add_parser(commands):
         type=values.names,
         help=f"some of {', '.join(usage.CRITERIA)}, with commas between them. "
         "importance is the learned factor |ω|, where the model has it; random a "
-        "control. taylor, leave_one_out and l1_importance need labels. Default: all.",
+        "control. taylor, leave_one_out and l1_importance need labels. Default: all "
+        "but "
+        f"{' and '.join(usage.LEFT_OUT)}.",
     )
     usage.add_expand_option(parser)
     usage.add_score_options(parser)

@@ -10,6 +10,7 @@ from resprune_cli.options import values
 from resprune_cli.options.registries import registry
 
 CRITERIA = registry("criteria.registry").NAMES
+LEFT_OUT = [n for n in CRITERIA if n not in registry("criteria.registry").COMPARED]
 
 # What a source of pixels holds is 0 to 255; what models take differs.
 PIXELS = ("raw", "unit", "signed")

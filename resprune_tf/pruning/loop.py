@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from resprune_tf import criteria
+from resprune_tf import criteria, graph
 from resprune_tf.criteria.by_name import check_trained, usual_criterion
 from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.identity import model_identity
@@ -133,6 +133,9 @@ def prune_and_retrain(
     """
     removal, run = removal or Removal(), run or RunOptions()
     strategy = run.strategy
+    if run.directory is not None and strategy.is_chief:
+        check_run_dir(run.directory)
+    graph.check_functional(model, "prune_and_retrain")
     recipe, retrain_recipe = _recipes(model, data, recipe, retrain_recipe, initial)
     if guidance == "auto":
         loss = recipe.loss(model) if initial == "as_given" else None
@@ -146,8 +149,6 @@ def prune_and_retrain(
         )
     if initial == "as_given" and removal.removes and removal.by_importance:
         check_trained(model)
-    if run.directory is not None and strategy.is_chief:
-        check_run_dir(run.directory)
     removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
     plan = Plan.check(model, removal)
     teacher = load_teacher(guidance, model)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from resprune_tf.criteria.by_name import check_scored, check_scores
+from resprune_tf.criteria.by_name import check_scored, check_scores, importance
 from resprune_tf.pruning.identity import criterion_settings
 from resprune_tf.pruning.options import Removal
 from resprune_tf.runs.judging import within_tolerance
@@ -60,6 +60,8 @@ class Plan:
             CloneError: if a layer cannot be cloned.
             TypeError: if the model is not functional, or scores are no dict.
         """
+        if removal.criterion is None:
+            removal = removal.replace(criterion=importance)
         found = find_units(model)
         protected = names_of(removal.protected, found)
         free, in_the_way = may_go(found, [unit.name for unit in found], protected)

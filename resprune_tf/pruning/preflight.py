@@ -24,7 +24,6 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
         ValueError, TypeError: if they do not belong together, or the model cannot be
             loaded as it was saved.
     """
-    graph.check_functional(model, "prune_and_retrain")
     check_saving(model)
     checked = recipe.check(model, data, retrain_recipe, removal, strategy)
     return removal.replace(mode=checked.mode), checked.settings

@@ -21,6 +21,9 @@ from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics
 
+# An accuracy that a model rarely has on examples that it was not trained on.
+_ALL_BUT_PERFECT = 0.995
+
 
 class PruningRun:
     """One process's work on a run: what lies around the trainings and the deletions.
@@ -171,9 +174,10 @@ class PruningRun:
                 f"The {what} is {value} after the initial training: no shorter net can "
                 "be compared with it."
             )
-        if number == 0 and recipe.epochs == 0 and value == self._best():
+        seen = removal.monitor.endswith("accuracy") and value >= _ALL_BUT_PERFECT
+        if number == 0 and recipe.epochs == 0 and seen:
             self._say(
-                f"NOTE: the model makes no mistake on the {removal.select_on} "
+                f"NOTE: the model is right on {value:.2%} of the {removal.select_on} "
                 "examples. If it was trained on them, they do not tell how well "
                 "shorter models do on new ones: give examples that it has not seen."
             )
@@ -280,7 +284,6 @@ class PruningRun:
             **self.watched,
             "stop_reason": outcome,
             "target_reached": plan.target_reached(judged[-1]),
-            **({} if given is None else {f"given_{monitor}": given}),
             f"initial_{monitor}": plan.value(first),
             f"selected_{monitor}": plan.value(selected),
             f"initial_test_{monitor}": first.test.get(monitor),
@@ -320,8 +323,12 @@ class PruningRun:
 
     def _compare(self, given, selected):
         """Says so if the result is worse than the model that was given."""
-        removal = self.plan.removal
-        rule = removal.tolerance, removal.mode
+        removal, noise = self.plan.removal, 0.0
+        if removal.monitor.endswith("accuracy") and 0 < (given or 0) < 1:
+            # Two standard errors of the difference: few examples tell little.
+            count = self.data.sizes[removal.select_on] or math.inf
+            noise = 2 * math.sqrt(2 * given * (1 - given) / count)
+        rule = removal.tolerance + noise, removal.mode
         if given is None or within_tolerance(given, selected, *rule):
             return
         before, after = (format_value(removal.monitor, v) for v in (given, selected))
@@ -330,10 +337,6 @@ class PruningRun:
             f"{removal.monitor} {after} instead of {before}. Round 0 trained it again; "
             'to begin with a trained model as it is, give `initial="as_given"`.'
         )
-
-    def _best(self):
-        """The value of the monitored measure of a model that makes no mistake."""
-        return 1.0 if self.plan.removal.monitor.endswith("accuracy") else None
 
     def _warn(self, text):
         if self.progress:

@@ -286,8 +286,7 @@ class _Guided(keras.Model):
         return (1 - self.weight) * (loss - penalties) + penalties + taught
 
 
-# Measured on a public network in experiments: three epochs of retraining end 0.6 to 0.9
-# points of accuracy higher with this teacher than without.
+# Compared with retraining by the labels alone in docs/results/retraining.md.
 _USUAL = {"temperature": 4.0, "weight": 0.7}
 _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
 

@@ -9,7 +9,7 @@ from resprune_tf.runs.callbacks import scalars
 from resprune_tf.system.advice import advice
 from resprune_tf.training.distillation import guided_model
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
-from resprune_tf.training.recipe import WarmupLinear
+from resprune_tf.training.recipe import StepSchedule
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 from resprune_tf.training.strategy import Strategy
 
@@ -63,7 +63,7 @@ class FitTrainer:
         if rate is None:
             rate = initial_rate(self.model.optimizer)
         if recipe.schedule in PER_STEP and recipe.epochs:
-            return WarmupLinear(rate, recipe.steps(self.data))
+            return StepSchedule(recipe.schedule, rate, recipe.steps(self.data))
         return rate
 
     def _schedule(self):
@@ -125,10 +125,12 @@ class FitTrainer:
         copy_values(self.model, core)
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        with self.strategy.scope():
+            steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
         self.recalibrated = refresh_statistics(
             core,
             self.data,
-            int(optimizer.iterations),
+            steps,
             max(MIN_BATCH, self.data.batch_size),
             self.seed,
         )

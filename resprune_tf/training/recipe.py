@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import types
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import bounds
 from resprune_tf.graph.outputs import probabilities
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.schedules import PER_STEP, SCHEDULES, WARMUP
+from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 from resprune_tf.training.trainer import Trainer, check_batches
 
 
@@ -136,26 +138,37 @@ class L2SGD(keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
-class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """The schedule `warmup_linear` as a function of the step.
+class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of `PER_STEP` as Keras calls it: a function of the step.
 
     Args:
+        schedule: its name.
         learning_rate: float, the highest.
         steps: int, of the whole training.
     """
 
-    def __init__(self, learning_rate, steps):
-        self.learning_rate, self.steps = float(learning_rate), int(steps)
+    def __init__(self, schedule, learning_rate, steps):
+        self.schedule, self.steps = schedule, int(steps)
+        self.learning_rate = float(learning_rate)
+        whole = types.SimpleNamespace(epochs=1)
+        # In the middle of each step: a rate that begins or ends at 0 is 0 in none.
+        factors = [
+            SCHEDULES[schedule](whole, (step + 0.5) / self.steps)
+            for step in range(self.steps)
+        ]
+        self._rates = self.learning_rate * np.array(factors, "float32")
 
     def __call__(self, step):
-        # The middle of a step: the rate is 0 in none.
-        done = (keras.ops.cast(step, "float32") + 0.5) / self.steps
-        factor = keras.ops.minimum(done / WARMUP, (1 - done) / (1 - WARMUP))
-        # Of a training that goes on beyond its end.
-        return self.learning_rate * keras.ops.maximum(factor, 0.0)
+        # A training that goes on beyond its end keeps the last rate.
+        place = keras.ops.minimum(keras.ops.cast(step, "int32"), self.steps - 1)
+        return keras.ops.take(keras.ops.convert_to_tensor(self._rates), place)
 
     def get_config(self):
-        return {"learning_rate": self.learning_rate, "steps": self.steps}
+        return {
+            "schedule": self.schedule,
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+        }
 
 
 # Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
@@ -253,7 +266,7 @@ class Recipe(TrainingRecipe):
         by_steps = steps and self.schedule in PER_STEP
         rate = self.learning_rate
         return L2SGD(
-            WarmupLinear(rate, steps) if by_steps else rate,
+            StepSchedule(self.schedule, rate, steps) if by_steps else rate,
             l2=self.l2,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,

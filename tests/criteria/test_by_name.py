@@ -336,7 +336,7 @@ def test_named_takes_arrays_of_fit_data():
 @pytest.mark.parametrize(
     ("name", "train", "loss", "message"),
     [
-        ("cka", Arrays(), None, "chosen from arrays. Of a pipeline take some yourself"),
+        ("taylor", Arrays(), None, "chosen from arrays. Of a pipeline take some"),
         ("taylor", (numbers(4)[0], [np.ones(4)] * 2), "mse", "labels of one output"),
         ("cka", numbers(4), "mse", "'cka' looks at no labels, so there is no loss"),
         ("random", numbers(4), "mse", "do: taylor, leave_one_out, l1_importance"),

@@ -8,6 +8,7 @@ import matplotlib
 import pytest
 
 from experiments import reproduce
+from experiments.claims import overview
 from experiments.pages.results import OUTPUT, ROOT
 from tests.made.pages import words
 
@@ -64,3 +65,7 @@ def test_results_need_no_tensorflow():
         "sys.exit(bool({'keras', 'tensorflow', 'jax'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_every_page_is_listed():
+    assert {*overview._PAGES, "overview"} == set(reproduce.MAKERS)

@@ -327,7 +327,7 @@ def test_the_number_of_rounds_can_be_limited():
 
 def test_a_net_without_importances_is_refused():
     with pytest.raises(ValueError, match="has no unit that the criterion scores"):
-        shorten(shallow_net(importance=False))
+        shorten(shallow_net(importance=False), criterion=importance)
 
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path):

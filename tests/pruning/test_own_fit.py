@@ -245,7 +245,6 @@ def test_recipes_that_differ_in_epochs_alone_are_tried_once(changes, trials):
             regression_data(),
             recipe.replace(**changes),
             rp.Removal(monitor="mae"),
-            guidance=None,
             strategy=rp.Strategy(),
         )
     assert tried.call_count == trials
@@ -442,7 +441,7 @@ REFUSED = {
     ),
     "no omega": (
         lambda: regression_net(importance=False),
-        {},
+        {"criterion": rp.criteria.importance},
         ValueError,
         "add_importance",
     ),

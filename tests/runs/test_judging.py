@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from resprune_tf.runs.judging import direction, held, shown
+from resprune_tf.runs.judging import direction, format_value, within_tolerance
 from tests.made.fits import QUIET, numbers
 
 
@@ -21,7 +21,7 @@ from tests.made.fits import QUIET, numbers
     ],
 )
 def test_held(initial, value, tolerance, mode, expected):
-    assert held(initial, value, tolerance, mode) == expected
+    assert within_tolerance(initial, value, tolerance, mode) == expected
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -76,5 +76,5 @@ def test_an_unknown_direction_is_asked_for(model, monitor):
 
 
 def test_values_are_told():
-    assert shown("accuracy", 0.9312) == "93.12%"
-    assert shown("mae", 0.123456) == "0.12346"
+    assert format_value("accuracy", 0.9312) == "93.12%"
+    assert format_value("mae", 0.123456) == "0.12346"

@@ -278,7 +278,9 @@ def test_a_damaged_file_is_named_before_any_work(
     run, monkeypatch, name, damage, advice
 ):
     interrupt(run)
-    monkeypatch.setattr("resprune_tf.pruning.rounds.Run._round", None)  # no training
+    monkeypatch.setattr(
+        "resprune_tf.pruning.rounds.PruningRun._round", None
+    )  # no training
     if damage is None:
         (run / name).unlink()
     else:

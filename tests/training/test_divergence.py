@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import resprune_tf as rp
-from resprune_tf.runs.state_file import pack, unpack
+from resprune_tf.runs.state_file import pack_run, unpack_run
 from resprune_tf.training.divergence import broken, fit_reason, reason
 from tests.made.fits import QUIET, dense_net, numbers, regression_data, shorten
 
@@ -91,8 +91,8 @@ def test_a_diverged_run_says_so_again_until_it_is_healed(tmp_path, diverged):
     with pytest.warns(UserWarning, match="round 2"):
         strict = diverging(folder, -9, tolerance=0.0)
     assert strict.final["diverged"] == result.final["diverged"]
-    pack(folder, tmp_path / "run.tar")
-    unpack(tmp_path / "run.tar", tmp_path / "moved")
+    pack_run(folder, tmp_path / "run.tar")
+    unpack_run(tmp_path / "run.tar", tmp_path / "moved")
     assert (tmp_path / "moved" / "diverged.json").exists()
     (folder / "diverged.json").unlink()
     healed = diverging(folder, -9, tolerance=100.0)
