@@ -120,7 +120,7 @@ def test_flags_txt_makes_the_same_run_again(finished, tmp_path):
     lines = [line for line in text.splitlines() if "run_dir" not in line]
     (tmp_path / "flags.txt").write_text("\n".join(lines))
     given = [f"--flagfile={tmp_path / 'flags.txt'}", f"--run_dir={tmp_path / 'again'}"]
-    # In a process like the first: here graphs are not optimized, which rounds otherwise.
+    # In a process like the first: here graphs are not optimized, and round otherwise.
     again = [sys.executable, "-m", "experiments.cifar", *given, "--export="]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
