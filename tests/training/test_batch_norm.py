@@ -57,7 +57,8 @@ def test_outputs_gradients_and_statistics_are_the_stock_layers(
         (loss, gradients), (other, others) = (
             loss_and_gradients(m, images, labels) for m in (stock, ours)
         )
-        assert loss == pytest.approx(other, rel=1e-5)
+        # As close as the outputs that it is of.
+        assert loss == pytest.approx(other, rel=1e-4)
         for a, b in zip(gradients, others, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
