@@ -26,6 +26,7 @@ from resprune_tf.data.examples import count_images
 from resprune_tf.data.fit_data import ArraySplit, FitData
 from resprune_tf.nets.importance import SUFFIX
 from resprune_tf.system.advice import advice
+from resprune_tf.training.recalibration import training_batches
 from resprune_tf.units.finding import Units, find_units, scored_units
 from resprune_tf.units.importances import importances
 
@@ -183,7 +184,7 @@ def _sample(name, dataset, examples, seed):
         return chosen.images, chosen.labels
     split = dataset.splits["train"]
     if not isinstance(split, ArraySplit) and name not in LABELLED:
-        return _first(split, examples), None
+        return _first(dataset, examples), None
     if not isinstance(split, ArraySplit):
         raise ValueError(
             "Of `FitData` a criterion's images are chosen from arrays. Of a pipeline "
@@ -202,15 +203,12 @@ def _sample(name, dataset, examples, seed):
     return images, labels
 
 
-def _first(split, examples):
+def _first(data, examples):
     """The first inputs of a pipeline."""
-    found, count = [], 0
-    for batch in split.sample(None, None):
-        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-        found.append(keras.tree.map_structure(keras.ops.convert_to_numpy, inputs))
-        count += count_images(found[-1])
-        if count >= examples:
-            break
+    found = [
+        keras.tree.map_structure(keras.ops.convert_to_numpy, inputs)
+        for inputs in training_batches(data, examples=examples)
+    ]
     return keras.tree.map_structure(
         lambda *parts: np.concatenate(parts)[:examples], *found
     )

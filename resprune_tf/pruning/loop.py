@@ -14,7 +14,7 @@ from resprune_tf import criteria, graph
 from resprune_tf.criteria.by_name import check_trained, usual_criterion
 from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.identity import model_identity
-from resprune_tf.pruning.options import INITIAL, Removal, RunOptions
+from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.pruning.preflight import check_run
 from resprune_tf.pruning.rounds import PruningRun
@@ -197,7 +197,7 @@ def prune_and_retrain(
 
 def _recipes(model, data, recipe, retrain_recipe, initial):
     """The recipes of the initial training and of each retraining."""
-    if initial not in INITIAL:
+    if initial not in ("train", "as_given"):
         raise ValueError(
             '`initial` must be "train", or "as_given" for a model that is trained '
             f"already. Received: {initial!r}."

@@ -137,9 +137,6 @@ class Removal:
         return dataclasses.replace(self, **changes)
 
 
-INITIAL = ("train", "as_given")
-
-
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
     """Where a run stores its records, and how it is started, stopped and displayed.
