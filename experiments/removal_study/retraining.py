@@ -59,6 +59,8 @@ WAYS = (
     Way("sgd", 0.1, "step"),
     Way("sgd", 0.02, "linear"),
     Way("sgd", 0.005),
+    # The end of a usual schedule, which is what learning-rate rewinding repeats.
+    Way("sgd", 0.01, "step"),
 )
 
 
