@@ -108,8 +108,10 @@ def record():
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+            lines = done.stdout.splitlines(keepends=True)
+            told = "".join(line for line in lines if not line.endswith(" ...\n"))
             session.append(
-                {"command": command, "code": done.returncode, "output": done.stdout}
+                {"command": command, "code": done.returncode, "output": told}
             )
     SESSION.parent.mkdir(parents=True, exist_ok=True)
     told = {"environment": environment(), "steps": session}
@@ -172,7 +174,8 @@ def page():
         "## Judged anew",
         "",
         "A run with retraining keeps every round in its folder. Repeated with another "
-        "`--tolerance`, the command trains nothing again: the model is chosen anew "
+        "`--tolerance` (`auto`, the default, is one standard error of the accuracy of "
+        "round 0), the command trains nothing again: the model is chosen anew "
         "among the rounds, and with `--stop-on-drop` more rounds follow where the new "
         "tolerance allows them, and none after the first drop counts. Whatever else "
         "differs is refused.",
@@ -194,9 +197,10 @@ def page():
         "A `.keras` file is opened with Keras's safe mode on. A Lambda layer, whose "
         "code lies in the file, is refused without `--allow-lambda`; layers that are "
         "neither Keras's nor ours need `--import` of the module that defines them. "
-        "`.h5` and `.weights.h5` files are refused: weights are read by the order of "
-        "layers, which can go wrong in a shortened net without an error. A file whose "
-        "weights would take more memory than it stores and than its architecture needs "
+        "An `.h5` file is taken if it holds a whole model, under the same conditions. "
+        "Files of weights alone are refused: weights are read by the order of layers, "
+        "which can go wrong in a model with fewer layers without an error. A file "
+        "whose weights would take more memory than it stores and than its architecture needs "
         "is refused before it is read.",
         "",
         "## Exit codes",

@@ -9,20 +9,31 @@ import shlex
 import sys
 import traceback
 
-from resprune_cli.commands import compare, export, inspect, prune, scores
+from resprune_cli.commands import (
+    benchmark,
+    compare,
+    export,
+    inspect,
+    prune,
+    scores,
+)
+from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse, as_options
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
 
+PROGRESS = registry("system.progress")
 COMMANDS = (
     inspect,
     scores,
     prune,
     compare,
+    benchmark,
     export,
 )
 EXIT_CODES = {
     0: "done.",
-    1: "not to be had: a target out of reach, too much lost, an export that differs.",
+    1: "failed: the target is unreachable, accuracy fell by more than the tolerance, "
+    "or the exported model does not match.",
     2: "wrong use: an argument, a file or data that do not fit.",
     OUT_OF_TIME: "stopped by --minutes; the same command continues.",
     "128 + N": "stopped by signal N (130: Ctrl-C); the same command continues.",
@@ -35,9 +46,9 @@ def make_parser():
     parser = argparse.ArgumentParser(
         prog="resprune",
         usage="resprune COMMAND ... (resprune COMMAND --help explains a command)",
-        description="Shortens residual networks in Keras: takes out whole residual "
-        "units, retrains\nwhat is left, and writes files to deploy. For your own "
-        ".keras file; no Python needed.",
+        description="Prunes the depth of residual networks in Keras: removes whole "
+        "residual units,\nretrains what is left, and exports files to deploy. For a "
+        "model saved as .keras\nor .h5; no Python needed.",
         epilog="a first session:\n"
         "  resprune inspect net.keras\n"
         "  resprune prune net.keras --data images.npz --target macs=0.7 "
@@ -76,16 +87,22 @@ def main(argv=None):
         SystemExit, of code 2.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        make_parser().print_help()
+        return 0
     args = make_parser().parse_args(argv)
     args.command_line = shlex.join(["resprune", *argv]) + "\n"  # for the records
     try:
         args.check(args)
+        reporter = PROGRESS.Reporter()
+        reporter.say("Starting Keras ...")
         start()
         _check_out(args)
         _import(args.imports)
         from resprune_tf.system.advice import for_commands
+        from resprune_tf.system.progress import shown
 
-        with for_commands():
+        with for_commands(), shown(reporter):
             return args.run(args) or 0
     except (WrongUse, Failed) as error:
         if full := _full_disk(args, error):
@@ -99,7 +116,8 @@ def main(argv=None):
     except BrokenPipeError:  # `| head` has read enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's last flush
         # Some commands have nothing more to do than to print; others were cut short.
-        return 0 if args.command in ("inspect", "scores", "compare") else 128 + 13
+        reads = ("inspect", "scores", "compare", "benchmark")
+        return 0 if args.command in reads else 128 + 13
     except Exception as error:
         if full := _full_disk(args, error):
             return _end(args, 1, full)

@@ -34,6 +34,8 @@ def start():
             import tensorflow as tf
 
             tf.get_logger().setLevel("ERROR")  # that each round is traced anew
+            # Where there is no GPU, the first look for one says so.
+            tf.config.list_physical_devices("GPU")
     logging.set_verbosity(logging.ERROR)
     rp.keep_memory()
 

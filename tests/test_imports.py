@@ -43,7 +43,8 @@ FLOORS = {
 }
 PURE = (
     *("nets.architecture", "runs.environment", "runs.records", "targets.target"),
-    *("system.advice", "system.checksum", "system.disk", "system.whole_files"),
+    *("system.advice", "system.checksum", "system.disk", "system.progress"),
+    *("system.whole_files", "system.wording"),
     *("criteria.registry", "data.registry", "deploy.registry"),
     "training.schedules",
 )

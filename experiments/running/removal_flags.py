@@ -45,7 +45,7 @@ _CRITERION = flags.DEFINE_enum(
     "Which units go first: docs/scores.md tells what each criterion looks at.",
 )
 _CRITERION_EXAMPLES = flags.DEFINE_integer(
-    "criterion_examples", 512, "Training images that output_norm and on look at.", 1
+    "criterion_examples", 512, "Training images for criteria that look at images.", 1
 )
 _RECALIBRATE = flags.DEFINE_bool(
     "recalibrate", False, "Estimate BatchNormalization statistics anew before scoring."

@@ -1,6 +1,7 @@
 """Flags of a run as a whole: its folder, seed, scale, machine and pieces."""
 
 import importlib.util
+import sys
 
 from absl import flags
 
@@ -22,8 +23,8 @@ SCALE = flags.DEFINE_enum(
     "paper: as the other flags say. quarter: a quarter of their epochs, with the "
     "schedule compressed in proportion; epochs from --epochs_of or --compute_of are "
     "those of a run of this scale and are not divided. smoke: minutes on a CPU, to see "
-    "that it runs; few images and epochs, on small images a narrow net, whatever other "
-    "flags say on these.",
+    "that it runs; few images and epochs, on small images a narrow net, whatever a "
+    "flagfile says on these. Flags on the command line that say otherwise are refused.",
 )
 TIME_BUDGET = flags.DEFINE_float(
     "time_budget_minutes",
@@ -69,7 +70,10 @@ def apply_scale(defaults, smoke):
 
     Args:
         defaults: values by name, of flags that were not given.
-        smoke: values by name at the scale smoke, whatever was given.
+        smoke: values by name at the scale smoke, whatever a flagfile says.
+
+    Raises:
+        SystemExit: for a flag on the command line that the scale would override.
     """
     for name, value in defaults.items():
         if flags.FLAGS[name].using_default_value:
@@ -78,7 +82,19 @@ def apply_scale(defaults, smoke):
         # A run without removals stays one.
         removes = flags.FLAGS["max_rounds"].value != 0
         for name, value in {**smoke, "max_rounds": 2 if removes else 0}.items():
+            given = flags.FLAGS[name].value
+            if name in _typed() and given != value:
+                sys.exit(
+                    f"error: --scale=smoke sets --{name} to {value}, and --{name}="
+                    f"{given} was given. Leave one of them out."
+                )
             flags.FLAGS[name].value = value
+
+
+def _typed():
+    """Names of the flags on the command line itself, not in a flagfile."""
+    words = (word.lstrip("-").partition("=")[0] for word in sys.argv[1:])
+    return set(words)
 
 
 def data_seed():

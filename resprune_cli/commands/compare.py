@@ -16,11 +16,13 @@ def add_parser(commands):
         usage="A B [--data DATA] [--runtime NAME] [options]",
         help="two models side by side: size, cost, latency, accuracy",
         description="""
-            Shows what B, such as a shortened model, has left of A: bytes, of the file
-            and of what `resprune export` makes of it; layers, units, MACs and
-            parameters; its latency, both timed in turns on this machine and both
-            folded, so that folding is not credited to pruning; with --data, what both
-            measure on held-out examples, and how far their outputs differ.
+            Compares a model B, such as a pruned one, with A: bytes of the file and of
+            what `resprune export` makes of it; layers, residual units, MACs and
+            parameters. Both are exported for --runtime, with BatchNormalization
+            folded, and timed in turns on this machine. With --data, the files that
+            were timed are also run on held-out examples: their accuracy and the
+            differences of their outputs are shown. With --runtime none, these are of
+            the Keras models.
             """,
         examples=[
             (
@@ -37,12 +39,12 @@ def add_parser(commands):
         parser.add_argument(
             name, type=values.model_path, metavar=name.upper(), help="a .keras file."
         )
-    parser.add_argument(
-        "--runtime",
-        choices=(*usage.RUNTIMES, "none"),
+    usage.add_runtime_option(
+        parser,
+        "none",
         default="tensorflow",
-        help="what latencies are measured on, on the processor (default tensorflow); "
-        "none times nothing.",
+        help="what runs the exported models, on the processor (default tensorflow); "
+        "none exports and times nothing.",
     )
     usage.add_latency_options(parser)
     usage.add_expand_option(parser)

@@ -9,6 +9,10 @@ from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 
+_ALIASES = ", ".join(
+    f"{alias} for {name}" for alias, name in registry("deploy.registry").ALIASES.items()
+)
+
 
 def add_parser(commands):
     """Adds the command to the command line."""
@@ -45,10 +49,11 @@ def add_parser(commands):
     parser.add_argument(
         "--formats",
         metavar="NAMES",
-        type=values.names,
+        type=values.formats,
         required=True,
         help=f"some of {', '.join(usage.FORMATS)}, with commas between them. "
-        "litert_int8 measures the ranges of activations on --data.",
+        f"{' and '.join(registry('deploy.registry').CALIBRATED)} needs --data, on "
+        f"which the ranges of activations are measured. Other names: {_ALIASES}.",
     )
     parser.add_argument(
         "--out",
@@ -86,10 +91,11 @@ def check(args):
     """Raises WrongUse for arguments that do not go together."""
     usage.check_data(args)
     usage.check_names(args.formats, usage.FORMATS, "format")
-    if "litert_int8" in args.formats and args.data is None:
+    calibrated = set(registry("deploy.registry").CALIBRATED).intersection(args.formats)
+    if calibrated and args.data is None:
         raise WrongUse(
-            "litert_int8 measures the ranges of activations on real examples: give "
-            "--data."
+            f"{sorted(calibrated)[0]} measures the ranges of activations on real "
+            "examples: give --data."
         )
     inputs = [path for path in (args.model, args.beside) if path is not None]
     if args.data is not None and pathlib.Path(args.data).exists():

@@ -68,8 +68,10 @@ def run(args):
     """Prints what there is to say; returns the exit code."""
     import resprune_tf as rp
     from resprune_cli.work import model_file, scoring
+    from resprune_tf.system.progress import say
 
     model = model_file.open_layers(args, compile=args.scores)
+    say("Finding residual units, and measuring the exported file ...")
     units = rp.find_units(model)
     told = {
         "file": str(args.model),
@@ -83,6 +85,7 @@ def run(args):
     }
     lines = [str(units), "", _cost_told(told)]
     if any(unit.removable for unit in units):
+        say("Counting what is left without the removable units ...")
         reach = _achievable(model)
         if reach is not None:
             told["achievable"] = reach.to_dict()

@@ -3,6 +3,7 @@
 import json
 
 from resprune_cli.options import usage, values
+from resprune_cli.options.registries import registry
 
 
 def add_parser(commands):
@@ -41,8 +42,8 @@ def add_parser(commands):
         type=values.names,
         help=f"some of {', '.join(usage.CRITERIA)}, with commas between them. "
         "importance is the learned factor |ω|, where the model has it; random a "
-        "control. taylor, leave_one_out and l1_importance need labels. Default: all "
-        "but "
+        f"control. {', '.join(registry('criteria.registry').LABELLED)} need labels. "
+        "Default: all but "
         f"{' and '.join(usage.LEFT_OUT)}.",
     )
     usage.add_expand_option(parser)

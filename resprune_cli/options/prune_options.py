@@ -1,6 +1,7 @@
 """The options of `resprune prune`."""
 
 from resprune_cli.options import usage, values
+from resprune_cli.options.registries import registry
 
 
 def add_target_options(parser):
@@ -12,20 +13,20 @@ def add_target_options(parser):
         action="append",
         default=[],
         help="layers=32 or units=10 (so many left), macs=0.6 (a share of the model's; "
-        "or 60%%, or 50M), parameters=0.6, size=0.6 (of the file that `resprune "
-        "export` writes, folded and without an optimizer, not of MODEL itself; or "
-        "2MB), latency=0.7 (or 5ms). May be repeated: all must "
+        "or 60%%, or 50M), flops=100M (one multiply-accumulate is two FLOPs: the same "
+        "as macs=50M; shares are equal), parameters=0.6, size=0.6 (of the file that "
+        "`resprune export` writes, folded and without an optimizer, not of MODEL "
+        "itself; or 2MB), latency=0.7 (or 5ms). May be repeated: all must "
         "hold.",
     )
     group.add_argument(
         "--file-format",
+        type=registry("deploy.registry").known_as,
         choices=usage.FORMATS,
         help="of the exported file that a size is of (default keras).",
     )
-    group.add_argument(
-        "--runtime",
-        choices=usage.RUNTIMES,
-        help="what a latency is measured on, here, on the processor.",
+    usage.add_runtime_option(
+        group, help="what runs the model to measure a latency, on this processor."
     )
     usage.add_latency_options(group, " for a latency")
 
@@ -130,10 +131,13 @@ def add_training_options(parser):
         "--tolerance",
         metavar="AMOUNT",
         type=values.tolerance,
-        help="how much worse it may be and still holds (default 0): of an accuracy a "
-        "fraction below 1, where 0.005 is half a point of 100; of another metric, or "
-        "the loss, an amount in its own units. A finished run is judged anew when the "
-        "command is repeated with another one, without training again.",
+        help="accepted decrease of the metric. Of an accuracy: a fraction below 1, "
+        "such as 0.005 for half a percentage point, or auto: one standard error of the "
+        "accuracy of round 0, sqrt(p (1 - p) / n) on n held-out examples, at least one "
+        "example. Of another metric, or the loss: an amount in its own units. Default: "
+        "auto for an accuracy, 0 otherwise; with --epochs 0 nothing is judged. When "
+        "the command is repeated with another tolerance, the finished rounds are "
+        "judged again without training.",
     )
     group.add_argument(
         "--allow-guessing",

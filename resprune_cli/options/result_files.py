@@ -52,7 +52,8 @@ def check_pruned_out(args):
         return
     told = _summary(out / SUMMARY)
     # Whether a run's settings are these is for the run directory to say.
-    ours = run if retrains else told.get("command") == told_command(args)
+    same = told.get("command") == told_command(args)
+    ours = same or (retrains and run)
     if (out / PRUNED).exists():
         ours = ours and told.get("sha256") == sha256(out / PRUNED)
     if not ours:

@@ -11,14 +11,20 @@ _SPELLINGS = {
     "layers": ({}, "layers=32"),
     "units": ({}, "units=10"),
     "macs": (_NUMBERS, "macs=0.6, macs=60% or macs=50M"),
+    "flops": (_NUMBERS, "flops=0.6, flops=60% or flops=100M"),
     "parameters": (_NUMBERS, "parameters=0.6, parameters=60% or parameters=300k"),
     "size": (_BYTES, "size=0.6, size=60% or size=2MB"),
     "latency": ({"ms": 1.0}, "latency=0.7, latency=70% or latency=5ms"),
 }
+# By name of a target: the limits of `Target`, for a share and for an absolute number.
 _FIELDS = {
+    "flops": ("macs", "macs"),
     "size": ("file_ratio", "file_bytes"),
     "latency": ("latency_ratio", "latency_ms"),
 }
+
+
+_FLOPS = 2  # per multiply-accumulate
 
 
 def limits(texts):
@@ -48,7 +54,15 @@ def limits(texts):
         if name in named:
             raise WrongUse(f"--target {name} is given twice.")
         named.add(name)
-        found.update([_limit(name, value, text)])
+        if {"macs", "flops"} <= named:
+            raise WrongUse(
+                "--target macs and --target flops limit the same: one "
+                f"multiply-accumulate is {_FLOPS} FLOPs. Give one of them."
+            )
+        field, limit = _limit(name, value, text)
+        if name == "flops" and limit >= 1:
+            limit /= _FLOPS
+        found[field] = limit
     return found
 
 
@@ -72,11 +86,11 @@ def _limit(name, value, text):
     if unit in units:
         return absolute, number * units[unit]
     # A plain count needs no unit; bytes and milliseconds do.
-    if not unit and name in ("macs", "parameters"):
+    if not unit and units is _NUMBERS:
         if number <= 100:
             raise WrongUse(
                 f"--target '{text}' asks for {match[1]} of them. For a share of the "
                 f"model's say {name}=0.6 or {name}=60%."
             )
-        return name, number
+        return absolute, number
     raise wrong

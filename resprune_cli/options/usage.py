@@ -20,6 +20,9 @@ SCHEDULES = tuple(
 )
 RUNTIMES = tuple(registry("deploy.registry").RUNTIME_FORMATS)
 
+_BUILT_IN = ", ".join(
+    f"`{name}` ({what})" for name, what in registry("data.registry").BUILT_IN.items()
+)
 
 # What the sizes of a model's files are of, wherever they are told.
 EXPORTED_BYTES = (
@@ -134,8 +137,8 @@ def add_data_options(parser, required=False):
         required=required,
         help="an .npz file (x and y, or images and labels; x_train and x_test; if you "
         "like, x_val and y_val), a folder with one folder of images for each class, "
-        "`digits` (1,797 real ones, built in), or with --data-dir the name of a data "
-        "set of tensorflow_datasets, which is not downloaded.",
+        f"{_BUILT_IN}, or with --data-dir the name of a data set of "
+        "tensorflow_datasets, which is not downloaded.",
     )
     group.add_argument(
         "--data-dir", metavar="DIR", help="folder of tensorflow_datasets."
@@ -208,6 +211,17 @@ def add_latency_options(parser, purpose=""):
     )
 
 
+def add_runtime_option(parser, *others, help, default=None):
+    """The option that names a runtime, by its name or an alias."""
+    parser.add_argument(
+        "--runtime",
+        type=registry("deploy.registry").known_as,
+        choices=(*RUNTIMES, *others),
+        default=default,
+        help=help,
+    )
+
+
 def add_expand_option(parser):
     """The option to look into layers that hold layers."""
     parser.add_argument(
@@ -244,7 +258,7 @@ def check_data(args):
         if not pathlib.Path(args.data_dir).is_dir():
             raise WrongUse(f"There is no folder --data-dir '{args.data_dir}'.")
         return
-    if data == "digits" or pathlib.Path(data).is_dir():
+    if data in registry("data.registry").BUILT_IN or pathlib.Path(data).is_dir():
         return
     if data.endswith(".npz"):
         if not pathlib.Path(data).is_file():
@@ -257,8 +271,8 @@ def check_data(args):
         return
     raise WrongUse(
         f"--data '{data}' is no folder and no .npz file. Data can be an .npz file, a "
-        "folder with one folder of images for each class, `digits`, or with --data-dir "
-        "the name of a data set of tensorflow_datasets."
+        f"folder with one folder of images for each class, {_BUILT_IN}, or with "
+        "--data-dir the name of a data set of tensorflow_datasets."
     )
 
 
@@ -270,4 +284,11 @@ def add_score_options(parser):
         type=values.count,
         default=512,
         help="training examples to score on (default 512).",
+    )
+    parser.add_argument(
+        "--l1-learning-rate",
+        metavar="RATE",
+        type=values.positive,
+        help="of the criterion l1_importance, which trains factors (default 0.1). "
+        "Lower it if they diverge.",
     )

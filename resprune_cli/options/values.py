@@ -4,6 +4,8 @@ import argparse
 import pathlib
 import zipfile
 
+from resprune_cli.options.registries import registry
+
 _KERAS_2 = (
     "Of Keras 2 (tf.keras before TensorFlow 2.16): load it with tf_keras (`pip install "
     "tf_keras`), build the same model in Keras 3, and copy the weights: "
@@ -14,14 +16,12 @@ _KERAS_2 = (
 def model_path(text):
     """A model's file that can be opened, without starting TensorFlow."""
     path = pathlib.Path(text)
-    if path.name.endswith((".h5", ".hdf5")):
+    if path.name.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(
-            f"'{text}' is an HDF5 file. A file of weights is read by the order of "
-            "layers, and in a net with fewer layers that can go wrong without an "
-            "error. Load it in the code that made it and save the whole model: "
-            "model.save('model.keras'). If it holds a whole model, Keras 3 can often "
-            f"load it: keras.models.load_model('{text}', compile=False).save("
-            f"'model.keras'). {_KERAS_2}"
+            f"'{text}' holds weights without a model. Weights are read by the order of "
+            "layers, and in a model with fewer layers that can go wrong without an "
+            "error. Load them in the code that made the model, and save the whole "
+            f"model: model.save('model.keras'). {_KERAS_2}"
         )
     if path.suffix == ".json":
         raise argparse.ArgumentTypeError(
@@ -31,16 +31,32 @@ def model_path(text):
         )
     if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no file '{text}'.")
-    if path.suffix != ".keras" or path.is_dir():
+    if path.suffix not in (".keras", ".h5", ".hdf5") or path.is_dir():
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no .keras file, which model.save('model.keras') writes."
+            f"'{text}' is no .keras file, which model.save('model.keras') writes, and "
+            "no .h5 file of a whole model."
         )
+    if path.suffix != ".keras":
+        with open(path, "rb") as file:
+            if file.read(8) != b"\x89HDF\r\n\x1a\n":
+                raise argparse.ArgumentTypeError(
+                    f"'{text}' is broken or cut off: it is no HDF5 file. Copy or save "
+                    "the model again."
+                )
+        return path
     if not zipfile.is_zipfile(path):
         raise argparse.ArgumentTypeError(
             f"'{text}' is broken or cut off: a file that model.save('model.keras') "
             "wrote is a zip archive. Copy or save it again."
         )
     return path
+
+
+def model_or_export(text):
+    """A model's file, or what `export` wrote."""
+    if registry("deploy.registry").runtime_of(text) and pathlib.Path(text).exists():
+        return pathlib.Path(text)
+    return model_path(text)
 
 
 def folder(text):
@@ -59,6 +75,11 @@ def folder(text):
 def names(text):
     """Names with commas between them, and perhaps blanks."""
     return [name for part in text.split(",") if (name := part.strip())]
+
+
+def formats(text):
+    """Names of formats, or their aliases, with commas between them."""
+    return list(dict.fromkeys(map(registry("deploy.registry").known_as, names(text))))
 
 
 def module(text):
@@ -112,8 +133,12 @@ def epochs(text):
 
 
 def tolerance(text):
-    """A number from 0 up."""
-    return _number(text, lambda value: 0 <= value < float("inf"), "from 0 up")
+    """A number from 0 up, or `auto`."""
+    return (
+        text
+        if text == "auto"
+        else _number(text, lambda value: 0 <= value < float("inf"), "from 0 up")
+    )
 
 
 def _number(text, fits, wanted):

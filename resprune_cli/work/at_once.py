@@ -8,10 +8,18 @@ from resprune_cli.work import data_source, model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import remove_units
 from resprune_tf.criteria.registry import ON_EXAMPLES
-from resprune_tf.runs.judging import direction, within_tolerance
+from resprune_tf.runs.judging import (
+    AUTO,
+    auto_tolerance,
+    direction,
+    is_accuracy,
+    points,
+    within_tolerance,
+)
+from resprune_tf.system.progress import say
 from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.solving import solve_target
-from resprune_tf.targets.target import COUNTED
+from resprune_tf.targets.target import COUNTED, TargetMet
 from resprune_tf.training.recalibration import recalibrate
 
 _RECALIBRATED_ON = 2048  # training examples
@@ -39,6 +47,7 @@ def prune(model, data, splits, target, args):
         WrongUse: if the model does no better than guessing.
         Failed: if the target cannot be met.
     """
+    say("Measuring the model as given ...")
     before = _measures(model, splits, args)
     doubt = terms.check_doubt(model, _validation(before), args)
     name = args.criterion or scoring.usual_criterion(model)
@@ -51,10 +60,14 @@ def prune(model, data, splits, target, args):
             images = augment(images, np.random.default_rng(args.seed))
     counted = all(limit in COUNTED for limit in target.limits)
     remove = _one_by_one if name in ON_EXAMPLES and counted else _cheapest_set
-    print(f"Units are scored by {name}, the target solved for ...", flush=True)
+    print(
+        f"Scoring units by {name}, and choosing which to remove for the target ...",
+        flush=True,
+    )
     solution, shorter = remove(model, criterion, target, images, args)
     print(f"\n{solution}", flush=True)
     model_file.compiled_as(shorter, model)
+    say("Measuring the pruned model ...")
     after = _measures(shorter, splits, args)
     notes = {"criterion": name, "solution": solution.to_dict()}
     guessing = terms.guessing(model, _validation(after))
@@ -65,7 +78,7 @@ def prune(model, data, splits, target, args):
         solution.units,
         before,
         after,
-        _failure(model, before, after, args),
+        _failure(model, before, after, splits, notes, args),
         notes,
     )
 
@@ -85,6 +98,8 @@ def _one_by_one(model, criterion, target, images, args):
             images=images,
             on_step=told,
         )
+    except TargetMet:
+        raise
     except ValueError as error:
         raise Failed(str(error)) from error
     return found, found.model
@@ -101,6 +116,8 @@ def _cheapest_set(model, criterion, target, images, args):
     try:
         with quiet():
             solution = solve_target(model, target, scores, args.protect)
+    except TargetMet:
+        raise
     except ValueError as error:
         raise Failed(str(error)) from error
     shorter = remove_units(model, solution.units)
@@ -127,15 +144,25 @@ def _validation(measures):
     }
 
 
-def _failure(model, before, after, args):
-    """What was lost beyond a tolerance that was given, in words."""
+def _failure(model, before, after, splits, notes, args):
+    """What was lost beyond a tolerance that was given, in words.
+
+    The tolerance goes into `notes`, as a number.
+    """
     if args.tolerance is None or not before:
         return None
     monitor, name = args.monitor, f"validation {args.monitor}"
+    tolerance, count = args.tolerance, len(splits["validation"][0])
+    if tolerance == AUTO:
+        tolerance = auto_tolerance(before[name], count)
+    notes["tolerance"] = tolerance
     mode = direction(model, monitor)
-    if within_tolerance(before[name], after[name], args.tolerance, mode):
+    if within_tolerance(before[name], after[name], tolerance, mode):
         return None
+    told = f"{tolerance:g}"
+    if is_accuracy(monitor):
+        told = f"{points(tolerance)} (one of {count:,} examples: {points(1 / count)})"
     return (
         f"The {name} went from {before[name]:.5g} to {after[name]:.5g}, further than "
-        f"--tolerance {args.tolerance:g}. {_WAYS}"
+        f"--tolerance {args.tolerance}: {told}. {_WAYS}"
     )

@@ -8,6 +8,7 @@ import numpy as np
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.memory import check_memory
 from resprune_tf.data.examples import check_finite
+from resprune_tf.data.registry import BUILT_IN
 
 # Names under which an .npz file may hold what is wanted, the first ones preferred.
 _NAMES = {
@@ -36,8 +37,8 @@ def splits_of(args, shape):
     """
     if args.data_dir is not None:
         return _data_set(args.data, shape, args)
-    if args.data == "digits":
-        return _digits(args)
+    if args.data in BUILT_IN:
+        return _built_in(args)
     path = pathlib.Path(args.data)
     return _folder(path, shape) if path.is_dir() else _archive(path)
 
@@ -88,18 +89,16 @@ class ImageFiles:
         return images
 
 
-def _digits(args):
+def _built_in(args):
     from resprune_tf.data.loading import load_dataset
 
-    digits = load_dataset("digits", seed=args.seed)
-    return {
-        name: (split.images, split.labels)
-        for name, split in (
-            ("train", digits.train),
-            ("validation", digits.validation),
-            ("test", digits.test),
-        )
+    found = load_dataset(args.data, seed=args.seed)
+    splits = {
+        "train": found.train,
+        "validation": found.validation,
+        "test": found.test,
     }
+    return {name: (split.images, split.labels) for name, split in splits.items()}
 
 
 def _archive(path):

@@ -8,6 +8,7 @@ from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
 from resprune_tf.data.augment import random_crop_flip
+from resprune_tf.system.progress import say
 from resprune_tf.training.data_check import check_scale
 
 
@@ -56,6 +57,7 @@ def read(args, model):
             f"'{model.name}' takes {len(model.inputs)} inputs; the command line feeds "
             "models of one."
         )
+    say(f"Reading {args.data} ...")
     shape = tuple(model.inputs[0].shape[1:])
     found = splits_of(args, shape)
     chosen, how = _rows(found, args)

@@ -2,7 +2,7 @@
 
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work import terms
-from resprune_tf.runs.judging import direction
+from resprune_tf.runs.judging import AUTO, direction, is_accuracy
 
 
 def choose_monitor(model, splits, args):
@@ -33,9 +33,27 @@ def choose_monitor(model, splits, args):
         direction(model, monitor)
     except ValueError as error:
         raise WrongUse(f"--monitor {monitor}: {error}") from error
-    if monitor == "accuracy" and (args.tolerance or 0) >= 1:
+    if args.tolerance == AUTO:
+        if not is_accuracy(monitor):
+            raise WrongUse(
+                "--tolerance auto is the standard error of an accuracy. For "
+                f"--monitor {monitor} give an amount in its units, such as 0.01."
+            )
+    elif monitor == "accuracy" and (args.tolerance or 0) >= 1:
         raise WrongUse(
-            "--tolerance of an accuracy is a fraction below 1: 0.01 is one point of "
-            f"100. Received: {args.tolerance:g}."
+            "--tolerance of an accuracy is a fraction below 1: 0.01 is one percentage "
+            f"point. Received: {args.tolerance:g}."
         )
     return monitor
+
+
+def usual_tolerance(monitor):
+    """The tolerance of a run with retraining that is given none."""
+    if is_accuracy(monitor):
+        return AUTO
+    print(
+        f"No decrease of {monitor} is accepted. --tolerance accepts one, as an amount "
+        "in its units.",
+        flush=True,
+    )
+    return 0.0

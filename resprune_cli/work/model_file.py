@@ -9,6 +9,7 @@ import keras
 from resprune_cli.options.usage import WrongUse
 from resprune_tf import ImportanceScale, compile_like, expand, graph, with_input_shape
 from resprune_tf.system.model_files import ModelFileError, load_model, read_config
+from resprune_tf.system.progress import say
 
 _CLASS = ("class_name", "module", "registered_name")
 # Classes that Keras finds by itself, and ours.
@@ -16,7 +17,7 @@ _KNOWN_MODULES = ("keras", "keras_hub", "resprune_tf")
 
 
 def load(path, args, compile=False):
-    """A functional model from a `.keras` file.
+    """A functional model from a `.keras` file, or an `.h5` file of a whole model.
 
     Nothing in the file is unpickled and `safe_mode` stays on, unless `allow_lambda`.
 
@@ -29,6 +30,7 @@ def load(path, args, compile=False):
         WrongUse: if it is no such file, has a Lambda that is not allowed, a class
             that no `--import` registered, or no graph to read.
     """
+    say(f"Loading {path} ...")
     classes = _classes(path)
     if "Lambda" in classes and not args.allow_lambda:
         raise WrongUse(
@@ -124,7 +126,8 @@ def _classes(path):
     while left:
         value = left.pop()
         if isinstance(value, dict):
-            if "class_name" in value and "registered_name" in value:
+            # Keras 2 wrote no registered names.
+            if "class_name" in value and {"registered_name", "config"} & value.keys():
                 name, *place = map(value.get, _CLASS)
                 if not isinstance(name, str) or not all(
                     each is None or isinstance(each, str) for each in place

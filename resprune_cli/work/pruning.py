@@ -15,11 +15,14 @@ from resprune_cli.work import (
     retraining,
     terms,
 )
+from resprune_cli.work.outcome import Outcome
 from resprune_tf import Target, find_units
 from resprune_tf.graph.compilation import check_steps
 from resprune_tf.runs.judging import format_value
+from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, write_json
 from resprune_tf.targets.measures import file_bytes, measure
+from resprune_tf.targets.target import TargetMet
 from resprune_tf.units.table import aligned
 
 
@@ -95,11 +98,16 @@ def _pruned(model, args):
         args.monitor = judging.choose_monitor(model, splits, args)
     elif args.tolerance is not None:
         raise WrongUse("--tolerance needs labels, and the data have none.")
-    if args.epochs == 0:
-        return at_once.prune(model, data, splits, target, args)
-    if not splits:
+    if args.epochs and not splits:
         raise WrongUse("Retraining needs labels, and the data have none.")
-    return retraining.prune(model, data, splits, target, args)
+    if args.epochs and args.tolerance is None:
+        args.tolerance = judging.usual_tolerance(args.monitor)
+    way = retraining if args.epochs else at_once
+    try:
+        return way.prune(model, data, splits, target, args)
+    except TargetMet as met:
+        print(f"\nAlready met: {met}", flush=True)
+        return Outcome(model, (), {}, {}, notes={"already_met": str(met)})
 
 
 def _make(folder):
@@ -121,6 +129,7 @@ def _summary(model, outcome, args, compiled):
         **outcome.notes,
     }
     shorter = None
+    say(f"Writing the result to {args.out} ...")
     if outcome.model is not None:
         shorter = model_file.without_importances(outcome.model)
         if compiled:
@@ -170,7 +179,7 @@ def _lines(told):
         rows.append((name, *texts, ratio))
     return [
         "",
-        f"Removed: {', '.join(told['removed'])}.",
+        f"Removed: {', '.join(told['removed']) or 'nothing'}.",
         *aligned(*rows),
         usage.EXPORTED_BYTES,
         *([told["doubt"]] if "doubt" in told else []),

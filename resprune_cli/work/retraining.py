@@ -11,7 +11,9 @@ from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import data_source, model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf.runs.judging import format_value
-from resprune_tf.units.table import aligned
+from resprune_tf.system.progress import say
+from resprune_tf.system.wording import counted
+from resprune_tf.targets.target import TargetMet
 
 
 def prune(model, data, splits, target, args):
@@ -63,7 +65,7 @@ def prune(model, data, splits, target, args):
                     criterion=criterion,
                     protected=args.protect,
                     monitor=given["monitor"],
-                    tolerance=args.tolerance or 0.0,
+                    tolerance=args.tolerance,
                     stop_on_drop=args.stop_on_drop,
                 ),
                 run=rp.RunOptions(
@@ -78,14 +80,17 @@ def prune(model, data, splits, target, args):
             raise Stopped(f"Stopped: {error}.", stop.code) from error
         except rp.RunDirectoryError as error:
             raise WrongUse(str(error).replace("run directory", "--out")) from error
+        except TargetMet:
+            raise
         except (ValueError, rp.TrainingDiverged) as error:
             raise Failed(str(error)) from error
-    print("\n" + "\n".join(table(result, given, args)))
+    print(f"\n{result}")
     return _outcome(model, result, target, given, args)
 
 
 def _given(model, splits, args):
     """What the model measures before anything is done to it."""
+    say("Measuring the model as given ...")
     measured = {
         split: terms.evaluate(model, x, y, args.batch_size)
         for split, (x, y) in splits.items()
@@ -95,7 +100,7 @@ def _given(model, splits, args):
     print(
         f"The model as given: validation {monitor} "
         f"{format_value(monitor, measured['validation'][monitor])}, on "
-        f"{len(splits['validation'][0]):,} examples.",
+        f"{counted(len(splits['validation'][0]), 'example')}.",
         flush=True,
     )
     guesses = terms.check_doubt(model, measured["validation"], args)
@@ -122,39 +127,15 @@ def _recipes(model, args, untrained):
         args.epochs, learning_rate=args.learning_rate, schedule=args.schedule
     )
     if epochs:
-        print(f"It is trained first: {epochs} epochs.", flush=True)
+        print(f"It is trained first: {counted(epochs, 'epoch')}.", flush=True)
         return each.replace(epochs=epochs), each
     each = each.for_trained(model)
     print(
-        f"It is taken as it is. Each retraining: {args.epochs} epochs, learning rate "
-        f"{each.learning_rate:g}, schedule {each.schedule}.",
+        f"It is taken as it is. Each retraining: {counted(args.epochs, 'epoch')}, "
+        f"learning rate {each.learning_rate:g}, schedule {each.schedule}.",
         flush=True,
     )
     return None, each
-
-
-def table(result, given, args):
-    """Lines: what each round came to."""
-    monitor = given["monitor"]
-    head = ("round", "layers", "parameters", "MACs", f"validation {monitor}", "removed")
-    rows = [
-        (
-            f"{r.round}{' *' if r.round == result.selected.round else ''}",
-            f"{r.layers}",
-            f"{r.parameters:,}",
-            f"{r.macs:,}",
-            format_value(monitor, r.measure("validation", monitor)),
-            ", ".join(r.removed) or "-",
-        )
-        for r in result.rounds
-    ]
-    tolerance = args.tolerance or 0
-    lines = [
-        *aligned(head, *rows),
-        f"* the smallest no more than {tolerance:g} worse than round 0. "
-        f"Ended: {result.final['stop_reason']}.",
-    ]
-    return lines
 
 
 def _outcome(model, result, target, given, args):

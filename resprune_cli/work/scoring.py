@@ -6,7 +6,7 @@ from resprune_cli.options.usage import WrongUse
 from resprune_cli.work import data_source, terms
 from resprune_tf import criteria
 from resprune_tf.criteria.comparison import compare_scores
-from resprune_tf.criteria.registry import ANOTHER
+from resprune_tf.criteria.registry import ANOTHER, CRITERIA
 from resprune_tf.units.finding import find_units, scored_units
 
 
@@ -27,6 +27,8 @@ def table(model, args, names=None):
     for name in names or ():
         _check_labels(name, data.labelled, "--criteria")
     x, y, loss = scored_on(model, data, args)
+    if names is not None:
+        names = [_rated(name, x, y, loss, args) for name in names]
     try:
         found = compare_scores(
             model,
@@ -45,6 +47,18 @@ def table(model, args, names=None):
     if data.labelled:
         doubt = terms.doubt(model, terms.evaluate(model, x, y, args.batch_size))
     return dataclasses.replace(found, left_out=left_out), doubt
+
+
+def _rated(name, x, y, loss, args):
+    """A criterion's name, or it itself if it is given another learning rate."""
+    rate = args.l1_learning_rate
+    if rate is None or "learning_rate" not in CRITERIA[name].options:
+        return name
+    criterion = criteria.make(
+        name, x, y, loss, args.batch_size, seed=args.seed, learning_rate=rate
+    )
+    criterion.__name__ = name  # of its column
+    return criterion
 
 
 def _check_labels(name, labelled, option):
@@ -84,7 +98,14 @@ def criterion(name, model, data, args):
         _check_labels(name, data.labelled, "--criterion")
     try:
         return criteria.make(
-            name, x, y, loss, args.batch_size, args.recalibrate, args.seed
+            name,
+            x,
+            y,
+            loss,
+            args.batch_size,
+            args.recalibrate,
+            args.seed,
+            args.l1_learning_rate,
         )
     except ValueError as error:
         raise WrongUse(str(error)) from error

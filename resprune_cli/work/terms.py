@@ -144,8 +144,7 @@ def doubt(model, measured):
     if (told := guessing(model, measured)) is None:
         return None
     return (
-        f"{told} Does the model take such pixels (--pixels), and are its classes in "
-        "the order of the labels?"
+        f"{told} Check the input scaling (--pixels) and the order of the class labels."
     )
 
 

@@ -1,33 +1,21 @@
-"""Scores of units: how little would be lost with each of them."""
+"""Scores of units: how little would be lost with each of them.
 
-from resprune_tf.criteria.by_name import (
-    check_scored,
-    check_scores,
-    importance,
-    largest,
-    named,
-    random,
-)
-from resprune_tf.criteria.registry import LABELLED, NAMES, ON_EXAMPLES, make
-from resprune_tf.criteria.sensitivity import leave_one_out, output_norm, taylor
-from resprune_tf.criteria.similarity import block_influence, cka
-from resprune_tf.criteria.sparsity import l1_importance
+`import name as name` states that a name is public, so that none is listed twice.
+"""
 
-__all__ = [
-    "LABELLED",
-    "NAMES",
-    "ON_EXAMPLES",
-    "block_influence",
-    "check_scored",
-    "check_scores",
-    "cka",
-    "importance",
-    "l1_importance",
-    "largest",
-    "leave_one_out",
-    "make",
-    "named",
-    "output_norm",
-    "random",
-    "taylor",
-]
+from resprune_tf.criteria.by_name import check_scored as check_scored
+from resprune_tf.criteria.by_name import check_scores as check_scores
+from resprune_tf.criteria.by_name import importance as importance
+from resprune_tf.criteria.by_name import largest as largest
+from resprune_tf.criteria.by_name import named as named
+from resprune_tf.criteria.by_name import random as random
+from resprune_tf.criteria.registry import LABELLED as LABELLED
+from resprune_tf.criteria.registry import NAMES as NAMES
+from resprune_tf.criteria.registry import ON_EXAMPLES as ON_EXAMPLES
+from resprune_tf.criteria.registry import make as make
+from resprune_tf.criteria.sensitivity import leave_one_out as leave_one_out
+from resprune_tf.criteria.sensitivity import output_norm as output_norm
+from resprune_tf.criteria.sensitivity import taylor as taylor
+from resprune_tf.criteria.similarity import block_influence as block_influence
+from resprune_tf.criteria.similarity import cka as cka
+from resprune_tf.criteria.sparsity import l1_importance as l1_importance

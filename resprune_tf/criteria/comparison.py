@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_label_count, count_images
 from resprune_tf.graph.outputs import loss_name
 from resprune_tf.system.advice import advice
+from resprune_tf.system.progress import Reporter, is_shown, shown, tracked
 from resprune_tf.training import recalibration
 from resprune_tf.units.finding import find_units, scored_units
 
@@ -83,18 +85,15 @@ def compare_scores(
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
     scores, failed = {}, {}
-    for number, (name, criterion) in enumerate(chosen.items(), 1):
-        if verbose:
-            _show(f"{name}, {number} of {len(chosen)} criteria ...")
-        try:
-            returned = criterion(model if name == "leave_one_out" else given)
-            scores[name] = _of_all(name, known.check_scores(returned, found), units)
-        except ValueError as error:
-            if criteria is not None:
-                raise
-            failed[name] = error
-    if verbose:
-        _show("")
+    with _watched(verbose):
+        for name in tracked(chosen, "Scoring units by {}".format):
+            try:
+                returned = chosen[name](model if name == "leave_one_out" else given)
+                scores[name] = _of_all(name, known.check_scores(returned, found), units)
+            except ValueError as error:
+                if criteria is not None:
+                    raise
+                failed[name] = error
     if failed and not set(scores).intersection(known.ON_EXAMPLES):
         raise next(iter(failed.values()))  # such as images that do not fit the model
     names = [unit.name for unit in units]
@@ -113,11 +112,11 @@ def compare_scores(
     )
 
 
-def _show(text):
-    """Rewrites a line of a terminal; a log file gets none."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+def _watched(verbose):
+    """Shows progress on a terminal where nothing shows it yet; no log file gets it."""
+    if not verbose or is_shown():
+        return contextlib.nullcontext()
+    return shown(Reporter(sys.stderr, lines=False))
 
 
 def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):

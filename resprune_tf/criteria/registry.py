@@ -20,14 +20,14 @@ class Criterion:
         takes: what the function is called with: `"model"` if it is the criterion
             itself; `"seed"`, `"examples"` or `"labels"` (examples and their labels, and
             a `loss`) if it returns the criterion.
-        seeded: whether one that takes examples also takes a `seed`.
+        options: names of further arguments that it takes, of those of `make`.
         compared: whether it is among those that are compared where none are named: not
             the opposite of another one, nor one that trains.
     """
 
     module: str
     takes: str
-    seeded: bool = False
+    options: tuple[str, ...] = ()
     compared: bool = True
 
     @property
@@ -45,7 +45,12 @@ CRITERIA = {
     "cka": Criterion("similarity", takes="examples"),
     "taylor": Criterion("sensitivity", takes="labels"),
     "leave_one_out": Criterion("sensitivity", takes="labels"),
-    "l1_importance": Criterion("sparsity", takes="labels", seeded=True, compared=False),
+    "l1_importance": Criterion(
+        "sparsity",
+        takes="labels",
+        options=("seed", "learning_rate"),
+        compared=False,
+    ),
 }
 # What to do, on the command line, where a criterion cannot score a model.
 ANOTHER = " Choose another criterion, such as block_influence."
@@ -63,6 +68,7 @@ def make(
     batch_size: int = 128,
     recalibrate: bool = False,
     seed: int = 0,
+    learning_rate: float | None = None,
 ) -> Callable:
     """The criterion of a name, a function from a model to `{unit name: score}`.
 
@@ -73,6 +79,7 @@ def make(
         batch_size: examples a step.
         recalibrate: whether BatchNormalization statistics are estimated anew first.
         seed: int, for those that have one.
+        learning_rate: for those that train; None for their own.
 
     Raises:
         ValueError: for an unknown name, or arguments that a criterion refuses.
@@ -89,8 +96,10 @@ def make(
     if kind.takes == "labels":
         given.append(labels)
         options["loss"] = loss
-    if kind.seeded:
-        options["seed"] = seed
+    further = {"seed": seed, "learning_rate": learning_rate}
+    for option in kind.options:
+        if further[option] is not None:
+            options[option] = further[option]
     return function(*given, **options)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from resprune_tf.system.wording import counted
 from resprune_tf.units.table import aligned
 
 
@@ -105,8 +106,8 @@ class ScoreTable:
 
     def __str__(self):
         lines = [
-            f"'{self.model}': ranks of {len(self.units)} units (1 is removed first) "
-            f"and scores, on {self.images} images.",
+            f"'{self.model}': ranks of {counted(len(self.units), 'unit')} (1 is "
+            f"removed first) and scores, on {counted(self.images, 'image')}.",
             *([f"Loss: {self.loss}."] if self.loss else []),
             *aligned(("unit", "parameters", "MACs", *self.scores), *self._rows()),
             "Rank correlations (Spearman):",

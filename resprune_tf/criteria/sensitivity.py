@@ -29,6 +29,7 @@ from resprune_tf.data.examples import (
     labelled_batches,
 )
 from resprune_tf.nets.importance import SUFFIX
+from resprune_tf.system.progress import tracked
 from resprune_tf.training import recalibration
 from resprune_tf.units.finding import scored_units
 from resprune_tf.units.importances import importances
@@ -226,7 +227,8 @@ def leave_one_out(
             return total / count_images(images)
 
         whole = mean_loss()
-        return {unit.name: float(mean_loss(unit.name) - whole) for unit in units}
+        names = tracked([unit.name for unit in units], "Scoring without {}".format)
+        return {name: float(mean_loss(name) - whole) for name in names}
 
     return with_details(
         criterion, images, "leave_one_out", recalibrate, loss_details(loss)

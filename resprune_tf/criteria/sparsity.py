@@ -15,6 +15,7 @@ from resprune_tf.criteria.registry import ANOTHER
 from resprune_tf.criteria.scoring import criterion_on
 from resprune_tf.data.examples import check_label_count, count_images, take, take_labels
 from resprune_tf.system.advice import advice
+from resprune_tf.system.progress import tracked
 from resprune_tf.units.finding import scored_units
 
 
@@ -72,7 +73,7 @@ def l1_importance(
         count = count_images(images)
         size = min(batch_size, count)
         factors = np.ones(len(gates))
-        for _ in range(steps):
+        for _ in tracked(range(steps), "Training factors of l1_importance, step"):
             rows = rng.choice(count, size, replace=False)
             found = gradients(take(images, rows), take_labels(labels, rows))
             slopes = np.array([ops.convert_to_numpy(g).item() for g in found]) / size
@@ -85,7 +86,8 @@ def l1_importance(
                         " A smaller one may do: `criteria.l1_importance(images, "
                         f"labels, learning_rate={learning_rate / 10:g})` is a "
                         "criterion, also in `compare_scores(criteria=[...])`.",
-                        ANOTHER,
+                        f" Give a smaller one: --l1-learning-rate "
+                        f"{learning_rate / 10:g}.{ANOTHER}",
                     )
                 )
             for gate, factor in zip(gates.values(), factors, strict=True):

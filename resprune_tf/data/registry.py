@@ -22,6 +22,7 @@ class DataSet:
         validation_examples: held out of the training images; a tenth by default.
         mean: of each channel; computed from the training split by default.
         std: likewise.
+        built_in: what it holds, in words, if it is installed with the package.
     """
 
     module: str
@@ -32,6 +33,7 @@ class DataSet:
     validation_examples: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    built_in: str | None = None
 
     def read(self, name, data_dir=None, source="auto"):
         """Reads the splits; see `readers.ImageArrays`."""
@@ -47,7 +49,12 @@ _CIFAR = DataSet(
 )
 DATA_SETS = {
     "digits": DataSet(
-        "readers", "read_digits", flip=False, crop_padding=1, validation_examples=360
+        "readers",
+        "read_digits",
+        flip=False,
+        crop_padding=1,
+        validation_examples=360,
+        built_in="1,797 real handwritten digits",
     ),
     "cifar10": dataclasses.replace(
         _CIFAR, mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7)
@@ -57,6 +64,7 @@ DATA_SETS = {
     ),
 }
 NAMES = tuple(DATA_SETS)
+BUILT_IN = {n: each.built_in for n, each in DATA_SETS.items() if each.built_in}
 SOURCES = tuple(
     dict.fromkeys(source for each in DATA_SETS.values() for source in each.sources)
 )

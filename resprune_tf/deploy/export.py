@@ -25,9 +25,10 @@ from resprune_tf.deploy.formats import (
 )
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
 from resprune_tf.deploy.registry import FORMATS
-from resprune_tf.deploy.signature import check_outputs, input_names
+from resprune_tf.deploy.signature import check_outputs, names_in
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.disk import staging_folder, writing
+from resprune_tf.system.progress import tracked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +120,13 @@ def export(
     check_outputs(functional, formats)
     classifies = decides(model)
     model = in_float32(functional)
-    if calibration is None and "litert_int8" in formats:
+    calibrated = [name for name in formats if FORMATS[name].calibrated]
+    if calibration is None and calibrated:
         calibration = images
         if images is None:
             raise ValueError(
-                "'litert_int8' measures the ranges of activations on real images, and "
-                "noise has others: give `calibration`, or `images`."
+                f"'{calibrated[0]}' measures the ranges of activations on real images, "
+                "and noise has others: give `calibration`, or `images`."
             )
     if calibration is not None:
         calibration = images_to_calibrate(model, calibration)
@@ -136,7 +138,7 @@ def export(
         directory.mkdir(parents=True, exist_ok=True)
         staging = stack.enter_context(staging_folder(directory, "export"))
         done = []
-        for name in formats:
+        for name in tracked(formats, "Writing and checking {}".format):
             path = write(name, plain, staging, calibration)
             found = _found(name, path, plain, images)
             difference = _difference(name, found, expected, tolerances[name])
@@ -185,11 +187,10 @@ def _counts(arrays):
 def _found(name, path, model, images):
     """Outputs of an artefact for each batch that is tried: lists of arrays."""
     counts = _counts(images)
-    own = name == "keras"
     job = {
         "name": "outputs",
         "path": str(path.resolve()),
-        "names": [x.name for x in model.inputs] if own else input_names(model),
+        "names": names_in(name, model),
         "counts": counts,
     }
     try:
@@ -200,7 +201,7 @@ def _found(name, path, model, images):
         hint = (
             "Layers that are not Keras's own need their code there; `fold=True` takes "
             "out ours."
-            if own
+            if not FORMATS[name].from_saved_model
             else "Its runtime may lack an operation of the model."
         )
         raise ExportError(

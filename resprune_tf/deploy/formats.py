@@ -10,9 +10,11 @@ import warnings
 import keras
 
 from resprune_tf import graph
+from resprune_tf.deploy.example_inputs import noise_to_calibrate
+from resprune_tf.deploy.folding import fold
 from resprune_tf.deploy.litert_form import write_litert
 from resprune_tf.deploy.onnx_form import write_onnx
-from resprune_tf.deploy.registry import FORMATS
+from resprune_tf.deploy.registry import FORMATS, known_as
 from resprune_tf.deploy.signature import at_inference, input_names
 from resprune_tf.system.disk import folder_problem, full_disk
 
@@ -37,7 +39,8 @@ def check_formats(formats):
         ImportError: if a package that a format needs is not installed; it says what to
             install.
     """
-    formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
+    names = (formats,) if isinstance(formats, str) else formats
+    formats = tuple(dict.fromkeys(map(known_as, names)))
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(
             f"Supported formats: {', '.join(FORMATS)}. Received: formats={formats}."
@@ -67,8 +70,7 @@ def check_place(folder, formats):
         formats: what `check_formats` returned.
     """
     problem = folder_problem(folder)
-    through = [name for name in formats if name != "keras"]
-    # TensorFlow, from whose SavedModel the others are converted.
+    through = [name for name in formats if FORMATS[name].from_saved_model]
     if not problem and through:
         if found := sorted({*os.path.realpath(folder)}.intersection(_PATTERNS)):
             problem = (
@@ -142,8 +144,8 @@ def write(name, model, folder, calibration=None):
         model: a functional `keras.Model` that computes in float32.
         folder: `pathlib.Path` of a folder for this model alone. Some formats are
             converted from the SavedModel, which is then left there for the others.
-        calibration: for `"litert_int8"`, a list of inputs, each a list of arrays of
-            one image, one array for each of `model.inputs`.
+        calibration: for a format that is calibrated, a list of inputs, each a list of
+            arrays of one image, one array for each of `model.inputs`.
 
     Returns:
         `pathlib.Path`: what was written.
@@ -167,6 +169,29 @@ def write(name, model, folder, calibration=None):
             f"{type(error).__name__}: {_reason(error)}"
         ) from error
     return path
+
+
+def write_folded(name, model, folder, calibration=None):
+    """Writes a model in one format as `export` does: folded, in float32. Not checked.
+
+    Args:
+        name: one of `FORMATS`.
+        model: a functional `keras.Model`; it is only read.
+        folder: `pathlib.Path` of a folder for this model alone.
+        calibration: as for `write`. By default noise, where a format is calibrated:
+            it will do for a file's size and speed, not for what the file computes.
+
+    Returns:
+        `pathlib.Path`: what was written.
+
+    Raises:
+        ExportError, DiskFullError: as `write` does.
+        ValueError: if noise will not do.
+    """
+    plain = fold(in_float32(graph.as_functional(model, "write_folded")))
+    if calibration is None and FORMATS[name].calibrated:
+        calibration = noise_to_calibrate(plain)
+    return write(name, plain, folder, calibration)
 
 
 # What Keras and TensorFlow do inside their own converters.

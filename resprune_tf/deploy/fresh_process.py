@@ -18,12 +18,12 @@ class RuntimeFailed(RuntimeError):
 
 
 def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
-    """Runs a job, `"outputs"` or `"times"`, in a fresh Python process, on the CPU.
+    """Runs a job in a fresh Python process, on the CPU.
 
     Args:
         runtime: one of `runtimes.RUNTIMES`.
-        job: dict of the keyword arguments of the job's function, and its `"name"`;
-            see `runtimes.outputs` and `runtimes.times`.
+        job: dict of the keyword arguments of the job's function, and its `"name"`,
+            one of `runtimes.JOBS`.
         arrays: list of arrays for the job, if it takes some.
         backend: what Keras is to run on there, for the runtime `"keras"`.
 

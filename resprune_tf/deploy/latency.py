@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.deploy.runtimes import take_turns
+from resprune_tf.deploy.runtimes import OtherWork, take_turns
 from resprune_tf.graph.resizing import fixed_sizes
 
 
@@ -30,6 +30,8 @@ class Latency:
         runtime: what ran the model: the Keras backend, or that of
             `runtime_latencies`.
         times_ms: of the single calls, in their order.
+        load: share of the processor cores that other processes used meanwhile, from 0
+            to 1; None where the system does not state it.
     """
 
     median_ms: float
@@ -44,6 +46,7 @@ class Latency:
     backend: str
     runtime: str
     times_ms: tuple[float, ...] = dataclasses.field(repr=False)
+    load: float | None = None
 
     @classmethod
     def of(cls, times_ms, **fields):
@@ -81,6 +84,28 @@ class Latency:
                 f"call of `latencies`. Received: {self.runs} and {other.runs} runs."
             )
         return [a / b for a, b in zip(self.times_ms, other.times_ms, strict=True)]
+
+
+# Share of the cores, used by other processes, from which on a latency is doubtful.
+_BUSY = 0.2
+
+
+def busy_note(*loads: float | None) -> str | None:
+    """What to say beside a latency that was measured on a busy machine; else None.
+
+    Whatever prints a latency prints this, too.
+
+    Args:
+        *loads: `Latency.load` of the latencies.
+    """
+    load = max((load for load in loads if load is not None), default=0.0)
+    if load < _BUSY:
+        return None
+    return (
+        f"The machine was busy: other processes used {load:.0%} of its processor cores "
+        "while latency was measured. Ratios of models that were timed in turns are "
+        "less affected than milliseconds. Measure again on an idle machine."
+    )
 
 
 def latency(
@@ -156,8 +181,10 @@ def latencies(
     models = [graph.as_functional(model, "latency") for model in models]
     if not models:
         raise ValueError("`models` must hold at least one model. Received: none.")
+    others = OtherWork()
     compiled = [_compile(model, batch_size, backward, seed) for model in models]
     times = take_turns([run for run, _ in compiled], runs, warmup)
+    load = others.share()
     return tuple(
         Latency.of(
             own,
@@ -167,6 +194,7 @@ def latencies(
             device=device,
             backend=backend,
             runtime=backend,
+            load=load,
         )
         for model, (_, device), own in zip(models, compiled, times.T, strict=True)
     )

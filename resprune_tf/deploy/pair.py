@@ -13,10 +13,11 @@ import numpy as np
 
 from resprune_tf.deploy.export import Exported, export
 from resprune_tf.deploy.formats import check_formats
-from resprune_tf.deploy.latency import Latency
+from resprune_tf.deploy.latency import Latency, busy_note
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import Cost, cost
+from resprune_tf.system.wording import counted
 from resprune_tf.units.table import aligned
 
 
@@ -73,13 +74,14 @@ class ExportedPair:
         for batch in batches:
             head += [f"ms, batch {batch}", "of", "ratio"]
         rows = (self._row(row, batches) for row in self.formats)
+        loads = [x.load for f in self.formats for p in f.latencies.values() for x in p]
         return "\n".join(
             [
                 *aligned(head, *rows),
                 f"MACs: {self.cost.macs:,} of {self.unpruned_cost.macs:,}, "
                 f"ratio {self.macs_ratio:.3f}. Both models folded; times are medians "
-                f"on the processor, {self.threads} thread"
-                f"{'s' if self.threads > 1 else ''}, in turns.",
+                f"on the processor, {counted(self.threads, 'thread')}, in turns.",
+                *filter(None, [busy_note(*loads)]),
             ]
         )
 

@@ -4,7 +4,10 @@ Pure Python, so that a command can list them before anything else is imported.
 """
 
 import dataclasses
+import functools
 import importlib
+import os
+import pathlib
 from collections.abc import Callable
 
 _LITERT = ("tensorflow", "ai_edge_litert")
@@ -25,6 +28,11 @@ class Format:
         packages: modules that writing and running it need, beside Keras.
         extra: the extra of this package that installs them, if TensorFlow is not all.
         backends: Keras backends on which it is written.
+        from_saved_model: whether it is TensorFlow's SavedModel or converted from one,
+            with its rules for paths, names of inputs and nested outputs.
+        calibrated: whether writing it measures the ranges of activations on examples.
+        precision: of its weights.
+        aliases: other names under which it is accepted.
         options: further arguments of the writer.
     """
 
@@ -35,6 +43,10 @@ class Format:
     packages: tuple[str, ...] = ()
     extra: str | None = None
     backends: tuple[str, ...] = ("tensorflow",)
+    from_saved_model: bool = True
+    calibrated: bool = False
+    precision: str = "float32"
+    aliases: tuple[str, ...] = ()
     options: dict = dataclasses.field(default_factory=dict)
 
     @property
@@ -44,11 +56,13 @@ class Format:
         return getattr(importlib.import_module(f"resprune_tf.deploy.{module}"), name)
 
 
-def _litert(file, tolerance=1e-5, **options):
-    writer = "formats:write_litert_file"
-    return Format(
-        file, writer, "litert", tolerance, _LITERT, extra="litert", options=options
-    )
+_litert = functools.partial(
+    Format,
+    writer="formats:write_litert_file",
+    runtime="litert",
+    packages=_LITERT,
+    extra="litert",
+)
 
 
 FORMATS = {
@@ -64,10 +78,24 @@ FORMATS = {
         "formats:write_keras",
         runtime="keras",
         backends=("tensorflow", "jax"),
+        from_saved_model=False,
     ),
-    "litert": _litert("model.tflite"),
-    "litert_float16": _litert("model_float16.tflite", 1e-2, quantise="float16"),
-    "litert_int8": _litert("model_int8.tflite", 0.2, quantise="int8"),
+    "litert": _litert("model.tflite", aliases=("tflite",)),
+    "litert_float16": _litert(
+        "model_float16.tflite",
+        tolerance=1e-2,
+        precision="float16",
+        aliases=("tflite_float16", "float16"),
+        options={"quantise": "float16"},
+    ),
+    "litert_int8": _litert(
+        "model_int8.tflite",
+        tolerance=0.2,
+        calibrated=True,
+        precision="int8",
+        aliases=("tflite_int8", "int8"),
+        options={"quantise": "int8"},
+    ),
     "onnx": Format(
         "model.onnx",
         "formats:write_onnx_file",
@@ -85,3 +113,26 @@ RUNTIME_FORMATS = {
     "litert_int8": "litert_int8",
     "onnxruntime": "onnx",
 }
+ALIASES = {alias: name for name, each in FORMATS.items() for alias in each.aliases}
+CALIBRATED = tuple(name for name, each in FORMATS.items() if each.calibrated)
+
+
+def known_as(name: str) -> str:
+    """The name of a format or runtime that is given by an alias; others as they are.
+
+    >>> known_as("tflite"), known_as("onnx")
+    ('litert', 'onnx')
+    """
+    return ALIASES.get(name, name)
+
+
+def runtime_of(path: str | os.PathLike) -> str | None:
+    """The runtime of a written file or folder, by its name; None if it is unknown."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return "tensorflow" if (path / "saved_model.pb").exists() else None
+    for runtime, name in RUNTIME_FORMATS.items():
+        suffix = pathlib.Path(FORMATS[name].file).suffix
+        if suffix and path.suffix == suffix:
+            return runtime
+    return None

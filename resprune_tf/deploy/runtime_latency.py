@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import tempfile
@@ -10,12 +11,12 @@ from collections.abc import Sequence
 import keras
 
 from resprune_tf import graph
-from resprune_tf.deploy.example_inputs import noise_to_calibrate
-from resprune_tf.deploy.folding import fold
-from resprune_tf.deploy.formats import check_formats, in_float32, write
+from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import in_fresh_process
 from resprune_tf.deploy.latency import Latency, check_counts
-from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
+from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, known_as
+from resprune_tf.system.progress import say, tracked
+from resprune_tf.system.wording import counted
 
 
 def runtime_latencies(
@@ -37,9 +38,9 @@ def runtime_latencies(
         models: functional `keras.Model`s, or paths of what `export` wrote for this
             runtime, at least one.
         runtime: `"tensorflow"` (of SavedModels), `"litert"` or `"onnxruntime"`, in
-            float32; `"litert_float16"` or `"litert_int8"`, calibrated on noise, which
-            does not change how much there is to compute. Of files it says what runs
-            them.
+            float32; `"litert_float16"` or `"litert_int8"` (also `"tflite"`, `"int8"`),
+            calibrated on noise, which does not change how much there is to compute. Of
+            files it says what runs them.
         batch_size: images a call, >= 1.
         runs: timed calls of each, >= 1.
         warmup: calls of each before them, >= 1.
@@ -62,7 +63,7 @@ def runtime_latencies(
     >>> np.median(small.ratios(full))
     """
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
-    models = list(models)
+    models, runtime = list(models), known_as(runtime)
     if runtime not in RUNTIME_FORMATS:
         raise ValueError(
             f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
@@ -80,12 +81,14 @@ def runtime_latencies(
     if not all(files):
         check_formats(format)
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
-        paths = [
-            pathlib.Path(model)
-            if is_file
-            else _written(model, format, pathlib.Path(folder) / str(index))
-            for index, (model, is_file) in enumerate(zip(models, files, strict=True))
-        ]
+        paths = list(map(pathlib.Path, models)) if all(files) else []
+        left = list(zip(models, files, strict=True))[len(paths) :]
+        for model, is_file in tracked(left, f"Writing models for {runtime}"):
+            place = pathlib.Path(folder) / str(len(paths))
+            paths.append(
+                pathlib.Path(model) if is_file else _written(format, model, place)
+            )
+        say(f"Timing on {runtime}: {counted(len(models), 'model')} in turns ...")
         job = {
             "name": "times",
             "paths": [str(path.resolve()) for path in paths],
@@ -94,26 +97,23 @@ def runtime_latencies(
             "warmup": warmup,
             "threads": threads,
         }
-        times = in_fresh_process(FORMATS[format].runtime, job)["times"]
+        made = in_fresh_process(FORMATS[format].runtime, job)
+    load = float(made.get("load", math.nan))
     return tuple(
         Latency.of(
             own,
             batch_size=batch_size,
             backward=False,
-            precision="as written" if is_file else _PRECISIONS.get(format, "float32"),
+            precision="as written" if is_file else FORMATS[format].precision,
             device="cpu",
             backend=keras.backend.backend(),
             runtime=runtime,
+            load=None if math.isnan(load) else load,
         )
-        for own, is_file in zip(times.T, files, strict=True)
+        for own, is_file in zip(made["times"].T, files, strict=True)
     )
 
 
-def _written(model, format, folder):
+def _written(format, model, folder):
     folder.mkdir()
-    plain = fold(in_float32(graph.as_functional(model, "runtime_latencies")))
-    calibration = noise_to_calibrate(plain) if format == "litert_int8" else None
-    return write(format, plain, folder, calibration)
-
-
-_PRECISIONS = {"litert_float16": "float16", "litert_int8": "int8"}
+    return write_folded(format, model, folder)

@@ -7,6 +7,7 @@ for, which may be all that a machine in production has.
 
 import collections
 import json
+import os
 import pathlib
 import sys
 import time
@@ -42,6 +43,46 @@ def take_turns(calls, runs, warmup):
     return times
 
 
+class OtherWork:
+    """The processor time that other processes use while this one works.
+
+    Linux alone states what is needed, in `/proc/stat`.
+    """
+
+    def __init__(self):
+        self._begun, self._before = time.monotonic(), self._read()
+
+    def share(self):
+        """Share of all processor cores since the object was made, from 0 to 1.
+
+        None where the system does not state it. Waits until 0.2 s have passed, for
+        the counters have steps of 0.01 s.
+        """
+        time.sleep(max(0.0, self._begun + 0.2 - time.monotonic()))
+        now = self._read()
+        if now is None or self._before is None:
+            return None
+        whole, busy, own = (b - a for a, b in zip(self._before, now, strict=True))
+        return float(min(1.0, max(0.0, (busy - own) / whole))) if whole else None
+
+    @staticmethod
+    def _read():
+        """Seconds of all cores, of those the busy ones, and of this process."""
+        try:
+            with open("/proc/stat") as file:
+                ticks = [int(number) for number in file.readline().split()[1:9]]
+            second = os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, AttributeError):
+            return None
+        idle = sum(ticks[3:5])  # waiting for a disk is no work
+        own = sum(os.times()[:4])  # with the processes that it has waited for
+        return sum(ticks) / second, (sum(ticks) - idle) / second, own
+
+
+# Of a fresh process: loading a runtime takes the time that timing alone may not.
+_SINCE_START = OtherWork()
+
+
 def outputs(load, arrays, path, names, counts):
     """The job `"outputs"`: the outputs of a model for the first images.
 
@@ -57,16 +98,71 @@ def outputs(load, arrays, path, names, counts):
         images.
     """
     loaded = load(path, None)
-    if len(loaded.inputs) != len(names):
-        sys.exit(f"It has the inputs {list(loaded.inputs)}, the model {names}.")
-    if len(names) == 1:  # some writers rename inputs
-        names = list(loaded.inputs)
+    names = _names(loaded, names)
     made = {}
     for batch, count in enumerate(counts):
         feed = {name: x[:count] for name, x in zip(names, arrays, strict=True)}
         for index, output in enumerate(loaded.run(feed)):
             made[f"{batch}_{index}"] = np.asarray(output).astype("float32")
     return made
+
+
+def _names(loaded, names):
+    """Names by which a loaded model is fed, in the order of the arrays."""
+    if len(loaded.inputs) != len(names):
+        sys.exit(f"It has the inputs {list(loaded.inputs)}, the model {names}.")
+    # Some writers rename inputs.
+    return list(loaded.inputs) if len(names) == 1 else names
+
+
+def inputs(load, arrays, path):
+    """The job `"inputs"`: what a model takes.
+
+    Returns:
+        `{"names": strings, "dtypes": strings, "shape_<i>": sizes of input i}`, -1 for
+        an open size.
+    """
+    specs = load(path, None).inputs
+    return {
+        "names": np.array(list(specs)),
+        "dtypes": np.array([np.dtype(dtype).name for _, dtype in specs.values()]),
+        **{
+            f"shape_{index}": np.array([-1 if n is None else n for n in shape], int)
+            for index, (shape, _) in enumerate(specs.values())
+        },
+    }
+
+
+def predictions(load, arrays, path, names, batch_size):
+    """The job `"predictions"`: the outputs of a model for all images, in batches.
+
+    Args:
+        load: function that loads a model.
+        arrays: the inputs, one array each; they are cast to what the model takes.
+        path: the artefact.
+        names: of the inputs, as in the Keras model; None for the artefact's own.
+        batch_size: images per call, unless the artefact takes a fixed number.
+
+    Returns:
+        dict of float32 arrays: `"<j>"` is output j.
+    """
+    loaded = load(path, None)
+    names = _names(loaded, list(loaded.inputs) if names is None else names)
+    specs = [loaded.inputs[name] for name in names]
+    fixed = [shape[0] for shape, _ in specs if shape and shape[0] is not None]
+    size, count, made = (fixed or [batch_size])[0], len(arrays[0]), []
+    for start in range(0, count, size):
+        feed = {}
+        for name, (_, dtype), x in zip(names, specs, arrays, strict=True):
+            rows = x[start : start + size]
+            if fixed and len(rows) < size:  # what the last call lacks is repeated
+                rows = np.concatenate([rows, rows[-1:].repeat(size - len(rows), 0)])
+            feed[name] = rows.astype(dtype)
+        made.append([np.asarray(y)[: count - start] for y in loaded.run(feed)])
+    return {
+        str(index): np.concatenate(parts).astype("float32")
+        for index, parts in enumerate(zip(*made, strict=True))
+    }
 
 
 def times(load, arrays, paths, batch_size, runs, warmup, threads):
@@ -80,7 +176,8 @@ def times(load, arrays, paths, batch_size, runs, warmup, threads):
         threads: processor threads of the runtime.
 
     Returns:
-        `{"times": array [runs, number of paths]}`.
+        `{"times": array [runs, number of paths], "load": number}`; the load is as
+        `OtherWork.share` says, NaN for None.
     """
     rng = np.random.default_rng(0)
 
@@ -98,7 +195,8 @@ def times(load, arrays, paths, batch_size, runs, warmup, threads):
         }
         return lambda: loaded.run(feed)
 
-    return {"times": take_turns([call_of(path) for path in paths], runs, warmup)}
+    found = take_turns([call_of(path) for path in paths], runs, warmup)
+    return {"times": found, "load": np.array(_SINCE_START.share(), "float64")}
 
 
 def in_order(names):
@@ -208,6 +306,14 @@ RUNTIMES = {
 }
 
 
+JOBS = {
+    "inputs": inputs,
+    "outputs": outputs,
+    "predictions": predictions,
+    "times": times,
+}
+
+
 def main(folder):
     """The fresh process: does the job in `folder` and leaves there what it made."""
     if "resprune_tf" in sys.modules:
@@ -217,7 +323,7 @@ def main(folder):
     load, forbidden = RUNTIMES[job.pop("runtime")]
     for module in ("resprune_tf", *forbidden):
         sys.modules[module] = None  # importing it fails from here on
-    do = {"outputs": outputs, "times": times}[job.pop("name")]
+    do = JOBS[job.pop("name")]
     arrays = []
     if (folder / "arrays.npz").exists():
         with np.load(folder / "arrays.npz") as file:

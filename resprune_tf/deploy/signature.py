@@ -6,6 +6,7 @@ import re
 import keras
 
 from resprune_tf import graph
+from resprune_tf.deploy.registry import FORMATS
 
 
 def check_outputs(model, formats):
@@ -18,11 +19,14 @@ def check_outputs(model, formats):
     outputs = model._outputs_struct
     groups = outputs.values() if isinstance(outputs, dict) else outputs
     nested = keras.tree.is_nested(outputs) and any(map(keras.tree.is_nested, groups))
-    if nested and set(formats) != {"keras"}:
+    flat = [name for name in formats if FORMATS[name].from_saved_model]
+    if nested and flat:
+        nesting = [n for n, each in FORMATS.items() if not each.from_saved_model]
         raise ValueError(
-            "Only 'keras' holds outputs that are nested in each other, the other "
-            f"formats one list or dict of them. The outputs of '{model.name}' are in "
-            "groups: export `keras.Model(model.inputs, model.outputs)`."
+            f"Only '{' and '.join(nesting)}' holds outputs that are nested in each "
+            f"other; '{flat[0]}' holds one list or dict of them. The outputs of "
+            f"'{model.name}' are in groups: export "
+            "`keras.Model(model.inputs, model.outputs)`."
         )
 
 
@@ -41,6 +45,13 @@ def input_names(model):
             name += "_"
         names.append(name)
     return names
+
+
+def names_in(name, model):
+    """Names of the inputs in a file of the format `name`, in order."""
+    if FORMATS[name].from_saved_model:
+        return input_names(model)
+    return [tensor.name for tensor in model.inputs]
 
 
 def at_inference(model):

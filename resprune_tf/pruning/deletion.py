@@ -14,7 +14,7 @@ from resprune_tf import criteria
 from resprune_tf.pruning.options import Removal
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
-from resprune_tf.runs.judging import direction
+from resprune_tf.runs.judging import AUTO, direction
 from resprune_tf.runs.records import Round, model_name
 from resprune_tf.targets.measures import target_measures
 from resprune_tf.targets.target import COUNTED, Target
@@ -90,6 +90,12 @@ class LayerDeletion(keras.callbacks.Callback):
             raise ValueError(
                 "`epochs` and `units_per_round` must be >= 1. "
                 f"Received: epochs={epochs}, units_per_round={units_per_round}."
+            )
+        if tolerance == AUTO:
+            raise ValueError(
+                '`tolerance="auto"` is for `prune_and_retrain`: a callback does not '
+                "know the number of examples. Give a number; one standard error of an "
+                "accuracy p on n examples is `(p * (1 - p) / n) ** 0.5`."
             )
         self.epochs = epochs
         self.removal = Removal(

@@ -26,6 +26,7 @@ from resprune_tf.pruning.run_check import (
 )
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Progress, StopCheck
+from resprune_tf.runs.judging import format_value, is_accuracy, points
 from resprune_tf.runs.records import (
     Round,
     RunDirectory,
@@ -38,11 +39,12 @@ from resprune_tf.system.checksum import checksum
 from resprune_tf.system.whole_files import write_text
 from resprune_tf.training.distillation import Guidance, load_teacher, usual_guidance
 from resprune_tf.training.recipe import TrainingRecipe
+from resprune_tf.units.table import aligned
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningResult:
-    """Outcome of `prune_and_retrain`.
+    """Outcome of `prune_and_retrain`. Prints as a table of the rounds.
 
     Attributes:
         model: the smallest net that held the initial accuracy, or whatever was
@@ -57,6 +59,48 @@ class PruningResult:
     rounds: tuple[Round, ...]
     selected: Round
     final: dict
+
+    def __repr__(self):
+        return (
+            f"<PruningResult: round {self.selected.round} of {len(self.rounds) - 1} "
+            f"is selected, {self.selected.layers} layers, {self._measured()}>"
+        )
+
+    def __str__(self):
+        monitor, split = self._judged()
+        head = ("round", "layers", "parameters", "MACs", f"{split} {monitor}")
+        rows = [
+            (
+                f"{each.round}{' *' if each.round == self.selected.round else ''}",
+                f"{each.layers}",
+                f"{each.parameters:,}",
+                f"{each.macs:,}",
+                format_value(monitor, each.measure(split, monitor)),
+                ", ".join(each.removed) or "-",
+            )
+            for each in self.rounds
+        ]
+        tolerance = self.final["tolerance"]
+        worse = f"{tolerance:g} worse than in"
+        if is_accuracy(monitor):
+            worse = f"{points(tolerance)} below"
+        return "\n".join(
+            [
+                *aligned((*head, "removed"), *rows),
+                f"* selected: the smallest model whose {split} {monitor} is at most "
+                f"{worse} round 0. Stopped: {self.final['stop_reason']}.",
+            ]
+        )
+
+    def _judged(self):
+        """The measure by which rounds were judged, and its split."""
+        split = self.final.get("select_on", "validation")
+        return self.final.get("monitor", "accuracy"), split
+
+    def _measured(self):
+        monitor, split = self._judged()
+        value = format_value(monitor, self.selected.measure(split, monitor))
+        return f"{split} {monitor} {value}"
 
 
 def prune_and_retrain(
@@ -151,6 +195,7 @@ def prune_and_retrain(
         check_trained(model)
     removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
     plan = Plan.check(model, removal)
+    plan = plan.judging(recipe.examples_judged(data, removal.select_on))
     teacher = load_teacher(guidance, model)
     settings = {
         "dataset": {

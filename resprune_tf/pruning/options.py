@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from resprune_tf import criteria
-from resprune_tf.runs.judging import check_mode
+from resprune_tf.runs.judging import AUTO, check_mode, is_accuracy
 from resprune_tf.targets.target import Target
 from resprune_tf.training.strategy import Strategy
 
@@ -42,7 +43,10 @@ class Removal:
         mode: `"max"` or `"min"`: which way `monitor` improves. By default this is
             taken from the Keras metric.
         tolerance: accepted decrease of the accuracy (a fraction), or deterioration of
-            another measure in its own units. A finished run may be called again with
+            another measure in its own units. `"auto"` is one standard error of the
+            accuracy of round 0 on the examples that rounds are judged on, at least
+            one of them (see `judging.auto_tolerance`); `final.json` records the
+            number. A finished run may be called again with
             another tolerance: its result is then selected again among the rounds.
             With `stop_on_drop` such a run continues if the last round is now accepted,
             and ignores the rounds after the first that is not.
@@ -65,7 +69,7 @@ class Removal:
     protected: Sequence[str] = ()
     monitor: str | None = "accuracy"
     mode: str | None = None
-    tolerance: float = 0.0
+    tolerance: float | str = 0.0
     select_on: str = "validation"
     stop_on_drop: bool = False
 
@@ -101,11 +105,22 @@ class Removal:
             self._check_restarts()
 
     def _check_tolerance(self):
+        if self.tolerance == AUTO:
+            if not is_accuracy(self.monitor):
+                raise ValueError(
+                    '`tolerance="auto"` is the standard error of an accuracy. Give a '
+                    f"number in the units of `{self.monitor}` instead."
+                )
+            return
         most, example = math.inf, "a number >= 0 in the units of the metric"
         if self.monitor == "accuracy":
             most, example = 1, "a fraction in [0, 1), such as 0.002"
-        if not 0 <= self.tolerance < most:
-            raise ValueError(f"`tolerance` is {example}. Received: {self.tolerance}.")
+        number = isinstance(self.tolerance, numbers.Real)
+        if not (number and 0 <= self.tolerance < most):
+            raise ValueError(
+                f'`tolerance` is {example}, or "auto" for an accuracy. '
+                f"Received: {self.tolerance!r}."
+            )
 
     def _check_restarts(self):
         if self.max_rounds is None:

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from resprune_tf.criteria.by_name import check_scored, check_scores, importance
 from resprune_tf.pruning.identity import criterion_settings
 from resprune_tf.pruning.options import Removal
-from resprune_tf.runs.judging import within_tolerance
+from resprune_tf.runs.judging import (
+    AUTO,
+    auto_tolerance,
+    is_accuracy,
+    points,
+    within_tolerance,
+)
+from resprune_tf.system.wording import counted
 from resprune_tf.targets.measures import (
     extent,
     may_go,
@@ -33,6 +40,7 @@ class Plan:
         savings: what a removed unit saves of each measure, on average.
         stay: how many of the units must stay, whichever: 1 if nothing else learns.
         fewest: the number of units that are left if all that may go are removed.
+        examples: number of examples that rounds are judged on; None if it is unknown.
     """
 
     removal: Removal
@@ -43,6 +51,7 @@ class Plan:
     savings: dict = dataclasses.field(default_factory=dict)
     stay: int = 0
     fewest: int = 0
+    examples: int | None = None
 
     @classmethod
     def check(cls, model, removal: Removal, to_the_last=True) -> "Plan":
@@ -188,12 +197,43 @@ class Plan:
             return None
         return record.measure(self.removal.select_on, self.removal.monitor)
 
+    def judging(self, examples: int | None) -> "Plan":
+        """The plan of a run that is judged on so many examples.
+
+        Raises:
+            ValueError: if the tolerance depends on their number, which is unknown.
+        """
+        if examples is None and self.removal.tolerance == AUTO:
+            raise ValueError(
+                '`tolerance="auto"` depends on the number of '
+                f"`{self.removal.select_on}` examples, which this pipeline does not "
+                "state. Give a number, such as `tolerance=0.005`."
+            )
+        return dataclasses.replace(self, examples=examples)
+
+    def tolerance(self, rounds) -> float:
+        """The accepted deterioration, as a number."""
+        if self.removal.tolerance != AUTO:
+            return self.removal.tolerance
+        return auto_tolerance(self.value(rounds[0]), self.examples)
+
+    def tolerance_told(self, rounds) -> str | None:
+        """What one example and the tolerance amount to, in words; None if unknown."""
+        if not (is_accuracy(self.removal.monitor) and self.examples):
+            return None
+        auto = self.removal.tolerance == AUTO
+        return (
+            f"{counted(self.examples, self.removal.select_on + ' example')}, one is "
+            f"{points(1 / self.examples)}; accepted decrease: "
+            f"{points(self.tolerance(rounds))}" + " (auto: one standard error)" * auto
+        )
+
     def held(self, record, rounds) -> bool:
         """Whether a round kept the monitored measure of the first."""
         if self.removal.monitor is None:
             return True
         values = (self.value(each) for each in (rounds[0], record))
-        return within_tolerance(*values, self.removal.tolerance, self.removal.mode)
+        return within_tolerance(*values, self.tolerance(rounds), self.removal.mode)
 
     def target_reached(self, record) -> bool:
         """Whether the net of a round meets the target."""
@@ -230,7 +270,8 @@ class Plan:
         if removal.stop_on_drop and not self.held(last, rounds):
             return f"{removal.monitor} {'dropped' if removal.mode == 'max' else 'rose'}"
         if last.round == self.max_rounds:
-            return f"{self.max_rounds} rounds are done"
+            number = counted(self.max_rounds, "round")
+            return f"{number} {'is' if self.max_rounds == 1 else 'are'} done"
         return None
 
     def reason_without_units(self, scores) -> str | None:

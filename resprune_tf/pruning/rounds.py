@@ -8,16 +8,19 @@ import warnings
 
 import numpy as np
 
+from resprune_tf.deploy.latency import busy_note
 from resprune_tf.graph.cost import cost
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.runs.environment import environment
-from resprune_tf.runs.judging import format_value, within_tolerance
+from resprune_tf.runs.judging import AUTO, format_value, within_tolerance
 from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.memory import Release
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
+from resprune_tf.system.wording import counted
+from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics
 
@@ -184,7 +187,10 @@ class PruningRun:
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
         told = format_value(self.plan.removal.monitor, value)
-        self._say(f"round {number}: {size['layers']} layers, {what} {told}")
+        layers = counted(size["layers"], "layer")
+        self._say(f"round {number}: {layers}, {what} {told}")
+        if number == 0 and (told := self.plan.tolerance_told([record])):
+            self._say(f"round 0: {told}")
         return record
 
     def _diverge(self, number, removed, recipe, told):
@@ -280,7 +286,8 @@ class PruningRun:
         final = {
             "selected_round": selected.round,
             "select_on": plan.removal.select_on,
-            "tolerance": plan.removal.tolerance,
+            "tolerance": plan.tolerance(self.rounds),
+            **({"tolerance_rule": AUTO} if plan.removal.tolerance == AUTO else {}),
             **self.watched,
             "stop_reason": outcome,
             "target_reached": plan.target_reached(judged[-1]),
@@ -328,7 +335,7 @@ class PruningRun:
             # Two standard errors of the difference: few examples tell little.
             count = self.data.sizes[removal.select_on] or math.inf
             noise = 2 * math.sqrt(2 * given * (1 - given) / count)
-        rule = removal.tolerance + noise, removal.mode
+        rule = self.plan.tolerance(self.rounds) + noise, removal.mode
         if given is None or within_tolerance(given, selected, *rule):
             return
         before, after = (format_value(removal.monitor, v) for v in (given, selected))
@@ -346,11 +353,13 @@ class PruningRun:
 
     def _announce(self, number, size, removed, recipe):
         self._say(
-            f"round {number}: {size['layers']} layers, {size['parameters']:,} "
-            f"parameters, {_macs(size['macs'])}"
+            f"round {number}: {counted(size['layers'], 'layer')}, "
+            f"{size['parameters']:,} parameters, {_macs(size['macs'])}"
             + (f", {size['latency_ms']:.4g} ms" if "latency_ms" in size else "")
             + (f"; removed {', '.join(removed)}" if removed else "")
         )
+        if note := busy_note(size.get(LOAD)):
+            self._say(f"round {number}: {note}")
         rounds = self.plan.later_rounds(number, size)
         images = self.data.sizes.get("train")
         self.status.place(number, number + rounds, images)

@@ -13,6 +13,7 @@ import numpy as np
 
 from resprune_tf.runs.checkpoint import save_state
 from resprune_tf.runs.judging import format_value
+from resprune_tf.system.progress import clock, columns, fitted
 
 
 class RunInterrupted(Exception):
@@ -211,17 +212,29 @@ class Progress(keras.callbacks.Callback):
             return
         if self.live:
             of_epoch = self.epoch % self.parts + step / self.steps
-            filled = round(20 * of_epoch / self.parts)
-            parts.insert(1, f"[{'=' * filled}{' ' * (20 - filled)}]")
             left = spent * self.steps / timed * (self.parts - of_epoch)
             parts.append(f"epoch {clock(left)} left")
-        else:
-            if step < self.steps:
-                parts.append(f"step {step}/{self.steps}")
-            spent *= self.steps / timed
-            parts.append(f"{clock(spent * self.parts)} an epoch")
+            parts.append(f"run {clock(self.seconds_left(step, now))} left")
+            self._print(self._in_a_line(parts, of_epoch / self.parts))
+            return
+        if step < self.steps:
+            parts.append(f"step {step}/{self.steps}")
+        spent *= self.steps / timed
+        parts.append(f"{clock(spent * self.parts)} an epoch")
         parts.append(f"run {clock(self.seconds_left(step, now))} left")
         self._print(parts)
+
+    def _in_a_line(self, parts, done):
+        """The parts that fit a line of the terminal, and a bar if there is room."""
+        room = columns(self.stream) - 1
+        parts = list(parts)
+        while len("  ".join(parts)) > room and len(parts) > 2:
+            del parts[-2]  # the first and the last say most
+        room -= len("  ".join([*parts, "[]"]))
+        if (length := min(20, room)) >= 5:
+            filled = round(length * done)
+            parts.insert(1, f"[{'=' * filled}{' ' * (length - filled)}]")
+        return parts
 
     def seconds_left(self, step, now):
         """Estimated seconds to the end of the run, at a step of the epoch."""
@@ -236,12 +249,8 @@ class Progress(keras.callbacks.Callback):
 
     def _print(self, parts):
         line = "  ".join(parts)
-        self.stream.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+        if self.live:  # a longer line would break, and could not be rewritten
+            self.stream.write(f"\r\x1b[K{fitted(line, self.stream)}")
+        else:
+            self.stream.write(f"{line}\n")
         self.stream.flush()
-
-
-def clock(seconds):
-    """Seconds as text, such as `2:05` or `1:00:00`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

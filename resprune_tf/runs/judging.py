@@ -1,8 +1,39 @@
 """Whether a net holds what it is watched by: one metric, in its right direction."""
 
+import math
+
 from resprune_tf.system.advice import advice
 
 MODES = ("min", "max")
+AUTO = "auto"
+
+
+def is_accuracy(monitor):
+    """Whether a measure is a share of examples that are right, by its name."""
+    return monitor is not None and monitor.endswith(("accuracy", "acc"))
+
+
+def auto_tolerance(accuracy: float, examples: int) -> float:
+    """The tolerance `"auto"`: one standard error of an accuracy.
+
+    `sqrt(p (1 - p) / n)` for an accuracy p on n examples, and at least one example:
+    `1 / n`. A smaller decrease says little, as other examples would change the
+    accuracy by as much.
+
+    Args:
+        accuracy: of the initial model, a fraction.
+        examples: number of examples that it was measured on.
+
+    >>> round(auto_tolerance(0.9, 160), 4)
+    0.0237
+    """
+    variance = max(0.0, accuracy * (1 - accuracy))
+    return max(1 / examples, math.sqrt(variance / examples))
+
+
+def points(share):
+    """A difference of accuracies in words, such as `0.62 percentage points`."""
+    return f"{100 * share:.3g} percentage points"
 
 
 def within_tolerance(initial, value, tolerance, mode="max"):

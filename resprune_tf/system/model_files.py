@@ -34,7 +34,7 @@ def load_model(path, **options) -> keras.Model:
     """As `keras.saving.load_model`, once the file is known to be in order.
 
     Args:
-        path: of a `.keras` file.
+        path: of a `.keras` file, or of an `.h5` file that holds a whole model.
         **options: of `keras.saving.load_model`.
 
     Raises:
@@ -45,7 +45,10 @@ def load_model(path, **options) -> keras.Model:
     """
     config, metadata = read_config(path)
     try:
-        _check_weights(path, config, options)
+        if _is_hdf5(path):
+            _check_hdf5(path)
+        else:
+            _check_weights(path, config, options)
         return keras.saving.load_model(path, **options)
     except ModelFileError:
         raise
@@ -69,7 +72,7 @@ def keras_2_advice(path) -> str:
 
 
 def read_config(path) -> tuple[dict, dict]:
-    """The configuration and the metadata in a `.keras` file.
+    """The configuration and the metadata in a `.keras` file, or a whole `.h5` model.
 
     Args:
         path: of the file.
@@ -82,6 +85,8 @@ def read_config(path) -> tuple[dict, dict]:
         ModelFileError: if there is no such file, or it is damaged, or holds no model.
     """
     path = pathlib.Path(path)
+    if _is_hdf5(path):
+        return _hdf5_config(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
@@ -102,17 +107,72 @@ def read_config(path) -> tuple[dict, dict]:
             f"'{path}' is no model as model.save('model.keras') writes it, or it is "
             f"damaged: {error or type(error).__name__}"
         ) from error
+    _check_config(path, config, _CONFIG)
+    return config, metadata if isinstance(metadata, dict) else {}
+
+
+def _check_config(path, config, name):
     if not (
         isinstance(config, dict)
         and isinstance(config.get("class_name"), str)
         and isinstance(config.get("config"), dict)
     ):
         raise ModelFileError(
-            f"'{path}' holds no model: its {_CONFIG} must be an object with "
+            f"'{path}' holds no model: its {name} must be an object with "
             "`class_name`, a string, and `config`, an object, as "
             f"model.save('model.keras') writes it. Received: {str(config)[:60]}"
         )
-    return config, metadata if isinstance(metadata, dict) else {}
+
+
+def _is_hdf5(path):
+    return pathlib.Path(path).suffix in (".h5", ".hdf5")
+
+
+def _hdf5_config(path):
+    """As `read_config`, of the older format, HDF5."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise ModelFileError(
+                    f"'{path}' holds weights without a model. They are read by the "
+                    "order of layers, which can go wrong in a model with fewer layers "
+                    "without an error. Load them in the code that made the model, and "
+                    "save the whole model: model.save('model.keras')."
+                )
+            for name in ("model_config", "keras_version"):
+                if (
+                    name in file.attrs
+                    and file.attrs.get_id(name).dtype.kind not in "OS"
+                ):
+                    raise ValueError(f"its {name} is no text")
+            if file.attrs.get_id("model_config").get_storage_size() > _LIMITS[_CONFIG]:
+                raise ValueError("its model_config is too large")
+            config = json.loads(file.attrs["model_config"])
+            version = file.attrs.get("keras_version", "")
+    except FileNotFoundError:
+        raise ModelFileError(f"There is no file '{path}'.") from None
+    except ModelFileError:
+        raise
+    except (OSError, ValueError, RuntimeError, RecursionError, TypeError) as error:
+        raise ModelFileError(
+            f"'{path}' is no model as model.save('model.h5') writes it, or it is "
+            f"damaged: {error or type(error).__name__}"
+        ) from error
+    _check_config(path, config, "model_config")
+    return config, {"keras_version": str(version)}
+
+
+def _check_hdf5(path):
+    """Raises a ModelFileError if the weights take more memory than the file stores."""
+    size = sum(_dataset_bytes(path, path).values())
+    stored = pathlib.Path(path).stat().st_size
+    if size > stored + _SLACK:
+        raise ModelFileError(
+            f"'{path}' is refused: its weights would take {_mb(size)}, of which the "
+            f"file stores {_mb(stored)}."
+        )
 
 
 def check_whole(path) -> None:

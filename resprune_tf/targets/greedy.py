@@ -10,9 +10,11 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
+from resprune_tf.deploy.latency import busy_note
+from resprune_tf.system.wording import counted
 from resprune_tf.targets.measures import extent, may_go, names_of, target_measures
 from resprune_tf.targets.solving import candidates
-from resprune_tf.targets.target import COUNTED, Target, format_measure
+from resprune_tf.targets.target import COUNTED, LOAD, Target, format_measure
 from resprune_tf.training import recalibration
 from resprune_tf.units.finding import find_units, scored_units
 from resprune_tf.units.removal import remove_units
@@ -84,6 +86,7 @@ class GreedyResult:
     def __str__(self):
         meets = f" meets {self.target}" if self.target else ""
         columns = list(self.target.limits) if self.target else list(self.measures)
+        columns = [name for name in columns if name != LOAD]
         rows = [
             (
                 step.unit,
@@ -93,10 +96,12 @@ class GreedyResult:
             for step in self.steps
         ]
         lines = [
-            f"'{self.model.name}'{meets} without {len(self.units)} "
-            f"unit{'s' * (len(self.units) > 1)}, removed one by one.",
+            f"'{self.model.name}'{meets} without {counted(len(self.units), 'unit')}, "
+            "removed one by one.",
             *aligned(("unit", "score", *(f"{name} left" for name in columns)), *rows),
         ]
+        if note := busy_note(*(step.measures.get(LOAD) for step in self.steps)):
+            lines.append(note)
         if self.put_back:
             lines.append(f"Not needed, and put back: {', '.join(self.put_back)}.")
         return "\n".join(lines)
@@ -230,8 +235,9 @@ def _scores(model, criterion, protected, former, steps):
     units, _ = may_go(found, scores, protected)
     if not units:
         raise ValueError(
-            f"'{model.name}' has lost {len(steps)} units, and the criterion scores "
-            "none of the others that can be removed: what was asked for is not reached."
+            f"'{model.name}' has lost {counted(len(steps), 'unit')}, and the criterion "
+            "scores none of the others that can be removed: what was asked for is not "
+            "reached."
         )
     return {unit.name: scores[unit.name] for unit in units}
 

@@ -7,14 +7,12 @@ import tempfile
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.deploy.example_inputs import noise_to_calibrate
-from resprune_tf.deploy.folding import fold
-from resprune_tf.deploy.formats import check_formats, in_float32, size_of, write
+from resprune_tf.deploy.formats import check_formats, size_of, write_folded
 from resprune_tf.deploy.registry import RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
-from resprune_tf.targets.target import FILE, LATENCY
+from resprune_tf.targets.target import FILE, LATENCY, LOAD
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.search import search
 
@@ -61,10 +59,12 @@ def target_measures(models, target=None, initial_ms=None):
         for measured, size in zip(found, sizes, strict=True):
             measured.update(file_bytes=size, file_ratio=size / sizes[0])
     if any(name in limits for name in LATENCY):
-        first_ms, ratios = latency_ratios(models, target)
+        first_ms, ratios, load = latency_ratios(models, target)
         initial_ms = first_ms if initial_ms is None else initial_ms
         for measured, ratio in zip(found, ratios, strict=True):
             measured.update(latency_ms=ratio * initial_ms, latency_ratio=ratio)
+            if load is not None:
+                measured[LOAD] = load
     return found
 
 
@@ -72,13 +72,14 @@ def latency_ratios(models, target):
     """Latencies of nets as fractions of the first one's, on a target's runtime.
 
     Returns:
-        `(milliseconds of the first, list of ratios)`: medians over the turns.
+        `(milliseconds of the first, list of ratios, load)`: medians over the turns,
+        and `Latency.load`.
     """
     times = runtime_latencies(
         models, target.runtime, batch_size=target.batch_size, threads=target.threads
     )
     ratios = [float(np.median(each.ratios(times[0]))) for each in times]
-    return times[0].median_ms, ratios
+    return times[0].median_ms, ratios, times[0].load
 
 
 def file_bytes(model, file_format):
@@ -93,11 +94,9 @@ def file_bytes(model, file_format):
         ValueError, ImportError: if the format cannot be written here.
         ConversionError: if its converter refuses the model.
     """
-    check_formats(file_format)
-    plain = fold(in_float32(graph.as_functional(model, "file_bytes")))
-    calibration = noise_to_calibrate(plain) if file_format == "litert_int8" else None
+    (name,) = check_formats(file_format)
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
-        return size_of(write(file_format, plain, pathlib.Path(folder), calibration))
+        return size_of(write_folded(name, model, pathlib.Path(folder)))
 
 
 def check_measurable(model, target):

@@ -37,7 +37,7 @@ def unit_savings(model, units, target, initial, smallest):
     if any(name in target.limits for name in LATENCY):
         timed = alike_units(model, units)
         nets = [model, *(remove_units(model, alike) for alike in timed.values())]
-        _, (_, *ratios) = latency_ratios(nets, target)
+        _, (_, *ratios), _ = latency_ratios(nets, target)
         for alike, ratio in zip(timed.values(), ratios, strict=True):
             # Noise, not a saving, where a net without the units took longer.
             saved.update(dict.fromkeys(alike, max(0.0, 1 - ratio) / len(alike)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from resprune_tf.targets.target import Target, format_measure
+from resprune_tf.deploy.latency import busy_note
+from resprune_tf.system.wording import counted
+from resprune_tf.targets.target import LOAD, Target, format_measure
 from resprune_tf.units.table import aligned
 
 
@@ -34,12 +36,15 @@ class Achievable:
         rows = [
             (name, format_measure(name, now), format_measure(name, self.smallest[name]))
             for name, now in self.initial.items()
+            if name != LOAD
         ]
         return "\n".join(
             [
                 f"'{self.model}': {len(self.units)} of "
-                f"{len(self.units) + len(self.in_the_way)} residual units may go.",
+                f"{counted(len(self.units) + len(self.in_the_way), 'residual unit')} "
+                "may go.",
                 *aligned(("measure", "now", "smallest possible"), *rows),
+                *filter(None, [busy_note(self.initial.get(LOAD))]),
                 *(["Units that may not go:"] if self.in_the_way else []),
                 *(f"  {name}: {reason}." for name, reason in self.in_the_way.items()),
             ]
@@ -103,8 +108,8 @@ class Solution:
             sums = {name: sum(self.savings[name].values()) for name in limits}
             rows.append(("together", self.score, sums))
         lines = [
-            f"'{self.model}' meets {self.target} without {len(self.units)} "
-            f"unit{'s' * (len(self.units) > 1)}.",
+            f"'{self.model}' meets {self.target} without "
+            f"{counted(len(self.units), 'unit')}.",
             *aligned(
                 ("unit", "score", *(f"saves {name}" for name in limits)),
                 *(
@@ -127,9 +132,13 @@ class Solution:
                         format_measure(name, self.smallest[name]),
                     )
                     for name, before in self.initial.items()
+                    if name != LOAD
                 ),
             ),
         ]
+        loads = (each.get(LOAD) for each in (self.initial, self.measures))
+        if note := busy_note(*loads):
+            lines.append(note)
         if self.equal_scores:
             lines.append("All scores are equal: they rank nothing.")
         if self.timed:

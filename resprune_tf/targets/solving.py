@@ -10,6 +10,8 @@ from scipy import optimize
 
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
+from resprune_tf.system.progress import say
+from resprune_tf.system.wording import counted
 from resprune_tf.targets.measures import extent, may_go, target_measures
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
@@ -153,6 +155,10 @@ def _met(model, target, scores, units, savings, initial, smallest):
         if chosen is None:  # more is asked for than the savings promise
             whole = [unit.name for unit in outermost(units)]
             chosen = tuple(sorted(whole, key=costs.get))
+        say(
+            f"Measuring the model without {counted(len(chosen), 'unit')} (attempt "
+            f"{attempt} of at most {_ATTEMPTS}) ..."
+        )
         shorter = remove_units(model, chosen)
         measured = target_measures([model, shorter], target, initial.get("latency_ms"))[
             1

@@ -5,11 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from resprune_tf.deploy.registry import known_as
+
 # Counted from a net's graph alone, and measured: a file is written, a runtime timed.
 COUNTED = ("layers", "units", "macs", "parameters")
 FILE = ("file_bytes", "file_ratio")
 LATENCY = ("latency_ms", "latency_ratio")
 _MEASURES = (*COUNTED, *FILE, *LATENCY)
+# Recorded beside a latency and no limit: see `Latency.load`.
+LOAD = "machine_load"
+
+
+class TargetMet(ValueError):
+    """The initial model meets the target already, so there is nothing to remove."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +31,8 @@ class Target:
         layers: at most so many layers, as in "ResNet-32".
         units: at most so many residual units left, the fixed ones included.
         macs, parameters: at most so many; a value below 1 is a fraction of the
-            initial net's.
+            initial net's. A multiply-accumulate counts as two FLOPs: half of a limit
+            in FLOPs is one in MACs, and ratios are the same.
         file_bytes: at most so many bytes of the folded net's file.
         file_ratio: file size as a fraction of the initial net's, below 1.
         latency_ms: median milliseconds of one call of the folded net.
@@ -72,6 +81,9 @@ class Target:
                 "`file_bytes` is in bytes; a fraction of the initial net's file is "
                 f"`file_ratio`. Received: file_bytes={self.file_bytes}."
             )
+        for name in ("file_format", "runtime"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, known_as(value))
         self._check_named("file_format", FILE, '"keras"')
         self._check_named("runtime", LATENCY, '"litert"')
         if self.batch_size < 1 or self.threads < 1:
@@ -123,8 +135,9 @@ class Target:
             in_the_way: why a unit may not go, by its name.
 
         Raises:
-            ValueError: if the initial net meets the target already, or no removal
-                can meet it; the message says what can be reached.
+            TargetMet: (a ValueError) if the initial net meets the target already.
+            ValueError: if no removal can meet it; the message says what can be
+                reached.
         """
         limits = {
             name: limit * initial[name]
@@ -133,6 +146,11 @@ class Target:
             for name, limit in self.limits.items()
         }
         target = dataclasses.replace(self, **limits)
+        if target.reached(initial):
+            raise TargetMet(
+                f"The target ({target}) asks for no removal: the initial net has "
+                f"{target.listing(initial)}."
+            )
         if not target.reached(smallest):
             message = (
                 f"The target of {target} cannot be reached: removing all units that "
@@ -142,11 +160,6 @@ class Target:
                 stay = (f"{name} ({reason})" for name, reason in in_the_way.items())
                 message += f" Units that may not go: {', '.join(stay)}."
             raise ValueError(message)
-        if target.reached(initial):
-            raise ValueError(
-                f"The target ({target}) asks for no removal: the initial net has "
-                f"{target.listing(initial)}."
-            )
         return target
 
     def reached(self, measured: Mapping) -> bool:

@@ -15,6 +15,7 @@ from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
 from resprune_tf.data.fit_data import Pipeline, as_split
 from resprune_tf.graph.outputs import decides
+from resprune_tf.system.advice import advice
 from resprune_tf.training.labels import check_targets
 
 # Inputs of a net are of the order of 1: what its first layer brings to a range as
@@ -134,11 +135,12 @@ def check_scale(model, tensor, array, name):
     large = np.min(factor) * (high - low) > _LARGE
     if small or large:
         how = "multiply them by 255" if small else "divide them by 255"
+        option = "--pixels raw" if small else "--pixels unit or --pixels signed"
         raise ValueError(
             f"{name}: images have values from {low:g} to {high:g}, too "
             f"{'small' if small else 'large'} for '{model.name}', which first scales "
             f"them by '{layer.name}'. Give pixels as that layer expects them: perhaps "
-            f"{how}."
+            f"{how}" + advice(".", f", by {option} if they are stored as 0 to 255.")
         )
 
 

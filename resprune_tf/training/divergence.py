@@ -4,9 +4,16 @@ import keras
 import numpy as np
 
 from resprune_tf.data.fit_data import as_split
+from resprune_tf.system.advice import advice
 
-_RATE = "The learning rate is probably too high: lower it."
-_UNKNOWN = f"Look for NaN in the training data. If there is none: {_RATE}"
+
+def _rate():
+    lower = advice("lower it.", "give a lower --learning-rate.")
+    return f"The learning rate is probably too high: {lower}"
+
+
+def _unknown():
+    return f"Look for NaN in the training data. If there is none: {_rate()}"
 
 
 def broken(model):
@@ -25,13 +32,13 @@ def reason(data, steps=None):
         steps: batches of an epoch, if `fit` was told.
     """
     if data is None:
-        return _RATE
+        return _rate()
     try:
         place = _first_place(data, steps)
     except Exception:  # of somebody's pipeline, which is not what to tell of here
-        return _UNKNOWN
+        return _unknown()
     if place is None:
-        return f"The training data are finite. {_RATE}"
+        return f"The training data are finite. {_rate()}"
     return (
         f"The training data hold NaN or infinite values, the first in {place}: correct "
         "the data."
@@ -58,7 +65,7 @@ def fit_reason(x=None, y=None, sample_weight=None, steps_per_epoch=None, **other
     try:
         data = as_split(given, "train", 32)
     except (TypeError, ValueError):
-        return _UNKNOWN  # of a generator, which has been read
+        return _unknown()  # of a generator, which has been read
     return reason(data, steps_per_epoch)
 
 

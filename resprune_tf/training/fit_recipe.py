@@ -165,6 +165,13 @@ class FitRecipe(TrainingRecipe):
         """Batches of the validation data that are measured; None for all."""
         return self.fit_options.get("validation_steps")
 
+    def examples_judged(self, data: FitData, split: str) -> int | None:
+        size, steps = data.sizes[split], self.validation_steps
+        if steps is None or size is None:
+            return size
+        batches = data.splits[split].batch_sizes()
+        return min(size, steps * max(batches)) if batches else None
+
     def make_callbacks(self) -> list:
         """Fresh callbacks for one training."""
         return list(self.callbacks()) if self.callbacks else []

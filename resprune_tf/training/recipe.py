@@ -47,9 +47,16 @@ class TrainingRecipe(abc.ABC):
     def check_data(self, data):
         """Raises a TypeError for data of another kind."""
         if not isinstance(data, self.data_type):
+            kinds = {"FitData": "FitRecipe", "Dataset": "Recipe"}
+            right = kinds.get(type(data).__name__)
+            fix = (
+                f"Give `rp.{right}(epochs=10)` instead."
+                if right
+                else "Make a `FitData` of the data for a FitRecipe."
+            )
             raise TypeError(
                 "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
-                f"a {type(self).__name__} for {type(data).__name__}."
+                f"a {type(self).__name__} for {type(data).__name__}. {fix}"
             )
 
     @abc.abstractmethod
@@ -92,6 +99,10 @@ class TrainingRecipe(abc.ABC):
             which trains to the end of the recipe; and `measures()`, a dict from the
             name of a split to a dict from measure to value.
         """
+
+    def examples_judged(self, data, split):
+        """How many examples of a split are measured; None if that is unknown."""
+        return data.sizes[split]
 
     def loss(self, model):
         """The loss that a model is trained by: its name, or as Keras keeps it."""

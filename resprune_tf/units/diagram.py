@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resprune_tf.graph.cost import cost
+from resprune_tf.system.wording import counted
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.importances import importances
 
@@ -78,7 +79,7 @@ def _figure(units, scores, label, total):
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set_title(
-        f"{units.model}: {len(units)} units, "
+        f"{units.model}: {counted(len(units), 'unit')}, "
         f"{sum(unit.removable for unit in units)} removable"
         + (" (below each: the share of MACs it would save)" if total else ""),
         loc="left",

@@ -10,6 +10,7 @@ import keras
 from resprune_tf import graph
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.nets.importance import SUFFIX, ImportanceScale
+from resprune_tf.system.wording import counted
 from resprune_tf.units.finding import chosen_units, find_units
 
 
@@ -61,7 +62,7 @@ def add_importance(
     if not chosen:
         raise ValueError(
             f"'{model.name}' has no unit that needs an importance: "
-            f"{len(found)} residual units, "
+            f"{counted(len(found), 'residual unit')}, "
             f"{sum(unit.importance is not None for unit in found)} with one.\n{found}"
         )
     insert = {}

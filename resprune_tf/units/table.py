@@ -1,6 +1,7 @@
 """The units of a model as a table of text."""
 
 from resprune_tf.system.advice import advice
+from resprune_tf.system.wording import counted
 
 
 def unit_table(units):
@@ -14,7 +15,8 @@ def unit_table(units):
     """
     removable = sum(unit.removable for unit in units)
     lines = [
-        f"'{units.model}': {len(units)} residual units, {removable} removable."
+        f"'{units.model}': {counted(len(units), 'residual unit')}, {removable} "
+        "removable."
         if units
         else f"'{units.model}' has no residual unit."
     ]
@@ -41,7 +43,7 @@ def unit_table(units):
         for each in units.opaque:
             shape = "shape kept, may be residual" if each.residual else "shape changes"
             lines.append(
-                f"  {each.name} ({each.kind}): {each.layers} layers inside, "
+                f"  {each.name} ({each.kind}): {counted(each.layers, 'layer')} inside, "
                 f"{each.parameters:,} parameters, {shape}."
             )
     return "\n".join(lines)
@@ -54,7 +56,7 @@ def _macs(unit):
 
 
 def _row(unit):
-    holds = f"{len(unit.layers)} layers"
+    holds = counted(len(unit.layers), "layer")
     if unit.contains:
         holds += f", units {', '.join(unit.contains)}"
     return (

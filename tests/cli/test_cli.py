@@ -42,7 +42,9 @@ def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").mkdir()
     (tmp_path / "photos").mkdir()
+    (tmp_path / "deploy").mkdir()
     write_empty(tmp_path, "net.keras", "short/pruned.keras", "images.npz")
+    write_empty(tmp_path, "deploy/model.tflite")
     parser = make_parser()
     shown = []
     for command in ("", *names_of_commands()):
@@ -103,6 +105,9 @@ def test_choices_are_those_of_the_library():
         (["macs=60%"], {"macs": 0.6}),
         (["macs=1.5M"], {"macs": 1_500_000}),
         (["macs=1500000"], {"macs": 1_500_000}),
+        (["flops=3M"], {"macs": 1_500_000}),  # two of them in a multiply-accumulate
+        (["flops=3000000"], {"macs": 1_500_000}),
+        (["flops=60%"], {"macs": 0.6}),
         (["parameters=300k"], {"parameters": 300_000}),
         (["size=2MB"], {"file_bytes": 2_000_000}),
         (["size=0.5"], {"file_ratio": 0.5}),
@@ -131,6 +136,21 @@ def test_wrong_targets_say_how_they_are_spelled(text, message):
         limits([text])
 
 
+def test_without_a_command_there_is_help(capsys):
+    code, out, err = resprune(capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: resprune COMMAND") and "benchmark" in out
+
+
+def test_formats_and_runtimes_have_other_names(tmp_path):
+    write_empty(tmp_path, "net.keras")
+    net, parser = str(tmp_path / "net.keras"), make_parser()
+    args = parser.parse_args(["export", net, "--formats", "tflite,int8", "--out", "x"])
+    assert args.formats == ["litert", "litert_int8"]
+    args = parser.parse_args(["compare", net, net, "--runtime", "int8"])
+    assert args.runtime == "litert_int8"
+
+
 def test_a_target_is_given_once():
     with pytest.raises(WrongUse, match="macs is given twice"):
         limits(["macs=0.5", "macs=0.6"])
@@ -142,12 +162,18 @@ PRUNE = "prune net.keras --out out"
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("", "arguments are required: COMMAND"),
         ("shrink net.keras", "invalid choice: 'shrink'"),
         ("inspect none.keras", "there is no file 'none.keras'"),
-        ("inspect net.h5", "'net.h5' is an HDF5 file"),
+        ("inspect net.h5", "'net.h5' is broken or cut off: it is no HDF5 file"),
         ("inspect net.weights.h5", "read by the order of layers"),
         ("inspect net.txt", "is no .keras file"),
+        ("benchmark net.txt", "is no .keras file"),
+        (
+            "benchmark net.onnx --runtime int8",
+            "Leave --runtime out: the file is run by",
+        ),
+        ("benchmark net.onnx --loss mse", "need --data"),
+        (f"{PRUNE} --data digits --target flops=9M --target macs=9M", "limit the same"),
         ("inspect broken.keras", "'broken.keras' is broken or cut off"),
         ("compare net.keras broken.keras", "'broken.keras' is broken or cut off"),
         ("scores net.keras --data broken.npz", "--data 'broken.npz' is broken or cut"),
@@ -191,7 +217,7 @@ PRUNE = "prune net.keras --out out"
         ),
         ("inspect net.keras --import my-layers.py", "is no name of a module"),
         ("inspect net.keras --import ./file.py", "such as mylayers for the file"),
-        ("export net.keras --formats tflite --out out", "no format 'tflite'"),
+        ("export net.keras --formats h5 --out out", "no format 'h5'"),
         ("export net.keras --formats litert_int8 --out out", "on real examples"),
         ("compare net.keras net.keras --loss mse", "need --data"),
     ],
@@ -201,6 +227,7 @@ def test_wrong_use_is_told_in_a_line_before_anything_is_read(
 ):
     monkeypatch.chdir(tmp_path)
     write_empty(tmp_path, "net.keras", "net.h5", "net.weights.h5", "net.txt")
+    write_empty(tmp_path, "net.onnx")
     for name in ("broken.keras", "broken.npz", "file"):
         (tmp_path / name).write_text("no archive")
     code, out, err = resprune(capsys, *line.split())

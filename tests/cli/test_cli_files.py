@@ -6,6 +6,7 @@ import sys
 import zipfile
 from unittest import mock
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from keras import layers
 
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work import data_files, data_source, memory, model_file, terms
+from resprune_tf.system.advice import for_commands
 from tests.conftest import net_of, outputs
 from tests.made.cli import (
+    besides_progress,
     brightness_net,
     examples,
     plain_net,
@@ -120,7 +123,8 @@ def test_a_layer_of_ones_own_needs_its_module(decorator, tmp_path, capsys, monke
         assert code == 2
         assert "no module that was imported defines Twice" in err
         code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "my_layers")
-        assert (code, err) == (0, "Importing my_layers, whose code runs.\n")
+        assert code == 0
+        assert besides_progress(err) == ["Importing my_layers, whose code runs."]
     finally:
         forget()
     code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "nowhere_at")
@@ -184,6 +188,22 @@ def test_importances_become_constants(tmp_path):
     images = examples(6)[0][..., None]
     np.testing.assert_array_equal(outputs(plain, images), outputs(net, images))
     assert len(plain.trainable_variables) == len(net.trainable_variables) - 3
+
+
+@pytest.mark.filterwarnings("ignore:.*HDF5 file")
+def test_whole_models_in_the_older_format_are_taken(tmp_path, capsys):
+    """Without running what is stored in one, as for the newer format."""
+    saved(plain_net(), tmp_path / "net.h5")
+    told = resprune_json(capsys, "inspect", tmp_path / "net.h5")
+    assert [unit["name"] for unit in told["units"]] == ["unit1", "unit2", "unit3"]
+    net = net_of((2,), layers.Lambda(lambda x: x + 1, name="plus"))
+    path = saved(net, tmp_path / "lambda.h5")
+    code, _, err = resprune(capsys, "inspect", path)
+    assert code == 2 and "Lambda layer, whose code is stored in the file" in err
+    with h5py.File(path, "a") as file:
+        del file.attrs["model_config"]
+    code, _, err = resprune(capsys, "inspect", path)
+    assert code == 2 and "holds weights without a model" in err
 
 
 # Data
@@ -325,6 +345,18 @@ def test_pixels_are_not_scaled_twice(tmp_path):
     path = write_npz(tmp_path / "cast.npz", x=(x / 255 + 0.5).astype("uint8"))
     with pytest.raises(WrongUse, match="nothing but 0 and 1"):
         data_source.read(options(path, pixels="unit"), brightness_net())
+
+
+def test_advice_on_the_range_of_pixels_names_the_option(tmp_path):
+    x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8).astype("uint8")
+    path = write_npz(tmp_path / "bytes.npz", x=x)
+    with for_commands():
+        with pytest.raises(WrongUse, match="by 255, by --pixels raw if they are"):
+            data_source.read(options(path, pixels="unit"), plain_net())
+        image = keras.Input((8, 8, 1))
+        net = keras.Model(image, layers.Rescaling(2.0, offset=-1)(image))
+        with pytest.raises(WrongUse, match="by --pixels unit or --pixels signed if"):
+            data_source.read(options(path), net)
 
 
 def test_floats_have_their_range_already(tmp_path):

@@ -24,11 +24,13 @@ from resprune_tf import (
     importances,
     remove_units,
 )
+from resprune_tf.deploy.latency import busy_note
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import net_of, outputs, randomise
 from tests.made.cli import (
     Block,
+    besides_progress,
     brightness_net,
     examples,
     plain_net,
@@ -325,7 +327,6 @@ def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
     "options, code, message",
     [
         (["--target", "layers=1"], 1, "cannot be reached: .* leaves 2 layers"),
-        (["--target", "layers=9"], 1, "asks for no removal"),
         (["--target", "layers=3", "--protect", "x"], 2, "no such unit. Units: unit1,"),
         (["--target", "layers=3", "--criterion", "importance"], 2, "trained import"),
     ],
@@ -337,6 +338,71 @@ def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
     assert found == code
     assert re.search(message, err)
     assert not (tmp_path / "pruned.keras").exists()
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_target_that_is_met_already_ends_well(given, net, epochs, tmp_path, capsys):
+    argv = ["prune", given / "net.keras", "--data", given / "data.npz"]
+    argv += ["--epochs", epochs, "--allow-guessing", "--out", tmp_path / "out"]
+    for _ in range(2):  # the same command may be repeated
+        code, out, err = resprune(capsys, *argv, "--target", "layers=9")
+        assert code == 0, err
+        assert "Already met: The target (9 layers) asks for no removal" in out
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (told["removed"], told["failure"]) == ([], None)
+    assert told["already_met"].startswith("The target (9 layers)")
+    assert told["before"] == told["after"]
+    pruned = keras.saving.load_model(tmp_path / "out" / "pruned.keras")
+    images = images_of_data()
+    np.testing.assert_array_equal(outputs(pruned, images), outputs(net, images))
+
+
+def test_a_latency_that_is_met_already_ends_well(given, tmp_path, capsys, monkeypatch):
+    """Even where the smallest model was measured to be slower, by chance."""
+    fake_latencies(monkeypatch, lambda net: 9.0 - len(find_units(net)), load=0.5)
+    argv = ["prune", given / "net.keras", "--epochs", 0, "--criterion", "random"]
+    argv += ["--runtime", "tflite", "--target", "latency=7ms", "--out", tmp_path]
+    told = resprune_json(capsys, *argv)
+    assert "6 ms on litert" in told["already_met"] and told["removed"] == []
+
+
+def test_a_busy_machine_is_mentioned_beside_a_latency(
+    given, tmp_path, capsys, monkeypatch
+):
+    fake_latencies(monkeypatch, lambda net: 1.0 + len(find_units(net)), load=0.5)
+    argv = ["prune", given / "net.keras", "--epochs", 0, "--criterion", "random"]
+    argv += ["--runtime", "litert", "--target", "latency=0.8", "--out", tmp_path]
+    code, out, err = resprune(capsys, *argv)
+    assert code == 0 and busy_note(0.5) in out, err
+    told = json.loads((tmp_path / "summary.json").read_text())
+    assert told["solution"]["measures"]["machine_load"] == 0.5
+
+
+def test_the_usual_tolerance_is_one_standard_error(bright, tmp_path, capsys):
+    """Of an accuracy of 1 on 6 examples: one of them."""
+    argv = ["prune", *bright, "--epochs", 1, "--target", "units=1"]
+    argv += ["--criterion", "random", "--out", tmp_path / "out"]
+    code, out, err = resprune(capsys, *argv)
+    assert code == 0, err
+    assert "6 validation examples, one is 16.7 percentage points; accepted" in out
+    final = json.loads((tmp_path / "out" / "final.json").read_text())
+    assert final["tolerance"] == pytest.approx(1 / 6)
+    assert "is at most 16.7 percentage points below round 0" in out
+    argv = [*argv[:-1], tmp_path / "new", "--monitor", "loss", "--tolerance", "auto"]
+    code, _, err = resprune(capsys, *argv)
+    assert code == 2 and "--monitor loss give an amount in its units" in err
+
+
+def test_factors_that_diverge_name_what_to_lower(bright, capsys):
+    argv = ["scores", *bright, "--criteria", "l1_importance", "--l1-learning-rate"]
+    told = resprune_json(capsys, *argv, "0.001")
+    assert list(told["scores"]) == ["l1_importance"]
+    bad = mock.patch(
+        "resprune_tf.criteria.sparsity._shrink", lambda values, by: values * np.nan
+    )
+    with bad:
+        code, _, err = resprune(capsys, *argv[:-1])
+    assert code == 2 and "--l1-learning-rate 0.01" in err
 
 
 def test_a_model_without_units_has_nothing_to_remove(tmp_path, capsys):
@@ -366,7 +432,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert "the time budget is used up. The same command continues." in out
     assert not (tmp_path / "pruned.keras").exists()
     code, out, err = resprune(capsys, *argv)
-    assert (code, err) == (0, "")
+    assert (code, besides_progress(err)) == (0, [])
     assert "round 1: 4 layers" in out and "target reached" in out
     told = json.loads((tmp_path / "summary.json").read_text())
     assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
@@ -624,5 +690,6 @@ def test_as_a_program(given, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, besides_progress(ran.stderr)) == (0, [])
+    assert ran.stderr.startswith("Starting Keras ...\n")
     assert ran.stdout.startswith("'plain': 3 residual units, 3 removable.")

@@ -8,6 +8,7 @@ import pytest
 from resprune_tf.data.dataset import Split
 from resprune_tf.data.loading import load_dataset
 from resprune_tf.data.readers import DataError
+from resprune_tf.data.registry import NAMES
 from tests.made.data import assert_equal, rows_of, write_binary
 
 
@@ -71,7 +72,7 @@ def test_impossible_sizes(tmp_path, argument, most):
 
 
 def test_arguments(tmp_path):
-    with pytest.raises(ValueError, match=r"digits, cifar10, cifar100.*name='mnist'"):
+    with pytest.raises(ValueError, match=rf"{', '.join(NAMES)}, or.*name='mnist'"):
         load_dataset("mnist")
     with pytest.raises(DataError, match=r"no folder data_dir='.*nowhere'"):
         load_dataset("cifar10", tmp_path / "nowhere")

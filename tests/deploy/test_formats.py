@@ -15,7 +15,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_refuses_unknown_formats():
-    message = r"Supported formats: saved_model, keras, litert, .*\. Received: .*'h5'"
+    known = ", ".join(formats.FORMATS)
+    message = rf"Supported formats: {known}\. Received: .*'h5'"
     for wrong in ("h5", ["keras", "h5"]):
         with pytest.raises(ValueError, match=message):
             check_formats(wrong)
@@ -23,6 +24,7 @@ def test_refuses_unknown_formats():
         check_formats([])
     assert check_formats("keras") == ("keras",)
     assert check_formats(["keras", "keras"]) == ("keras",)
+    assert check_formats(["tflite", "litert", "int8"]) == ("litert", "litert_int8")
     assert check_formats(formats.FORMATS) == tuple(formats.FORMATS)
 
 

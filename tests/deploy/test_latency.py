@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_tf.deploy.latency import _COMPILERS, Latency, latencies, latency
+from resprune_tf.deploy.latency import (
+    _COMPILERS,
+    Latency,
+    busy_note,
+    latencies,
+    latency,
+)
 from tests.conftest import small_net
 
 NAMES = ("first", "second")
@@ -48,6 +54,11 @@ def test_latency_of_other_inputs_and_outputs():
     found = latency(net, backward=True, runs=1, warmup=1)
     assert found.precision == "mixed_bfloat16"
     assert latency(net, runs=1, warmup=1).median_ms > 0
+
+
+def test_a_busy_machine_is_mentioned():
+    assert busy_note() is None and busy_note(None, 0.05) is None
+    assert "other processes used 60% of its processor cores" in busy_note(0.1, 0.6)
 
 
 def test_models_take_turns(monkeypatch):

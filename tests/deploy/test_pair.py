@@ -5,7 +5,7 @@ import pytest
 import resprune_tf.deploy.pair as beside
 from resprune_tf import cost
 from resprune_tf.deploy.export import Exported
-from resprune_tf.deploy.latency import Latency
+from resprune_tf.deploy.latency import Latency, busy_note
 from resprune_tf.deploy.pair import export_pair
 from tests.conftest import small_net
 
@@ -32,18 +32,24 @@ def test_the_table(monkeypatch, tmp_path):
         size = 3000 if net is model else 4000
         return tuple(Exported(name, folder / name, size, 0.0) for name in formats)
 
+    load = 0.5
+
     def runtime_latencies(paths, runtime, batch_size, runs, threads):
         fields = dict.fromkeys(
             ("batch_size", "backward", "precision", "device", "backend", "runtime")
         )
-        return tuple(Latency.of([t * batch_size], **fields) for t in (1.0, 2.0))
+        return tuple(
+            Latency.of([t * batch_size], **fields, load=load) for t in (1.0, 2.0)
+        )
 
     monkeypatch.setattr(beside, "export", export)
     monkeypatch.setattr(beside, "runtime_latencies", runtime_latencies)
     model, unpruned = small_net(11), small_net(20)
     found = export_pair(model, unpruned, tmp_path, ("keras", "litert"))
     macs = cost(model).macs, cost(unpruned).macs
-    assert str(found).splitlines() == [
+    *lines, busy = str(found).splitlines()
+    assert busy == busy_note(load)
+    assert lines == [
         "format  kB  of  ratio  ms, batch 1     of  ratio  ms, batch 32      of  ratio",
         "keras    3   4  0.750            -      -      -             -       -      -",
         "litert   3   4  0.750        1.000  2.000  0.500        32.000  64.000  0.500",

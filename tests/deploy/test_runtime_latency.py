@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 import resprune_tf.deploy.runtime_latency as timing
+from resprune_tf.deploy import formats
 from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from tests.conftest import net_of, small_net
@@ -23,6 +24,7 @@ def test_models_and_files_are_timed_in_turns(tmp_path):
         found = runtime_latencies(models, runtime, batch_size=3, runs=4, warmup=1)
         assert len(found) == len(models)
         for latency in found:
+            assert latency.load is None or 0 <= latency.load <= 1
             assert latency.runtime == runtime and latency.device == "cpu"
             assert (latency.runs, latency.batch_size) == (4, 3)
             assert not latency.backward
@@ -45,6 +47,7 @@ def test_models_are_folded_and_times_told_apart(monkeypatch):
     written, jobs = [], []
 
     def write(name, model, folder, calibration):
+        assert calibration is None
         written.append((name, [type(layer).__name__ for layer in model.layers]))
         return folder / "model"
 
@@ -52,7 +55,7 @@ def test_models_are_folded_and_times_told_apart(monkeypatch):
         jobs.append((runtime, job))
         return {"times": np.array([[1.0, 20.0], [3.0, 40.0]])}
 
-    monkeypatch.setattr(timing, "write", write)
+    monkeypatch.setattr(formats, "write", write)
     monkeypatch.setattr(timing, "in_fresh_process", in_fresh_process)
     full, small = runtime_latencies([small_net(20), small_net(11)], "litert", threads=2)
     assert full.times_ms == (1.0, 3.0) and small.times_ms == (20.0, 40.0)
@@ -69,7 +72,7 @@ def test_models_are_folded_and_times_told_apart(monkeypatch):
 def test_says_what_is_wrong(tmp_path):
     net = net_of((4,), lambda x: x + 1)
     with pytest.raises(ValueError, match="one of tensorflow, litert, .*, onnxruntime"):
-        runtime_latencies([net], "tflite")
+        runtime_latencies([net], "tensorrt")
     with pytest.raises(ValueError, match="`threads` must be >= 1"):
         runtime_latencies([net], "litert", threads=0)
     with pytest.raises(ValueError, match="at least one model"):

@@ -77,6 +77,24 @@ def test_every_row_has_been_rehearsed():
     assert all(row["ran"] for row in rows.values())
 
 
+@pytest.mark.parametrize(
+    ("typed", "name"), [(["--epochs=5"], "epochs"), (["--width", "4"], "width")]
+)
+def test_flags_that_the_scale_would_override_are_refused(typed, name, monkeypatch):
+    arguments = ["--scale=smoke", *typed]
+    monkeypatch.setattr("sys.argv", ["cifar", *arguments])
+    with flags_of(cifar, arguments):
+        with pytest.raises(SystemExit, match=f"--scale=smoke sets --{name} to 2"):
+            cifar.apply_scale()
+
+
+def test_flags_of_a_flagfile_give_way_to_the_scale(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["cifar", "--flagfile=a.txt", "--scale=smoke"])
+    with flags_of(cifar, ["--scale=smoke", "--epochs=5"]):
+        cifar.apply_scale()
+        assert flags.FLAGS["epochs"].value == cifar.SMOKE["epochs"]
+
+
 def commands():
     """Every `python -m experiments...` of the documentation, as lists of words."""
     for path in DOCUMENTS:

@@ -86,6 +86,11 @@ def resprune(capsys, *argv):
     return code, out, err
 
 
+def besides_progress(err):
+    """Lines of standard error but those that say what is being done."""
+    return [line for line in err.splitlines() if not line.endswith(" ...")]
+
+
 def resprune_json(capsys, *argv):
     """Runs a command line that ends well; what it prints as JSON."""
     code, out, err = resprune(capsys, *argv, "--json")

@@ -4,8 +4,10 @@ import resprune_tf.targets.measures
 from resprune_tf.deploy.latency import Latency
 
 
-def fake_latencies(monkeypatch, milliseconds):
+def fake_latencies(monkeypatch, milliseconds, load=None):
     """Has nets timed by `milliseconds(net)`, on a machine that slows down.
+
+    Other processes use the share `load` of it.
 
     Returns:
         A list that will tell of every call: runtime, number of nets, batch size,
@@ -25,6 +27,7 @@ def fake_latencies(monkeypatch, milliseconds):
                 device="cpu",
                 backend="tensorflow",
                 runtime=runtime,
+                load=load,
             )
             for time in times
         )

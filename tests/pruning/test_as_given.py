@@ -1,6 +1,7 @@
 """Runs that begin with a trained model as it is; statistics after short trainings."""
 
 import dataclasses
+import shutil
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf.criteria.by_name import usual_criterion
+from resprune_tf.runs.judging import auto_tolerance
 from resprune_tf.system.whole_files import read_json
 from resprune_tf.training.fit_recipe import trained_rate
 from resprune_tf.training.recipe import StepSchedule
@@ -67,6 +69,45 @@ def run(trained, tmp_path_factory):
         run=rp.RunOptions(folder, verbose=False),
     )
     return folder, result
+
+
+def test_a_result_prints_as_a_table_and_is_shown_in_a_line(run):
+    _, result = run
+    accuracy = f"{result.selected.validation['accuracy']:.2%}"
+    assert repr(result) == (
+        f"<PruningResult: round 1 of 1 is selected, 4 layers, validation accuracy "
+        f"{accuracy}>"
+    )
+    lines = str(result).splitlines()
+    assert len(lines) == 4 and lines[0].startswith("round    layers  parameters")
+    assert lines[2].startswith("1 *") and accuracy in lines[2]
+    assert lines[3] == (
+        "* selected: the smallest model whose validation accuracy is at most 90 "
+        "percentage points below round 0. Stopped: 1 round is done."
+    )
+
+
+def test_an_automatic_tolerance_is_recorded_as_a_number(run, trained, tmp_path):
+    """A finished run that is judged again by it: nothing is trained."""
+    folder, result = run
+    shutil.copytree(folder, tmp_path / "run")
+    again = rp.prune_and_retrain(
+        trained,
+        fit_data(),
+        rp.FitRecipe(epochs=1),
+        initial="as_given",
+        removal=rp.Removal(max_rounds=1, tolerance="auto"),
+        run=rp.RunOptions(tmp_path / "run", verbose=False),
+    )
+    final = read_json(tmp_path / "run" / "final.json")
+    count = len(fit_data().validation[0])
+    accuracy = result.rounds[0].validation["accuracy"]
+    assert final["tolerance"] == auto_tolerance(accuracy, count) > 0
+    assert final["tolerance_rule"] == "auto"
+    assert "tolerance_rule" not in read_json(folder / "final.json")
+    assert [each.validation for each in again.rounds] == [
+        each.validation for each in result.rounds
+    ]
 
 
 def test_round_0_is_the_model_as_it_was_given(run, trained):

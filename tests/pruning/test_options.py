@@ -1,5 +1,7 @@
 """What a run is asked for is checked when it is said, before there is a model."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import resprune_tf as rp
@@ -18,6 +20,8 @@ from tests.made.fits import regression_data, regression_net, shorten
         ({"max_rounds": -1}, ValueError, "`max_rounds` must be >= 0.*-1"),
         ({"tolerance": 1.5}, ValueError, r"a fraction in \[0, 1\).*1.5"),
         ({"tolerance": -1, "monitor": "mae"}, ValueError, "units of the metric.*-1"),
+        ({"tolerance": "none"}, ValueError, "\"auto\" for an accuracy.*'none'"),
+        ({"tolerance": "auto", "monitor": "mae"}, ValueError, "in the units of `mae`"),
         ({"units_per_round": 0}, ValueError, "must say how often"),
         (
             {"units_per_round": 0, "max_rounds": 2, "units": ["a"]},
@@ -29,6 +33,47 @@ from tests.made.fits import regression_data, regression_net, shorten
 def test_senseless_removals(fields, error, message):
     with pytest.raises(error, match=message):
         rp.Removal(**fields)
+
+
+def plan_of(tolerance, **fields):
+    removal = rp.Removal(tolerance=tolerance, **fields)
+    return Plan(removal, None, frozenset(), frozenset(), {})
+
+
+def judged(*accuracies):
+    """Rounds of which nothing is known but an accuracy."""
+    return [
+        SimpleNamespace(round=n, measure=lambda split, name, a=a: a)
+        for n, a in enumerate(accuracies)
+    ]
+
+
+def test_an_automatic_tolerance_is_the_standard_error_of_round_0():
+    plan = plan_of("auto").judging(160)
+    rounds = judged(0.9, 0.88, 0.87)
+    assert plan.tolerance(rounds) == pytest.approx(0.0237, abs=1e-4)
+    assert [plan.held(each, rounds) for each in rounds] == [True, True, False]
+    assert plan.tolerance_told(rounds) == (
+        "160 validation examples, one is 0.625 percentage points; accepted decrease: "
+        "2.37 percentage points (auto: one standard error)"
+    )
+    assert plan_of(0.0).judging(None).tolerance(rounds) == 0.0
+    assert plan_of(0.0).judging(None).tolerance_told(rounds) is None
+
+
+def test_an_automatic_tolerance_needs_the_number_of_examples():
+    with pytest.raises(ValueError, match="number of `validation` examples"):
+        plan_of("auto").judging(None)
+    with pytest.raises(ValueError, match="is for `prune_and_retrain`"):
+        rp.LayerDeletion(epochs=1, monitor="val_accuracy", tolerance="auto")
+
+
+@pytest.mark.parametrize(
+    ("most", "told"), [(1, "1 round is done"), (2, "2 rounds are done")]
+)
+def test_the_end_is_told_in_the_right_number(most, told):
+    rounds = judged(*[0.9] * (most + 1))
+    assert plan_of(0.0, max_rounds=most).reason_to_stop(rounds) == told
 
 
 @pytest.mark.parametrize(

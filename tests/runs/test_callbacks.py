@@ -5,6 +5,8 @@ import itertools
 import json
 import re
 
+import pytest
+
 from resprune_tf.runs import callbacks
 from resprune_tf.runs.callbacks import Progress
 from resprune_tf.runs.status import Status
@@ -72,6 +74,7 @@ def test_a_log_file_is_not_flooded(monkeypatch):
 
 
 def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     out = shown(Terminal(), monkeypatch)
     parts = out.split("\r\x1b[K")
     assert parts[1] == "round 1: 53 layers\n"
@@ -80,6 +83,17 @@ def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
     assert "epoch 1/2  [=======             ]" in parts[2]
     assert "epoch 0:04 left  run 0:34 left" in parts[2]
     assert "[====================]" in parts[-1] and "run 0:24 left" in parts[-1]
+
+
+@pytest.mark.parametrize("columns", [100, 80, 60, 40, 20])
+def test_a_line_fits_the_terminal(monkeypatch, columns):
+    """One that breaks could not be rewritten, and would flood the terminal."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = shown(Terminal(), monkeypatch).split("\r\x1b[K")[2:]
+    assert max(map(len, lines)) < columns
+    if columns >= 40:  # what is told of all is where it stands and when it ends
+        assert all("epoch" in line and line.endswith(" left") for line in lines)
+        assert lines[-1].endswith("run 0:24 left")
 
 
 def test_parts_of_epochs_are_shown_as_such():
@@ -99,6 +113,7 @@ def test_clock():
 
 def test_another_metric_and_a_pipeline_that_learns_its_length(monkeypatch):
     """Bars and times within an epoch only once the number of steps is known."""
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(callbacks.time, "monotonic", itertools.count().__next__)
     progress = Progress(Terminal(), monitor="mae")
     progress.set_params({"steps": None})

@@ -3,7 +3,13 @@
 import keras
 import pytest
 
-from resprune_tf.runs.judging import direction, format_value, within_tolerance
+from resprune_tf.runs.judging import (
+    auto_tolerance,
+    direction,
+    format_value,
+    is_accuracy,
+    within_tolerance,
+)
 from tests.made.fits import QUIET, numbers
 
 
@@ -22,6 +28,24 @@ from tests.made.fits import QUIET, numbers
 )
 def test_held(initial, value, tolerance, mode, expected):
     assert within_tolerance(initial, value, tolerance, mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "examples", "expected"),
+    [
+        (0.9, 160, (0.9 * 0.1 / 160) ** 0.5),
+        (0.5, 10_000, 0.005),
+        (1.0, 160, 1 / 160),  # at least one example
+        (0.0, 50, 0.02),
+    ],
+)
+def test_one_standard_error(accuracy, examples, expected):
+    assert auto_tolerance(accuracy, examples) == pytest.approx(expected)
+
+
+def test_accuracies_are_known_by_name():
+    assert is_accuracy("val_accuracy") and is_accuracy("acc")
+    assert not is_accuracy("loss") and not is_accuracy(None)
 
 
 @keras.saving.register_keras_serializable(package="tests")

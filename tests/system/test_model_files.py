@@ -185,6 +185,46 @@ def test_a_changed_byte_is_found(tmp_path, members):
         check_whole(path)
 
 
+@pytest.fixture
+def hdf5(tmp_path):
+    """The file of a small model in the older format."""
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Dense(3, name="dense")(image))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "net.h5")
+    return tmp_path / "net.h5"
+
+
+def test_a_whole_hdf5_model_is_loaded(hdf5):
+    assert load_model(hdf5, compile=False).get_layer("dense").units == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file.attrs.pop("model_config"), "weights without a model"),
+        (
+            lambda file: file["model_weights"].create_dataset(
+                "more", (MANY,), "float32", chunks=(2**20,)
+            ),
+            "refused: its weights would take 100.0 MB",
+        ),
+        (
+            lambda file: file["model_weights"].update(x=h5py.SoftLink("/other")),
+            "a link to another place",
+        ),
+        (lambda file: file.attrs.update(model_config="[]"), "holds no model"),
+        (lambda file: file.attrs.update(model_config="{"), "or it is damaged"),
+        (lambda file: file.attrs.update(model_config=3), "or it is damaged"),
+    ],
+)
+def test_an_hdf5_model_is_looked_at_before_it_is_read(hdf5, change, message):
+    with h5py.File(hdf5, "a") as file:
+        change(file)
+    with pytest.raises(ModelFileError, match=message):
+        load_model(hdf5, compile=False)
+
+
 def test_models_of_keras_2_come_with_advice(tmp_path, members):
     config = json.loads(members["config.json"])
     config["config"]["layers"][1]["config"]["option_of_keras_2"] = True
@@ -195,7 +235,7 @@ def test_models_of_keras_2_come_with_advice(tmp_path, members):
         ModelFileError, match=r"by Keras 2\.15\.0.*pip install tf_keras"
     ):
         load_model(path)
-    for name in ("net.h5", "net.json"):
+    for name in ("net.weights.h5", "net.json"):
         with pytest.raises(values.argparse.ArgumentTypeError, match="tf_keras"):
             values.model_path(name)
 

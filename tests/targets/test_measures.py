@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_counts_alone_unless_more_is_limited(monkeypatch):
     monkeypatch.setattr(sizes, "runtime_latencies", None)
-    monkeypatch.setattr(sizes, "write", None)
+    monkeypatch.setattr(sizes, "write_folded", None)
     (found,) = sizes.target_measures([small_net(11)], Target(layers=3))
     assert set(found) == {"layers", "units", "macs", "parameters"}
     assert (found["layers"], found["units"]) == (11, 3)
@@ -67,7 +67,7 @@ def test_a_real_latency():
     ("target", "message"),
     [
         (Target(macs=0.5), "MACs of these layers of .*: attention. Choose a target"),
-        (Target(latency_ms=1, runtime="tflite"), "one of tensorflow, litert.*'tflite'"),
+        (Target(latency_ms=1, runtime="trt"), "one of tensorflow, litert.*'trt'"),
         (Target(file_bytes=9, file_format="zip"), "Supported formats: .*'zip'"),
     ],
 )

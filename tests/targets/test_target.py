@@ -7,7 +7,7 @@ import re
 import pytest
 
 from resprune_tf.pruning.plan import select_units
-from resprune_tf.targets.target import Target
+from resprune_tf.targets.target import Target, TargetMet
 
 FULL = {"layers": 56, "units": 18, "macs": 84_000_000, "parameters": 590_000}
 SMALL = {"layers": 11, "units": 3, "macs": 17_000_000, "parameters": 127_000}
@@ -81,6 +81,16 @@ def test_senseless_targets(limits, message):
 def test_targets_that_no_removal_meets(limits, message):
     with pytest.raises(ValueError, match=message):
         Target(**limits).resolve(FULL, SMALL)
+
+
+def test_a_target_that_is_met_is_known_by_its_error():
+    """Whatever was measured of the smallest model, as latencies vary."""
+    with pytest.raises(TargetMet):
+        Target(layers=56).resolve(FULL, SMALL)
+    target = Target(latency_ms=2, runtime="tflite")
+    assert target.runtime == "litert"
+    with pytest.raises(TargetMet):
+        target.resolve({**FULL, "latency_ms": 1.9}, {**SMALL, "latency_ms": 2.1})
 
 
 def test_a_file_and_a_latency_have_two_spellings():

@@ -1,0 +1,101 @@
+"""`resprune benchmark`: the latency of one model, and what its file measures."""
+
+import json
+
+from resprune_cli.options import usage, values
+from resprune_cli.options.registries import registry
+from resprune_cli.options.usage import WrongUse
+
+
+def add_parser(commands):
+    """Adds the command to the command line."""
+    parser = usage.add_command(
+        commands,
+        "benchmark",
+        run,
+        check,
+        usage="MODEL [--runtime NAME] [--data DATA] [options]",
+        help="latency of one model on a runtime, and the accuracy of its file",
+        description="""
+            Times a model on this machine's processor, and states the spread of the
+            times and how busy the machine was. A Keras model is exported for the
+            runtime first, with BatchNormalization folded; a file that `resprune
+            export` wrote is timed as it is. With --data, accuracy is measured on
+            held-out examples with the exported file itself, not with the Keras model.
+            """,
+        examples=[
+            (
+                "latency in 8 bits, and the accuracy of the 8-bit file",
+                "resprune benchmark net.keras --runtime litert_int8 --data images.npz",
+            ),
+            (
+                "a file that was exported before",
+                "resprune benchmark deploy/model.tflite --data images.npz",
+            ),
+        ],
+    )
+    parser.add_argument(
+        "model",
+        type=values.model_or_export,
+        metavar="MODEL",
+        help="a Keras model (.keras or .h5), or what `resprune export` wrote: a "
+        ".tflite or .onnx file or the folder of a SavedModel.",
+    )
+    usage.add_runtime_option(
+        parser,
+        help="what runs the model (default: tensorflow for a Keras model, otherwise "
+        "the runtime of the file).",
+    )
+    usage.add_latency_options(parser)
+    parser.add_argument(
+        "--runs",
+        metavar="N",
+        type=values.count,
+        default=50,
+        help="timed calls per repeat (default 50).",
+    )
+    parser.add_argument(
+        "--repeats",
+        metavar="N",
+        type=values.count,
+        default=3,
+        help="repeats, each in a new process (default 3).",
+    )
+    usage.add_json_option(parser)
+    usage.add_data_options(parser)
+    usage.add_loss_options(parser)
+    usage.add_trust_options(parser)
+
+
+def check(args):
+    """Raises WrongUse for arguments that do not go together."""
+    usage.check_data(args)
+    if args.data is None and (args.loss or args.metric):
+        raise WrongUse("--loss and --metric need --data.")
+    known = registry("deploy.registry")
+    own = known.runtime_of(args.model)
+    args.runtime = args.runtime or own or "tensorflow"
+    formats = known.FORMATS, known.RUNTIME_FORMATS
+    if own and _program(args.runtime, *formats) != _program(own, *formats):
+        raise WrongUse(
+            f"--runtime {args.runtime} does not run '{args.model}'. Leave --runtime "
+            f"out: the file is run by {own}."
+        )
+    if own and args.input_shape:
+        raise WrongUse(
+            f"--input-shape is for Keras models; the inputs of '{args.model}' have "
+            "their sizes already."
+        )
+
+
+def _program(runtime, formats, runtime_formats):
+    return formats[runtime_formats[runtime]].runtime
+
+
+def run(args):
+    """Prints what was measured; returns the exit code."""
+    from resprune_cli.work import benchmarking
+
+    told = benchmarking.benchmark(args)
+    print(json.dumps(told, indent=1) if args.json else benchmarking.table(told))
+    return 0

@@ -1,0 +1,104 @@
+"""`benchmark` and `compare` judge the files that they time, not the Keras models."""
+
+import numpy as np
+import pytest
+
+from resprune_cli.work import benchmarking, comparing, deployed
+from resprune_tf.deploy.latency import Latency, busy_note
+from tests.made.cli import brightness_net, examples, resprune, resprune_json, write_npz
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A folder with `net.keras`, which is always right, and `data.npz`."""
+    brightness_net().save(tmp_path / "net.keras")
+    write_npz(tmp_path / "data.npz")
+    return tmp_path
+
+
+def latency(times, load, runtime="litert"):
+    fields = dict.fromkeys(("backward", "precision", "device", "backend"))
+    return Latency.of(times, **fields, batch_size=1, runtime=runtime, load=load)
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """Files that no runtime sees: what they are said to compute, and how fast.
+
+    Returns:
+        A list of the runtimes and calibrations that models were written with.
+    """
+    written = []
+
+    def write(model, runtime, folder, data=None):
+        folder.mkdir()
+        written.append((runtime, data is not None))
+        (folder / "file").write_bytes(b"four")
+        return folder / "file"
+
+    def outputs(path, runtime, inputs, model, args):
+        """Half of them of the first class, the others as the model says."""
+        found = model.predict(inputs[0], verbose=0)
+        found[: len(found) // 2] = [0.6, 0.2, 0.2]
+        return [found]
+
+    def runtime_latencies(paths, runtime, batch_size, runs=50, threads=1):
+        return tuple(latency([1.0, 2.0, 3.0], 0.5, runtime) for _ in paths)
+
+    monkeypatch.setattr(deployed, "write", write)
+    monkeypatch.setattr(deployed, "outputs", outputs)
+    for module in (comparing, benchmarking):
+        monkeypatch.setattr(module, "runtime_latencies", runtime_latencies)
+    return written
+
+
+def test_compare_measures_the_files_that_it_times(given, files, capsys):
+    x, y = examples(12)
+    data = write_npz(given / "held.npz", x=x, y=y, x_test=x, y_test=y)
+    argv = ["compare", *[given / "net.keras"] * 2, "--data", data]
+    told = resprune_json(capsys, *argv, "--runtime", "int8")
+    assert files == [("litert_int8", True)] * 2  # calibrated on the data
+    # Of the 6 that are said to be of the first class 2 are.
+    assert told["b"]["test accuracy"] == pytest.approx(8 / 12)
+    assert told["b"]["test loss"] > 0.2
+    assert told["outputs"]["of"] == "litert_int8 files"
+    assert told["latency"]["busy"] == busy_note(0.5)
+    assert resprune_json(capsys, *argv, "--runtime", "none")["b"]["test accuracy"] == 1
+    assert len(files) == 2
+    _, out, _ = resprune(capsys, *argv, "--runtime", "int8")
+    assert busy_note(0.5) in out and "exported litert_int8 files that were timed" in out
+
+
+def test_benchmark_tells_the_spread_and_how_busy_the_machine_was(given, files, capsys):
+    argv = ["benchmark", given / "net.keras", "--data", given / "data.npz"]
+    told = resprune_json(capsys, *argv, "--repeats", 2, "--runtime", "int8")
+    time = told["latency"]
+    assert (time["runtime"], time["median_ms"]) == ("litert_int8", 2.0)
+    assert time["repeat_medians_ms"] == [2.0, 2.0] and time["p10_ms"] == 1.2
+    assert (time["machine_load"], time["busy"]) == (0.5, busy_note(0.5))
+    assert told["bytes"] == 4
+    # Three of six examples are said to be of the first class, and one is.
+    assert told["measures"]["accuracy"] == pytest.approx(4 / 6)
+    assert told["agreement"] == pytest.approx(4 / 6)
+    _, out, _ = resprune(capsys, *argv)
+    assert "tensorflow, exported for this measurement:" in out
+    assert "3 repeats of 3 calls" in out and busy_note(0.5) in out
+    assert "50% of the processor cores meanwhile" in out
+
+
+def test_a_real_file_is_timed_and_judged(given, capsys):
+    """An exported file alone, of whose loss nothing is known."""
+    argv = ["export", given / "net.keras", "--formats", "tflite", "--out", given]
+    assert resprune(capsys, *argv)[0] == 0
+    argv = ["benchmark", given / "model.tflite", "--data", given / "data.npz"]
+    told = resprune_json(capsys, *argv, "--runs", 3, "--repeats", 1)
+    assert told["latency"]["runtime"] == "litert" and told["latency"]["runs"] == 3
+    assert told["measures"] == {"accuracy": 1.0} and told["agreement"] is None
+    assert told["bytes"] == (given / "model.tflite").stat().st_size
+    code, _, err = resprune(capsys, *argv, "--pixels", "unit")
+    assert code == 0, err  # a doubt, not an error
+    wide = write_npz(given / "wide.npz", x=np.zeros((9, 9, 9), "uint8"))
+    code, _, err = resprune(capsys, *argv[:3], wide)
+    assert code == 2 and "takes examples of 8x8x1" in err

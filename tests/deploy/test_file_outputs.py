@@ -1,0 +1,70 @@
+"""What files compute is asked of the files themselves."""
+
+import numpy as np
+import pytest
+from keras import layers
+
+from resprune_tf.deploy import registry, runtimes
+from resprune_tf.deploy.file_outputs import file_inputs, file_outputs
+from resprune_tf.deploy.formats import write_folded
+from tests.conftest import net_of, outputs, randomise
+
+
+def doubled(shape):
+    """A loaded model of one input of a shape, and the sizes of its calls."""
+    calls = []
+
+    def run(feed):
+        (x,) = feed.values()
+        assert x.dtype == "float32"
+        calls.append(len(x))
+        return [2 * x, x[:, 0]]
+
+    return lambda path, threads: runtimes.Loaded({"x": (shape, "float32")}, run), calls
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((None, 2), [4, 4, 2]), ((3, 2), [3, 3, 3, 3])]
+)
+def test_all_examples_go_through_in_batches(shape, sizes):
+    """A file that takes a fixed number of examples gets that many."""
+    load, calls = doubled(shape)
+    x = np.arange(20, dtype="uint8").reshape(10, 2)
+    made = runtimes.predictions(load, [x], "file", ["image"], batch_size=4)
+    assert calls == sizes
+    np.testing.assert_array_equal(made["0"], 2.0 * x)
+    np.testing.assert_array_equal(made["1"], x[:, 0])
+
+
+@pytest.mark.slow
+def test_a_file_is_asked_for_its_inputs_and_its_outputs(tmp_path):
+    net = net_of((4,), layers.Dense(3))
+    randomise(net)
+    path = write_folded("litert", net, tmp_path)
+    ((_, shape, dtype),) = file_inputs(path, "litert")
+    assert (shape, dtype) == ((None, 4), "float32")
+    x = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
+    (found,) = file_outputs(path, "tflite", [x], net, batch_size=3)
+    np.testing.assert_allclose(found, outputs(net, x), atol=1e-5)
+
+
+def test_aliases_and_files_name_their_runtime(tmp_path):
+    names = [*registry.FORMATS, *registry.ALIASES]
+    assert len(set(names)) == len(names)
+    assert registry.known_as("int8") == "litert_int8"
+    assert registry.runtime_of("a/model.tflite") == "litert"
+    assert registry.runtime_of("model.onnx") == "onnxruntime"
+    assert registry.runtime_of("model.keras") is None
+    assert registry.runtime_of(tmp_path) is None
+    (tmp_path / "saved_model.pb").touch()
+    assert registry.runtime_of(tmp_path) == "tensorflow"
+
+
+def test_the_work_of_others_is_told_apart(monkeypatch):
+    """Seconds of all cores, of the busy ones, and of this process."""
+    seconds = iter([(100.0, 40.0, 5.0), (104.0, 42.0, 6.0)])
+    monkeypatch.setattr(runtimes.OtherWork, "_read", lambda self: next(seconds))
+    monkeypatch.setattr(runtimes.time, "sleep", lambda seconds: None)
+    assert runtimes.OtherWork().share() == 0.25
+    monkeypatch.setattr(runtimes.OtherWork, "_read", lambda self: None)
+    assert runtimes.OtherWork().share() is None

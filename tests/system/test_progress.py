@@ -1,0 +1,105 @@
+"""Reports of what is being done: silent unless asked, and no flood anywhere."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from resprune_tf.system import progress
+from resprune_tf.system.progress import Reporter, say, shown, tracked
+from resprune_tf.system.wording import counted
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that moves by the seconds that are added to it."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def count(stream, clock, seconds, number=4, what="Scoring by {}".format):
+    with shown(Reporter(stream)):
+        for item in tracked(range(number), what):
+            assert item is not None
+            clock[0] += seconds
+    return stream.getvalue()
+
+
+def test_in_python_nothing_is_shown(capsys):
+    say("Loading ...")
+    assert list(tracked("ab", "Counting")) == ["a", "b"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_a_count_in_place_with_the_time_left(clock):
+    out = count(Terminal(), clock, 30)
+    lines = out.split("\r\x1b[K")
+    assert lines[1:3] == [
+        "Scoring by 0 (1 of 4) ...",
+        "Scoring by 1 (2 of 4, 1:30 left) ...",
+    ]
+    assert "\n" not in out and lines[-1] == ""  # nothing is left of it
+
+
+def test_a_log_file_gets_a_plain_line_now_and_then(clock):
+    assert count(io.StringIO(), clock, 2).splitlines() == [
+        "Scoring by 0 (1 of 4) ...",
+        "Scoring by 3 (4 of 4, 0:02 left) ...",  # 6 s later
+    ]
+
+
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_a_live_line_fits_the_terminal(monkeypatch, clock, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    out = count(Terminal(), clock, 1, what="x" * 99)
+    assert max(map(len, out.split("\r\x1b[K"))) == int(columns) - 1
+
+
+def test_a_count_that_fails_is_cleared(clock):
+    stream = Terminal()
+    with pytest.raises(KeyError), shown(Reporter(stream)):
+        for _ in tracked(range(3), "Trying"):
+            raise KeyError
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
+def test_lines_reach_standard_error_while_it_is_redirected():
+    code = (
+        "from resprune_cli.start import quiet\n"
+        "from resprune_tf.system.progress import Reporter\n"
+        "import os, sys\n"
+        "reporter = Reporter()\n"
+        "with quiet():\n"
+        "    os.write(2, b'noise')\n"
+        "    reporter.say('Exporting ...')\n"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", re.sub("from resprune_tf.*\n", _BY_PATH, code)],
+        capture_output=True,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+        check=True,
+    )
+    assert made.stderr == "Exporting ...\n"
+
+
+_BY_PATH = (
+    "from resprune_cli.options.registries import registry\n"
+    "Reporter = registry('system.progress').Reporter\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(1, "1 round"), (0, "0 rounds"), (1234, "1,234 rounds")]
+)
+def test_counted(number, text):
+    assert counted(number, "round") == text
