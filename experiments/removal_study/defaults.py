@@ -73,6 +73,7 @@ def _by_default(rp, net, arguments):
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
+        net.optimizer.build(net.trainable_variables)
         net.save(model)
     words = (
         f"--data cifar10 --augment flip,crop=4 --batch-size 128 "
@@ -112,7 +113,7 @@ def _as_the_paper(rp, net, arguments):
         dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0)),
         recipe,
         removal=rp.Removal(
-            target=rp.Target(macs_ratio=TARGET), units_per_round=2, tolerance=0.99
+            target=rp.Target(macs=TARGET), units_per_round=2, tolerance=0.99
         ),
         run=rp.RunOptions(arguments.runs / "paper", seed=arguments.seed),
     )

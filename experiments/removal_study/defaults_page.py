@@ -6,19 +6,20 @@ from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_ta
 from experiments.removal_study.defaults import COMMAND, PLACE, TARGET
 
 _ABOUT = f"""What `resprune prune` makes of a trained network without any tuning. The
-public CIFAR-10 ResNet-44 is pruned to {TARGET:.0%} of its multiply-accumulates (MACs)
-by the default settings: block influence chooses the units, all of them are removed
-at once, and what is left is trained for 10 epochs of 45,000 images with the given network
-as its teacher.
+public CIFAR-10 ResNet-44 is pruned to {100 * TARGET:g} % of its multiply-accumulates
+(MACs) by the default settings: block influence chooses the units, all of them are
+removed at once, and what is left is trained for 10 epochs of 45,000 images with the
+given network as its teacher.
 
 The same number of epochs was spent the way that the paper trains: the network gets
-scales ω, is trained from a learning rate of 0.1 with the penalty on the weights, and
-loses the two units of smallest |ω| before each retraining from 0.1.
+scales ω, is trained from a learning rate of 0.1, and loses the two units of smallest
+|ω| before each retraining, which begins at 0.1 again.
 
 Accuracies are of all 10,000 test images, on which nothing was chosen here. The network
 was trained by its authors on all 50,000 training images, and its checkpoint was chosen
 by the test accuracy, so its own accuracy is slightly too high. One network, one seed:
-differences below about 0.5 percentage points are within the spread of such trainings."""
+differences below about 0.5 percentage points are within the spread of such
+trainings."""
 _TITLES = {"defaults": "Default settings", "paper": "The paper's schedule"}
 
 
@@ -29,8 +30,7 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     not_run = NotRun()
-    about = _ABOUT.replace(f"{TARGET:.0%}", f"{100 * TARGET:g} %")
-    text = head("Pruning a trained network by default settings", "pretrained", about)
+    text = head("Pruning a trained network by default settings", "pretrained", _ABOUT)
     path = records / PLACE
     record = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for name, title in _TITLES.items():
