@@ -1,24 +1,26 @@
-# `make` alone lists what can be made. Every target installs what it needs into .venv.
+# `make` alone lists the targets. Each target installs what it needs into .venv.
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-fast test-oldest check reproduce costs smoke torture tutorial wheel bench clean
+.PHONY: help env demo test test-fast test-oldest check docs reproduce costs smoke torture tutorial wheel bench clean
 
 help:
-	@echo "make demo         shorten a residual network on real digits, export it (minutes)"
-	@echo "make test         run the tests"
-	@echo "make test-fast    those that neither train nor start processes (a minute or two)"
-	@echo "make test-oldest  run them with the oldest supported versions"
-	@echo "make check        formatting, lint and tests"
-	@echo "make reproduce    every table and figure from the records; measures costs (10 min)"
-	@echo "make reproduce-X  one of table1 table2 table3 figure3 ... figure7 controls"
-	@echo "make tutorial     run docs/tutorial.md, renew its outputs and pictures (minutes)"
-	@echo "make smoke        every experiment in small, on real digits (half an hour)"
-	@echo "make torture      kills, damage, full disks, hostile files (an hour; Linux)"
-	@echo "make bench        images/s of this package, plain Keras and PyTorch here (an hour)"
+	@echo "make demo         prune a ResNet on real handwritten digits, export it (minutes)"
+	@echo "make test         run the tests (about 15 minutes on two cores)"
+	@echo "make test-fast    run the tests that neither train nor start processes (minutes)"
+	@echo "make test-oldest  run the tests with the oldest supported versions"
+	@echo "make check        check the formatting, lint and run the tests"
+	@echo "make docs         build the API reference into build/docs (needs pdoc)"
+	@echo "make tutorial     run docs/tutorial.md, update its outputs and figures (minutes)"
+	@echo "make reproduce    regenerate docs/results from the records, measure costs (minutes)"
+	@echo "make reproduce-X  regenerate one page; X: table1 to table3, figure3 to figure7,"
+	@echo "                  controls, overview"
+	@echo "make smoke        run every experiment at a small scale on digits (under an hour)"
+	@echo "make torture      test kills, damaged files and full disks (about an hour; Linux)"
+	@echo "make bench        measure images/s here: this package, Keras, PyTorch (about an hour)"
 	@echo "make wheel        build the wheel into dist/"
-	@echo "make clean        remove the environments and what was built"
+	@echo "make clean        remove the environments and all build output"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,7 +43,7 @@ help:
 env: .venv/installed
 
 demo: .venv/installed
-	@echo "Shortening a ResNet on real handwritten digits ..."
+	@echo "Pruning a ResNet on real handwritten digits ..."
 	@$(PY) -m experiments.cifar --flagfile=experiments/flagfiles/demo.txt
 
 test: .venv/installed-dev
@@ -63,7 +65,18 @@ check: .venv/installed-dev
 	@$(PY) -m ruff check .
 	@$(MAKE) --no-print-directory test
 
-# Costs are measured once a machine; a page is made from all machines in the records.
+# The API reference. Warnings are errors: a docstring or annotation that pdoc cannot read
+# fails the build. The log also holds TensorFlow's messages at its start; it is shown only
+# if the build fails.
+docs: .venv/installed
+	@$(PY) -c 'import pdoc' 2>/dev/null || $(PIP) -e ".[docs]"
+	@mkdir -p build/docs
+	@PDOC_ALLOW_EXEC=1 $(PY) -W error -m pdoc --docformat google --no-show-source \
+	  --output-directory build/docs resprune_tf '!resprune_tf\.' resprune_tf.criteria \
+	  2>build/docs.log || { cat build/docs.log; exit 1; }
+	@echo "The API reference: build/docs/index.html"
+
+# Costs are measured once per machine; a page shows all machines in the records.
 costs: .venv/installed
 	@$(PY) -m experiments.costs
 
@@ -78,17 +91,17 @@ reproduce-%: .venv/installed
 
 smoke: .venv/installed
 	@$(PY) -m experiments.rehearsal --out=runs/smoke
-	@echo "Records, and pages made from them: runs/smoke"
+	@echo "Records, and the pages generated from them: runs/smoke"
 
 torture: .venv/installed-dev
 	@$(PY) -m experiments.torture
 
-# The tools for tests bring LiteRT and ONNX Runtime.
+# The test tools include LiteRT and ONNX Runtime.
 tutorial: .venv/installed-dev
 	@$(PY) -m experiments.tutorial
 
-# What only the benchmark needs. PyTorch has an environment of its own, for its
-# dependencies must not change those of TensorFlow. What cannot be installed is left out.
+# Needed by the benchmark only. PyTorch has its own environment, so that its dependencies
+# cannot change TensorFlow's. Frameworks that cannot be installed are left out.
 NVIDIA := $(shell command -v nvidia-smi)
 BENCH_JAX ?= $(if $(NVIDIA),jax[cuda12],jax)
 BENCH_TORCH_INDEX ?= $(if $(NVIDIA),,https://download.pytorch.org/whl/cpu)
@@ -99,7 +112,7 @@ TORCH_PIP := $(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 bench: .venv/installed
 	@$(PY) -c 'import jax' 2>/dev/null || \
 	  { echo "Installing JAX into .venv ..."; $(PIP) '$(BENCH_JAX)'; } || \
-	  echo "JAX could not be installed; the benchmark goes on without it."
+	  echo "JAX could not be installed; the benchmark continues without it."
 ifndef BENCH_TORCH_PYTHON
 	@test -x $(TORCH_VENV)/bin/python || $(PYTHON) -m venv $(TORCH_VENV)
 	@echo '*' >$(TORCH_VENV)/.gitignore
@@ -107,7 +120,7 @@ ifndef BENCH_TORCH_PYTHON
 	  { echo "Installing PyTorch into $(TORCH_VENV) ..."; \
 	    $(TORCH_PIP) $(addprefix --index-url ,$(BENCH_TORCH_INDEX)) torch || \
 	    $(TORCH_PIP) torch; } || \
-	  echo "PyTorch could not be installed; the benchmark goes on without it."
+	  echo "PyTorch could not be installed; the benchmark continues without it."
 endif
 	@$(PY) -m experiments.bench $(BENCH_FLAGS)
 	@$(PY) -m experiments.reproduce bench

@@ -25,8 +25,8 @@ from experiments.paper import (
     table3,
 )
 from experiments.pipeline import page as pipeline_page
+from experiments.removal_study import defaults_page, retraining_page
 from experiments.removal_study import page as removal_page
-from experiments.removal_study import retraining_page
 from experiments.torture import page as torture_page
 from experiments.zoo import page as zoo_page
 
@@ -54,6 +54,7 @@ MAKERS = {
     "torture": torture_page.make,
     "removal_study": removal_page.make,
     "retraining": retraining_page.make,
+    "pretrained": defaults_page.make,
 }
 
 

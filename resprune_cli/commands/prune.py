@@ -28,13 +28,14 @@ def add_parser(commands):
         description="""
             Takes out the residual units that matter least, until a target is met.
 
-            With retraining (--epochs, the default): the unit of the smallest score
-            goes, what is left trains --epochs and is scored anew, and so on to the
-            target. The result is the smallest model whose metric on held-out examples
-            is that of MODEL, to within --tolerance. MODEL is taken as it is; one that
-            is not trained yet is trained first (--initial-epochs). DIR
-            keeps every round: a run that was stopped, even by kill -9, goes on when
-            the same command is repeated.
+            With retraining (--epochs, the default): MODEL is taken as it is. The units
+            that the target requires are removed at once, and what is left is trained
+            for --epochs. With --units-per-round 1 a single unit is removed before each
+            retraining, which takes longer and may maintain more accuracy. A model that
+            is not trained yet is trained first (--initial-epochs). The result is the
+            smallest model whose metric on held-out examples is that of MODEL, to within
+            --tolerance. DIR keeps every round: a run that was stopped, even by kill -9,
+            continues when the same command is repeated.
 
             At once (--epochs 0): units go one by one, and what is left is scored again
             after each, until the target is met. For a size or a latency they are scored
@@ -141,7 +142,6 @@ def _check_retraining(args):
             "How far? Give a --target, such as --target macs=0.7, or --stop-on-drop to "
             "go as far as the metric holds."
         )
-    args.units_per_round = args.units_per_round or 1
 
 
 def run(args):

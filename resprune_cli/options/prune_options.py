@@ -81,9 +81,19 @@ def add_training_options(parser):
     group.add_argument(
         "--units-per-round",
         metavar="N",
-        type=values.count,
-        help="units to take out before each retraining, of those that may go (default "
-        "1).",
+        type=values.count_or_all,
+        help="units to remove before each retraining; all: as many as the target "
+        "requires at once, chosen one by one, and retrained once (default: all for a "
+        "model that is taken as it is and has a --target, without --stop-on-drop; "
+        "else 1).",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="of the computations in training; weights and the written model are "
+        "float32. auto (default): bfloat16, if this machine computes it natively and "
+        "all layers are Keras's own, else float32.",
     )
     group.add_argument(
         "--optimizer",

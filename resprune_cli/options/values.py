@@ -117,6 +117,11 @@ def count(text):
     return value
 
 
+def count_or_all(text):
+    """A whole number from 1 up, or `all`."""
+    return text if text == "all" else count(text)
+
+
 def share(text):
     """A number between 0 and 1."""
     return _number(text, lambda value: 0 < value < 1, "between 0 and 1")

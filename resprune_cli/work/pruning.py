@@ -66,10 +66,11 @@ def _model(args):
             f"--protect {unknown[0]}: there is no such unit. Units: {', '.join(names)}."
         )
     may_go = [u.name for u in units if u.removable and u.name not in args.protect]
-    if args.epochs and args.units_per_round > max(1, len(may_go)):
+    count = args.units_per_round
+    if isinstance(count, int) and count > max(1, len(may_go)):
         raise WrongUse(
             f"--units-per-round must be from 1 to {len(may_go)}, the units that may "
-            f"go. Received: {args.units_per_round}."
+            f"go. Received: {count}."
         )
     return model
 

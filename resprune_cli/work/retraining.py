@@ -11,6 +11,7 @@ from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import data_source, model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
 from resprune_tf.runs.judging import format_value
+from resprune_tf.runs.records import read_settings
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
 from resprune_tf.targets.target import TargetMet
@@ -60,7 +61,7 @@ def prune(model, data, splits, target, args):
                 guidance=None if first or args.no_teacher else "auto",
                 removal=rp.Removal(
                     target=target,
-                    units_per_round=args.units_per_round,
+                    units_per_round=_units_per_round(first, args),
                     max_rounds=args.max_rounds,
                     criterion=criterion,
                     protected=args.protect,
@@ -124,7 +125,10 @@ def _recipes(model, args, untrained):
     if epochs is None:
         epochs = args.epochs if untrained else 0
     each = rp.FitRecipe(
-        args.epochs, learning_rate=args.learning_rate, schedule=args.schedule
+        args.epochs,
+        learning_rate=args.learning_rate,
+        schedule=args.schedule,
+        precision=_precision(model, args),
     )
     if epochs:
         print(f"It is trained first: {counted(epochs, 'epoch')}.", flush=True)
@@ -132,10 +136,31 @@ def _recipes(model, args, untrained):
     each = each.for_trained(model)
     print(
         f"It is taken as it is. Each retraining: {counted(args.epochs, 'epoch')}, "
-        f"learning rate {each.learning_rate:g}, schedule {each.schedule}.",
+        f"learning rate {each.learning_rate:g}, schedule {each.schedule}, computed in "
+        f"{each.precision}.",
         flush=True,
     )
     return None, each
+
+
+def _units_per_round(first, args):
+    if args.units_per_round is not None:
+        return args.units_per_round
+    return "all" if args.limits and not first and not args.stop_on_drop else 1
+
+
+def _precision(model, args):
+    """What --precision says; for auto that of the run which goes on, if one does."""
+    if args.precision != "auto":
+        return args.precision
+    begun = (read_settings(args.out) or {}).get("retrain_recipe")
+    if isinstance(begun, dict):
+        return begun.get("precision", "float32")
+    own = all(
+        type(layer).__module__.partition(".")[0] in ("keras", "resprune_tf")
+        for layer in model._flatten_layers()
+    )
+    return rp.native_precision() if own else "float32"
 
 
 def _outcome(model, result, target, given, args):

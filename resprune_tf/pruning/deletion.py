@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from resprune_tf import criteria
-from resprune_tf.pruning.options import Removal
+from resprune_tf.pruning.options import ALL, Removal
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
@@ -35,7 +35,7 @@ class LayerDeletion(keras.callbacks.Callback):
 
     Args:
         epochs: int; epochs of training before each deletion.
-        units_per_round: int; units to remove at a time.
+        units_per_round: int; units to remove at a time, or `"all"` as for `Removal`.
         target: `Target` at which no more is removed. By default all units that may
             go are removed, in as many rounds as that takes.
         monitor: name of a logged value that may not get worse than after the first
@@ -77,7 +77,7 @@ class LayerDeletion(keras.callbacks.Callback):
     def __init__(
         self,
         epochs: float,
-        units_per_round: int = 1,
+        units_per_round: int | str = 1,
         target: Target | None = None,
         monitor: str | None = None,
         mode: str | None = None,
@@ -86,7 +86,7 @@ class LayerDeletion(keras.callbacks.Callback):
         protected: Sequence[str] = (),
     ):
         super().__init__()
-        if epochs < 1 or units_per_round < 1:
+        if epochs < 1 or (units_per_round != ALL and units_per_round < 1):
             raise ValueError(
                 "`epochs` and `units_per_round` must be >= 1. "
                 f"Received: epochs={epochs}, units_per_round={units_per_round}."
@@ -147,9 +147,18 @@ class LayerDeletion(keras.callbacks.Callback):
         """Scores of the removable units, by name (line 5)."""
         return self.plan.scores(model)
 
-    def select(self, scores: Mapping[str, float]) -> tuple[str, ...]:
-        """Names of the units to remove next (line 6)."""
-        return self.plan.next_units(scores)
+    def select(
+        self, scores: Mapping[str, float], model: keras.Model, images: Any = None
+    ) -> tuple[str, ...]:
+        """Names of the units to remove next (line 6).
+
+        Args:
+            scores: of the units of `model`.
+            model: the model to remove them from; it is only read.
+            images: training examples from which a search for several units estimates
+                the statistics of BatchNormalization; None to keep the statistics.
+        """
+        return self.plan.next_units(scores, model, images)
 
     def delete(self, model: keras.Model, units: Any) -> keras.Model:
         """The model without some units, with the weights of all others (line 7).
@@ -307,7 +316,7 @@ class LayerDeletion(keras.callbacks.Callback):
         self.rounds[-1] = dataclasses.replace(record, scores=scores)
         self.stop_reason = plan.reason_without_units(scores)
         if self.stop_reason is None:
-            self.removed = self.select(scores)
+            self.removed = self.select(scores, self.model)
             self.shortened_model = self.delete(self.model, self.removed)
 
     def _give_up(self, what):

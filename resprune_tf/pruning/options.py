@@ -9,10 +9,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from resprune_tf import criteria
 from resprune_tf.runs.judging import AUTO, check_mode, is_accuracy
 from resprune_tf.targets.target import Target
 from resprune_tf.training.strategy import Strategy
+
+ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +30,12 @@ class Removal:
             round, in turns with the initial model, and recorded.
         units: names of the only units to remove, such as those of a `Solution`. The
             criterion determines their order.
-        units_per_round: units to remove before each retraining (k in the paper). 0
-            removes nothing and retrains `max_rounds` times from the initial learning
-            rate: the control that shows the effect of restarts alone. It excludes a
-            target.
+        units_per_round: units to remove before each retraining (k in the paper).
+            `"all"` removes all that the target requires at once, so that there is one
+            retraining: they are chosen by `greedy_search` or, if the target limits a
+            file size or a latency, by `solve_target`. 0 removes nothing and retrains
+            `max_rounds` times from the initial learning rate: the control that shows
+            the effect of restarts alone. It excludes a target.
         max_rounds: most rounds after the initial training. 0 only trains, and does not
             need any removable unit.
         criterion: function from a model to `{unit name: score}`. The units with the
@@ -63,7 +69,7 @@ class Removal:
 
     target: Target | None = None
     units: Sequence[str] | None = None
-    units_per_round: int = 1
+    units_per_round: int | str = 1
     max_rounds: int | None = None
     criterion: Callable | None = None
     protected: Sequence[str] = ()
@@ -101,6 +107,12 @@ class Removal:
             )
         check_mode(self.mode)
         self._check_tolerance()
+        count = self.units_per_round
+        if count != ALL and not isinstance(count, (int, np.integer)):
+            raise ValueError(
+                f'`units_per_round` must be an integer, or "{ALL}" for all units that '
+                f"the target requires. Received: {count!r}."
+            )
         if self.units_per_round == 0:
             self._check_restarts()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from resprune_tf.criteria.by_name import check_scored, check_scores, importance
 from resprune_tf.pruning.identity import criterion_settings
-from resprune_tf.pruning.options import Removal
+from resprune_tf.pruning.options import ALL, Removal
 from resprune_tf.runs.judging import (
     AUTO,
     auto_tolerance,
@@ -15,6 +15,7 @@ from resprune_tf.runs.judging import (
     within_tolerance,
 )
 from resprune_tf.system.wording import counted
+from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.measures import (
     extent,
     may_go,
@@ -22,6 +23,7 @@ from resprune_tf.targets.measures import (
     stay_to_learn,
     target_measures,
 )
+from resprune_tf.targets.solving import solve_target
 from resprune_tf.targets.target import COUNTED, Target
 from resprune_tf.units.finding import chosen_units, find_units
 
@@ -113,11 +115,11 @@ class Plan:
                 f"No unit of '{model.name}' may go: '{free[0].name}' holds all that "
                 "learns, so nothing would be left to train."
             )
-        if not 1 <= removal.units_per_round <= len(names):
+        per_round = removal.units_per_round
+        if per_round != ALL and not 1 <= per_round <= len(names):
             raise ValueError(
                 f"`units_per_round` must be from 1 to {len(names)}, the number "
-                f"of units of '{model.name}' that may go. "
-                f"Received: {removal.units_per_round}."
+                f"of units of '{model.name}' that may go. Received: {per_round}."
             )
         target = removal.target
         initial, smallest = extent(model, names, target)
@@ -184,12 +186,29 @@ class Plan:
             )
         return {name: v for name, v in scores.items() if name in self.candidates}
 
-    def next_units(self, scores) -> tuple[str, ...]:
-        """The units to remove in the next round; none if the run only retrains."""
-        if self.removal.units_per_round == 0:
+    def next_units(self, scores, model, images=None) -> tuple[str, ...]:
+        """The units to remove in the next round; none if the run only retrains.
+
+        Args:
+            scores: what `scores` returned for the model.
+            model: a functional `keras.Model`; it is only read.
+            images: training examples for `greedy_search`, or None.
+        """
+        count, most = self.removal.units_per_round, len(scores) - self.stay
+        if count == 0:
             return ()
-        count = min(self.removal.units_per_round, len(scores) - self.stay)
-        return select_units(scores, count)
+        if count != ALL:
+            return select_units(scores, min(count, most))
+        if self.target is None:
+            return select_units(scores, most)
+        stay = [u.name for u in find_units(model) if u.name not in scores]
+        if self.in_turns:
+            return solve_target(model, self.target, scores, stay).units[:most]
+        criterion = self.removal.criterion
+        found = greedy_search(
+            model, criterion, target=self.target, protected=stay, images=images
+        )
+        return found.units[:most]
 
     def value(self, record) -> float | None:
         """What a round is judged by: the monitored measure, if there is one."""
@@ -296,7 +315,7 @@ class Plan:
             ),
             default=0,
         )
-        needed = math.ceil(units / per_round)
+        needed = min(units, 1) if per_round == ALL else math.ceil(units / per_round)
         return max(0, min(needed, self.max_rounds - number))
 
 

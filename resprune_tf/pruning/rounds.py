@@ -6,10 +6,12 @@ import pathlib
 import time
 import warnings
 
+import keras
 import numpy as np
 
 from resprune_tf.deploy.latency import busy_note
 from resprune_tf.graph.cost import cost
+from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
@@ -22,10 +24,12 @@ from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.system.wording import counted
 from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
-from resprune_tf.training.recalibration import has_statistics
+from resprune_tf.training.recalibration import has_statistics, training_batches
 
 # An accuracy that a model rarely has on examples that it was not trained on.
 _ALL_BUT_PERFECT = 0.995
+# Training examples by which a search for several units estimates statistics.
+_SEARCH = 2048
 
 
 class PruningRun:
@@ -139,7 +143,9 @@ class PruningRun:
         infinite = broken(net)
         size = self._size(net)
         self._announce(number, size, removed, recipe)
-        trainer, callbacks, history, spent = self._training(number, net, recipe)
+        trainer, callbacks, history, spent = self._training(
+            number, net, recipe, removed
+        )
         try:
             trainer.fit(len(history), callbacks)
         except TrainingDiverged as error:
@@ -233,11 +239,28 @@ class PruningRun:
         # Loaded although the last round's net may be in memory: an unbroken run goes
         # the very way that a continued one goes.
         last = self.rounds[-1]
-        removed = self.deletion.select(last.scores)
-        net = self.deletion.delete(self.load(last.model), removed)
-        return net, removed, self.retrain_recipe
+        net = self.load(last.model)
+        removed = self._select(number, last.scores, net)
+        return self.deletion.delete(net, removed), removed, self.retrain_recipe
 
-    def _training(self, number, net, recipe):
+    def _select(self, number, scores, net):
+        """Names of the units that go before a round is trained."""
+        if self.plan.removal.units_per_round != ALL:
+            return self.deletion.select(scores, net)
+        meta = checkpoint.read_meta(self.files.path / "state.npz")
+        if meta is not None and meta["round"] == number:
+            return tuple(meta["removed"])  # a search may end otherwise a second time
+        self._say(f"round {number}: choosing the units to remove")
+        images = None
+        if not self.plan.removal.by_importance and has_statistics(net):
+            inputs = training_batches(self.data, examples=_SEARCH, seed=self.seed)
+            images = keras.tree.map_structure(
+                lambda *each: np.concatenate(each), *map(_arrays, inputs)
+            )
+        removed = self.deletion.select(scores, net, images)
+        return tuple(self.strategy.share({"removed": removed})["removed"])
+
+    def _training(self, number, net, recipe, removed):
         """What is to be trained, from the saved state on if there is one.
 
         Returns:
@@ -267,9 +290,8 @@ class PruningRun:
             spent = sum(epoch["seconds"] for epoch in history)
             done = len(history) / recipe.parts
             self._say(f"round {number}: continuing after epoch {done:g}")
-        checkpoint_after = Checkpoint(
-            path, {"round": number}, history, self.stop, recipe.parts
-        )
+        kept = {"round": number, "removed": list(removed)}
+        checkpoint_after = Checkpoint(path, kept, history, self.stop, recipe.parts)
         # The deletion before what would save a diverged epoch; the checkpoint last, so
         # that an interrupted epoch is still shown.
         watchers = [*filter(None, (self.progress, self.status))]
@@ -379,6 +401,10 @@ class PruningRun:
         """A model of the run directory."""
         record = next((each for each in self.rounds if each.model == name), None)
         return load_run_model(self.files.path / name, record)
+
+
+def _arrays(inputs):
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, inputs)
 
 
 def _macs(number):

@@ -243,7 +243,7 @@ class Guidance:
         return guided([student_logits, Teacher(teacher, copy=copy)(images)])
 
 
-def guided_model(model, teacher, guidance):
+def guided_model(model, teacher, guidance, copied=graph.rebuild):
     """A model of the same layers whose training loss includes a teacher's.
 
     Its outputs and their names are the model's, so that losses and metrics by name fit
@@ -253,9 +253,10 @@ def guided_model(model, teacher, guidance):
         model: a functional `keras.Model`; its layers are shared.
         teacher: a functional `keras.Model`; it is only read, and no part of the result.
         guidance: a `Guidance`.
+        copied: function from the teacher to the copy that computes.
     """
     guided = _Guided(model._inputs_struct, model._outputs_struct, name=model.name)
-    copy, place = graph.rebuild(teacher), guidance.place(model)
+    copy, place = copied(teacher), guidance.place(model)
     squashed = guidance.kind == "kl" and squashing(model, place)
 
     def apart(x, outputs):

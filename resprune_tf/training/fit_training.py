@@ -1,5 +1,7 @@
 """Nets that are trained and measured by Keras's `fit` on one's own terms."""
 
+import functools
+
 import keras
 
 from resprune_tf import graph
@@ -8,6 +10,7 @@ from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
 from resprune_tf.system.advice import advice
 from resprune_tf.training.distillation import guided_model
+from resprune_tf.training.fast_copy import fast_copy
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
 from resprune_tf.training.recipe import StepSchedule
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
@@ -46,11 +49,12 @@ class FitTrainer:
         strategy=None,
     ):
         self.core, self.data, self.recipe, self.seed = core, data, recipe, seed
-        self.strategy = strategy or Strategy()
+        self.template, self.strategy = template, strategy or Strategy()
         self.recalibrated = 0
+        self._precision = recipe.precision if recipe.epochs else "float32"
         with self.strategy.scope():
             self.model = compiled_copy(
-                core, template, recipe.compile_fn, teacher, guidance
+                core, template, recipe.compile_fn, teacher, guidance, self._precision
             )
             if recipe.learning_rate or recipe.schedule in PER_STEP:
                 rate = self._learning_rate()
@@ -147,29 +151,44 @@ class FitTrainer:
             dict from `"validation"`, and `"test"` if there is one, to a dict from the
             name of a measure to its value.
         """
-        measured = {}
+        measured, model = {}, self.model
+        if self._precision != "float32":  # what is saved computes in float32
+            with self.strategy.scope():
+                model = compiled_copy(self.core, self.template, self.recipe.compile_fn)
         for name, split in self.data.splits.items():
             if name != "train":
                 steps = self.recipe.validation_steps if name == "validation" else None
                 with self.strategy.scope():
-                    logs = self.model.evaluate(
+                    logs = model.evaluate(
                         **split.measuring(), steps=steps, return_dict=True, verbose=0
                     )
                 measured[name] = scalars(logs)
         return measured
 
 
-def compiled_copy(core, template, compile_fn=None, teacher=None, guidance=None):
+def compiled_copy(
+    core,
+    template,
+    compile_fn=None,
+    teacher=None,
+    guidance=None,
+    precision="float32",
+):
     """A copy of a model that shares nothing with it, compiled as another is.
 
     Args:
         core: a functional `keras.Model`.
         template, compile_fn: as for `compile_as`.
         teacher, guidance: as for `guided_model`; None for training by the labels alone.
+        precision: `"float32"` for the very layers of `core`, or `"bfloat16"` for those
+            of its `fast_copy`.
     """
-    copy = graph.rebuild(graph.as_functional(core, "prune_and_retrain"))
+    copied = graph.rebuild
+    if precision != "float32":
+        copied = functools.partial(fast_copy, precision=precision)
+    copy = copied(graph.as_functional(core, "prune_and_retrain"))
     if guidance is not None:
-        copy = guided_model(copy, teacher, guidance)
+        copy = guided_model(copy, teacher, guidance, copied)
     return compile_as(copy, template, compile_fn)
 
 

@@ -1,6 +1,7 @@
 """Runs that begin with a trained model as it is; statistics after short trainings."""
 
 import dataclasses
+import itertools
 import shutil
 import warnings
 
@@ -401,3 +402,73 @@ def test_examples_on_which_no_mistake_is_made_are_doubted(trained, capsys, wrong
     )
     told = "NOTE: the model is right on 100.00% of the validation examples"
     assert (told in capsys.readouterr().out) == (wrong == 0)
+
+
+def test_all_units_that_a_target_requires_go_at_once(trained, tmp_path):
+    """Chosen as by a search, and not by the smallest scores of the whole model."""
+    order = ["unit_2", "unit_0", "unit_1"]
+
+    def criterion(model):
+        left = [unit.name for unit in rp.find_units(model)]
+        # Without the first, the one that had the largest score has the smallest.
+        scores = {"unit_2": 0.1, "unit_1": 0.2, "unit_0": 0.3}
+        if "unit_2" not in left:
+            scores = {"unit_0": 0.1, "unit_1": 0.2}
+        return {name: scores[name] for name in left}
+
+    removal = rp.Removal(
+        target=rp.Target(units=1),
+        units_per_round="all",
+        criterion=criterion,
+        tolerance=0.9,
+    )
+    recipe = rp.FitRecipe(epochs=2)
+    arguments = {"initial": "as_given", "guidance": None, "removal": removal}
+
+    def run(should_stop=None):
+        return rp.prune_and_retrain(
+            trained,
+            fit_data(),
+            recipe,
+            run=rp.RunOptions(tmp_path, verbose=False, should_stop=should_stop),
+            **arguments,
+        )
+
+    calls = itertools.cycle([None, None, "enough"])
+    with pytest.raises(rp.RunInterrupted):
+        run(
+            lambda: next(calls, "enough") if (tmp_path / "state.npz").exists() else None
+        )
+    result = run()
+    assert [r.removed for r in result.rounds] == [(), tuple(order[:2])]
+    assert result.final["target_reached"]
+
+
+def test_units_per_round_of_another_kind():
+    with pytest.raises(ValueError, match="\"all\" for all units .* Received: 'some'"):
+        rp.Removal(units_per_round="some")
+
+
+def test_a_training_in_bfloat16_is_measured_and_saved_in_float32(trained, tmp_path):
+    result = rp.prune_and_retrain(
+        trained,
+        fit_data(),
+        rp.FitRecipe(epochs=1, precision="bfloat16"),
+        initial="as_given",
+        removal=rp.Removal(max_rounds=1, tolerance=0.9),
+        run=rp.RunOptions(tmp_path, verbose=False),
+    )
+    settings = read_json(tmp_path / "run.json")
+    assert settings["retrain_recipe"]["precision"] == "bfloat16"
+    last = result.rounds[-1]
+    model = keras.saving.load_model(tmp_path / last.model)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    x, y = fit_data().validation
+    compiled = rp.compile_like(model, trained) if not model.compiled else model
+    expected = (compiled or model).evaluate(x, y, verbose=0, return_dict=True)
+    assert last.validation == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unknown_precision():
+    with pytest.raises(ValueError, match="`precision` must be .* Received: 'float16'"):
+        rp.FitRecipe(epochs=1, precision="float16")

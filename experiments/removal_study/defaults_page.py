@@ -1,0 +1,78 @@
+"""The page of a trained network that is pruned by default settings. No TensorFlow."""
+
+import json
+
+from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.removal_study.defaults import COMMAND, PLACE, TARGET
+
+_ABOUT = f"""What `resprune prune` makes of a trained network without any tuning. The
+public CIFAR-10 ResNet-44 is pruned to {100 * TARGET:g} % of its multiply-accumulates
+(MACs) by the default settings: block influence chooses the units, all of them are
+removed at once, and what is left is trained for 10 epochs of 45,000 images with the
+given network as its teacher.
+
+The same number of epochs was spent the way that the paper trains: the network gets
+scales ω, is trained from a learning rate of 0.1, and loses the two units of smallest
+|ω| before each retraining, which begins at 0.1 again.
+
+Accuracies are of all 10,000 test images, on which nothing was chosen here. The network
+was trained by its authors on all 50,000 training images, and its checkpoint was chosen
+by the test accuracy, so its own accuracy is slightly too high. One network, one seed:
+differences below about 0.5 percentage points are within the spread of such
+trainings."""
+_TITLES = {"defaults": "Default settings", "paper": "The paper's schedule"}
+
+
+def make(records=RECORDS):
+    """The page.
+
+    Args:
+        records: folder of all records.
+    """
+    not_run = NotRun()
+    text = head("Pruning a trained network by default settings", "pretrained", _ABOUT)
+    path = records / PLACE
+    record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for name, title in _TITLES.items():
+        text += f"\n## {title}\n\n"
+        if name not in record:
+            text += f"Not run yet: {not_run.cell(COMMAND)}\n"
+            continue
+        text += f"`{record[name]['how']}`\n\n{_sentence(record[name]['rounds'])}\n"
+        text += f"\n{_table(record[name]['rounds'])}\n"
+    if record:
+        found = next(record[name] for name in _TITLES if name in record)["environment"]
+        text += (
+            f"\nCommand: `{record['command']}`; seed {record['seed']}; on "
+            f"{found.get('cpu', 'an unknown processor')}.\n"
+        )
+    return Result("pretrained", text + not_run.listing())
+
+
+def _sentence(rounds):
+    first, last = rounds[0], rounds[-1]
+    hours = sum(each["seconds"] for each in rounds) / 3600
+    return (
+        f"{100 * (1 - last['macs'] / first['macs']):.1f} % of the MACs were removed; "
+        f"test accuracy changed by {100 * (last['test'] - first['test']):+.2f} "
+        f"percentage points, from {100 * rounds[0]['test']:.2f} % to "
+        f"{100 * last['test']:.2f} %, in {sum(each['epochs'] for each in rounds)} "
+        f"epochs ({hours:.1f} h)."
+    )
+
+
+def _table(rounds):
+    columns = "round", "units removed", "layers", "MACs", "epochs", "test accuracy, %"
+    macs = rounds[0]["macs"]
+    rows = [
+        (
+            f"{each['round']}",
+            ", ".join(each["removed"]) or "-",
+            f"{each['layers']}",
+            f"{100 * each['macs'] / macs:.1f} %",
+            f"{each['epochs']}",
+            f"{100 * each['test']:.2f}",
+        )
+        for each in rounds
+    ]
+    return markdown_table(columns, rows)

@@ -1,0 +1,60 @@
+"""The hand-written pages: links lead somewhere, and commands are understood."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from resprune_cli.main import make_parser
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def anchors(page):
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if link.startswith("http"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_index_lists_every_page():
+    text = (ROOT / "docs" / "README.md").read_text("utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in text, page.name
+
+
+def commands():
+    """Every line of a code block that is a `resprune` command, and its page."""
+    for page in PAGES:
+        for block in re.findall(r"```\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            for line in re.findall(r"^(?:\$ )?resprune (.*)$", block, re.MULTILINE):
+                yield page.name, line
+
+
+def test_commands_are_understood(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").mkdir()
+    found = [*commands()]
+    assert {page for page, _ in found} >= {"README.md", "cli.md"}
+    for page, line in found:
+        words = shlex.split(line)
+        for word in words:
+            if word.endswith(".keras"):  # an empty zip archive
+                (tmp_path / word).write_bytes(b"PK\5\6" + bytes(18))
+        try:
+            make_parser().parse_args(words)
+        except SystemExit as error:
+            raise AssertionError(f"{page}: resprune {line}") from error
