@@ -10,12 +10,11 @@ from resprune_cli.options import usage
 from resprune_cli.work import data_source, deployed, model_file, terms
 from resprune_tf import find_units
 from resprune_tf.deploy.example_inputs import images_to_compare
-from resprune_tf.deploy.latency import busy_note
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.outputs import decides
 from resprune_tf.runs.judging import format_value
 from resprune_tf.system.progress import say
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import file_bytes, measure
 from resprune_tf.units.table import aligned
 
@@ -116,6 +115,7 @@ def _measured(models, files, data, found, args):
                 outputs.append(deployed.outputs(file, args.runtime, [x], model, args))
         if of_model.labelled:
             if file is None:
+                say(f"Measuring '{model.name}' on {counted(len(x), 'example')} ...")
                 measured = terms.evaluate(model, x, y, args.batch_size)
             else:
                 measured = deployed.judged(outputs[-1][0], y, model, args)
@@ -246,7 +246,7 @@ def _difference_told(outputs):
     if outputs is None:
         return "Outputs cannot be compared: inputs or outputs have other shapes."
     text = (
-        f"Outputs on {outputs['count']} {outputs['on']} differ by at most "
+        f"Outputs on {outputs['count']} {outputs['on']}: differ by at most "
         f"{outputs['max_abs_difference']:.3g}, the largest is {outputs['max_abs']:.3g}"
     )
     if "agreement" in outputs:

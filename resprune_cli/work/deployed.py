@@ -12,9 +12,9 @@ from resprune_tf.deploy.export import ExportError
 from resprune_tf.deploy.file_outputs import file_outputs
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import RuntimeFailed
-from resprune_tf.deploy.latency import busy_note
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 from resprune_tf.system.progress import say
+from resprune_tf.system.wording import busy_note
 
 
 @contextlib.contextmanager

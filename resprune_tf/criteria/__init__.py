@@ -3,6 +3,8 @@
 `import name as name` states that a name is public, so that none is listed twice.
 """
 
+import types as _types
+
 from resprune_tf.criteria.by_name import check_scored as check_scored
 from resprune_tf.criteria.by_name import check_scores as check_scores
 from resprune_tf.criteria.by_name import importance as importance
@@ -19,3 +21,10 @@ from resprune_tf.criteria.sensitivity import taylor as taylor
 from resprune_tf.criteria.similarity import block_influence as block_influence
 from resprune_tf.criteria.similarity import cka as cka
 from resprune_tf.criteria.sparsity import l1_importance as l1_importance
+
+# For what reads no `as`, such as the API reference.
+__all__ = sorted(
+    name
+    for name, value in globals().items()
+    if not name.startswith("_") and not isinstance(value, _types.ModuleType)
+)

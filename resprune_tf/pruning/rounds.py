@@ -9,7 +9,6 @@ import warnings
 import keras
 import numpy as np
 
-from resprune_tf.deploy.latency import busy_note
 from resprune_tf.graph.cost import cost
 from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
@@ -21,7 +20,7 @@ from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.memory import Release
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches

@@ -10,8 +10,7 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
-from resprune_tf.deploy.latency import busy_note
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import extent, may_go, names_of, target_measures
 from resprune_tf.targets.solving import candidates
 from resprune_tf.targets.target import COUNTED, LOAD, Target, format_measure

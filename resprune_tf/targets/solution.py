@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from resprune_tf.deploy.latency import busy_note
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.target import LOAD, Target, format_measure
 from resprune_tf.units.table import aligned
 

@@ -11,11 +11,11 @@ from scipy import optimize
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.system.progress import say
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import extent, may_go, target_measures
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
-from resprune_tf.targets.target import Target
+from resprune_tf.targets.target import LOAD, Target
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.removal import remove_units
 
@@ -173,7 +173,7 @@ def _met(model, target, scores, units, savings, initial, smallest):
     raise ValueError(
         f"No set of units was measured to meet {target}, although removing all that "
         f"may go leaves {target.listing(smallest)}. What was tried:\n  "
-        + "\n  ".join(tried)
+        + "\n  ".join([*tried, *filter(None, [busy_note(initial.get(LOAD))])])
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from resprune_tf.deploy.registry import known_as
+from resprune_tf.system.wording import busy_note
 
 # Counted from a net's graph alone, and measured: a file is written, a runtime timed.
 COUNTED = ("layers", "units", "macs", "parameters")
@@ -159,6 +160,8 @@ class Target:
             if in_the_way:
                 stay = (f"{name} ({reason})" for name, reason in in_the_way.items())
                 message += f" Units that may not go: {', '.join(stay)}."
+            if note := busy_note(initial.get(LOAD), smallest.get(LOAD)):
+                message += f" {note}"
             raise ValueError(message)
         return target
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from resprune_cli.work import benchmarking, comparing, deployed
-from resprune_tf.deploy.latency import Latency, busy_note
+from resprune_tf.deploy.latency import Latency
+from resprune_tf.system.wording import busy_note
 from tests.made.cli import brightness_net, examples, resprune, resprune_json, write_npz
 
 pytestmark = pytest.mark.slow

@@ -24,8 +24,8 @@ from resprune_tf import (
     importances,
     remove_units,
 )
-from resprune_tf.deploy.latency import busy_note
 from resprune_tf.pruning.plan import Plan
+from resprune_tf.system.wording import busy_note
 from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import net_of, outputs, randomise
 from tests.made.cli import (

@@ -11,10 +11,10 @@ from keras import layers
 from resprune_tf.deploy.latency import (
     _COMPILERS,
     Latency,
-    busy_note,
     latencies,
     latency,
 )
+from resprune_tf.system.wording import busy_note
 from tests.conftest import small_net
 
 NAMES = ("first", "second")

@@ -5,8 +5,9 @@ import pytest
 import resprune_tf.deploy.pair as beside
 from resprune_tf import cost
 from resprune_tf.deploy.export import Exported
-from resprune_tf.deploy.latency import Latency, busy_note
+from resprune_tf.deploy.latency import Latency
 from resprune_tf.deploy.pair import export_pair
+from resprune_tf.system.wording import busy_note
 from tests.conftest import small_net
 
 pytestmark = pytest.mark.slow
