@@ -148,7 +148,11 @@ class LayerDeletion(keras.callbacks.Callback):
         return self.plan.scores(model)
 
     def select(
-        self, scores: Mapping[str, float], model: keras.Model, images: Any = None
+        self,
+        scores: Mapping[str, float],
+        model: keras.Model,
+        images: Any = None,
+        on_step: Callable | None = None,
     ) -> tuple[str, ...]:
         """Names of the units to remove next (line 6).
 
@@ -157,8 +161,9 @@ class LayerDeletion(keras.callbacks.Callback):
             model: the model to remove them from; it is only read.
             images: training examples from which a search for several units estimates
                 the statistics of BatchNormalization; None to keep the statistics.
+            on_step: function that such a search calls with each `GreedyStep`.
         """
-        return self.plan.next_units(scores, model, images)
+        return self.plan.next_units(scores, model, images, on_step)
 
     def delete(self, model: keras.Model, units: Any) -> keras.Model:
         """The model without some units, with the weights of all others (line 7).

@@ -186,13 +186,13 @@ class Plan:
             )
         return {name: v for name, v in scores.items() if name in self.candidates}
 
-    def next_units(self, scores, model, images=None) -> tuple[str, ...]:
+    def next_units(self, scores, model, images=None, on_step=None) -> tuple[str, ...]:
         """The units to remove in the next round; none if the run only retrains.
 
         Args:
             scores: what `scores` returned for the model.
             model: a functional `keras.Model`; it is only read.
-            images: training examples for `greedy_search`, or None.
+            images, on_step: as for `greedy_search`.
         """
         count, most = self.removal.units_per_round, len(scores) - self.stay
         if count == 0:
@@ -204,9 +204,13 @@ class Plan:
         stay = [u.name for u in find_units(model) if u.name not in scores]
         if self.in_turns:
             return solve_target(model, self.target, scores, stay).units[:most]
-        criterion = self.removal.criterion
         found = greedy_search(
-            model, criterion, target=self.target, protected=stay, images=images
+            model,
+            self.removal.criterion,
+            target=self.target,
+            protected=stay,
+            images=images,
+            on_step=on_step,
         )
         return found.units[:most]
 

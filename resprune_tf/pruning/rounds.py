@@ -256,7 +256,12 @@ class PruningRun:
             images = keras.tree.map_structure(
                 lambda *each: np.concatenate(each), *map(_arrays, inputs)
             )
-        removed = self.deletion.select(scores, net, images)
+        removed = self.deletion.select(
+            scores,
+            net,
+            images,
+            lambda step: self._say(f"  {step.unit} (score {step.score:.4g})"),
+        )
         return tuple(self.strategy.share({"removed": removed})["removed"])
 
     def _training(self, number, net, recipe, removed):
