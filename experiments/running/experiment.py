@@ -61,7 +61,7 @@ def _run(argv, module, stop):
         stop.listen()  # TensorFlow's workers take SIGTERM for themselves
         formats = run_flags.formats()
         if formats:
-            rp.check_formats(formats)
+            formats = rp.check_formats(formats)
             check_place(folder / "export", formats)
         if strategy.is_chief:
             _arrive(rp, folder)

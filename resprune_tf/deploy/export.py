@@ -24,7 +24,7 @@ from resprune_tf.deploy.formats import (
     write,
 )
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
-from resprune_tf.deploy.registry import FORMATS
+from resprune_tf.deploy.registry import FORMATS, known_as
 from resprune_tf.deploy.signature import check_outputs, names_in
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.disk import staging_folder, writing
@@ -85,7 +85,8 @@ def export(
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is only read.
         directory: where to write; made if missing.
-        formats: one name or several of the table.
+        formats: one name or several of the table; `"tflite"` and `"int8"` are other
+            names of `"litert"` and `"litert_int8"`.
         images: at least 4 inputs to compare on, nested as the model takes them: for
             one input an array `(count, *input_shape)`. Defaults to some of
             `calibration`, else to 8 of standard normal noise; real ones prove more,
@@ -162,6 +163,7 @@ def _tolerances(tolerance):
         return defaults
     if not isinstance(tolerance, dict):
         return dict.fromkeys(defaults, tolerance)
+    tolerance = {known_as(name): value for name, value in tolerance.items()}
     if not set(tolerance) <= set(defaults):
         raise ValueError(
             f"`tolerance` may name the formats {', '.join(FORMATS)}. "

@@ -18,6 +18,7 @@ from resprune_tf.runs.environment import environment
 from resprune_tf.runs.judging import AUTO, format_value, within_tolerance
 from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
+from resprune_tf.system.advice import advice
 from resprune_tf.system.memory import Release
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.system.wording import busy_note, counted
@@ -202,7 +203,8 @@ class PruningRun:
         """Ends a run whose training diverged; raises if nothing came before it."""
         told = f"{told} {recipe.divergence_reason(self.data)}"
         if number == 0:
-            raise TrainingDiverged(f"{told} Then start a new run.")
+            again = advice("start a new run", "repeat the command with another --out")
+            raise TrainingDiverged(f"{told} Then {again}.")
         write_json(
             self.files.path / "diverged.json",
             {"round": number, "removed": removed, "reason": told},

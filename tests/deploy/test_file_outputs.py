@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 from resprune_tf.deploy import registry, runtimes
+from resprune_tf.deploy.export import _tolerances
 from resprune_tf.deploy.file_outputs import file_inputs, file_outputs
 from resprune_tf.deploy.formats import write_folded
 from tests.conftest import net_of, outputs, randomise
@@ -52,6 +53,7 @@ def test_aliases_and_files_name_their_runtime(tmp_path):
     names = [*registry.FORMATS, *registry.ALIASES]
     assert len(set(names)) == len(names)
     assert registry.known_as("int8") == "litert_int8"
+    assert _tolerances({"int8": 0.5})["litert_int8"] == 0.5
     assert registry.runtime_of("a/model.tflite") == "litert"
     assert registry.runtime_of("model.onnx") == "onnxruntime"
     assert registry.runtime_of("model.keras") is None
