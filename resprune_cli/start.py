@@ -35,7 +35,7 @@ def start():
 
             tf.get_logger().setLevel("ERROR")  # that each round is traced anew
             # Where there is no GPU, the first look for one says so.
-            tf.config.list_physical_devices("GPU")
+            tf.config.list_logical_devices("GPU")
     logging.set_verbosity(logging.ERROR)
     rp.keep_memory()
 

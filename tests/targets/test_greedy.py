@@ -111,7 +111,7 @@ def test_protected_units_and_those_without_a_score_stay():
     scores = fixed(unit0=1, unit1=2, unit2=3)
     found = greedy_search(widths(2, 2, 2), scores, count=1, protected=["unit0"])
     assert found.units == ("unit1",)
-    with pytest.raises(ValueError, match="lost 1 units, .* scores none of the others"):
+    with pytest.raises(ValueError, match="lost 1 unit, .* scores none of the others"):
         greedy_search(widths(2, 2, 2), fixed(unit1=1), count=2)
 
 
