@@ -116,9 +116,10 @@ def fitted(text, stream):
 def columns(stream):
     """Columns of the terminal that a stream writes to."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        found = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError, AttributeError):
-        return shutil.get_terminal_size().columns
+        found = 0
+    return found or shutil.get_terminal_size().columns
 
 
 def clock(seconds):

@@ -147,10 +147,11 @@ class Target:
             for name, limit in self.limits.items()
         }
         target = dataclasses.replace(self, **limits)
+        note = busy_note(initial.get(LOAD), smallest.get(LOAD))
         if target.reached(initial):
             raise TargetMet(
                 f"The target ({target}) asks for no removal: the initial net has "
-                f"{target.listing(initial)}."
+                f"{target.listing(initial)}." + (f" {note}" if note else "")
             )
         if not target.reached(smallest):
             message = (
@@ -160,7 +161,7 @@ class Target:
             if in_the_way:
                 stay = (f"{name} ({reason})" for name, reason in in_the_way.items())
                 message += f" Units that may not go: {', '.join(stay)}."
-            if note := busy_note(initial.get(LOAD), smallest.get(LOAD)):
+            if note:
                 message += f" {note}"
             raise ValueError(message)
         return target
@@ -191,7 +192,8 @@ def format_measure(name: str, value: float) -> str:
 
 def _in_words(name, value, conditions):
     if name in COUNTED:
-        return f"{format_measure(name, value)} {name}"
+        noun = name.removesuffix("s") if value == 1 else name
+        return f"{format_measure(name, value)} {noun}"
     if name in FILE:
         of = "bytes" if name == "file_bytes" else "of the initial file"
         return f"{format_measure(name, value)} {of} as '{conditions['file_format']}'"

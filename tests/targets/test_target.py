@@ -83,6 +83,10 @@ def test_targets_that_no_removal_meets(limits, message):
         Target(**limits).resolve(FULL, SMALL)
 
 
+def test_one_is_told_in_the_singular():
+    assert str(Target(layers=1, units=2)) == "1 layer, 2 units"
+
+
 def test_a_target_that_is_met_is_known_by_its_error():
     """Whatever was measured of the smallest model, as latencies vary."""
     with pytest.raises(TargetMet):
@@ -91,6 +95,10 @@ def test_a_target_that_is_met_is_known_by_its_error():
     assert target.runtime == "litert"
     with pytest.raises(TargetMet):
         target.resolve({**FULL, "latency_ms": 1.9}, {**SMALL, "latency_ms": 2.1})
+    busy = {"machine_load": 0.5}
+    initial = {**FULL, "latency_ms": 1.9, **busy}
+    with pytest.raises(TargetMet, match="no removal.*50% of its processor cores"):
+        target.resolve(initial, {**SMALL, "latency_ms": 1.1, **busy})
 
 
 def test_a_file_and_a_latency_have_two_spellings():
