@@ -249,7 +249,7 @@ def test_nothing_left_to_remove(run):
     ("arguments", "message"),
     [
         ({"target": Target(layers=56)}, "no removal: the initial net has 5 layers"),
-        ({"target": Target(layers=1)}, "1 layers cannot be reached.*leaves 2"),
+        ({"target": Target(layers=1)}, "1 layer cannot be reached.*leaves 2"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
         ({"units_per_round": -1}, "from 1 to 3.*Received: -1"),
         ({"max_rounds": -1}, "`max_rounds` must be >= 0.*Received: -1"),
