@@ -134,7 +134,8 @@ def _recipe(run):
     return (
         f"Recipe: SGD, learning rate {recipe['learning_rate']:g}, batch size "
         f"{recipe['batch_size']}, {recipe['epochs']} epochs, then {again['epochs']} "
-        f"epochs after each removal; {run.total('epochs')} in all. Scale: {run.scale}."
+        f"epochs after each removal; {run.total('epochs')} in all."
+        + (" These are a quarter of the paper's." if run.scale == "quarter" else "")
     )
 
 
