@@ -3,6 +3,7 @@
 Every run is a child process, `python -m experiments.cifar ...`. Imports no TensorFlow.
 """
 
+import ctypes
 import json
 import math
 import shutil
@@ -24,6 +25,14 @@ POLL_SECONDS = 2
 STATUS_SECONDS = 60
 # Less is not worth starting a child for, which takes half of it to load its data.
 _LEAST_SECONDS = 60
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def _end_with_parent():
+    """Has Linux stop this child when the runner is killed, as SIGTERM would."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Runner:
@@ -112,6 +121,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 # So that Ctrl-C reaches this process alone, which passes it on.
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         try:
             code = self._watch(entry, child)

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -97,6 +100,31 @@ def test_a_signal_is_passed_on_and_waited_for(folders, tmp_path, number, capsys)
     threading.Thread(target=interrupt).start()
     assert Runner(folders, PLAN).run() == 128 + number
     assert f"stopped: {number.name} received" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others leave the child alone")
+def test_the_child_of_a_killed_runner_stops(folders, tmp_path):
+    behave(tmp_path, c10_k2_quarter_seed0=(1, 600.0, False))
+    program = (
+        "import pathlib, sys\n"
+        "from experiments.queue import runner\n"
+        "from experiments.queue.obstacles import Folders\n"
+        "from tests.queue.test_runner import PLAN\n"
+        "runner.PYTHON = (*runner.PYTHON, 'tests.queue.queue_child')\n"
+        "runner.Runner(Folders(*map(pathlib.Path, sys.argv[1:])), PLAN[:1]).run()\n"
+    )
+    places = map(str, (folders.data, folders.runs, folders.records))
+    parent = subprocess.Popen([sys.executable, "-c", program, *places], cwd=ROOT)
+    children = pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    while not (pids := children.read_text().split()):
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    child = pathlib.Path(f"/proc/{pids[0]}/stat")
+    until = time.monotonic() + 60
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until, "the child goes on"
+        time.sleep(0.05)
 
 
 def test_a_record_of_another_run_is_not_replaced(folders, capsys):
