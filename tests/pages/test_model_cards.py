@@ -21,7 +21,7 @@ def test_a_card(tmp_path):
     write_rounds(folder, [{**line, "test_accuracy": 0.9} for line in lines])
     page = model_cards.make(tmp_path).text
     # Wilson, by hand: 324 of 360.
-    common = ["90.00 % (86.46 to 92.69 %)", "360"]
+    common = ["90.00 % (86.47 to 92.69 %)", "360"]
     assert cells(page, "[digits/tiny-seed0]")[1:] == ["26", "640", "650", *common]
     size = f"{(folder / lines[1]['model']).stat().st_size / 1e6:.2f} MB"
     assert cells(page, "round 1 (selected)")[4:] == [*common, size]

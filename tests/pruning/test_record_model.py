@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import resprune_tf as rp
-from tests.made.model_records import dense_net, write_model_record
+from tests.made.model_records import dense_net, write_model_record, write_rounds
 
 NAME = "digits/tiny-seed0"
 
@@ -59,7 +59,6 @@ def test_unfinished_and_damaged_records(records):
     with pytest.raises(rp.RunDirectoryError, match="parameters, and that of round 1"):
         rp.load_record_model(NAME, 1, records=records)
     line = json.loads((folder / "rounds.jsonl").read_text().splitlines()[0])
-    line["model"] = "../../../elsewhere.keras"
-    (folder / "rounds.jsonl").write_text(json.dumps(line))
+    write_rounds(folder, [{**line, "model": "../../../elsewhere.keras"}])
     with pytest.raises(rp.RunDirectoryError, match="must be 'models/round-00.keras'"):
         rp.load_record_model(NAME, 0, records=records)
