@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-fast test-oldest check docs reproduce costs smoke torture tutorial wheel bench clean
+.PHONY: help env demo test test-fast test-oldest check docs reproduce costs verify smoke torture tutorial wheel bench clean
 
 help:
 	@echo "make demo         prune a ResNet on real handwritten digits, export it (minutes)"
@@ -16,6 +16,8 @@ help:
 	@echo "make reproduce    regenerate docs/results from the records, measure costs (minutes)"
 	@echo "make reproduce-X  regenerate one page; X: table1 to table3, figure3 to figure7,"
 	@echo "                  controls, overview"
+	@echo "make verify       check all records and measure their models again (a minute);"
+	@echo "                  DATA=FOLDER of CIFAR or ImageNet: those on these data, too"
 	@echo "make smoke        run every experiment at a small scale on digits (under an hour)"
 	@echo "make torture      test kills, damaged files and full disks (about an hour; Linux)"
 	@echo "make bench        measure images/s here: this package, Keras, PyTorch (about an hour)"
@@ -88,6 +90,9 @@ reproduce-table2 reproduce-table3 reproduce-figure7: reproduce-%: costs
 
 reproduce-%: .venv/installed
 	@$(PY) -m experiments.reproduce $*
+
+verify: .venv/installed
+	@$(PY) -m experiments.verify $(if $(DATA),--data_dir=$(DATA))
 
 smoke: .venv/installed
 	@$(PY) -m experiments.rehearsal --out=runs/smoke

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, ROOT
 from resprune_tf.runs.environment import environment
 
@@ -103,6 +104,7 @@ def record():
     SESSION.parent.mkdir(parents=True, exist_ok=True)
     told = {"environment": environment(), "steps": session}
     SESSION.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    manifest.note(SESSION)
 
 
 def page(text):

@@ -17,6 +17,7 @@ import sys
 import time
 
 from experiments.bench.worker import time_run
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command, machine_name
 from experiments.paper.cost_records import COMMAND, MEASURES, Net, all_nets
 from experiments.running.quiet import quiet_start
@@ -212,6 +213,7 @@ def main(argv=None, records=RECORDS):
             [*others, pair], key=lambda p: (p["dataset"], p["units"])
         )
         write_json(path, record)
+        manifest.note(path)
         print(f"{os.path.relpath(path)}: {net.title} written", flush=True)
 
 

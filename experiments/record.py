@@ -3,8 +3,11 @@
     python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
 The run may be unfinished: what exists so far is kept, and a later call replaces it by
-what the same run has come to. Models stay behind, unless --models asks for that of each
-round; exports always do: flags.txt makes them again.
+what the same run has come to. The record of a finished run holds its trained models:
+that of round 0, that of the selected round, and the others where all take at most 1 MB.
+That of an unfinished run holds those of all rounds, to continue from, if --models asks
+for them. Exports stay behind: flags.txt makes them again. The new files are listed in
+records/SHA256SUMS.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import re
 import shutil
 import sys
 
+from experiments.pages import manifest
 from experiments.pages.run_records import RunRecords
 from experiments.pages.scales import check_scale
 
@@ -29,6 +33,8 @@ _TEXT = (
 _KEPT = (*_TEXT, "final.json", "report.html")
 # Not every run has been measured further.
 _MEASURED = "unit_norms.json"
+# Bytes of the models of all rounds up to which none is left out of a finished record.
+SMALL = 1_000_000
 _RUN_PATH = re.compile(
     "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/]+)"
 )
@@ -41,7 +47,7 @@ def keep(run_dir, record, models=False):
         run_dir: folder of the run.
         record: folder of the record. It is replaced as a whole if it is of the same
             run and less far.
-        models: whether to keep the model of each finished round.
+        models: whether to keep the model of each round of an unfinished run, too.
 
     Raises:
         ValueError: if the run has finished no round, the name of the record states
@@ -72,14 +78,27 @@ def keep(run_dir, record, models=False):
     for folder in (record, run_dir):  # measured in the record, or in the run
         if (folder / _MEASURED).is_file():
             shutil.copyfile(folder / _MEASURED, new / _MEASURED)
-    if models:
-        (new / "models").mkdir()
-        for line in run.rounds:
-            shutil.copyfile(run_dir / line["model"], new / line["model"])
+    for name in _models(run_dir, run) if finished or models else ():
+        (new / "models").mkdir(exist_ok=True)
+        shutil.copyfile(run_dir / name, new / name)
     if record.exists():
         record.rename(old)
     new.rename(record)
     shutil.rmtree(old, ignore_errors=True)
+    manifest.note(record)
+
+
+def _models(run_dir, run):
+    """Names of the models to keep, of those that the run still has."""
+    names = {line["round"]: line.get("model") for line in run.rounds}
+    sizes = {
+        number: (run_dir / name).stat().st_size
+        for number, name in names.items()
+        if name and (run_dir / name).is_file()
+    }
+    if run.final and sum(sizes.values()) > SMALL:
+        sizes = {number for number in sizes if number in (0, run.selected["round"])}
+    return [names[number] for number in sorted(sizes)]
 
 
 def _name_runs_alone(record):
@@ -127,7 +146,9 @@ def main(argv):
     parser.add_argument("run_dir", metavar="RUN_DIR")
     parser.add_argument("record", metavar="RECORD_DIR")
     parser.add_argument(
-        "--models", action="store_true", help="keep the model of each round, too"
+        "--models",
+        action="store_true",
+        help="of an unfinished run, keep the models of all rounds, to continue from",
     )
     arguments = parser.parse_args(argv)
     try:

@@ -14,6 +14,7 @@ import sys
 import time
 
 from experiments import record, reproduce
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, ROOT
 from experiments.paper import figure5
 from experiments.paper.rows import ROWS
@@ -130,6 +131,7 @@ def main(argv=None):
         found = {**last, **results}
         ordered = {name: found[name] for name in known if name in found}
         write_json(REHEARSAL, {"environment": environment(), "rows": ordered})
+        manifest.note(REHEARSAL)
     return sum(not result["ran"] for result in results.values())
 
 

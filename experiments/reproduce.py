@@ -12,7 +12,7 @@ import sys
 
 from experiments.bench import page as bench_page
 from experiments.claims import controls, overview
-from experiments.pages import records_page
+from experiments.pages import model_cards, records_page
 from experiments.pages.results import OUTPUT, RECORDS, Result
 from experiments.paper import (
     figure3,
@@ -48,6 +48,7 @@ MAKERS = {
     "controls": controls.make,
     "overview": overview.make,
     "records": _page("records", records_page.records_page),
+    "models": model_cards.make,
     "bench": _page("bench", bench_page.bench_page, "bench"),
     "pipeline": pipeline_page.make,
     "zoo": zoo_page.make,
@@ -59,15 +60,16 @@ MAKERS = {
 
 
 def files(name, records=RECORDS):
-    """Text by file name of a result, as it is written.
+    """Text by file name of a result, as it is written; empty without records.
 
     Args:
         name: one of `MAKERS`.
         records: folder of all records.
     """
+    result = MAKERS[name](records)
     return {
         file: text + _drawn_by() if file.endswith(".svg") else text
-        for file, text in MAKERS[name](records).files.items()
+        for file, text in (result.files if result else {}).items()
     }
 
 

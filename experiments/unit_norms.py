@@ -17,6 +17,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cifar
+from experiments.pages import manifest
 from experiments.pages.run_records import RunRecords
 from experiments.running import quiet
 
@@ -71,6 +72,7 @@ def measure(run_dir, data_dir=None):
             "units": {unit: dataclasses.asdict(norm) for unit, norm in norms.items()},
         },
     )
+    manifest.note(path)
     return path
 
 

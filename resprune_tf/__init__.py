@@ -27,6 +27,7 @@ from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.fit_loop import DeletionRound, fit_with_deletion
 from resprune_tf.pruning.loop import PruningResult, prune_and_retrain
 from resprune_tf.pruning.options import Removal, RunOptions
+from resprune_tf.pruning.record_model import load_record_model
 from resprune_tf.runs.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.runs.records import Round
 from resprune_tf.runs.state_file import pack_run, unpack_run
@@ -113,6 +114,7 @@ __all__ = [
     "latency",
     "load_dataset",
     "load_imagenet",
+    "load_record_model",
     "load_weights",
     "make_repeatable",
     "native_precision",

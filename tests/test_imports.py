@@ -37,7 +37,7 @@ FLOORS = {
         {"bench", "torture"},
         {"cifar", "imagenet", "pipeline", "zoo", "queue", "costs", "removal_study"},
         {"unit_norms", "cli_page"},
-        {"tutorial", "reproduce"},
+        {"tutorial", "reproduce", "verify"},
         {"rehearsal"},
     ),
 }

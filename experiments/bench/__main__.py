@@ -19,6 +19,7 @@ import sys
 import time
 
 from experiments.bench.variants import ROOT, TORCH_PYTHON, VARIANTS
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command, file_name
 from experiments.running.quiet import quiet_start
 
@@ -156,6 +157,7 @@ def main(argv=None, records=RECORDS):
         path = given.out or records / "bench" / _file_name(record)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
+        manifest.note(path)
     print(f"{os.path.relpath(path)}: written; `make reproduce-bench` makes the page")
 
 

@@ -44,6 +44,7 @@ _PAGES = {
     "figure7": "Figure 7: times of training and testing",
     "controls": "Controls, and beyond the paper",
     "records": "What was run",
+    "models": "Trained models, with their cards",
     "bench": "How fast it is",
     "pipeline": "How fast ImageNet is read",
     "torture": "Kills, damage and hostile files",

@@ -16,6 +16,7 @@ import tempfile
 import time
 
 from experiments.bench.worker import time_run
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command, machine_name
 from experiments.pipeline.page import COMMAND, PIPELINES
 from experiments.running.quiet import quiet_start
@@ -166,6 +167,7 @@ def main(argv=None, records=RECORDS):
                 }
             )
             write_json(path, record)
+            manifest.note(path)
     print(f"{os.path.relpath(path)}: written")
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import pathlib
 import sys
 
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command
 from experiments.running.quiet import quiet_start
 
@@ -54,6 +55,7 @@ def main(argv=None, records=RECORDS):
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
+        manifest.note(path)
     print(f"finished: {path}")
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import pathlib
 import sys
 
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command
 from experiments.running.quiet import quiet_start
 
@@ -97,6 +98,7 @@ def main(argv=None, records=RECORDS):
         record["ways"][way.name] = {**found, "environment": environment()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
+        manifest.note(path)
     print(f"finished: {path}")
 
 

@@ -13,6 +13,7 @@ import typing
 
 import numpy as np
 
+from experiments.pages import manifest
 from experiments.removal_study.removals import Removals
 from resprune_tf import criteria
 from resprune_tf.criteria.registry import NAMES
@@ -112,6 +113,7 @@ class Study:
         """Writes the record."""
         if self.path is not None:
             write_json(self.path, self.record)
+            manifest.note(self.path)
 
     def scoring_images(self, count, draw=0):
         """Training images to score on, and their labels; two draws share none."""

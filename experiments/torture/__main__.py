@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS
 from experiments.running.quiet import quiet_start
 from experiments.torture import damage, disk, hostile, kills, writers
@@ -73,6 +74,7 @@ def main(argv=None):
             }
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             write_json(arguments.out, record)
+            manifest.note(arguments.out)
             if not counts[False]:
                 shutil.rmtree(place)
     print(f"{wrong} case{'s' * (wrong != 1)} went wrong; record: {arguments.out}")

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, machine_name
 from experiments.running.quiet import quiet_start
 from experiments.zoo.nets import NETS, TIMED
@@ -213,6 +214,7 @@ def main(argv=None, records=RECORDS, nets=NETS):
         record["environment"] = facts
         record["command"] = COMMAND + (" --latency" if arguments.latency else "")
         write_json(path, record)
+        manifest.note(path)
         print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
     print(f"written: {os.path.relpath(path)}")
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from experiments import record
-from experiments.pages import records_page
+from experiments.pages import manifest, records_page
 from tests.made.pages import cells
 from tests.made.runs import make_final, make_rounds, write_records
 
@@ -128,6 +128,29 @@ def test_a_record_grows_with_its_run(tmp_path):
     (run / "rounds.jsonl").unlink()
     with pytest.raises(ValueError, match="it has no rounds.jsonl. Continue the run"):
         record.keep(run, kept)
+
+
+@pytest.mark.parametrize("size, kept", [(300_000, (0, 1, 2)), (400_000, (0, 2))])
+def test_a_finished_record_holds_its_models(tmp_path, size, kept):
+    """Of round 0 and the selected one; of all where they are small."""
+    run = made_record(tmp_path / "run")
+    text = (run / "rounds.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    (run / "models").mkdir()
+    for line in lines:
+        line["model"] = f"models/round-{line['round']:02}.keras"
+        (run / line["model"]).write_bytes(bytes(size))
+    (run / "models/initial.keras").touch()
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (run / "rounds.jsonl").write_text(text)
+    records = tmp_path / "records"
+    records.mkdir()
+    manifest.renew(records)
+    record.keep(run, records / "digits" / "demo-seed0")
+    names = {path.name for path in (records / "digits/demo-seed0/models").iterdir()}
+    assert names == {f"round-0{number}.keras" for number in kept}
+    assert manifest.problems(records) == []
+    assert len((records / manifest.NAME).read_text().splitlines()) == 8 + len(kept)
 
 
 def test_command_line(tmp_path):

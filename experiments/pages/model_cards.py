@@ -1,0 +1,165 @@
+"""The page of the trained models in the records, one card each. No TensorFlow."""
+
+from experiments.pages.results import RECORDS, Result, head, markdown_table
+from experiments.pages.run_records import RunRecords, wilson
+
+_ABOUT = """Trained models that the records of pruning runs hold: for each finished run
+the selected model, which is the smallest that maintained the accuracy of round 0, and
+the model of round 0, which is not pruned. Load them in a checkout of this repository:
+
+```python
+import resprune_tf as rp
+
+model = rp.load_record_model("{name}")           # the selected model
+first = rp.load_record_model("{name}", round=0)  # before pruning
+```
+
+`make verify` measures every model again and compares it with its record. Accuracies are
+those of the recorded run, with their 95 % Wilson intervals; n is the number of images.
+MACs are of one image."""
+_LICENCES = {
+    "digits": "test part of *Optical Recognition of Handwritten Digits* (E. Alpaydin "
+    "and C. Kaynak, UCI Machine Learning Repository, data set 80), which scikit-learn "
+    "includes; UCI publishes it under CC BY 4.0",
+    "cifar10": "the authors (A. Krizhevsky, *Learning Multiple Layers of Features from "
+    "Tiny Images*, 2009) state no licence and ask for a citation",
+    "imagenet2012": "ImageNet may be used for non-commercial research and education "
+    "only (terms of access, image-net.org)",
+}
+_LICENCES["cifar100"] = _LICENCES["cifar10"]
+_LIMITS = """Limits: the model was trained and measured on images of {data} only.
+Nothing is known about other images, and its logits are not calibrated probabilities.
+Training with another seed gives another model with another accuracy."""
+_ON_TEST = """ The test set selected the round, so that the accuracy of the selected
+model is too high by an unknown amount."""
+_SMOKE = """ This is a smoke test: few images and epochs show that the code works; the
+model is of no use."""
+
+
+def make(records=RECORDS):
+    """The page, or None if no record holds a model.
+
+    Args:
+        records: folder of all records.
+    """
+    runs = {}
+    for path in sorted(records.glob("*/*/final.json")):
+        run = RunRecords.read(path.parent)
+        if run.in_percent and (path.parent / run.selected.get("model", "")).is_file():
+            runs[path.parent.relative_to(records).as_posix()] = run
+    if not runs:
+        return None
+    rows = [
+        [f"[{name}](#{_anchor(name)})", *_row(run, run.selected)]
+        for name, run in runs.items()
+    ]
+    parts = [
+        head("Trained models", "models", _ABOUT.format(name=next(iter(runs)))),
+        markdown_table(["selected model of", *_COLUMNS], rows),
+        *(_card(name, run, records / name) for name, run in runs.items()),
+    ]
+    return Result("models", "\n".join(parts))
+
+
+_COLUMNS = ("layers", "MACs", "parameters", "test accuracy", "n")
+
+
+def _row(run, line):
+    counts = [f"{line[key]:,}" for key in ("layers", "macs", "parameters")]
+    return [*counts, _accuracy(run, line, "test"), f"{run.examples('test'):,}"]
+
+
+def _accuracy(run, line, split):
+    accuracy, count = run.watched(line, split), run.examples(split)
+    if accuracy is None:
+        return "-"
+    low, high = wilson(accuracy, count)
+    return f"{100 * accuracy:.2f} % ({100 * low:.2f} to {100 * high:.2f} %)"
+
+
+def _anchor(name):
+    """The anchor of a heading, as GitHub makes it."""
+    return name.replace("/", "")
+
+
+def _card(name, run, folder):
+    first, chosen = run.rounds[0], run.selected
+    lines = [first] if chosen is first else [first, chosen]
+    titles = [f"round {line['round']}" for line in lines]
+    titles[-1] += " (selected)"
+    rows = [
+        [title, *_row(run, line), *_files(folder, line)]
+        for title, line in zip(titles, lines, strict=True)
+    ]
+    columns = ("model", *_COLUMNS, "file")
+    times = [line.get("measured", {}).get("latency_ms") for line in lines]
+    if any(times):
+        columns = (*columns, "latency")
+        for row, time in zip(rows, times, strict=True):
+            row.append(f"{time:.3g} ms" if time else "-")
+    facts = [_trained_on(run), _recipe(run), _removed(run), _selected_by(run)]
+    facts.append(f"Record: [{name}](../../records/{name}), with all flags and rounds.")
+    data = run.settings["dataset"]["name"]
+    licence = _LICENCES.get(data, "not known")
+    facts.append(
+        "Licence of the model: that of this repository, as far as the data allow it. "
+        f"Data: {licence}."
+    )
+    limits = _LIMITS.format(data=data)
+    limits += _ON_TEST if run.split == "test" else ""
+    limits += _SMOKE if run.smoke else ""
+    listed = "".join(f"- {fact}\n" for fact in facts if fact)
+    return f"## {name}\n\n{markdown_table(columns, rows)}\n{listed}\n{limits}\n"
+
+
+def _files(folder, line):
+    path = folder / line.get("model", "")
+    return [f"{path.stat().st_size / 1e6:.2f} MB" if path.is_file() else "not kept"]
+
+
+def _trained_on(run):
+    data, settings = run.settings["dataset"], run.settings
+    machine = [run.environment["cpu"], run.environment.get("devices", "1 cpu")]
+    return (
+        f"Trained on {data['name']}: {data['train']:,} training, "
+        f"{data['validation']:,} validation and {data['test']:,} test images. Input: "
+        f"pixels from 0 to 255; output: logits. Seed {settings['seed']}, backend "
+        f"{settings['backend']}, {', '.join(machine).removesuffix(', 1 cpu')}."
+    )
+
+
+def _recipe(run):
+    recipe = run.settings["recipe"]
+    again = run.settings.get("retrain_recipe", recipe)
+    return (
+        f"Recipe: SGD, learning rate {recipe['learning_rate']:g}, batch size "
+        f"{recipe['batch_size']}, {recipe['epochs']} epochs, then {again['epochs']} "
+        f"epochs after each removal; {run.total('epochs')} in all."
+        + (" These are a quarter of the paper's." if run.scale == "quarter" else "")
+    )
+
+
+def _removed(run):
+    gone = [
+        unit
+        for line in run.rounds
+        if line["round"] <= run.selected["round"]
+        for unit in line["removed"]
+    ]
+    return (
+        f"Removed up to the selected round: {', '.join(gone) or 'nothing'}. Round "
+        f"{run.rounds[-1]['round']} was the last of the run."
+    )
+
+
+def _selected_by(run):
+    lines = dict.fromkeys(line["round"] for line in (run.rounds[0], run.selected))
+    told = [
+        f"{_accuracy(run, line, run.split)} in round {line['round']}"
+        for line in run.rounds
+        if line["round"] in lines
+    ]
+    return (
+        f"Selected by the accuracy on the {run.split} images "
+        f"(n = {run.examples(run.split):,}): {', '.join(told)}."
+    )

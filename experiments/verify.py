@@ -1,0 +1,274 @@
+"""Verifies the committed records: all files, and the accuracy of all models.
+
+    python -m experiments.verify [--data_dir=DATA] [--records=DIR]
+    python -m experiments.verify --renew
+
+Compares every file under records/ with its SHA-256 hash in records/SHA256SUMS. Loads
+every model of a record and compares its size with the record, and its accuracy on the
+real test set. The digits are part of scikit-learn; a record on other data is skipped
+where the data are missing. Predictions may differ for `1 image in 2,000`, because
+processors add floating-point numbers in different orders; for the 360 digits that
+allows no difference. Exit status: 0 if all agrees, 1 otherwise.
+
+`--renew` writes records/SHA256SUMS again, after records were added or replaced.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import re
+import sys
+
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import cifar, imagenet
+from experiments.pages import manifest
+from experiments.pages.results import RECORDS
+from experiments.pages.run_records import RunRecords
+from experiments.running import quiet
+
+# Images of which one may be predicted otherwise than on the machine of the record.
+PER_DIFFERENCE = 2000
+
+
+@dataclasses.dataclass
+class Check:
+    """One model of a record, and how it compares.
+
+    Attributes:
+        record: name of the record.
+        round: number of the round, as text.
+        result: `"same"`, `"same to rounding"`, `"skipped: ..."` or `"WRONG: ..."`.
+        images: number of test images.
+        recorded: number of them that were classified correctly, by the record.
+        measured: the same number, measured now.
+    """
+
+    record: str
+    round: str
+    result: str = ""
+    images: int | None = None
+    recorded: int | None = None
+    measured: int | None = None
+
+    @property
+    def wrong(self):
+        """Whether the model is not what the record states."""
+        return self.result.startswith("WRONG")
+
+    @property
+    def cells(self):
+        """The line of the table."""
+        shown = [
+            "-" if correct is None else f"{100 * correct / self.images:.2f} %"
+            for correct in (self.recorded, self.measured)
+        ]
+        images = "-" if self.images is None else f"{self.images:,}"
+        return [self.record, self.round, images, *shown, self.result]
+
+
+class SkippedError(Exception):
+    """A model cannot be measured here, and why."""
+
+
+class _TestSets:
+    """The test sets of records, each read once.
+
+    Args:
+        data_dir: folder of the data sets, or None.
+    """
+
+    def __init__(self, data_dir):
+        self._data_dir, self._known = data_dir, {}
+
+    def of(self, folder, run):
+        """The test `Split` of a record.
+
+        Args:
+            folder: of the record.
+            run: its `RunRecords`.
+
+        Raises:
+            SkippedError: if the data are missing, or hold no such subset.
+        """
+        from resprune_tf.data.readers import DataError
+
+        # The images of a subset depend on more flags than can be listed here.
+        name = run.settings["dataset"]["name"]
+        subset = run.smoke or re.search("^--test_examples=", run.flags, re.MULTILINE)
+        key = folder if subset else name
+        if key not in self._known:
+            print(f"{name}: reading the test images ...", flush=True)
+            try:
+                self._known[key] = self._read(folder, name, bool(subset))
+            except DataError as error:
+                reason = str(error).splitlines()[0]
+                self._known[key] = SkippedError(f"no {name} here ({reason})")
+        found = self._known[key]
+        if isinstance(found, SkippedError):
+            raise found
+        test, fingerprint = found
+        if subset and fingerprint != run.settings["dataset"].get("fingerprint"):
+            raise SkippedError(
+                f"the run used a subset of {name}, which another source orders "
+                "differently"
+            )
+        return test
+
+    def _read(self, folder, name, subset):
+        module = imagenet if name.startswith("imagenet") else cifar
+        arguments = [f"--flagfile={folder / 'flags.txt'}"]
+        if self._data_dir is not None:
+            arguments.append(f"--data_dir={self._data_dir}")
+        with flagsaver.flagsaver():
+            flags.FLAGS(["verify", *arguments])
+            module.apply_scale()
+            if not subset:
+                flags.FLAGS["data_source"].value = "auto"  # each has the same images
+            dataset = module.load_dataset()
+        return dataset.test, dataset.fingerprint
+
+
+def check_models(records, data_dir=None):
+    """Checks all models of finished and unfinished records.
+
+    Args:
+        records: folder of the records.
+        data_dir: folder of the data sets, or None.
+
+    Returns:
+        list of `Check`, in the order of the records.
+    """
+    paths = sorted(records.glob("*/*/models/*"))
+    tests, checks = _TestSets(data_dir), []
+    for count, path in enumerate(paths, start=1):
+        folder = path.parents[1]
+        name = folder.relative_to(records).as_posix()
+        check = Check(name, path.stem.removeprefix("round-"))
+        print(f"{count} of {len(paths)}: {name}, {path.name} ...", flush=True)
+        try:
+            _check(check, path, records, tests)
+        except SkippedError as error:
+            check.result = f"skipped: {error}"
+        except Exception as error:  # whatever a damaged file leads to
+            told = str(error).splitlines() or [type(error).__name__]
+            check.result = f"WRONG: {told[0]}"
+        checks.append(check)
+    return checks
+
+
+def _check(check, path, records, tests):
+    import resprune_tf as rp
+    from resprune_tf.training.trainer import evaluate
+
+    folder = path.parents[1]
+    run = RunRecords.read(folder)
+    lines = {line.get("model"): line for line in run.rounds}
+    line = lines.get(f"models/{path.name}")
+    if line is None:
+        raise ValueError(f"the record has no round with the model {path.name}")
+    model = rp.load_record_model(check.record, line["round"], records=records)
+    if (macs := rp.cost(model).macs) != line["macs"]:
+        raise ValueError(f"{macs:,} MACs, recorded: {line['macs']:,}")
+    accuracy = line.get("test_accuracy")
+    if accuracy is None:
+        raise SkippedError("the record states no test accuracy")
+    test = tests.of(folder, run)
+    check.images = len(test)
+    if check.images != (stated := run.examples("test")):
+        raise ValueError(f"measured on {stated} test images; there are {check.images}")
+    check.recorded = round(accuracy * check.images)
+    check.measured = round(evaluate(model, test)[1] * check.images)
+    difference = abs(check.measured - check.recorded)
+    check.result = "same" if difference == 0 else "same to rounding"
+    if difference > check.images // PER_DIFFERENCE:
+        check.result = f"WRONG: {difference} more or fewer images are correct"
+
+
+def table(checks):
+    """The checks as lines of text in columns."""
+    names = ["record", "round", "test images", "recorded", "measured", "result"]
+    rows = [names, *(check.cells for check in checks)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place in (0, 5) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _check_files(records):
+    """Prints which files differ from the manifest; how many do."""
+    print(f"Comparing the files of {records} with {manifest.NAME} ...", flush=True)
+    try:
+        found = manifest.problems(records)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    for problem in found:
+        print(f"WRONG: {problem}")
+    if found:
+        print(
+            "If these are records of your own, `python -m experiments.verify --renew` "
+            "lists them; otherwise `git checkout records` restores the files."
+        )
+    return len(found)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.verify",
+        description="Verifies the files of the committed records, and the accuracy of "
+        "their models.",
+    )
+    parser.add_argument(
+        "--records",
+        type=pathlib.Path,
+        default=RECORDS,
+        help="folder of the records (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        help="folder of the data sets other than digits: of tensorflow_datasets or of "
+        "the original files (default: TFDS_DATA_DIR or ~/tensorflow_datasets)",
+    )
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help=f"write {manifest.NAME} again, state what changed, and verify nothing",
+    )
+    return parser
+
+
+def main(argv=None):
+    """Command line; returns the exit status."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    records = arguments.records
+    for folder in filter(None, (records, arguments.data_dir)):
+        if not pathlib.Path(folder).is_dir():
+            parser.error(f"there is no folder '{folder}'")
+    if arguments.renew:
+        changes = manifest.renew(records)
+        print("\n".join([*changes, f"{records / manifest.NAME}: written"]))
+        return 0
+    wrong = _check_files(records)
+    print("Starting Keras ...", flush=True)
+    with quiet.quiet_start():
+        import resprune_tf  # noqa: F401
+    checks = check_models(records, arguments.data_dir)
+    failed = sum(check.wrong for check in checks)
+    skipped = sum(check.result.startswith("skipped") for check in checks)
+    print(f"\n{table(checks)}\n" if checks else "There are no models.")
+    print(
+        f"{'FAILED' if wrong or failed else 'Verified'}: {wrong} files differ; of "
+        f"{len(checks)} models {len(checks) - failed - skipped} agree with their "
+        f"records, {failed} do not, {skipped} were skipped."
+    )
+    return 1 if wrong or failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
