@@ -1,10 +1,10 @@
-"""Keeps the records of a run under records, to be committed.
+"""Copies the records of a run into records/, to be committed.
 
     python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
-The run may be unfinished: what exists so far is kept, and a later call replaces it by
-what the same run has come to. Models stay behind, unless --models asks for that of each
-round; exports always do: flags.txt makes them again.
+The run may be unfinished: its finished rounds are kept, and a later call replaces them
+when the same run is further. Models are left out, unless --models asks for the model of
+each round. Exports are always left out, because flags.txt reproduces them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _TEXT = (
 )
 # What a finished run has in addition.
 _KEPT = (*_TEXT, "final.json", "report.html")
-# Not every run has been measured further.
+# Some runs have a further measurement.
 _MEASURED = "unit_norms.json"
 _RUN_PATH = re.compile(
     "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/]+)"
@@ -40,13 +40,13 @@ def keep(run_dir, record, models=False):
     Args:
         run_dir: folder of the run.
         record: folder of the record. It is replaced as a whole if it is of the same
-            run and less far.
+            run and has fewer rounds.
         models: whether to keep the model of each finished round.
 
     Raises:
         ValueError: if the run has finished no round, the name of the record states
             another scale than the flags of the run, or the record is of another run
-            or as far.
+            or has as many rounds.
     """
     run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
     finished = (run_dir / "final.json").is_file()
@@ -83,7 +83,7 @@ def keep(run_dir, record, models=False):
 
 
 def _name_runs_alone(record):
-    """Takes the folders of one machine out of the paths of runs: `runs/NAME` stays."""
+    """Removes the folders of this machine from the paths of runs: `runs/NAME` stays."""
     flags = (record / "flags.txt").read_text(encoding="utf-8")
     for name in ("flags.txt", "report.html"):
         if (record / name).is_file():
@@ -94,7 +94,7 @@ def _name_runs_alone(record):
 
 
 def progress(folder):
-    """How far a run or a record is: finished rounds, and whether it is finished."""
+    """Number of finished rounds of a run or a record, and whether it is finished."""
     folder = pathlib.Path(folder)
     rounds = folder / "rounds.jsonl"
     count = len(rounds.read_text().splitlines()) if rounds.is_file() else 0
@@ -122,12 +122,18 @@ def _settings(folder):
 def main(argv):
     parser = argparse.ArgumentParser(
         prog="python -m experiments.record",
-        description="Keeps the records of a run under records, to be committed.",
+        description="Copies the records of a run into records/, to be committed.",
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR")
-    parser.add_argument("record", metavar="RECORD_DIR")
     parser.add_argument(
-        "--models", action="store_true", help="keep the model of each round, too"
+        "run_dir", metavar="RUN_DIR", help="run directory, such as runs/demo"
+    )
+    parser.add_argument(
+        "record",
+        metavar="RECORD_DIR",
+        help="record to write or replace, such as records/digits/demo-seed0",
+    )
+    parser.add_argument(
+        "--models", action="store_true", help="also keep the model of each round"
     )
     arguments = parser.parse_args(argv)
     try:

@@ -281,7 +281,7 @@ def short(sources):
 
     texts = {
         "c10-r29-restart": (
-            f"no worse than the full model with the same restart (margin {margin:g} pp)",
+            f"no worse than the full model with the same restart, margin {margin:g} pp",
             no_worse,
         ),
         "c10-r29-random": ("better than removing random units", _better),

@@ -5,6 +5,8 @@ kind of colour vision. Every series also has its own marker, line style or hatch
 that a figure can be read in greyscale.
 """
 
+import re
+
 from experiments.pages import plots
 
 WIDTH = 7.2  # inches: the text width of a two-column paper
@@ -66,4 +68,6 @@ def captioned(file, caption):
         file: name of the SVG file.
         caption: what it shows, n and source, in full sentences.
     """
-    return f"![{caption.split('. ')[0]}]({file})\n\n*{caption}*\n"
+    caption = " ".join(caption.split())
+    alt = re.sub(r"^Figure \d\. ", "", caption).split(". ")[0]
+    return f"![{alt}]({file})\n\n*{caption}*\n"
