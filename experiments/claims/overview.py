@@ -9,6 +9,7 @@ from experiments.pages.differences import FAILS, HOLDS, IMPOSSIBLE, ONCE, OPEN
 from experiments.pages.results import RECORDS, head, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import (
+    cost_records,
     figure3,
     figure4,
     figure5,
@@ -172,10 +173,12 @@ def further_claims(sources):
 def left_out(sources):
     """Names of the pages that are not generated, because they have no data yet."""
     records = sources.records
-    costs = any((records / "costs").glob("*.json"))
-    known = {"records": any(records.glob("*/*/rounds.jsonl"))}
-    known |= {name: sources.on_record(runs) for name, runs in _OF_RUNS.items()}
-    known |= {name: costs for name, (_, kind) in _PAGES.items() if kind == "costs"}
+    costs = bool(cost_records.read_machines(records))
+    known = {name: sources.on_record(runs) for name, runs in _OF_RUNS.items()}
+    known["records"] = any(records.glob("*/*/rounds.jsonl"))
+    known["table2"] = costs or bool(cost_records.own_nets(records))
+    known["table3"] = costs or cost_records.all_nets(records) != [*cost_records.PAPER]
+    known["figure7"] = costs
     return [
         name
         for name in _PAGES

@@ -107,7 +107,7 @@ def unfinished(records):
         records: as for `records_page`.
     """
     return ", ".join(
-        f"{name} ({WORDS[run.scale]}, {len(run.rounds)} rounds finished)"
+        f"{name} ({_scale(name, run)}, {len(run.rounds)} rounds finished)"
         for name, run in _unfinished(records)
     )
 
@@ -120,7 +120,7 @@ def _in_progress(records):
         for r in run.rounds:
             cells_of = [str(r["round"]), str(r["layers"]), str(r["epochs"])]
             accuracy = run.show(run.watched(r, "test"))
-            rows.append([link, WORDS[run.scale], *cells_of, accuracy])
+            rows.append([link, _scale(name, run), *cells_of, accuracy])
     if not rows:
         return []
     columns = ("record", "scale", "round", "layers", "epochs", "test accuracy, %")

@@ -94,7 +94,7 @@ def make(records=RECORDS):
         _ABOUT,
         captioned("figure3.svg", _CAPTION.format(seeds=seeds)),
         *parts,
-        figure3=draw(paint, panels, height=3.4),
+        figure3=draw(paint, panels, height=4.0),
     )
 
 

@@ -22,7 +22,8 @@ initial one on the images that select: held-out images, or the test set as in th
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
   (holds), below (does not hold), or neither (open). One seed decides nothing.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
-  ImageNet. Runs of different scales are never averaged."""
+  ImageNet. Runs of different scales are never averaged. A quarter of the epochs does
+  not train to convergence: the page of controls compares runs of equal epochs."""
 RUNS = [run for chains in CHAINS.values() for run in chains]
 
 
@@ -53,7 +54,8 @@ def make(records=RECORDS):
 
 def _title(name, series):
     row = series.row
-    words = f"{row.run}: {CHAINS[name][row.run]}"
+    label = CHAINS[name][row.run].removesuffix(f", {WORDS[row.scale]}")
+    words = f"{row.run}: {label}"
     return [published.TITLES[name], words, WORDS[row.scale], str(len(series.runs))]
 
 

@@ -31,7 +31,7 @@ def test_a_quarter_of_the_epochs_has_rows_of_its_own(tmp_path):
         rounds = chain(losses=(11, 11, 12, 33), accuracies=(*[0.91] * 4, last))
         keep(tmp_path, run, 0, rounds)
     page = table1.make(tmp_path).text
-    title = "c10-k2-quarter: two units, a quarter of the epochs"
+    title = "c10-k2-quarter: two units"
     scale = ["a quarter of the epochs", "1"]
     assert cells(page, "CIFAR-10", "c10-k2-quarter")[1:4] == [title, *scale]
     assert cells(page, "CIFAR-10", "c10-k2:")[2:4] == ["full length", "1"]
