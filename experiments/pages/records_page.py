@@ -4,32 +4,33 @@ import collections
 import re
 
 from experiments.pages import cells
-from experiments.pages.differences import MARGIN, no_drop, pair, summarize
+from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
 from experiments.pages.results import RECORDS, head, markdown_table
 from experiments.pages.run_records import RunRecords, wilson
 from experiments.pages.scales import WORDS, check_scale, is_smoke_test
 from experiments.pages.summary import percent, short
 
-_ABOUT = """All committed records, one row each: the initial model and, after the arrow,
-the selected one, the smallest whose accuracy on the images that select is at least the
-initial one.
+_ABOUT = f"""All committed records. The folder of a record has its flags, environment,
+rounds and report.
 
-- Accuracies in %, ± half of the 95 % Wilson interval for the number of images. MACs and
-  parameters of the selected model are in % of the initial one.
+- *Initial*, *selected*: the initial model and the smallest one whose accuracy on the
+  images that select is at least the initial one; an arrow leads from one to the other.
+  Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
   everything runs; their numbers support no claim.
-- The folder of a record has its flags, environment, rounds and report."""
-_OVER_SEEDS = f"""Runs with at least two seeds. Test accuracies in %: mean ± standard
-deviation over n seeds. *Change*: selected minus initial model of the same seed in
-percentage points, mean and 95 % t interval. *No loss* holds if the interval lies above
--{100 * MARGIN:g} percentage points, fails if it lies below, and is open otherwise.
-Numbers in parentheses count seeds.
-"""
-_LONG = ("seeds", "MACs %", "epochs", "minutes")
+- Several seeds: mean ± standard deviation over n seeds on the test set; numbers in
+  parentheses count seeds. *Change*: selected minus initial model of the same seed in
+  percentage points, mean and 95 % t interval. *No loss* holds if the interval lies
+  above -{100 * MARGIN:g} percentage points, fails if it lies below, and is open
+  otherwise.
+- Single runs: ± half of the 95 % Wilson interval for the number of images."""
+_DATA = "data (train / selection / test)"
+_LONG = ("seeds", _DATA, "selected on", "MACs %", "change by seed", "epochs", "minutes")
+_LONG += ("processor",)
 _COLUMNS = (
     "record",
     "scale",
-    "data (train / selection / test)",
+    _DATA,
     "layers",
     "MACs",
     "parameters",
@@ -48,27 +49,43 @@ def records_page(records=RECORDS):
     Args:
         records: folder with `<experiment>/<row>/final.json` and the rest of a record.
     """
-    folders = sorted(path.parent for path in records.glob("*/*/final.json"))
+    repeated = {n for n, runs in _groups(records).items() if len(runs) > 1}
     rows, notes = [], []
     begun = _in_progress(records)
-    for folder in folders:
-        run = RunRecords.read(folder)
-        name = folder.relative_to(records).as_posix()
+    for path in sorted(records.glob("*/*/final.json")):
+        run = RunRecords.read(path.parent)
+        name = path.parent.relative_to(records).as_posix()
         check_scale(name, run.scale)
-        link = f"[{name}](../../records/{name})"
-        rows.append([link, _scale(name, run), *_cells(run)])
         if run.final.get("note"):
             notes.append(f"- {name}: {run.final['note']}\n")
-    if not rows and not begun:
+        if _SEED.sub("", name) not in repeated:
+            link = f"[{name}](../../records/{name})"
+            rows.append([link, _scale(name, run), *_cells(run)])
+    parts = [head("All records", "records", _ABOUT)]
+    if repeated:
+        parts.append(f"## Several seeds\n\n{over_seeds(records, least=2)}")
+    if rows:
+        parts.append(f"## Single runs\n\n{markdown_table(_COLUMNS, rows)}")
+    parts += begun
+    if len(parts) == 1:
         return None
-    start = head("All records", "records", _ABOUT)
-    table = markdown_table(_COLUMNS, rows) if rows else "No finished run yet.\n"
-    parts = [f"{start}\n{table}", *begun]
-    if seeds := over_seeds(records, least=2):
-        parts.append(f"## Over seeds\n\n{_OVER_SEEDS}\n{seeds}")
     if notes:
         parts.append("Notes in the records:\n\n" + "".join(notes))
     return "\n".join(parts)
+
+
+_SEED = re.compile(r"-seed\d+$")
+
+
+def _groups(records):
+    """The finished runs without smoke tests: `RunRecords` by seed, by name of run."""
+    groups = collections.defaultdict(dict)
+    for path in sorted(records.glob("*/*/final.json")):
+        name = path.parent.relative_to(records).as_posix()
+        run = RunRecords.read(path.parent)
+        if (match := _SEED.search(name)) and not is_smoke_test(name, run.scale):
+            groups[name[: match.start()]][int(match[0][5:])] = run
+    return groups
 
 
 def _scale(name, run):
@@ -140,22 +157,18 @@ def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
         least: number of seeds that a run must have.
         brief: whether to leave out links, epochs and minutes.
     """
-    groups = collections.defaultdict(dict)
-    for path in sorted(records.glob("*/*/final.json")):
-        name = path.parent.relative_to(records).as_posix()
-        match = re.fullmatch(r"(.+/(.+))-seed(\d+)", name)
-        if not match or match[2] in without or (only and match[2] not in only):
-            continue
-        run = RunRecords.read(path.parent)
-        if not is_smoke_test(name, run.scale):
-            groups[match[1]][int(match[3])] = run
+    groups = {
+        name: runs
+        for name, runs in _groups(records).items()
+        if (run := name.split("/")[-1]) not in without and (not only or run in only)
+    }
     rows = [_seeds_cells(n, runs) for n, runs in groups.items() if len(runs) >= least]
     rows = [
         {k: v for k, v in row.items() if not (brief and k in _LONG)} for row in rows
     ]
-    return (
-        markdown_table(list(rows[0]), [list(r.values()) for r in rows]) if rows else ""
-    )
+    if not rows:
+        return ""
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _seeds_cells(name, runs):
@@ -179,37 +192,57 @@ def _seeds_cells(name, runs):
     records = ", ".join(
         f"[{seed}](../../records/{name}-seed{seed})" for seed in sorted(runs)
     )
+    first = next(iter(runs.values()))
+    changes = (100 * (after[s] - before[s]) for s in sorted(before.keys() & after))
+    doubt = ""
+    if any(run.split == "test" for run in runs.values()):
+        doubt = "selected on the test set"
+    elif any(record["round"] == 0 for record in chosen.values()):
+        doubt = "nothing removed"
     return {
         "run": name,
-        "scale": WORDS[next(iter(runs.values())).scale],
+        "scale": WORDS[first.scale],
+        _DATA: _sizes(first),
+        "selected on": cells.on_split(first.split),
         "seeds": records,
         "layers": " → ".join(layers),
         "MACs %": cells.each(f"{share:.1f}" for share in left),
         "initial": cells.percent(summarize(before.values())),
         "selected": cells.percent(summarize(after.values())),
         "change": cells.points(change),
-        "no loss": no_drop(change).state,
+        "change by seed": ", ".join(f"{value:+.2f}" for value in changes),
+        "no loss": judged(no_drop, change, doubt).state,
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",
+        "processor": ", ".join(dict.fromkeys(map(_processor, runs.values()))),
     }
+
+
+def _sizes(run):
+    data = run.settings["dataset"]
+    sizes = (data["train"], data[run.split], data["test"])
+    return f"{data['name']} ({' / '.join(f'{size:,}' for size in sizes)})"
+
+
+def _processor(run):
+    machine = run.environment
+    return f"{machine['cpu']}, {machine['cores']} cores, {run.settings['backend']}"
 
 
 def _cells(run):
     first, net = run.rounds[0], run.selected
-    data = run.settings["dataset"]
     return [
-        f"{data['name']} ({data['train']:,} / {data[run.split]:,} / {data['test']:,})",
+        _sizes(run),
         f"{first['layers']} → {net['layers']}",
         f"{short(first['macs'])} → {100 * net['macs'] / first['macs']:.1f} %",
         f"{short(first['parameters'])} → "
         f"{100 * net['parameters'] / first['parameters']:.1f} %",
-        "test set" if run.split == "test" else "held-out images",
+        cells.on_split(run.split),
         _accuracies(run, run.split),
         _accuracies(run, "test"),
         str(run.final["total_epochs"]),
         f"{run.final['total_seconds'] / 60:.1f}",
-        f"{run.environment['cpu']}, {run.environment['cores']} cores, "
-        f"{run.settings['backend']}",
+        _processor(run),
     ]
 
 
