@@ -224,8 +224,8 @@ def _runs(records):
         parts.append(f"{_DEMONSTRATIONS}\n{others}")
     if smoke:
         parts.append(
-            f"{len(smoke)} smoke tests, which support no claim, are listed among "
-            "[all records](records.md).\n"
+            f"Smoke tests, which support no claim: {len(smoke)} "
+            "([all records](records.md)).\n"
         )
     return "\n".join(parts)
 
