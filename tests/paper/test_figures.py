@@ -53,7 +53,7 @@ def test_figure3(tmp_path):
     keep(tmp_path, "c10-plain47", 0, single(47, 0.91))
     keep(tmp_path, "c10-distilled11", 0, single(11, 0.9))
     result = figure3.make(tmp_path)
-    assert cells(result.text, "layers") == [
+    assert cells(result.text, "layers", "proposed") == [
         "layers",
         "proposed, short retraining",
         "proposed, two units, a quarter of the epochs",
