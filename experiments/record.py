@@ -1,13 +1,19 @@
-"""Keeps the records of a run under records, to be committed.
+"""Copies the records of a run into records/, to be committed.
 
     python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
+<<<<<<< HEAD
 The run may be unfinished: what exists so far is kept, and a later call replaces it by
 what the same run has come to. The record of a finished run holds its trained models:
 that of round 0, that of the selected round, and the others where all take at most 1 MB.
 That of an unfinished run holds those of all rounds, to continue from, if --models asks
 for them. Exports stay behind: flags.txt makes them again. The new files are listed in
 records/SHA256SUMS.
+=======
+The run may be unfinished: its finished rounds are kept, and a later call replaces them
+when the same run is further. Models are left out, unless --models asks for the model of
+each round. Exports are always left out, because flags.txt reproduces them.
+>>>>>>> h-pages
 """
 
 import argparse
@@ -31,7 +37,7 @@ _TEXT = (
 )
 # What a finished run has in addition.
 _KEPT = (*_TEXT, "final.json", "report.html")
-# Not every run has been measured further.
+# Some runs have a further measurement.
 _MEASURED = "unit_norms.json"
 # Bytes of the models of all rounds up to which none is left out of a finished record.
 SMALL = 1_000_000
@@ -46,13 +52,18 @@ def keep(run_dir, record, models=False):
     Args:
         run_dir: folder of the run.
         record: folder of the record. It is replaced as a whole if it is of the same
+<<<<<<< HEAD
             run and less far.
         models: whether to keep the model of each round of an unfinished run, too.
+=======
+            run and has fewer rounds.
+        models: whether to keep the model of each finished round.
+>>>>>>> h-pages
 
     Raises:
         ValueError: if the run has finished no round, the name of the record states
             another scale than the flags of the run, or the record is of another run
-            or as far.
+            or has as many rounds.
     """
     run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
     finished = (run_dir / "final.json").is_file()
@@ -102,7 +113,7 @@ def _models(run_dir, run):
 
 
 def _name_runs_alone(record):
-    """Takes the folders of one machine out of the paths of runs: `runs/NAME` stays."""
+    """Removes the folders of this machine from the paths of runs: `runs/NAME` stays."""
     flags = (record / "flags.txt").read_text(encoding="utf-8")
     for name in ("flags.txt", "report.html"):
         if (record / name).is_file():
@@ -113,7 +124,7 @@ def _name_runs_alone(record):
 
 
 def progress(folder):
-    """How far a run or a record is: finished rounds, and whether it is finished."""
+    """Number of finished rounds of a run or a record, and whether it is finished."""
     folder = pathlib.Path(folder)
     rounds = folder / "rounds.jsonl"
     count = len(rounds.read_text().splitlines()) if rounds.is_file() else 0
@@ -141,14 +152,24 @@ def _settings(folder):
 def main(argv):
     parser = argparse.ArgumentParser(
         prog="python -m experiments.record",
-        description="Keeps the records of a run under records, to be committed.",
+        description="Copies the records of a run into records/, to be committed.",
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR")
-    parser.add_argument("record", metavar="RECORD_DIR")
     parser.add_argument(
+<<<<<<< HEAD
         "--models",
         action="store_true",
         help="of an unfinished run, keep the models of all rounds, to continue from",
+=======
+        "run_dir", metavar="RUN_DIR", help="run directory, such as runs/demo"
+    )
+    parser.add_argument(
+        "record",
+        metavar="RECORD_DIR",
+        help="record to write or replace, such as records/digits/demo-seed0",
+    )
+    parser.add_argument(
+        "--models", action="store_true", help="also keep the model of each round"
+>>>>>>> h-pages
     )
     arguments = parser.parse_args(argv)
     try:

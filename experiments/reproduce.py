@@ -1,9 +1,10 @@
-"""Writes tables and figures from the records: all of them, or those named.
+"""Generates the tables and figures of docs/results from the committed records.
 
     python -m experiments.reproduce [NAME ...] [--records=DIR] [--out=DIR]
 
-Reads text only: no TensorFlow, no data, no accelerator. The same records give the same
-files, to the last byte; drawings, with the same matplotlib.
+Without NAME all of them. It only reads text files: no TensorFlow, no data set and no
+accelerator is needed. The same records give the same files, byte for byte; for figures,
+with the same version of matplotlib. A page without any record is left out.
 """
 
 import argparse
@@ -33,7 +34,12 @@ from experiments.zoo import page as zoo_page
 
 def _page(name, text, folder=""):
     """A maker of a page without drawings, from a part of the records."""
-    return lambda records: Result(name, text(records / folder))
+
+    def make(records):
+        page = text(records / folder)
+        return page and Result(name, page)
+
+    return make
 
 
 MAKERS = {
@@ -74,32 +80,64 @@ def files(name, records=RECORDS):
 
 
 def _drawn_by():
-    """A last line of drawings: other versions of matplotlib draw other bytes."""
+    """The last line of drawings: other versions of matplotlib draw other bytes."""
     import matplotlib
 
     return f"<!-- matplotlib {matplotlib.__version__} -->\n"
 
 
+def _remove(out, name):
+    """Deletes the files of a result that were written from earlier records."""
+    for path in (
+        out / f"{name}.md",
+        *out.glob(f"{name}.svg"),
+        *out.glob(f"{name}-*.svg"),
+    ):
+        path.unlink(missing_ok=True)
+
+
 def main(argv):
     parser = argparse.ArgumentParser(
         prog="python -m experiments.reproduce",
-        description="Writes tables and figures from the records.",
+        description="Generates the tables and figures of docs/results from the "
+        "committed records. A page without any record is left out.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MAKERS))
-    parser.add_argument("--records", type=pathlib.Path, default=RECORDS)
-    parser.add_argument("--out", type=pathlib.Path, default=OUTPUT)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"result to generate (default: all of {', '.join(MAKERS)})",
+    )
+    for option, default, what in (
+        ("--records", RECORDS, "of the records to read"),
+        ("--out", OUTPUT, "to write the pages and figures to"),
+    ):
+        parser.add_argument(
+            option,
+            type=pathlib.Path,
+            metavar="DIR",
+            default=default,
+            help=f"folder {what} (default: %(default)s)",
+        )
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in MAKERS]
     if unknown:
         sys.exit(
-            f"error: no result is named {', '.join(unknown)}. Choose from "
+            f"error: there is no result named {', '.join(unknown)}. Choose from "
             f"{', '.join(MAKERS)}."
         )
     if not arguments.records.is_dir():
-        sys.exit(f"error: there is no folder of records '{arguments.records}'")
+        sys.exit(
+            f"error: there is no folder of records '{arguments.records}'. Give an "
+            "existing folder with --records=DIR."
+        )
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or MAKERS:
         made = files(name, arguments.records)
+        if not made:
+            _remove(arguments.out, name)
+            print(f"{name}: left out, it has no record yet")
+            continue
         for file, text in made.items():
             (arguments.out / file).write_text(text, encoding="utf-8")
         print(f"{name}: {', '.join(str(arguments.out / file) for file in made)}")

@@ -90,10 +90,13 @@ def _dataset(run_dir, data_dir):
 def main(argv):
     parser = argparse.ArgumentParser(
         prog="python -m experiments.unit_norms",
-        description="Measures what each unit of a run's initial net adds.",
+        description="Measures what each residual unit of a run's initial model adds to "
+        "its shortcut, for Figure 5.",
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR")
-    parser.add_argument("--data_dir", help="folder of the data")
+    parser.add_argument(
+        "run_dir", metavar="RUN_DIR", help="run directory, or a record with models"
+    )
+    parser.add_argument("--data_dir", help="folder of the data set")
     arguments = parser.parse_args(argv)
     try:
         path = measure(arguments.run_dir, arguments.data_dir)

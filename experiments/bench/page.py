@@ -1,7 +1,6 @@
 """The page of the committed benchmarks. Imports no framework."""
 
 import json
-import statistics
 
 from experiments.bench.variants import VARIANTS
 from experiments.pages.results import (
@@ -13,39 +12,70 @@ from experiments.pages.results import (
 )
 
 _FOLDED = "infer_folded"
-_ABOUT = """`make bench` measures the machine that it runs on: the paper's CIFAR ResNet
-(pre-activation, bottleneck, with ω) on random images, one model for all variants; with
-`--unit_kind=basic` the field's common ResNet, of post-activation basic units.
+_ABOUT = """Speed of this package next to plain Keras and PyTorch on the same network:
+the CIFAR ResNet of the paper (pre-activation bottleneck units, with ω) or the common
+one (post-activation basic units). `make bench` measures it on your machine.
 
-- Variants are measured in turns, one at a time, each in a process of its own that
-  compiles and warms up before it is timed. Numbers are medians over the rounds, with
-  the smallest and the largest.
-- *Times this package* is a ratio of speeds: above 1 is faster. It is taken within each
-  round, against this package in the same precision on the same backend (in inference
-  folded, PyTorch against TensorFlow). Variants of this package are compared with its
-  float32 on TensorFlow.
-- *This package* trains as its commands do: shuffling, augmentation, normalisation and
-  metrics included, on uint8 images. *Plain Keras* is stock layers with `fit` and
-  `predict` on normalised NumPy arrays, *PyTorch* the same network by hand, eager,
-  channels last, on normalised tensors; both without augmentation. Bfloat16 is mixed
-  precision: Keras's `mixed_bfloat16`, PyTorch's autocast. *Repeatable* is TensorFlow
-  running one operation at a time, the default of the commands on a CPU.
-- A measurement of training is one epoch, its set-up included. *Processor ms per image*
-  leaves out waiting; threads that spin while they wait for each other are in it. *Peak
-  memory* is that of the process up to the end of its training.
-- The command of a record is that of its commit; flags may have changed since."""
+- Variants run in turns, each in a process of its own that compiles and warms up first.
+  Numbers are medians over the rounds, with the smallest and the largest in parentheses.
+- *Times this package*: speed relative to this package in the same round, precision and
+  backend (PyTorch: TensorFlow); above 1 is faster. Variants of this package are
+  relative to its float32 on TensorFlow. In inference this package is *folded*: ω and
+  BatchNormalization are part of the convolutions.
+- *This package* trains as its commands do, on uint8 images with shuffling,
+  augmentation, normalisation and metrics. *Plain Keras* is stock layers with `fit` and
+  `predict`, *PyTorch* the same network in eager mode with channels last; both get
+  normalised images and do not augment. bfloat16 is mixed precision. *Repeatable*:
+  TensorFlow runs one operation at a time, the default of the commands on a CPU.
+- One measurement of training is an epoch with its set-up. Processor times are in the
+  records."""
+_SUMMARY = """How many times as fast this package is, in the same round and precision:
+median over n rounds, with the smallest and the largest.
+"""
+_PEERS = {"plain Keras": "keras", "PyTorch": "torch"}
 
 
 def bench_page(records):
-    """The page as text.
+    """The page as text; None without records.
 
     Args:
-        records: folder with the records, one JSON file a machine and kind of unit.
+        records: folder with the records, one JSON file per machine and kind of unit.
     """
     paths = sorted(records.glob("*.json"))
-    sections = [section(json.loads(path.read_text("utf-8"))) for path in paths]
-    text = head("How fast it is", "bench", _ABOUT)
-    return "\n".join([text, *(sections or ["No record yet.\n"])])
+    found = [json.loads(path.read_text("utf-8")) for path in paths]
+    if not found:
+        return None
+    parts = [head("Speed of training and inference", "bench", _ABOUT)]
+    if rows := [row for record in found for row in _compared(record)]:
+        columns = ["machine", "units", "precision", "compared with", "n"]
+        table = markdown_table([*columns, "training", "inference"], rows)
+        parts.append(f"## Summary\n\n{_SUMMARY}\n{table}")
+    return "\n".join([*parts, *map(section, found)])
+
+
+def _compared(record):
+    """Rows of the summary: this package against the others on TensorFlow's backend."""
+    for precision in ("float32", "bfloat16"):
+        for title, peer in _PEERS.items():
+            ours, theirs = f"ours-{precision}", f"{peer}-{precision}"
+            train = ratios(record, (ours, "train"), (theirs, "train"))
+            infer = ratios(record, (ours, _FOLDED), (theirs, "infer"))
+            if train and infer:
+                yield [
+                    _machine(record),
+                    units_of(record["settings"]).split()[-1],
+                    precision,
+                    title,
+                    str(len(train)),
+                    with_range(train, "{:.1f}"),
+                    with_range(infer, "{:.1f}"),
+                ]
+
+
+def _machine(record):
+    machine = record["environment"]
+    devices = [device for device in record["devices"] if device != "cpu"]
+    return ", ".join([machine["cpu"], f"{machine['cores']} cores", *devices])
 
 
 def units_of(settings):
@@ -108,20 +138,18 @@ def _facts(record):
     (parameters,) = {
         v["parameters"] for v in record["variants"].values() if "parameters" in v
     }
-    devices = [device for device in record["devices"] if device != "cpu"]
-    title = ", ".join([machine["cpu"], f"{machine['cores']} cores", *devices])
     size = net["image_size"]
     return (
-        f"## {title}\n\n"
+        f"## {_machine(record)}: {units_of(net).split()[-1]} units\n\n"
         f"ResNet-{net['depth']} of {units_of(net)} units, "
         f"{parameters:,} trainable parameters with ω, "
         f"{size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
         f"of {net['repeats']} rounds of {net['steps']} steps, {record['minutes']:g} "
         f"minutes, {record['started'][:10]}.\n\n"
-        f"Command: `{record['command']}`\n\n"
-        f"Versions: {', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "
-        f"{machine['platform']}; commit "
-        f"{short_commit(machine.get('commit', 'unknown'))}.\n"
+        f"Command: `{record['command']}` at commit "
+        f"{short_commit(machine.get('commit', 'unknown'))}. "
+        f"{', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "
+        f"{machine['platform']}.\n"
     )
 
 
@@ -132,10 +160,6 @@ def _table(title, record, measures):
             found = _rounds(record, (name, measure))
             if not found:
                 continue
-            cpu = [
-                1e3 * each[name][measure]["cpu_seconds"] / each[name][measure]["images"]
-                for each in found
-            ]
             against = ratios(record, (name, measure), (variant.reference, measures[0]))
             memory = record["variants"][name].get("train_memory_mb")
             folded = variant.path == "ours" and measure != "train"
@@ -144,26 +168,24 @@ def _table(title, record, measures):
                 variant.title + words,
                 with_range(speeds(record, name, measure), "{:,.1f}"),
                 with_range(against, "{:.2f}") if against else "-",
-                f"{statistics.median(cpu):.2f}",
                 f"{memory / 1e3:.2f} GB" if memory else "-",
             ]
-            rows.append(row if measure == "train" else row[:-1])
+            rows.append(row)
     if not rows:
         return ""
-    columns = ["variant", "images/s", "times this package", "processor ms per image"]
-    columns += ["peak memory"] * (measures == ["train"])
+    if measures != ["train"] or all(row[-1] == "-" for row in rows):
+        rows = [row[:-1] for row in rows]
+    columns = ["variant", "images/s", "times this package"]
+    columns += ["peak memory"] * (len(rows[0]) > len(columns))
     return f"### {title}\n\n{markdown_table(columns, rows)}"
 
 
 def _absent(record):
-    lines = [
-        f"- {VARIANTS[name].title}: {variant['status']}\n"
+    failed = [
+        f"{VARIANTS[name].title}: {variant['status']}"
         for name, variant in record["variants"].items()
         if name in VARIANTS and variant["status"] != "measured"
     ]
-    lines += [
-        f"- {name}: in the record, of a comparison that is no longer made\n"
-        for name in record["variants"]
-        if name not in VARIANTS
-    ]
-    return f"### Not shown\n\n{''.join(lines)}" if lines else ""
+    old = [name for name in record["variants"] if name not in VARIANTS]
+    failed += [f"{', '.join(old)}: no longer compared"] if old else []
+    return f"Not shown: {'; '.join(failed)}.\n" if failed else ""

@@ -1,7 +1,7 @@
-"""The claims that trained nets decide, each by a rule.
+"""The claims that trained models decide, each by a rule.
 
 Every function here takes `Sources` and returns a `Claim`, or a list of them. `name` is
-a data set as in `paper.TITLES`, `chain` the `Series` of its removals.
+a data set as in `published.TITLES`, `chain` the `Series` of its pruning run.
 """
 
 import typing
@@ -26,44 +26,35 @@ from experiments.paper.rows import PREFIXES
 from experiments.paper.series import kept_units
 
 _SOME_EXTENT = 0.01
-# The baseline nearest to the paper's smallest net, and the net of the chain beside it.
+# The baseline nearest to the paper's smallest model: its depth, and that of the pruned
+# model that it is compared with.
 _BASELINE = {"cifar10": (38, 38), "cifar100": (38, 38), "imagenet2012": (34, 35)}
-RULES = f"""Intervals are 95 % t intervals of differences of the same seed, on the test
-set. A verdict is open where records are missing, where they were made at
-`--scale=smoke`, and where an interval decides neither way. One seed is an observation
-and decides nothing: its numbers are shown, and the verdict is *open (n = 1)*, or
-*observed once* where a model has the property that is claimed. Every claim is judged at
-one scale; records of other scales do not count for it.
+RULES = f"""Verdicts use 95 % t intervals of differences between models of the same
+seed on the test set (ImageNet: the validation images), in percentage points (pp).
 
-- *No loss*: the interval of the net less the initial one lies above -{100 * MARGIN:g}
-  points. *To some extent*: above -{100 * _SOME_EXTENT:g} point.
-- *Better*, *below*: the interval lies above 0; it does not hold if the interval lies
-  below. *Alike*: within {100 * MARGIN:g} points of 0. *No better*: as *no loss*.
-- All of them are open if not every seed on record has a net of that depth. Chains have
-  more epochs behind them than the plain nets beside them, one unit a round more than
-  four; the pages list them.
-- Controls are compared with the end of the pruning run, whose number of layers was
-  fixed beforehand: no images selected it.
-- ResNet-29 is judged with a margin of {100 * controls.SHORT_MARGIN:g} percentage
-  points, fixed before its first run.
-- *The first stage keeps the fewest units*, ties included: so in all nets of that depth,
-  of two seeds or more; it does not hold if in none. Of nets with units removed at
-  random about every second is so on CIFAR.
-- *Monotone*, *two modes*: by the tests that their pages name.
-- ImageNet's runs are planned with one seed, so that its accuracies stay open; its "test
-  set" is the official validation images.
+- *Open*: records are missing, come from a smoke test, or the interval decides neither
+  way. One seed decides nothing: *open (n = 1)*, or *observed once*.
+- *No loss*, *no worse*: the interval lies above -{100 * MARGIN:g} pp (ResNet-29:
+  -{100 * controls.SHORT_MARGIN:g} pp, fixed before its first run). *To some extent*:
+  above -{100 * _SOME_EXTENT:g} pp. *Better*, *below*, *raise*: above 0. *Like*: within
+  {100 * MARGIN:g} pp of 0. A claim fails if the interval lies entirely outside.
+- Every seed on record must have a model of the stated depth. Controls are compared at
+  the end of the pruning run.
+- *The first stage keeps the fewest units*, ties included: for every seed, at least two.
+  Random removal achieves it in about half of the models.
 """
 
 
 class Claim(typing.NamedTuple):
-    """A claim as it stands.
+    """The state of a claim.
 
     Attributes:
         text: what is claimed.
-        data: name of the data set, as in `paper.TITLES`.
+        data: name of the data set, as in `published.TITLES`.
         verdict: a `Verdict`.
         numbers: what decides, as text.
         page: name of the result with the details.
+        needs: what is missing: names of rows without a record, or a command.
     """
 
     text: str
@@ -71,65 +62,77 @@ class Claim(typing.NamedTuple):
     verdict: Verdict
     numbers: str
     page: str
+    needs: tuple[str, ...] = ()
 
 
-def _claim(sources, text, data, page, series, doubts, paired, judge):
+def _missing(*series):
+    """Names of the rows without a record."""
+    return tuple(each.row.run for each in series if not each.runs)
+
+
+def not_run(needs):
+    """The numbers of a claim that needs rows without a record."""
+    return f"not run: {', '.join(needs)}"
+
+
+def _claim(text, data, page, series, doubts, paired, judge):
     """A claim that an interval decides, unless there are doubts about its records."""
-    missing = [each for each in series if not each.runs]
+    needs = _missing(*series)
     verdict = judged(judge, paired, *doubts)
-    if missing:
-        numbers = ", ".join(map(sources.cell, missing))
+    if needs:
+        numbers = not_run(needs)
     elif paired is None:
-        numbers = "no net of that depth"
+        numbers = "no model of that depth"
     else:
         runs = " and ".join(each.row.run for each in series)
         numbers = "; ".join([points(paired), runs, *filter(None, doubts)])
-    return Claim(text, data, verdict, numbers, page)
+    return Claim(text, data, verdict, numbers, page, needs)
 
 
 def _better(paired):
     return above(paired, 0)
 
 
-def no_loss(sources, name, chain):
-    """Table 1: accuracy is kept down to the paper's smallest net."""
+def no_loss(name, chain):
+    """Table 1: accuracy is maintained down to the paper's smallest model."""
     layers = published.SMALLEST_LAYERS[name]
     nets = chain.at(layers)
     text = f"no loss of accuracy at {layers} layers"
     doubts = [chain.doubt(nets)]
     paired = chain.change(nets)
-    return _claim(sources, text, name, "table1", [chain], doubts, paired, no_drop)
+    return _claim(text, name, "table1", [chain], doubts, paired, no_drop)
 
 
-def first_stage(sources, name, chain):
-    """Table 1: most of what goes is in the first stage."""
+def first_stage(name, chain):
+    """Table 1: most of the removed units are in the first stage."""
     layers = published.SMALLEST_LAYERS[name]
     kept = [list(kept_units(r).values()) for r in chain.at(layers).values()]
     fewest = sum(counts[0] == min(counts) for counts in kept)
-    numbers = f"in {fewest} of {len(kept)} nets; {chain.row.run}"
+    numbers, needs = f"in {fewest} of {len(kept)} models; {chain.row.run}", ()
     if not kept:
-        numbers = "no net of that depth" if chain.runs else sources.cell(chain)
+        needs = _missing(chain)
+        numbers = not_run(needs) if needs else "no model of that depth"
     state = OPEN
     if kept and not chain.doubt(chain.at(layers)):
         state = {len(kept): HOLDS, 0: FAILS}.get(fewest, OPEN)
     state = of_seeds(state, len(kept))
-    text = f"the first stage keeps the fewest units, at {layers} layers"
-    return Claim(text, name, Verdict(state, numbers), numbers, "table1")
+    text = "the first stage keeps the fewest units"
+    return Claim(text, name, Verdict(state, numbers), numbers, "table1", needs)
 
 
 def plain(sources, name, chain):
-    """Figure 3: nets trained from scratch are worse."""
+    """Figure 3: models trained from scratch are worse."""
     depth, layers = _BASELINE[name]
     plain = sources.series(f"{PREFIXES[name]}-plain{depth}")
     mine, theirs = chain.at(layers), plain.initial()
     paired = pair(chain.accuracies(mine), plain.accuracies(theirs))
-    text = f"better, at {layers} layers, than a plain net of {depth}"
+    text = f"better, at {layers} layers, than a plain model of {depth}"
     series, doubts = [chain, plain], [chain.doubt(mine), plain.doubt(theirs)]
-    return _claim(sources, text, name, "figure3", series, doubts, paired, _better)
+    return _claim(text, name, "figure3", series, doubts, paired, _better)
 
 
 def distilled(sources, name, chain):
-    """Figure 3: distilled nets are alike on CIFAR-10, worse elsewhere."""
+    """Figure 3: distilled models are like it on CIFAR-10, worse elsewhere."""
     depth, layers = _BASELINE[name]
     distilled = sources.series(f"{PREFIXES[name]}-distilled{depth}")
     taught = distilled.accuracies(distilled.initial())
@@ -138,18 +141,18 @@ def distilled(sources, name, chain):
         nets = chain.at(layers)
     else:
         text, judge = (
-            f"distillation to {depth} layers is below the initial net",
+            f"distillation to {depth} layers is below the initial model",
             _better,
         )
         nets = chain.initial()
     paired = pair(chain.accuracies(nets), taught)
     series = [chain, distilled]
     doubts = [chain.doubt(nets), distilled.doubt(distilled.initial())]
-    return _claim(sources, text, name, "figure3", series, doubts, paired, judge)
+    return _claim(text, name, "figure3", series, doubts, paired, judge)
 
 
 def epochs_and_units(sources):
-    """Figure 4: short retraining does, and few units at once are better."""
+    """Figure 4: short retraining suffices, and few units per round are better."""
     main, short, two, four = map(
         sources.series, ("c10-main", "c10-retrain30", "c10-k2", "c10-k4")
     )
@@ -162,13 +165,12 @@ def epochs_and_units(sources):
     by_two = two.change(two.at(layers))
     gain = pair(main.accuracies(main.at(layers)), four.accuracies(four.at(layers)))
     texts = (
-        f"30 epochs of retraining keep accuracy to some extent, at {layers} layers",
-        f"no loss at {layers} layers with two units a round",
-        f"one unit a round is better than four, at {layers} layers",
+        f"30 epochs of retraining maintain accuracy to some extent, at {layers} layers",
+        f"no loss at {layers} layers with two units per round",
+        f"one unit per round is better than four, at {layers} layers",
     )
     return [
         _claim(
-            sources,
             text,
             "cifar10",
             "figure4",
@@ -188,39 +190,44 @@ def epochs_and_units(sources):
 
 
 def monotone(sources, scale="paper"):
-    """Figure 5: ω tells how much a unit adds."""
+    """Figure 5: ω indicates how much a unit adds."""
     nets = figure5.measured_points(sources, scale)
-    smoke = sources.series(figure5.RUN, scale).smoke
     verdict = figure5.monotone(nets)
-    numbers = verdict.reason if nets else figure5.gap(sources, scale)
-    text = "units with a small |ω| add little: monotone"
-    return _tested(text, smoke, verdict, numbers, "figure5")
+    series = sources.series(figure5.RUN, scale)
+    claim = _tested("units with a small |ω| add little: monotone", series, verdict, 5)
+    if series.runs and not nets:
+        claim = claim._replace(
+            numbers="not measured", needs=(figure5.measuring(series),)
+        )
+    return claim
 
 
 def modes(sources, scale="paper"):
     """Figure 6: ω stays away from 0."""
     series = sources.series(figure6.RUN, scale)
     verdict = figure6.judged_modes(series)
-    numbers = verdict.reason if series.runs else sources.cell(series)
-    text = f"ω gathers in two modes near ±{published.MODE}, not at 0"
-    return _tested(text, series.smoke, verdict, numbers, "figure6")
+    text = f"ω has two modes near ±{published.MODE}, not one at 0"
+    return _tested(text, series, verdict, 6)
 
 
-def _tested(text, smoke, verdict, numbers, page):
-    if smoke:
+def _tested(text, series, verdict, figure):
+    """A claim that a test of each model decides."""
+    if series.smoke:
         verdict = Verdict(OPEN, "smoke records")
-    return Claim(text, "cifar10", verdict, numbers, page)
+    needs = _missing(series)
+    numbers = not_run(needs) if needs else f"{verdict.reason}; {series.row.run}"
+    return Claim(text, "cifar10", verdict, numbers, f"figure{figure}", needs)
 
 
 def argued(sources, scale="paper"):
-    """What the paper argues and does not show, at the depth of its smallest model."""
+    """What the paper argues without numbers, at the depth of its smallest model."""
     texts = {
         "c10-random": "better than removing random units",
         "c10-largest": "better than removing the largest |ω|",
-        "c10-small-lr": "better than retraining at a small learning rate",
+        "c10-small-lr": "better than retraining at a small rate",
     }
     return [
-        _against(sources, run, f"{texts[run]}, at 32 layers", _better, scale)
+        _against(sources, run, texts[run], _better, scale)
         for run in controls.known(texts, scale)
     ]
 
@@ -232,14 +239,13 @@ def restarts(sources, scale="paper"):
         pairs.append((controls.SINGLE, controls.SINGLE_RESTART))
     found = []
     for main, restart in pairs:
-        text = f"{main}: no worse than the full model after the same restarts"
+        text = f"{main}: no worse than the full model with the same restarts"
         found.append(_against(sources, restart, text, no_drop, scale, main))
         series = sources.series(restart, scale)
         paired, doubts = series.change(series.last()), [series.doubt(series.last())]
-        text = f"the restarts of {main} alone raise the accuracy of the full model"
+        text = f"the restarts of {main} alone raise the full model's accuracy"
         found.append(
             _claim(
-                sources,
                 text,
                 "cifar10",
                 "controls",
@@ -257,7 +263,8 @@ def from_scratch(sources, scale="paper"):
     texts = {
         "c10-scratch-b": "better than the pruned architecture trained from scratch, "
         "for as much compute",
-        "c10-scratch-e": "the same, for as many epochs",
+        "c10-scratch-e": "better than the pruned architecture trained from scratch, "
+        "for as many epochs",
     }
     return [
         _against(sources, run, texts[run], _better, scale)
@@ -274,7 +281,7 @@ def short(sources):
 
     texts = {
         "c10-r29-restart": (
-            f"no worse, by {margin:g} percentage points, than the restarted full model",
+            f"no worse than the full model with the same restart, margin {margin:g} pp",
             no_worse,
         ),
         "c10-r29-random": ("better than removing random units", _better),
@@ -296,4 +303,4 @@ def _against(sources, run, text, judge, scale="paper", main=controls.MAIN):
     paired = pair(main.accuracies(mine), control.accuracies(theirs))
     doubts = [main.doubt(mine), control.doubt(theirs)]
     series = [main, control]
-    return _claim(sources, text, "cifar10", "controls", series, doubts, paired, judge)
+    return _claim(text, "cifar10", "controls", series, doubts, paired, judge)

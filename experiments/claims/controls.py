@@ -1,6 +1,6 @@
 """Controls: how much of a result is due to the method, and how much to long training.
 
-They belong to one pruning run, `MAIN`. Arms are compared at the end of that run, a
+They belong to one pruning run, `MAIN`. Arms are compared at the end of that run, at a
 depth that was fixed beforehand, so held-out images select nothing here.
 """
 
@@ -12,7 +12,7 @@ from experiments.paper.rows import BY_RUN
 from experiments.paper.sources import Sources
 
 MAIN, RESTART = "c10-k2", "c10-restart"
-# Arms that go on from the initial model of the main one, or train once.
+# Arms that continue from the initial model of the main one, or train once.
 CONTROLS = {
     RESTART: "the full model with the same restarts, nothing removed",
     "c10-random": "random units removed",
@@ -36,65 +36,73 @@ SHORT_ARMS = {
     "c10-r29-random": "three random units removed at once",
     "c10-r29-scratch-b": "the pruned model from scratch, for as much compute",
 }
-# Whose smallest models are of interest; the last one starts from another model.
+# The runs whose smallest models are shown; the last starts from another model.
 _SELECTED = (
     (MAIN, "quarter"),
     *((run, "paper") for run in (MAIN, SINGLE, *[*BEYOND][1:], "c10-basic")),
 )
-_ABOUT = f"""CIFAR-10. Every table compares one pruning run with its controls, at one
-scale and seed by seed; runs of different scales are never paired. *Full length* means
-the epochs of the flagfiles: for ResNet-56 those of the paper. The models compared are
-those at the end of the pruning run: its number of layers was fixed beforehand, so no
-images selected them. A control that removes nothing is compared in the same round,
-one that trains a model from scratch as it is.
+# Pruning runs with their controls: title, run, arms, scale, restart control.
+_GROUPS = (
+    *(
+        (f"Controls, {WORDS[scale]}", MAIN, CONTROLS, scale, RESTART)
+        for scale in ("quarter", "paper")
+    ),
+    ("ResNet-29, eight seeds", SHORT, SHORT_ARMS, "paper", None),
+    (
+        "One unit per round, and beyond the paper",
+        *(SINGLE, BEYOND, "paper", SINGLE_RESTART),
+    ),
+)
+_ABOUT = f"""How much of the result is due to pruning, and how much to long training.
+CIFAR-10; every table compares one pruning run with its controls at one scale and seed
+by seed.
 
-- *test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on the
-  10,000 test images and the 5,000 held-out images.
-- *difference*: the control less the pruning run, same seed, in percentage points: mean
-  and 95 % t interval. If the interval contains 0, it is open which is better. *Pooled*:
-  on the test and the held-out images together, which lowers the standard deviation that
-  the number of images causes by a factor of 0.82.
-- *epochs*, *hours* of a seed: from the start of the initial training to that model, on
-  the processor named.
-- A quarter of the paper's epochs do not train a model to convergence. A pruning run is
-  therefore compared with controls of as many epochs or as much compute, never with its
-  own initial model alone. Models from scratch have no ω.
-- *ResNet-29*: three of its six removable units are removed at once. Whether the pruned
-  model is worse than the restarted full one is decided with a margin of
-  {100 * SHORT_MARGIN:g} percentage points, fixed before the first run.
-- *Smallest models that maintained accuracy*: selected on held-out images unless the
-  command of a run says otherwise. *Change*: from the initial model of the same seed, on
-  the test set. c10-basic starts from the common ResNet-56 of basic units."""
+- The models compared are those at the end of the pruning run, whose depth was fixed
+  beforehand, so no images selected them. A control that removes nothing is compared in
+  the same round, a model trained from scratch as it is.
+- *Test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on 10,000
+  test and 5,000 held-out images.
+- *Difference*: control minus pruning run of the same seed in percentage points, mean
+  and 95 % t interval. *Pooled*: on test and held-out images together, which reduces the
+  standard deviation due to the number of images by a factor of 0.82.
+- *Epochs*, *hours*: per seed, from the start of the initial training.
+- A quarter of the epochs does not train a model to convergence. A pruning run is
+  therefore compared with controls of equal epochs or equal compute, not only with its
+  own initial model.
+- *ResNet-29*: three of six removable units are removed at once. The margin for "no
+  worse" is {100 * SHORT_MARGIN:g} percentage points, fixed before the first run."""
+_ABOUT_SELECTED = """Selected on held-out images unless the command of a run states
+otherwise. *Change*: from the initial model of the same seed, on the test set. c10-basic
+starts from the common ResNet-56 of basic units.
+"""
+RUNS = [
+    run + suffix(scale)
+    for _, main, arms, scale, _ in _GROUPS
+    for run in (main, *arms)
+    if run + suffix(scale) in BY_RUN
+] + [run + suffix(scale) for run, scale in _SELECTED]
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
     sources = Sources(records)
+    if not sources.on_record(RUNS):
+        return None
     parts = []
-    for scale in ("quarter", "paper"):
-        parts.append(
-            f"## Controls, {WORDS[scale]}\n\n{_table(sources, MAIN, CONTROLS, scale)}"
-        )
-        parts.append(
-            f"### Restarts, {WORDS[scale]}\n\n"
-            f"{_restarts(sources, MAIN, RESTART, scale)}"
-        )
-    return sources.result(
-        "Controls, and beyond the paper",
-        "controls",
-        _ABOUT,
-        *parts,
-        f"## ResNet-29, eight seeds\n\n{_table(sources, SHORT, SHORT_ARMS)}",
-        "## One unit per round, and beyond the paper\n\n"
-        f"{_table(sources, SINGLE, BEYOND)}",
-        "### Restarts with one unit per round\n\n"
-        f"{_restarts(sources, SINGLE, SINGLE_RESTART)}",
-        f"## Smallest models that maintained accuracy\n\n{_selected(sources)}",
-    )
+    for title, main, arms, scale, restart in _GROUPS:
+        if table := _table(sources, main, arms, scale):
+            parts.append(f"## {title}\n\n{table}")
+        if restart and (table := _restarts(sources, main, restart, scale)):
+            words = f"### Restarts of {main}, {WORDS[scale]}"
+            parts.append(f"{words}\n\n{table}")
+    if table := _selected(sources):
+        title = "## Smallest models that maintained accuracy"
+        parts.append(f"{title}\n\n{_ABOUT_SELECTED}\n{table}")
+    return sources.result("Controls, and beyond the paper", "controls", _ABOUT, *parts)
 
 
 def compared(main, series):
@@ -139,25 +147,24 @@ def known(runs, scale):
 
 
 def _table(sources, reference, controls, scale="paper"):
+    """A pruning run and the controls that can be compared with it; "" without any."""
     columns = (
-        "experiment,what is done,layers,test,held-out,difference on test,"
+        "experiment,what is done,scale,layers,test,held-out,difference on test,"
         "difference pooled,epochs,hours,processor"
     )
     what = {reference: "the pruning run itself", **controls}
     main, rows = sources.series(reference, scale), []
     for run in known(what, scale):
         series = sources.series(run, scale)
-        start = [series.row.run, what[run]]
         found = compared(main, series)
         if not found:
-            lacking = series if not series.runs else main
-            cells = sources.gap(lacking, 8) if not lacking.runs else ["-"] * 8
-            rows.append([*start, *cells])
             continue
         seconds = series.spent("seconds", found).values()
         rows.append(
             [
-                *start,
+                series.row.run,
+                what[run],
+                WORDS[scale],
                 each(record["layers"] for record in found.values()),
                 *(
                     percent(summarize(series.accuracies(found, split).values()))
@@ -172,18 +179,17 @@ def _table(sources, reference, controls, scale="paper"):
                 series.processors,
             ]
         )
-    return markdown_table(columns.split(","), rows)
+    return markdown_table(columns.split(","), rows) if rows else ""
 
 
 def _restarts(sources, main, restart, scale="paper"):
-    """A pruning run and its restart control, round by round."""
+    """A pruning run and its restart control, round by round; "" without both."""
     main, restart = sources.series(main, scale), sources.series(restart, scale)
+    if not (main.runs and restart.runs):
+        return ""
     columns = ["round", f"layers of {main.row.run}"]
     columns += [f"{series.row.run}, test" for series in (main, restart)]
     columns += ["difference on test", "difference pooled"]
-    if not (main.runs and restart.runs):
-        cells = [sources.cell(s) if not s.runs else "-" for s in (main, restart)]
-        return markdown_table(columns, [["-", "-", *cells, "-", "-"]])
     rows = []
     numbers = {r["round"] for run in main.runs.values() for r in run.rounds}
     for number in sorted(numbers):
@@ -210,16 +216,15 @@ def _restarts(sources, main, restart, scale="paper"):
 
 def _selected(sources):
     columns = (
-        "experiment,scale,layers before,layers after,MACs %,parameters %,initial,"
+        "experiment,scale,n,layers before,layers after,MACs %,parameters %,initial,"
         "selected,change,no loss,epochs"
     )
     rows = []
     for run, scale in _SELECTED:
         series = sources.series(run, scale)
-        start = [series.row.run, WORDS[scale]]
         if not series.runs:
-            rows.append([*start, *sources.gap(series, 9)])
             continue
+        start = [series.row.run, WORDS[scale], str(len(series.runs))]
         first, chosen = series.initial(), series.chosen()
         change = series.change(chosen)
         left = [
@@ -239,4 +244,4 @@ def _selected(sources):
                 each(series.spent("epochs", chosen).values()),
             ]
         )
-    return markdown_table(columns.split(","), rows)
+    return markdown_table(columns.split(","), rows) if rows else ""

@@ -1,4 +1,4 @@
-"""Numbers over seeds: mean and spread, paired differences, and what they allow to say.
+"""Numbers over seeds: mean and spread, paired differences, and the verdicts on them.
 
 Accuracies and their differences are fractions.
 """
@@ -9,10 +9,12 @@ import typing
 
 from scipy import stats
 
-MARGIN = 0.002  # 0.2 points: what counts as no loss of accuracy
+MARGIN = 0.002  # 0.2 percentage points: what counts as no loss of accuracy
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
 # Of one seed: an interval that is not known, and what a test of one model found.
 OPEN_ONCE, ONCE = "open (n = 1)", "observed once"
+# Of printed numbers that no model can have: not counted as a failed claim.
+IMPOSSIBLE = "not reproducible"
 
 
 class Summary(typing.NamedTuple):
@@ -37,7 +39,7 @@ class Paired(typing.NamedTuple):
 
 
 class Verdict(typing.NamedTuple):
-    """`HOLDS`, `FAILS`, `OPEN`, `OPEN_ONCE` or `ONCE`, and why."""
+    """`HOLDS`, `FAILS`, `OPEN`, `OPEN_ONCE`, `ONCE` or `IMPOSSIBLE`, and why."""
 
     state: str
     reason: str
@@ -70,14 +72,14 @@ def pair(first, second):
 def above(paired, bound):
     """Whether the mean difference lies above a bound.
 
-    It holds if the whole interval does, and does not hold if the whole interval lies
-    below.
+    It holds if the whole interval lies above, and does not hold if the whole interval
+    lies below.
     """
     return _judge(paired, bound, math.inf)
 
 
 def judged(judge, paired, *doubts):
-    """The verdict of a rule, unless there is a doubt about what it would judge.
+    """The verdict of a rule, unless there is a doubt about the records.
 
     Args:
         judge: function from `Paired` to a `Verdict`.
@@ -89,19 +91,19 @@ def judged(judge, paired, *doubts):
 
 
 def of_seeds(state, seeds):
-    """What a test of single models decides, from so many seeds: one decides nothing."""
+    """The verdict of a test of single models of so many seeds: one decides nothing."""
     if seeds == 1:
         return ONCE if state == HOLDS else OPEN_ONCE
     return state
 
 
 def no_drop(paired):
-    """Whether accuracy was kept, but for a loss within `MARGIN`."""
+    """Whether accuracy was maintained, except for a loss within `MARGIN`."""
     return above(paired, -MARGIN)
 
 
 def equal(paired):
-    """Whether the mean difference is 0, but for `MARGIN` in either direction."""
+    """Whether the mean difference is 0, within `MARGIN` in either direction."""
     return _judge(paired, -MARGIN, MARGIN)
 
 

@@ -4,32 +4,34 @@ import collections
 import re
 
 from experiments.pages import cells
-from experiments.pages.differences import MARGIN, no_drop, pair, summarize
-from experiments.pages.results import RECORDS, markdown_table
+from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
+from experiments.pages.results import RECORDS, head, markdown_table
 from experiments.pages.run_records import RunRecords, wilson
-from experiments.pages.scales import check_scale
+from experiments.pages.scales import WORDS, check_scale, is_smoke_test
 from experiments.pages.summary import percent, short
 
-_HEAD = """# What was run
+_ABOUT = f"""All committed records. The folder of a record has its flags, environment,
+rounds and report.
 
-Made by `make reproduce-records` from the records; do not edit. One line a record:
-the initial net and the smallest net that held its accuracy on the split that selects
-(±: half of the 95 % Wilson interval for the number of images). Accuracies in %.
-*Scale*: "paper" means the epochs that the flags state, "quarter" a quarter of them. A
-record's folder holds its flags, environment, rounds and report.
-
-"""
-_OVER_SEEDS = f"""Test accuracies in %: mean ± standard deviation over n seeds.
-*Change*: chosen less initial net of the same seed in points, mean and 95 % t interval;
-*no loss* holds if the interval lies above -{100 * MARGIN:g} points, does not if it lies
-below, and is open otherwise. Layers and MACs with the number of seeds in brackets.
-"""
+- *Initial*, *selected*: the initial model and the smallest one whose accuracy on the
+  images that select is at least the initial one; an arrow leads from one to the other.
+  Accuracies are in %, MACs and parameters of the selected model in % of the initial.
+- *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
+  everything runs; their numbers support no claim.
+- Several seeds: mean ± standard deviation over n seeds on the test set; numbers in
+  parentheses count seeds. *Change*: selected minus initial model of the same seed in
+  percentage points, mean and 95 % t interval. *No loss* holds if the interval lies
+  above -{100 * MARGIN:g} percentage points, fails if it lies below, and is open
+  otherwise.
+- Single runs: ± half of the 95 % Wilson interval for the number of images."""
+_DATA = "data (train / selection / test)"
+_LONG = ("seeds", _DATA, "selected on", "MACs %", "change by seed", "epochs", "minutes")
+_LONG += ("processor",)
 _COLUMNS = (
     "record",
     "scale",
-    "data (train / selection / test)",
+    _DATA,
     "layers",
-    "units",
     "MACs",
     "parameters",
     "selected on",
@@ -37,77 +39,136 @@ _COLUMNS = (
     "test accuracy",
     "epochs",
     "minutes",
-    "sessions",
     "processor",
 )
 
 
 def records_page(records=RECORDS):
-    """The page as text.
+    """The page as text; None without records.
 
     Args:
         records: folder with `<experiment>/<row>/final.json` and the rest of a record.
     """
-    folders = sorted(path.parent for path in records.glob("*/*/final.json"))
+    repeated = {n for n, runs in _groups(records).items() if len(runs) > 1}
     rows, notes = [], []
     begun = _in_progress(records)
-    for folder in folders:
-        run = RunRecords.read(folder)
-        name = folder.relative_to(records).as_posix()
+    for path in sorted(records.glob("*/*/final.json")):
+        run = RunRecords.read(path.parent)
+        name = path.parent.relative_to(records).as_posix()
         check_scale(name, run.scale)
-        rows.append([f"[{name}](../../records/{name})", *_cells(run, folder)])
         if run.final.get("note"):
             notes.append(f"- {name}: {run.final['note']}\n")
-    if not rows:
-        return "\n".join([_HEAD + "No record yet.\n", *begun])
-    parts = [_HEAD + markdown_table(_COLUMNS, rows), *begun]
-    if seeds := over_seeds(records):
-        parts.append(f"## Over seeds\n\n{_OVER_SEEDS}\n{seeds}")
+        if _SEED.sub("", name) not in repeated:
+            link = f"[{name}](../../records/{name})"
+            rows.append([link, _scale(name, run), *_cells(run)])
+    parts = [head("All records", "records", _ABOUT)]
+    if repeated:
+        parts.append(f"## Several seeds\n\n{over_seeds(records, least=2)}")
+    if rows:
+        parts.append(f"## Single runs\n\n{markdown_table(_COLUMNS, rows)}")
+    parts += begun
+    if len(parts) == 1:
+        return None
     if notes:
-        parts.append("Notes\n\n" + "".join(notes))
+        parts.append("Notes in the records:\n\n" + "".join(notes))
     return "\n".join(parts)
 
 
-def _in_progress(records):
-    """The finished rounds of unfinished runs, as a list of one part or none."""
-    rows = []
+_SEED = re.compile(r"-seed\d+$")
+
+
+def _groups(records):
+    """The finished runs without smoke tests: `RunRecords` by seed, by name of run."""
+    groups = collections.defaultdict(dict)
+    for path in sorted(records.glob("*/*/final.json")):
+        name = path.parent.relative_to(records).as_posix()
+        run = RunRecords.read(path.parent)
+        if (match := _SEED.search(name)) and not is_smoke_test(name, run.scale):
+            groups[name[: match.start()]][int(match[0][5:])] = run
+    return groups
+
+
+def _scale(name, run):
+    """The scale of a record in words."""
+    return "smoke test" if is_smoke_test(name, run.scale) else WORDS[run.scale]
+
+
+def smoke_tests(records):
+    """Names of the records that are smoke tests.
+
+    Args:
+        records: as for `records_page`.
+    """
+    names = [
+        path.parent.relative_to(records).as_posix()
+        for path in sorted(records.glob("*/*/final.json"))
+    ]
+    return [n for n in names if is_smoke_test(n, RunRecords.read(records / n).scale)]
+
+
+def _unfinished(records):
+    """Name and `RunRecords` of every unfinished run with a finished round."""
     for path in sorted(records.glob("*/*/rounds.jsonl")):
         folder = path.parent
         if not (folder / "final.json").is_file():
             run = RunRecords.read(folder)
             name = folder.relative_to(records).as_posix()
             check_scale(name, run.scale)
-            link = f"[{name}](../../records/{name})"
-            for r in run.rounds:
-                cells_of = [str(r["round"]), str(r["layers"]), str(r["epochs"])]
-                accuracy = run.show(run.watched(r, "test"))
-                rows.append([link, run.scale, *cells_of, accuracy])
+            yield name, run
+
+
+def unfinished(records):
+    """The unfinished runs as text, with the rounds that they finished.
+
+    Args:
+        records: as for `records_page`.
+    """
+    return ", ".join(
+        f"{name} ({_scale(name, run)}, {len(run.rounds)} rounds finished)"
+        for name, run in _unfinished(records)
+    )
+
+
+def _in_progress(records):
+    """The finished rounds of unfinished runs, as a list of one part or none."""
+    rows = []
+    for name, run in _unfinished(records):
+        link = f"[{name}](../../records/{name})"
+        for r in run.rounds:
+            cells_of = [str(r["round"]), str(r["layers"]), str(r["epochs"])]
+            accuracy = run.show(run.watched(r, "test"))
+            rows.append([link, _scale(name, run), *cells_of, accuracy])
     if not rows:
         return []
-    columns = ("record", "scale", "round", "layers", "epochs", "test accuracy")
+    columns = ("record", "scale", "round", "layers", "epochs", "test accuracy, %")
     return [
         "## In progress\n\nFinished rounds of unfinished runs. No mean and no claim "
         f"uses them.\n\n{markdown_table(columns, rows)}"
     ]
 
 
-def over_seeds(records=RECORDS, without=()):
-    """A table of the runs that are on record with two seeds or more; "" without any.
+def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
+    """A table of the runs on record without smoke tests; "" without any.
 
     Args:
         records: as for `records_page`.
-        without: names of runs to leave out, such as `"c10-main"`.
+        only: names of the runs to show, such as `"c10-main"`; all by default.
+        without: names of runs to leave out.
+        least: number of seeds that a run must have.
+        brief: whether to leave out links, epochs and minutes.
     """
-    groups = collections.defaultdict(dict)
-    for path in sorted(records.glob("*/*/final.json")):
-        name = path.parent.relative_to(records).as_posix()
-        match = re.fullmatch(r"(.+/(.+))-seed(\d+)", name)
-        if match and match[2] not in without:
-            groups[match[1]][int(match[3])] = RunRecords.read(path.parent)
-    rows = [_seeds_cells(name, runs) for name, runs in groups.items() if len(runs) > 1]
-    columns = ("run", "seeds", "layers", "MACs %", "initial", "chosen", "change")
-    columns += ("no loss", "epochs", "minutes")
-    return markdown_table(columns, rows) if rows else ""
+    groups = {
+        name: runs
+        for name, runs in _groups(records).items()
+        if (run := name.split("/")[-1]) not in without and (not only or run in only)
+    }
+    rows = [_seeds_cells(n, runs) for n, runs in groups.items() if len(runs) >= least]
+    rows = [
+        {k: v for k, v in row.items() if not (brief and k in _LONG)} for row in rows
+    ]
+    if not rows:
+        return ""
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _seeds_cells(name, runs):
@@ -131,40 +192,57 @@ def _seeds_cells(name, runs):
     records = ", ".join(
         f"[{seed}](../../records/{name}-seed{seed})" for seed in sorted(runs)
     )
-    return [
-        name,
-        records,
-        " → ".join(layers),
-        cells.each(f"{share:.1f}" for share in left),
-        cells.percent(summarize(before.values())),
-        cells.percent(summarize(after.values())),
-        cells.points(change),
-        no_drop(change).state,
-        cells.each(run.final["total_epochs"] for run in runs.values()),
-        f"{minutes.mean:.1f}",
-    ]
+    first = next(iter(runs.values()))
+    changes = (100 * (after[s] - before[s]) for s in sorted(before.keys() & after))
+    doubt = ""
+    if any(run.split == "test" for run in runs.values()):
+        doubt = "selected on the test set"
+    elif any(record["round"] == 0 for record in chosen.values()):
+        doubt = "nothing removed"
+    return {
+        "run": name,
+        "scale": WORDS[first.scale],
+        _DATA: _sizes(first),
+        "selected on": cells.on_split(first.split),
+        "seeds": records,
+        "layers": " → ".join(layers),
+        "MACs %": cells.each(f"{share:.1f}" for share in left),
+        "initial": cells.percent(summarize(before.values())),
+        "selected": cells.percent(summarize(after.values())),
+        "change": cells.points(change),
+        "change by seed": ", ".join(f"{value:+.2f}" for value in changes),
+        "no loss": judged(no_drop, change, doubt).state,
+        "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
+        "minutes": f"{minutes.mean:.1f}",
+        "processor": ", ".join(dict.fromkeys(map(_processor, runs.values()))),
+    }
 
 
-def _cells(run, folder):
-    first, net = run.rounds[0], run.selected
+def _sizes(run):
     data = run.settings["dataset"]
-    sessions = len((folder / "sessions.jsonl").read_text().splitlines())
+    sizes = (data["train"], data[run.split], data["test"])
+    return f"{data['name']} ({' / '.join(f'{size:,}' for size in sizes)})"
+
+
+def _processor(run):
+    machine = run.environment
+    return f"{machine['cpu']}, {machine['cores']} cores, {run.settings['backend']}"
+
+
+def _cells(run):
+    first, net = run.rounds[0], run.selected
     return [
-        run.scale,
-        f"{data['name']} ({data['train']:,} / {data[run.split]:,} / {data['test']:,})",
+        _sizes(run),
         f"{first['layers']} → {net['layers']}",
-        f"{len(first['units'])} → {len(net['units'])}",
         f"{short(first['macs'])} → {100 * net['macs'] / first['macs']:.1f} %",
         f"{short(first['parameters'])} → "
         f"{100 * net['parameters'] / first['parameters']:.1f} %",
-        "test set" if run.split == "test" else "held-out images",
+        cells.on_split(run.split),
         _accuracies(run, run.split),
         _accuracies(run, "test"),
         str(run.final["total_epochs"]),
         f"{run.final['total_seconds'] / 60:.1f}",
-        str(sessions),
-        f"{run.environment['cpu']}, {run.environment['cores']} cores, "
-        f"{run.settings['backend']}",
+        _processor(run),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Scales: how long a run is compared with the paper's, and how its name says so."""
+"""Scales: how long a run is compared with the paper's, and how its name states it."""
 
 import re
 
@@ -17,6 +17,16 @@ def epochs(number, scale):
 def suffix(scale):
     """What a scale adds to the name of a run: nothing, or `"-quarter"`."""
     return f"-{scale}" if scale == "quarter" else ""
+
+
+def is_smoke_test(name, scale):
+    """Whether a record only shows that everything runs, so that it proves nothing.
+
+    Args:
+        name: of the record, such as `"cifar10/proof-seed0"`.
+        scale: what the flags of the record state.
+    """
+    return scale == "smoke" or bool(re.search(r"\bproof\b", str(name)))
 
 
 def check_scale(name, scale):

@@ -1,7 +1,7 @@
 """The records of measured costs: what they hold, how they are read. No TensorFlow.
 
-A record is one JSON file a machine and backend, `records/costs/MACHINE.json`, with a
-list of pairs: an original net and a shortened one, which were timed in turns.
+There is one JSON file per machine and backend, `records/costs/MACHINE.json`, with a
+list of pairs: an original model and a pruned one, which were timed in turns.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ import typing
 from experiments.pages.results import short_commit
 from experiments.pages.run_records import RunRecords
 from experiments.paper import published
-from experiments.paper.rows import BY_RUN, CHAINS
+from experiments.paper.rows import CHAINS
 from experiments.paper.series import kept_units
 
 COMMAND = "python -m experiments.costs"
-# Layers and parameters of the nets that the paper starts from. A run that starts from
-# another net, such as a narrower one, is not compared with the paper's.
+# Layers and parameters of the models that the paper starts from. A run that starts from
+# another model, such as a narrower one, is not compared with the paper's.
 _INITIAL = {
     "cifar10": (56, 590_426),
     "cifar100": (56, 613_556),
@@ -55,7 +55,7 @@ MEASURES = {
 
 
 class Net(typing.NamedTuple):
-    """A shortened net: the data set by its name, and the units of each stage."""
+    """A pruned model: the data set by its name, and the units of each stage."""
 
     dataset: str
     units: tuple[int, ...]
@@ -70,27 +70,27 @@ PAPER = tuple(Net(name, units) for name, units in published.SMALLEST_UNITS.items
 
 
 def own_nets(records):
-    """The shorter nets that our own runs chose, starting from the paper's originals.
+    """The pruned models that our own runs selected, from the paper's original models.
 
-    Of the rows of `rows.ROWS` those that reproduce Table 1; no controls, no smoke.
+    Only of rows that reproduce Table 1: no controls, no demonstrations, no smoke tests.
 
     Args:
         records: folder with `<experiment>/<run>/final.json` and the rest of a record.
 
     Returns:
         A dict from the name of a record, such as `"cifar10/c10-main-seed0"`, to its
-        `Run` and the `Net` that it chose.
+        `Run` and the `Net` that it selected.
     """
     found = {}
+    rows = [run for chains in CHAINS.values() for run in chains]
     for path in sorted(records.glob("*/*/final.json")):
-        run = RunRecords.read(path.parent)
-        row = path.parent.name.rsplit("-seed", 1)[0]
-        if run.smoke or (row in BY_RUN and not any(row in c for c in CHAINS.values())):
+        if path.parent.name.rsplit("-seed", 1)[0] not in rows:
             continue
+        run = RunRecords.read(path.parent)
         dataset = run.settings.get("dataset", {}).get("name")
         first = run.rounds[0]
         initial = (first["layers"], first["parameters"])
-        if dataset not in _INITIAL or initial != _INITIAL[dataset]:
+        if run.smoke or dataset not in _INITIAL or initial != _INITIAL[dataset]:
             continue
         units = tuple(kept_units(run.selected).values())
         if units == published.INITIAL_UNITS[dataset]:
@@ -100,7 +100,7 @@ def own_nets(records):
 
 
 def all_nets(records):
-    """The paper's nets, then those of our own runs, each once."""
+    """The paper's models, then those of our own runs, each once."""
     own = (net for _, net in own_nets(records).values())
     return list(dict.fromkeys([*PAPER, *own]))
 
@@ -141,14 +141,14 @@ class Machine:
         )
 
     def _company(self):
-        """A sentence on other programs, if the system told of them."""
+        """A sentence on the background load, if the system reported it."""
         pairs = self.pairs.values()
         found = [times["elsewhere"] for p in pairs for times in p["times"].values()]
         if None in found:
             return ""
         return (
-            f" Other programs took {100 * statistics.median(found):.0f} % of the "
-            f"processors meanwhile (median), {100 * max(found):.0f} % at most."
+            f" Background load: {100 * statistics.median(found):.0f} % of the "
+            f"processors (median), {100 * max(found):.0f} % at most."
         )
 
     def _facts(self):
@@ -171,7 +171,7 @@ def read_machines(records):
 
 
 def counts(machines, net):
-    """What a net and its original count, from the first record; None if there is none.
+    """Counts of a model and its original, from the first record; None without one.
 
     Returns:
         A dict with `"original"` and `"shortened"`, each with `"unfolded"` and
@@ -181,6 +181,6 @@ def counts(machines, net):
 
 
 def share(counts, key):
-    """A count of the shortened net in % of the original's."""
+    """A count of the pruned model in % of the original's."""
     nets = [counts[net]["unfolded"][key] for net in ("shortened", "original")]
     return 100 * nets[0] / nets[1]

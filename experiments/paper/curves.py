@@ -4,10 +4,12 @@ import typing
 
 from experiments.pages.cells import on_split, percent
 from experiments.pages.differences import summarize
-from experiments.pages.plots import COLORS
 from experiments.pages.results import markdown_table
+from experiments.pages.scales import WORDS
+from experiments.pages.style import COLORS, DASHES
 
-_DASHES = (0, (5, 3))
+# The initial accuracy at each scale has a line style of its own.
+_INITIAL_LINES = {"paper": DASHES, "quarter": (0, (1, 2))}
 
 
 class Curve(typing.NamedTuple):
@@ -15,13 +17,18 @@ class Curve(typing.NamedTuple):
 
     Attributes:
         label: in the legend and in the table.
-        series: the `Series` behind it: one of a chain, or one for each point.
-        style: how its line is drawn, by matplotlib's names.
+        series: the `Series` behind it: one pruning run, or one for each point.
+        style: keyword arguments of its line, as from `style.line`.
     """
 
     label: str
     series: tuple
     style: dict
+
+    @property
+    def seeds(self):
+        """Numbers of seeds, such as `"3"`, or `"1-3"` where its points differ."""
+        return _span(len(series.runs) for series in self.series if series.runs)
 
     def points(self, split="test"):
         """A `Summary` over seeds by number of layers, deep to shallow."""
@@ -34,14 +41,20 @@ class Curve(typing.NamedTuple):
         return dict(sorted(found.items(), reverse=True))
 
 
-def line(color, marker, dashed=False, hollow=False):
-    """A curve's `style`; colours by their roles in `plots.COLORS`."""
-    return {
-        "color": COLORS[color],
-        "marker": marker,
-        "linestyle": _DASHES if dashed else "-",
-        "markerfacecolor": COLORS["surface" if hollow else color],
-    }
+def panel_title(text, curves):
+    """The title of a panel with its numbers of seeds, such as `"CIFAR-10 (n = 3)"`."""
+    known = [series for curve in curves for series in curve.series if series.runs]
+    return f"{text} (n = {_span(len(series.runs) for series in known)})"
+
+
+def seeds_of(curves):
+    """The number of seeds of each curve, as text for a caption."""
+    return ", ".join(f"{c.label} {c.seeds}" for c in curves if c.points())
+
+
+def _span(counts):
+    ends = sorted(counts)
+    return "-".join(map(str, dict.fromkeys([ends[0], ends[-1]])))
 
 
 def initial(series):
@@ -49,17 +62,14 @@ def initial(series):
     return summarize(series.accuracies(series.initial()).values())
 
 
-def paint_curves(axes, curves, layers, start=None):
-    """Draws curves with their standard deviations, and the initial accuracy dashed.
+def paint_curves(axes, curves, layers, starts):
+    """Draws curves with their standard deviations, and the initial accuracies.
 
     Args:
         axes: of matplotlib.
         curves: list of `Curve`. Those without records are left out.
         layers: numbers of layers to span, the deepest first.
-        start: `Summary` of the initial accuracy, or None.
-
-    Returns:
-        Whether there was anything to draw.
+        starts: `Summary` of the initial accuracy, or None, by scale.
     """
     drawn = [(curve, points) for curve in curves if (points := curve.points())]
     for index, (curve, points) in enumerate(drawn):
@@ -76,27 +86,24 @@ def paint_curves(axes, curves, layers, start=None):
             capsize=2,
             **curve.style,
         )
-    if start:
-        axes.axhline(
-            100 * start.mean,
-            color=COLORS["initial"],
-            linestyle=_DASHES,
-            linewidth=1.2,
-            zorder=1,
-            label="initial accuracy, ours",
-        )
+    for scale, start in starts.items():
+        if start:
+            axes.axhline(
+                100 * start.mean,
+                color=COLORS["vermilion"],
+                linestyle=_INITIAL_LINES[scale],
+                linewidth=1.2,
+                zorder=1,
+                label=f"initial, {WORDS[scale]}",
+            )
     pad = 0.04 * (layers[0] - layers[-1])
     axes.set_xlim(layers[0] + pad, layers[-1] - pad)
     axes.set_xticks(layers)
-    axes.set_xlabel("layers (deep to shallow)")
-    if not drawn:
-        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center")
-        axes.set_yticks([])
-    return bool(drawn)
+    axes.set_xlabel("number of layers")
 
 
 def mark_layers(axes, layers, text):
-    """A band at the number of layers that the paper came to."""
+    """A grey band at the number of layers that the paper reports."""
     axes.axvline(layers, color=COLORS["prior"], linewidth=7, alpha=0.7, zorder=0)
     axes.annotate(
         text,
@@ -112,42 +119,36 @@ def mark_accuracy(axes, accuracy):
     """A dotted line at the initial accuracy of the paper, in %."""
     axes.axhline(
         accuracy,
-        color=COLORS["initial"],
-        linestyle=":",
+        color=COLORS["muted"],
+        linestyle="-.",
         linewidth=1.2,
         zorder=1,
-        label="initial accuracy, paper",
+        label="initial, paper",
     )
 
 
-def split_tables(sources, curves):
+def split_tables(curves):
     """`(split, its words, table)` of the test set, and of held-out images if known.
 
     Args:
-        sources, curves: as for `curves_table`.
+        curves: list of `Curve`.
     """
     for split in ("test", "validation"):
         if split == "test" or any(curve.points(split) for curve in curves):
-            yield split, on_split(split), curves_table(sources, curves, split)
+            yield split, on_split(split), curves_table(curves, split)
 
 
-def curves_table(sources, curves, split="test"):
-    """The numbers that are drawn: a row a number of layers, a column a curve.
+def curves_table(curves, split="test"):
+    """The numbers that are drawn: a row for each number of layers.
 
     Args:
-        sources: `Sources`, for what is not run.
-        curves: list of `Curve`.
+        curves: list of `Curve`. Those without records have no column.
         split: `"validation"` or `"test"`.
     """
-    points = [curve.points(split) for curve in curves]
-    layers = sorted({place for each in points for place in each}, reverse=True)
+    found = {curve.label: points for curve in curves if (points := curve.points(split))}
+    layers = sorted({place for each in found.values() for place in each}, reverse=True)
     rows = [
-        [str(place), *(percent(each.get(place)) for each in points)] for place in layers
+        [str(place), *(percent(each.get(place)) for each in found.values())]
+        for place in layers
     ]
-    gaps = [
-        ", ".join(sources.cell(series) for series in curve.series if not series.runs)
-        for curve in curves
-    ]
-    if any(gaps):
-        rows.append(["not run", *(gap or "-" for gap in gaps)])
-    return markdown_table(["layers", *(curve.label for curve in curves)], rows)
+    return markdown_table(["layers", *found], rows)

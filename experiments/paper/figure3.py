@@ -1,33 +1,39 @@
-"""Figure 3: accuracy against layers, next to plain and distilled nets."""
+"""Figure 3: accuracy against layers, next to plain and distilled models."""
 
 from experiments.pages.cells import percent
-from experiments.pages.plots import draw
 from experiments.pages.results import RECORDS
+from experiments.pages.scales import WORDS
+from experiments.pages.style import captioned, draw, legend, line, title
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
     initial,
-    line,
     mark_accuracy,
     mark_layers,
     paint_curves,
+    panel_title,
+    seeds_of,
     split_tables,
 )
-from experiments.paper.rows import CHAINS, DEPTHS, PREFIXES, paper_chains
+from experiments.paper.rows import BY_RUN, CHAINS, DEPTHS, PREFIXES
 from experiments.paper.sources import Sources
 
-_ABOUT = """Accuracy on the test set (ImageNet: its validation images) against the
-number of layers: means over seeds, bars of one standard deviation.
+_ABOUT = """Test accuracy (on ImageNet: on the validation images) against the number of
+layers. Cells are the mean ± standard deviation over n seeds, in %.
 
-- *proposed*: unit after unit removed, as in the paper (each retraining as long as the
-  initial training) or with shorter retrainings, of one or two units a round. One curve
-  has a quarter of the paper's epochs, initial training included; the others, and the
-  initial accuracy, have the paper's epochs.
-- *plain*: nets of that depth trained from scratch, without ω. *distilled*: the same
-  under the deepest plain net as a teacher.
-- *initial accuracy*: of the net with ω before anything is removed.
-- The band marks the smallest net that kept the initial accuracy in the paper, the
-  dotted line the paper's initial accuracy where its text gives it."""
+- *Proposed*: units removed round by round, at full length (the paper's initial
+  training) or at a quarter of the epochs. The setting of the paper retrains for as many
+  epochs as it trains initially; *short retraining* uses 60 epochs per round.
+- *Plain*: models of that depth trained from scratch, without ω. *Distilled*: the same,
+  with the deepest plain model as teacher.
+- *Initial*: the model with ω before any unit is removed.
+
+Runs of different scales are never averaged, and a curve at a quarter of the epochs is
+compared with its own initial accuracy only."""
+_CAPTION = """Figure 3. Test accuracy (%) against the number of layers. Points are means
+over n seeds, bars one standard deviation; n by curve: {seeds}. The grey band marks the
+smallest model that maintained the initial accuracy in the paper. Source: the records
+listed below."""
 # The layers from first to last.
 _TICKS = {
     "cifar10": DEPTHS["cifar10"],
@@ -35,79 +41,98 @@ _TICKS = {
     "imagenet2012": (50, 41, 34, 26, 17),
 }
 _STYLES = {
-    "proposed, as in the paper": line("ink", "o"),
-    "proposed, short retraining": line("muted", "o", hollow=True),
-    "proposed, two units a round": line("muted", "D"),
-    "proposed, two units, 1/4 of the epochs": line(
-        "muted", "D", dashed=True, hollow=True
+    "proposed, as in the paper": line("black", "o"),
+    "proposed, short retraining": line("blue", "o", hollow=True),
+    "proposed, two units per round": line("blue", "D"),
+    "proposed, two units, a quarter of the epochs": line(
+        "sky", "D", dashed=True, hollow=True
     ),
-    "plain": line("selection", "s", dashed=True),
-    "distilled": line("test", "^", dashed=True),
+    "plain": line("orange", "s", dashed=True),
+    "distilled": line("green", "^", dashed=True),
 }
 
 
+def _groups(name):
+    """The rows behind each curve of a data set, by its label."""
+    prefix = PREFIXES[name]
+    depths = DEPTHS[BY_RUN[next(iter(CHAINS[name]))].data]
+    groups = {f"proposed, {label}": (run,) for run, label in CHAINS[name].items()}
+    groups["plain"] = [f"{prefix}-plain{depth}" for depth in depths]
+    groups["distilled"] = [f"{prefix}-distilled{depth}" for depth in depths[1:]]
+    return groups
+
+
+RUNS = [run for name in CHAINS for runs in _groups(name).values() for run in runs]
+
+
 def make(records=RECORDS):
-    """The page and its drawing.
+    """The page and its drawing; None without records.
 
     Args:
         records: folder of all records.
     """
     sources = Sources(records)
-    panels = {name: (curves_of(sources, name), start(sources, name)) for name in CHAINS}
-    parts = [
-        "![Accuracy against layers, the numbers of the tables below](figure3.svg)\n"
-    ]
-    for name, (curves, begin) in panels.items():
-        for split, words, table in split_tables(sources, curves):
+    if not sources.on_record(RUNS):
+        return None
+    panels, parts = {}, []
+    for name in CHAINS:
+        curves, begins = curves_of(sources, name), starts(sources, name)
+        if not any(curve.points() for curve in curves):
+            continue
+        panels[name] = curves, begins
+        for split, words, table in split_tables(curves):
             parts.append(f"## {published.TITLES[name]}, {words}\n\n{table}")
             if split == "test":
-                theirs = published.INITIAL_ACCURACY.get(name)
-                parts.append(
-                    f"Initial accuracy, ours: {percent(begin)}; paper: "
-                    f"{theirs or 'only drawn'}. Smallest net that kept it, paper: "
-                    f"{published.SMALLEST_LAYERS[name]} layers.\n"
-                )
+                parts.append(_initial_text(name, begins))
+    seeds = "; ".join(
+        f"{published.TITLES[name]}: {seeds_of(curves)}"
+        for name, (curves, _) in panels.items()
+    )
     return sources.result(
         "Figure 3: accuracy against layers",
         "figure3",
         _ABOUT,
+        captioned("figure3.svg", _CAPTION.format(seeds=seeds)),
         *parts,
-        figure3=draw(paint, panels, width=11.0, height=4.2),
+        figure3=draw(paint, panels, height=4.0),
+    )
+
+
+def _initial_text(name, begins):
+    ours = "; ".join(f"{WORDS[s]} {percent(b)}" for s, b in begins.items() if b)
+    theirs = published.INITIAL_ACCURACY.get(name)
+    theirs = f"{theirs} %" if theirs else "shown in its figure only"
+    return (
+        f"Initial accuracy, ours: {ours or 'not run'}; paper: {theirs}. Smallest model "
+        f"that maintained it, paper: {published.SMALLEST_LAYERS[name]} layers.\n"
     )
 
 
 def curves_of(sources, name):
-    """The `Curve`s of a data set: chains, then plain and distilled nets."""
-    prefix = PREFIXES[name]
-    depths = DEPTHS[sources.series(next(iter(CHAINS[name]))).row.data]
-    groups = {f"proposed, {label}": (run,) for run, label in CHAINS[name].items()}
-    groups["plain"] = [f"{prefix}-plain{depth}" for depth in depths]
-    groups["distilled"] = [f"{prefix}-distilled{depth}" for depth in depths[1:]]
+    """The `Curve`s of a data set: pruning runs, then plain and distilled models."""
     return [
         Curve(label, tuple(map(sources.series, runs)), _STYLES[label])
-        for label, runs in groups.items()
+        for label, runs in _groups(name).items()
     ]
 
 
-def start(sources, name):
-    """`Summary` of the initial accuracy on the test set; None without records."""
-    return initial(sources.fullest(*paper_chains(name)))
+def starts(sources, name):
+    """`Summary` of the initial accuracy on the test set by scale; None without one."""
+    found = {}
+    for run in CHAINS[name]:
+        found.setdefault(BY_RUN[run].scale, []).append(run)
+    return {scale: initial(sources.fullest(*runs)) for scale, runs in found.items()}
 
 
 def paint(figure, panels):
     """A panel for each data set."""
-    row = figure.subplots(1, len(panels))
-    for axes, (name, (curves, begin)) in zip(row, panels.items(), strict=True):
-        axes.set_title(published.TITLES[name], pad=20, fontsize=10.5)
-        drawn = paint_curves(axes, curves, _TICKS[name], begin)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
+        title(axes, panel_title(published.TITLES[name], curves), pad=20)
+        paint_curves(axes, curves, _TICKS[name], begins)
         layers = published.SMALLEST_LAYERS[name]
         mark_layers(axes, layers, f"paper: {layers} layers")
-        if drawn and name in published.INITIAL_ACCURACY:
+        if name in published.INITIAL_ACCURACY:
             mark_accuracy(axes, published.INITIAL_ACCURACY[name])
-    row[0].set_ylabel("test accuracy, %")
-    found = {}
-    for axes in row:
-        handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    if found:
-        figure.legend(found.values(), found, loc="outside upper left", ncols=4)
+    row[0].set_ylabel("test accuracy (%)")
+    legend(figure, row, columns=2)

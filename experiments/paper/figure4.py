@@ -1,102 +1,118 @@
-"""Figure 4: epochs of retraining, and units removed at once."""
+"""Figure 4: epochs of retraining, and units removed per round."""
 
-from experiments.pages.plots import COLORS, draw
 from experiments.pages.results import RECORDS
+from experiments.pages.scales import WORDS
+from experiments.pages.style import COLORS, captioned, draw, legend, line, title
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
     initial,
-    line,
     mark_accuracy,
     mark_layers,
     paint_curves,
+    panel_title,
+    seeds_of,
     split_tables,
 )
 from experiments.paper.sources import Sources
 
-_ABOUT = """CIFAR-10, at each scale from the same initial nets: accuracy on the
-test set against the number of layers, means over seeds, bars of one standard deviation.
+_ABOUT = """Test accuracy on CIFAR-10 against the number of layers. Cells are the mean ±
+standard deviation over n seeds, in %. All runs of one scale start from the same initial
+models.
 
-- (a) one unit a round, retrained for 30, 60 or 120 epochs.
-- (b) 60 epochs a round, k = 1, 2 or 4 units removed in each; k = 2 also at a quarter of
-  these epochs, from initial nets of its own. The dashed line is the initial accuracy at
-  the paper's epochs.
-- The marks are what the paper's text gives: its initial accuracy, {layers} layers as
-  the smallest net that kept it with k = 2 (as with k = 1 in its Table 1), and
-  {accuracy} % at {at} layers with k = 4."""
+- (a) One unit per round, retrained for 30, 60 or 120 epochs.
+- (b) k = 1, 2 or 4 units per round, retrained for 60 epochs; for k = 2 also at a
+  quarter of the epochs, from initial models of that scale."""
+_CAPTION = """Figure 4. Test accuracy (%) on CIFAR-10 against the number of layers.
+Points are means over n seeds, bars one standard deviation; n by curve: {seeds}. From
+the text of the paper: its initial accuracy, {layers} layers as the smallest model that
+maintained it with k = 2, and {accuracy} % at {at} layers with k = 4. Source: the
+records listed below."""
 _RETRAIN = {
-    "c10-retrain30": ("30 epochs", line("test", "^")),
-    "c10-main": ("60 epochs", line("ink", "o")),
-    "c10-retrain120": ("120 epochs", line("selection", "s")),
+    "c10-retrain30": ("30 epochs", line("vermilion", "^")),
+    "c10-main": ("60 epochs", line("black", "o")),
+    "c10-retrain120": ("120 epochs", line("blue", "s")),
 }
 _UNITS = {
-    "c10-main": ("k = 1", line("ink", "o")),
-    "c10-k2": ("k = 2", line("selection", "D")),
+    "c10-main": ("k = 1", line("black", "o")),
+    "c10-k2": ("k = 2", line("blue", "D")),
     "c10-k2-quarter": (
-        "k = 2, 1/4 of the epochs",
-        line("selection", "D", dashed=True, hollow=True),
+        "k = 2, a quarter of the epochs",
+        line("sky", "D", dashed=True, hollow=True),
     ),
-    "c10-k4": ("k = 4", line("test", "v")),
+    "c10-k4": ("k = 4", line("orange", "v")),
 }
-_TICKS = (56, 53, 50, 47, 44, 41, 38, 35, 32)
+RUNS = list({**_RETRAIN, **_UNITS})
+_TICKS = (56, 50, 44, 38, 32)
 
 
 def make(records=RECORDS):
-    """The page and its drawing.
+    """The page and its drawing; None without records.
 
     Args:
         records: folder of all records.
     """
     sources = Sources(records)
-    begin = initial(sources.series("c10-k2"))
+    if not sources.on_record(RUNS):
+        return None
     panels = {
-        "(a) epochs of retraining": _curves(sources, _RETRAIN),
-        "(b) units removed at once": _curves(sources, _UNITS),
+        "(a) epochs of retraining": _panel(sources, _RETRAIN),
+        "(b) units removed per round": _panel(sources, _UNITS),
     }
+    panels = {key: found for key, found in panels.items() if found[0]}
     parts = [
-        "![Accuracy against layers, the numbers of the tables below](figure4.svg)\n"
+        f"## {name}, {words}\n\n{table}"
+        for name, (curves, _) in panels.items()
+        for _, words, table in split_tables(curves)
     ]
-    for title, curves in panels.items():
-        for _, words, table in split_tables(sources, curves):
-            parts.append(f"## {title}, {words}\n\n{table}")
     at, accuracy = published.BY_FOUR
+    caption = _CAPTION.format(
+        seeds="; ".join(f"{key[:3]} {seeds_of(c)}" for key, (c, _) in panels.items()),
+        layers=published.SMALLEST_BY_TWO,
+        accuracy=accuracy,
+        at=at,
+    )
     return sources.result(
-        "Figure 4: epochs of retraining, units at once",
+        "Figure 4: epochs of retraining, units per round",
         "figure4",
-        _ABOUT.format(layers=published.SMALLEST_BY_TWO, accuracy=accuracy, at=at),
+        _ABOUT,
+        captioned("figure4.svg", caption),
         *parts,
-        figure4=draw(paint, (panels, begin), width=9.0, height=4.2),
+        figure4=draw(paint, panels, height=3.8),
     )
 
 
-def _curves(sources, runs):
-    return [
+def _panel(sources, runs):
+    """The `Curve`s on record, and the initial accuracies at the scales of these."""
+    curves = [
         Curve(label, (sources.series(run),), style)
         for run, (label, style) in runs.items()
     ]
+    curves = [curve for curve in curves if curve.points()]
+    scales = [
+        scale for scale in WORDS if scale in {c.series[0].row.scale for c in curves}
+    ]
+    return curves, {scale: initial(sources.series("c10-k2", scale)) for scale in scales}
 
 
-def paint(figure, content):
-    """Two panels, (a) and (b), of one scale."""
-    panels, begin = content
-    row = figure.subplots(1, len(panels), sharey=True)
-    for axes, (title, curves) in zip(row, panels.items(), strict=True):
-        axes.set_title(title, pad=20, fontsize=10.5)
-        if paint_curves(axes, curves, _TICKS, begin):
-            mark_accuracy(axes, published.INITIAL_ACCURACY["cifar10"])
-    mark_layers(row[1], published.SMALLEST_BY_TWO, "paper, k = 2")
-    if row[1].get_legend_handles_labels()[0]:
-        row[1].plot(
-            *published.BY_FOUR,
-            linestyle="none",
-            marker="*",
-            markersize=11,
-            color=COLORS["test"],
-            markeredgecolor=COLORS["ink"],
-            zorder=5,
-            label="paper, k = 4",
-        )
-    row[0].set_ylabel("test accuracy, %")
-    for axes in row:
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best")  # where it covers least
+def paint(figure, panels):
+    """The panels that have curves, (a) and (b)."""
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
+        title(axes, panel_title(name, curves), pad=20)
+        paint_curves(axes, curves, _TICKS, begins)
+        mark_accuracy(axes, published.INITIAL_ACCURACY["cifar10"])
+        if name.startswith("(b)"):
+            mark_layers(axes, published.SMALLEST_BY_TWO, "paper, k = 2")
+            axes.plot(
+                *published.BY_FOUR,
+                linestyle="none",
+                marker="*",
+                markersize=11,
+                color=COLORS["orange"],
+                markeredgecolor=COLORS["black"],
+                zorder=5,
+                label="paper, k = 4",
+            )
+    row[0].set_ylabel("test accuracy (%)")
+    legend(figure, row)

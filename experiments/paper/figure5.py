@@ -1,4 +1,4 @@
-"""Figure 5: is a small |ω| the sign of a unit that adds little?"""
+"""Figure 5: whether units with a small |ω| add little."""
 
 import json
 import statistics
@@ -7,42 +7,41 @@ import typing
 from scipy import stats
 
 from experiments.pages.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
-from experiments.pages.plots import COLORS, draw
 from experiments.pages.results import RECORDS, markdown_table
-from experiments.pages.scales import WORDS
+from experiments.pages.scales import WORDS, suffix
+from experiments.pages.style import captioned, draw, legend, line, title
 from experiments.paper.sources import Sources
 
 RUN = "c10-k2"
 _SCALES = ("quarter", "paper")
+RUNS = [RUN + suffix(scale) for scale in _SCALES]
 _FILE = "unit_norms.json"
 _ALPHA = 0.05
-# What is held against |ω|, by its key in the records.
+# What is compared with |ω|, by its key in the records.
 _NORMS = {
     "scaled": "‖ω·F(x)‖",
     "branch": "‖F(x)‖",
     "ratio": "‖ω·F(x)‖ / ‖x‖",
 }
-_STYLES = {
-    1: {"color": COLORS["selection"], "marker": "o"},
-    2: {"color": COLORS["test"], "marker": "s"},
-    3: {"color": COLORS["ink"], "marker": "^"},
-}
-_ABOUT = f"""CIFAR-10, after the initial training of {RUN}, one row of panels for each
-scale: one point for each removable unit, of all seeds that were measured. Across, |ω|;
-up, Euclidean norms, means over the images held out of training: of what the unit adds
-(the paper's output of a unit), of its branch F before ω, and of what it adds relative
-to its shortcut.
+_STYLES = {1: line("blue", "o"), 2: line("orange", "s"), 3: line("black", "^")}
+_ABOUT = f"""Whether units with a small |ω| add little to their shortcut: CIFAR-10,
+after the initial training of {RUN}. Norms are Euclidean, averaged over the held-out
+images: ‖ω·F(x)‖ is what a unit adds (in the paper, the output of a unit), ‖F(x)‖ its
+branch before ω, and ‖ω·F(x)‖ / ‖x‖ what it adds relative to its shortcut.
 
-*Monotone*: Spearman's rank correlation with |ω| of all units of a net is positive
-(one-sided, p below {_ALPHA}), in every net, of two or more; it does not hold if it is
-in none and negative in some. One net decides nothing. The first norm has |ω| as a
-factor, which makes much of this; the second and the third show whether the branch, or
-its share, grows too. Ranks are within a net; correlations are means over nets, with
-smallest and largest."""
+- Ranks are within a model; correlations are means over models, with the smallest and
+  the largest. ‖ω·F(x)‖ contains the factor |ω|, so part of its correlation is by
+  construction. The other two norms show whether the branch or its share grows too.
+- *Monotone* holds if Spearman's rank correlation of |ω| with ‖ω·F(x)‖ is positive
+  (one-sided, p < {_ALPHA}) in every model, of at least two. It does not hold if it is
+  positive in none and negative in some. One model is *observed once*."""
+_CAPTION = """Figure 5. Mean norms over the held-out images against |ω| (both without
+unit), one point per removable unit and seed; n is the number of models. CIFAR-10,
+ResNet-56 after the initial training. Source: the records listed below."""
 
 
 class Point(typing.NamedTuple):
-    """A unit of a net: its stage, |ω|, and norms by their key in the records."""
+    """A unit of a model: its stage, |ω|, and norms by their key in the records."""
 
     stage: int
     importance: float
@@ -50,32 +49,42 @@ class Point(typing.NamedTuple):
 
 
 def make(records=RECORDS):
-    """The page and its drawing.
+    """The page and, once a model is measured, its drawing; None without records.
 
     Args:
         records: folder of all records.
     """
     sources = Sources(records)
+    if not sources.on_record(RUNS):
+        return None
     found = {scale: measured_points(sources, scale) for scale in _SCALES}
-    parts = ["![Norms of units against their importance](figure5.svg)\n"]
-    for scale, nets in found.items():
-        title = f"## Rank correlation with |ω|, {WORDS[scale]}\n\n"
-        parts.append(title + _correlations(sources, nets, scale))
-        if nets:
-            verdict = monotone(nets)
-            parts.append(f"Monotone: {verdict.state} ({verdict.reason}).\n")
-            parts.append(f"### Numbers, {WORDS[scale]}\n\n" + _numbers(nets))
+    shown = {scale: nets for scale, nets in found.items() if nets}
+    parts, drawings = [], {}
+    if shown:
+        parts.append(captioned("figure5.svg", _CAPTION))
+        height = 0.5 + 2.6 * len(shown)
+        drawings["figure5"] = draw(paint, shown, height=height)
+    for scale, nets in shown.items():
+        words, verdict = f"{WORDS[scale]}, n = {len(nets)}", monotone(nets)
+        parts.append(f"## Rank correlation with |ω|, {words}\n\n{_correlations(nets)}")
+        parts.append(f"Monotone: {verdict.state} ({verdict.reason}).\n")
+        parts.append(f"### Numbers, {words}\n\n{_numbers(nets)}")
+    for scale in _SCALES:
+        series = sources.series(RUN, scale)
+        if series.runs and not found[scale]:
+            words = f"Not measured yet, {WORDS[scale]}"
+            parts.append(f"{words}: `{measuring(series)}`.\n")
     return sources.result(
         "Figure 5: importance and what a unit adds",
         "figure5",
         _ABOUT,
         *parts,
-        figure5=draw(paint, found, width=10.0, height=6.8),
+        **drawings,
     )
 
 
 def measured_points(sources, scale="paper"):
-    """`Point`s by name of the unit, by seed, of the nets that were measured.
+    """`Point`s by name of the unit, by seed, of the models that were measured.
 
     Args:
         sources: `Sources`. The files are those of `experiments.unit_norms`.
@@ -90,23 +99,17 @@ def measured_points(sources, scale="paper"):
     return nets
 
 
-def gap(sources, scale="paper"):
-    """The text of a cell that the measurement would fill."""
-    series = sources.series(RUN, scale)
-    if not series.runs:
-        return sources.cell(series)
-    seed = next(iter(series.runs))
-    return sources.not_run.cell(
-        f"python -m experiments.unit_norms runs/{series.row.run}-seed{seed} "
-        "--data_dir=DATA"
-    )
+def measuring(series):
+    """The command that measures the norms of the first seed of a `Series`."""
+    run = f"runs/{series.row.run}-seed{next(iter(series.runs))}"
+    return f"python -m experiments.unit_norms {run} --data_dir=DATA"
 
 
 def monotone(nets):
-    """The `Verdict` on the norm of what units add growing with |ω|.
+    """The `Verdict` on whether the norm of what units add grows with |ω|.
 
     Args:
-        nets: what `measured` returned.
+        nets: what `measured_points` returned.
     """
     if not nets:
         return Verdict(OPEN, "not run")
@@ -121,55 +124,43 @@ def monotone(nets):
     state = HOLDS if positive == len(nets) else OPEN
     if negative and not positive:
         state = FAILS
-    return Verdict(of_seeds(state, len(nets)), f"in {positive} of {len(nets)} nets")
+    return Verdict(of_seeds(state, len(nets)), f"in {positive} of {len(nets)} models")
 
 
-def paint(figure, found):
+def paint(figure, shown):
     """A row for each scale with a panel for each norm; colours and marks by stage."""
-    grid = figure.subplots(len(found), len(_NORMS), squeeze=False)
-    for row, (scale, nets) in zip(grid, found.items(), strict=True):
-        _paint_row(row, nets)
-        row[0].set_ylabel(f"mean over held-out images\n({WORDS[scale]})")
-    legends = (row[0].get_legend_handles_labels()[0] for row in grid)
-    handles = next(filter(None, legends), None)
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+    grid = figure.subplots(len(shown), len(_NORMS), squeeze=False)
+    for row, (scale, nets) in zip(grid, shown.items(), strict=True):
+        for axes, (key, norm) in zip(row, _NORMS.items(), strict=True):
+            _paint_panel(axes, nets, key)
+            title(axes, norm)
+        row[0].set_ylabel(f"mean norm, {WORDS[scale]}\n(n = {len(nets)})")
+    legend(figure, grid.flat)
 
 
-def _paint_row(row, nets):
-    for axes, (key, title) in zip(row, _NORMS.items(), strict=True):
-        axes.set_title(title, fontsize=10.5)
-        axes.set_xlabel("importance |ω|")
-        if not nets:
-            axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            continue
-        points = [p for net in nets.values() for p in net.values()]
-        for stage, style in _STYLES.items():
-            own = [point for point in points if point.stage == stage]
-            x, y = _columns(dict(enumerate(own)), key)
-            label = f"stage {stage}"
-            axes.plot(x, y, linestyle="none", markersize=5, label=label, **style)
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+def _paint_panel(axes, nets, key):
+    points = [p for net in nets.values() for p in net.values()]
+    for stage, style in _STYLES.items():
+        own = [point for point in points if point.stage == stage]
+        x, y = _columns(dict(enumerate(own)), key)
+        style = {**style, "linestyle": "none", "markersize": 5}
+        axes.plot(x, y, label=f"stage {stage}", **style)
+    axes.set_xlabel("importance |ω|")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
 
 
-def _correlations(sources, nets, scale):
-    columns = ["units", "nets", *_NORMS.values()]
-    if not nets:
-        row = ["all", gap(sources, scale), *["-"] * len(_NORMS)]
-        return markdown_table(columns, [row])
+def _correlations(nets):
     rows = []
     groups = {"all": [*_STYLES], **{f"stage {stage}": [stage] for stage in _STYLES}}
-    for title, stages in groups.items():
+    for words, stages in groups.items():
         own = [
             {name: point for name, point in net.items() if point.stage in stages}
             for net in nets.values()
         ]
         cells = [_spread([_spearman(points, key) for points in own]) for key in _NORMS]
-        rows.append([title, str(len(nets)), *cells])
-    return markdown_table(columns, rows)
+        rows.append([words, str(len(nets)), *cells])
+    return markdown_table(["units", "n", *_NORMS.values()], rows)
 
 
 def _spearman(points, key):

@@ -5,45 +5,55 @@ import statistics
 from scipy import stats
 
 from experiments.pages.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
-from experiments.pages.plots import COLORS, draw
 from experiments.pages.results import RECORDS, markdown_table
-from experiments.pages.scales import WORDS
+from experiments.pages.scales import WORDS, suffix
+from experiments.pages.style import COLORS, captioned, draw, legend, title
 from experiments.paper import published
 from experiments.paper.sources import Sources
 
 RUN = "c10-k2"
 _SCALES = ("quarter", "paper")
+RUNS = [RUN + suffix(scale) for scale in _SCALES]
 _NEAR_ZERO = 0.1
 # Two bands of |ω| of one width: by the start, U(-1, 1), each holds as many.
 _LOW, _HIGH = (0.0, 0.4), (0.5, 0.9)
 _ALPHA = 0.05
-_ABOUT = f"""ω of the removable units after the initial training of the ResNet-56 of
-{RUN}, at each scale pooled over the seeds on record: one model has 15 such units. The
-grey band is what the start, U(-1, 1), would give; the dotted lines mark the paper's two
-modes, near ±{published.MODE}.
+_ABOUT = f"""The importances ω of the removable units of ResNet-56 on CIFAR-10 after the
+initial training of {RUN}. One model has 15 removable units; those of all seeds of one
+scale are pooled.
 
-*Two modes, not one at 0*: whether more |ω| lie between {_HIGH[0]} and {_HIGH[1]} than
-between {_LOW[0]:g} and {_LOW[1]}, bands that hold equally many at the start (binomial
-test, one-sided, p below {_ALPHA}; open if neither band has significantly more). One
-seed decides nothing."""
+*Two modes, not one at 0* holds if significantly more |ω| lie between {_HIGH[0]} and
+{_HIGH[1]} than between {_LOW[0]:g} and {_LOW[1]} (one-sided binomial test, p <
+{_ALPHA}). The initial distribution puts equally many values in both bands. It does not
+hold if significantly fewer do. One seed is *observed once*."""
+_CAPTION = f"""Figure 6. Histogram of the importances ω (no unit) after the initial
+training, bins of 0.1; n is the number of models. Grey: the expected counts of the
+initial distribution U(-1, 1). Dotted lines: the two modes of the paper, near
+±{published.MODE}. Source: the records listed below."""
 
 
 def make(records=RECORDS):
-    """The page and its drawing.
+    """The page and its drawing; None without records.
 
     Args:
         records: folder of all records.
     """
     sources = Sources(records)
+    if not sources.on_record(RUNS):
+        return None
     found = [sources.series(RUN, scale) for scale in _SCALES]
-    panels = {WORDS[series.row.scale]: pooled(series) for series in found}
+    found = [series for series in found if pooled(series)]
+    panels = {
+        f"{WORDS[series.row.scale]} (n = {len(series.runs)})": pooled(series)
+        for series in found
+    }
     return sources.result(
         "Figure 6: importances after training",
         "figure6",
         _ABOUT,
-        "![Histograms of the importances](figure6.svg)\n",
-        _table(sources, found),
-        figure6=draw(paint, panels, width=10.0, height=3.6),
+        captioned("figure6.svg", _CAPTION),
+        _table(found),
+        figure6=draw(paint, panels, height=3.2),
     )
 
 
@@ -81,38 +91,32 @@ def two_modes(values):
 
 def paint(figure, panels):
     """A histogram of ω for each scale."""
-    row = figure.subplots(1, len(panels))
-    for axes, (title, values) in zip(row, panels.items(), strict=True):
-        axes.set_title(title, fontsize=10.5)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, values) in zip(row, panels.items(), strict=True):
+        title(axes, name)
         _paint_histogram(axes, values)
-    handles = next(filter(None, (a.get_legend_handles_labels()[0] for a in row)), None)
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    legend(figure, row)
 
 
 def _paint_histogram(axes, values):
     axes.set_xlabel("importance ω")
-    axes.set_ylabel("units")
+    axes.set_ylabel("number of units")
     axes.grid(axis="x", visible=False)
-    limit = max(1.2, *(0.1 * (int(10 * abs(value)) + 1) for value in values), 0)
+    limit = max(1.2, *(0.1 * (int(10 * abs(value)) + 1) for value in values))
     axes.set_xlim(-limit, limit)
-    if not values:
-        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center")
-        axes.set_yticks([])
-        return
     width = 0.1
     axes.fill_between(
         [-1, 1],
-        len(values) * width / 2,  # what a bin holds of values spread over (-1, 1)
+        len(values) * width / 2,  # the expected count of a bin of values in (-1, 1)
         color=COLORS["prior"],
         linewidth=0,
-        label="at the start: U(-1, 1)",
+        label="initially: U(-1, 1)",
     )
     count = round(limit / width)
     axes.hist(
         values,
         [width * index for index in range(-count, count + 1)],
-        color=COLORS["selection"],
+        color=COLORS["blue"],
         edgecolor=COLORS["surface"],
         alpha=0.85,
         label="after the initial training",
@@ -120,28 +124,26 @@ def _paint_histogram(axes, values):
     for index, mode in enumerate((-published.MODE, published.MODE)):
         axes.axvline(
             mode,
-            color=COLORS["initial"],
+            color=COLORS["vermilion"],
             linestyle=":",
-            label=None if index else "the paper's modes",
+            label=None if index else "modes in the paper",
         )
     axes.yaxis.get_major_locator().set_params(integer=True)
 
 
-def _table(sources, found):
-    columns = ["scale", "nets", "values", "mean", "standard deviation", "mean of |ω|"]
+def _table(found):
+    columns = ["scale", "n", "values", "mean", "standard deviation", "mean of |ω|"]
     columns += [f"|ω| < {_NEAR_ZERO}", "two modes, not one at 0"]
-    return markdown_table(columns, [_row(sources, s, len(columns)) for s in found])
+    return markdown_table(columns, [_row(series) for series in found])
 
 
-def _row(sources, series, columns):
-    scale, values = WORDS[series.row.scale], pooled(series)
-    if not values:
-        return [scale, *sources.gap(series, columns - 1)]
+def _row(series):
+    values = pooled(series)
     sizes = [abs(value) for value in values]
     verdict = judged_modes(series)
     near = sum(size < _NEAR_ZERO for size in sizes)
     return [
-        scale,
+        WORDS[series.row.scale],
         str(len(series.runs)),
         str(len(values)),
         f"{statistics.fmean(values):+.3f}",

@@ -1,88 +1,107 @@
-"""Figure 7: times of training and testing, original and shortened nets."""
+"""Figure 7: times of training and testing, original and pruned models."""
 
-from experiments.pages.plots import COLORS, draw
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.style import COLORS, captioned, draw, legend, title
 from experiments.paper import published
 from experiments.paper.cost_records import COMMAND, PAPER, TEST, TRAIN, read_machines
 
-_ABOUT = """Times of the original nets and of the shortened ones, measured in turns.
-Bars are medians; whiskers reach from the 10th to the 90th percentile of the calls.
-*Training* is the forward and the backward pass of one compiled step, without the
-optimizer; *testing* is the forward pass alone, of nets that are not folded. The text of
-the paper gives no number here: only that the shortened nets need less time, in both,
-on all three data sets. The line on a shortened net's bar is the original's median times
-the share that the paper's Table 2 gives for the backward and the forward pass."""
+_ABOUT = """Time per step of training and per call of inference, original against pruned
+models. The models have random weights and the units that we inferred for the paper's
+smallest models (Table 2). The two models of a pair were measured in turns.
+
+*Training* is the forward and the backward pass in one compiled step, without the
+optimizer. *Testing* is the forward pass, of models that are not folded. The text of the
+paper gives no times: it states that the pruned models need less time in both, on all
+three data sets."""
+_CAPTION = """Figure 7. Time (ms) of original and pruned models. Bars are medians over
+{runs} calls, whiskers the 10th and 90th percentiles; one pair of models each. The
+dashed line is the median of the original times the share in the paper's Table 2.
+Source: `records/costs/{name}.json`."""
 _PHASES = {
     "training": ("(a) training", lambda net: TRAIN[net.dataset]),
     "testing": ("(b) testing", lambda net: TEST),
 }
 _SHARES = {"training": "backward", "testing": "forward"}  # in `paper.COSTS`
-_BARS = {"original": COLORS["prior"], "shortened": COLORS["selection"]}
+# A hatch tells the bars apart in greyscale.
+_BARS = {
+    "original": {"color": COLORS["prior"], "edgecolor": COLORS["muted"]},
+    "pruned": {"color": COLORS["sky"], "edgecolor": COLORS["ink"], "hatch": "///"},
+}
+_RECORDED = {"original": "original", "pruned": "shortened"}  # in the records
 
 
 def make(records=RECORDS):
-    """The page, and a drawing for each machine.
+    """The page with a drawing for each machine; None without records.
 
     Args:
         records: folder of all records.
     """
     machines, not_run, drawings = read_machines(records), NotRun(), {}
+    if not machines:
+        return None
     parts = [head("Figure 7: times of training and testing", "figure7", _ABOUT)]
     for machine in machines:
-        name = f"figure7-{machine.name}.svg"
-        drawings[name] = draw(paint_times, machine, height=4.8)
-        parts.append(
-            f"## {machine.title}\n\n![Bars of the times in the table below]({name})\n\n"
-            f"{_table(machine, not_run)}\n{machine.about}\n"
-        )
-    if not machines:
-        parts.append(_table(None, not_run))
+        parts.append(f"## {machine.title}\n")
+        if measured_nets(machine):
+            file = f"figure7-{machine.name}.svg"
+            drawings[file] = draw(paint_times, machine, height=4.8)
+            parts.append(captioned(file, _caption(machine)))
+        parts.append(f"{_table(machine, not_run)}\n{machine.about}\n")
     return Result("figure7", "\n".join(parts) + not_run.listing(), drawings)
+
+
+def measured_nets(machine):
+    """The paper's models of which a machine measured a phase."""
+    measures = [measure for _, measure in _PHASES.values()]
+    return [n for n in PAPER if any(machine.times(n, each(n)) for each in measures)]
+
+
+def _caption(machine):
+    measures = [measure for _, measure in _PHASES.values()]
+    found = [machine.times(net, each(net)) for net in PAPER for each in measures]
+    runs = sorted({times["runs"] for times in found if times})
+    return _CAPTION.format(runs=" or ".join(map(str, runs)), name=machine.name)
 
 
 def paint_times(figure, machine):
     """Bars of a machine's times: a row for each phase, a column for each data set."""
-    panels = figure.subplots(len(_PHASES), len(PAPER), squeeze=False)
-    for row, (phase, (title, measure)) in zip(panels, _PHASES.items(), strict=True):
-        for axes, net in zip(row, PAPER, strict=True):
-            axes.set_title(
-                f"{published.TITLES[net.dataset]}, batch {measure(net).batch_size}",
-                fontsize=9.5,
-            )
+    nets = measured_nets(machine)
+    panels = figure.subplots(len(_PHASES), len(nets), squeeze=False)
+    for row, (phase, (name, measure)) in zip(panels, _PHASES.items(), strict=True):
+        for axes, net in zip(row, nets, strict=True):
+            batch = measure(net).batch_size
+            title(axes, f"{published.TITLES[net.dataset]}, batch {batch}")
             axes.grid(axis="x", visible=False)
-            times = machine.times(net, measure(net))
-            if times:
+            if times := machine.times(net, measure(net)):
                 share = published.COSTS[net.dataset][_SHARES[phase]] / 100
                 _paint_bars(axes, net, times, share)
-            else:
-                axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center")
-        row[0].set_ylabel(f"{title}, ms a step")
-    # All panels have the same bars; one that was not measured has none.
-    legend = max((axes.get_legend_handles_labels()[0] for axes in panels.flat), key=len)
-    figure.legend(handles=legend, loc="outside upper left", ncols=len(legend) or 1)
+        row[0].set_ylabel(
+            f"{name} (ms per {'step' if phase == 'training' else 'call'})"
+        )
+    legend(figure, panels.flat)
 
 
 def _paint_bars(axes, net, times, share):
-    for place, (name, color) in enumerate(_BARS.items()):
-        own = times[name]
+    for place, (name, style) in enumerate(_BARS.items()):
+        own = times[_RECORDED[name]]
         middle = own["median_ms"]
         axes.bar(
             place,
             middle,
             0.6,
             yerr=[[middle - own["p10_ms"]], [own["p90_ms"] - middle]],
-            color=color,
             ecolor=COLORS["ink"],
             capsize=3,
             label=name,
+            **style,
         )
     axes.hlines(
         share * times["original"]["median_ms"],
         0.6,
         1.4,
-        color=COLORS["initial"],
+        color=COLORS["vermilion"],
         linestyle="--",
-        label="the paper's share of the original",
+        label="share in the paper",
     )
     layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])
     axes.set_xticks(range(len(_BARS)), [f"{count} layers" for count in layers])
@@ -95,13 +114,13 @@ def _initial_layers(net):
 
 
 def _table(machine, not_run):
-    columns = ["phase", "data set", "batch", "net", "layers"]
+    columns = ["phase", "data set", "batch", "model", "layers"]
     columns += ["median, ms", "p10-p90, ms", "mean, ms"]
     rows = []
     for phase, (_, measure) in _PHASES.items():
         for net in PAPER:
             layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])
-            times = machine and machine.times(net, measure(net))
+            times = machine.times(net, measure(net))
             for name, count in zip(_BARS, layers, strict=True):
                 row = [
                     phase,
@@ -110,7 +129,7 @@ def _table(machine, not_run):
                 ]
                 row += [name, str(count)]
                 if times:
-                    own = times[name]
+                    own = times[_RECORDED[name]]
                     row += [
                         f"{own['median_ms']:.1f}",
                         f"{own['p10_ms']:.1f}-{own['p90_ms']:.1f}",

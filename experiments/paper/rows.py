@@ -87,15 +87,15 @@ class Row:
 
 
 def _baselines(prefix):
-    """Plain nets of every depth, and those below the first taught by it."""
+    """Plain models of every depth, and shallower ones with the deepest as teacher."""
     full, *shorter = DEPTHS[_DATA[prefix]]
     for depth in (full, *shorter):
         extra, label = f"--depth={depth}", f"{prefix}_plain{depth}"
-        yield Row(f"{prefix}_plain", "Figure 3: plain nets", extra, label)
+        yield Row(f"{prefix}_plain", "Figure 3: plain models", extra, label)
     for depth in shorter:
         extra = f"--depth={depth} --teacher_from=runs/{prefix}-plain{full}-seed{{seed}}"
         label = f"{prefix}_distilled{depth}"
-        yield Row(f"{prefix}_distilled", "Figure 3: distilled", extra, label)
+        yield Row(f"{prefix}_distilled", "Figure 3: distilled models", extra, label)
 
 
 def _run_of(name):
@@ -141,7 +141,7 @@ R29 = (
     ),
 )
 ROWS = (
-    Row("c10_k2", "Figures 4b, 5 and 6, Table 1: no loss from 56 to 32 layers"),
+    Row("c10_k2", "Table 1, Figures 3 to 6: no loss of accuracy from 56 to 32 layers"),
     Row("c10_restart", "Controls: the restarts of c10-k2 without removal", _SHARED),
     *R29,
     Row("c10_main", "Table 1, Figures 3 and 4: one unit per round", _SHARED),
@@ -151,22 +151,30 @@ ROWS = (
         _SHARED,
     ),
     *_CONTROLS,
-    Row("c10_guided", "beyond the paper: fewer layers, no loss", _SHARED),
-    Row("c10_cosine", "the effect of its schedule alone", _SHARED),
+    Row("c10_guided", "Controls: beyond the paper, fewer layers without loss", _SHARED),
+    Row(
+        "c10_cosine",
+        "Controls: the effect of the schedule of c10-guided alone",
+        _SHARED,
+    ),
     *_baselines("c10"),
     Row("c10_k4", "Figure 4b", _SHARED),
     Row("c10_retrain30", "Figure 4a", _SHARED),
     Row("c10_retrain120", "Figure 4a", _SHARED),
-    Row("c10_basic", "the field's common net and its frontier"),
-    Row("c100_main", "Table 1, Figure 3: no loss from 56 to 35 layers"),
+    Row("c10_basic", "Controls: the common ResNet-56 of basic units"),
+    Row("c100_main", "Table 1, Figure 3: no loss of accuracy from 56 to 35 layers"),
     *_baselines("c100"),
-    Row("c10_paper", "Table 1, Figure 3: 200 epochs a round, to 11 layers", _SHARED),
+    Row("c10_paper", "Table 1, Figure 3: 200 epochs per round, to 11 layers", _SHARED),
     Row(
         "c100_paper",
-        "Table 1, Figure 3: 200 epochs a round, to 11 layers",
+        "Table 1, Figure 3: 200 epochs per round, to 11 layers",
         f"--start_from={_run_of('c100-main')}",
     ),
-    Row("in_main", "Table 1, Figure 3: no loss from 50 to 38 layers", seeds=(0,)),
+    Row(
+        "in_main",
+        "Table 1, Figure 3: no loss of accuracy from 50 to 38 layers",
+        seeds=(0,),
+    ),
     *(dataclasses.replace(row, seeds=(0,)) for row in _baselines("in")),
 )
 # At a quarter of the paper's epochs.
@@ -176,14 +184,14 @@ QUARTER = (
 )
 BY_RUN = {row.run: row for row in (*ROWS, *QUARTER)}
 # By the names of data sets in `paper`: the beginning of their rows' names, and the
-# chains that are to come to the paper's smallest nets, its own setting first.
+# pruning runs to the paper's smallest models, its own setting first.
 PREFIXES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
 CHAINS = {
     "cifar10": {
         "c10-paper": "as in the paper",
         "c10-main": "short retraining",
-        "c10-k2": "two units a round",
-        "c10-k2-quarter": "two units, 1/4 of the epochs",
+        "c10-k2": "two units per round",
+        "c10-k2-quarter": "two units, a quarter of the epochs",
     },
     "cifar100": {"c100-paper": "as in the paper", "c100-main": "short retraining"},
     "imagenet2012": {"in-main": "as in the paper"},
@@ -210,8 +218,8 @@ def settings(row, seed=0):
 def rounds(row):
     """`(epochs, share of the full net)` of every round that a row trains.
 
-    Layers stand for time and the paper's net for the chosen one: which units will go
-    is not known before.
+    Time is taken to be proportional to the number of layers, because the units that a
+    run will remove are not known beforehand.
     """
     from resprune_tf.nets.architecture import Architecture
 

@@ -29,7 +29,7 @@ class Series:
             row: a `Row`. Seeds that are not its own are not read.
 
         Raises:
-            ValueError: if a record cannot be read, or its chosen round is missing, or
+            ValueError: if a record cannot be read, its selected round is missing, or
                 its flags state another scale than its name.
         """
         runs = {}
@@ -75,7 +75,7 @@ class Series:
         return {seed: run.rounds[0] for seed, run in self.runs.items()}
 
     def chosen(self):
-        """The record of the chosen net, the smallest that held, by seed."""
+        """The record of the selected model, by seed."""
         return {seed: run.selected for seed, run in self.runs.items()}
 
     def last(self):
@@ -120,12 +120,12 @@ class Series:
 
         Args:
             records: what `at`, `initial` or `chosen` returned.
-            chosen: whether their accuracy chose them.
+            chosen: whether their accuracy selected them.
         """
         if self.smoke:
             return "smoke records"
         if len(records) < len(self.runs):
-            return f"only {len(records)} of {len(self.runs)} seeds have such a net"
+            return f"only {len(records)} of {len(self.runs)} seeds have such a model"
         if chosen and any(run.split == "test" for run in self.runs.values()):
             return "selected on the test set"
         kept = sum(record["round"] == 0 for record in records.values())

@@ -1,23 +1,19 @@
-"""What a page is made from: series of records, the ones used, the ones not run."""
+"""What a page is made from: series of records, those used and those not run yet."""
 
-from experiments.pages.results import NotRun, Result, head
+from experiments.pages.results import Result, head
 from experiments.pages.scales import WORDS, suffix
 from experiments.paper.rows import BY_RUN
 from experiments.paper.series import Series
 
+QUEUE = "[The queue](../../experiments/queue.md)"
 _SMOKE = (
     "> **These numbers mean nothing.** Some records were made at `--scale=smoke`: "
-    "narrow nets, few images, few epochs, to see that everything runs.\n"
-)
-_COMMANDS = (
-    "\nThey are the commands of the first seed; DATA is the folder of the data sets. "
-    "[The queue](../../experiments/queue.md) has the order, the other seeds and how "
-    "records are kept.\n"
+    "narrow models, few images and few epochs, to test that everything runs.\n"
 )
 
 
 class Sources:
-    """Reads series for one page and remembers which.
+    """Reads the series for one page and remembers which.
 
     Args:
         records: folder of all records.
@@ -25,7 +21,6 @@ class Sources:
 
     def __init__(self, records):
         self.records = records
-        self.not_run = NotRun()
         self._used = {}
 
     def series(self, run, scale="paper"):
@@ -34,6 +29,14 @@ class Sources:
         if run not in self._used:
             self._used[run] = Series.read(self.records, BY_RUN[run])
         return self._used[run]
+
+    def on_record(self, runs):
+        """Whether any of some rows has a finished run on record.
+
+        Args:
+            runs: names of rows, each with the suffix of its scale.
+        """
+        return any(self.series(run).runs for run in runs)
 
     def fullest(self, *runs):
         """The series with most seeds on record, the first of equals.
@@ -44,44 +47,45 @@ class Sources:
         known = [series for series in found if series.runs]
         return max(known, key=lambda series: len(series.runs), default=found[-1])
 
-    def cell(self, series):
-        """The text of a cell that a series without records would fill."""
-        return self.not_run.cell(series.row.shell(series.row.seeds[0]))
-
-    def gap(self, series, cells):
-        """So many cells of a row that a series without records would fill."""
-        return [self.cell(series), *["-"] * (cells - 1)]
-
     def result(self, title, name, about, *parts, **drawings):
-        """The `Result`: what it shows, from what records, and what is missing.
+        """The `Result`: what it shows, from which records, and which runs are missing.
 
         Args:
             title, name, about: as for `head`.
             *parts: Markdown.
             **drawings: SVG text by file name without its ending.
         """
-        smoke = any(series.smoke for series in self._used.values())
         blocks = [
             head(title, name, about),
-            *([_SMOKE] if smoke else []),
+            *self.warning(),
             *parts,
-            self._listing(),
+            self.listing(),
         ]
-        missing = self.not_run.listing()
-        text = "\n".join(blocks) + missing + (_COMMANDS if missing else "")
-        return Result(name, text, {f"{key}.svg": svg for key, svg in drawings.items()})
+        files = {f"{key}.svg": svg for key, svg in drawings.items()}
+        return Result(name, "\n".join(blocks), files)
 
-    def _listing(self):
-        """The records that were used, with how many seeds are to come."""
-        lines = []
+    def warning(self):
+        """A list of one part if a record that was used is a smoke test, else empty."""
+        return [_SMOKE] if any(series.smoke for series in self._used.values()) else []
+
+    def listing(self):
+        """The records that were used, then the rows that are not run yet."""
+        lines, missing = [], []
         for series in self._used.values():
             row = series.row
             if not series.runs:
+                missing.append(f"`{row.run}`")
                 continue
             links = ", ".join(
                 f"[{seed}](../../records/{row.record(seed)})" for seed in series.runs
             )
             left = len(row.seeds) - len(series.runs)
-            missing = f" ({left} not run)" if left else ""
-            lines.append(f"- {row.run}, {WORDS[row.scale]}: seeds {links}{missing}\n")
-        return "Records:\n\n" + "".join(lines) if lines else "No records yet.\n"
+            more = f" ({left} not run)" if left else ""
+            lines.append(f"- {row.run}, {WORDS[row.scale]}: seeds {links}{more}\n")
+        text = "Records:\n\n" + "".join(lines) if lines else "No records yet.\n"
+        if missing:
+            text += (
+                f"\nNot run yet: {', '.join(missing)}. {QUEUE} has the commands and "
+                "the order.\n"
+            )
+        return text

@@ -1,7 +1,8 @@
-"""Table 2: what the smallest nets cost, in % of the original ones."""
+"""Table 2: what the smallest models cost, in % of the original ones."""
 
 from experiments.pages.cells import on_split
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.scales import WORDS
 from experiments.paper import published
 from experiments.paper.cost_records import (
     COMMAND,
@@ -14,46 +15,47 @@ from experiments.paper.cost_records import (
     share,
 )
 
-_ABOUT = """Computational cost of the smallest nets, in % of the original nets;
-differences in points, ours less the paper's. Counts follow from the nets alone; times
-were measured side by side, the two nets of a pair in turns, 100 calls each unless the
-command says otherwise.
+_ABOUT = """Computational cost of the paper's smallest models, in % of the original
+models. Differences are ours minus the paper's, in percentage points.
 
-- *MACs*: multiply-accumulates of convolutions and dense layers. *Parameters*:
-  trainable ones, without ω.
-- *units*: residual units of each stage. The paper's text does not tell them; they are
-  inferred from its Table 2.
-- *forward*: a compiled inference call; *folded*: of the nets as exported, ω and
-  BatchNormalization within the convolutions, both nets alike. *forward + backward*: a
-  training step without its optimizer. The paper times back-propagation and does not
-  say whether the forward pass it needs is within; here it is, for one compiled step
-  does both.
-- *ours*: ratio of the mean times, as in the paper, whose machine and batch size are
-  not ours. *turn by turn*: median of the ratios of single turns, with their 10th and
-  90th percentiles; of the two it suffers less from other work on the machine."""
+- The models have random weights and the *units* per stage that we inferred from the
+  printed percentages. Agreement of the counts therefore confirms the counting
+  convention by construction, not the outcome of training.
+- *MACs*: multiply-accumulates of convolutions and dense layers. *Parameters*: trainable
+  ones, without ω.
+- *Forward*: a compiled inference call. *Folded*: of exported models, with ω and
+  BatchNormalization folded into the convolutions. *Forward + backward*: a compiled
+  training step without optimizer. The paper times back-propagation and does not state
+  whether that includes the forward pass.
+- *Ours*: ratio of mean times, as in the paper, whose machine and batch size are
+  unknown. *Paired*: median of the ratios of paired calls with the 10th and 90th
+  percentiles, which is less sensitive to background load."""
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
     machines, not_run = read_machines(records), NotRun()
+    own, nets = own_nets(records), all_nets(records)
+    if not machines and not own:
+        return None
     parts = [
         head("Table 2: computational cost", "table2", _ABOUT),
         "## Counts\n\n" + _counts_table(machines, not_run),
         _note(),
-        "## Nets of our own runs\n\n" + _own_table(own_nets(records)),
     ]
-    nets = all_nets(records)
+    if own:
+        parts.append("## Models of our own runs\n\n" + _own_table(own))
     for machine in machines:
+        runs = {t["runs"] for p in machine.pairs.values() for t in p["times"].values()}
         parts.append(
-            f"## Times: {machine.title}\n\n"
+            f"## Times: {machine.title}\n\nOne pair of models each, "
+            f"{' or '.join(map(str, sorted(runs)))} paired calls, in %.\n\n"
             f"{_times_table(machine, nets, not_run)}\n{machine.about}\n"
         )
-    if not machines:
-        parts.append(f"## Times\n\n{_times_table(None, nets, not_run)}")
     return Result("table2", "\n".join(parts) + not_run.listing())
 
 
@@ -94,34 +96,28 @@ def _note():
 
 def _own_table(own):
     """Counts come from the records of the runs: they need no measurement."""
-    columns = ["record", "training images", "net", "layers", "MACs", "parameters"]
-    columns += ["accuracy kept"]
+    columns = ["record (n = 1)", "scale", "training images", "model", "layers", "MACs"]
+    columns += ["parameters", "accuracy maintained"]
     rows = []
     for name, (run, net) in own.items():
         first, last = run.rounds[0], run.selected
         rows.append(
             [
                 f"[{name}](../../records/{name})",
+                WORDS[run.scale],
                 f"{run.settings['dataset']['train']:,}",
                 net.title,
                 f"{first['layers']} → {last['layers']}",
                 f"{100 * last['macs'] / first['macs']:.2f}",
                 f"{100 * last['parameters'] / first['parameters']:.2f}",
-                run.final.get("note") or _kept(run, last),
+                f"{'yes' if run.holds(last) else 'no'}, on the {on_split(run.split)}",
             ]
         )
-    if not rows:
-        return "No run that starts from the paper's nets is on record yet.\n"
     return markdown_table(columns, rows)
 
 
-def _kept(run, record):
-    """Whether the split that selects says so; the test set judges in Table 1."""
-    return f"{'yes' if run.holds(record) else 'no'}, by the {on_split(run.split)}"
-
-
 def _times_table(machine, nets, not_run):
-    columns = ["net", "what", "paper", "ours", "difference", "turn by turn (p10-p90)"]
+    columns = ["model", "measured", "paper", "ours", "difference", "paired (p10-p90)"]
     rows = []
     for net in nets:
         for measure in MEASURES[net.dataset]:
@@ -130,7 +126,7 @@ def _times_table(machine, nets, not_run):
                 what = "backward" if measure.backward else "forward"
                 theirs = published.COSTS[net.dataset][what]
             row = [net.title, measure.title, "-" if theirs is None else f"{theirs:.2f}"]
-            times = machine and machine.times(net, measure)
+            times = machine.times(net, measure)
             if not times:
                 rows.append([*row, not_run.cell(COMMAND), "-", "-"])
                 continue

@@ -1,29 +1,40 @@
-"""Table 3: how large the nets are, original and shortened."""
+"""Table 3: size of the original and the pruned models."""
 
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
 from experiments.pages.summary import short
 from experiments.paper import published
-from experiments.paper.cost_records import COMMAND, all_nets, counts, read_machines
+from experiments.paper.cost_records import (
+    COMMAND,
+    PAPER,
+    all_nets,
+    counts,
+    read_machines,
+)
 
-_ABOUT = """Size of the original and the shortened nets. The text of the paper gives no
-number here: only that the shortened nets have fewer parameters.
+_ABOUT = """Size of the original and the pruned models. The text of the paper gives no
+numbers: it states that the pruned models have fewer parameters. Units are those that we
+inferred for the paper's smallest models ([Table 2](table2.md)); counts follow from the
+architecture alone, whatever the training.
 
-- *parameters*: trainable ones, without ω; *%*: of the original net.
-- *MACs*: of convolutions and dense layers, one image.
-- *weights*: all that is stored as float32, ω and moving statistics included, in MB of
-  1,000,000 bytes; *folded*: of the net as exported, ω and BatchNormalization within
-  the convolutions."""
+- *Parameters*: trainable ones, without ω; *%*: of the original model.
+- *MACs*: multiply-accumulates of convolutions and dense layers for one image.
+- *Weights*: everything stored as float32, with ω and moving statistics, in MB of
+  1,000,000 bytes. *Folded*: of the exported model, with ω and BatchNormalization folded
+  into the convolutions."""
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
     machines, not_run = read_machines(records), NotRun()
+    nets = all_nets(records)
+    if not machines and nets == [*PAPER]:
+        return None
     rows = []
-    for net in all_nets(records):
+    for net in nets:
         found = counts(machines, net)
         title = published.TITLES[net.dataset]
         if not found:
@@ -35,7 +46,7 @@ def make(records=RECORDS):
                 title,
                 *_cells(net, name, found[name], found["original"]["unfolded"]),
             ]
-            if row not in rows:  # nets of one data set share their original
+            if row not in rows:  # models of one data set share their original
                 rows.append(row)
     columns = "data set,units,layers,parameters,%,MACs,%,weights,folded"
     table = markdown_table(columns.split(","), rows)

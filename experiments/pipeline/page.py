@@ -5,7 +5,6 @@ import statistics
 
 from experiments.pages.results import (
     RECORDS,
-    NotRun,
     Result,
     head,
     markdown_table,
@@ -19,38 +18,37 @@ PIPELINES = {
     "training": "training: read, shuffle, augment, batch",
     "test": "testing: read, resize, crop, batch",
 }
-_ABOUT = """How many ImageNet images a second the input pipeline reads, decodes and
-augments; an accelerator that trains faster waits for it. Measured in turns without a
-network; numbers are medians over the rounds, with the smallest and the largest.
-Processor time leaves out waiting, and other programs that run meanwhile; divided into
-1,000 it is the speed of one processor."""
+_ABOUT = """How many ImageNet images per second the input pipeline reads, decodes and
+augments. An accelerator that trains faster than this waits for its input. Pipelines
+were measured in turns, without a network. Numbers are medians over the rounds, with the
+smallest and the largest in parentheses. Processor time excludes waiting and other
+processes; *images/s per processor* is 1,000 ms divided by it."""
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
-    not_run = NotRun()
     paths = sorted((records / "pipeline").glob("*.json"))
     parts = [_section(json.loads(path.read_text("utf-8"))) for path in paths]
     if not parts:
-        parts = [f"\nImages a second: {not_run.cell(COMMAND + ' --data_dir=DIR')}\n"]
-    text = head("How fast ImageNet is read", "pipeline", _ABOUT)
-    return Result("pipeline", text + "".join(parts) + not_run.listing())
+        return None
+    text = head("Speed of the ImageNet input pipeline", "pipeline", _ABOUT)
+    return Result("pipeline", text + "".join(parts))
 
 
 def _section(record):
     machine = record["environment"]
     size = f"{record['mean_pixels'] / 1e3:,.0f} thousand pixels"
-    origin = "as they are"
+    origin = "of their own size"
     if record["longer_side"]:
-        origin = f"brought to a longer side of {record['longer_side']} pixels"
+        origin = f"resized to a longer side of {record['longer_side']} pixels"
     results = [e[name] for e in record["rounds"] for name in PIPELINES]
     return (
         f"\n## {machine['cpu']}, {machine['cores']} processors, images of {size}\n\n"
-        f"{record['images']:,} images, in the mean {size} and "
+        f"{record['images']:,} images, on average {size} and "
         f"{record['mean_bytes'] / 1e3:,.0f} kB, {origin}; batches of "
         f"{record['batch_size']}; {len(record['rounds'])} rounds, "
         f"{record['started'][:10]}.\n\nCommand: `{record['command']}`\n\n"
@@ -71,5 +69,6 @@ def _table(record):
                 f"{1e3 / statistics.median(spent):,.0f}",
             ]
         )
-    columns = ["pipeline", "images/s", "processor ms an image", "images/s a processor"]
+    columns = ["pipeline", "images/s", "processor ms per image"]
+    columns.append("images/s per processor")
     return markdown_table(columns, rows)

@@ -6,7 +6,6 @@ import statistics
 import numpy as np
 from scipy import stats
 
-from experiments.pages.plots import draw
 from experiments.pages.results import (
     RECORDS,
     NotRun,
@@ -15,6 +14,7 @@ from experiments.pages.results import (
     markdown_table,
     short_commit,
 )
+from experiments.pages.style import captioned, draw
 from experiments.removal_study.methods import FULL, KINDS, Network, random_set_rank
 from experiments.removal_study.picture import paint
 
@@ -22,38 +22,46 @@ COMMAND = "python -m experiments.removal_study"
 FOLDER = "removal_study"
 NETS = ("resnet20", "resnet32", "resnet44")
 _RESAMPLES = 2000
-_ABOUT = """What the removal of residual units does to trained networks when nothing is
-trained afterwards: how well each criterion chooses, what scoring again after each
-removal changes (*greedy*), and what recalibration is worth, that is, estimating the
-statistics of BatchNormalization again from training images.
+_ABOUT = """What removing residual units does to trained models without any retraining:
+how well each criterion chooses the units, whether scoring again after each removal
+helps (*greedy*), and how much recalibration recovers, that is, estimating the
+statistics of BatchNormalization again on training images.
 
-The networks are the public CIFAR-10 ResNet-20, 32 and 44 of
+The models are the public CIFAR-10 ResNet-20, 32 and 44 of
 [akamaster/pytorch_resnet_cifar10](https://github.com/akamaster/pytorch_resnet_cifar10).
-They were trained on all 50,000 training images, and their checkpoints were chosen by
-the test set. So the images that criteria score on were seen in training, and test
-accuracies are slightly too high for all methods alike. One network of each depth was
-measured: this is an observation of three networks, not of a population.
+They were trained on all 50,000 training images, and their checkpoints were chosen on
+the test set. The criteria therefore score on images seen in training, and test
+accuracies are slightly too high for all methods alike. There is one model per depth (n
+= 1): these are observations, not estimates for a population of models.
 
 Criteria are described in [Which unit goes first](../scores.md). *leave_one_out,
-recalibrated* recalibrates for each unit. Greedy search removes one unit, then scores
-the rest, and recalibrates in between where the result is recalibrated."""
+recalibrated* recalibrates after removing each candidate. Greedy search removes one unit
+and scores the rest again; where the result is recalibrated, it recalibrates in
+between."""
 _PERCENTILE = """Numbers in parentheses are percentiles among random sets of as many
-units: the share of random sets that are less accurate, where equal ones count half.
-50 is what a random choice reaches on average. All sets are compared on the same first
-{subset:,} test images; accuracies in the tables are on all {test:,}, in %."""
+units: the share of random sets that are less accurate, ties counted half. A random
+choice reaches 50 on average. Percentiles are on the first {subset:,} test images,
+accuracies on all {test:,}, in %."""
+_CAPTION = """Accuracy (%) on the first {subset:,} test images against the number of
+units removed, without retraining. One model per row (n = 1). The band holds 90 % of the
+random sets of as many units, the dotted line is their median. Source:
+`records/{folder}/`."""
 
 
 def make(records=RECORDS):
-    """The page and its drawing.
+    """The page and its drawing; None without records.
 
     Args:
         records: folder of all records.
     """
     not_run, networks = NotRun(), _read(records)
+    if not networks:
+        return None
+    subset = networks[0].settings["subset_images"]
+    file = f"{FOLDER}.svg"
     parts = [
         head("Removal without training", FOLDER, _ABOUT),
-        f"\n![Accuracy against units removed]({FOLDER}.svg)\n\n",
-        _caption(networks),
+        "\n" + captioned(file, _CAPTION.format(subset=subset, folder=FOLDER)),
         "\n## Summary\n\n",
         _summary(networks),
     ]
@@ -62,11 +70,8 @@ def make(records=RECORDS):
         cell = not_run.cell(f"{COMMAND} --pretrained=DIR --net={name} --data_dir=DATA")
         parts.append(f"\n{name}: {cell}.\n")
     parts += [_section(network) for network in networks]
-    height = 0.6 + 3.1 * max(1, len(networks))
-    drawing = draw(paint, networks, width=10.0, height=height)
-    return Result(
-        FOLDER, "".join(parts) + not_run.listing(), {f"{FOLDER}.svg": drawing}
-    )
+    drawing = draw(paint, networks, height=1.0 + 2.6 * len(networks))
+    return Result(FOLDER, "".join(parts) + not_run.listing(), {file: drawing})
 
 
 def _read(records):
@@ -78,19 +83,7 @@ def _read(records):
     return [network for network in found if "random sets" in network.record["parts"]]
 
 
-def _caption(networks):
-    if not networks:
-        return "No network has been measured yet.\n"
-    return (
-        "One line for each method; the band holds 90 % of the random sets of as many "
-        "units, the dotted line is their median. Measured on the first "
-        f"{networks[0].settings['subset_images']:,} test images.\n"
-    )
-
-
 def _summary(networks):
-    if not networks:
-        return "Open.\n"
     columns = ["method", *(f"{n.title}, {kind}" for n in networks for kind in KINDS)]
     names = list(dict.fromkeys(name for n in networks for name in n.methods))
     rows = [
@@ -99,11 +92,11 @@ def _summary(networks):
     ]
     gains = [f"- {n.title}: {_gains(n)}." for n in networks if n.gains(min(3, n.most))]
     return (
-        "Mean percentile of a method's choice among random sets, over all numbers of "
-        "removed units (50: no better than chance):\n\n"
+        "Mean percentile of a method's choice among random sets of as many units, over "
+        "all numbers of removed units (50: no better than chance):\n\n"
         f"{markdown_table(columns, rows)}\n"
-        "What recalibration adds to the accuracy, in percentage points: median over "
-        "all criteria, smallest and largest.\n\n" + "\n".join(gains) + "\n"
+        "Accuracy gained by recalibration, in percentage points: median over all "
+        "criteria, with the smallest and the largest.\n\n" + "\n".join(gains) + "\n"
     )
 
 
@@ -207,10 +200,10 @@ def _single(network):
         for name, scores in network.scores().items()
     ]
     return (
-        "Change in test accuracy (percentage points), change in mean cross entropy:\n\n"
+        "Change in test accuracy (percentage points) and in mean cross entropy:\n\n"
         f"{markdown_table(columns, rows)}\n"
-        f"Spearman's rank correlation of scores with the rise of the loss, over "
-        f"{len(network.units)} units, with a 95 % bootstrap interval over units:\n\n"
+        f"Spearman's rank correlation of scores with the increase of the loss over "
+        f"{len(network.units)} units, with 95 % bootstrap intervals over units:\n\n"
         + markdown_table(["criterion", *KINDS], correlations)
     )
 
@@ -247,8 +240,8 @@ def _images(network):
             cells.append(f"{found:+.2f} ({len(shared)} of 3)")
         rows.append([name, *cells])
     return (
-        "Spearman's rank correlation of the scores on two draws of images that share "
-        "none, and how many of the first three units are the same:\n\n"
+        "Spearman's rank correlation of the scores on two disjoint draws of images, "
+        "and how many of the first three units are the same:\n\n"
         + markdown_table(["criterion", *(f"{size:,} images" for size in sizes)], rows)
     )
 

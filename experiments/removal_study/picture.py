@@ -2,47 +2,43 @@
 
 import numpy as np
 
-from experiments.pages.plots import COLORS
+from experiments.pages.style import COLORS, legend, title
 from experiments.removal_study.methods import FULL, KINDS
 
-# Colours that are told apart with any kind of colour vision (Okabe and Ito, 2008).
 _STYLES = {
-    "importance": {"color": "#000000", "marker": "*"},
-    "output_norm": {"color": "#e69f00", "marker": "v"},
-    "block_influence": {"color": "#0072b2", "marker": "o"},
-    "cka": {"color": "#56b4e9", "marker": "s"},
-    "taylor": {"color": "#cc79a7", "marker": "D"},
-    "leave_one_out": {"color": "#009e73", "marker": "^"},
+    "importance": {"color": COLORS["black"], "marker": "*"},
+    "output_norm": {"color": COLORS["orange"], "marker": "v"},
+    "block_influence": {"color": COLORS["blue"], "marker": "o"},
+    "cka": {"color": COLORS["sky"], "marker": "s"},
+    "taylor": {"color": COLORS["purple"], "marker": "D"},
+    "leave_one_out": {"color": COLORS["green"], "marker": "^"},
     "leave_one_out, recalibrated": {
-        "color": "#009e73",
+        "color": COLORS["green"],
         "marker": "^",
         "linestyle": "--",
-        "markerfacecolor": "white",
+        "markerfacecolor": COLORS["surface"],
     },
-    "l1_importance": {"color": "#8c6d1f", "marker": "x"},
-    "greedy block_influence": {"color": "#0072b2", "linewidth": 3.2, "marker": ""},
-    "greedy leave_one_out": {"color": "#d55e00", "linewidth": 3.2, "marker": ""},
+    "l1_importance": {"color": COLORS["black"], "marker": "x", "linestyle": "-."},
+    "greedy block_influence": {"color": COLORS["blue"], "linewidth": 3.2},
+    "greedy leave_one_out": {
+        "color": COLORS["vermilion"],
+        "linewidth": 3.2,
+        "linestyle": (0, (2, 0.6)),
+    },
 }
 
 
 def paint(figure, networks):
     """A row for each network, a panel without and one with recalibration."""
-    grid = figure.subplots(max(1, len(networks)), 2, sharey="row", squeeze=False)
-    for row, network in zip(grid, networks, strict=bool(networks)):
+    grid = figure.subplots(len(networks), 2, sharey="row", squeeze=False)
+    for row, network in zip(grid, networks, strict=True):
         for axes, kind in zip(row, KINDS, strict=True):
             _paint_panel(axes, network, kind)
-            axes.set_title(f"{network.title}, {kind}", fontsize=10.5)
-        row[0].set_ylabel("test accuracy, %")
+            title(axes, f"{network.title}, {kind}")
+        row[0].set_ylabel("test accuracy (%)")
     for axes in grid[-1]:
-        axes.set_xlabel("units removed")
-    handles = {}
-    for axes in grid.flat:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if handles:
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside upper left", ncols=4
-        )
+        axes.set_xlabel("number of units removed")
+    legend(figure, grid.flat)
 
 
 def _paint_panel(axes, network, kind):

@@ -1,10 +1,9 @@
-"""Runs the campaign and records what came of every case.
+"""Runs the campaign and records the outcome of every case.
 
     python -m experiments.torture [--only=KIND,...] [--seed=N] [--out=FILE]
 
-Works on small models and scikit-learn's digits, in a temporary folder, with the
-commands that users give; needs Linux. A kind that is run again replaces
-its cases in the record.
+It uses small models and scikit-learn's digits, in a temporary folder, and the commands
+that users give. It needs Linux. Running a kind again replaces its cases in the record.
 """
 
 import argparse
@@ -37,7 +36,7 @@ def main(argv=None):
     kinds = arguments.only.split(",") if arguments.only else list(KINDS)
     if unknown := set(kinds).difference(KINDS):
         sys.exit(
-            f"error: no kind is named {', '.join(sorted(unknown))}. Choose from "
+            f"error: there is no kind named {', '.join(sorted(unknown))}. Choose from "
             f"{', '.join(KINDS)}."
         )
     with quiet_start():
@@ -47,7 +46,7 @@ def main(argv=None):
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         folder = pathlib.Path(folder)
-        print("Training what is to be tortured ...", flush=True)
+        print("Training the undisturbed models ...", flush=True)
         (folder / "subject").mkdir()
         subject = Subject(folder / "subject")
         for kind in kinds:
@@ -84,10 +83,20 @@ def main(argv=None):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m experiments.torture",
-        description="Kills, damage, full disks, two writers and hostile files.",
+        description="Runs the commands under kills, damaged files, full disks, two "
+        "writers and hostile files, and records whether the results are right.",
     )
-    parser.add_argument("--only", metavar="KINDS", help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
+    parser.add_argument(
+        "--only",
+        metavar="KINDS",
+        help=f"comma-separated kinds to run (default: all of {', '.join(KINDS)})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the random moments and writes (default: %(default)s)",
+    )
     parser.add_argument(
         "--out",
         type=pathlib.Path,

@@ -6,45 +6,63 @@ import json
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.torture"
-_ABOUT = f"""`make torture` runs the package's commands under conditions in which
-programs lose data, and compares what is left with the result of an undisturbed command:
-records value by value, models weight by weight, LiteRT and ONNX files byte by byte. It
-trains small models on scikit-learn's digits and takes about an hour on two processors.
-The command of a single kind is `{COMMAND} --only=KIND`."""
-_ABOUT_KINDS = {
+_PLACE = "torture/campaign.json"
+_ABOUT = f"""Whether the package loses or corrupts results when its commands are killed,
+its files are damaged, the disk is full, two processes write at once, or a file is
+hostile. Results are compared with those of an undisturbed command: records value by
+value, models weight by weight, LiteRT and ONNX files byte by byte.
+
+`make torture` trains small models on scikit-learn's digits; `{COMMAND} --only=KIND`
+runs one kind. [The record](../../records/{_PLACE}) has the whole outcome of every case
+with its error message."""
+_REQUIRED = {
     "kills": "A process is killed with SIGKILL at a random moment, or during or right "
-    "after a random write, up to six times in a row; then the command is repeated. "
-    "*State file*: every other process starts in an empty folder, with the state file "
-    "alone.",
-    "damage": "Each file of an interrupted run is damaged, and the command is "
-    "repeated. It must report the file by name and continue once the file is "
-    "restored, or reach the undisturbed result without it.",
-    "disk": "The command writes to a disk that is too small. It must end with one "
-    "sentence, and the same command must finish once there is room.",
+    "after a random write, up to six times in a row. The same command, repeated, must "
+    "reach the undisturbed result. *State file*: every other process starts in an "
+    "empty folder with the state file alone.",
+    "damage": "A file of an interrupted run is cut, emptied, overwritten or restored. "
+    "The repeated command must name the damaged file, or reach the undisturbed result "
+    "without it.",
+    "disk": "The disk is too small. The command must end with one error message, and "
+    "finish once there is room.",
     "writers": "The same command is started twice. One process must be refused, or "
-    "both must be right.",
-    "hostile files": "Files that try to run code, to write outside their folder, to "
-    "read what lies there, or to take all memory. They must be refused, with at most "
-    "500 MB more memory than a good file takes.",
+    "both results must be right.",
+    "hostile files": "Files try to run code, to write or read outside their folder, or "
+    "to exhaust the memory. They must be refused or harmless, with at most 500 MB more "
+    "memory than a good file takes.",
+}
+# The part of a case's name that says what it is done to, up to the first of these.
+_ENDS = {"damage": " ", "disk": ",", "writers": ",", "hostile files": ":"}
+SAME = "same result as undisturbed"
+_OUTCOMES = {
+    "refused": "refused with an error",
+    SAME: SAME,
+    "harmless": "otherwise right",
 }
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
-    not_run = NotRun()
-    path = records / "torture" / "campaign.json"
+    path = records / _PLACE
     kinds = json.loads(path.read_text("utf-8"))["kinds"] if path.exists() else {}
+    if not kinds:
+        return None
+    not_run = NotRun()
     text = head("Kills, damage and hostile files", "torture", _ABOUT)
-    rows = [_row(kind, kinds.get(kind), not_run) for kind in _ABOUT_KINDS]
-    columns = ["kind", "cases", "processes killed", "right", "wrong", "minutes"]
-    text += f"\n{markdown_table(columns, rows)}"
-    for kind, about in _ABOUT_KINDS.items():
-        if kind in kinds:
-            text += f"\n## {kind.capitalize()}\n\n{about}\n\n{_cases(kinds[kind])}"
+    rows = [_row(kind, kinds.get(kind), not_run) for kind in _REQUIRED]
+    columns = ["kind", "cases", "processes killed", "as required", "wrong", "minutes"]
+    text += f"\n## Summary\n\n{markdown_table(columns, rows)}"
+    text += "\n## What is required\n\n"
+    for kind, required in _REQUIRED.items():
+        text += f"- *{kind.capitalize()}*: {required}\n"
+    text += f"\n## Outcomes\n\n{_outcomes(kinds)}"
+    if "hostile files" in kinds:
+        text += f"\n## Hostile files\n\n{_hostile(kinds['hostile files'])}"
+    text += f"\n{_environments(kinds)}"
     return Result("torture", text + not_run.listing())
 
 
@@ -63,20 +81,49 @@ def _row(kind, record, not_run):
     ]
 
 
-def _cases(record):
-    """The cases of a kind, those that came to the same in one row."""
+def _outcomes(kinds):
+    """Numbers of cases by what was attacked, and the wrong ones in full."""
+    rows, wrong = [], []
+    for kind in _REQUIRED:
+        counts = collections.defaultdict(collections.Counter)
+        for case in kinds.get(kind, {"cases": []})["cases"]:
+            subject = case["case"].split(_ENDS.get(kind, "\n"))[0]
+            outcome = case["outcome"].split(":")[0] if case["right"] else "wrong"
+            counts[subject][outcome] += 1
+            if not case["right"]:
+                wrong.append(
+                    f"- **Wrong**: {kind}, {case['case']}: {case['outcome']}\n"
+                )
+        for subject, found in counts.items():
+            known = [found[outcome] for outcome in _OUTCOMES]
+            # What an older or newer campaign may state in other words.
+            known[-1] = found.total() - sum(known[:-1]) - found["wrong"]
+            numbers = [found.total(), *known, found["wrong"]]
+            rows.append([kind, subject, *(str(n) if n else "-" for n in numbers)])
+    columns = ["kind", "subject", "cases", *_OUTCOMES.values(), "wrong"]
+    return (
+        f"{markdown_table(columns, rows)}{''.join(wrong) and chr(10)}{''.join(wrong)}"
+    )
+
+
+def _hostile(record):
+    """The files by what they are."""
     found = collections.defaultdict(list)
     for case in record["cases"]:
-        found[case["case"], case["outcome"], case["right"]].append(case.get("kills", 0))
-    rows = []
-    for (name, outcome, right), kills in found.items():
-        times = f" ({len(kills)} times)" if len(kills) > 1 else ""
-        killed = f", {sum(kills)} processes killed" if sum(kills) else ""
-        result = outcome if right else f"**wrong**: {outcome}"
-        rows.append([f"{name}{times}{killed}", result])
-    facts = record["environment"]
-    return (
-        f"{markdown_table(['case', 'outcome'], rows)}\nSeed {record['seed']}; "
-        f"{facts['cpu']}, {facts['cores']} processors, Keras {facts['keras']}, "
-        f"{facts['backend']}.\n"
-    )
+        subject, _, what = case["case"].partition(": ")
+        found[subject].append(what)
+    return "".join(f"- {name}: {'; '.join(whats)}.\n" for name, whats in found.items())
+
+
+def _environments(kinds):
+    """Where the kinds were run, each machine once."""
+    found = {}
+    for kind, record in kinds.items():
+        facts = record["environment"]
+        words = (
+            f"{facts['cpu']}, {facts['cores']} processor"
+            f"{'s' * (facts['cores'] != 1)}, Keras {facts['keras']}, "
+            f"{facts['backend']}, seed {record['seed']}"
+        )
+        found.setdefault(words, []).append(kind)
+    return "".join(f"Run on {w}: {', '.join(ks)}.\n" for w, ks in found.items())

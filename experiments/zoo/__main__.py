@@ -1,11 +1,11 @@
-"""Finds and removes the units of well-known nets, and of an odd one; records it.
+"""Finds and removes the units of well-known models and of an odd one, and records it.
 
     python -m experiments.zoo             units, exactness, MACs
     python -m experiments.zoo --latency   latency on LiteRT and ONNX Runtime
 
 Nothing is trained or downloaded: weights are random, and so are the statistics of
-normalization layers, so that every branch matters. What the record holds already is
-not done again, so the command may be stopped and given again; --again does all anew.
+normalization layers, so that every branch has an effect. What is in the record already
+is not measured again, so the command can be stopped and repeated.
 """
 
 import argparse
@@ -233,9 +233,18 @@ def _parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--latency", action="store_true", help="time the nets")
-    parser.add_argument("--runs", type=int, default=50, help="timed calls of a net")
-    parser.add_argument("--again", action="store_true", help="do all anew")
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="measure latency instead of finding units",
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=50,
+        help="timed calls per model (default: %(default)s)",
+    )
+    parser.add_argument("--again", action="store_true", help="measure everything again")
     return parser
 
 

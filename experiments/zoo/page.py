@@ -1,46 +1,50 @@
-"""The page of well-known nets: units found, exactness, latency. No TensorFlow."""
+"""The page of well-known models: units, exactness, latency. No TensorFlow."""
 
 import json
 
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.zoo"
-_ABOUT = """Which residual units the package finds in nets that it has not built, how
-exactly it removes them, and what that saves. Weights are random, with statistics of
-BatchNormalization to match: nothing here is about accuracy.
+_ABOUT = """Which residual units the package finds in models that it did not build,
+whether it removes them exactly, and what that saves. Weights are random, so nothing
+here is about accuracy. One model of each kind (n = 1).
 
-*Units* are what `find_units` finds; *removable* have an identity shortcut. The
-*cheapest third* are the removable units, a third of them rounded down but at least one,
-whose removal saves the fewest multiply-accumulates: the least that a removal of that
-many units saves. *Difference to silenced* is how far the shortened net's outputs are
-from those of the net whose branches are multiplied by ω = 0, *inserted* how far the net
-with ω = 1 on every branch is from the net itself; both relative to the largest output,
-over both removals. *Effect* is how much the third changes the outputs."""
+- *Units*: found by `find_units`. *Removable*: those with an identity shortcut.
+- *Cheapest third*: the third of the removable units (rounded down, at least one) whose
+  removal saves the fewest multiply-accumulates (MACs), so the least that removing so
+  many units saves.
+- *Difference after removal*: outputs of the pruned model against those of the full
+  model with the removed branches multiplied by ω = 0. *After insertion*: outputs with ω
+  = 1 on every branch against those of the model itself. Both relative to the largest
+  output; 0 means identical. *Effect*: how much removing the third changes the
+  outputs."""
 _LATENCY = """
-## Latency beside MACs
+## Latency compared with MACs
 
-Full and shortened nets are folded, exported and called in turns by the runtime itself,
-in a process without Keras; batch 1, one thread. The ratio is the median over the turns,
-with the 10th and 90th percentile. The closer it is to the ratio of the MACs, the more
-of what removal saves is saved for real.
+Full and pruned models are folded, exported and timed in turns in their runtime, in a
+process without Keras; batch 1, one thread. Latency is the median of the ratios of
+paired calls in % of the full model, with the 10th and 90th percentiles. The difference
+to the MACs in percentage points shows how much of the theoretical saving is realised.
 """
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
     not_run = NotRun()
     path = records / "zoo" / "units.json"
-    text = head("Units of well-known nets", "zoo", _ABOUT)
+    timed = sorted((records / "zoo").glob("latency-*.json"))
+    if not path.exists() and not timed:
+        return None
+    text = head("Units of well-known models", "zoo", _ABOUT)
     if path.exists():
         text += _units(json.loads(path.read_text("utf-8")))
     else:
         text += f"\nUnits: {not_run.cell(COMMAND)}\n"
     text += _LATENCY
-    timed = sorted((records / "zoo").glob("latency-*.json"))
     for path in timed:
         text += _latency(json.loads(path.read_text("utf-8")))
     if not timed:
@@ -50,22 +54,22 @@ def make(records=RECORDS):
 
 def _units(record):
     columns = [
-        "net",
+        "model",
         "input",
         "units",
         "removable",
         "MACs, G",
-        "MACs saved by the cheapest third",
-        "by all",
-        "difference to silenced",
-        "inserted",
+        "MACs saved: cheapest third",
+        "all removable",
+        "difference after removal",
+        "after insertion",
         "effect",
         "seconds to find, to remove",
     ]
     rows = [_row(name, net) for name, net in record["nets"].items()]
     return (
         f"\n{markdown_table(columns, rows)}\n{_notes(record)}"
-        f"\nCommand: `{record['command']}`, on {_machine(record)}; of versions: "
+        f"\nCommand: `{record['command']}`, on {_machine(record)}; "
         f"{_versions(record)}.\n"
     )
 
@@ -101,23 +105,24 @@ def _notes(record):
     for name, net in record["nets"].items():
         facts = []
         if net["opened"]:
-            facts.append("its blocks are layers, opened by `expand`")
+            facts.append("its blocks are layers, opened with `expand`")
         if net["opaque"]:
-            facts.append(f"not looked into: {', '.join(net['opaque'])}")
+            facts.append(f"not opened: {', '.join(net['opaque'])}")
         if net["full"]["uncounted"]:
             facts.append(f"MACs not counted: {', '.join(net['full']['uncounted'])}")
         if not net["units"]:
-            facts.append("it concatenates and never adds, so it has no residual unit")
+            facts.append("no residual units: it concatenates and never adds")
         if facts:
             lines.append(f"- {name}: {'; '.join(facts)}.\n")
     return "".join(lines)
 
 
 def _latency(record):
-    columns = ["net, runtime", "full, ms", "without", "MACs", "latency", "points apart"]
+    columns = ["model, runtime", "full, ms", "without", "MACs", "latency"]
+    columns.append("difference, points")
     rows = []
     for name, timed in record["nets"].items():
-        for key, title in (("third", "the cheapest third"), ("all", "all removable")):
+        for key, title in (("third", "cheapest third"), ("all", "all removable")):
             found = timed[key]
             ratio = found["ratio"]
             rows.append(
@@ -133,8 +138,8 @@ def _latency(record):
     runs = {timed["runs"] for timed in record["nets"].values()}
     return (
         f"\n### {_machine(record)}\n\n{markdown_table(columns, rows)}\n"
-        f"Command: `{record['command']}`; {'/'.join(map(str, sorted(runs)))} turns; "
-        f"of versions: {_versions(record)}.\n"
+        f"Command: `{record['command']}`; n = {'/'.join(map(str, sorted(runs)))} "
+        f"paired calls; {_versions(record)}.\n"
     )
 
 

@@ -36,6 +36,7 @@ def test_arms_are_compared_at_the_end_of_the_pruning_run(tmp_path):
     # 0.90 - 0.92 and 0.90 - 0.93: mean -2.5 points, sd 0.71, half width 6.35.
     page = section(controls.make(tmp_path).text, "Controls, full length")
     assert cells(page, "c10-random")[2:] == [
+        "full length",
         "44",
         "90.00 ± 0.00 (n = 2)",
         "89.00 ± 0.00 (n = 2)",
@@ -45,7 +46,7 @@ def test_arms_are_compared_at_the_end_of_the_pruning_run(tmp_path):
         "3.00",
         "1 H200",
     ]
-    assert cells(page, "c10-k2")[3:6] == [
+    assert cells(page, "c10-k2")[4:7] == [
         "92.50 ± 0.71 (n = 2)",
         "91.50 ± 0.71 (n = 2)",
         "-",
@@ -57,10 +58,10 @@ def test_restarts_are_compared_round_by_round(tmp_path):
     keep(tmp_path, "c10-restart", 1, unpruned(0.93, 0.95, 0.96))
     page = controls.make(tmp_path).text
     table = section(page, "Controls, full length")
-    assert cells(table, "c10-restart")[2:6] == [
+    assert cells(table, "c10-restart")[3:7] == [
         *("56", "96.00 (n = 1)", "95.00 (n = 1)", "+3.00 (n = 1)"),
     ]
-    rounds = section(page, "Restarts, full length")
+    rounds = section(page, "Restarts of c10-k2, full length")
     assert cells(rounds, "0")[1:5] == [
         *("56", "93.00 ± 0.00 (n = 2)", "93.00 (n = 1)", "+0.00 (n = 1)"),
     ]
@@ -75,10 +76,14 @@ def test_scales_are_never_paired(tmp_path):
     keep(tmp_path, "c10-random", 0, chain(losses=LOSSES, accuracies=(0.9,) * 3))
     page = controls.make(tmp_path).text
     quarter = section(page, "Controls, a quarter of the epochs")
-    assert cells(quarter, "c10-k2-quarter")[2] == "44"
-    assert cells(quarter, "c10-random-quarter")[2].startswith("not run")
-    full = section(page, "Controls, full length")
-    assert cells(full, "c10-random")[2].startswith("not run")  # the pruning run
+    row = cells(quarter, "c10-k2-quarter")
+    assert row[2:4] == ["a quarter of the epochs", "44"]
+    assert "| c10-random" not in page  # it lacks the pruning run of its scale
+    assert "# Controls, full length" not in page
+    assert "Not run yet: `c10-restart-quarter`, `c10-random-quarter`, " in page
+    keep(tmp_path, "c10-random-quarter", 0, chain(losses=LOSSES, accuracies=(0.9,) * 3))
+    page = controls.make(tmp_path).text
+    assert cells(page, "c10-random-quarter")[3:5] == ["44", "90.00 (n = 1)"]
 
 
 def test_a_model_that_is_trained_once_is_compared_as_it_is(tmp_path):
@@ -86,8 +91,8 @@ def test_a_model_that_is_trained_once_is_compared_as_it_is(tmp_path):
     keep(tmp_path, "c10-scratch-b", 1, single(44, 0.95, epochs=320))
     page = section(controls.make(tmp_path).text, "Controls, full length")
     found = cells(page, "c10-scratch-b")
-    assert found[2:4] == ["44", "95.00 (n = 1)"]
-    assert found[5:] == ["+2.00 (n = 1)", "+2.00 (n = 1)", "320", "1.00", "1 H200"]
+    assert found[3:5] == ["44", "95.00 (n = 1)"]
+    assert found[6:] == ["+2.00 (n = 1)", "+2.00 (n = 1)", "320", "1.00", "1 H200"]
 
 
 def test_smallest_models(tmp_path):
@@ -95,6 +100,7 @@ def test_smallest_models(tmp_path):
     page = section(controls.make(tmp_path).text, "Smallest models that")
     # 16 and 14 of 18 units; changes of 1 and 0 points: half width 6.35.
     assert cells(page, "c10-k2", "full length")[2:] == [
+        "2",
         "56",
         "44 (1), 50 (1)",
         "77.8 (1), 88.9 (1)",
@@ -105,13 +111,14 @@ def test_smallest_models(tmp_path):
         "open",
         "260 (1), 320 (1)",
     ]
-    assert cells(page, "c10-basic")[2].startswith("not run")
+    assert "| c10-basic" not in page and "`c10-basic`" in page
 
 
-def test_without_records(tmp_path):
+def test_without_records_there_is_no_page(tmp_path):
+    assert controls.make(tmp_path) is None
+    keep(tmp_path, "c10-scratch-e", 0, single(44, 0.9))
     page = controls.make(tmp_path).text
-    assert cells(page, "c10-scratch-e")[2].startswith("not run")
-    assert cells(page, "c10-r29-restart")[2].startswith("not run")
-    quarter = section(page, "Controls, a quarter of the epochs")
-    rows = quarter[: quarter.index("### Restarts")]
-    assert "c10-largest" not in rows and "c10-small-lr-quarter" in rows
+    assert "- c10-scratch-e, full length: seeds [0]" in page
+    for run in ("c10-r29-restart", "c10-small-lr-quarter", "c10-largest"):
+        assert f"`{run}`" in page
+    assert "c10-largest-quarter" not in page and "c10-scratch-e-quarter" not in page

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from experiments import reproduce
 from experiments.claims import overview
 from experiments.paper.cost_records import PAPER, TEST, TRAIN
 from experiments.paper.sources import Sources
@@ -13,10 +14,15 @@ from tests.made.series import chain, keep, single, unpruned
 LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to 32 layers, (1, 5, 4)
 
 
+def lines(text, start):
+    """The lines of a page that begin with a text."""
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
 def all_claims(sources):
-    of_trained, of_costs = overview.accuracy_claims, overview.costs_claims
-    further = overview.further_claims(sources)
-    return [*of_trained(sources), *of_costs(sources), *further]
+    """Every claim but those at a quarter of the epochs."""
+    groups = overview.grouped_claims(sources)
+    return [claim for name in groups if name != "quarter" for claim in groups[name]]
 
 
 def states(records):
@@ -38,11 +44,47 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
     result = overview.make(tmp_path)
     assert result.name == "README"
     count = len(overview.accuracy_claims(Sources(tmp_path)))
-    line = f"**{count} claims on trained nets: 0 hold here, 0 fail, {count} open.**"
-    assert line in result.text
-    assert "**6 claims on cost: 0 hold here, 0 fail, 6 open.**" in result.text
-    row = cells(result.text, "no loss of accuracy at 32 layers")
-    assert row[1:] == ["CIFAR-10", "open", "not run (1)", "[Table 1](table1.md)"]
+    line = f"full length: {count} claims; 0 hold, 0 fail, {count} open.**"
+    assert f"- **Trained models, {line}" in result.text
+    times, counts = (
+        "Times, measured with random weights",
+        "Counts, true by construction",
+    )
+    for title in (times, counts):
+        assert f"- **{title}: 3 claims; 0 hold, 0 fail, 3 open.**" in result.text
+    assert "No run of the paper's experiments is finished yet." in result.text
+    assert "## What was found" not in result.text
+    (line,) = lines(result.text, "- CIFAR-100, full length: no loss of accuracy at 35")
+    assert line.endswith("Needed: `c100-main`, `c100-plain38`, `c100-distilled38`.")
+    # A run that is needed at both scales is named once, the scales before the claims.
+    (line,) = lines(
+        result.text, "- CIFAR-10, full length and a quarter of the epochs: "
+    )
+    assert line.endswith("Needed: `c10-k2`, `c10-random`, `c10-small-lr`.")
+    for claim in all_claims(Sources(tmp_path)):
+        assert claim.needs and claim.text in result.text, claim
+
+
+def test_pages_without_records_are_named_and_not_linked(tmp_path):
+    text = overview.make(tmp_path).text
+    assert overview.left_out(Sources(tmp_path)) == list(overview._PAGES)
+    assert "](table" not in text and "](figure" not in text
+    for command in ("queue", "costs", "zoo", "removal_study", "torture", "pipeline"):
+        assert f"(`python -m experiments.{command}`)" in text
+    keep(tmp_path, "c10-plain38", 0, single(38, 0.92))
+    text = overview.make(tmp_path).text
+    assert "- [Figure 3: accuracy against layers](figure3.md)" in text
+    assert "- [All records](records.md)" in text and "](figure4.md)" not in text
+
+
+@pytest.mark.parametrize("run", ["c10-k2-quarter", "c10-k4", "c10-plain38", None])
+def test_a_page_is_left_out_exactly_when_its_maker_makes_none(run, tmp_path):
+    if run:
+        keep(tmp_path, run, 0, chain())
+    names = set(overview._PAGES)
+    assert set(overview.left_out(Sources(tmp_path))) == {
+        name for name in names if not reproduce.files(name, tmp_path)
+    }
 
 
 def test_every_claim_leads_to_a_page_and_is_told_apart(tmp_path):
@@ -66,16 +108,17 @@ def test_losses(last, no_loss, some_extent, tmp_path):
     chains(tmp_path, "c10-k2", last, losses=(11, 11, 12, 33))
     found = states(tmp_path)
     assert found["no loss of accuracy at 32 layers", "cifar10"] == no_loss
-    text = "no loss at 32 layers with two units a round"
+    text = "no loss at 32 layers with two units per round"
     assert found[text, "cifar10"] == no_loss
-    text = "30 epochs of retraining keep accuracy to some extent, at 32 layers"
+    text = "30 epochs of retraining maintain accuracy to some extent, at 32 layers"
     assert found[text, "cifar10"] == some_extent
-    text = "the first stage keeps the fewest units, at 32 layers"
+    text = "the first stage keeps the fewest units"
     assert found[text, "cifar10"] == "holds"
-    row = cells(overview.make(tmp_path).text, "no loss of accuracy at 32", "CIFAR-10")
+    link = "[no loss of accuracy at 32 layers](table1.md)"
+    row = cells(overview.make(tmp_path).text, link, "CIFAR-10")
     change = 100 * (last - 0.93)
     interval = f"{change:+.2f} [{change:+.2f}, {change:+.2f}] (n = 2); c10-main"
-    assert row[3] == interval
+    assert row[2:] == ["full length", f"**{no_loss}**", interval]
 
 
 def test_the_setting_of_the_paper_decides_once_it_has_as_many_seeds(tmp_path):
@@ -107,23 +150,23 @@ def test_comparisons(tmp_path):
         if "no loss" in key[0] or "first stage" in key[0] or "modes" in key[0]:
             del decided[key]
     assert decided == {
-        ("better, at 38 layers, than a plain net of 38", "cifar10"): "holds",
-        ("better, at 38 layers, than a plain net of 38", "cifar100"): "does not hold",
+        ("better, at 38 layers, than a plain model of 38", "cifar10"): "holds",
+        ("better, at 38 layers, than a plain model of 38", "cifar100"): "does not hold",
         ("like distillation, at 38 layers", "cifar10"): "holds",
-        ("distillation to 38 layers is below the initial net", "cifar100"): "holds",
-        ("one unit a round is better than four, at 32 layers", "cifar10"): "holds",
-        ("better than removing random units, at 32 layers", "cifar10"): "does not hold",
+        ("distillation to 38 layers is below the initial model", "cifar100"): "holds",
+        ("one unit per round is better than four, at 32 layers", "cifar10"): "holds",
+        ("better than removing random units", "cifar10"): "does not hold",
         (
             "better than the pruned architecture trained from scratch, for as much "
             "compute",
             "cifar10",
         ): "does not hold",
         (
-            "c10-k2: no worse than the full model after the same restarts",
+            "c10-k2: no worse than the full model with the same restarts",
             "cifar10",
         ): "holds",
         (
-            "the restarts of c10-k2 alone raise the accuracy of the full model",
+            "the restarts of c10-k2 alone raise the full model's accuracy",
             "cifar10",
         ): "holds",
     }
@@ -141,14 +184,42 @@ def test_one_seed_is_an_observation(tmp_path):
     claim = found["no loss of accuracy at 32 layers"]
     assert claim.verdict.state == "open (n = 1)"
     assert claim.numbers == "+0.20 (n = 1); c10-k2-quarter"
-    claim = found["c10-k2: no worse than the full model after the same restarts"]
+    claim = found["c10-k2: no worse than the full model with the same restarts"]
     assert claim.numbers == "-0.80 (n = 1); c10-k2-quarter and c10-restart-quarter"
-    claim = found["the first stage keeps the fewest units, at 32 layers"]
+    claim = found["the first stage keeps the fewest units"]
     assert claim.verdict.state == "observed once"
     page = overview.make(tmp_path).text
-    quarter = page[page.index("## Trained nets, a quarter") :]
-    assert cells(quarter, "no loss of accuracy at 32 layers")[2] == "open (n = 1)"
-    assert "0 hold here, 0 fail, 1 observed once, " in page
+    row = cells(page, "[no loss of accuracy at 32 layers](table1.md)", "CIFAR-10")
+    assert row[2:] == [
+        *("a quarter of the epochs", "**open (n = 1)**"),
+        "+0.20 (n = 1); c10-k2-quarter",
+    ]
+    (line,) = lines(page, "- **Trained models, a quarter of the epochs: 9 claims; 0 ")
+    assert "0 hold, 0 fail, 1 observed once, 8 open.**" in line
+    # The run itself, with its scale; what it lacks; the claims that are still open.
+    row = cells(page, "cifar10/c10-k2-quarter")
+    assert row[1:4] == ["a quarter of the epochs", "56 → 32", "93.00 (n = 1)"]
+    (line,) = lines(page, "- CIFAR-10, full length and a quarter of the epochs: ")
+    assert "ω has two modes" not in line and "monotone" in line
+    command = "python -m experiments.unit_norms runs/c10-k2-quarter-seed0"
+    assert f"`{command} --data_dir=DATA`" in line
+
+
+def test_unfinished_runs_are_named(tmp_path):
+    folder = keep(tmp_path, "c10-k2-quarter", 0, chain(accuracies=(0.9, 0.9)))
+    (folder / "final.json").unlink()
+    page = overview.make(tmp_path).text
+    name = "cifar10/c10-k2-quarter-seed0"
+    assert f"{name} (a quarter of the epochs, 2 rounds finished)" in page
+    assert "No run of the paper's experiments is finished yet." in page
+
+
+def test_smoke_tests_are_counted_and_not_shown(tmp_path):
+    path = keep(tmp_path, "c10-main", 0, chain())
+    path.rename(path.parent / "proof-seed0")
+    page = overview.make(tmp_path).text
+    assert "Smoke tests, which support no claim: 1 ([all records]" in page
+    assert "| cifar10/" not in page
 
 
 def test_smoke_records_decide_nothing(tmp_path):
@@ -160,8 +231,8 @@ def test_smoke_records_decide_nothing(tmp_path):
 
 def test_a_chain_that_ends_early_is_told(tmp_path):
     chains(tmp_path, "c10-main", 0.93, losses=(1, 1))
-    row = cells(overview.make(tmp_path).text, "no loss of accuracy at 32")
-    assert row[2:4] == ["open", "no net of that depth"]
+    row = cells(overview.make(tmp_path).text, "[no loss of accuracy at 32")
+    assert row[3:] == ["**open**", "no model of that depth"]
 
 
 def test_costs(tmp_path):
@@ -187,7 +258,10 @@ def test_costs(tmp_path):
                             "unfolded": {"macs": macs, "parameters": parameters}
                         },
                     },
-                    "times": {measure.title: {"ratio": spread} for measure in measures},
+                    "times": {
+                        measure.title: {"ratio": spread, "runs": 100}
+                        for measure in measures
+                    },
                 }
             )
         path = tmp_path / "costs" / f"{machine}.json"
@@ -195,12 +269,18 @@ def test_costs(tmp_path):
         path.write_text(json.dumps({"pairs": pairs}))
     found = states(tmp_path)
     counted = [state for (text, _), state in found.items() if text.startswith("MACs")]
-    assert counted == ["does not hold", "holds", "does not hold"]
+    assert counted == ["not reproducible", "holds", "does not hold"]
     faster = [state for (text, _), state in found.items() if "faster" in text]
     assert faster == ["holds", "open", "does not hold"]
     page = overview.make(tmp_path).text
-    row = cells(page, "MACs cut to 60.93 %, parameters to 69.82 %")
-    assert row[2:4] == ["**does not hold**", "57.59 %, 69.29 %; not reproducible"]
+    row = cells(page, "[MACs cut to 60.93 %, parameters to 69.82 %](table2.md)")
+    assert row[2:] == ["by construction", "**not reproducible**", "57.59 %, 69.29 %"]
+    row = cells(page, "[training and testing are faster](figure7.md)", "CIFAR-10")
+    both = "training 70 %, testing 70 % (n = 100)"
+    assert row[2:] == ["random weights", "**holds**", f"{both}; {both}"]
+    # What no model can have is no failed claim.
+    line = "by construction: 3 claims; 1 hold, 1 fail, 1 not reproducible, 0 open.**"
+    assert line in page
 
 
 def test_records_that_leave_doubts_decide_nothing(tmp_path):
@@ -210,8 +290,8 @@ def test_records_that_leave_doubts_decide_nothing(tmp_path):
     assert states(tmp_path / "a")[key] == "holds"
     keep(tmp_path / "a", "c10-main", 2, chain(losses=(1,), accuracies=(0.93, 0.9)))
     assert states(tmp_path / "a")[key] == "open"
-    row = cells(overview.make(tmp_path / "a").text, key[0])
-    assert row[3].endswith("c10-main; only 2 of 3 seeds have such a net")
+    row = cells(overview.make(tmp_path / "a").text, f"[{key[0]}](table1.md)")
+    assert row[4].endswith("c10-main; only 2 of 3 seeds have such a model")
 
     series = Sources(tmp_path / "a").series("c10-main")
     assert series.doubt(series.initial()) == ""

@@ -193,21 +193,34 @@ def test_ratios_are_of_one_round_and_of_one_precision():
     record["variants"]["ours-float32-before"] = {"status": "measured"}
     text = bench_page.section(record)
     assert "## Some CPU, 4 cores" in text and "590,441 trainable parameters" in text
-    assert "Other processes took 7 (7-7) % of the processors" in text
+    assert "other processes used 7 (7-7) % of the processors" in text
     # The ratio of the medians would be 0.50.
     row = "| plain Keras on TensorFlow float32 | 50.0 (30.0-90.0) | 0.50 (0.45-0.60) |"
     assert text.count(row) == 2
     assert text.count("| PyTorch bfloat16 | 240.0 (220.0-300.0) | 1.20 (1.10-1.5") == 2
     assert text.count("TensorFlow bfloat16 | 200.0 (200.0-200.0) | 2.00 (1.00-4.") == 1
-    assert "- PyTorch float32: failed: SomeError: no" in text
-    assert "- ours-float32-before: in the record, of a comparison that" in text
+    failed = "PyTorch float32: failed: SomeError: no"
+    assert f"Not shown: {failed}; ours-float32-before: no longer compared." in text
+
+
+def test_the_summary_compares_in_pairs(tmp_path):
+    """The ratio is taken within a round: of 100/50, 50/30, 200/90."""
+    speeds = {"ours-float32": [100, 50, 200], "keras-float32": [50, 30, 90]}
+    (tmp_path / "a.json").write_text(json.dumps(made_record(speeds)))
+    page = bench_page.bench_page(tmp_path)
+    start = "| Some CPU, 4 cores | bottleneck | float32 | plain Keras | 3 |"
+    assert f"{start} 2.0 (1.7-2.2) | 2.0 (1.7-2.2) |" in page
+    assert "| bfloat16 |" not in page
 
 
 def test_page(tmp_path):
-    assert bench_page.bench_page(tmp_path).endswith("No record yet.\n")
+    assert bench_page.bench_page(tmp_path) is None
     (tmp_path / "b.json").write_text(json.dumps(made_record({"ours-float32": [1] * 3})))
     page = bench_page.bench_page(tmp_path)
-    assert page.startswith("# How fast it is") and page.count("\n## ") == 1
+    assert (
+        page.startswith("# Speed of training and inference")
+        and page.count("\n## ") == 1
+    )
 
 
 _PEER = """

@@ -1,6 +1,7 @@
 """Results are written by name, and the committed ones are up to date."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,12 @@ from experiments import reproduce
 from experiments.claims import overview
 from experiments.pages.results import OUTPUT, ROOT
 from tests.made.pages import words
+from tests.made.series import chain, keep
+
+
+def test_no_other_files_are_committed():
+    made = {file for name in reproduce.MAKERS for file in reproduce.files(name)}
+    assert {path.name for path in OUTPUT.iterdir()} == made
 
 
 @pytest.mark.parametrize("name", reproduce.MAKERS)
@@ -34,9 +41,9 @@ def test_every_page_links_to_files_that_exist():
 
 
 def test_asked_for_results_are_written(tmp_path, capsys):
-    (tmp_path / "records").mkdir()
-    out = tmp_path / "new" / "out"
-    options = [f"--records={tmp_path / 'records'}", f"--out={out}"]
+    records, out = tmp_path / "records", tmp_path / "new" / "out"
+    keep(records, "c10-k2", 0, chain())
+    options = [f"--records={records}", f"--out={out}"]
     reproduce.main(["figure6", "table1", *options])
     assert {path.name for path in out.iterdir()} == {
         "figure6.md",
@@ -49,6 +56,17 @@ def test_asked_for_results_are_written(tmp_path, capsys):
     )
     reproduce.main(options)
     assert len(capsys.readouterr().out.splitlines()) == len(reproduce.MAKERS)
+    # A page whose records are gone goes, too.
+    shutil.rmtree(records / "cifar10")
+    (out / "figure7-a-machine.svg").touch()
+    reproduce.main(["figure6", "table1", "figure7", *options])
+    assert capsys.readouterr().out == "".join(
+        f"{name}: left out, it has no record yet\n"
+        for name in ("figure6", "table1", "figure7")
+    )
+    left = {path.name for path in out.iterdir()}
+    assert not left.intersection({"figure6.md", "figure6.svg", "table1.md"})
+    assert "figure7-a-machine.svg" not in left and "README.md" in left
 
 
 def test_unknown_names_are_refused_with_the_list(tmp_path):

@@ -115,8 +115,8 @@ def test_a_small_disk_is_full(tmp_path):
 
 def test_the_page_counts_cases_and_says_what_went_wrong(tmp_path):
     cases = [
-        {"case": "training", "outcome": "same", "right": True, "kills": 4},
-        {"case": "training", "outcome": "same", "right": True, "kills": 2},
+        {"case": "training", "outcome": page.SAME, "right": True, "kills": 4},
+        {"case": "training", "outcome": page.SAME, "right": True, "kills": 2},
         {"case": "export", "outcome": "model.onnx differs", "right": False},
     ]
     facts = {"cpu": "CPU", "cores": 2, "keras": "3", "backend": "tensorflow"}
@@ -126,9 +126,39 @@ def test_the_page_counts_cases_and_says_what_went_wrong(tmp_path):
     path.write_text(json.dumps({"kinds": {"kills": kills}}))
     text = page.make(tmp_path).text
     assert "| kills | 3 | 6 | 2 | 1 | 2 |" in text
-    assert "| training (2 times), 6 processes killed | same |" in text
-    assert "| export | **wrong**: model.onnx differs |" in text
+    assert "| kills | training | 2 | - | 2 | - | - |" in text
+    assert "| kills | export | 1 | - | - | - | 1 |" in text
+    assert "- **Wrong**: kills, export: model.onnx differs\n" in text
+    assert "Run on CPU, 2 processors, Keras 3, tensorflow, seed 1: kills." in text
     assert "not run" in text  # the other kinds
+
+
+def test_the_page_groups_cases_by_what_is_attacked(tmp_path):
+    assert page.make(tmp_path) is None
+    facts = {"cpu": "CPU", "cores": 1, "keras": "3", "backend": "tensorflow"}
+    outcomes = {
+        "damage": ("run.json emptied", "refused: error: 'run.json' is damaged"),
+        "disk": ("prune, full at 2%", "refused: no space"),
+        "hostile files": (".npz: a header that is an expression", "harmless"),
+    }
+    kinds = {
+        kind: {
+            "seed": 1,
+            "seconds": 60,
+            "environment": facts,
+            "cases": [{"case": case, "outcome": outcome, "right": True}],
+        }
+        for kind, (case, outcome) in outcomes.items()
+    }
+    path = tmp_path / "torture" / "campaign.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"kinds": kinds}))
+    text = page.make(tmp_path).text
+    assert "| damage | run.json | 1 | 1 | - | - | - |" in text
+    assert "| disk | prune | 1 | 1 | - | - | - |" in text
+    assert "| hostile files | .npz | 1 | - | - | 1 | - |" in text
+    assert "- .npz: a header that is an expression.\n" in text
+    assert "is damaged" not in text and "records/torture/campaign.json" in text
 
 
 def test_there_are_enough_hostile_files_and_each_has_a_name():

@@ -102,7 +102,12 @@ def keep(records, run, seed, rounds, selected=-1, scale=None, **final):
         rounds,
         outcome,
         run={
-            "dataset": {"name": row.data, "validation": 5000, "test": 10_000},
+            "dataset": {
+                "name": row.data,
+                "train": 45_000,
+                "validation": 5000,
+                "test": 10_000,
+            },
             "backend": "jax",
         },
         environment={"cpu": "Some CPU", "cores": 4, "devices": "1 H200"},

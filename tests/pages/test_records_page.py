@@ -46,10 +46,9 @@ def test_page_of_one_record(tmp_path):
     row = next(line for line in page.splitlines() if "demo-seed0](" in line)
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "[digits/demo-seed0](../../records/digits/demo-seed0)",
-        "paper",
+        "full length",
         "digits (1,000 / 100 / 200)",
         "29 → 23",
-        "9 → 7",
         "40.00 M → 60.0 %",
         "300.00 k → 80.0 %",
         "held-out images",
@@ -57,10 +56,24 @@ def test_page_of_one_record(tmp_path):
         "90.00 ± 4.19 → 88.00 ± 4.52",
         "6",
         "1.5",
-        "2",
         "Some CPU, 4 cores, tensorflow",
     ]
-    assert page.endswith("Notes\n\n- digits/demo-seed0: A toy.\n")
+    assert page.endswith("Notes in the records:\n\n- digits/demo-seed0: A toy.\n")
+
+
+def test_smoke_tests_are_labelled_and_not_averaged(tmp_path):
+    for seed in (0, 1):
+        made_record(tmp_path / "digits" / f"proof-seed{seed}")
+    page = records_page.records_page(tmp_path)
+    assert cells(page, "[digits/proof-seed1]")[1] == "smoke test"
+    assert "## Several seeds" not in page and not records_page.over_seeds(tmp_path)
+    names = ["digits/proof-seed0", "digits/proof-seed1"]
+    assert records_page.smoke_tests(tmp_path) == names
+    flags = tmp_path / "digits" / "demo-seed0" / "flags.txt"
+    made_record(flags.parent)
+    assert records_page.smoke_tests(tmp_path) == names
+    flags.write_text("--scale=smoke\n")
+    assert len(records_page.smoke_tests(tmp_path)) == 3
 
 
 def test_selection_on_the_test_set_is_labelled(tmp_path):
@@ -68,8 +81,8 @@ def test_selection_on_the_test_set_is_labelled(tmp_path):
     assert "| test set |" in records_page.records_page(tmp_path)
 
 
-def test_no_record(tmp_path):
-    assert "No record yet." in records_page.records_page(tmp_path)
+def test_no_record_no_page(tmp_path):
+    assert records_page.records_page(tmp_path) is None
 
 
 def test_keeping_a_run(tmp_path):
@@ -109,8 +122,8 @@ def test_a_record_grows_with_its_run(tmp_path):
         assert record.progress(kept) == (count, False)
         assert len(list((kept / "models").iterdir())) == count
         page = records_page.records_page(tmp_path)
-        assert cells(page, "[digits/demo-seed0]", "paper", str(count - 1))
-        assert "No record yet." in page
+        assert cells(page, "[digits/demo-seed0]", "full length", str(count - 1))
+        assert "## Single runs" not in page
     with pytest.raises(ValueError, match="is as far as"):
         record.keep(run, kept)
     (run / "final.json").write_text(final)
@@ -172,18 +185,48 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
             json.dumps({**final, "selected_round": selected})
         )
     made_record(tmp_path / "digits" / "once-seed0")
-    row = records_page.over_seeds(tmp_path).splitlines()[2]
+    row = records_page.over_seeds(tmp_path, least=2).splitlines()[2]
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "digits/demo",
+        "full length",
+        "digits (1,000 / 100 / 200)",
+        "held-out images",
         "[0](../../records/digits/demo-seed0), [1](../../records/digits/demo-seed1)",
         "29 → 23 (1), 26 (1)",
         "60.0 (1), 80.0 (1)",
         "90.00 ± 0.00 (n = 2)",
         "88.50 ± 0.71 (n = 2)",
         "-1.50 [-7.85, +4.85] (n = 2)",
+        "-2.00, -1.00",
         "open",
         "6",
         "1.5",
+        "Some CPU, 4 cores, tensorflow",
     ]
-    assert "once" not in records_page.over_seeds(tmp_path)
-    assert records_page.over_seeds(tmp_path, without=["demo"]) == ""
+    page = records_page.records_page(tmp_path)
+    assert cells(page, "digits/demo", "full length")
+    assert cells(page, "[digits/once-seed0]") and "| [digits/demo" not in page
+    # Three runs that would hold, were they not selected on the test set.
+    for seed in range(3):
+        rounds = make_rounds(0.9, 0.92, test=0.9 - 0.01 * seed)
+        rounds[1]["test_accuracy"] = rounds[0]["test_accuracy"] + 0.02
+        for name, split in (("fine", "validation"), ("chosen", "test")):
+            folder = made_record(tmp_path / "digits" / f"{name}-seed{seed}")
+            final = make_final(rounds, 1, split, total_epochs=6, total_seconds=90.0)
+            (folder / "final.json").write_text(json.dumps(final))
+            text = "".join(json.dumps(line) + "\n" for line in rounds)
+            (folder / "rounds.jsonl").write_text(text)
+    table = records_page.over_seeds(tmp_path, least=2)
+    for name, state in (("fine", "holds"), ("chosen", "open")):
+        row = cells(table, f"digits/{name}")
+        assert row[9] == "+2.00 [+2.00, +2.00] (n = 3)" and row[11] == state
+    assert "once" not in records_page.over_seeds(tmp_path, least=2)
+    others = records_page.over_seeds(tmp_path, least=2, without=["demo"])
+    assert "digits/fine" in others and "digits/demo" not in others
+    only = records_page.over_seeds(tmp_path, only=["once"], brief=True)
+    assert cells(only, "digits/once")[1:4] == [
+        "full length",
+        "29 → 23",
+        "90.00 (n = 1)",
+    ]
+    assert "digits/demo" not in only and "minutes" not in only

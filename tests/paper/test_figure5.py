@@ -62,31 +62,35 @@ def test_page(tmp_path):
     measured(tmp_path, 0, rising)
     measured(tmp_path, 2, falling)
     result = figure5.make(tmp_path)
-    page = result.text[result.text.index("full length") :]
+    page = result.text[result.text.index("|ω|, full length, n = 2") :]
     expected = ["2", "+0.00 (-1.00 to +1.00)", "-1.00 (-1.00 to -1.00)"]
     expected.append("+1.00 (+1.00 to +1.00)")
     assert cells(page, "all")[1:] == expected
     assert cells(page, "stage 3")[1:] == expected
-    assert "Monotone: open (in 1 of 2 nets)." in page
+    assert "Monotone: open (in 1 of 2 models)." in page
     row = cells(page, "2", "stage1_unit3")
     assert row == ["2", "stage1_unit3", "0.2000", "0.5", "8", "0.5714"]
-    assert "stage 2" in words(result.drawings["figure5.svg"])
+    texts = words(result.drawings["figure5.svg"])
+    assert {"stage 2", "mean norm, full length", "(n = 2)"} <= set(texts)
     assert result == figure5.make(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path):
-    page = figure5.make(tmp_path)
-    assert cells(page.text, "all")[1] == "not run (1)"
-    assert "c10_k2.txt" in page.text and "unit_norms" not in page.text
-    assert words(page.drawings["figure5.svg"]).count("not run") == 6
     keep(tmp_path, "c10-k2", 1, chain())  # run, but not measured
-    page = figure5.make(tmp_path).text
-    assert "2. `python -m experiments.unit_norms runs/c10-k2-seed1 " in page
+    page = figure5.make(tmp_path)
+    assert not page.drawings and "figure5.svg" not in page.text
+    command = "python -m experiments.unit_norms runs/c10-k2-seed1 --data_dir=DATA"
+    assert f"Not measured yet, full length: `{command}`." in page.text
+    assert "Not run yet: `c10-k2-quarter`." in page.text
 
 
 def test_scales_stand_apart(tmp_path):
     measured(tmp_path, 0, rising, run="c10-k2-quarter")
-    page = figure5.make(tmp_path).text
-    quarter, full = page.split("|ω|, full length")
-    assert "Monotone: observed once (in 1 of 1 nets)." in quarter
-    assert cells(full, "all")[1].startswith("not run")
+    result = figure5.make(tmp_path)
+    assert "|ω|, a quarter of the epochs, n = 1" in result.text
+    assert "Monotone: observed once (in 1 of 1 models)." in result.text
+    assert "|ω|, full length" not in result.text
+    assert len(words(result.drawings["figure5.svg"])) and "`c10-k2`" in result.text
+    measured(tmp_path, 0, falling)
+    quarter, full = figure5.make(tmp_path).text.split("|ω|, full length, n = 1")
+    assert "Monotone: observed once" in quarter and "open (n = 1)" in full

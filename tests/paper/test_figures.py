@@ -5,20 +5,38 @@ import re
 import pytest
 
 from experiments.pages.differences import FAILS, HOLDS, OPEN
-from experiments.paper import figure3, figure4, figure6
+from experiments.paper import figure3, figure4, figure5, figure6
+from experiments.paper.rows import BY_RUN
 from tests.made.pages import cells, words
 from tests.made.series import chain, keep, single
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.parametrize("figure", [figure3, figure4, figure5, figure6])
+def test_without_records_there_is_no_page_and_no_drawing(figure, tmp_path):
+    assert figure.make(tmp_path) is None
+    assert figure.RUNS and set(figure.RUNS) <= set(BY_RUN)
+
+
 @pytest.mark.parametrize("figure", [figure3, figure4, figure6])
-def test_without_records(figure, tmp_path):
+def test_one_run_at_a_quarter_of_the_epochs_is_shown(figure, tmp_path):
+    """With its scale and its n, and without empty panels."""
+    rounds = chain(losses=(11, 11, 12, 33), accuracies=(0.9, 0.9, 0.91, 0.9, 0.9))
+    keep(tmp_path, "c10-k2-quarter", 0, rounds)
     result = figure.make(tmp_path)
-    (name,) = result.drawings
-    assert f"({name})" in result.text and "not run (1)" in result.text
-    assert "not run" in words(result.drawings[name])
-    assert "No records yet." in result.text
+    ((name, drawing),) = result.drawings.items()
+    texts = words(drawing)
+    assert f"]({name})\n\n*Figure {name[6]}. " in result.text
+    assert "a quarter of the epochs" in " ".join(texts)
+    assert sum("(n = 1)" in text for text in texts) == 1  # the only panel
+    assert "- c10-k2-quarter, a quarter of the epochs: seeds [0]" in result.text
+    assert "Not run yet: " in result.text and "`c10-k2`" in result.text
+    assert "not run" not in texts
+    if figure is not figure6:
+        assert cells(result.text, "32")[1] == "90.00 (n = 1)"
+        assert "initial, a quarter of the epochs" in texts
+        assert "initial, full length" not in texts
 
 
 @pytest.mark.parametrize("figure", [figure3, figure4, figure6])
@@ -35,36 +53,42 @@ def test_figure3(tmp_path):
     keep(tmp_path, "c10-plain47", 0, single(47, 0.91))
     keep(tmp_path, "c10-distilled11", 0, single(11, 0.9))
     result = figure3.make(tmp_path)
-    assert cells(result.text, "layers") == [
+    assert cells(result.text, "layers", "proposed") == [
         "layers",
-        "proposed, as in the paper",
         "proposed, short retraining",
-        "proposed, two units a round",
-        "proposed, two units, 1/4 of the epochs",
+        "proposed, two units, a quarter of the epochs",
         "plain",
         "distilled",
     ]
     page = result.text
-    deepest = ["56", "-", "93.00 ± 0.00 (n = 2)", "-", "92.00 (n = 1)", "-", "-"]
+    deepest = ["56", "93.00 ± 0.00 (n = 2)", "92.00 (n = 1)", "-", "-"]
     assert cells(page, "56") == deepest
     assert cells(page, "50") == [
-        *("50", "-", "93.00 ± 1.41 (n = 2)"),
-        *("-", "91.00 (n = 1)", "-", "-"),
+        *("50", "93.00 ± 1.41 (n = 2)", "91.00 (n = 1)", "-", "-"),
     ]
-    assert cells(page, "47")[5:] == ["91.00 (n = 1)", "-"]
-    assert cells(page, "11")[5:] == ["-", "90.00 (n = 1)"]
-    # What is missing is listed curve by curve: the paper's chain, 5 plain nets, ...
-    gaps = cells(page, "not run")
-    assert gaps[1:5] == ["not run (1)", "-", "not run (2)", "-"]
-    assert [len(gap.split(", ")) for gap in gaps[5:]] == [5, 4]
+    assert cells(page, "47")[3:] == ["91.00 (n = 1)", "-"]
+    assert cells(page, "11")[3:] == ["-", "90.00 (n = 1)"]
+    # What is missing is listed row by row: the paper's setting, 5 plain models, ...
+    (missing,) = (line for line in page.splitlines() if line.startswith("Not run yet"))
+    assert "`c10-paper`, `c10-k2`, `c10-plain56`, `c10-plain38`" in missing
+    assert "`c10-main`" not in missing and missing.count("`c10-plain") == 5
     held_out = page[page.index("## CIFAR-10, held-out images") :]
-    assert cells(held_out, "50")[2] == "92.00 ± 1.41 (n = 2)"
-    assert "ours: 93.00 ± 0.00 (n = 2); paper: 92.88." in page
+    assert cells(held_out, "50")[1] == "92.00 ± 1.41 (n = 2)"
+    ours = "full length 93.00 ± 0.00 (n = 2); a quarter of the epochs 92.00 (n = 1)"
+    assert f"ours: {ours}; paper: 92.88 %." in page
+    seeds = (
+        "short retraining 2, proposed, two units, a quarter of the epochs 1, plain 1"
+    )
+    assert f"n by curve: CIFAR-10: proposed, {seeds}, distilled 1." in page
     texts = words(result.drawings["figure3.svg"])
-    for text in ("CIFAR-10", "paper: 32 layers", "plain", "initial accuracy, paper"):
+    for text in (
+        *("CIFAR-10 (n = 1-2)", "paper: 32 layers", "plain", "initial, paper"),
+        *("initial, full length", "initial, a quarter of the epochs"),
+        *("test accuracy (%)", "number of layers"),
+    ):
         assert text in texts
     assert "proposed, as in the paper" not in texts
-    assert texts.count("not run") == 2
+    assert "ImageNet" not in " ".join(texts) and "## ImageNet" not in page
 
 
 def test_figure4(tmp_path):
@@ -72,12 +96,12 @@ def test_figure4(tmp_path):
     rounds = chain(losses=("1111",), accuracies=(0.93, 0.91))
     keep(tmp_path, "c10-k4", 0, rounds)
     result = figure4.make(tmp_path)
-    assert cells(result.text, "56") == ["56", "-", "93.00 (n = 1)", "-"]
+    assert cells(result.text, "56") == ["56", "93.00 (n = 1)"]
     by_units = result.text[result.text.index("## (b)") :]
-    assert cells(by_units, "44") == ["44", "-", "-", "-", "91.00 (n = 1)"]
-    assert cells(by_units, "not run") == [
-        *("not run", "-", "not run (3)", "not run (4)", "-"),
-    ]
+    assert cells(by_units, "layers") == ["layers", "k = 1", "k = 4"]
+    assert cells(by_units, "44") == ["44", "-", "91.00 (n = 1)"]
+    missing = "`c10-k2`, `c10-k2-quarter`"
+    assert f"Not run yet: `c10-retrain30`, `c10-retrain120`, {missing}." in result.text
     assert "92.84 % at 44 layers" in result.text
     texts = words(result.drawings["figure4.svg"])
     assert "paper, k = 4" in texts and "60 epochs" in texts and "k = 2" not in texts
@@ -90,9 +114,10 @@ def test_figure6(tmp_path):
     row = cells(result.text, "full length")[1:]
     assert row[:2] == ["1", "15"] and row[-2] == "0.0 %"
     assert row[4] == "0.560" and row[-1] == "open (n = 1) (9 values against 4)"
-    assert cells(result.text, "a quarter of the epochs")[1] == "not run (1)"
+    assert "| a quarter of the epochs |" not in result.text
+    assert "Not run yet: `c10-k2-quarter`." in result.text
     texts = words(result.drawings["figure6.svg"])
-    assert "the paper's modes" in texts
+    assert "modes in the paper" in texts and "full length (n = 1)" in texts
     assert not [t for t in texts if re.search("nan|inf", t)]
 
 

@@ -7,27 +7,42 @@ from tests.made.series import chain, keep
 LOSSES = (1, 1, 1, 1, 1, 2, 3, 3)  # to the paper's (1, 5, 4), which has 32 layers
 
 
-def test_without_records_every_cell_says_what_would_fill_it(tmp_path):
+def test_without_records_there_is_no_page(tmp_path):
+    assert table1.make(tmp_path) is None
+
+
+def test_what_is_not_run_has_no_row(tmp_path):
+    keep(tmp_path, "c10-k2", 0, chain())
+    keep(tmp_path, "in-main", 0, chain("imagenet", accuracies=(0.7, 0.7)))
     page = table1.make(tmp_path).text
     assert cells(page, "CIFAR-10", "paper")[2:] == [
-        "6/6/6",
-        "1/5/4",
-        "3/15/12",
-        "56",
-        "32",
-        "-",
+        *("-", "-", "6/6/6", "1/5/4", "3/15/12", "56", "32", "-"),
     ]
-    assert cells(page, "ImageNet", "paper")[2:7] == [
-        "3/4/6/3",
-        "2/2/5/3",
-        "6/6/15/9",
-        "50",
-        "38",
+    assert cells(page, "ImageNet", "paper")[2:9] == [
+        *("-", "-", "3/4/6/3", "2/2/5/3", "6/6/15/9", "50", "38"),
     ]
-    assert cells(page, "CIFAR-100", "c100-paper")[2:] == ["not run (5)", *["-"] * 5]
-    assert page.count("open (not run)") == 7
-    assert "\n7. `python -m experiments.imagenet --flagfile=" in page
-    assert "No records yet." in page
+    assert "| not run" not in page and "| CIFAR-100" not in page
+    missing = "`c10-paper`, `c10-main`, `c10-k2-quarter`, `c100-paper`, `c100-main`"
+    assert f"Not run yet: {missing}. [The queue]" in page
+
+
+def test_a_quarter_of_the_epochs_has_rows_of_its_own(tmp_path):
+    for run, last in (("c10-k2", 0.93), ("c10-k2-quarter", 0.91)):
+        rounds = chain(losses=(11, 11, 12, 33), accuracies=(*[0.91] * 4, last))
+        keep(tmp_path, run, 0, rounds)
+    page = table1.make(tmp_path).text
+    title = "c10-k2-quarter: two units"
+    scale = ["a quarter of the epochs", "1"]
+    assert cells(page, "CIFAR-10", "c10-k2-quarter")[1:4] == [title, *scale]
+    assert cells(page, "CIFAR-10", "c10-k2:")[2:4] == ["full length", "1"]
+    accuracy = page[page.index("## Accuracy") :]
+    row = cells(accuracy, "CIFAR-10", "c10-k2-quarter", *scale, "held-out", "test")
+    assert row[6:] == [
+        *("91.00 (n = 1)", "91.00 (n = 1)", "+0.00 (n = 1)"),
+        "open (n = 1) (one seed has no spread)",
+    ]
+    cost = page[page.index("## Cost") :]
+    assert cells(cost, "CIFAR-10", "c10-k2-quarter")[2:4] == scale
 
 
 def test_three_seeds(tmp_path):
@@ -40,6 +55,8 @@ def test_three_seeds(tmp_path):
     assert cells(page, "CIFAR-10", "c10-main") == [
         "CIFAR-10",
         "c10-main: short retraining",
+        "full length",
+        "3",
         "6/6/6",
         "1/5/4 (2), 1/5/5 (1)",
         "3/15/12 (2), 3/15/15 (1)",
@@ -49,18 +66,19 @@ def test_three_seeds(tmp_path):
     ]
     # Changes -0.1, 0 and +0.2 points: mean 0.0333, sd 0.1528, half width 0.3795.
     accuracy = page[page.index("## Accuracy") :]
-    theirs = ["test set", "test set", "92.88", "not lower", "-", "-"]
+    theirs = ["-", "-", "test set", "test set", "92.88", "not lower", "-", "-"]
     assert cells(accuracy, "CIFAR-10", "paper")[2:] == theirs
-    assert cells(accuracy, "ImageNet", "paper")[4] == "only drawn"
-    assert cells(accuracy, "CIFAR-10", "c10-main", "held-out", "test")[4:] == [
+    start = ("CIFAR-10", "c10-main", "full length", "3", "held-out")
+    assert cells(accuracy, *start, "test")[6:] == [
         "92.80 ± 0.00 (n = 3)",
         "92.83 ± 0.15 (n = 3)",
         "+0.03 [-0.35, +0.41] (n = 3)",
         "open (too wide an interval of 3 seeds)",
     ]
-    held = cells(accuracy, "CIFAR-10", "c10-main", "held-out", "held-out")
-    assert held[4] == "91.80 ± 0.00 (n = 3)" and held[-1] == "-"
+    held = cells(accuracy, *start, "held-out")
+    assert held[6] == "91.80 ± 0.00 (n = 3)" and held[-1] == "-"
     assert cells(page[page.index("## Cost") :], "CIFAR-10", "c10-main")[2:] == [
+        "full length",
         "3",
         "60",
         "680",
@@ -81,6 +99,7 @@ def test_verdicts_of_clear_cases(tmp_path):
         cells(accuracy, *row)[-1]
         for row in (("CIFAR-10", "c10-p"), ("CIFAR-100", "c100-p"), ("ImageNet", "in"))
     ]
+    assert cells(accuracy, "ImageNet", "paper")[6] == "only drawn"
     assert verdicts == [
         "holds (the interval lies within the bounds)",
         "does not hold (the interval lies outside the bounds)",
@@ -92,7 +111,7 @@ def test_selection_on_the_test_set_is_labelled(tmp_path):
     keep(tmp_path, "c10-paper", 0, chain(), select_on="test")
     page = table1.make(tmp_path).text
     accuracy = page[page.index("## Accuracy") :]
-    assert cells(accuracy, "CIFAR-10", "c10-paper")[2:4] == ["test set", "test set"]
+    assert cells(accuracy, "CIFAR-10", "c10-paper")[4:6] == ["test set", "test set"]
     assert "held-out images |" not in accuracy
 
 

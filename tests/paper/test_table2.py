@@ -3,11 +3,11 @@
 import pytest
 
 from experiments.paper import published, table2, table3
-from experiments.paper.cost_records import PAPER, Net
+from experiments.paper.cost_records import PAPER, Net, own_nets
 from tests.made.costs import made_pair, write_machine
 from tests.made.runs import make_final, make_rounds, write_records
 
-RUN = "cifar10/main-seed0"
+RUN = "cifar10/c10-main-seed0"
 OWN = Net("cifar10", (2, 3, 2))
 
 
@@ -62,7 +62,9 @@ def test_times_beside_the_paper(tmp_path):
         "python 3.12.1, keras 3.12.0, tensorflow 2.20.0, Linux; measured " in page.text
     )
     assert "2026-01-02 at commit 0123456789ab with changes by `python" in page.text
-    assert " took 25 % of the processors meanwhile (median), 30 % at most." in page.text
+    assert (
+        " Background load: 25 % of the processors (median), 30 % at most." in page.text
+    )
     cells = row(page, "CIFAR-10 1/5/4", "forward, batch 1")
     assert cells == ["60.23", "70.00", "+9.77", "60.00 (55.00-65.00)"]
     cells = row(page, "CIFAR-10 1/5/4", "forward + backward, batch 32")
@@ -78,9 +80,12 @@ def test_nets_of_our_own_runs(tmp_path):
     own_run(tmp_path)
     page = table2.make(tmp_path)
     *cells, kept = row(page, f"[{RUN}](../../records/{RUN})")
-    assert kept == "yes, by the held-out images" and cells == [
-        *("45,000", "CIFAR-10 2/3/2", "56 → 23", "60.00", "40.65")
+    assert kept == "yes, on the held-out images" and cells == [
+        *("full length", "45,000", "CIFAR-10 2/3/2", "56 → 23", "60.00", "40.65")
     ]
+    assert "## Times" not in page.text
+    write_machine(tmp_path)
+    page = table2.make(tmp_path)
     assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run (1)"]
     write_machine(tmp_path, made_pair(OWN))
     page = table2.make(tmp_path)
@@ -96,12 +101,30 @@ def test_a_system_may_not_tell_of_other_programs(tmp_path):
     assert "processors" not in table2.make(tmp_path).text
 
 
+def test_smoke_tests_and_demonstrations_are_not_in_the_tables(tmp_path):
+    """Rows are of runs that reproduce Table 1, whatever else starts from its models."""
+    own_run(tmp_path)
+    for name in ("proof-seed0", "c10-random-seed0"):
+        (tmp_path / "cifar10" / name).mkdir()
+        for path in (tmp_path / RUN).iterdir():
+            (tmp_path / "cifar10" / name / path.name).write_bytes(path.read_bytes())
+    write_machine(tmp_path)
+    assert list(own_nets(tmp_path)) == [RUN]
+    assert "proof" not in table2.make(tmp_path).text
+    (tmp_path / RUN / "flags.txt").write_text("--scale=smoke\n")
+    assert not own_nets(tmp_path)
+    assert "## Models of our own runs" not in table2.make(tmp_path).text
+
+
 @pytest.mark.parametrize("maker", [table2, table3], ids=["table2", "table3"])
-def test_no_record(maker, tmp_path):
+def test_no_record_no_page(maker, tmp_path):
+    assert maker.make(tmp_path) is None
+    own_run(tmp_path)  # its counts are known, its times and sizes are not
+    write_machine(tmp_path, made_pair(PAPER[0]))
     page = maker.make(tmp_path)
     assert "not run (1)" in page.text
     assert page.text.endswith(
-        "Not run yet; the commands:\n\n1. `python -m experiments.costs`\n"
+        "Not run yet. Commands:\n\n1. `python -m experiments.costs`\n"
     )
     assert list(page.files) == [f"{page.name}.md"]
 
