@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 
-from resprune_cli.commands import compare, export, inspect, prune, scores
+from resprune_cli.commands import compare, export, inspect, prune, report, scores
 from resprune_cli.options.usage import Failed, WrongUse, as_options
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
 
@@ -17,9 +17,11 @@ COMMANDS = (
     inspect,
     scores,
     prune,
+    report,
     compare,
     export,
 )
+_PRINTERS = ("inspect", "scores", "compare", "report")
 EXIT_CODES = {
     0: "done.",
     1: "not to be had: a target out of reach, too much lost, an export that differs.",
@@ -99,7 +101,7 @@ def main(argv=None):
     except BrokenPipeError:  # `| head` has read enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's last flush
         # Some commands have nothing more to do than to print; others were cut short.
-        return 0 if args.command in ("inspect", "scores", "compare") else 128 + 13
+        return 0 if args.command in _PRINTERS else 128 + 13
     except Exception as error:
         if full := _full_disk(args, error):
             return _end(args, 1, full)

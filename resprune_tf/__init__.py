@@ -27,6 +27,7 @@ from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.fit_loop import DeletionRound, fit_with_deletion
 from resprune_tf.pruning.loop import PruningResult, prune_and_retrain
 from resprune_tf.pruning.options import Removal, RunOptions
+from resprune_tf.report.writing import write_report
 from resprune_tf.runs.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.runs.records import Round
 from resprune_tf.runs.state_file import pack_run, unpack_run
@@ -130,4 +131,5 @@ __all__ = [
     "training_strategy",
     "unpack_run",
     "with_input_shape",
+    "write_report",
 ]

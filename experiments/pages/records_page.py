@@ -6,9 +6,8 @@ import re
 from experiments.pages import cells
 from experiments.pages.differences import MARGIN, no_drop, pair, summarize
 from experiments.pages.results import RECORDS, markdown_table
-from experiments.pages.run_records import RunRecords, wilson
+from experiments.pages.run_records import RunRecords, percent, short, wilson
 from experiments.pages.scales import check_scale
-from experiments.pages.summary import percent, short
 
 _HEAD = """# What was run
 

@@ -12,7 +12,7 @@ from resprune_tf.deploy.example_inputs import images_to_compare
 from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.outputs import decides
-from resprune_tf.runs.judging import format_value
+from resprune_tf.runs.judging import compare_correct, format_paired, format_value
 from resprune_tf.targets.measures import file_bytes, measure
 from resprune_tf.units.table import aligned
 
@@ -67,7 +67,7 @@ def compare(args):
             "threads": args.threads,
             "ratio_p10_p90": [low, high],
         }
-    examples, of_classes = None, False
+    examples, of_classes, correct = None, False, []
     if args.data is not None:
         data = data_source.read(args, models[0])
         examples = data.splits[data.held_out][0][:_COMPARED]
@@ -81,12 +81,15 @@ def compare(args):
                 measured = terms.evaluate(model, x, y, args.batch_size)
                 for name, value in measured.items():
                     each[f"{data.held_out} {name}"] = value
+                correct.append(terms.correct(model, x, y, args.batch_size, measured))
                 if doubt := terms.doubt(model, measured):
                     told["doubts"].append(doubt)
         losses = [terms.full_loss_name(model) for model in models if model.compiled]
         if data.labelled and len(set(losses)) > 1:
             told["doubts"].append(f"The losses differ: {' and '.join(losses)}.")
         of_classes = of_classes and all(decides(model) for model in models)
+        if data.labelled and None not in correct:
+            told["paired"] = {**compare_correct(*correct), "examples": len(x)}
     told["outputs"] = _outputs(models, examples, of_classes)
     return told
 
@@ -118,6 +121,8 @@ def table(told):
         )
     if "data" in told:
         lines.append(f"Data: {told['data']}.")
+    if paired := told.get("paired"):
+        lines.append(f"B instead of A: {format_paired(paired, paired['examples'])}.")
     lines.append(_difference_told(told["outputs"]))
     return "\n".join([*lines, *dict.fromkeys(told.get("doubts", ()))])
 
