@@ -96,11 +96,11 @@ def _about_tradeoff(run):
 def _files(run, files):
     """The files of the run, with what they hold."""
     rows = "".join(
-        f'<tr><td class="mono">{_escape(name)}</td><td>{_escape(_holds(run, name))}'
-        f"</td><td>{size:,}</td></tr>"
+        f'<tr><td><span class="mono">{_escape(name)}</span> '
+        f"<small>{_escape(_holds(run, name))}</small></td><td>{size:,}</td></tr>"
         for name, size in files.items()
     )
-    return _table(["File", "Contents", "Bytes"], rows, "files") if rows else _MISSING
+    return _table(["File", "Bytes"], rows, "files") if rows else _MISSING
 
 
 def _holds(run, name):
@@ -195,9 +195,11 @@ def _rounds(run):
     """The table of the rounds, with differences to the first one in small print."""
     first, body = run.rounds[0], ""
     for r in run.rounds:
-        cells = [_cell(r["round"]), _cell(r["layers"])]
-        for key in ("parameters", "macs"):
-            cells.append(_cell(f"{r[key]:,}", f"{100 * r[key] / first[key]:.1f} %"))
+        macs, parameters = (
+            _cell(short(r[key]), f"{100 * r[key] / first[key]:.1f} %")
+            for key in ("macs", "parameters")
+        )
+        cells = [_cell(r["round"]), _cell(r["layers"]), macs]
         for split in run.splits:
             now, start = run.watched(r, split), run.watched(first, split)
             known = r is not first and None not in (now, start)
@@ -208,6 +210,7 @@ def _rounds(run):
         if latencies(run):
             now = run.latency(r)
             cells.append(_cell("–" if now is None else f"{now:.4g}"))
+        cells.append(parameters)
         names = _escape(", ".join(r["removed"]) or "–")
         cells.append(f'<td class="names mono">{names}</td>')
         mark = ' class="selected"' if r is run.selected else ""
@@ -222,12 +225,12 @@ def _rounds(run):
         note = f"Marked: round {run.net['round']}, selected{rule(run)}. {note}"
     stop = run.final.get("stop_reason")
     note += f" The run ended: {stop}." if stop else ""
-    head = ["Round", "Layers", "Parameters", "MACs"]
+    head = ["Round", "Layers", "MACs"]
     unit = ", %" if run.in_percent else f" {run.monitor}"
     head += [f"{split.capitalize()}{unit}" for split in run.splits]
     head += ["Latency, ms"] if latencies(run) else []
     return f'<p class="about">{_escape(note)}</p>' + _table(
-        [*head, "Units removed"], body
+        [*head, "Parameters", "Units removed"], body
     )
 
 

@@ -116,6 +116,8 @@ def _change(run, *net):
             told = " instead of ".join(map(run.tell, values))
             parts.append(f"{split} {run.monitor} {told}")
     images = run.examples("test")
+    if net and paired(run, *net, "test"):
+        images = None  # the paired test says how much so many images show
     if images and run.in_percent and parts and parts[-1].startswith("test"):
         point = f"{100 / images:.2g}"
         parts[-1] += f" ({images:,} test images: 1 image is {point} percentage points)"

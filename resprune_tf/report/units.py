@@ -21,23 +21,36 @@ def units_table(run):
                 cells += "<td></td>"
                 continue
             weight = abs(score) / largest[r["round"]]
-            goes = run.removals.get(unit) == r["round"] + 1
-            words = "".join((" goes" * goes, " strong" * (weight > 0.75)))
+            goes = " goes" * (run.removals.get(unit) == r["round"] + 1)
             text = f"{score:.3g}".replace("-", "\N{MINUS SIGN}")
             cells += (
-                f'<td class="score{words}" style="--w:{weight:.2f}">'
+                f'<td class="score{goes}" style="--w:{weight:.2f}">'
                 f"<span>{text}</span></td>"
             )
         body += (
             f'<tr class="unit {kind}"><th scope="row" class="mono">{_escape(unit)}</th>'
-            f"<td>{_escape(state)}</td>{cells}</tr>\n"
+            f'<td class="outcome">{_escape(state)}</td>{cells}</tr>\n'
         )
-    head = "".join(f'<th scope="col">after round {r["round"]}</th>' for r in scored)
+    head, numbers = "", ""
+    if scored:
+        head = f'<th colspan="{len(scored)}">Score after round</th>'
+        cells = "".join(f'<th scope="col">{r["round"]}</th>' for r in scored)
+        numbers = f"<tr>{cells}</tr>"
     return (
-        '<div class="scroll units"><table><thead><tr><th scope="col">Unit</th>'
-        f'<th scope="col">Outcome</th>{head}</tr></thead><tbody>\n{body}</tbody>'
-        "</table></div>"
+        '<div class="scroll units"><table><thead><tr><th rowspan="2">Unit</th>'
+        f'<th rowspan="2">Outcome</th>{head}</tr>{numbers}</thead><tbody>\n{body}'
+        f"</tbody></table></div>{_reasons(run)}"
     )
+
+
+def _reasons(run):
+    """Why units cannot be removed, where that is recorded."""
+    rows = "".join(
+        f"<dt>{_escape(unit)}</dt><dd>cannot be removed: {_escape(reason)}</dd>"
+        for unit, reason in run.kept.items()
+        if reason
+    )
+    return f'<dl class="list">{rows}</dl>' if rows else ""
 
 
 def about(run):
@@ -58,14 +71,14 @@ def about(run):
 
 def _outcome(run, unit):
     """The kind of a unit, and what became of it in words."""
-    number, reason = run.removals.get(unit), run.kept.get(unit)
+    number = run.removals.get(unit)
     if number is not None and number <= run.net["round"]:
         return "removed", f"removed in round {number}"
     if number is not None:
         return "kept", f"kept (removed in round {number}, which is not selected)"
-    if reason is None:
-        return "kept", "kept (removable)"
-    return "fixed", f"cannot be removed{reason and f': {reason}'}"
+    if unit in run.kept:
+        return "fixed", "cannot be removed"
+    return "kept", "kept (removable)"
 
 
 def _escape(value):
