@@ -169,6 +169,19 @@ def page():
         "whole numbers or one-hot rows, and at random where they are other numbers, as "
         "of a regression. Test examples are only measured.",
         "",
+        "## The report",
+        "",
+        "`prune` ends with `report.html` in its folder, one file that needs no other. "
+        "It begins with the result in one sentence; then follow accuracy (or what "
+        "--monitor names) against MACs and against the latency where that was "
+        "measured, the files, the rounds, and each unit with its scores. `resprune "
+        "report DIR` writes it again, also for a run that is not finished. Where "
+        "accuracies are compared, so are single examples: `4 examples newly wrong, 0 "
+        "newly right of 360: p = 0.13` is McNemar's exact test of the two models. A "
+        "small p-value, such as p < 0.05, means that chance hardly explains the "
+        "difference; a large one, that the examples are too few to show which model "
+        "is more accurate.",
+        "",
         "## Judged anew",
         "",
         "A run with retraining keeps every round in its folder. Repeated with another "

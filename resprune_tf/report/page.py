@@ -196,8 +196,8 @@ def _rounds(run):
     first, body = run.rounds[0], ""
     for r in run.rounds:
         macs, parameters = (
-            _cell(short(r[key]), f"{100 * r[key] / first[key]:.1f} %")
-            for key in ("macs", "parameters")
+            _cell(told(r[key]), f"{100 * r[key] / first[key]:.1f} %")
+            for key, told in (("macs", short), ("parameters", "{:,}".format))
         )
         cells = [_cell(r["round"]), _cell(r["layers"]), macs]
         for split in run.splits:

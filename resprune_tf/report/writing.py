@@ -8,7 +8,7 @@ import pathlib
 from resprune_tf.report import drawing, plots
 from resprune_tf.report.page import FILES, make_page
 from resprune_tf.report.run_records import RunRecords
-from resprune_tf.system.whole_files import atomic_file
+from resprune_tf.system.whole_files import atomic_file, remove_left_behind
 
 REPORT = "report.html"
 
@@ -61,6 +61,7 @@ def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
             svg = drawing.inline(svg, f"{name}-{size}", label)
             figures[name] += f'<div class="{size}">{svg}</div>'
     path = folder / REPORT
+    remove_left_behind(folder, REPORT)
     text = make_page(run, figures, _written(run, folder))
     with atomic_file(path) as temporary:
         # Names may hold half of a pair of surrogates, which no file can.
