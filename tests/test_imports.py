@@ -43,8 +43,8 @@ FLOORS = {
 }
 PURE = (
     *("nets.architecture", "runs.environment", "runs.judging", "runs.records"),
-    *("report.drawing", "report.page", "report.plots", "report.run_records"),
-    *("report.summary", "report.units", "report.writing", "targets.target"),
+    *(f"report.{name}" for name in ("drawing", "files", "page", "plots", "units")),
+    *("report.run_records", "report.summary", "report.writing", "targets.target"),
     *("system.advice", "system.checksum", "system.disk", "system.whole_files"),
     *("criteria.registry", "data.registry", "deploy.registry"),
     "training.schedules",

@@ -22,7 +22,7 @@ def make_page(run, figures, files):
         run: a `RunRecords`.
         figures: HTML of the plots `"tradeoff"` and `"training"`; "" where nothing is
             recorded that could be drawn.
-        files: dict from the path of each written file to its size in bytes.
+        files: what `files.written` returned.
     """
     begun = bool(run.rounds)
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -32,7 +32,7 @@ def make_page(run, figures, files):
         callouts="".join(_callouts(run)),
         tiles="".join(_tiles(run)) if begun else "",
         tradeoff=_figure(figures["tradeoff"], _about_tradeoff(run)),
-        files=_files(run, files),
+        files=_files(files),
         rounds=_rounds(run) if begun else _MISSING,
         about_units=_escape(units.about(run)) if begun else "",
         units=units.units_table(run) if begun else _MISSING,
@@ -93,36 +93,13 @@ def _about_tradeoff(run):
     return f"{text}."
 
 
-def _files(run, files):
-    """The files of the run, with what they hold."""
+def _files(files):
     rows = "".join(
         f'<tr><td><span class="mono">{_escape(name)}</span> '
-        f"<small>{_escape(_holds(run, name))}</small></td><td>{size:,}</td></tr>"
-        for name, size in files.items()
+        f"<small>{_escape(content)}</small></td><td>{size:,}</td></tr>"
+        for name, content, size in files
     )
     return _table(["File", "Bytes"], rows, "files") if rows else _MISSING
-
-
-def _holds(run, name):
-    """What a file holds, in words."""
-    for r in run.rounds:
-        if name == r.get("model"):
-            mark = ", selected" if r is run.selected else ""
-            return f"model after round {r['round']}{mark}"
-    if name.startswith("export/"):
-        return "exported model"
-    return FILES[name]
-
-
-# What is listed of a run directory, with what it holds.
-FILES = {
-    "pruned.keras": "pruned model, of Keras's own layers",
-    "summary.json": "the result for programs",
-    "models/initial.keras": "model as it was given",
-    "rounds.jsonl": "records of the rounds",
-    "history.jsonl": "records of the epochs",
-    "final.json": "record of the result",
-}
 
 
 def _title(run):

@@ -6,7 +6,8 @@ import os
 import pathlib
 
 from resprune_tf.report import drawing, plots
-from resprune_tf.report.page import FILES, make_page
+from resprune_tf.report.files import written
+from resprune_tf.report.page import make_page
 from resprune_tf.report.run_records import RunRecords
 from resprune_tf.system.whole_files import atomic_file, remove_left_behind
 
@@ -62,27 +63,8 @@ def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
             figures[name] += f'<div class="{size}">{svg}</div>'
     path = folder / REPORT
     remove_left_behind(folder, REPORT)
-    text = make_page(run, figures, _written(run, folder))
+    text = make_page(run, figures, written(run, folder))
     with atomic_file(path) as temporary:
         # Names may hold half of a pair of surrogates, which no file can.
         temporary.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
     return path
-
-
-def _written(run, folder):
-    """The files that a run has written so far: bytes by path."""
-    names = [*FILES, *(r["model"] for r in run.rounds if "model" in r)]
-    export = folder / "export"
-    paths = [folder / name for name in names]
-    paths += sorted(export.iterdir()) if export.is_dir() else []
-    return {
-        path.relative_to(folder).as_posix(): _size(path)
-        for path in paths
-        if path.exists()
-    }
-
-
-def _size(path):
-    """Bytes of a file, or of the files in a folder."""
-    inside = path.rglob("*") if path.is_dir() else [path]
-    return sum(each.stat().st_size for each in inside if each.is_file())

@@ -283,7 +283,7 @@ def test_units_scored_by_any_criterion(tmp_path, recorded):
         "d": "unit fixed",
     }
     assert rows["a"][1].split()[1:] == ["kept", "(removable)", "0.2", "0.2"]
-    assert rows["d"][1].strip() == "d  cannot be removed"
+    assert rows["d"][1].strip() == "d cannot be removed"
     assert ("dcannot be removed: its shortcut changes" in page.text) == recorded
     assert page.source.count('class="score goes"') == 1
 
