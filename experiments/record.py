@@ -2,18 +2,12 @@
 
     python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
-<<<<<<< HEAD
-The run may be unfinished: what exists so far is kept, and a later call replaces it by
-what the same run has come to. The record of a finished run holds its trained models:
-that of round 0, that of the selected round, and the others where all take at most 1 MB.
-That of an unfinished run holds those of all rounds, to continue from, if --models asks
-for them. Exports stay behind: flags.txt makes them again. The new files are listed in
-records/SHA256SUMS.
-=======
 The run may be unfinished: its finished rounds are kept, and a later call replaces them
-when the same run is further. Models are left out, unless --models asks for the model of
-each round. Exports are always left out, because flags.txt reproduces them.
->>>>>>> h-pages
+when the same run is further. The record of a finished run holds its trained models:
+that of round 0, that of the selected round, and the others where all take at most 1 MB.
+That of an unfinished run holds those of all rounds, to continue from, if --models
+requests them. Exports are always left out, because flags.txt reproduces them. The new
+files are listed in records/SHA256SUMS.
 """
 
 import argparse
@@ -52,13 +46,8 @@ def keep(run_dir, record, models=False):
     Args:
         run_dir: folder of the run.
         record: folder of the record. It is replaced as a whole if it is of the same
-<<<<<<< HEAD
-            run and less far.
-        models: whether to keep the model of each round of an unfinished run, too.
-=======
             run and has fewer rounds.
-        models: whether to keep the model of each finished round.
->>>>>>> h-pages
+        models: whether to keep the model of each round of an unfinished run, too.
 
     Raises:
         ValueError: if the run has finished no round, the name of the record states
@@ -155,11 +144,6 @@ def main(argv):
         description="Copies the records of a run into records/, to be committed.",
     )
     parser.add_argument(
-<<<<<<< HEAD
-        "--models",
-        action="store_true",
-        help="of an unfinished run, keep the models of all rounds, to continue from",
-=======
         "run_dir", metavar="RUN_DIR", help="run directory, such as runs/demo"
     )
     parser.add_argument(
@@ -168,8 +152,9 @@ def main(argv):
         help="record to write or replace, such as records/digits/demo-seed0",
     )
     parser.add_argument(
-        "--models", action="store_true", help="also keep the model of each round"
->>>>>>> h-pages
+        "--models",
+        action="store_true",
+        help="of an unfinished run, keep the models of all rounds, to continue from",
     )
     arguments = parser.parse_args(argv)
     try:

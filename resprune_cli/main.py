@@ -15,6 +15,7 @@ from resprune_cli.commands import (
     export,
     inspect,
     prune,
+    report,
     scores,
 )
 from resprune_cli.options.registries import registry
@@ -26,10 +27,12 @@ COMMANDS = (
     inspect,
     scores,
     prune,
+    report,
     compare,
     benchmark,
     export,
 )
+_PRINTERS = ("inspect", "scores", "compare", "benchmark", "report")
 EXIT_CODES = {
     0: "done.",
     1: "failed: the target is unreachable, accuracy fell by more than the tolerance, "
@@ -116,8 +119,7 @@ def main(argv=None):
     except BrokenPipeError:  # `| head` has read enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's last flush
         # Some commands have nothing more to do than to print; others were cut short.
-        reads = ("inspect", "scores", "compare", "benchmark")
-        return 0 if args.command in reads else 128 + 13
+        return 0 if args.command in _PRINTERS else 128 + 13
     except Exception as error:
         if full := _full_disk(args, error):
             return _end(args, 1, full)

@@ -28,6 +28,7 @@ from resprune_tf.pruning.fit_loop import DeletionRound, fit_with_deletion
 from resprune_tf.pruning.loop import PruningResult, prune_and_retrain
 from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.record_model import load_record_model
+from resprune_tf.report.writing import write_report
 from resprune_tf.runs.callbacks import RunInterrupted, TrainingDiverged
 from resprune_tf.runs.records import Round
 from resprune_tf.runs.state_file import pack_run, unpack_run
@@ -132,4 +133,5 @@ __all__ = [
     "training_strategy",
     "unpack_run",
     "with_input_shape",
+    "write_report",
 ]

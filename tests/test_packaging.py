@@ -69,8 +69,10 @@ def test_a_wheel_holds_every_room(tmp_path):
     files = {
         path.relative_to(source)
         for name in ("resprune_tf", "resprune_cli")
-        for path in (source / name).rglob("*.py")
+        for pattern in ("*.py", "*.html", "py.typed")
+        for path in (source / name).rglob(pattern)
     }
+    assert {"template.html", "py.typed"} < {path.name for path in files}
     assert all((target / path).is_file() for path in files)
     modules = sorted(
         ".".join(path.parent.parts) for path in files if path.stem == "__init__"

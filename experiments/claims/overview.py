@@ -52,25 +52,6 @@ _SHORT = {
 }
 # Title, and what its records come from.
 _PAGES = {
-<<<<<<< HEAD
-    "table1": "Table 1: layers left without loss of accuracy",
-    "table2": "Table 2: computational cost",
-    "table3": "Table 3: parameters",
-    "figure3": "Figure 3: accuracy against layers",
-    "figure4": "Figure 4: epochs of retraining, units at once",
-    "figure5": "Figure 5: importance and what a unit adds",
-    "figure6": "Figure 6: importances after training",
-    "figure7": "Figure 7: times of training and testing",
-    "controls": "Controls, and beyond the paper",
-    "records": "What was run",
-    "models": "Trained models, with their cards",
-    "bench": "How fast it is",
-    "pipeline": "How fast ImageNet is read",
-    "torture": "Kills, damage and hostile files",
-    "removal_study": "Removal without training",
-    "retraining": "Retraining of a trained network",
-    "zoo": "Units of well-known networks",
-=======
     "table1": ("Table 1: layers left without loss of accuracy", "queue"),
     "table2": ("Table 2: computational cost", "costs"),
     "table3": ("Table 3: parameters", "costs"),
@@ -83,6 +64,11 @@ _PAGES = {
     "records": ("All records", "queue"),
     "removal_study": ("Removal without training", "removal_study"),
     "retraining": ("Retraining of a trained model", "removal_study.retraining"),
+    "pretrained": (
+        "Pruning a trained model by default settings",
+        "removal_study.defaults",
+    ),
+    "models": ("Trained models, with their cards", "queue"),
     "zoo": ("Units of well-known models", "zoo"),
     "bench": ("Speed of training and inference", "bench"),
     "pipeline": ("Speed of the ImageNet input pipeline", "pipeline"),
@@ -95,7 +81,6 @@ _OF_RUNS = {
     "figure5": figure5.RUNS,
     "figure6": figure6.RUNS,
     "controls": controls.RUNS,
->>>>>>> h-pages
 }
 
 

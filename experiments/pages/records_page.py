@@ -6,9 +6,8 @@ import re
 from experiments.pages import cells
 from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
 from experiments.pages.results import RECORDS, head, markdown_table
-from experiments.pages.run_records import RunRecords, wilson
+from experiments.pages.run_records import RunRecords, percent, short, wilson
 from experiments.pages.scales import WORDS, check_scale, is_smoke_test
-from experiments.pages.summary import percent, short
 
 _ABOUT = f"""All committed records. The folder of a record has its flags, environment,
 rounds and report.

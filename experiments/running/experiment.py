@@ -106,7 +106,7 @@ def _run(argv, module, stop):
 
 
 def _show(rp, result, dataset, run_dir, formats):
-    from experiments.report import format_rounds
+    from resprune_tf.report.summary import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
     if formats:
@@ -198,15 +198,12 @@ def _check_run_dir():
 
 def _write_report(run_dir):
     """Where the report is, or why there is none."""
-    from experiments.report import write_report
-    from resprune_tf.system.whole_files import remove_left_behind
+    from resprune_tf import write_report
 
-    # Of the run directory itself, a run removes them when it begins.
-    remove_left_behind(pathlib.Path(run_dir) / "plots")
     try:
         return write_report(run_dir)
     except ImportError as error:  # no plots, which may be drawn elsewhere
-        return f"none, {error}; make it with `python -m experiments.report {run_dir}`"
+        return f"none, {error}; make it with `resprune report {run_dir}`"
 
 
 def _sizes(dataset):

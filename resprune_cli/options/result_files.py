@@ -9,6 +9,7 @@ from resprune_cli.options.usage import WrongUse
 
 # Of `prune`; with retraining, beside the files of a run directory.
 PRUNED, SUMMARY, RUN = "pruned.keras", "summary.json", "run.json"
+REPORT = "report.html"
 
 
 def check_kept(inputs, written):
@@ -36,7 +37,8 @@ def check_pruned_out(args):
     what another one wrote stays, lest it be lost or be taken for the result.
     """
     out, retrains = args.out, args.epochs > 0
-    written = [out / PRUNED, out / SUMMARY]
+    results = [out / PRUNED, out / SUMMARY, out / REPORT]
+    written = list(results)
     if retrains:
         written += [out / "state.npz", *out.glob("models/round-*.keras")]
         written += [out / "models" / "initial.keras"]
@@ -48,7 +50,7 @@ def check_pruned_out(args):
             f"--out '{out}' holds a run with retraining, whose result would be lost. "
             "Choose another folder."
         )
-    if not any(path.exists() for path in written[:2]):
+    if not any(path.exists() for path in results):
         return
     told = _summary(out / SUMMARY)
     # Whether a run's settings are these is for the run directory to say.

@@ -1,12 +1,15 @@
 """Pruning without retraining: units are scored and removed, nothing is trained."""
 
+import contextlib
+import dataclasses
+
 import numpy as np
 
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 from resprune_cli.work import data_source, model_file, scoring, terms
 from resprune_cli.work.outcome import Outcome
-from resprune_tf import remove_units
+from resprune_tf import Round, find_units, importances, remove_units
 from resprune_tf.criteria.registry import ON_EXAMPLES
 from resprune_tf.runs.judging import (
     AUTO,
@@ -18,6 +21,7 @@ from resprune_tf.runs.judging import (
 )
 from resprune_tf.system.progress import say
 from resprune_tf.targets.greedy import greedy_search
+from resprune_tf.targets.measures import may_go, measure
 from resprune_tf.targets.solving import solve_target
 from resprune_tf.targets.target import COUNTED, TargetMet
 from resprune_tf.training.recalibration import recalibrate
@@ -48,8 +52,8 @@ def prune(model, data, splits, target, args):
         Failed: if the target cannot be met.
     """
     say("Measuring the model as given ...")
-    before = _measures(model, splits, args)
-    doubt = terms.check_doubt(model, _validation(before), args)
+    first = _round(0, model, (), splits, args)
+    doubt = terms.check_doubt(model, first.validation, args)
     name = args.criterion or scoring.usual_criterion(model)
     criterion = scoring.criterion(name, model, data, args)
     images = None
@@ -64,15 +68,23 @@ def prune(model, data, splits, target, args):
         f"Scoring units by {name}, and choosing which to remove for the target ...",
         flush=True,
     )
-    solution, shorter = remove(model, criterion, target, images, args)
+    solution, shorter, scores = remove(model, criterion, target, images, args)
     print(f"\n{solution}", flush=True)
     model_file.compiled_as(shorter, model)
     say("Measuring the pruned model ...")
-    after = _measures(shorter, splits, args)
+    last = _round(1, shorter, solution.units, splits, args)
     notes = {"criterion": name, "solution": solution.to_dict()}
-    guessing = terms.guessing(model, _validation(after))
+    guessing = terms.guessing(model, last.validation)
     if guessing and not doubt:
         notes["doubt"] = f"The shorter model: {guessing} {_WAYS}"
+    free, kept = may_go(find_units(model), list(scores), args.protect)
+    scores = {unit.name: scores[unit.name] for unit in free}
+    first = dataclasses.replace(first, scores=scores, kept=kept)
+    notes |= _records((first, last), solution, model, splits, args)
+    before, after = (
+        {f"{split} {name}": v for split, each in on.items() for name, v in each.items()}
+        for on in map(terms.held_out, (first, last))
+    )
     return Outcome(
         shorter,
         solution.units,
@@ -84,7 +96,7 @@ def prune(model, data, splits, target, args):
 
 
 def _one_by_one(model, criterion, target, images, args):
-    """A `GreedyResult`, and the shorter model."""
+    """A `GreedyResult`, the shorter model, and the scores before any removal."""
 
     def told(step):
         print(f"  without {step.unit} (score {step.score:.4g})", flush=True)
@@ -102,11 +114,11 @@ def _one_by_one(model, criterion, target, images, args):
         raise
     except ValueError as error:
         raise Failed(str(error)) from error
-    return found, found.model
+    return found, found.model, found.steps[0].scores
 
 
 def _cheapest_set(model, criterion, target, images, args):
-    """A `Solution`, and the shorter model."""
+    """A `Solution`, the shorter model, and the scores of all units."""
     scores = criterion(model)
     if not scores:
         raise WrongUse(
@@ -121,27 +133,48 @@ def _cheapest_set(model, criterion, target, images, args):
     except ValueError as error:
         raise Failed(str(error)) from error
     shorter = remove_units(model, solution.units)
-    return solution, shorter if images is None else recalibrate(shorter, images)
+    if images is not None:
+        shorter = recalibrate(shorter, images)
+    return solution, shorter, scores
 
 
-def _measures(model, splits, args):
-    """What a model measures on what was held out."""
-    return {
-        f"{split} {name}": value
-        for split, (x, y) in splits.items()
-        if split != "train"
-        for name, value in terms.evaluate(model, x, y, args.batch_size).items()
-    }
+def _round(number, model, removed, splits, args):
+    """The `Round` of a model that was not trained, measured on what was held out."""
+    on, correct = {"validation": {}, "test": {}}, {}
+    for split, (x, y) in splits.items():
+        if split == "train":
+            continue
+        on[split] = terms.evaluate(model, x, y, args.batch_size)
+        if found := terms.correct(model, x, y, args.batch_size, on[split]):
+            correct[split] = found
+    size = measure(model)
+    del size["units"]
+    return Round(
+        **{"round": number, "removed": tuple(removed), "model": "", **size, **on},
+        units=tuple(unit.name for unit in find_units(model)),
+        importances=importances(model),
+        **{"scores": {}, "epochs": 0, "train": {}, "seconds": 0.0},
+        correct=correct,
+    )
 
 
-def _validation(measures):
-    """Those on validation examples, by the names of what is measured."""
-    split = "validation "
-    return {
-        name.removeprefix(split): value
-        for name, value in measures.items()
-        if name.startswith(split)
-    }
+def _records(rounds, solution, model, splits, args):
+    """What a report is made from: `rounds` and `final`, as in a run directory."""
+    lines, final = [], {"selected_round": 1, "tolerance": args.tolerance or 0.0}
+    measured = solution.initial, solution.measures
+    for record, found in zip(rounds, measured, strict=True):
+        more = {name: value for name, value in found.items() if name not in COUNTED}
+        line = dataclasses.replace(record, measured=more).line()
+        lines.append({name: v for name, v in line.items() if name != "model"})
+    final["stop_reason"] = f"target reached: at most {solution.target}"
+    final["select_on"] = "validation"
+    if splits:
+        final["monitor"] = terms.monitored(list(rounds[0].validation), args.monitor)
+        with contextlib.suppress(ValueError):  # which is not known of every metric
+            final["mode"] = direction(model, final["monitor"])
+        final["selection_examples"] = len(splits["validation"][0])
+        final["test_examples"] = len(splits["test"][0]) if "test" in splits else None
+    return {"rounds": lines, "final": final}
 
 
 def _failure(model, before, after, splits, notes, args):

@@ -95,7 +95,7 @@ def _measured(path, net, model, data, args):
             answer = keras.Input(found.shape[1:])
             like = keras.Model(answer, answer, name=net.name)
         labels = terms.compile_for_labels(like, data, args)[data.held_out][1]
-        measures = deployed.judged(found, labels, like, args)
+        measures, _ = deployed.judged(found, labels, like, args)
         if model is None and args.loss is None:
             del measures["loss"]  # whether outputs are logits is not known
         told["measures"] = measures

@@ -12,7 +12,7 @@ from resprune_tf import find_units
 from resprune_tf.deploy.example_inputs import images_to_compare
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.outputs import decides
-from resprune_tf.runs.judging import format_value
+from resprune_tf.runs.judging import compare_correct, format_paired, format_value
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import file_bytes, measure
@@ -104,7 +104,7 @@ def _measured(models, files, data, found, args):
 
     Measures go into `found`. Where models are timed they are of the timed files.
     """
-    doubts, outputs = [], []
+    doubts, outputs, correct = [], [], []
     for each, model, file, of_model in zip(found, models, files, data, strict=True):
         split = of_model.held_out
         x, y = of_model.splits[split]
@@ -117,8 +117,10 @@ def _measured(models, files, data, found, args):
             if file is None:
                 say(f"Measuring '{model.name}' on {counted(len(x), 'example')} ...")
                 measured = terms.evaluate(model, x, y, args.batch_size)
+                right = terms.correct(model, x, y, args.batch_size, measured)
             else:
-                measured = deployed.judged(outputs[-1][0], y, model, args)
+                measured, right = deployed.judged(outputs[-1][0], y, model, args)
+            correct.append(right)
             for name, value in measured.items():
                 each[f"{split} {name}"] = value
             if doubt := terms.doubt(model, measured):
@@ -130,8 +132,11 @@ def _measured(models, files, data, found, args):
     of_classes = not labelled or data[0].of_classes
     of_classes = of_classes and all(decides(model) for model in models)
     examples = data[0].splits[data[0].held_out][0][:_COMPARED]
-    told = _outputs(models, files, examples, of_classes, args, outputs)
-    return {"data": data[0].told, "doubts": doubts, "outputs": told}
+    told = {"data": data[0].told, "doubts": doubts}
+    if labelled and None not in correct:
+        told["paired"] = {**compare_correct(*correct), "examples": len(x)}
+    told["outputs"] = _outputs(models, files, examples, of_classes, args, outputs)
+    return told
 
 
 def table(told):
@@ -167,6 +172,8 @@ def table(told):
             )
     if "data" in told:
         lines.append(f"Data: {told['data']}.")
+    if paired := told.get("paired"):
+        lines.append(f"B instead of A: {format_paired(paired, paired['examples'])}.")
     lines.append(_difference_told(told["outputs"]))
     return "\n".join([*lines, *dict.fromkeys(told.get("doubts", ()))])
 

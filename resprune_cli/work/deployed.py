@@ -63,13 +63,16 @@ def outputs(path, runtime, examples, model, args):
 
 
 def judged(found, labels, like, args):
-    """What a loss and metrics say of outputs: dict from name to number.
+    """What a loss and metrics say of outputs, and which of them are correct.
 
     Args:
         found: outputs, an array `(examples, ...)`.
         labels: as the loss takes them.
         like: the compiled model whose loss and metrics are meant.
         args: parsed arguments.
+
+    Returns:
+        dict from the name of a measure to its value, and what `terms.correct` returns.
     """
     answer = keras.Input(found.shape[1:])
     try:
@@ -79,7 +82,8 @@ def judged(found, labels, like, args):
             f"The loss and the metrics of '{like.name}' cannot be computed from the "
             f"outputs of a file: {error} Give others by --loss and --metric."
         ) from error
-    return terms.evaluate(net, found, labels, args.batch_size)
+    measured = terms.evaluate(net, found, labels, args.batch_size)
+    return measured, terms.correct(net, found, labels, args.batch_size, measured, like)
 
 
 def latency_told(times):

@@ -16,8 +16,10 @@ from resprune_cli.work import (
     terms,
 )
 from resprune_cli.work.outcome import Outcome
-from resprune_tf import Target, find_units
+from resprune_tf import Target, find_units, write_report
 from resprune_tf.graph.compilation import check_steps
+from resprune_tf.report.run_records import RunRecords
+from resprune_tf.report.summary import paired_tests
 from resprune_tf.runs.judging import format_value
 from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, write_json
@@ -40,6 +42,7 @@ def run(args):
         compiled = model.compiled
         outcome = _pruned(model, args)
         told = _summary(model, outcome, args, compiled)
+        write_report(args.out)
         if not args.json:
             print("\n".join(_lines(told)), flush=True)
     if args.json:
@@ -124,6 +127,7 @@ def _summary(model, outcome, args, compiled):
         "command": result_files.told_command(args),
         "model": str(args.model),
         "written": None,
+        "report": str(args.out / result_files.REPORT),
         "removed": list(outcome.removed),
         "failure": outcome.failure,
         "before": {**measure(model), **outcome.before},
@@ -166,8 +170,9 @@ def _write(shorter, told, out):
 
 
 def _lines(told):
+    report = f"Report: {told['report']}"
     if told["written"] is None:
-        return []
+        return [report]
     before, after = told["before"], told["after"]
     trained = told.get("round_0", {})
     rows = [("", "given", *["round 0"] * bool(trained), "shorter", "ratio")]
@@ -183,8 +188,10 @@ def _lines(told):
         f"Removed: {', '.join(told['removed']) or 'nothing'}.",
         *aligned(*rows),
         usage.EXPORTED_BYTES,
+        *paired_tests(RunRecords(told["rounds"], told["final"])),
         *([told["doubt"]] if "doubt" in told else []),
         f"Written: {told['written']}",
+        report,
     ]
 
 

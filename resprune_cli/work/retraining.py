@@ -168,7 +168,10 @@ def _outcome(model, result, target, given, args):
     monitor = given["monitor"]
     before, trained, after = (
         {f"{split} {monitor}": each[monitor] for split, each in measures.items()}
-        for measures in (given["measured"], _held_out(first), _held_out(selected))
+        for measures in (
+            given["measured"],
+            *map(terms.held_out, (first, selected)),
+        )
     )
     notes = {
         **({"round_0": trained} if first.epochs else {}),
@@ -190,12 +193,6 @@ def _outcome(model, result, target, given, args):
         failure(result, target, monitor, args),
         notes,
     )
-
-
-def _held_out(record):
-    """The measures of a round, by split."""
-    splits = {"validation": record.validation, "test": record.test}
-    return {name: measures for name, measures in splits.items() if measures}
 
 
 def failure(result, target, monitor, args):

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from resprune_cli.options.usage import WrongUse
-from resprune_tf.graph.outputs import probabilities
-from resprune_tf.training.labels import check_targets
+from resprune_tf.graph.outputs import decides, probabilities
+from resprune_tf.training.labels import check_targets, classified
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
@@ -235,3 +235,24 @@ def evaluate(model, x, y, batch_size):
     """What a compiled model measures: dict from name to float, the loss first."""
     found = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
     return {name: float(value) for name, value in found.items()}
+
+
+def correct(model, x, y, batch_size, measured, like=None):
+    """Which examples a compiled model classifies correctly, as in `Round.correct`.
+
+    Args:
+        measured: what `evaluate` returned.
+        like: the model that tells whether outputs are classes; `model` by default.
+
+    Returns:
+        str, or None if it is no classifier whose accuracy was measured.
+    """
+    if "accuracy" not in measured or not decides(like or model):
+        return None
+    return classified(model, x, y, measured["accuracy"], batch_size)
+
+
+def held_out(record):
+    """The measures of a `Round`, by split."""
+    splits = {"validation": record.validation, "test": record.test}
+    return {name: measures for name, measures in splits.items() if measures}

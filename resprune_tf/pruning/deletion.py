@@ -217,6 +217,7 @@ class LayerDeletion(keras.callbacks.Callback):
                 "seconds": 0.0,
                 "model": model_name(len(self.rounds)),
                 "measured": {k: v for k, v in size.items() if k not in COUNTED},
+                "kept": {} if self.rounds else dict(self.plan.kept),
                 **fields,
             }
         )

@@ -38,6 +38,8 @@ class Plan:
             go; None if no measure can tell the end.
         candidates: names of the units that may go.
         known: names of all units of the initial net.
+        kept: dict from the name of every other unit of the initial net to the reason
+            why it is not removed.
         initial: measures of the initial net.
         savings: what a removed unit saves of each measure, on average.
         stay: how many of the units must stay, whichever: 1 if nothing else learns.
@@ -49,6 +51,7 @@ class Plan:
     target: Target | None
     candidates: frozenset
     known: frozenset
+    kept: dict
     initial: dict
     savings: dict = dataclasses.field(default_factory=dict)
     stay: int = 0
@@ -80,9 +83,12 @@ class Plan:
         if units is not None:
             units = _asked_for(units, found, in_the_way)
             candidates = frozenset(units)
+            others = {unit.name: "it is not among `units`" for unit in free}
+            in_the_way |= {k: v for k, v in others.items() if k not in candidates}
         known = {
             "candidates": candidates,
             "known": frozenset(unit.name for unit in found),
+            "kept": in_the_way,
         }
         removal = removal.replace(units=units, protected=tuple(sorted(protected)))
         if removal.max_rounds == 0:
@@ -91,7 +97,9 @@ class Plan:
         if removal.units_per_round == 0:
             return cls(removal, None, initial=target_measures([model])[0], **known)
         check_scored(scores, model)
+        first = in_the_way
         free, in_the_way = may_go(found, candidates.intersection(scores), protected)
+        known["kept"] = {**in_the_way, **first}  # which knows why there is no score
         if not free:
             reasons = ", ".join(f"{name} ({why})" for name, why in in_the_way.items())
             raise ValueError(f"No unit of '{model.name}' may go: {reasons}.")

@@ -114,7 +114,7 @@ class PruningRun:
         ]
         scores = self.deletion.score(model)
         record = self.deletion.record(model, self._size(model), scores=scores)
-        shared = {"scores": scores, "measured": record.measured}
+        shared = {"scores": scores, "measured": record.measured, "kept": record.kept}
         record = dataclasses.replace(first, **self.strategy.share(shared))
         self.files.add_round(record, history)
         self.rounds.append(record)
@@ -158,9 +158,11 @@ class PruningRun:
         on_splits = trainer.measures()
         if number == 0 and "file_bytes" in size:
             size = self._size(net)  # an untrained net, with its zeros, packs smaller
-        record = self.deletion.record(net, size, removed=removed, **on_splits)
+        record = self.deletion.record(
+            net, size, removed=removed, correct=trainer.correct, **on_splits
+        )
         # What is decided by, from one worker, as another's may round otherwise.
-        decisive = ("importances", "validation", "test", "measured")
+        decisive = ("importances", "validation", "test", "measured", "correct")
         shared = {name: getattr(record, name) for name in decisive}
         shared = self.strategy.share({"scores": self._scores(net, number), **shared})
         self._save(net, self.files.path / record.model)

@@ -106,3 +106,54 @@ def check_mode(mode):
 def format_value(monitor, value):
     """A measure as text: accuracies in %."""
     return f"{value:.2%}" if monitor.endswith("accuracy") else f"{value:.5g}"
+
+
+def mcnemar(newly_wrong: int, newly_right: int) -> float:
+    """The two-sided p-value of McNemar's exact test of two paired classifiers.
+
+    Only the examples count that one of the two models classifies correctly. If the
+    models are equally good, each of these is as likely to be newly wrong as to be newly
+    right, so that their numbers follow a binomial distribution of probability 1/2.
+
+    Args:
+        newly_wrong: examples that the first model alone classifies correctly.
+        newly_right: examples that the second model alone classifies correctly.
+
+    Returns:
+        float in (0, 1]; 1 if the models are right on the same examples.
+
+    Reference: McNemar, Note on the sampling error of the difference between correlated
+    proportions or percentages, Psychometrika 12 (1947).
+    """
+    count, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
+    tail = sum(math.comb(count, number) for number in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**count)  # the middle is in both tails
+
+
+def compare_correct(first: str, second: str) -> dict:
+    """How two models differ on the examples that both have classified.
+
+    Args:
+        first, second: which examples each classifies correctly, as in `Round.correct`.
+
+    Returns:
+        dict of `"newly_wrong"` and `"newly_right"`, numbers of examples that only the
+        first or only the second model classifies correctly, and `"p"`, of `mcnemar`.
+    """
+    a, b = int(first or "0", 16), int(second or "0", 16)
+    wrong, right = (a & ~b).bit_count(), (b & ~a).bit_count()
+    return {"newly_wrong": wrong, "newly_right": right, "p": mcnemar(wrong, right)}
+
+
+def format_paired(paired: dict, examples: int) -> str:
+    """What `compare_correct` found, on so many examples, as text."""
+    return (
+        f"{paired['newly_wrong']:,} examples newly wrong, {paired['newly_right']:,} "
+        f"newly right of {examples:,}: {format_p(paired['p'])} (McNemar's exact test)"
+    )
+
+
+def format_p(p: float) -> str:
+    """A p-value as text, such as `"p = 0.13"`."""
+    # A half, as in 0.125, is rounded up.
+    return "p < 0.001" if p < 0.001 else f"p = {p * (1 + 1e-9):.2g}"

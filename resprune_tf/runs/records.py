@@ -59,9 +59,12 @@ class Round:
     measures by name: `"loss"` and `"accuracy"` (a fraction), or what a model was
     compiled with; those of `train` are means over the last epoch. `test` is empty where
     there are no such data. `measured` holds the size of a file and a latency, where the
-    target limits them. `recalibrated` is the number of training examples from which the
-    statistics of BatchNormalization were estimated anew after a short training; 0 if
-    they are those of the training.
+    target limits them. `correct` says by split which examples a classifier classifies
+    correctly: one bit for each example in hexadecimal digits, filled up with zeros;
+    there is none where that is not known, as for a `tf.data.Dataset`. `kept`, in round
+    0, holds the reason for each unit that cannot be removed. `recalibrated` is the
+    number of training examples from which the statistics of BatchNormalization were
+    estimated anew after a short training; 0 if they are those of the training.
     """
 
     round: int
@@ -80,6 +83,8 @@ class Round:
     model: str
     measured: dict[str, float] = dataclasses.field(default_factory=dict)
     recalibrated: int = 0
+    correct: dict[str, str] = dataclasses.field(default_factory=dict)
+    kept: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def measure(self, split: str, name: str) -> float:
         """A measure on `"train"`, `"validation"` or `"test"`."""
@@ -91,7 +96,7 @@ class Round:
         for name, value in dataclasses.asdict(self).items():
             if name in SPLITS:
                 line.update({f"{name}_{measure}": v for measure, v in value.items()})
-            elif name not in ("measured", "recalibrated") or value:
+            elif name not in _IF_ANY or value:
                 line[name] = value
         return line
 
@@ -114,6 +119,11 @@ class Round:
         for name in (*SPLITS, "importances", "scores", "measured"):
             if any(type(v) not in (int, float) for v in getattr(found, name).values()):
                 raise ValueError(f"the values of `{name}` must be numbers")
+        for name in ("correct", "kept"):
+            if any(type(v) is not str for v in getattr(found, name).values()):
+                raise ValueError(f"the values of `{name}` must be text")
+        for digits in found.correct.values():
+            int(digits, 16)
         # The name becomes a path that is read and written.
         if found.model != model_name(found.round):
             raise ValueError(
@@ -123,6 +133,7 @@ class Round:
         return found
 
 
+_IF_ANY = ("measured", "recalibrated", "correct", "kept")
 _COUNTS = ("round", "layers", "parameters", "macs", "epochs", "recalibrated")
 
 

@@ -5,12 +5,15 @@ import functools
 import keras
 
 from resprune_tf import graph
+from resprune_tf.data.fit_data import ArraySplit
 from resprune_tf.graph.compilation import compile_like
+from resprune_tf.graph.outputs import decides
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
 from resprune_tf.system.advice import advice
 from resprune_tf.training.distillation import guided_model
 from resprune_tf.training.fast_copy import fast_copy
+from resprune_tf.training.labels import classified
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
 from resprune_tf.training.recipe import StepSchedule
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
@@ -35,6 +38,7 @@ class FitTrainer:
         model: the compiled copy that is trained: what a state file keeps.
         recalibrated: training examples from which the statistics were estimated anew
             after `fit`; 0 if they are those of the training.
+        correct: what `measures` found of single examples, as in `Round.correct`.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class FitTrainer:
     ):
         self.core, self.data, self.recipe, self.seed = core, data, recipe, seed
         self.template, self.strategy = template, strategy or Strategy()
-        self.recalibrated = 0
+        self.recalibrated, self.correct = 0, {}
         self._precision = recipe.precision if recipe.epochs else "float32"
         with self.strategy.scope():
             self.model = compiled_copy(
@@ -163,7 +167,18 @@ class FitTrainer:
                         **split.measuring(), steps=steps, return_dict=True, verbose=0
                     )
                 measured[name] = scalars(logs)
+                if steps is None and (found := self._classified(split, measured[name])):
+                    self.correct[name] = found
         return measured
+
+    def _classified(self, split, measured):
+        """Which examples of a split are classified correctly; None if not known."""
+        known = isinstance(split, ArraySplit) and "accuracy" in measured
+        if not known or self.strategy.replicas > 1 or not decides(self.model):
+            return None
+        x, y = split.arrays[:2]
+        core = graph.as_functional(self.core, "FitTrainer")
+        return classified(core, x, y, measured["accuracy"], split.batch_size)
 
 
 def compiled_copy(

@@ -1,4 +1,4 @@
-"""Whether labels are what a loss of Keras takes."""
+"""Whether labels are what a loss of Keras takes, and which a model predicts."""
 
 import keras
 import numpy as np
@@ -24,6 +24,51 @@ _BY_OUTPUT = (
     keras.losses.poisson,
     keras.losses.squared_hinge,
 )
+
+
+def packed(predicted, labels):
+    """Which examples are classified correctly, as in `Round.correct`.
+
+    Args:
+        predicted, labels: numbers of classes, arrays `(examples,)`.
+    """
+    return np.packbits(predicted == labels).tobytes().hex()
+
+
+def classified(model, x, y, accuracy, batch_size):
+    """Which examples a classifier classifies correctly, as in `Round.correct`.
+
+    Keras's `evaluate` keeps no outputs, so they are computed again: without compiling
+    another function, which would take longer than that.
+
+    Args:
+        model: a `keras.Model` of one input whose largest output is its decision.
+        x: array, or a nested structure that holds one.
+        y: numbers of classes `(examples,)` or `(examples, 1)`, or rows `(examples,
+            classes)`; perhaps in a structure, too.
+        accuracy: what `evaluate` measured.
+        batch_size: examples at a time.
+
+    Returns:
+        str; None if there are several inputs, or if the number of correct examples is
+        not what `accuracy` says, which then is a measure of another kind.
+    """
+    inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
+    if not len(inputs) == len(targets) == len(model.inputs) == 1:
+        return None
+    labels, parts = np.asarray(targets[0]), []
+    for start in range(0, len(labels), batch_size):
+        some = [inputs[0][start : start + batch_size]]
+        outputs = model(
+            keras.tree.pack_sequence_as(model._inputs_struct, some), training=False
+        )
+        parts.append(keras.ops.convert_to_numpy(keras.tree.flatten(outputs)[0]))
+    outputs = np.concatenate(parts)
+    one_hot = labels.ndim == 2 and labels.shape[1] == outputs.shape[1]
+    labels = labels.argmax(axis=-1) if one_hot else labels.reshape(-1)
+    found = packed(outputs.argmax(axis=-1), labels)
+    agrees = abs(int(found, 16).bit_count() - accuracy * len(labels)) < 0.5
+    return found if agrees else None
 
 
 def check_range(labels, classes, ignored=None, name="Labels"):

@@ -96,8 +96,9 @@ class TrainingRecipe(abc.ABC):
 
         Returns:
             An object with `model`, whose state is saved; `fit(epochs_done, callbacks)`,
-            which trains to the end of the recipe; and `measures()`, a dict from the
-            name of a split to a dict from measure to value.
+            which trains to the end of the recipe; `measures()`, a dict from the name of
+            a split to a dict from measure to value; and after these `recalibrated` and
+            `correct`, as in `Round`.
         """
 
     def examples_judged(self, data, split):

@@ -211,7 +211,7 @@ class _Multiworker(_Mirrored):
     def follow(self, run_dir, folder):
         self.any(False)  # the chief holds its directory, and has tidied it
         if not self.is_chief and run_dir is not None and pathlib.Path(run_dir).exists():
-            left_out = shutil.ignore_patterns("lock", ".writing-*", "export", "plots")
+            left_out = shutil.ignore_patterns("lock", ".writing-*", "export")
             shutil.copytree(run_dir, folder, ignore=left_out, dirs_exist_ok=True)
         self.any(False)  # the copy is made; the chief may write
 

@@ -11,6 +11,7 @@ from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Split
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.training.fast_copy import fast_copy
+from resprune_tf.training.labels import packed
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
 from resprune_tf.training.resident import ResidentModel, steps_per_dispatch
 from resprune_tf.training.schedules import PER_STEP
@@ -90,6 +91,7 @@ class Trainer:
         steps: training steps of a part.
         recalibrated: training images from which the statistics were estimated anew
             after `fit`; 0 if they are those of the training.
+        correct: what `measures` found of single images, as in `Round.correct`.
 
     Raises:
         ValueError: if there are fewer training images than a batch needs, or a batch
@@ -111,7 +113,7 @@ class Trainer:
         check_batches(dataset.train, recipe, self.strategy.replicas)
         self.core, self.dataset, self.split = core, dataset, dataset.train
         self.recipe, self.seed = recipe, seed
-        self.recalibrated = 0
+        self.recalibrated, self.correct = 0, {}
         self.steps = len(dataset.train) // recipe.batch_size // recipe.parts
         self.resident = isinstance(dataset.train, Split)
         most = dispatch or steps_per_dispatch(self.steps)
@@ -215,13 +217,13 @@ class Trainer:
 
     def measures(self):
         """Mean loss and accuracy of `core` on validation and test split, by name."""
-        splits = {"validation": self.dataset.validation, "test": self.dataset.test}
-        return {
-            name: dict(
-                zip(("loss", "accuracy"), evaluate(self.core, split), strict=True)
-            )
-            for name, split in splits.items()
-        }
+        measured = {}
+        for name in ("validation", "test"):
+            logits, labels = predict(self.core, getattr(self.dataset, name))
+            values = loss_and_accuracy(logits, labels)
+            measured[name] = dict(zip(("loss", "accuracy"), values, strict=True))
+            self.correct[name] = packed(logits.argmax(axis=-1), labels)
+        return measured
 
     def _orders(self, done):
         """Rows of indices of the parts to come, int32 `(parts, steps, batch_size)`."""
@@ -262,6 +264,11 @@ def evaluate(core, split, batch_size=None):
         split: a `Split` or `StreamedSplit`.
         batch_size: images at a time; by default 500 or what memory is likely to hold.
     """
+    return loss_and_accuracy(*predict(core, split, batch_size))
+
+
+def predict(core, split, batch_size=None):
+    """Logits `(images, classes)` and labels of a split; arguments as of `evaluate`."""
     if batch_size is None:
         height, width, _ = split.image_shape
         batch_size = min(500, max(1, _PIXELS // (height * width)))
@@ -269,7 +276,7 @@ def evaluate(core, split, batch_size=None):
     for images, some in split.batches(batch_size):
         logits.append(core.predict_on_batch(images))
         labels.append(some)
-    return loss_and_accuracy(np.concatenate(logits), np.concatenate(labels))
+    return np.concatenate(logits), np.concatenate(labels)
 
 
 def loss_and_accuracy(logits, labels):

@@ -105,6 +105,10 @@ def test_the_result_of_another_command_stays(folder):
         check(f"{at_once} --protect unit1")
     with refused:
         check(retrained)
+    (folder / "new").mkdir()
+    (folder / "new" / "report.html").write_text("of something else")
+    with refused:
+        check(f"{PRUNE} net.keras --out new")
     (folder / "out" / "run.json").write_text("{}")
     check(retrained)
     check(f"{retrained} --tolerance 0.1")

@@ -15,6 +15,7 @@ import pytest
 from keras import layers
 
 from resprune_cli.work import data_source, retraining, terms
+from resprune_cli.work.comparing import table
 from resprune_tf import (
     PruningResult,
     Round,
@@ -232,6 +233,11 @@ def test_pruning_at_once_scores_again_after_each_removal(given, net, tmp_path, c
     )
     assert code == 0, err
     told = json.loads((out / "summary.json").read_text())
+    report = (out / "report.html").read_text()
+    assert text.endswith(f"Report: {out / 'report.html'}\n")
+    for words in ("pruned from 5 to 3 layers", "Scores by block_influence", "no accur"):
+        assert words in report.replace("\N{NBSP}", " "), words
+    assert "cannot be removed" not in report and "McNemar" not in text
     assert told["criterion"] == "block_influence" and len(told["removed"]) == 2
     assert (told["before"]["layers"], told["after"]["layers"]) == (5, 3)
     assert f"Written: {out / 'pruned.keras'}" in text
@@ -277,6 +283,12 @@ def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
     told = resprune_json(capsys, *argv, "--out", tmp_path / "a")
     assert set(told["removed"]) == {"unit2", "unit3"}
     assert "validation accuracy" in told["after"]
+    first, last = told["rounds"]
+    assert first["kept"] == {"unit1": "it is protected"}
+    assert set(first["scores"]) == {"unit2", "unit3"}
+    for line, at in ((first, "before"), (last, "after")):
+        count = int(line["correct"]["validation"], 16).bit_count()
+        assert count == round(6 * told[at]["validation accuracy"])
     accuracies = iter([0.9, 0.9, 0.4])  # of a batch, before and after
 
     def measured(*arguments):
@@ -438,8 +450,15 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert (told["before"]["units"], told["after"]["units"]) == (3, 2)
     accuracies = [told[at]["validation accuracy"] for at in ("round_0", "after")]
     assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
-    assert out.splitlines()[-3].startswith("exported_keras_bytes")
-    assert "--target size=... is of that" in out.splitlines()[-2]
+    *_, size, legend, paired, written, report = out.splitlines()
+    assert size.startswith("exported_keras_bytes")
+    assert "--target size=... is of that" in legend
+    assert re.fullmatch(
+        r"Validation: \d examples newly wrong, \d newly right of 6: p = .* \(McNemar.*",
+        paired,
+    )
+    assert written == f"Written: {tmp_path / 'pruned.keras'}"
+    assert report == f"Report: {tmp_path / 'report.html'}"
     pruned = keras.saving.load_model(tmp_path / "pruned.keras", compile=False)
     rounds = keras.saving.load_model(tmp_path / "models" / "round-01.keras")
     assert importances(rounds) and not importances(pruned)
@@ -596,8 +615,16 @@ def test_compare_measures_both(given, net, tmp_path, capsys):
     assert told["ratios"]["layers"] == 0.8
     assert {"validation loss", "validation accuracy"} <= set(told["b"])
     assert told["outputs"]["count"] == 6 and "agreement" in told["outputs"]
+    paired, name = told["paired"], "validation accuracy"
+    gained = paired["newly_right"] - paired["newly_wrong"]
+    assert gained == round(6 * (told["b"][name] - told["a"][name]))
+    assert paired["examples"] == 6 and 0 < paired["p"] <= 1
+    assert "B instead of A: 4 examples newly wrong, 0 newly right of 9: p" in table(
+        {**told, "paired": {"newly_wrong": 4, "newly_right": 0, "p": 1, "examples": 9}}
+    )
     code, out, _ = resprune(capsys, *argv)
     assert code == 0 and "Outputs on 8 inputs of noise: differ by" in out
+    assert "newly" not in out
 
 
 def test_compare_tells_other_shapes(given, tmp_path, capsys):
@@ -626,7 +653,7 @@ def test_compare_of_what_measures_other_things(given, tmp_path, capsys):
     assert lines["validation accuracy"][2].endswith("%")
     assert lines["validation accuracy"][3] == "-" == lines["validation mae"][2]
     assert "losses differ: sparse_categorical_crossentropy and mean_sq" in out
-    assert "the same class" not in out
+    assert "the same class" not in out and "newly" not in out
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -83,6 +83,9 @@ def test_a_run_prints_its_progress_and_what_it_achieved(finished):
         "report.html",
     ):
         assert text in done.stdout
+    for count in (100, 360):  # unless the initial model was selected
+        tested = f"newly right of {count}: p" in done.stdout
+        assert tested == ("The model was pruned from 14 to" in done.stdout)
     assert re.search(r"^\*? *0 +14 ", done.stdout, re.MULTILINE), done.stdout
     assert done.stderr == ""  # TensorFlow's notes are kept out
 
@@ -99,7 +102,6 @@ def test_a_run_leaves_its_records_and_models(finished):
         "history.jsonl",
         "final.json",
         "report.html",
-        "plots",
         "models",
         "export",
     } <= names
@@ -111,6 +113,7 @@ def test_a_run_leaves_its_records_and_models(finished):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype("float32")
     np.testing.assert_allclose(exported(images), model(images), atol=1e-4)
     assert "ω" in (folder / "report.html").read_text()
+    assert all(int(chosen["correct"][s], 16) for s in ("validation", "test"))
 
 
 def test_flags_txt_makes_the_same_run_again(finished, tmp_path):
@@ -282,7 +285,7 @@ def test_a_machine_without_matplotlib_gets_no_report(finished, monkeypatch):
     """Accelerators need not have it; the records are drawn elsewhere."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = experiment._write_report(finished[0])
-    assert said.startswith("none, ") and f"experiments.report {finished[0]}`" in said
+    assert said.startswith("none, ") and f"resprune report {finished[0]}`" in said
 
 
 def test_every_criterion_can_be_asked_for():

@@ -12,6 +12,7 @@ import pytest
 import resprune_tf as rp
 from resprune_tf.runs import callbacks
 from resprune_tf.system.whole_files import read_json, read_lines
+from resprune_tf.training import labels as labelled
 from resprune_tf.training.fit_check import FitSettings, _check_batched
 from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import outputs
@@ -609,3 +610,41 @@ def test_what_never_ends_is_not_scored_or_recalibrated_on(make):
     steps = rp.FitData(train=make(), validation=numbers())
     with pytest.raises(ValueError, match="are chosen from arrays"):
         rp.criteria.named("taylor", steps)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_classifier_records_which_examples_are_correct(tmp_path, one_hot):
+    """As the saved model of each round predicts them; not of a pipeline."""
+    x, y = numbers(20)
+    labels = (y > 0).astype("int32") + (y > 1)
+    loss = "sparse_categorical_crossentropy"
+    if one_hot:
+        labels, loss = np.eye(3)[labels[:, 0]], "categorical_crossentropy"
+    net = dense_net(outputs=3, activation="softmax")
+    net.compile("sgd", loss, metrics=["accuracy"], **QUIET)
+    import tensorflow as tf
+
+    test = tf.data.Dataset.from_tensor_slices((x, labels)).batch(20)
+    data = rp.FitData((x, labels), (x[:11], labels[:11]), test, batch_size=4)
+    rounds = shorten(
+        net, data, rp.FitRecipe(epochs=1), monitor="accuracy", run_dir=tmp_path
+    ).rounds
+    assert len(rounds) == 3
+    for record in rounds:
+        model = keras.saving.load_model(tmp_path / record.model, compile=False)
+        classes = labels.argmax(-1) if one_hot else labels[:, 0]
+        right = (outputs(model, x[:11]).argmax(-1) == classes[:11]).astype(int)
+        bits = "".join(map(str, right)) + "00000"
+        assert record.correct == {"validation": f"{int(bits, 2):04x}"}
+        assert record.validation["accuracy"] == pytest.approx(right.mean())
+
+
+def test_a_measure_of_another_kind_tells_of_no_example():
+    """`accuracy` of other labels than those of the largest output."""
+    x, y = numbers(8)
+    model = dense_net(outputs=3)
+    labels = np.zeros(8, int)
+    accuracy = float((outputs(model, x).argmax(-1) == labels).mean())
+    assert labelled.classified(model, x, labels, accuracy, 3) is not None
+    assert labelled.classified(model, x, labels, accuracy + 0.125, 3) is None
+    assert labelled.classified(model, {"a": x, "b": x}, labels, accuracy, 3) is None

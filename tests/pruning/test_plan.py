@@ -123,3 +123,30 @@ def test_every_round_is_scored(tmp_path):
     for record, count in zip(result.rounds, (2, 1, 0), strict=True):
         net = keras.saving.load_model(tmp_path / record.model, compile=False)
         assert record.scores == criterion(net) and len(record.scores) == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, {}),
+        ({"protected": ["unit1"]}, {"unit1": "it is protected"}),
+        ({"units": ["unit2"]}, {"unit1": "it is not among `units`"}),
+        ({"criterion": lambda model: {"unit2": 1.0}}, {"unit1": "it has no score"}),
+    ],
+)
+def test_a_run_records_why_units_are_kept(settings, kept):
+    plan = Plan.check(regression_net(), rp.Removal(monitor="mae", **settings))
+    assert plan.kept == kept
+    assert plan.kept.keys() == plan.known - set(plan.scores(regression_net()))
+
+
+def test_what_cannot_be_removed_is_recorded_once(tmp_path):
+    shorten(
+        regression_net(units=3),
+        regression_data(),
+        protected=["unit1"],
+        run_dir=tmp_path,
+    )
+    first, *others = read_lines(tmp_path / "rounds.jsonl")
+    assert first["kept"] == {"unit1": "it is protected"}
+    assert others and not any("kept" in line or "correct" in line for line in others)

@@ -5,9 +5,12 @@ import pytest
 
 from resprune_tf.runs.judging import (
     auto_tolerance,
+    compare_correct,
     direction,
+    format_paired,
     format_value,
     is_accuracy,
+    mcnemar,
     within_tolerance,
 )
 from tests.made.fits import QUIET, numbers
@@ -102,3 +105,36 @@ def test_an_unknown_direction_is_asked_for(model, monitor):
 def test_values_are_told():
     assert format_value("accuracy", 0.9312) == "93.12%"
     assert format_value("mae", 0.123456) == "0.12346"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),  # 2 * 1/2
+        (4, 0, 0.125),  # 2 * 1/16
+        (0, 6, 0.03125),  # 2 * 1/64
+        (8, 2, 0.109375),  # 2 * (1 + 10 + 45) / 1024
+        (3, 3, 1.0),  # 2 * (1 + 6 + 15 + 20) / 64 is above 1
+        (3, 4, 1.0),  # 2 * (1 + 7 + 21 + 35) / 128
+    ],
+)
+def test_mcnemar(wrong, right, p):
+    assert mcnemar(wrong, right) == mcnemar(right, wrong) == p
+
+
+def test_mcnemar_of_many_examples():
+    """Far from overflow, and the tail of a normal distribution: z = 10."""
+    assert 0 < mcnemar(5500, 4500) < 1e-20
+    assert mcnemar(5050, 4950) == pytest.approx(0.3222, abs=1e-3)
+
+
+def test_paired_classifiers_are_compared_example_by_example():
+    """Examples 0 and 4 are newly wrong, 7 is newly right; the rest is padding."""
+    paired = compare_correct("b880", "31" + "80")  # 10111000 1..., 00110001 1...
+    assert paired == {"newly_wrong": 2, "newly_right": 1, "p": 1.0}
+    assert compare_correct("", "") == {"newly_wrong": 0, "newly_right": 0, "p": 1.0}
+    assert format_paired(compare_correct("f0", "00"), 1360) == (
+        "4 examples newly wrong, 0 newly right of 1,360: p = 0.13 (McNemar's exact "
+        "test)"
+    )

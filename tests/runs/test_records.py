@@ -66,6 +66,9 @@ def test_lines_and_missing_files(tmp_path):
 def test_rounds_round_trip(tmp_path):
     with RunDirectory(tmp_path / "run") as run:
         run.add_round(ROUND, [{"epoch": 1, "loss": 0.5}])
+        more = {"correct": {"validation": "0f80"}, "kept": {"stage1_unit1": "why"}}
+        told = dataclasses.replace(ROUND, **more)
+        assert Round.from_line(json.loads(json.dumps(told.line()))) == told
         assert run.rounds == [ROUND]
         assert run.rounds[0].measure("test", "accuracy") == 0.65
     assert read_lines(tmp_path / "run/history.jsonl") == [

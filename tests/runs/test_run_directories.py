@@ -207,7 +207,7 @@ def gone_process():
         return gone.pid
 
 
-def test_what_killed_processes_left_of_a_state_file_or_plots_is_removed(run, tmp_path):
+def test_what_killed_processes_left_of_state_or_report_is_removed(run, tmp_path):
     gone, others = gone_process(), tmp_path / "others"
     others.mkdir()
     removed = others / f".writing-{gone}-run.tar"
@@ -220,11 +220,10 @@ def test_what_killed_processes_left_of_a_state_file_or_plots_is_removed(run, tmp
         path.touch()
     pack_run(run, others / "run.tar")
     assert {*others.iterdir()} == {others / "run.tar", *kept}
-    plot = run / "plots" / f".writing-{gone}-training.svg"
-    plot.parent.mkdir()
-    plot.touch()
+    page = run / f".writing-{gone}-report.html"
+    page.touch()
     experiment._write_report(run)
-    assert not plot.exists()
+    assert not page.exists()
 
 
 def test_only_files_of_processes_that_are_gone_are_removed(tmp_path):

@@ -160,7 +160,7 @@ def test_fit_with_deletion_keeps_the_last_that_held(monitor, epochs):
 
 
 def test_the_record_says_why(diverged):
-    from experiments.pages.summary import format_rounds
+    from resprune_tf.report.summary import format_rounds
 
     folder, result = diverged
     final = json.loads((folder / "final.json").read_text())

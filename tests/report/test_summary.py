@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.pages.summary import format_rounds
+from resprune_tf.report.summary import format_rounds
 from resprune_tf.runs.records import Round, model_name
 from tests.made.runs import make_final, make_own_final, make_own_rounds, make_rounds
 
@@ -14,37 +14,37 @@ from tests.made.runs import make_final, make_own_final, make_own_rounds, make_ro
             (0.9, 0.88, 0.85),
             0,
             0.0,
-            "Nothing could be removed without loss: the initial net of 29 layers has "
-            "90.00 % validation accuracy, the best shorter one (26 layers) 88.00 %.",
+            "Nothing could be removed without loss: the initial model of 29 layers has "
+            "90.00 % validation accuracy, the best pruned one (26 layers) 88.00 %.",
         ),
         (
             (0.9, 0.88),
             0,
             0.01,
-            "Nothing could be removed without a loss above 1 points",
+            "Nothing could be removed without a loss of more than 1 percentage points:",
         ),
-        ((0.9,), 0, 0.0, "Nothing was removed: only the initial net of 29 layers"),
-        ((0.9, 0.9), 0, 0.0, "The run selected the initial net of 29 layers"),
-        ((0.9, 0.88), 1, 0.0, "; the initial accuracy was not kept."),
-        ((0.9, 0.88), 1, 0.02, "accuracy 90.00 % -> 88.00 %, test"),
+        ((0.9,), 0, 0.0, "Nothing was removed: only the initial model of 29 layers"),
+        ((0.9, 0.9), 0, 0.0, "The run selected the initial model of 29 layers"),
+        ((0.9, 0.88), 1, 0.0, "; the initial accuracy was not maintained."),
+        ((0.9, 0.88), 1, 0.02, "accuracy 88.00 % instead of 90.00 %, test"),
     ],
 )
 def test_sentence_is_honest(accuracies, selected, tolerance, sentence):
     rounds = make_rounds(*accuracies)
     text = format_rounds(rounds, make_final(rounds, selected, tolerance=tolerance))
     assert sentence in text
-    kept = "the smallest net whose validation accuracy is at least" in text
-    assert kept == ("not kept" not in text)
+    kept = "the smallest model whose validation accuracy is at least" in text
+    assert kept == ("not maintained" not in text)
 
 
 @pytest.mark.parametrize(
     ("selected", "tolerance", "sentence"),
     [
-        (1, 0.0, "validation mae 0.5 -> 0.4, test 0.9 -> 0.89."),
-        (1, 0.0, "the smallest net whose validation mae is at most the initial 0.5."),
+        (1, 0.0, "validation mae 0.4 instead of 0.5, test mae 0.89 instead of 0.9."),
+        (1, 0.0, "the smallest model whose validation mae is at most the initial 0.5."),
         (2, 0.1, "mae is at most the initial 0.5 plus 0.1."),
-        (2, 0.0, "the initial mae was not kept."),
-        (0, 0.0, "The run selected the initial net of 29 layers"),
+        (2, 0.0, "the initial mae was not maintained."),
+        (0, 0.0, "The run selected the initial model of 29 layers"),
     ],
 )
 def test_a_metric_of_ones_own(selected, tolerance, sentence):
@@ -66,10 +66,11 @@ stage1_unit2
        2      23     240,000   80.0  24.00 M   60.0       93.00  88.00     12.0  \
 stage3_unit2
 
-* selected, the smallest net whose validation accuracy is at least the initial \
-95.00 %. Parameters and MACs also in % of the initial net; accuracies in %.
-29 -> 26 layers: 20.0 % fewer MACs, 10.0 % fewer parameters; validation accuracy \
-95.00 % -> 95.00 %, test 90.00 % -> 89.00 % (200 test images: 1 image is 0.5 points).
+* selected, the smallest model whose validation accuracy is at least the initial \
+95.00 %. Parameters and MACs also in % of the initial model; accuracies in %.
+The model was pruned from 29 to 26 layers: 20.0 % fewer MACs, 10.0 % fewer parameters; \
+validation accuracy 95.00 % instead of 95.00 %, test accuracy 89.00 % instead of \
+90.00 % (200 test images: 1 image is 0.5 percentage points).
 Note: A toy"""
     assert format_rounds(rounds, final) == expected
     # The library hands its own rounds over.

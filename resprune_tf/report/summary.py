@@ -1,6 +1,7 @@
-"""What a run came to: one honest sentence, and a table for the terminal."""
+"""What a run achieved: in sentences, and as a table for the terminal."""
 
-from experiments.pages.run_records import RunRecords
+from resprune_tf.report.run_records import RunRecords, short
+from resprune_tf.runs.judging import compare_correct, format_paired
 
 
 def format_rounds(rounds, final):
@@ -11,10 +12,16 @@ def format_rounds(rounds, final):
         final: the record of the end of the run, or None while it is unfinished.
 
     Returns:
-        str: a line a round, the selected one marked with `*`, a legend and a sentence.
+        str: a line for each round, the selected one marked with `*`, a legend, a
+        sentence and the paired tests.
     """
     rounds = [r if isinstance(r, dict) else r.line() for r in rounds]
-    run = RunRecords(rounds, final or {})
+    return format_run(RunRecords(rounds, final or {}))
+
+
+def format_run(run):
+    """As `format_rounds`, of `RunRecords`."""
+    rounds = run.rounds
     if not rounds:
         return headline(run)
     head = ["", "round", "layers", "parameters", "%", "MACs", "%", *run.splits]
@@ -39,92 +46,111 @@ def format_rounds(rounds, final):
     # The names come last and flush left: their width varies most.
     lines = ["  ".join([*map(str.rjust, row, widths[:-1]), row[-1]]) for row in table]
     measured = "accuracies in %" if run.in_percent else f"{run.monitor} as measured"
-    legend = f"Parameters and MACs also in % of the initial net; {measured}."
+    legend = f"Parameters and MACs also in % of the initial model; {measured}."
     if run.selected:
         legend = f"* selected{rule(run)}. {legend}"
     note = [f"Note: {run.final['note']}"] if run.final.get("note") else []
     diverged = run.final.get("diverged")
     warning = [f"WARNING: {diverged['reason']}"] if diverged else []
-    return "\n".join([*lines, "", legend, headline(run), *warning, *note])
+    tests = paired_tests(run)
+    return "\n".join([*lines, "", legend, headline(run), *tests, *warning, *note])
 
 
 def headline(run):
-    """What a run achieved, in one honest sentence."""
+    """What a run achieved, in one sentence."""
     if not run.rounds:
         return "Unfinished run: no round is finished yet."
     first, net = run.rounds[0], run.net
-    start = f"the initial net of {first['layers']} layers"
+    start = f"the initial model of {first['layers']} layers"
     if not run.selected:
         return (
-            f"Unfinished run, no net selected yet: {first['layers']} -> "
+            f"Unfinished run, no model selected yet: from {first['layers']} to "
             f"{net['layers']} layers by round {net['round']}; {_change(run, net)}."
         )
-    shorter = [r for r in run.rounds if r["layers"] < first["layers"]]
+    smaller = [r for r in run.rounds if len(r["units"]) < len(first["units"])]
     if len(run.rounds) > 1 and not any(r["removed"] for r in run.rounds):
         return (
             f"Nothing was removed: {start} was retrained {len(run.rounds) - 1} times; "
             f"round {net['round']} was selected, {_change(run, net)}."
         )
     if net is not first:
-        fewer = ", ".join(
-            f"{100 * (1 - net[key] / first[key]):.1f} % fewer {word}"
-            for key, word in (("macs", "MACs"), ("parameters", "parameters"))
-        )
-        loss = "" if run.holds(net) else f"; the initial {run.monitor} was not kept"
+        loss = ""
+        if run.watched(net) is not None and not run.holds(net):
+            loss = f"; the initial {run.monitor} was not maintained"
         return (
-            f"{first['layers']} -> {net['layers']} layers: {fewer}; "
-            f"{_change(run, net)}{loss}."
+            f"The model was pruned from {first['layers']} to {net['layers']} layers: "
+            f"{', '.join(_savings(run))}; {_change(run, net)}{loss}."
         )
-    if not shorter:
+    if not smaller:
         return f"Nothing was removed: only {start} was trained; {_change(run)}."
-    best = max(shorter, key=run.worth)
+    best = max(smaller, key=run.worth)
     if run.holds(best):
         return f"The run selected {start}; {_change(run)}."
-    loss = f"a loss above {run.tolerated}" if run.tolerance else "loss"
+    loss = "loss"
+    if run.tolerance:
+        loss = f"a loss of more than {run.tolerated}"
     return (
         f"Nothing could be removed without {loss}: {start} has "
-        f"{run.tell(run.initial)} {run.split} {run.monitor}, the best shorter one "
+        f"{run.tell(run.initial)} {run.split} {run.monitor}, the best pruned one "
         f"({best['layers']} layers) {run.tell(run.watched(best))}."
     )
 
 
+def _savings(run):
+    """What the selected model costs less than the initial one."""
+    first, net = run.rounds[0], run.net
+    for key, word in (("macs", "MACs"), ("parameters", "parameters")):
+        yield f"{100 * (1 - net[key] / first[key]):.1f} % fewer {word}"
+    before, after = run.latency(first), run.latency(net)
+    if before and after:
+        word = "shorter" if after <= before else "longer"
+        yield f"{100 * abs(1 - after / before):.1f} % {word} latency"
+
+
 def _change(run, *net):
-    """What is monitored in the first round and, after an arrow, in another one."""
+    """What is monitored in the first round, or in another one instead of the first."""
     parts = []
     for split in run.splits:
-        values = [run.watched(r, split) for r in (run.rounds[0], *net)]
+        values = [run.watched(r, split) for r in (*net, run.rounds[0])]
         if None not in values:
-            arrow = " -> ".join(map(run.tell, values))
-            parts.append(f"{split}{'' if parts else f' {run.monitor}'} {arrow}")
+            told = " instead of ".join(map(run.tell, values))
+            parts.append(f"{split} {run.monitor} {told}")
     images = run.examples("test")
+    if net and paired(run, *net, "test"):
+        images = None  # the paired test says how much so many images show
     if images and run.in_percent and parts and parts[-1].startswith("test"):
         point = f"{100 / images:.2g}"
-        parts[-1] += f" ({images:,} test images: 1 image is {point} points)"
+        parts[-1] += f" ({images:,} test images: 1 image is {point} percentage points)"
     if parts and run.split == "test":
         parts[-1] += ", selected on the test set and so optimistic"
     return ", ".join(parts) or f"no {run.monitor} recorded"
 
 
+def paired(run, record, split):
+    """What `compare_correct` finds of the first round and another one, or None."""
+    first = run.rounds[0]
+    known = [run.correct(r, split) for r in (first, record)]
+    if record is first or None in known or not run.examples(split):
+        return None
+    return compare_correct(*known)
+
+
+def paired_tests(run):
+    """Sentences: McNemar's test of the initial and the selected model on each split."""
+    return [
+        f"{split.capitalize()}: {format_paired(found, run.examples(split))}."
+        for split in run.splits
+        if run.selected and (found := paired(run, run.selected, split))
+    ]
+
+
 def rule(run):
-    """What the selected net is the smallest of; empty if it breaks the rule."""
+    """What the selected model is the smallest of; empty if it breaks the rule."""
     if not run.holds(run.selected):
         return ""
     bound, word = ("at most", "plus") if run.falls else ("at least", "less")
     tolerated = f" {word} {run.tolerated}" if run.tolerance else ""
     return (
-        f", the smallest net whose {run.split} {run.monitor} is {bound} the initial "
+        f", the smallest model whose {run.split} {run.monitor} is {bound} the initial "
         f"{run.tell(run.initial)}{tolerated}"
     )
-
-
-def percent(fraction):
-    """An accuracy in %, without the sign."""
-    return "-" if fraction is None else f"{100 * fraction:.2f}"
-
-
-def short(count, digits=2):
-    """A count with its order of magnitude: 84068864 is `84.07 M`."""
-    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= power:
-            return f"{count / power:.{digits}f} {letter}"
-    return str(count)
