@@ -17,7 +17,7 @@ from experiments.pages.results import RECORDS, command
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.removal_study.defaults"
-PLACE = pathlib.Path("retraining", "defaults.json")
+PLACE = pathlib.Path("pretrained", "resnet44.json")
 NET, TARGET, EPOCHS = "resnet44", 0.7, 10
 # The network has seen all training images, also those that are held out here, so its
 # accuracy on them says nothing of the loss: the guard must not decide.

@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import RECORDS, Result, head, markdown_table
 from experiments.removal_study.defaults import COMMAND, PLACE, TARGET
 
 _ABOUT = f"""What `resprune prune` makes of a trained network without any tuning. The
@@ -24,29 +24,29 @@ _TITLES = {"defaults": "Default settings", "paper": "The paper's schedule"}
 
 
 def make(records=RECORDS):
-    """The page.
+    """The page; None without records.
 
     Args:
         records: folder of all records.
     """
-    not_run = NotRun()
-    text = head("Pruning a trained network by default settings", "pretrained", _ABOUT)
     path = records / PLACE
-    record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text("utf-8"))
+    text = head("Pruning a trained network by default settings", "pretrained", _ABOUT)
     for name, title in _TITLES.items():
         text += f"\n## {title}\n\n"
         if name not in record:
-            text += f"Not run yet: {not_run.cell(COMMAND)}\n"
+            text += f"Not run yet: `{COMMAND}`.\n"
             continue
         text += f"`{record[name]['how']}`\n\n{_sentence(record[name]['rounds'])}\n"
         text += f"\n{_table(record[name]['rounds'])}\n"
-    if record:
-        found = next(record[name] for name in _TITLES if name in record)["environment"]
-        text += (
-            f"\nCommand: `{record['command']}`; seed {record['seed']}; on "
-            f"{found.get('cpu', 'an unknown processor')}.\n"
-        )
-    return Result("pretrained", text + not_run.listing())
+    found = next(record[name] for name in _TITLES if name in record)["environment"]
+    text += (
+        f"\nCommand: `{record['command']}`; seed {record['seed']}; on "
+        f"{found.get('cpu', 'an unknown processor')}.\n"
+    )
+    return Result("pretrained", text)
 
 
 def _sentence(rounds):
