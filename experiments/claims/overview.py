@@ -50,6 +50,7 @@ _PAGES = {
     "torture": "Kills, damage and hostile files",
     "removal_study": "Removal without training",
     "retraining": "Retraining of a trained network",
+    "pretrained": "A trained network pruned by default settings",
     "zoo": "Units of well-known networks",
 }
 
