@@ -10,7 +10,7 @@ the model of round 0, which is not pruned. Load them in a checkout of this repos
 ```python
 import resprune_tf as rp
 
-model = rp.load_record_model("{name}")           # the selected model
+model = rp.load_record_model("{name}")  # the selected model
 first = rp.load_record_model("{name}", round=0)  # before pruning
 ```
 
