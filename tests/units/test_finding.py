@@ -411,9 +411,9 @@ class Regularized(Block):
 @pytest.mark.parametrize(
     "kind, message",
     [
-        (Droppy, "does something else in training"),
+        (Droppy, "behaves differently in training"),
         (Regularized, "an activity regularizer, which would be lost"),
-        (OwnWeight, "'block' of type OwnWeight cannot be opened: it has weights of"),
+        (OwnWeight, "'block' of type OwnWeight cannot be expanded: it has weights of"),
         (Deceiver, "changes its outputs, by"),
         (GatedSum, "has no layer of the kinds GatedSum"),
     ],
@@ -432,7 +432,7 @@ def test_why_all_stays_closed_is_told():
     x = OwnWeight(4, name="first")(Droppy(4, name="second")(inputs))
     model = keras.Model(inputs, x)
     message = (
-        "(?s)can be opened.*'second' .* in training.*'first' .* weights of its own"
+        "(?s)can be expanded.*'second' .* in training.*'first' .* weights of its own"
     )
     with pytest.raises(ValueError, match=message):
         rp.expand(model)
