@@ -605,7 +605,7 @@ def test_open_sizes_are_said_by_an_option(tmp_path, capsys):
     prune = ("prune", tmp_path / "open.keras", "--criterion", "random", "--epochs", 0)
     out = ("--out", tmp_path / "out")
     code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out)
-    assert code == 1 and "--input-shape 224,224,3 says it" in err
+    assert code == 1 and "To fix them, give --input-shape 224,224,3" in err
     shape = ("--input-shape", "8,8,3")
     code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out, *shape)
     assert code == 0, err

@@ -406,7 +406,7 @@ REFUSED = {
         lambda: own(optimizer=excluding()),
         {},
         ValueError,
-        "compile_fn.*Lost: what `exclude_from_weight_decay` was told",
+        "compile_fn.*Lost: the arguments of `exclude_from_weight_decay`",
     ),
     "a loss that forgets": (
         lambda: own(loss=Forgetful(3.0)),
