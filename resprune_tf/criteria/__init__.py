@@ -1,4 +1,11 @@
-"""Scores of units: how little would be lost with each of them."""
+"""Criteria: they score removable units; the smallest score is removed first.
+
+A criterion is a function from a model to `{unit name: score}`. `importance` and
+`largest` are criteria themselves; the other functions return one:
+
+>>> scores = block_influence(images)(model)
+>>> l1 = make("l1_importance", images, labels)
+"""
 
 from resprune_tf.criteria.by_name import (
     check_scored,

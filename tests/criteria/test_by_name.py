@@ -336,9 +336,9 @@ def test_named_takes_arrays_of_fit_data():
 @pytest.mark.parametrize(
     ("name", "train", "loss", "message"),
     [
-        ("taylor", Arrays(), None, "chosen from arrays. Of a pipeline take some"),
+        ("taylor", Arrays(), None, "chosen from arrays.*Choose some"),
         ("taylor", (numbers(4)[0], [np.ones(4)] * 2), "mse", "labels of one output"),
-        ("cka", numbers(4), "mse", "'cka' looks at no labels, so there is no loss"),
+        ("cka", numbers(4), "mse", "'cka' uses no labels, so it takes no `loss`"),
         ("random", numbers(4), "mse", "do: taylor, leave_one_out, l1_importance"),
     ],
 )
@@ -383,7 +383,7 @@ def test_refuses_unknown_names():
 
 @pytest.mark.parametrize("name", ["importance", "random", "largest"])
 def test_refuses_to_recalibrate_where_no_image_is_looked_at(name):
-    with pytest.raises(ValueError, match=f"'{name}' looks at no images"):
+    with pytest.raises(ValueError, match=f"'{name}' uses no images"):
         criteria.named(name, toy_dataset(), recalibrate=True)
 
 

@@ -62,7 +62,7 @@ def test_probabilities_are_not_taken_for_logits():
     net = segmenter()
     table = compare_scores(net, images_of(net, 2), np.zeros((2, 4, 4), "int32"))
     for name in LABELLED:
-        assert "ends in 'classes', which gives probabilities" in table.left_out[name]
+        assert "ends in 'classes', which outputs probabilities" in table.left_out[name]
     assert table.loss is None
 
 

@@ -426,7 +426,7 @@ REFUSED = {
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
     "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
     "unloadable": (unloadable, {}, ValueError, "cannot be loaded.*register_keras"),
-    "a training step of its own": (own_step, {}, ValueError, "`train_step` of its own"),
+    "a training step of its own": (own_step, {}, ValueError, "its own `train_step`"),
     "uncounted": (
         uncounted,
         {"target": rp.Target(macs=0.9)},
