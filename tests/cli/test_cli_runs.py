@@ -73,7 +73,7 @@ def test_inspect_lists_units_and_what_can_be_reached(given, net, capsys):
     code, out, _ = resprune(capsys, "inspect", given / "net.keras")
     assert code == 0
     assert out.startswith(f"{find_units(net)}\n")
-    assert "'plain': 3 of 3 residual units may go." in out
+    assert "'plain': 3 of 3 residual units can be removed." in out
     assert "5 layers on its longest path" in out
 
 
@@ -325,7 +325,7 @@ def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
     "options, code, message",
     [
         (["--target", "layers=1"], 1, "cannot be reached: .* leaves 2 layers"),
-        (["--target", "layers=9"], 1, "asks for no removal"),
+        (["--target", "layers=9"], 1, "requires no removal"),
         (["--target", "layers=3", "--protect", "x"], 2, "no such unit. Units: unit1,"),
         (["--target", "layers=3", "--criterion", "importance"], 2, "trained import"),
     ],

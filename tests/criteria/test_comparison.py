@@ -78,7 +78,7 @@ def test_what_is_asked_for_must_be_possible(net):
         ([nowhere], None, "score of 'a' must be a finite number. Received: nan"),
         ([nowhere, nowhere], None, "Two criteria have the name 'nowhere'"),
         (["taylor"], LABELS + 1, "from 0 to 4"),
-        ([], None, "No criterion"),
+        ([], None, "`criteria` must not be empty"),
     ):
         with pytest.raises(ValueError, match=message):
             compare_scores(net, x, labels, criteria=names)
