@@ -116,7 +116,7 @@ def test_empty_pipelines():
             "`callbacks` must be a function.*Received: list",
         ),
         ({"compile_fn": "adam"}, TypeError, "`compile_fn` must be a function.*str"),
-        ({"fit_options": {"x": X}}, ValueError, "cannot set `x`: FitData says it"),
+        ({"fit_options": {"x": X}}, ValueError, "cannot set `x`. It is set by FitData"),
         ({"fit_options": {"verbose": 2}}, ValueError, "RunOptions"),
         ({"fit_options": {"stepz": 2}}, ValueError, "no option 'stepz'.*class_weight"),
     ],

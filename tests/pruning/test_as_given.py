@@ -234,7 +234,7 @@ def test_what_a_recipe_leaves_open_is_filled_in(trained):
         ({"schedule": "step"}, "`schedule` must be one of cosine"),
         (
             {"schedule": "linear", "compile_fn": print},
-            "`compile_fn` makes the optimizer",
+            "`compile_fn` creates the optimizer",
         ),
     ],
 )

@@ -281,7 +281,7 @@ def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, messag
 def test_a_net_that_ends_in_probabilities_is_refused(ending):
     shape = DATASET.image_shape
     model = net_of(shape, keras.layers.Flatten(), keras.layers.Dense(64), *ending)
-    with pytest.raises(ValueError, match="gives probabilities.*must give logits"):
+    with pytest.raises(ValueError, match="outputs probabilities.*must output logits"):
         shorten(model)
 
 

@@ -437,7 +437,7 @@ REFUSED = {
         lambda: type("Bare", (keras.Model,), {})(),
         {},
         TypeError,
-        "graph to read",
+        "reads the graph of a functional",
     ),
     "no omega": (
         lambda: regression_net(importance=False),
@@ -462,7 +462,7 @@ REFUSED = {
         own,
         {"recipe": rp.FitRecipe(1, lambda model: None)},
         ValueError,
-        "must compile the model",
+        "must compile the model that it receives",
     ),
 }
 

@@ -190,7 +190,7 @@ CLASS_WEIGHTS = [
     ({"0": 1.0, "1": 2.0, "2": 1.0}, "must be a dict.*Received: '0': 1.0"),
     ({0: 1.0, 1: float("nan")}, "must be a dict.*Received: 1: nan"),
     ({0: -1.0, 1: 2.0}, "must be a dict.*Received: 0: -1.0"),
-    ({1: 1.0, 2: 2.0, 3: 1.0}, "of class 3, and 'net' has the classes 0 to 2"),
+    ({1: 1.0, 2: 2.0, 3: 1.0}, "of class 3, but 'net' has the classes 0 to 2"),
 ]
 
 
@@ -259,7 +259,9 @@ def test_a_batch_that_cannot_be_measured_is_named():
 
 def test_splits_are_scaled_alike():
     images, labels = pair()
-    with pytest.raises(ValueError, match="`validation` are scaled otherwise.*`train`"):
+    with pytest.raises(
+        ValueError, match="`validation` are scaled differently.*`train`"
+    ):
         by_run(net(scale=None), pair(1), (images / 255, labels))
 
 
