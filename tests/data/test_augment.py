@@ -210,7 +210,7 @@ def test_errors():
         RandomCropFlip(padding=-1)
     with pytest.raises(ValueError, match=r"Received: \(6, 5, 3\)"):
         RandomCropFlip()(np.zeros(SHAPE, "uint8"))
-    with pytest.raises(ValueError, match="known but for the batch"):
+    with pytest.raises(ValueError, match="only the batch may be open"):
         RandomCropFlip()(keras.Input((None, None, 3)))
     with pytest.raises(ValueError, match="Received: 2 values for 3 channels"):
         RandomCropFlip(fill=(1, 2))(np.zeros((1, *SHAPE), "uint8"))

@@ -97,12 +97,12 @@ def test_empty_pipelines():
 
     whole = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2)
     for empty in (whole.take(0), NoBatches()):
-        with pytest.raises(ValueError, match="`train` holds no batch"):
+        with pytest.raises(ValueError, match="`train` contains no batch"):
             FitData(empty, (X, Y))
     with pytest.raises(TypeError, match="`train` must be.*Received: .*Iterator"):
         FitData(iter(whole), (X, Y))
     filtered = FitData((X, Y), whole.filter(lambda x, y: False))
-    with pytest.raises(ValueError, match="`validation` holds no batch"):
+    with pytest.raises(ValueError, match="`validation` contains no batch"):
         filtered.splits["validation"].first_batch()
 
 
@@ -138,7 +138,7 @@ def test_a_recipe_can_be_changed_and_recorded():
 
 @pytest.mark.parametrize("given", [([1.0, 2.0], [0, 1]), ([], [])])
 def test_lists_are_no_arrays(given):
-    with pytest.raises(ValueError, match=r"`train` must hold arrays.*np.array\("):
+    with pytest.raises(ValueError, match=r"`train` must contain arrays.*np.array\("):
         FitData(train=given, validation=given)
 
 
@@ -202,5 +202,5 @@ def test_augmentation_is_a_function_of_seed_epoch_and_batch():
 def test_pipelines_augment_by_themselves():
     x = np.zeros((4, 2))
     pipeline = ShuffledBatches((x, x), 2, seed=0)
-    with pytest.raises(ValueError, match="`augment` changes batches of arrays"):
+    with pytest.raises(ValueError, match="`augment` can be used with arrays only"):
         FitData(pipeline, (x, x), augment=random_crop_flip())

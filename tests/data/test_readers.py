@@ -117,7 +117,7 @@ def test_npz_grey_images_column_labels_names_and_validation(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_test": None}, r"lacks x_test\. It holds x_train, y_test, y_train\."),
+        ({"x_test": None}, r"lacks x_test\. It contains x_train, y_test, y_train\."),
         ({"x_validation": np.zeros(1)}, r"lacks y_validation\."),
         ({"x_train": np.zeros((30, 5, 4, 2))}, r"x_train .*Found: float64 \[30, 5"),
         ({"x_test": np.zeros((6, 20), np.uint8)}, r"x_test .*Found: uint8 \[6, 20\]"),

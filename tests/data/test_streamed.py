@@ -264,7 +264,7 @@ def test_data_that_was_prepared_in_another_format():
     file_format = types.SimpleNamespace(file_suffix="array_record")
     info = types.SimpleNamespace(splits={"train": None}, file_format=file_format)
     builder = types.SimpleNamespace(info=info, data_path="here")
-    with pytest.raises(DataError, match="here must hold TFRecord.*array_record"):
+    with pytest.raises(DataError, match="here must contain TFRecord.*array_record"):
         imagenet_files._images(builder, "train")
 
 
