@@ -131,7 +131,9 @@ def test_a_layer_of_ones_own_needs_its_module(decorator, tmp_path, capsys, monke
 def test_what_is_no_model_is_told(tmp_path):
     path = tmp_path / "net.keras"
     path.write_bytes(b"no archive")
-    with pytest.raises(WrongUse, match=r"no model as model.save\('model.keras'\)"):
+    with pytest.raises(
+        WrongUse, match=r"not a model file as written by model.save\('model.keras'\)"
+    ):
         model_file.load(path, TRUST)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
@@ -142,8 +144,8 @@ def test_what_is_no_model_is_told(tmp_path):
 @pytest.mark.parametrize(
     "config, told",
     [
-        ([], "holds no model"),
-        ({"class_name": "Functional", "config": []}, "holds no model"),
+        ([], "contains no model"),
+        ({"class_name": "Functional", "config": []}, "contains no model"),
         ({"class_name": ["a"], "registered_name": None, "config": {}}, "no model"),
         (
             {"class_name": "A", "module": 3, "registered_name": "A", "config": {}},
