@@ -8,7 +8,7 @@ import numpy as np
 
 
 class CloneError(ValueError):
-    """A layer cannot be rebuilt from its configuration."""
+    """A layer cannot be rebuilt from its configuration. It is a ValueError."""
 
 
 def clone_operation(operation):
