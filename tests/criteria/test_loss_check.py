@@ -153,7 +153,7 @@ def test_what_a_model_is_compiled_with_is_no_default(compiled, name):
     net = net_of((5,), layers.Dense(3))
     net.compile(loss=compiled)
     assert loss_name(other_loss(net, CLASSES)) == name
-    with pytest.raises(ValueError, match="but without a `loss` taylor takes the cross"):
+    with pytest.raises(ValueError, match="but without a `loss` taylor uses the cross"):
         check_loss(net, "taylor", CLASSES)
 
 

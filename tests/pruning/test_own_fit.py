@@ -592,7 +592,7 @@ def test_endless_validation_data_without_steps_are_refused(make, tmp_path):
     with pytest.raises(ValueError, match="`test` repeats for ever.*whole"):
         regression_data(test=make())
     recipe = rp.FitRecipe(1, fit_options={"validation_steps": 2})
-    with pytest.raises(ValueError, match="the same batches.*=2 in.*None in"):
+    with pytest.raises(ValueError, match="the same validation batches.*=2 in.*None in"):
         shorten(own(), regression_data(), recipe, retrain_recipe=rp.FitRecipe(1))
     assert not folder.exists()
 
