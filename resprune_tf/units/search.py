@@ -5,7 +5,7 @@ and two questions decide. Has an addend the shape of the sum, and is another add
 computed from it? Then the first is an identity shortcut, because everything between the
 two is the branch: with the branch at 0 the sum equals the shortcut, so the shortcut can
 replace the sum. Otherwise, do all addends descend from one tensor? Then the merge ends
-a projection unit. Its shortcut is a function of its input, which cannot replace the sum.
+a projection unit. Its shortcut computes something, so its input cannot replace the sum.
 """
 
 import collections
