@@ -78,7 +78,7 @@ def _method(owner, name):
 
 def compile_like(
     model: keras.Model,
-    source: str,
+    source: keras.Model,
     compile_fn: Callable | None = None,
     optimizer_state: bool = False,
 ) -> None:
