@@ -69,7 +69,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     [
         ({"train": X}, TypeError, r"`train` must be `\(x, y\)`.*Received: ndarray"),
         ({"validation": None}, TypeError, "`validation` must be.*NoneType"),
-        ({"train": (X, Y[:9])}, ValueError, "as many.*Received: 9, 10 examples"),
+        ({"train": (X, Y[:9])}, ValueError, "same number.*Received: 9, 10 examples"),
         ({"test": (X[:0], Y[:0])}, ValueError, "`test`.*not 0.*Received: 0"),
         ({"batch_size": 0}, ValueError, "`batch_size` must be >= 1"),
     ],
