@@ -1,4 +1,31 @@
-"""Shorter residual networks in Keras: learn, delete, retrain, export."""
+"""Depth pruning (layer pruning) of residual networks in Keras 3.
+
+The package finds the residual units of any functional Keras model, scores them, removes
+the least important ones, retrains the smaller model and exports it. It runs on
+TensorFlow and JAX. It implements *Network Implosion* (Ida and Fujiwara, IJCNN 2019,
+<https://arxiv.org/abs/1906.03826>): each removable unit learns a scalar importance ω,
+`x + ω·F(x)`, and the unit with the smallest |ω| is removed first.
+
+>>> import resprune_tf as rp
+>>> model = rp.resnet56(num_classes=10)
+>>> print(rp.find_units(model))
+>>> smaller = rp.remove_units(model, ["stage1_unit3", "stage2_unit5"])
+
+Main entry points:
+
+- Find and remove units: `find_units`, `expand` for blocks written as layers,
+  `remove_units`, `drop_branches`.
+- Score units: `add_importance` and `importances` for ω, `resprune_tf.criteria` for the
+  other criteria, `compare_scores`.
+- Meet a budget: `Target`, `achievable`, `solve_target`, `greedy_search`; `cost` and
+  `latency` measure a model.
+- Prune and retrain: `prune_and_retrain` does everything; with your own call of `fit`,
+  use `fit_with_deletion` or the callback `LayerDeletion`. `recalibrate` repairs the
+  statistics of BatchNormalization after a removal.
+- Deploy: `fold`, `export`.
+
+No function changes the model that it is given, except those that train it or say so.
+"""
 
 from resprune_tf import criteria
 from resprune_tf.criteria.comparison import compare_scores

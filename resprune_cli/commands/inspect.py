@@ -89,7 +89,7 @@ def run(args):
         reach = _achievable(model)
         if reach is not None:
             told["achievable"] = reach.to_dict()
-            lines += ["", str(reach).partition("\nUnits that may not go")[0]]
+            lines += ["", str(reach).partition("\nUnits that cannot be removed")[0]]
     if args.scores:
         table, doubt = scoring.table(model, args)
         told["scores"] = {**table.to_dict(), "doubt": doubt}

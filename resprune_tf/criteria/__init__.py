@@ -1,4 +1,14 @@
-"""Scores of units: how little would be lost with each of them.
+"""Criteria: they score removable units; the smallest score is removed first.
+
+A criterion is a function from a model to `{unit name: score}`. `importance` and
+`largest` are criteria themselves; the other functions return one:
+
+>>> scores = block_influence(images)(model)
+>>> l1 = make("l1_importance", images, labels)
+"""
+
+# `import name as name` states that a name is public, so that none is listed twice.
+
 
 `import name as name` states that a name is public, so that none is listed twice.
 """

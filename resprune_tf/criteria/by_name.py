@@ -1,7 +1,8 @@
-"""Scores of removable units: the units with the smallest score are removed first.
+"""Criteria that need no images, criteria by their names, and checks of scores.
 
-A criterion is a function from a model to `{unit name: score}`. All of them score the
-same units, `scored_units(model)` in their order, so that they can be compared.
+A criterion is a function from a model to `{unit name: score}`; the units with the
+smallest scores are removed first. All criteria score the same units,
+`scored_units(model)`, in the same order, so that they can be compared.
 """
 
 from __future__ import annotations
@@ -32,15 +33,18 @@ from resprune_tf.units.importances import importances
 
 
 def importance(model: keras.Model) -> dict[str, float]:
-    """|ω| of every removable unit that has an `ImportanceScale`.
+    """Scores each removable unit that has an `ImportanceScale` by |ω|.
 
     Args:
         model: a functional `keras.Model`.
 
     Returns:
-        dict from unit name to |ω|, in the order of the units; empty if there is none.
+        dict from unit name to |ω| (float), in the order of the units; empty if no unit
+        has an ω.
 
-    Reference: Algorithm 1 of the paper; arXiv:1906.03826.
+    Reference: Ida and Fujiwara, Network Implosion, arXiv:1906.03826, Algorithm 1.
+
+    >>> scores = importance(resnet56())
     """
     values = importances(model)
     return {
@@ -51,29 +55,31 @@ def importance(model: keras.Model) -> dict[str, float]:
 
 
 def largest(model: keras.Model) -> dict[str, float]:
-    """-|ω|: the units go in the opposite order of `importance`, as a control.
+    """Scores units by -|ω|: the opposite order of `importance`, as a control.
 
     Args:
         model: a functional `keras.Model`.
 
     Returns:
-        dict as from `importance`, of negative numbers.
+        dict from unit name to -|ω| (float), in the order of the units.
     """
     return {name: -score for name, score in importance(model).items()}
 
 
 def random(seed: int) -> Callable:
-    """A criterion that removes units in a random order, as a control.
+    """Creates a criterion that removes units in random order, as a control.
 
-    A unit's score depends on the seed and its name only. So the order is the same
-    whichever units are left and on every machine, and any order is as likely as any
-    other.
+    A score depends only on the seed and the name of the unit. So the order is the same
+    on every machine and does not change when units are removed. All orders are equally
+    likely.
 
     Args:
         seed: int.
 
     Returns:
         A criterion with scores in [0, 1).
+
+    >>> scores = random(seed=0)(model)
     """
 
     def criterion(model):
@@ -86,7 +92,7 @@ def random(seed: int) -> Callable:
 
 
 def _uniform(text):
-    """A number in [0, 1) that a text determines."""
+    """A number in [0, 1), computed from a hash of the text."""
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
@@ -100,37 +106,39 @@ def named(
     recalibrate: bool = False,
     loss: Any = None,
 ) -> Callable:
-    """The criterion of a name.
+    """Creates a criterion by its name, with images from a data set.
 
     Args:
-        name: one of `registry.NAMES`.
-        dataset: a `Dataset`, or `FitData`, whose weights of examples are left out. Of
-            a pipeline the first examples are taken. Only its training images are used,
-            and only by the criteria that look at examples.
-        seed: int; of `random`, of the choice of images, and of the batches of
+        name: one of `criteria.NAMES`.
+        dataset: a `Dataset` or `FitData`. Only training images are used, and only by
+            criteria that need images: from a pipeline, the first ones. Sample weights
+            are ignored.
+        seed: int, seed of `random`, of the choice of images, and of the batches of
             `l1_importance`.
-        examples: how many images to use: a random choice that stays the same for
-            every model. All, if there are fewer.
-        batch_size: images a step.
-        recalibrate: whether BatchNormalization statistics are estimated anew from the
-            same images before a score is taken; see `recalibration.py`.
-        loss: of the criteria that look at labels; see `sensitivity.taylor`.
+        examples: int, number of images: a random choice, the same for every model. If
+            there are fewer, all are used.
+        batch_size: int, images per step.
+        recalibrate: if True, the BatchNormalization statistics are re-estimated from
+            the same images before scoring; see `recalibrate`.
+        loss: loss of the criteria that need labels; see `taylor`.
 
     Returns:
-        A criterion. Its `__name__` says everything that sets it apart, such as
+        A criterion. Its `__name__` contains all settings:
         `"taylor(512 images, seed 0, recalibrated)"`.
 
     Raises:
-        ValueError: for an unknown name; for `examples` or `batch_size` below 1; for
-            `recalibrate` where no image is looked at, or a `loss` where no label is;
-            or, where labels are looked at, for `FitData` of a pipeline, or with
-            labels of several outputs.
+        ValueError: if `name` is unknown, if `examples` or `batch_size` is below 1, if
+            `recalibrate` or `loss` is given for a criterion that uses no images or no
+            labels, or if a criterion needs labels and `dataset` is `FitData` from a
+            pipeline or with labels of several outputs.
+
+    >>> criterion = named("taylor", load_dataset("digits"), examples=256)
     """
     check_name(name)
     if loss is not None and name not in LABELLED:
         raise ValueError(
-            f"The criterion '{name}' looks at no labels, so there is no loss. Those "
-            f"that do: {', '.join(LABELLED)}."
+            f"The criterion '{name}' uses no labels, so it takes no `loss`. Those "
+            f"that use labels: {', '.join(LABELLED)}."
         )
     if name in ON_EXAMPLES:
         images, labels = _sample(name, dataset, examples, seed)
@@ -141,23 +149,23 @@ def named(
         return criterion
     if recalibrate:
         raise ValueError(
-            f"The criterion '{name}' looks at no images, so there is nothing to "
-            f"recalibrate. Those that do: {', '.join(ON_EXAMPLES)}."
+            f"The criterion '{name}' uses no images, so it cannot `recalibrate`. Those "
+            f"that use images: {', '.join(ON_EXAMPLES)}."
         )
     return make(name, seed=seed)
 
 
 def usual_criterion(model, data, trained=False):
-    """The criterion of a run that is given none.
+    """The default criterion of a pruning run.
 
     Args:
         model: a functional `keras.Model`.
         data: a `Dataset` or `FitData`.
-        trained: whether the model is taken as it is, so that an ω that is still 1
-            says nothing.
+        trained: whether the model is not trained before it is scored, so that an ω of
+            1 carries no information.
 
     Returns:
-        `importance` if there are importances that say something or will, else
+        `importance` if the model has importances that are, or will be, trained, else
         `block_influence` on 512 training examples.
     """
     factors = importances(model).values()
@@ -171,14 +179,14 @@ def check_trained(model):
     factors = importances(model).values()
     if factors and all(factor == 1 for factor in factors):
         raise ValueError(
-            f"All importances ω of '{model.name}' are 1: they were never trained, and "
-            'tell nothing about its units. Give `initial="train"`, or another '
+            f"All importances ω of '{model.name}' are 1: they were never trained, so "
+            'they cannot rank its units. Pass `initial="train"`, or another '
             "`criterion`, such as `rp.criteria.block_influence(images)`."
         )
 
 
 def _sample(name, dataset, examples, seed):
-    """Training images and their labels: a random choice that stays the same."""
+    """A random choice of training images and their labels, determined by `seed`."""
     if not isinstance(dataset, FitData):
         chosen = dataset.train.sample(examples, seed)
         return chosen.images, chosen.labels
@@ -187,8 +195,9 @@ def _sample(name, dataset, examples, seed):
         return _first(dataset, examples), None
     if not isinstance(split, ArraySplit):
         raise ValueError(
-            "Of `FitData` a criterion's images are chosen from arrays. Of a pipeline "
-            f"take some yourself: `criteria.{name}(images, ...)`."
+            f"The images and labels of '{name}' are chosen from arrays, but this "
+            "`FitData` is a pipeline. Choose some yourself: "
+            f"`criteria.{name}(images, labels)`."
         )
     order = np.random.default_rng(seed).permutation(split.size)
     rows = np.sort(order[: max(0, examples)])
@@ -196,7 +205,8 @@ def _sample(name, dataset, examples, seed):
     if name in LABELLED:
         if len(keras.tree.flatten(labels)) != 1:
             raise ValueError(
-                f"'{name}' needs the labels of one output. Choose it yourself: "
+                f"'{name}' needs the labels of one output. Received: labels of "
+                f"{len(keras.tree.flatten(labels))} outputs. Choose one yourself: "
                 f"`criteria.{name}(images, labels, loss=...)`."
             )
         (labels,) = keras.tree.flatten(labels)
@@ -217,24 +227,24 @@ def _first(data, examples):
 def check_scores(
     scores: Any, units: Units, former: Iterable[str] = ()
 ) -> dict[str, float]:
-    """Scores as floats, once it is known that units can be ordered by them.
+    """Checks the scores that a criterion returned, and converts them to floats.
 
     Args:
-        scores: what a criterion returned.
+        scores: what the criterion returned.
         units: the `Units` of the model.
-        former: names of units that the model had once, whose scores are left out.
+        former: names of units that were removed earlier; their scores are ignored.
 
     Returns:
         dict from unit name to float, in the order of `scores`.
 
     Raises:
-        TypeError: if `scores` is no dict.
-        ValueError: if a name is no unit's, or a score no finite number.
+        TypeError: if `scores` is not a dict.
+        ValueError: if a name is not that of a unit, or a score not a finite number.
     """
     if not isinstance(scores, Mapping):
         raise TypeError(
-            "Scores must be a dict from unit name to number, as a criterion returns "
-            f"it. Received: {type(scores).__name__}."
+            "A criterion must return a dict from unit name to number. Received: "
+            f"{type(scores).__name__}."
         )
     known = {unit.name for unit in units}
     found = {}
@@ -262,14 +272,14 @@ def _number(name, score):
 
 
 def check_scored(scores: Mapping[str, float], model: keras.Model) -> None:
-    """Raises a ValueError if a model has no scored unit to begin with."""
+    """Raises a ValueError if `scores` is empty."""
     if not scores:
         raise ValueError(
-            f"'{model.name}' has no unit that the criterion scores and that may be "
+            f"'{model.name}' has no unit that the criterion scores and that can be "
             "removed."
             + advice(
-                " |ω| needs an ImportanceScale on the branch of each unit: "
-                "`add_importance(model)` puts it there.",
+                " |ω| needs an ImportanceScale on the branch of each unit: call "
+                "`add_importance(model)`.",
                 ANOTHER,
             )
         )

@@ -1,4 +1,4 @@
-"""All criteria on one model, side by side."""
+"""Compares all criteria on one model."""
 
 from __future__ import annotations
 
@@ -34,36 +34,37 @@ def compare_scores(
     seed: int = 0,
     verbose: bool = True,
 ) -> ScoreTable:
-    """The scores of a model's units by every criterion that can be computed.
+    """Scores a model's units by several criteria and compares the rankings.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        images: `(images, height, width, channels)`, or any other array `(images, ...)`
-            that the model takes; a list, tuple or dict of them where it has several
-            inputs.
-        labels: what `loss` compares outputs with, one for each image. None leaves out
-            the criteria that need them.
-        loss: a `keras.losses.Loss`, its name, or a function of labels and outputs;
-            see `example_loss`. None is the one that the model is compiled with, and
-            the cross entropy of logits if it is not compiled.
-        criteria: names of `criteria.NAMES`, and functions from a model to
-            `{unit name: score}`, whose `__name__` heads their column. None takes all
-            names but `largest`, the opposite of `importance`, and `l1_importance`,
-            which trains and takes as long as all others together.
-        batch_size: images a step.
-        recalibrate: whether the criteria that look at images first have the
-            BatchNormalization statistics estimated anew from them.
-        seed: int, of `random` and `l1_importance`.
+        model: a functional `keras.Model`; it is not changed.
+        images: array `(images, height, width, channels)`, or any other array
+            `(images, ...)` that the model takes; a list, tuple or dict of arrays if it
+            has several inputs.
+        labels: array `(images, ...)`, one label per image, in the form that `loss`
+            takes. None leaves out the criteria that need labels.
+        loss: a `keras.losses.Loss`, its name, or a function of labels and outputs that
+            returns one value per image. Defaults to the loss that the model is
+            compiled with, or to the cross entropy of logits if it is not compiled.
+        criteria: list of names from `criteria.NAMES`, and of functions from a model to
+            `{unit name: score}`, whose `__name__` is the column heading. Defaults to
+            all names except `largest`, the opposite of `importance`, and
+            `l1_importance`, which trains and takes as long as all others together.
+        batch_size: int, images per step.
+        recalibrate: if True, criteria that use images score a copy of the model whose
+            BatchNormalization statistics are re-estimated from `images`.
+        seed: int, seed of `random` and `l1_importance`.
         verbose: whether a terminal shows which criterion is being computed.
 
     Returns:
-        A `ScoreTable`. Where `criteria` is None it tells what was left out, and why.
+        A `ScoreTable`. With the default of `criteria`, it lists the criteria that could
+        not be computed, with reasons.
 
     Raises:
-        TypeError: if `model` is not functional, or one of `criteria` returns no dict.
-        ValueError: if it has no removable unit; if there are no images, or not as many
-            labels; if one of `criteria` is unknown or cannot be computed; or if none
-            that looks at images can be, although `criteria` is None.
+        TypeError: if `model` is not functional, or a criterion does not return a dict.
+        ValueError: if the model has no removable unit, if there are no images or
+            another number of labels, if one of `criteria` is unknown or cannot be
+            computed, or if no criterion that uses images can be computed.
 
     >>> print(compare_scores(model, images, labels))
     """
@@ -80,7 +81,8 @@ def compare_scores(
     chosen, left_out = _chosen(
         criteria, model, units, images, labels, loss, batch_size, recalibrate, seed
     )
-    # One recalibration serves all but the one that recalibrates without each unit.
+    # One recalibration serves all criteria except leave_one_out, which recalibrates
+    # again without each unit.
     given = (
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
@@ -120,7 +122,7 @@ def _watched(verbose):
 
 
 def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
-    """Criteria by their names, and why others are left out where all are tried."""
+    """Criteria by their names, and reasons why others are left out by default."""
     chosen, left_out = {}, {}
     for criterion in COMPARED if criteria is None else criteria:
         name = criterion
@@ -137,17 +139,20 @@ def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
             continue
         if name in chosen:
             raise ValueError(
-                f"Two criteria have the name '{name}', which heads their column. Give "
-                "one of them another `__name__`."
+                f"Two criteria have the name '{name}', which must be unique as it is "
+                "the column heading. Give one of them another `__name__`."
             )
         chosen[name] = criterion
     if not chosen:
-        raise ValueError(f"No criterion was given. Some: {', '.join(known.NAMES)}.")
+        raise ValueError(
+            "`criteria` must not be empty. Pass functions, or some of these names: "
+            f"{', '.join(known.NAMES)}."
+        )
     return chosen, left_out
 
 
 def _of_all(name, scores, units):
-    """The scores in the order of the units, of which none may be missing."""
+    """The scores in the order of the units; every unit must have one."""
     expected = [unit.name for unit in units]
     if set(scores) != set(expected):
         raise ValueError(
@@ -164,8 +169,8 @@ def check_possible(name, model, units, labels, loss):
         raise ValueError(
             f"'{model.name}' has no "
             + advice(
-                "ImportanceScale on its branches. `add_importance` puts one there; it "
-                "says something once it is trained.",
+                "ImportanceScale on its branches. Call `add_importance` and train the "
+                "result.",
                 "learned factors ω, which `resprune prune --criterion importance` "
                 f"trains.{ANOTHER}",
             )
@@ -177,6 +182,7 @@ def check_possible(name, model, units, labels, loss):
 
 
 def _made(name, images, labels, loss, batch_size, recalibrate, seed):
-    # The model is recalibrated already; without a unit its statistics are others.
+    # The model is recalibrated already. Only leave_one_out recalibrates again, because
+    # the statistics change without a unit.
     again = recalibrate and name == "leave_one_out"
     return known.make(name, images, labels, loss, batch_size, again, seed)

@@ -1,4 +1,4 @@
-"""The loss of each single example, from any loss that Keras takes."""
+"""The loss of each single example, from any loss of Keras."""
 
 import keras
 from keras import ops
@@ -8,21 +8,21 @@ from resprune_tf.graph.outputs import loss_name
 
 
 def example_loss(loss=None):
-    """A function that gives the loss of each example of a batch.
+    """Makes a function that computes the loss of each example of a batch.
 
     Args:
-        loss: a `keras.losses.Loss`, whose reduction is left out; its name; a function
-            of labels and outputs with a value for each example, or for each place of
-            each example (pixels of a segmentation); or None for the cross entropy of
-            logits, with integers or one-hot rows as labels.
+        loss: a `keras.losses.Loss`, whose reduction is ignored; its name; a function
+            of labels and outputs that returns one value per example, or one per
+            position of an example (pixels of a segmentation); or None for the cross
+            entropy of logits, with integers or one-hot rows as labels.
 
     Returns:
         A function from labels `(batch, ...)` and outputs `(batch, ...)` to float32
-        `(batch,)`: the mean over all places of an example. It raises a ValueError if
-        `loss` has already taken the mean over the examples.
+        `(batch,)`, the mean over the positions of an example. It raises a ValueError
+        if `loss` returns a mean over the examples.
 
     Raises:
-        ValueError: if there is no loss of this name.
+        ValueError: if Keras has no loss of this name.
     """
     compute = _cross_entropy if loss is None else _unreduced(keras.losses.get(loss))
 
@@ -31,9 +31,10 @@ def example_loss(loss=None):
         values = ops.convert_to_tensor(compute(labels, outputs))
         if not len(values.shape) or _differ(values.shape[0], outputs.shape[0]):
             raise ValueError(
-                "The loss must give a value for each example, not their mean. "
+                "The loss must return a value for each example, not their mean. "
                 f"Received: a loss of shape {tuple(values.shape)} for outputs of "
-                f"shape {tuple(outputs.shape)}."
+                f"shape {tuple(outputs.shape)}. Pass a function without the mean over "
+                "the batch."
             )
         return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
 
@@ -41,12 +42,12 @@ def example_loss(loss=None):
 
 
 def loss_details(loss):
-    """What tells a loss in a criterion's name: a list, empty for the default."""
+    """The part of a criterion's name that states the loss: a list of str."""
     return [] if loss is None else [f"loss {loss_name(loss)}"]
 
 
 def _differ(size, other):
-    # None is a size that is known at run time only.
+    # None is a size that is known only at run time.
     return None not in (size, other) and size != other
 
 
@@ -60,9 +61,9 @@ def _cross_entropy(labels, logits):
 
 
 def _unreduced(loss):
-    """What `compile` makes of a loss, before it takes the mean over the examples."""
+    """The function that computes a loss as `compile` does, without the reduction."""
     if not isinstance(loss, keras.losses.Loss):
-        # Fits `(batch,)` and `(batch, 1)` to each other.
+        # It also aligns `(batch,)` with `(batch, 1)`.
         loss = LossFunctionWrapper(loss)
 
     def compute(labels, outputs):

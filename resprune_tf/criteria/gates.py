@@ -1,4 +1,4 @@
-"""Gates on the branches of residual units: to silence them, or to differentiate."""
+"""Gates on the branches of residual units, to zero them or to get their gradients."""
 
 import keras
 from keras import ops
@@ -7,19 +7,19 @@ from resprune_tf import graph
 
 
 class Gate(keras.layers.Layer):
-    """Multiplies a residual branch by a number, at first 1.
+    """Multiplies a residual branch by a gate, which is initially 1.
 
     Args:
-        images: 1 for one gate, or the largest batch size for a gate of its own for
-            every image of a batch.
-        **kwargs: base layer arguments.
+        images: 1 for one gate, or the largest batch size for one gate per image of a
+            batch.
+        `**kwargs`: base layer arguments.
 
-    Input shape: `(batch, ...)`. Output shape and dtype: the same. The gates are
-    float32 of shape `(images,)`.
+    Input and output: `(batch, ...)`, of the same dtype. The gates are a float32 weight
+    of shape `(images,)`.
     """
 
     def __init__(self, images=1, **kwargs):
-        # The branch passes in its own precision.
+        # The branch keeps its own precision.
         super().__init__(autocast=False, **kwargs)
         self.supports_masking = True
         self.images = images
@@ -33,7 +33,7 @@ class Gate(keras.layers.Layer):
         return inputs * self._factors(inputs)
 
     def compute_output_spec(self, inputs):
-        # Keras would try `call` with batches of its own choice, larger than `images`.
+        # Keras's default would run `call` on batches larger than `images`.
         return keras.KerasTensor(inputs.shape, inputs.dtype)
 
     def _factors(self, tensor):
@@ -45,14 +45,14 @@ class Gate(keras.layers.Layer):
         return {**super().get_config(), "images": self.images}
 
     def set(self, value):
-        """Sets all gates to one number; 0 is the net without the unit."""
+        """Sets all gates to `value`; 0 is equivalent to removing the unit."""
         self.gates.assign(ops.full((self.images,), value, "float32"))
 
 
 class UnitGate(Gate):
-    """Blends the input and output of a layer that is a whole residual unit.
+    """Applies a gate g to a layer that is a whole residual unit.
 
-    Of `[x, x + F(x)]` it makes `x + g F(x)`, exactly so for a gate of 0 or 1.
+    It computes `x + g F(x)` from `[x, x + F(x)]`, exactly if g is 0 or 1.
     """
 
     def build(self, input_shapes):
@@ -71,15 +71,16 @@ class UnitGate(Gate):
 
 
 def add_gates(model, units, images=1):
-    """A copy of a model with a `Gate` on the branch of each unit.
+    """Copies a model and puts a `Gate` on the branch of each unit.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        units: removable `Unit`s of `model`, those in nested models too.
+        model: a functional `keras.Model`; it is not changed.
+        units: removable `Unit`s of `model`, including those in nested models.
         images: see `Gate`.
 
     Returns:
-        The copy, and a dict from unit name to `Gate`, in the order of `units`.
+        `(copy, gates)`: `gates` is a dict from unit name to `Gate`, in the order of
+        `units`.
     """
     gates = {
         unit.name: (Gate if unit.branches else UnitGate)(images, name=_gate_name(unit))
@@ -95,13 +96,13 @@ def add_gates(model, units, images=1):
 
 
 def _gate_name(unit):
-    # Layers' names take no slash, as units in nested models have, and TensorFlow's
-    # scopes no #, as later calls of one merge have.
+    # Names of layers must not contain /, and TensorFlow's scopes no #. Names of units
+    # in nested models, and of later calls of a merge, do.
     return f"{unit.name.replace('/', '_').replace('#', '.')}_gate"
 
 
 def find_gates(model):
-    """The gates of a model or of a copy of it, by the names of their layers."""
+    """The gates of a model, or of a copy of it, by layer name."""
     return {
         layer.name: layer
         for layer in model._flatten_layers(include_self=False)
@@ -110,16 +111,16 @@ def find_gates(model):
 
 
 def gate_gradients(model, gates, loss):
-    """A compiled function for the gradients of the loss in all gates.
+    """Compiles a function that computes the gradients of the loss w.r.t. all gates.
 
     Args:
-        model, gates: from `add_gates`; it has one output.
+        model, gates: from `add_gates`; the model has one output.
         loss: from `example_loss`.
 
     Returns:
-        A function from images and labels to a list with a tensor `(images,)` for each
-        gate: the derivatives of the sum of the images' losses. Where each image has a
-        gate of its own these are the derivatives of each image's.
+        A function from images and labels to a list with one tensor `(images,)` per
+        gate: the derivatives of the sum of the images' losses. With one gate per image
+        these are the derivatives of each image's loss.
     """
     backends = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients}
     variables = [gate.gates for gate in gates.values()]
@@ -144,7 +145,7 @@ def _tensorflow_gradients(model, variables, loss):
 def _jax_gradients(model, variables, loss):
     import jax
 
-    # A gate inside a frozen nested model is not among the trainable variables.
+    # Gates inside a frozen nested model are not trainable, so both lists are searched.
     count = len(model.trainable_variables)
     every = [*model.trainable_variables, *model.non_trainable_variables]
     place = {id(variable): index for index, variable in enumerate(every)}

@@ -1,4 +1,4 @@
-"""Whether a loss fits a model's output and its labels, before it is computed."""
+"""Checks that a loss fits a model's output and the labels before it is computed."""
 
 import keras
 import numpy as np
@@ -16,17 +16,17 @@ _OF_LOGITS = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
 )
-_KEPT = ("name", "reduction", "dtype")  # of a loss, which change no example's value
+_KEPT = ("name", "reduction", "dtype")  # they do not change the value of an example
 
 
 def other_loss(model, labels):
     """The loss that a model is compiled with; None for the default of `example_loss`.
 
-    Also None if it is not compiled with one loss for its one output.
+    Also None if it is not compiled, or not with one loss for one output.
 
     Args:
         model: a `keras.Model`.
-        labels: array `(images, ...)`: what the loss would compare outputs with.
+        labels: array `(images, ...)` of the labels for the loss.
 
     Returns:
         A `keras.losses.Loss`, a function, or None.
@@ -36,25 +36,25 @@ def other_loss(model, labels):
         return None
     (loss,) = losses
     if isinstance(loss, str):
-        # As Keras does it: there is a "crossentropy" that depends on shapes.
+        # As in `compile`: what "crossentropy" means depends on the shapes.
         return get_loss(loss, np.asarray(labels), model.outputs[0])
     return None if _is_default(loss) else loss
 
 
 def check_loss(model, purpose, labels, loss=None):
-    """Raises a ValueError where the loss of a model would not be what it seems.
+    """Raises a ValueError if the loss does not fit the model's output or the labels.
 
     Args:
         model: a functional `keras.Model`.
-        purpose: what needs the loss, in a word.
+        purpose: name of what needs the loss, for the message.
         labels: array `(images, ...)`.
         loss: as for `example_loss`.
     """
     if len(model.outputs) != 1:
         raise ValueError(
-            f"{purpose} needs a model with one output, which its loss is computed "
-            "from: pass `keras.Model(model.inputs, model.outputs[0])`, or the output "
-            f"that matters. Received: '{model.name}' with {len(model.outputs)} outputs."
+            f"{purpose} needs a model with one output, from which its loss is "
+            f"computed. Received: '{model.name}' with {len(model.outputs)} outputs. "
+            "Pass `keras.Model(model.inputs, model.outputs[0])`, or another output."
         )
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biuf":
@@ -64,30 +64,31 @@ def check_loss(model, purpose, labels, loss=None):
     if loss is not None:
         _check_given(model, labels, loss)
         return
-    taken = f"without a `loss` {purpose} takes the cross entropy of logits"
+    taken = f"without a `loss` {purpose} uses the cross entropy of logits"
     if (other := other_loss(model, labels)) is not None:
         raise ValueError(
             f"'{model.name}' is compiled with the loss {loss_name(other)}, but "
-            f"{taken}: {advice('pass that one as `loss`', _LOSS)}."
+            f"{taken}: {advice('pass the compiled one as `loss`', _LOSS)}."
         )
     if last := probabilities(model):
         raise ValueError(
-            f"'{model.name}' ends in '{last}', which gives probabilities, but {taken}: "
+            f"'{model.name}' ends in '{last}', which outputs probabilities, but "
+            f"{taken}: "
             + advice(
                 "pass its loss, such as `loss='sparse_categorical_crossentropy'`, or "
-                "`'binary_crossentropy'` where labels exclude no other.",
+                "`'binary_crossentropy'` if an image can have several labels.",
                 f"{_LOSS}, such as sparse_categorical_crossentropy.",
             )
         )
     _check_classes(model, labels, taken)
 
 
-# What to do on the command line.
+# Advice of the command line.
 _LOSS = "give --loss"
 
 
 def _is_default(loss):
-    """Whether a loss is the cross entropy of logits, and nothing else."""
+    """Whether a loss is the cross entropy of logits without further options."""
     if type(loss) not in _OF_LOGITS:
         return False
     return _config(loss) == _config(type(loss)(from_logits=True))
@@ -98,27 +99,27 @@ def _config(loss):
 
 
 def _check_classes(model, labels, taken):
-    """Checks that labels are classes of outputs, or shares of them."""
-    # Of any number of examples, also where the model has a batch of fixed size.
+    """Checks that labels are class indices, or rows of class probabilities."""
+    # Any number of examples is allowed, even if the model has a fixed batch size.
     shape = (None, *model.outputs[0].shape[1:])
     if len(shape) < 2 or shape[-1] == 1:
         raise ValueError(
-            f"'{model.name}' has outputs of shape {shape}, which tell no classes "
-            f"apart, but {taken}: "
+            f"'{model.name}' has outputs of shape {shape}, which are no scores of "
+            f"classes, but {taken}: "
             + advice("pass its loss, such as `loss='mse'`.", f"{_LOSS}, such as mse.")
         )
     if graph.fits(labels.shape, shape):
         if np.any(labels < 0) or not np.allclose(labels.sum(axis=-1), 1, atol=1e-3):
             raise ValueError(
-                f"Labels of the outputs' shape {shape} must be one-hot rows, or shares "
-                f"that sum to 1: {taken}. For other labels pass a `loss`."
+                f"Labels of the outputs' shape {shape} must be one-hot rows, or "
+                f"probabilities that sum to 1: {taken}. For other labels pass a `loss`."
             )
     elif not any(
         graph.fits(labels.shape, each) for each in (shape[:-1], (*shape[:-1], 1))
     ):
         raise ValueError(
             f"Labels of shape {labels.shape} do not fit outputs of shape {shape}: "
-            f"{taken}, with an integer for each row of outputs, or a one-hot row."
+            f"{taken}, which needs one integer, or one one-hot row, per row of outputs."
         )
     elif labels.dtype.kind == "f":
         raise ValueError(
@@ -130,12 +131,12 @@ def _check_classes(model, labels, taken):
 
 
 def _check_given(model, labels, loss):
-    """Tries a loss on a few labels and on outputs of 0."""
+    """Tries a loss on a few labels and on outputs that are 0."""
     check_labels(model.outputs[0], loss, labels)
     shape = tuple(model.outputs[0].shape)[1:]
     if None in shape:
         return
-    # Not as many as columns, which a loss could take for the examples.
+    # Another number than that of the columns, so that a loss cannot confuse the axes.
     count = 3 if shape[-1:] == (2,) else 2
     rows = take_labels(labels, np.arange(count) % len(labels))
     try:

@@ -1,11 +1,11 @@
-"""What flows through the units of a model."""
+"""Measures the tensors at the units of a model."""
 
 import dataclasses
 from typing import Any
 
 import keras
 from keras import ops
-from keras.src.ops.numpy import Add  # what `x + y` becomes
+from keras.src.ops.numpy import Add  # `x + y` in the graph
 
 from resprune_tf import graph
 from resprune_tf.data.examples import batches, count_images
@@ -16,13 +16,13 @@ from resprune_tf.units.finding import scored_units
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UnitCall:
-    """The tensors `(batch, ...)` that meet in one call of a unit.
+    """The tensors `(batch, ...)` of one call of a unit.
 
     Attributes:
         shortcut: x.
-        addends: what the unit adds to it, ω·F(x), in one or several parts; empty where
-            it is no plain sum.
-        unscaled: the same without ω.
+        addends: tuple of the addends whose sum is ω·F(x); empty if the merge is not a
+            plain sum.
+        unscaled: the addends without ω.
         total: x + ω·F(x).
     """
 
@@ -48,7 +48,7 @@ class UnitCall:
         return sum(others, first)
 
     def mapped(self, function):
-        """The same with a function of each tensor."""
+        """Applies a function to each tensor."""
         return UnitCall(
             function(self.shortcut),
             tuple(map(function, self.addends)),
@@ -58,17 +58,17 @@ class UnitCall:
 
 
 class UnitProbe(keras.layers.Layer):
-    """Runs a model up to some of its units, and measures what flows through them.
+    """Runs a model up to the last of some units, and measures their tensors.
 
-    A layer and not a graph, in which no two operations may have the same name: nested
-    models and what is measured bring names of their own.
+    It is a layer instead of a functional model, because the names of operations in one
+    graph must be unique, and those of nested models and of `measure` may not be.
 
     Args:
         model: a functional `keras.Model`.
         units: `Unit`s of `model`.
-        measure: function from a dict of unit name to list of `UnitCall`, several where
-            a nested model is called several times, to a tensor or a list of tensors.
-        spec: the same with symbolic tensors, of which shape and type count.
+        measure: function from a dict of unit name to list of `UnitCall` (several if a
+            nested model is called several times) to a tensor or a list of tensors.
+        spec: function like `measure`, of symbolic tensors, for shapes and dtypes.
 
     Input: list of the model's inputs. Output: what `measure` returns.
     """
@@ -96,7 +96,7 @@ class UnitProbe(keras.layers.Layer):
 
 
 def unit_probe(model, units, measure, spec):
-    """A model from the inputs of `model` to what a `UnitProbe` measures."""
+    """A model from the inputs of `model` to the output of a `UnitProbe`."""
     return keras.Model(
         model.input, UnitProbe(model, units, measure, spec)(model.inputs)
     )
@@ -106,11 +106,11 @@ def unit_means(model, images, batch_size, measure):
     """Means over images of numbers that are measured at each unit.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
         images: see `examples.count_images`.
-        batch_size: images a step.
-        measure: function from a `UnitCall` to a tensor `(batch, numbers)`. A unit that
-            is called several times has the mean over its calls.
+        batch_size: int, images per step.
+        measure: function from a `UnitCall` to a tensor `(batch, numbers)`. For a unit
+            that is called several times, the mean over its calls is taken.
 
     Returns:
         dict from the name of each of `scored_units(model)` to float64 `(numbers,)`.
@@ -136,7 +136,7 @@ def unit_means(model, images, batch_size, measure):
 
 
 def _unit_calls(model, units):
-    """The calls that lead up to units, and the symbolic `UnitCall`s of each unit."""
+    """The calls up to the last unit, and the symbolic `UnitCall`s of each unit."""
     calls, _ = trace(model)
     sources = {id(tensor): call for call in calls for tensor in call.outputs}
     merges = {id(unit.merge): unit for unit in units}
@@ -152,7 +152,7 @@ def _unit_call(unit, call, sources):
     tensors = dict(zip(map(id, call.node.input_tensors), call.inputs, strict=True))
     addends = tuple(tensors[id(branch)] for branch in unit.branches)
     total = call.outputs[0]
-    # Else the difference of total and shortcut tells what was added, less exactly.
+    # Otherwise the branch is computed as total minus shortcut, which is less exact.
     plain = type(call.operation) in (keras.layers.Add, Add)
     if not plain or any(addend.shape != total.shape for addend in addends):
         addends = ()
@@ -161,7 +161,7 @@ def _unit_call(unit, call, sources):
 
 
 def _unscaled(tensor, sources):
-    """What an `ImportanceScale` was given; another tensor is returned as it is."""
+    """The input of the `ImportanceScale` that made `tensor`; else `tensor` itself."""
     source = sources.get(id(tensor))
     scaled = source is not None and isinstance(source.operation, ImportanceScale)
     return source.inputs[0] if scaled else tensor

@@ -1,6 +1,6 @@
-"""All criteria by name. To add one, add a line here: flags and commands read it.
+"""All criteria by name. To add one, add a line to `CRITERIA`; commands use it.
 
-Pure Python, so that a command can list them before anything else is imported.
+This module imports neither Keras nor NumPy, so that a command can list criteria fast.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Criterion:
-    """How scores are obtained under a name.
+    """Where the function of a criterion is, and which arguments it takes.
 
     Attributes:
-        module: of `resprune_tf.criteria`, that has a function of this name.
+        module: module of `resprune_tf.criteria` with a function of this name.
         takes: what the function is called with: `"model"` if it is the criterion
-            itself; `"seed"`, `"examples"` or `"labels"` (examples and their labels, and
-            a `loss`) if it returns the criterion.
-        options: names of further arguments that it takes, of those of `make`.
-        compared: whether it is among those that are compared where none are named: not
-            the opposite of another one, nor one that trains.
+            itself; `"seed"`, `"examples"` or `"labels"` (examples, their labels and a
+            `loss`) if it returns the criterion.
+        options: names of further arguments of `make` that it takes.
+        compared: whether `compare_scores` includes it by default. Criteria that are
+            the opposite of another one, or that train, are not included.
     """
 
     module: str
@@ -32,7 +32,7 @@ class Criterion:
 
     @property
     def on_examples(self) -> bool:
-        """Whether it looks at examples."""
+        """Whether the criterion uses examples."""
         return self.takes in ("examples", "labels")
 
 
@@ -52,7 +52,7 @@ CRITERIA = {
         compared=False,
     ),
 }
-# What to do, on the command line, where a criterion cannot score a model.
+# Advice of the command line if a criterion cannot score a model.
 ANOTHER = " Choose another criterion, such as block_influence."
 NAMES = tuple(CRITERIA)
 COMPARED = tuple(name for name, each in CRITERIA.items() if each.compared)
@@ -70,19 +70,25 @@ def make(
     seed: int = 0,
     learning_rate: float | None = None,
 ) -> Callable:
-    """The criterion of a name, a function from a model to `{unit name: score}`.
+    """Creates a criterion by its name, from images of your own.
 
     Args:
-        name: one of `NAMES`.
-        images: examples, for those that look at them.
-        labels, loss: for those that look at labels, too.
-        batch_size: examples a step.
-        recalibrate: whether BatchNormalization statistics are estimated anew first.
-        seed: int, for those that have one.
-        learning_rate: for those that train; None for their own.
+        name: one of `criteria.NAMES`.
+        images: arrays `(images, ...)`, for criteria in `criteria.ON_EXAMPLES`.
+        labels, loss: for criteria in `criteria.LABELLED`; see `taylor`.
+        batch_size: int, images per step.
+        recalibrate: if True, BatchNormalization statistics are re-estimated from
+            `images` before scoring.
+        seed: int, for `random` and `l1_importance`.
+        learning_rate: for criteria that train; None for their own.
+
+    Returns:
+        A criterion: a function from a model to `{unit name: score}`.
 
     Raises:
-        ValueError: for an unknown name, or arguments that a criterion refuses.
+        ValueError: if `name` is unknown, or an argument is not valid for the criterion.
+
+    >>> criterion = make("cka", images)
     """
     check_name(name)
     kind = CRITERIA[name]

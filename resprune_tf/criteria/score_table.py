@@ -1,4 +1,4 @@
-"""Scores of one model's units by several criteria, and how far they agree."""
+"""Scores of one model's units by several criteria, and their rank correlations."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from resprune_tf.units.table import aligned
 
 @dataclasses.dataclass(frozen=True)
 class ScoreTable:
-    """What several criteria say about the units of one model. Prints as a table.
+    """Scores of the units of one model by several criteria. Prints as a table.
 
     Attributes:
         model: name of the model.
-        images: how many images the criteria looked at.
-        units: dict from unit name to its `{"parameters": int, "macs": int or None}`:
-            what its removal saves.
-        scores: dict from criterion to a dict from unit name to score, for the same
-            units in the same order. The smallest is removed first.
-        left_out: dict from criterion to why it could not be computed.
-        unscored: dict from the name of each other unit of the model to why it has no
-            score.
-        loss: what the criteria that need labels compare outputs with them by; None if
-            there is none of these.
+        images: number of images that the criteria used.
+        units: dict from unit name to `{"parameters": int, "macs": int or None}`, the
+            cost that its removal saves.
+        scores: dict from criterion to a dict from unit name to score. The units and
+            their order are the same for all criteria. The smallest score is removed
+            first.
+        left_out: dict from criterion to the reason why it could not be computed.
+        unscored: dict from the name of each other unit of the model to the reason why
+            it has no score.
+        loss: name of the loss of the criteria that use labels; None if none does.
     """
 
     model: str
@@ -42,7 +42,7 @@ class ScoreTable:
 
     @property
     def ranks(self) -> dict[str, dict[str, float]]:
-        """Like `scores`, from 1 for the smallest; equal scores share a mean rank."""
+        """Ranks in the form of `scores`, 1 for the smallest; ties get the mean rank."""
         return {
             name: dict(zip(scores, map(float, _ranks(scores)), strict=True))
             for name, scores in self.scores.items()
@@ -50,9 +50,9 @@ class ScoreTable:
 
     @property
     def rank_correlations(self) -> dict[str, dict[str, float]]:
-        """Spearman's rank correlation of each criterion with each, from -1 to 1.
+        """Spearman's rank correlation of each pair of criteria, from -1 to 1.
 
-        NaN where it is not defined: one unit only, or equal scores for all units.
+        NaN if it is undefined: for one unit, or if all scores are equal.
         """
         return {
             name: {other: _spearman(a, b) for other, b in self.scores.items()}
@@ -60,16 +60,16 @@ class ScoreTable:
         }
 
     def mean_ranks(self, criteria: Sequence[str] | None = None) -> dict[str, float]:
-        """The mean of several criteria's ranks: a score that all have a say in.
+        """Mean rank of each unit over several criteria, usable as a combined score.
 
         Args:
-            criteria: names; all but `random` if None.
+            criteria: names of criteria. Defaults to all except `random`.
 
         Returns:
-            dict from unit name to mean rank, in the order of the units.
+            dict from unit name to mean rank (float), in the order of the units.
 
         Raises:
-            ValueError: if a criterion is not in the table, or none is given.
+            ValueError: if a criterion is not in the table, or the list is empty.
         """
         names = (
             [n for n in self.scores if n != "random"] if criteria is None else criteria
@@ -77,8 +77,8 @@ class ScoreTable:
         unknown = [name for name in names if name not in self.scores]
         if unknown or not names:
             raise ValueError(
-                f"Ranks can be averaged over {', '.join(self.scores)}. "
-                f"Received: {', '.join(unknown) or 'no criterion'}."
+                f"`criteria` must name criteria of the table: {', '.join(self.scores)}."
+                f" Received: {', '.join(unknown) or 'no criterion'}."
             )
         ranks = self.ranks
         return {
@@ -87,7 +87,7 @@ class ScoreTable:
         }
 
     def to_dict(self) -> dict:
-        """Everything in types that JSON has; numbers that are not finite as None."""
+        """Returns the table in JSON types; numbers that are not finite become None."""
         return {
             "model": self.model,
             "images": self.images,
@@ -101,7 +101,7 @@ class ScoreTable:
         }
 
     def to_json(self) -> str:
-        """`to_dict` as text."""
+        """Returns `to_dict()` as a JSON string."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
     def __str__(self):
@@ -119,7 +119,7 @@ class ScoreTable:
         return "\n".join(lines)
 
     def _flat(self):
-        """Criteria by which all of several units are equal."""
+        """Yields criteria that give all units the same score."""
         for name, scores in self.scores.items():
             if len(scores) > 1 and len(set(scores.values())) == 1:
                 yield name
@@ -153,7 +153,8 @@ def _spearman(scores, others):
     ranks = _ranks(scores), _ranks(others)
     if any(np.ptp(values) == 0 for values in ranks):
         return math.nan
-    return round(float(stats.spearmanr(*ranks).statistic), 12)  # a whole 1 with itself
+    # Rounded, so that the correlation of a criterion with itself is exactly 1.
+    return round(float(stats.spearmanr(*ranks).statistic), 12)
 
 
 def _finite(tables):

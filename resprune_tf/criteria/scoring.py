@@ -1,4 +1,4 @@
-"""What the criteria that look at images share."""
+"""Shared code of the criteria that use images."""
 
 from resprune_tf import graph
 from resprune_tf.data.examples import check_images, count_images
@@ -6,17 +6,20 @@ from resprune_tf.training import recalibration
 
 
 def criterion_on(images, name, score, batch_size, recalibrate, details=(), check=None):
-    """A criterion from a function that scores the units of a model on images.
+    """Makes a criterion from a function that scores the units of a model on images.
 
     Args:
         images: see `examples.count_images`.
-        name: under which records keep it.
+        name: name of the criterion, for records.
         score: function from a functional model to `{unit name: number}`.
-        batch_size: images a step.
-        recalibrate: whether `score` is given a copy of the model whose
-            BatchNormalization statistics are estimated anew from `images`.
-        details: what else sets the criterion apart, in words.
+        batch_size: int, images per step.
+        recalibrate: if True, `score` receives a copy of the model whose
+            BatchNormalization statistics are re-estimated from `images`.
+        details: list of str, settings to add to the name.
         check: function that raises an error if the model cannot be scored, or None.
+
+    Returns:
+        A criterion.
 
     Raises:
         ValueError: if there are no images.
@@ -35,7 +38,7 @@ def criterion_on(images, name, score, batch_size, recalibrate, details=(), check
 
 
 def with_details(criterion, images, name, recalibrate, details=()):
-    """The criterion under a name that says what sets it apart."""
+    """Sets the `__name__` of a criterion to its name and settings; returns it."""
     parts = [f"{count_images(images)} images", *details]
     if recalibrate:
         parts.append("recalibrated")

@@ -1,9 +1,9 @@
-"""Scores of units by what they add, and by what they do to the loss.
+"""Criteria based on the size of a branch, and on its effect on the loss.
 
 Each function here returns a criterion: a function from a model to
-`{unit name: score}` for `scored_units(model)`, in their order, the smallest to be
-removed first. Models take images as floats, 0 to 255 if they are pixels, and are only
-read. Images belong to the training split: what is held out must not choose the net.
+`{unit name: score}` for `scored_units(model)`, in that order; the smallest score is
+removed first. The model is not changed. Images are floats, 0 to 255 if they are pixels.
+They should come from the training split, because held-out images select the model.
 """
 
 from __future__ import annotations
@@ -38,24 +38,29 @@ from resprune_tf.units.importances import importances
 def output_norm(
     images: Any, batch_size: int = 128, recalibrate: bool = False
 ) -> Callable:
-    """How large the branch is beside the shortcut it is added to.
+    """Creates a criterion: norm of the branch relative to the norm of the shortcut.
 
-    The score is the mean over images of `||ω·F(x)|| / ||x||`, Euclidean norms of the
-    two addends of the unit's sum. 0 is a unit that does nothing.
+    The score is the mean over images of `||ω·F(x)|| / ||x||`, the Euclidean norms of
+    the two addends of the unit. A unit with score 0 does nothing.
 
     Args:
-        images: `(images, height, width, channels)`, or any other array `(images, ...)`
-            that the model takes; a list, tuple or dict of them where it has several
-            inputs.
-        batch_size: images a step.
-        recalibrate: whether the BatchNormalization statistics are first estimated
-            anew from `images`.
+        images: array `(images, height, width, channels)`, or any other array
+            `(images, ...)` that the model takes; a list, tuple or dict of arrays if it
+            has several inputs.
+        batch_size: int, images per step.
+        recalibrate: if True, a copy of the model is scored whose BatchNormalization
+            statistics are re-estimated from `images`.
+
+    Returns:
+        A criterion.
 
     Raises:
         ValueError: if there are no images.
 
-    Reference: the ratio by which Jastrzębski et al., arXiv:1710.04773, judge how much
-    a residual unit changes its input.
+    Reference: Jastrzębski et al., Residual Connections Encourage Iterative Inference,
+    arXiv:1710.04773, who measure by this ratio how much a unit changes its input.
+
+    >>> scores = output_norm(images)(model)
     """
 
     def score(model):
@@ -67,14 +72,14 @@ def output_norm(
 
 @dataclasses.dataclass(frozen=True)
 class UnitNorms:
-    """How large the parts of a unit's sum `x + ω·F(x)` are: means over images.
+    """Norms of the parts of a unit's sum `x + ω·F(x)`, means over images.
 
     Attributes:
-        importance: ω; None where the unit has none and so adds F(x) itself.
-        scaled: Euclidean norm of ω·F(x), what the unit adds.
-        branch: norm of F(x).
-        shortcut: norm of x.
-        ratio: of the norms of ω·F(x) and x, image by image.
+        importance: ω; None if the unit has no ω and adds F(x) itself.
+        scaled: Euclidean norm of ω·F(x).
+        branch: Euclidean norm of F(x).
+        shortcut: Euclidean norm of x.
+        ratio: mean of the ratios of the norms of ω·F(x) and x, per image.
     """
 
     importance: float | None
@@ -85,10 +90,10 @@ class UnitNorms:
 
 
 def unit_norms(model, images, batch_size=128):
-    """Norms of what each unit adds and of what it adds it to (Figure 5 of the paper).
+    """Norms of the branch and the shortcut of each unit (Figure 5 of the paper).
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
         images, batch_size: see `output_norm`.
 
     Returns:
@@ -125,29 +130,34 @@ def taylor(
     recalibrate: bool = False,
     loss: Any = None,
 ) -> Callable:
-    """First-order estimate of how much the loss changes without the unit.
+    """Creates a criterion: first-order estimate of how removal changes the loss.
 
-    A gate g = 1 multiplies every branch. The score is the mean over images of
-    `(dL/dg)²`, L being an image's loss: closing the gate changes L by -dL/dg to first
-    order. The squares are of single images, not of batches: over a whole training set
-    `dL/dg = ω dL/dω` nearly vanishes for every unit of a trained net.
+    Every branch is multiplied by a gate g = 1. The score is the mean over images of
+    `(dL/dg)²`, where L is the loss of an image: setting g to 0 changes L by -dL/dg to
+    first order. The gradient is squared per image, not per batch, because the mean of
+    `dL/dg = ω dL/dω` over a whole training set nearly vanishes for a trained model.
 
     Args:
         images, batch_size, recalibrate: see `output_norm`.
-        labels: what `loss` compares the model's output with, one for each image:
-            integers `(images,)`, one-hot rows, or an array `(images, ...)`.
-        loss: a `keras.losses.Loss`, its name, or a function of labels and outputs;
-            see `example_loss`. None is the cross entropy of logits.
+        labels: one label per image: integers `(images,)`, one-hot rows
+            `(images, classes)`, or an array `(images, ...)` that `loss` takes.
+        loss: a `keras.losses.Loss`, its name, or a function of labels and outputs that
+            returns one value per image. Defaults to the cross entropy of logits.
+
+    Returns:
+        A criterion. It raises a ValueError if the model has several outputs, if the
+        loss cannot be computed from its output and the labels, or if no `loss` was
+        given and the default does not fit: the model is compiled with another loss or
+        outputs probabilities, or the labels are not classes.
 
     Raises:
-        ValueError: if there are no images, or not as many labels, or no such loss. By
-            the criterion, if the model has several outputs; if the loss cannot be
-            computed from its output and the labels; or if no `loss` was given and the
-            model is compiled with another one than the default, gives probabilities,
-            or its labels are no classes.
+        ValueError: if there are no images, another number of labels than of images, or
+            no loss of this name.
 
     Reference: Molchanov et al., Importance Estimation for Neural Network Pruning,
-    arXiv:1906.10771, its gate method with one image a mini-batch.
+    arXiv:1906.10771, the gate method with mini-batches of one image.
+
+    >>> scores = taylor(images, labels)(model)
     """
     check_label_count(images, labels)
     losses = example_loss(loss)
@@ -181,20 +191,26 @@ def leave_one_out(
     recalibrate: bool = False,
     loss: Any = None,
 ) -> Callable:
-    """By how much the mean loss grows when the unit alone is removed.
+    """Creates a criterion: increase of the mean loss if only this unit is removed.
 
-    The unit is silenced by a gate, which equals its removal, so that one compiled
-    model serves all units. Negative if the net is better without it.
+    The branch of the unit is multiplied by 0, which is equivalent to its removal, so
+    one compiled model serves all units. The score is negative if the loss decreases.
 
     Args:
         images, labels, batch_size, loss: see `taylor`.
-        recalibrate: whether the BatchNormalization statistics are estimated anew
-            from `images` for the net as it is and for the net without each unit.
+        recalibrate: if True, the BatchNormalization statistics are re-estimated from
+            `images`, for the whole model and again without each unit.
+
+    Returns:
+        A criterion. It raises a ValueError as that of `taylor` does.
 
     Raises:
         ValueError: as for `taylor`.
 
-    Reference: the lesion study of Veit et al., arXiv:1605.06431.
+    Reference: Veit et al., Residual Networks Behave Like Ensembles of Relatively
+    Shallow Networks, arXiv:1605.06431, the lesion study.
+
+    >>> scores = leave_one_out(images, labels, recalibrate=True)(model)
     """
     check_images(images, batch_size)
     check_label_count(images, labels)

@@ -1,6 +1,6 @@
-"""Scores of units by how much they change what passes through them.
+"""Criteria based on the similarity of a unit's input and output.
 
-Each function returns a criterion as those in `sensitivity.py`. No labels are needed.
+Each function returns a criterion like those in `sensitivity.py`. No labels are needed.
 """
 
 from __future__ import annotations
@@ -18,30 +18,36 @@ from resprune_tf.criteria.scoring import criterion_on
 from resprune_tf.data.examples import batches, count_images
 from resprune_tf.units.finding import scored_units
 
-_FEATURES = 2**14  # of a step of a Gram matrix, in float64
+_FEATURES = 2**14  # features per step of a Gram matrix, to limit float64 memory
 
 
 def block_influence(
     images: Any, batch_size: int = 128, recalibrate: bool = False
 ) -> Callable:
-    """How far the unit turns its input: 1 - the cosine of x and x + F(x).
+    """Creates a criterion: 1 - cosine similarity of a unit's input and output.
 
-    The cosine is that of two vectors over the last axis, the channels; the mean is
-    taken over positions (pixels, tokens) and images. 0 is a unit that changes no
-    direction, though perhaps lengths; 2 one that reverses all.
+    The cosine is taken between the channel vectors (last axis) of x and x + F(x), and
+    the score is the mean over positions (pixels, tokens) and images. It is 0 if the
+    unit does not change the direction of any vector, and 2 if it reverses all.
 
     Args:
-        images, batch_size, recalibrate: see `sensitivity.output_norm`.
+        images, batch_size, recalibrate: see `output_norm`.
+
+    Returns:
+        A criterion with scores from 0 to 2.
 
     Raises:
         ValueError: if there are no images.
 
-    Reference: the block influence of Men et al., ShortGPT, arXiv:2403.03853.
+    Reference: Men et al., ShortGPT: Layers in Large Language Models are More Redundant
+    Than You Expect, arXiv:2403.03853.
+
+    >>> scores = block_influence(images)(model)
     """
 
     def measure(call):
         distance = _direction(call.total) - _direction(call.shortcut)
-        # The same as 1 - cosine, which would lose the digits of a small change.
+        # Equal to 1 - cosine, but without its rounding error for small changes.
         turns = ops.sum(ops.square(distance), axis=-1, keepdims=True) / 2
         return ops.mean(turns, axis=tuple(range(1, len(turns.shape) - 1)))
 
@@ -57,29 +63,37 @@ def _direction(tensor):
 
 
 def cka(images: Any, batch_size: int = 128, recalibrate: bool = False) -> Callable:
-    """How differently the unit's input and output tell the images apart: 1 - CKA.
+    """Creates a criterion: 1 - CKA of a unit's input and output.
 
-    Linear centred kernel alignment compares the Gram matrices (all scalar products
-    of images) of x and of x + F(x), each flattened and centred over the images: 1 if
-    they are the same up to rotation and scale, whatever the channels mean. So a score
-    of 0 is a unit that changes no relation between images, and 1 the largest.
+    Linear centred kernel alignment (CKA) compares the Gram matrices of x and x + F(x)
+    over the images, each flattened and centred. It is 1 if both representations agree
+    up to rotation and scale. So a score of 0 means that the unit does not change the
+    relations between images; the maximum is 1.
 
-    A unit at a time holds its input and output for all images in memory, float32.
+    The input and output of one unit for all images are in memory at once, in float32.
 
     Args:
-        images, batch_size, recalibrate: see `sensitivity.output_norm`; at least two
-            images. With fewer images than the features have directions, CKA is larger
-            than it would be with many: compare units, not numbers of images.
+        images, batch_size, recalibrate: see `output_norm`; at least two images. CKA is
+            biased upwards if there are fewer images than features, so compare scores
+            only if they were computed from the same number of images.
+
+    Returns:
+        A criterion with scores from 0 to 1.
 
     Raises:
         ValueError: if there are fewer than two images.
 
-    References: Kornblith et al., arXiv:1905.00414. Pons et al., Effective Layer Pruning
-    Through Similarity Metric Perspective, arXiv:2405.17081, remove layers by the CKA of
-    the net's last representation with and without them.
+    References: Kornblith et al., Similarity of Neural Network Representations
+    Revisited, arXiv:1905.00414. Pons et al., Effective Layer Pruning Through Similarity
+    Metric Perspective, arXiv:2405.17081, use the CKA of the last representation with
+    and without a layer.
+
+    >>> scores = cka(images)(model)
     """
     if count_images(images) == 1:
-        raise ValueError("CKA compares images with each other: at least 2 are needed.")
+        raise ValueError(
+            "CKA compares images with each other, so it needs at least 2. Received: 1."
+        )
 
     def score(model):
         copy = graph.rebuild(model)
@@ -92,7 +106,7 @@ def cka(images: Any, batch_size: int = 128, recalibrate: bool = False) -> Callab
 
 
 def _dissimilarity(model, unit, images, batch_size):
-    """1 - CKA of what enters and leaves a unit: the mean over its calls."""
+    """1 - CKA of a unit's input and output: the mean over its calls."""
 
     def sides(found):
         (calls,) = found.values()
@@ -102,7 +116,7 @@ def _dissimilarity(model, unit, images, batch_size):
         return [keras.KerasTensor(side.shape, side.dtype) for side in sides(found)]
 
     probe = unit_probe(model, [unit], sides, spec)
-    # Not compiled: that would take longer than the few batches.
+    # Not compiled: compiling would take longer than the few batches.
     found = [probe(batch, training=False) for batch in batches(images, batch_size)]
     grams = list(map(_centred_gram, zip(*found, strict=True)))
     pairs = zip(grams[::2], grams[1::2], strict=True)
@@ -112,13 +126,14 @@ def _dissimilarity(model, unit, images, batch_size):
 def _alignment(gram, other):
     norms = np.linalg.norm(gram) * np.linalg.norm(other)
     if norms == 0:
-        # One of them is the same for all images: alike only if both are.
+        # A representation that is constant over the images agrees only with another
+        # constant one.
         return float(not gram.any() and not other.any())
     return np.sum(gram * other) / norms
 
 
 def _centred_gram(features):
-    """Scalar products of images from batches of features: `(images, images)`."""
+    """Gram matrix `(images, images)` of centred features, from batches of features."""
     features = np.concatenate([ops.convert_to_numpy(batch) for batch in features])
     flat = features.reshape(len(features), -1)
     gram = np.zeros((len(flat), len(flat)))

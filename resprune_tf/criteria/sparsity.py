@@ -1,4 +1,4 @@
-"""Scores of units by factors that are trained under an L1 penalty."""
+"""A criterion that trains a factor per unit under an L1 penalty."""
 
 from __future__ import annotations
 
@@ -30,30 +30,35 @@ def l1_importance(
     steps: int = 200,
     seed: int = 0,
 ) -> Callable:
-    """What is left of the units' factors when each costs something.
+    """Creates a criterion: size of a factor per unit, trained under an L1 penalty.
 
-    A factor ω = 1 is put on every branch, in front of an ω that may be there. The
-    factors alone are trained, all other weights stay, on the mean loss plus
-    `l1 * sum(|ω|)`. Each step goes along the gradient of the loss and then moves every
-    factor by `learning_rate * l1` towards 0, where it stops: plain gradient descent on
-    |ω| would step over 0 for ever. The score is |ω|. A unit without any influence on
-    the loss reaches 0 in `1 / (learning_rate * l1)` steps. The default number of steps
-    ends before, so that no units are equal at 0.
+    Every branch is multiplied by a factor g = 1, in addition to its ω, if it has one.
+    Only the factors are trained, on the mean loss plus `l1 * sum(|g|)`; the score is
+    |g|. Each step follows the gradient of the loss and then moves every factor by
+    `learning_rate * l1` towards 0, where it stops. Plain gradient descent on |g| would
+    oscillate around 0. A unit without influence on the loss reaches 0 in
+    `1 / (learning_rate * l1)` steps. The default number of steps is smaller, so that
+    units do not tie at 0.
 
     Args:
-        images, labels, batch_size, recalibrate, loss: see `sensitivity.taylor`.
+        images, labels, batch_size, recalibrate, loss: see `taylor`.
         l1: float >= 0, weight of the penalty.
         learning_rate: float > 0.
-        steps: int >= 1, each on its own random batch.
-        seed: int, of the choice of batches.
+        steps: int >= 1, number of steps, each on another random batch.
+        seed: int, seed of the choice of batches.
+
+    Returns:
+        A criterion. It raises a ValueError as that of `taylor` does, and if the
+        training diverges.
 
     Raises:
-        ValueError: as for `taylor`, or if a number is out of range. By the criterion,
-            if the training diverges.
+        ValueError: as for `taylor`, or if a number is out of range.
 
     References: Huang and Wang, Data-Driven Sparse Structure Selection,
-    arXiv:1707.01213; the step is that of iterative soft thresholding (Beck and
-    Teboulle, 2009).
+    arXiv:1707.01213; Beck and Teboulle, A Fast Iterative Shrinkage-Thresholding
+    Algorithm, 2009, for the step.
+
+    >>> scores = l1_importance(images, labels)(model)
     """
     check_label_count(images, labels)
     if l1 < 0 or learning_rate <= 0 or steps < 1:
@@ -83,9 +88,9 @@ def l1_importance(
                     "The factors of l1_importance diverged at learning_rate="
                     f"{learning_rate:g}."
                     + advice(
-                        " A smaller one may do: `criteria.l1_importance(images, "
-                        f"labels, learning_rate={learning_rate / 10:g})` is a "
-                        "criterion, also in `compare_scores(criteria=[...])`.",
+                        " Try a smaller one: `criteria.l1_importance(images, "
+                        f"labels, learning_rate={learning_rate / 10:g})`, also as an "
+                        "element of `compare_scores(criteria=[...])`.",
                         f" Give a smaller one: --l1-learning-rate "
                         f"{learning_rate / 10:g}.{ANOTHER}",
                     )
@@ -110,5 +115,5 @@ def l1_importance(
 
 
 def _shrink(values, by):
-    """Moves values towards 0 and stops there: the proximal step of `by * |value|`."""
+    """Moves values towards 0, at most to 0: the proximal step of `by * |value|`."""
     return np.sign(values) * np.maximum(np.abs(values) - by, 0)

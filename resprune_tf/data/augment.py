@@ -1,4 +1,4 @@
-"""Random crops and mirror images: as a layer of the training step, or of arrays."""
+"""Random crops and flips: as a layer of the training step, or for arrays."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class RandomCropFlip(keras.layers.Layer):
-    """Shifts and mirrors every image of a batch at random while training.
+    """Shifts and mirrors every image of a batch at random in training.
 
-    The standard CIFAR augmentation: pad each side, crop a window of the image's own
-    size at a uniformly random place, mirror it with probability 1/2. Outside of
-    training, images are only cast. It belongs in front of the net in the model that
-    is trained, not in the one that is saved: `net(RandomCropFlip(...)(image))`.
+    The standard CIFAR augmentation: pad each side, crop a window of the original size
+    at a uniformly random position, mirror it with probability 1/2. Outside training,
+    images are only cast. Use it before the network in the model that is trained, not in
+    the model that is saved: `net(RandomCropFlip(...)(image))`.
 
     Args:
-        padding: int >= 0, pixels: the largest shift in each direction.
+        padding: int >= 0, maximum shift in each direction, in pixels.
         flip: whether images are mirrored left to right.
-        fill: pixel value of what lies outside the image: one for each channel, or
-            one for all. With the data's mean, the padding is 0 once the net has
-            normalised its input, as in code that normalises before it pads.
-        seed: int, or None for a random one. Its state is one variable, advanced with
-            every training batch; stored and assigned, it continues the sequence.
-            Keras has it in `non_trainable_variables`, but not in `weights`, and does
-            not write it to `.keras` files. The replicas of a `tf.distribute` strategy
-            keep the same state: each draws for the whole batch and takes its part, so
-            that a batch is augmented as on one device. Their parts must be equal.
-        dtype: of the output; float32 whatever the global policy, as pixels are.
-        **kwargs: base layer arguments, such as `name`.
+        fill: pixel value outside the image: one per channel, or one for all. With the
+            mean of the data, the padding is 0 after normalisation, as in code that
+            normalises before it pads.
+        seed: int, or None for a random seed. The state is one variable that changes
+            with every training batch; restoring it continues the sequence. Keras lists
+            it in `non_trainable_variables` but not in `weights`, and does not save it
+            to `.keras` files. The replicas of a `tf.distribute` strategy have the same
+            state: each draws for the whole batch and uses its part, so a batch is
+            augmented as on one device. The parts must be equal.
+        dtype: dtype of the output. Defaults to float32, whatever the global policy.
+        `**kwargs`: base layer arguments, such as `name`.
 
-    Input shape: `(batch, height, width, channels)`, uint8 or float pixels, 0 to 255,
-    channels last. Output shape: the same.
+    Input: uint8 or float pixels `(batch, height, width, channels)`, 0 to 255. Output:
+    the same shape.
 
     Raises:
-        ValueError: if `padding` is negative, the input is no batch of images, or
-            `fill` does not fit its channels.
+        ValueError: if `padding` is negative, the input is not a batch of images, or
+            `fill` does not fit the channels.
 
     References: Lee et al., Deeply-Supervised Nets, arXiv:1409.5185 (pad by 4, crop,
     mirror); facebookarchive/fb.resnet.torch, datasets/transforms.lua.
@@ -51,7 +51,7 @@ class RandomCropFlip(keras.layers.Layer):
         super().__init__(dtype=dtype, **kwargs)
         if padding < 0:
             raise ValueError(
-                "`padding` is a number of pixels and must be >= 0. "
+                "`padding` must be >= 0: it is a number of pixels. "
                 f"Received: padding={padding} (layer '{self.name}')."
             )
         self.padding = int(padding)
@@ -63,8 +63,8 @@ class RandomCropFlip(keras.layers.Layer):
     def build(self, input_shape):
         if len(input_shape) != 4 or None in input_shape[1:]:
             raise ValueError(
-                "Images must have the shape (batch, height, width, channels), known "
-                f"but for the batch. Received: {tuple(input_shape)} "
+                "Images must have the shape (batch, height, width, channels), where "
+                f"only the batch may be open. Received: {tuple(input_shape)} "
                 f"(layer '{self.name}')."
             )
         if len(self.fill) not in (1, input_shape[-1]):
@@ -87,7 +87,7 @@ class RandomCropFlip(keras.layers.Layer):
         mirrored = keras.random.randint(
             (whole, 1), 0, 1 + self.flip, seed=self.seed_generator
         )[first : first + batch]
-        # Where each output pixel comes from: [batch, height] and [batch, width].
+        # Source of each output pixel: [batch, height] and [batch, width].
         column = ops.arange(width, dtype="int32")
         column = ops.where(mirrored == 1, width - 1 - column, column) + shift[0]
         row = ops.arange(height, dtype="int32") + shift[1]
@@ -95,7 +95,7 @@ class RandomCropFlip(keras.layers.Layer):
             ops.logical_and(row >= 0, row < height)[:, :, None],
             ops.logical_and(column >= 0, column < width)[:, None, :],
         )
-        # One gather for the whole batch; it must stay in range, so clip and then fill.
+        # One gather for the whole batch. Indices must be in range: clip, then fill.
         image = ops.arange(batch, dtype="int32")[:, None, None]
         row = ops.clip(row, 0, height - 1)[:, :, None]
         column = ops.clip(column, 0, width - 1)[:, None, :]
@@ -123,11 +123,16 @@ class RandomCropFlip(keras.layers.Layer):
 def random_crop_flip(
     padding: int = 4, flip: bool = True, fill: Any = 0.0
 ) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
-    """The augmentation of `RandomCropFlip` for `FitData(augment=...)`.
+    """Creates a function that shifts and mirrors images, for `FitData(augment=...)`.
+
+    The standard CIFAR augmentation: pad each side, crop a window of the original size
+    at a random position, mirror it with probability 1/2.
 
     Args:
-        padding, flip, fill: as for `RandomCropFlip`. For a model that subtracts a mean,
-            `fill` is that mean, where the training padded after it.
+        padding: int >= 0, maximum shift in each direction, in pixels.
+        flip: whether images are mirrored left to right.
+        fill: pixel value outside the image: one per channel, or one for all. Use the
+            mean of the data for a model that subtracts this mean itself.
 
     Returns:
         A function from images `(batch, height, width, channels)` and a random
@@ -135,10 +140,12 @@ def random_crop_flip(
 
     Raises:
         ValueError: if `padding` is negative.
+
+    >>> data = FitData((x, y), (x_val, y_val), augment=random_crop_flip())
     """
     if padding < 0:
         raise ValueError(
-            f"`padding` is a number of pixels and must be >= 0. Received: {padding}."
+            f"`padding` must be >= 0: it is a number of pixels. Received: {padding}."
         )
 
     def augment(images, rng):
@@ -164,13 +171,13 @@ def random_crop_flip(
 
 
 def _place():
-    """Number of this replica in `tf.distribute`, and how many share a batch."""
+    """Index of this replica in `tf.distribute`, and the number of replicas."""
     if keras.backend.backend() != "tensorflow":
         return 0, 1
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    if context is None:  # where a model is made
+    if context is None:  # while a model is built
         return 0, 1
     number = tf.get_static_value(context.replica_id_in_sync_group)
     return number, context.num_replicas_in_sync

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 as TensorFlow Datasets keeps them, or as binary files.
+"""Reads CIFAR-10 and CIFAR-100 from TensorFlow Datasets (tfds) or from binary files.
 
-TensorFlow and tfds are imported only to read what tfds keeps: the binary files can be
-read on a machine that has neither.
+TensorFlow and tfds are imported only to read data of tfds. The binary files can be read
+on a machine without them.
 """
 
 from __future__ import annotations
@@ -57,17 +57,18 @@ CIFAR = {
 
 
 def read_cifar(name, data_dir=None, source="auto"):
-    """CIFAR-10 or CIFAR-100 from the first source that has it.
+    """Reads CIFAR-10 or CIFAR-100 from the first source that has it.
 
     Args:
         name: `"cifar10"` or `"cifar100"`.
         data_dir: an existing folder, or None; see `read_tfds` and `read_binary`.
         source: `"auto"` (tfds, then the binary files; never downloads), `"tfds"`
-            (downloads what is missing) or `"binary"`.
+            (downloads missing data) or `"binary"`.
 
     Raises:
-        ValueError: if there is no such source.
-        DataError: if no source has the data; says what was tried and how to fetch it.
+        ValueError: if the source is unknown.
+        DataError: if no source has the data; the message states what was tried and how
+            to download the data.
     """
     readers = {
         "tfds": lambda: read_tfds(name, data_dir, download=source == "tfds"),
@@ -97,18 +98,18 @@ def read_cifar(name, data_dir=None, source="auto"):
 
 
 def read_tfds(name, data_dir=None, download=False):
-    """CIFAR as TensorFlow Datasets keeps it, in the order tfds prepared it in.
+    """Reads CIFAR from TensorFlow Datasets, in the order in which tfds prepared it.
 
     Args:
         name: `"cifar10"` or `"cifar100"`.
-        data_dir: tfds's own `data_dir`, or a folder that holds it as `tfds`. None
-            leaves the place to tfds.
-        download: whether tfds may download and prepare what is missing.
+        data_dir: `data_dir` of tfds, or a folder that contains it as `tfds`. Defaults
+            to tfds's own folder.
+        download: whether tfds may download and prepare missing data.
     """
     data_dir = data_dir and pathlib.Path(data_dir)
     roots = [data_dir, data_dir / "tfds"] if data_dir else [None]
     present = [root for root in roots if root is None or (root / name).is_dir()]
-    if not present and not download:  # said before the slow import of TensorFlow
+    if not present and not download:  # checked before the slow import of TensorFlow
         raise _Missing(" and ".join(f"no folder {root / name}" for root in roots))
     try:
         import tensorflow  # noqa: F401, needed by tfds, which imports it late
@@ -134,15 +135,15 @@ def read_tfds(name, data_dir=None, download=False):
 
 
 def read_binary(name, data_dir=None):
-    """CIFAR's original binary files, in their own order.
+    """Reads CIFAR's original binary files, in their order.
 
     Args:
         name: `"cifar10"` or `"cifar100"`.
-        data_dir: the folder of the files, or the one their archive was unpacked in.
+        data_dir: the folder of the files, or the folder of the unpacked archive.
 
     Raises:
-        DataError: if a file is absent among the others, or is no CIFAR file. Files
-            with fewer records than the official ones are accepted.
+        DataError: if a file is missing, or is not a CIFAR file. Files with fewer
+            records than the official ones are accepted.
     """
     if data_dir is None:
         raise _Missing("needs data_dir")
@@ -173,13 +174,13 @@ def read_binary(name, data_dir=None):
 
 
 def _records(path, cifar):
-    """The bytes of a file, a row an image."""
+    """The bytes of a file, one row per image."""
     length = cifar.label_bytes + _IMAGE_BYTES
     data = np.fromfile(path, np.uint8)
     if data.size == 0 or data.size % length:
         raise DataError(
             f"{path} is truncated: found {data.size} bytes, expected a multiple of "
-            f"{length} ({cifar.label_bytes} of labels and {_IMAGE_BYTES} of pixels an "
+            f"{length} ({cifar.label_bytes} of labels and {_IMAGE_BYTES} of pixels per "
             f"image). Unpack {cifar.archive} again."
         )
     records = data.reshape(-1, length)

@@ -1,4 +1,4 @@
-"""What a data set is: its splits, and what training on it needs to know."""
+"""A data set: its splits, and the settings that training on it needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from resprune_tf.system.checksum import checksum
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Images and their labels.
+    """Images and labels in memory.
 
-    Attributes:
+    Args:
         images: uint8 `[N, H, W, C]`, 0 to 255.
-        labels: int32 `[N]`, from 0.
+        labels: int32 `[N]`, class indices from 0.
 
     Raises:
-        ValueError: for images or labels of another type or shape.
+        ValueError: if images or labels have another dtype or shape.
+
+    >>> split = Split((255 * x).round().astype("uint8"), y.astype("int32"))
     """
 
     images: np.ndarray
@@ -31,8 +33,8 @@ class Split:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(
                 "The images of a Split must be uint8 [N, H, W, C], 0 to 255. Received: "
-                f"{images.dtype} {list(images.shape)}. Floats from 0 to 1 are "
-                'brought there by `(255 * images).round().astype("uint8")`.'
+                f"{images.dtype} {list(images.shape)}. Convert floats from 0 to 1 by "
+                '`(255 * images).round().astype("uint8")`.'
             )
         if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise ValueError(
@@ -52,18 +54,18 @@ class Split:
         return self.images.shape[1:]
 
     def checksum(self, value: int = 0) -> int:
-        """CRC-32 of all images and labels in their order.
+        """Returns the CRC-32 of all images and labels, in order.
 
         Args:
-            value: checksum to go on from.
+            value: initial value of the checksum.
         """
         return checksum((self.images, self.labels), value)
 
     def batches(self, batch_size: int) -> Iterator[tuple]:
-        """All images in their order.
+        """Yields all images in order.
 
         Args:
-            batch_size: images a batch; the last may be smaller.
+            batch_size: int, images per batch; the last batch may be smaller.
 
         Yields:
             `(images, labels)`: float32 `[N, H, W, C]`, 0 to 255, and int32 `[N]`.
@@ -73,10 +75,10 @@ class Split:
             yield self.images[rows].astype(np.float32), self.labels[rows]
 
     def sample(self, count: int, seed: int) -> Split:
-        """A random choice of images that stays the same, in their order.
+        """Returns a random choice of images, in order, determined by the seed.
 
         Args:
-            count: int; all images, if there are fewer.
+            count: int, number of images; if there are fewer, all are returned.
             seed: int.
         """
         order = np.random.default_rng(seed).permutation(len(self))
@@ -86,21 +88,26 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set, with what training on it needs to know.
+    """A data set with training, validation and test splits.
 
-    Attributes:
-        name: such as `"cifar10"`.
-        train, validation, test: disjoint splits. Validation images are held out of
-            the official training images: select with them, test once. Each is a
-            `Split` in memory, or a `StreamedSplit`, which is read while it is used.
-        class_names: one for each label.
-        mean, std: per-channel pixel statistics, 0 to 255, to normalise with.
-        flip: whether mirrored images are still images of their class.
-        crop_padding: pixels by which an image may be shifted in training.
-        source: where the data came from, in words.
+    Args:
+        name: str, such as `"cifar10"`.
+        train, validation, test: disjoint splits: `Split`s in memory, or
+            `StreamedSplit`s, which are read during use. Validation images are held out
+            of the official training images. They select the model; the test images
+            only measure it.
+        class_names: tuple of str, one per class.
+        mean, std: mean and standard deviation of each channel's pixels, in 0 to 255,
+            for normalisation.
+        flip: whether training images are mirrored at random.
+        crop_padding: int, pixels by which training images are shifted at most.
+        source: str, where the data come from.
 
     Raises:
-        ValueError: for labels in memory without a class name.
+        ValueError: if a label in memory has no class name.
+
+    >>> dataset = load_dataset("digits")
+    >>> shifted = dataclasses.replace(dataset, crop_padding=2)
     """
 
     name: str
@@ -118,7 +125,7 @@ class Dataset:
         for name in ("train", "validation", "test"):
             split = getattr(self, name)
             if not isinstance(split, Split) or not len(split):
-                continue  # a stream is not read before it is used
+                continue  # streams are read during use only
             low, high = bounds(split.labels)
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
@@ -134,12 +141,12 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, which may be more than the labels that occur."""
+        """Number of classes, including classes without images."""
         return len(self.class_names)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of images of each split."""
+        """Dict from split name to number of images."""
         return {
             "train": len(self.train),
             "validation": len(self.validation),
@@ -148,7 +155,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Checksum of the splits, 8 hexadecimal digits; see their `checksum`."""
+        """Checksum of all splits, 8 hexadecimal digits."""
         value = 0
         for split in (self.train, self.validation, self.test):
             value = split.checksum(value)

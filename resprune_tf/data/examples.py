@@ -1,23 +1,23 @@
-"""Examples to score on: arrays, or nested structures of arrays, cut into batches."""
+"""Examples for scoring: arrays, or nested structures of arrays, in batches."""
 
 import keras
 import numpy as np
 
 
 def count_images(images):
-    """How many examples there are: the length of each array.
+    """Number of examples: the length of every array.
 
     Args:
-        images: an array `(images, ...)`, or a list, tuple or dict of them, nested as
-            the model takes its inputs.
+        images: an array `(images, ...)`, or a list, tuple or dict of arrays, in the
+            structure of the model's inputs.
 
     Raises:
-        ValueError: if these are no arrays, or of different lengths.
+        ValueError: if these are not arrays, or their lengths differ.
     """
     lengths = {_length(array) for array in keras.tree.flatten(images)}
     if len(lengths) != 1:
         raise ValueError(
-            "Each input must be an array with as many examples as the others. "
+            "All inputs must be arrays with the same number of examples. "
             f"Received: lengths {sorted(lengths)}."
         )
     return lengths.pop()
@@ -28,22 +28,22 @@ def _length(array):
     if not getattr(array, "shape", ()) or not hasattr(array, "__array__"):
         raise ValueError(
             "Images must be an array `(images, ...)`, or a list, tuple or dict of "
-            f"arrays where the model has several inputs. Received: {type(array)}. "
-            "A sparse input takes dense arrays, too."
+            f"arrays if the model has several inputs. Received: {type(array)}. "
+            "Sparse inputs accept dense arrays too."
         )
     return array.shape[0]
 
 
 def bounds(array):
-    """Smallest and largest value of an array of numbers, read without a copy.
+    """Smallest and largest value of an array of numbers, without a copy.
 
     Args:
-        array: NumPy array with a value or more, integers or floats.
+        array: NumPy array of integers or floats, not empty.
 
     Returns:
-        Two Python numbers; NaN if one of the values is.
+        Two Python numbers; NaN if any value is NaN.
     """
-    with np.errstate(invalid="ignore"):  # of NaN, which is what is looked for
+    with np.errstate(invalid="ignore"):  # NaN is an expected result here
         return array.min().item(), array.max().item()
 
 
@@ -51,12 +51,12 @@ def check_finite(name, array):
     """Raises a ValueError for floats that are NaN or infinite.
 
     Args:
-        name: of the array, for the message.
+        name: name of the array, for the message.
         array: NumPy array `(examples, ...)`.
     """
     if array.dtype.kind != "f" or not array.size or np.all(np.isfinite(bounds(array))):
         return
-    rows = array.reshape(-1, *array.shape[1:])  # a single value is an example, too
+    rows = array.reshape(-1, *array.shape[1:])  # a scalar counts as one example
     values = examples = 0
     for start in range(0, len(rows), 1024):
         wrong = ~np.isfinite(rows[start : start + 1024])
@@ -64,7 +64,7 @@ def check_finite(name, array):
         examples += np.count_nonzero(wrong.reshape(len(wrong), -1).any(axis=1))
     raise ValueError(
         f"{name} has {values:,} values that are NaN or infinite, in {examples:,} of "
-        f"its {len(rows):,} examples. Take those out first."
+        f"its {len(rows):,} examples. Remove these examples first."
     )
 
 
@@ -73,7 +73,7 @@ def check_images(images, batch_size):
     count = count_images(images)
     if count < 1 or batch_size < 1:
         raise ValueError(
-            "At least one image and a batch size of 1 or more are needed. "
+            "At least one image and a batch size of at least 1 are needed. "
             f"Received: {count} images, batch_size={batch_size}."
         )
     for array in keras.tree.flatten(images):
@@ -90,10 +90,10 @@ def check_label_count(images, labels):
 
 
 def take(images, rows):
-    """Some of the images, by a slice or indices.
+    """Selects images by a slice or indices.
 
-    Floats and raw pixels (uint8) become float32. Other types, such as the integers of
-    tokens, stay what they are.
+    Floats and raw pixels (uint8) become float32. Other dtypes, such as integer tokens,
+    are preserved.
     """
 
     def chosen(array):
@@ -104,19 +104,19 @@ def take(images, rows):
 
 
 def take_labels(labels, rows):
-    """Some of the labels: int32 if they are whole numbers, else float32."""
+    """Selects labels: int32 if their dtype is an integer one, else float32."""
     labels = np.asarray(labels)[rows]
     return labels.astype("int32" if labels.dtype.kind in "biu" else "float32")
 
 
 def batches(images, batch_size):
-    """Batches of images in their order, the last one smaller if need be."""
+    """Yields batches of images in order; the last one may be smaller."""
     for start in range(0, count_images(images), batch_size):
         yield take(images, slice(start, start + batch_size))
 
 
 def labelled_batches(images, labels, batch_size):
-    """Pairs of a batch of images and its labels, in their order."""
+    """Yields pairs of a batch of images and its labels, in order."""
     for start in range(0, count_images(images), batch_size):
         rows = slice(start, start + batch_size)
         yield take(images, rows), take_labels(labels, rows)

@@ -1,4 +1,4 @@
-"""Data as Keras's `fit` takes them, for `prune_and_retrain` on one's own terms."""
+"""The user's own data for `prune_and_retrain`, in any form that `fit` takes."""
 
 import dataclasses
 import itertools
@@ -16,25 +16,25 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitData:
-    """Data as `fit` takes them, beside a `FitRecipe`.
+    """Data in a form that `fit` takes, for training by a `FitRecipe`.
 
     Args:
         train, validation, test: each a tuple `(x, y)` or `(x, y, sample_weight)` of
-            arrays, or of nested structures of arrays with as many examples; or a
+            arrays, or of nested structures of arrays, all of the same length; or a
             `tf.data.Dataset` or `keras.utils.PyDataset` of such batches. Validation
-            data are measured after every epoch and select the net; `test` may be left
-            out.
-        batch_size: examples a step, of arrays; pipelines come in batches.
-        name: of the data, for the records.
-        augment: function from a batch of training inputs, as the arrays hold them, and
-            a `numpy.random.Generator` to the inputs to train on, such as
-            `random_crop_flip()`; of arrays alone. The generator is seeded for every
-            batch, so a run that continues sees the images of an unbroken one.
+            data are evaluated after every epoch and select the model. `test` is
+            optional.
+        batch_size: int, examples per step, for arrays. Pipelines keep their batches.
+        name: str, name of the data in records.
+        augment: for arrays only: function from a batch of training inputs and a
+            `numpy.random.Generator` to the inputs to train on, such as
+            `random_crop_flip()`. The generator is seeded for every batch, so a resumed
+            run uses the same images as an uninterrupted one.
 
     Raises:
         TypeError: if a split is none of these.
-        ValueError: if arrays differ in length or are empty, a pipeline has no batch,
-            if `batch_size` < 1, or if `test` never ends.
+        ValueError: if arrays differ in length or are empty, if a pipeline has no batch,
+            if `batch_size` < 1, or if `test` repeats endlessly.
 
     >>> data = FitData(
     ...     train=(images, labels), validation=(other_images, other_labels)
@@ -60,13 +60,13 @@ class FitData:
                 splits[name] = as_split(given, name, self.batch_size)
         if "test" in splits and splits["test"].repeats:
             raise ValueError(
-                "`test` repeats for ever, and is measured whole. Cut it: "
-                "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
+                "`test` repeats for ever, but is evaluated as a whole. Limit it by "
+                "`.take(batches)` of a tf.data.Dataset or `num_batches` of a PyDataset."
             )
         if self.augment is not None:
             if not isinstance(splits["train"], ArraySplit):
                 raise ValueError(
-                    "`augment` changes batches of arrays. Received: `train` of type "
+                    "`augment` can be used with arrays only. Received: `train` of type "
                     f"{type(self.train).__name__}. Augment in the pipeline itself."
                 )
             splits["train"].augment = self.augment
@@ -74,15 +74,15 @@ class FitData:
 
     @property
     def sizes(self):
-        """Examples of each split; None where only a pipeline knows, or no split is."""
+        """Dict from split name to number of examples; None if unknown or absent."""
         return {name: getattr(self.splits.get(name), "size", None) for name in SPLITS}
 
     @property
     def fingerprint(self):
-        """Checksum of the arrays and of what pipelines say of themselves.
+        """Checksum of the arrays, 8 hexadecimal digits.
 
-        8 hexadecimal digits. Pipelines are not read: what they say is the shapes and
-        types of a batch and the number of batches.
+        Pipelines are not read: only shapes and dtypes of a batch and the number of
+        batches enter the checksum.
         """
         value = 0
         if self.augment is not None:
@@ -94,7 +94,7 @@ class FitData:
 
 
 def as_split(given, name, batch_size=32):
-    """What `FitData` makes of one of its splits; see there for arguments and errors."""
+    """Wraps one split of `FitData`; see there for arguments and errors."""
     if hasattr(given, "cardinality"):  # without importing TensorFlow
         return Pipeline(given, name)
     if isinstance(given, keras.utils.PyDataset):
@@ -112,7 +112,7 @@ class ArraySplit:
 
     Attributes:
         size: number of examples.
-        repeats: whether it never ends.
+        repeats: whether it is endless.
     """
 
     repeats = False
@@ -122,38 +122,39 @@ class ArraySplit:
         for each in keras.tree.flatten(given):
             if hasattr(each, "shape") and not hasattr(each, "__array__"):
                 raise ValueError(
-                    f"`{name}` must hold dense arrays, which a sparse input takes, "
-                    f"too, or be a tf.data.Dataset. Received: {type(each).__name__}."
+                    f"`{name}` must contain dense arrays, which sparse inputs accept "
+                    "too, or be a tf.data.Dataset. "
+                    f"Received: {type(each).__name__}."
                 )
         self.arrays = keras.tree.map_structure(np.asarray, tuple(given))
         self.batch_size = batch_size
         arrays = keras.tree.flatten(self.arrays)
         if any(array.dtype.kind in "OSU" and array.ndim for array in arrays):
             raise ValueError(
-                f"Keras trains on arrays of numbers alone. `{name}` holds text or "
-                "other objects: give a tf.data.Dataset of batches, "
+                f"Keras trains on arrays of numbers only. `{name}` contains text or "
+                "other objects: pass a tf.data.Dataset of batches, "
                 "`tf.data.Dataset.from_tensor_slices((x, y)).batch(32)`."
             )
         if not arrays or any(array.ndim == 0 for array in arrays):
             raise ValueError(
-                f"`{name}` must hold arrays. Received: lists, which stand for several "
+                f"`{name}` must contain arrays. Received: lists, which mean several "
                 "inputs or outputs, without arrays in them. Wrap each in np.array(...)."
             )
         sizes = {array.shape[0] for array in arrays}
         if len(sizes) != 1 or sizes == {0}:
             raise ValueError(
-                f"The arrays of `{name}` must have as many examples, and some. "
+                f"The arrays of `{name}` must have the same number of examples, not 0. "
                 f"Received: {', '.join(map(str, sorted(sizes)))} examples."
             )
         self.size = sizes.pop()
 
     @property
     def batches(self):
-        """Number of batches, the last perhaps a smaller one."""
+        """Number of batches; the last one may be smaller."""
         return -(-self.size // self.batch_size)
 
     def batch_sizes(self):
-        """The sizes that batches have, as far as that is known."""
+        """The sizes of batches; [] if they are unknown."""
         whole = [self.batch_size] * (self.size >= self.batch_size)
         rest = self.size % self.batch_size
         return whole + [rest] * (rest > 0)
@@ -164,25 +165,25 @@ class ArraySplit:
         return checksum(arrays, zlib.crc32(repr(kinds).encode(), value))
 
     def at_hand(self):
-        """What can be looked at before any work: here all, of a pipeline a batch."""
+        """The data to check before a run: all arrays, or a pipeline's first batch."""
         return self.arrays
 
     def first_batch(self):
-        """A batch, as the split holds it."""
+        """The first batch, unchanged."""
         return _rows(self.arrays, slice(self.batch_size))
 
     def blocks(self, steps=None):
-        """The examples, some at a time, each with a function from an index to words.
+        """Yields blocks of examples and a function from an index to its description.
 
         Args:
-            steps: most batches to read of a pipeline; None for all.
+            steps: maximum number of batches to read from a pipeline; None for all.
         """
         for start in range(0, self.size, 1024):
             rows = _rows(self.arrays, slice(start, start + 1024))
             yield rows, lambda index, start=start: f"example {start + index}"
 
     def training(self, seed, epoch, shuffle):
-        """Arguments of `fit` to train from an epoch on, and the callbacks with them.
+        """Arguments of `fit` for training from `epoch`, and callbacks to add.
 
         Returns:
             `(arguments, callbacks)`.
@@ -190,15 +191,15 @@ class ArraySplit:
         order = ShuffledBatches(
             self.arrays, self.batch_size, seed, epoch, shuffle, self.augment
         )
-        # Keras counts the epochs; how often it reads the data before the first of them
-        # differs with the strategy.
+        # Epochs are counted by a callback, because the number of times that Keras reads
+        # the data before the first epoch depends on the strategy.
         begin = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: order.start(epoch)
         )
         return {"x": order, "shuffle": False}, [begin]
 
     def sample(self, batch_size, seed):
-        """Batches in random order, once over all examples."""
+        """Batches in random order, each example once."""
         order = ShuffledBatches(self.arrays, batch_size, seed, augment=self.augment)
         return (order[number] for number in range(order.num_batches))
 
@@ -209,7 +210,7 @@ class ArraySplit:
         return {**named, "batch_size": self.batch_size}
 
     def validating(self):
-        """Arguments of `fit` to measure this split after every epoch."""
+        """Arguments of `fit` for evaluating this split after every epoch."""
         return {
             "validation_data": self.arrays,
             "validation_batch_size": self.batch_size,
@@ -217,16 +218,16 @@ class ArraySplit:
 
 
 class ShuffledBatches(keras.utils.PyDataset):
-    """Batches of arrays, whose order is a function of the seed and the epoch.
+    """Batches of arrays whose order depends on the seed and the epoch only.
 
-    So a run that continues sees the batches that an unbroken one sees.
+    So a resumed run has the same batches as an uninterrupted one.
 
     Args:
         arrays: tuple of nested structures of arrays.
-        batch_size: examples a batch; the last may be smaller.
+        batch_size: int, examples per batch; the last one may be smaller.
         seed: int.
-        epoch: the first one, counted from 0; `start` begins another.
-        shuffle: whether to change the order.
+        epoch: the first epoch, from 0; `start` begins another one.
+        shuffle: whether to shuffle.
         augment: see `FitData`.
     """
 
@@ -239,7 +240,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.start(epoch)
 
     def start(self, epoch):
-        """Orders the examples as in an epoch."""
+        """Sets the order of the examples for an epoch."""
         self.epoch, self.order = epoch, np.arange(self.size)
         if self.shuffle:
             rng = np.random.default_rng((self.seed, epoch))
@@ -260,7 +261,7 @@ class ShuffledBatches(keras.utils.PyDataset):
 
 def _rows(arrays, rows):
     if isinstance(arrays, list):
-        # Of several inputs; TensorFlow's pipelines take tuples alone.
+        # Several inputs: TensorFlow's pipelines accept tuples, not lists.
         arrays = tuple(arrays)
     if isinstance(arrays, tuple):
         return tuple(_rows(each, rows) for each in arrays)
@@ -273,7 +274,7 @@ class Pipeline:
     def __init__(self, dataset, name):
         self.dataset, self.name = dataset, name
         self.batches = self._count()
-        # What Keras and TensorFlow (INFINITE_CARDINALITY) call endless.
+        # Keras's and TensorFlow's (INFINITE_CARDINALITY) values for endless data.
         self.repeats = self.batches in (None, -1)
         if self.batches == 0:
             raise self._empty()
@@ -283,12 +284,12 @@ class Pipeline:
 
     def _empty(self):
         return ValueError(
-            f"`{self.name}` holds no batch. Look at what filters it, or at the number "
-            "of files that it reads."
+            f"`{self.name}` contains no batch. Check its filters and the files that it "
+            "reads."
         )
 
     def batch_sizes(self):
-        return []  # which the batches alone tell
+        return []  # unknown before the batches are read
 
     def checksum(self, value):
         text = f"{self.dataset.element_spec} {self.batches}"
@@ -316,11 +317,11 @@ class Pipeline:
         return self.dataset
 
     def sample(self, batch_size, seed):
-        """Batches as the pipeline gives them."""
+        """Batches in the order of the pipeline."""
         return iter(self._batches())
 
     def training(self, seed, epoch, shuffle):
-        # It shuffles by itself, or not.
+        # Shuffling is up to the pipeline.
         return {"x": self.dataset, "shuffle": False}, []
 
     def measuring(self):
@@ -351,5 +352,5 @@ class Batches(Pipeline):
         return (self.dataset[number] for number in numbers)
 
     def training(self, seed, epoch, shuffle):
-        # Keras shuffles the numbers of batches, of which an endless one has no end.
+        # Keras shuffles the list of batch numbers, which must be finite.
         return {"x": self.dataset, "shuffle": shuffle and not self.repeats}, []

@@ -1,30 +1,30 @@
-"""ImageNet's augmentation, one image at a time, as TensorFlow functions for `tf.data`.
+"""ImageNet's augmentation, per image, as TensorFlow functions for `tf.data`.
 
 The recipe of facebookarchive/fb.resnet.torch, datasets/transforms.lua and imagenet.lua.
 For training: a random window of 8 to 100 % of the image, resized to 224x224;
-brightness, contrast and saturation times 0.6 to 1.4; noise along the principal
+brightness, contrast and saturation multiplied by 0.6 to 1.4; noise along the principal
 components of ImageNet's colours; mirrored with probability 1/2. For testing: the
-shorter side resized to 256, the central 224x224 pixels. As there, images are resized by
-bicubic interpolation without antialiasing, and no step clips: pixels are float32 about
-0 to 255 and may lie outside.
+shorter side resized to 256, the central 224x224 pixels. As in that code, images are
+resized by bicubic interpolation without antialiasing, and no step clips: pixels are
+float32, about 0 to 255, and may exceed this range.
 
-All that is random is a function of a key, so that it does not matter what was drawn
-before, or in which process. Functions import TensorFlow when they are called.
+All random numbers are functions of a key, so they do not depend on earlier draws or on
+the process. Functions import TensorFlow when they are called.
 """
 
 import numpy as np
 
 SIZE = 224
-# TensorFlow's default is a level off in the mean, and no faster.
+# TensorFlow's default deviates by one level on average, and is not faster.
 DCT = "INTEGER_ACCURATE"
 _TEST_SIDE = 256
 _ATTEMPTS = 10
 _JITTER = 0.4
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
-# Principal components of ImageNet's colours: imagenet.lua, there for pixels 0 to 1.
+# Principal components of ImageNet's colours, from imagenet.lua (for pixels 0 to 1).
 _NOISE = 0.1
 _EIGENVALUES = 255 * np.array([0.2175, 0.0188, 0.0045], "float32")
-_EIGENVECTORS = np.array(  # a column each
+_EIGENVECTORS = np.array(  # columns
     [
         [-0.5675, 0.7192, 0.4009],
         [-0.5808, -0.0045, -0.8140],
@@ -38,8 +38,8 @@ def image_key(seed, epoch, index):
     """The key of an image's augmentation.
 
     Args:
-        seed, epoch, index: ints or int64 scalars; the last is the place of the image in
-            the order of its epoch.
+        seed, epoch, index: ints or int64 scalars; `index` is the position of the image
+            in the order of the epoch.
 
     Returns:
         int64 `[2]`.
@@ -51,11 +51,11 @@ def image_key(seed, epoch, index):
 
 
 def training_image(jpeg, key):
-    """An image as it is trained on.
+    """Decodes and augments an image for training.
 
     Args:
         jpeg: string scalar, an encoded JPEG.
-        key: of `image_key`.
+        key: result of `image_key`.
 
     Returns:
         float32 `[224, 224, 3]`.
@@ -73,7 +73,7 @@ def training_image(jpeg, key):
 
 
 def test_image(jpeg):
-    """An image as it is tested on.
+    """Decodes and crops an image for testing.
 
     Args:
         jpeg: string scalar, an encoded JPEG.
@@ -85,7 +85,7 @@ def test_image(jpeg):
 
     image = tf.io.decode_jpeg(jpeg, 3, dct_method=DCT)
     size = tf.shape(image)[:2]
-    # Cut to whole pixels, as the length of the longer side is.
+    # The longer side is rounded down to whole pixels.
     size = _TEST_SIDE * size // tf.reduce_min(size)
     image = tf.image.resize(image, size, "bicubic")
     top, left = tf.unstack((size - SIZE + 1) // 2)
@@ -95,14 +95,14 @@ def test_image(jpeg):
 def crop_window(height, width, key):
     """A random window of an image.
 
-    Its area is uniform in 8 to 100 % of the image's; its sides are those of a square of
-    that area, one times and one by a number uniform in 3/4 to 4/3. (So its aspect ratio
-    is the square of that number: 9/16 to 16/9. Later descriptions of this recipe give
-    3/4 to 4/3 for the ratio; the code that the paper trained with does not.) Of ten
-    attempts the first that fits in the image is taken, else the largest central square.
+    Its area is uniform in 8 to 100 % of the image. Its sides are those of a square of
+    that area, one multiplied and one divided by a factor uniform in 3/4 to 4/3. So the
+    aspect ratio is the square of that factor: 9/16 to 16/9. (Later descriptions of this
+    recipe state 3/4 to 4/3 for the ratio, unlike the code used by the paper.) The first
+    of ten attempts that fits into the image is used, else the largest central square.
 
     Args:
-        height, width: int32 scalars, of the image.
+        height, width: int32 scalars, size of the image.
         key: int `[2]`.
 
     Returns:
@@ -122,7 +122,7 @@ def crop_window(height, width, key):
     square = tf.minimum(height, width)
 
     def random():
-        first = tf.argmax(fits)  # of the largest values, the first
+        first = tf.argmax(fits)  # the first one that fits
         size = tf.stack([heights[first], widths[first]])
         room = tf.cast(tf.stack([height, width]) - size + 1, tf.float32)
         place = tf.stack([down[first], right[first]]) * room
@@ -137,11 +137,11 @@ def crop_window(height, width, key):
 
 
 def change_colours(image, key):
-    """Jitter of brightness, contrast and saturation, then noise in ImageNet's colours.
+    """Jitters brightness, contrast and saturation, then adds colour noise.
 
-    Each jitter blends the image with another: black, its mean grey level, its grey
-    version. The recipe takes them in random order; without clipping, all orders give
-    the same. Together with the noise they are one affine map of a pixel's colour:
+    Each jitter blends the image with another one: black, its mean grey level, its grey
+    version. The recipe applies them in random order; without clipping, the order makes
+    no difference. Together with the noise they are one affine map of a pixel's colour:
     `bcs x + bc(1-s) grey(x) + b(1-c) mean(grey) + noise`.
 
     Args:
@@ -160,7 +160,7 @@ def change_colours(image, key):
     noise = tf.random.stateless_normal([3], for_noise, stddev=_NOISE) * _EIGENVALUES
     pixels = tf.reshape(image, [-1, 3])
     mean_grey = tf.reduce_sum(tf.reduce_mean(pixels, 0) * _GREY)
-    # Rows are what goes in: the grey level of a pixel goes to all its channels.
+    # Rows are inputs: the grey level of a pixel contributes to all its channels.
     matrix = b * c * (s * tf.eye(3) + (1 - s) * _GREY[:, None])
     shift = b * (1 - c) * mean_grey + tf.linalg.matvec(_EIGENVECTORS, noise)
     return tf.reshape(pixels @ matrix + shift, tf.shape(image))

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC2012) as tfds keeps it, read while it is used."""
+"""ImageNet (ILSVRC2012) in the files of tfds, read during use."""
 
 from __future__ import annotations
 
@@ -28,34 +28,36 @@ def load_imagenet(
     test_examples: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Finds ImageNet and holds out its validation split.
+    """Opens ImageNet (ILSVRC2012) and holds out a validation split.
 
-    tfds keeps images in the order of a hash of their file names, the same on every
-    machine, so any stretch of them is a random choice: the held-out images are one of
-    the official training images, the subset of the rest is the one that follows. The
-    test split is the official validation images; those of the official test images
+    tfds stores images in the order of a hash of their file names, the same on every
+    machine. So consecutive images are a random choice: the held-out images are
+    consecutive official training images, and the training subset follows them. The test
+    split consists of the official validation images, because the official test images
     have no labels.
 
     Args:
-        data_dir: the folder of tfds (or one that holds it as `tfds`). None lets tfds
-            look in its own place.
-        manual_dir: the folder of the official archives, from which tfds prepares what
-            `data_dir` lacks (once, about 150 GB, hours).
-        validation_examples: images to hold out of the training images.
-        train_examples: size of the subset of the remaining training images to use.
-            Defaults to all.
-        test_examples: size of the subset of the test images. Defaults to all.
-        seed: int, fixes the held-out images and the subsets.
+        data_dir: the folder of tfds, or one that contains it as `tfds`. Defaults to
+            tfds's own folder.
+        manual_dir: the folder of the official archives, from which tfds prepares the
+            data if they are missing in `data_dir` (once, about 150 GB, hours).
+        validation_examples: int, number of training images to hold out.
+        train_examples: int, number of remaining training images to use. Defaults to
+            all.
+        test_examples: int, number of test images to use. Defaults to all.
+        seed: int, determines the held-out images and the subsets.
 
     Returns:
         A `Dataset` of `StreamedSplit`s. `class_names` are WordNet's synsets, such as
-        `"n01440764"`; `mean` and `std` those of facebookarchive/fb.resnet.torch,
-        datasets/imagenet.lua. Its images come augmented, so `flip` is False and
+        `"n01440764"`; `mean` and `std` are those of facebookarchive/fb.resnet.torch,
+        datasets/imagenet.lua. The streams are augmented, so `flip` is False and
         `crop_padding` 0.
 
     Raises:
-        ValueError: for an impossible size.
-        DataError: (a ValueError) for data that is missing, or not of TFRecord files.
+        ValueError: if a size is impossible.
+        DataError: if data are missing or not in TFRecord files; it is a ValueError.
+
+    >>> dataset = load_imagenet("data", manual_dir="downloads")
     """
     builder = _prepared(data_dir, manual_dir)
     images = {name: _images(builder, name) for name in ("train", "validation")}
@@ -89,7 +91,7 @@ def load_imagenet(
 
 
 def _prepared(data_dir, manual_dir):
-    """The builder of prepared data, which is prepared here if it can be."""
+    """The tfds builder of the prepared data; prepares them if `manual_dir` is given."""
     data_dir, manual_dir = (
         folder and pathlib.Path(folder) for folder in (data_dir, manual_dir)
     )
@@ -98,7 +100,8 @@ def _prepared(data_dir, manual_dir):
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise DataError(
-            f"tensorflow_datasets reads ImageNet and cannot be imported: {error}"
+            "tensorflow_datasets is needed to read ImageNet, but cannot be imported: "
+            f"{error}. Run `pip install tensorflow-datasets`."
         ) from error
     tried = []
     for root in (data_dir, data_dir / "tfds") if data_dir else (None,):
@@ -113,7 +116,7 @@ def _prepared(data_dir, manual_dir):
             tried.append(f"  tfds: not prepared in {builder.data_path}\n")
     if manual_dir is None:
         tried.append("  archives: manual_dir was not given\n")
-    # Asked here: tfds may prepare, and would then keep, what there is of the two.
+    # Checked here, because tfds would also prepare, and keep, one of the two alone.
     elif absent := [name for name in _ARCHIVES if not (manual_dir / name).exists()]:
         tried.append(f"  archives: no {' and no '.join(absent)} in {manual_dir}\n")
     else:
@@ -142,7 +145,7 @@ def _images(builder, name):
         )
     if builder.info.file_format.file_suffix != "tfrecord":
         raise DataError(
-            f"{builder.data_path} must hold TFRecord files. "
+            f"{builder.data_path} must contain TFRecord files. "
             f"Found: {builder.info.file_format.file_suffix}."
         )
     split = builder.info.splits[name]
@@ -154,7 +157,7 @@ def _images(builder, name):
 
 
 def _turned(split, rng):
-    """The images from a random one on, with those before it at the end."""
+    """Rotates the images: starts at a random one, those before it follow at the end."""
     start = int(rng.integers(len(split)))
     shards = split.part(start, len(split) - start).shards + split.part(0, start).shards
     return dataclasses.replace(split, shards=shards)

@@ -1,4 +1,4 @@
-"""Image data sets in memory: digits, CIFAR-10, CIFAR-100 and one's own."""
+"""Loads image data sets into memory: digits, CIFAR-10, CIFAR-100, or your own."""
 
 from __future__ import annotations
 
@@ -23,43 +23,44 @@ def load_dataset(
     test_examples: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Reads a data set and holds out its validation split.
+    """Loads a data set into memory and holds out a validation split.
 
-    Held-out splits and subsets are stratified (every class keeps its share, to within
-    an image or two) and depend on `seed` and the labels only; a smaller subset is part
-    of a larger one. The order of the images is the source's own: tfds and the binary
-    files hold the same CIFAR images in different orders, so the same seed holds out
-    different ones.
+    Held-out splits and subsets are stratified: the share of each class is preserved, to
+    within an image or two. They depend on `seed` and the labels only, and a smaller
+    subset is part of a larger one. The order of images is that of the source. tfds and
+    the binary files store the CIFAR images in different orders, so the same seed holds
+    out different images.
 
     Args:
-        name: `"digits"` (scikit-learn's 8x8 digits: 1,077 for training, 360 for
-            validation, 360 for testing), `"cifar10"`, `"cifar100"`, or the path of
-            an `.npz` archive that holds `x_train` and `x_test`, uint8 `[N, H, W]` or
-            `[N, H, W, C]`; `y_train` and `y_test`, integers `[N]` or `[N, 1]` from 0
-            to K-1; and, if one likes, `x_validation` with `y_validation`, and
-            `class_names`, strings `[K]`. Archives get no augmentation; change that
-            with `dataclasses.replace(dataset, flip=True, crop_padding=4)`.
-        data_dir: CIFAR only: the folder of tfds (or one that holds it as `tfds`), of
-            the binary files, or of their unpacked archive. None lets tfds look in
-            its own place.
-        source: CIFAR only: `"auto"` (tfds if it has the data, else the binary
-            files; downloads nothing), `"tfds"` (downloads what is missing) or
-            `"binary"`.
-        validation_examples: images to hold out of the training images. Defaults to
-            a tenth of them (5,000 for CIFAR), 360 for the digits. Of an archive's own
-            validation images: how many to use; defaults to all.
-        train_examples: size of the subset of the remaining training images to use.
-            Defaults to all.
-        test_examples: size of the subset of the test images. Defaults to all.
-        seed: int, fixes the held-out images and the subsets.
+        name: `"digits"` (scikit-learn's 8x8 digits: 1,077 images for training, 360 for
+            validation, 360 for testing), `"cifar10"`, `"cifar100"`, or the path of an
+            `.npz` archive with `x_train` and `x_test`, uint8 `[N, H, W]` or
+            `[N, H, W, C]`, and `y_train` and `y_test`, integers `[N]` or `[N, 1]` from
+            0 to K-1. The archive may also contain `x_validation` with `y_validation`,
+            and `class_names`, strings `[K]`. Archives are not augmented; to change
+            this, use `dataclasses.replace(dataset, flip=True, crop_padding=4)`.
+        data_dir: for CIFAR: the folder of tfds (or one that contains it as `tfds`), of
+            the binary files, or of their unpacked archive. Defaults to tfds's own
+            folder.
+        source: for CIFAR: `"auto"` (tfds if it has the data, else the binary files;
+            never downloads), `"tfds"` (downloads missing data) or `"binary"`.
+        validation_examples: int, number of training images to hold out. Defaults to a
+            tenth of them (5,000 for CIFAR), or 360 for the digits. If an archive has
+            validation images, the number to use of them; defaults to all.
+        train_examples: int, number of remaining training images to use. Defaults to
+            all.
+        test_examples: int, number of test images to use. Defaults to all.
+        seed: int, determines the held-out images and the subsets.
 
     Returns:
         A `Dataset`. `mean` and `std` are the published ones for CIFAR, else those of
         the training split.
 
     Raises:
-        ValueError: for an unknown name or source, or an impossible size.
-        DataError: (a ValueError) for data that is missing or malformed.
+        ValueError: if name or source is unknown, or a size is impossible.
+        DataError: if data are missing or malformed; it is a ValueError.
+
+    >>> dataset = load_dataset("cifar10", data_dir="data")
     """
     name = os.fspath(name)
     facts = _ARCHIVE if name.endswith(".npz") else DATA_SETS.get(name)
@@ -69,12 +70,14 @@ def load_dataset(
             f"archive. Received: name={name!r}."
         )
     if data_dir is not None and not pathlib.Path(data_dir).is_dir():
-        raise DataError(f"There is no folder data_dir='{data_dir}'.")
+        raise DataError(
+            f"`data_dir` must be an existing folder. There is no folder '{data_dir}'."
+        )
     if source != "auto" and not facts.sources:
         several = [each for each, known in DATA_SETS.items() if known.sources]
         raise ValueError(
-            f"`source` chooses where {' or '.join(several)} is read from; other data "
-            f"has one source. Received: source={source!r} for {name}."
+            f"`source` can be chosen for {' or '.join(several)} only; other data have "
+            f"one source. Received: source={source!r} for {name}."
         )
     arrays = read_npz(name) if facts is _ARCHIVE else facts.read(name, data_dir, source)
 
@@ -114,7 +117,7 @@ def _subset(split, argument, count, seed):
 
 
 def _divide(split, argument, count, seed, leave=0):
-    """`count` images and the rest, both stratified and in the order of `split`."""
+    """Splits off `count` images, stratified; both parts in the order of `split`."""
     if not 1 <= count <= len(split) - leave:
         raise ValueError(
             f"`{argument}` must be 1 to {len(split) - leave}: there are {len(split)} "
@@ -127,20 +130,20 @@ def _divide(split, argument, count, seed, leave=0):
 
 
 def _stratified_order(labels, seed):
-    """A random order in which every stretch holds the classes in proportion."""
+    """A random order in which every section has the classes in proportion."""
     rng = np.random.default_rng(seed)
     place = np.empty(len(labels))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        # Spread evenly over [0, 1), from a random start for each class.
+        # Spread evenly over [0, 1), with a random offset per class.
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
     return np.argsort(place, kind="stable")
 
 
 def _statistics(images):
-    """Mean and standard deviation of each channel; 1 in place of a deviation of 0."""
+    """Mean and standard deviation of each channel; a deviation of 0 becomes 1."""
     pixels = images.size / images.shape[-1]
-    # einsum adds up in exact integers without a copy of the images in float64.
+    # einsum sums exactly, in integers, without a float64 copy of the images.
     mean = np.einsum("nhwc->c", images, dtype=np.int64) / pixels
     square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.int64) / pixels
     std = np.sqrt(np.maximum(square - mean**2, 0))

@@ -1,7 +1,7 @@
-"""What every reader returns, and the readers of the digits and of `.npz` archives.
+"""Readers of the digits and of `.npz` archives, and the result type of all readers.
 
-Readers return whole splits as NumPy arrays. Scikit-learn is imported only by the one
-that needs it.
+Readers return whole splits as NumPy arrays. scikit-learn is imported by `read_digits`
+only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from resprune_tf.system.memory import machine_bytes
 
 
 class DataError(ValueError):
-    """Data that is missing, incomplete or not what its name promises."""
+    """Data are missing, incomplete or malformed. It is a ValueError."""
 
 
 class ImageArrays(NamedTuple):
-    """Splits as a source holds them: uint8 `[N, H, W, C]` images, int32 labels."""
+    """The splits of a source: uint8 images `[N, H, W, C]`, int32 labels `[N]`."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -33,11 +33,13 @@ class ImageArrays(NamedTuple):
 
 
 def read_digits():
-    """scikit-learn's 1,797 digits of 8x8 pixels, 360 of them the test split.
+    """Reads scikit-learn's 1,797 digits of 8x8 pixels; 360 are the test split.
+
+    Grey levels 0..16 are scaled to 0..255. The test split is stratified and always the
+    same.
 
     Source: the test part of Alpaydin and Kaynak, Optical Recognition of Handwritten
-    Digits, UCI 1998. Its grey levels 0..16 are scaled to 0..255. The test split is
-    stratified and always the same.
+    Digits, UCI 1998.
 
     Raises:
         DataError: if scikit-learn is not installed.
@@ -63,9 +65,9 @@ def read_digits():
 
 
 def read_npz(path):
-    """Arrays from an `.npz` archive; see `load_dataset` for what it must hold.
+    """Reads an `.npz` archive; `load_dataset` describes its content.
 
-    Arrays of other names are not read, and none before all are known to fit.
+    The headers of all arrays are checked first. Arrays of other names are not read.
 
     Raises:
         DataError: if the archive cannot be read, or its arrays do not fit together.
@@ -95,13 +97,13 @@ def _check_memory(path, size):
     whole = machine_bytes()
     if whole is not None and size > whole:
         raise DataError(
-            f"{path} would take {size / 1e9:.1f} GB in memory; this machine has "
-            f"{whole / 1e9:.1f} GB. Make an archive of fewer images."
+            f"{path} would take {size / 1e9:.1f} GB of memory; this machine has "
+            f"{whole / 1e9:.1f} GB. Use an archive with fewer images."
         )
 
 
 def _check_headers(path, arrays):
-    """The splits of an archive, once their headers are known to fit together."""
+    """Checks that the headers fit together; returns the names of the splits."""
     splits = ["train", "test"]
     if "x_validation" in arrays or "y_validation" in arrays:
         splits.append("validation")
@@ -109,19 +111,19 @@ def _check_headers(path, arrays):
     if absent:
         raise DataError(
             f"{path} lacks {', '.join(sorted(absent))}. "
-            f"It holds {', '.join(sorted(arrays)) or 'nothing'}."
+            f"It contains {', '.join(sorted(arrays)) or 'nothing'}."
         )
     images = {f"x_{s}": _image_shape(path, f"x_{s}", arrays) for s in splits}
     labels = {f"y_{s}": _label_shape(path, f"y_{s}", arrays) for s in splits}
     if len({shape[1:] for shape in images.values()}) > 1:
         shapes = ", ".join(f"{k} {list(shape)}" for k, shape in images.items())
         raise DataError(
-            f"{path}: all images must be of one shape [N, H, W, C]. Found: {shapes}."
+            f"{path}: all images must have the same shape [H, W, C]. Found: {shapes}."
         )
     for (x, x_shape), (y, y_shape) in zip(images.items(), labels.items(), strict=True):
         if x_shape[0] != y_shape[0]:
             raise DataError(
-                f"{path}: {x} and {y} must be of one length. "
+                f"{path}: {x} and {y} must have the same length. "
                 f"Found: {x_shape[0]} images, {y_shape[0]} labels."
             )
     return splits
@@ -154,7 +156,7 @@ def _class_names(path, names, labels):
         unseen = np.setdiff1d(np.arange(len(names)), labels["y_train"])
         if unseen.size:
             raise DataError(
-                f"{path}: y_train must hold every class from 0 to {len(names) - 1}, "
+                f"{path}: y_train must contain every class from 0 to {len(names) - 1}, "
                 "or class_names must name them. "
                 f"Found no image of class {unseen[0]}."
             )

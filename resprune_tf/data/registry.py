@@ -1,6 +1,6 @@
-"""All data sets by name. To add one, write its reader and add a line here.
+"""All data sets by name. To add one, write its reader and add a line to `DATA_SETS`.
 
-Pure Python, so that flags can list them before anything else is imported.
+This module imports neither Keras nor NumPy, so that flags can list data sets fast.
 """
 
 import dataclasses
@@ -9,20 +9,19 @@ import importlib
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """What is known about a data set before it is read.
+    """Facts about a data set that are needed before it is read.
 
     Attributes:
-        module: of `resprune_tf.data`, that has the reader.
+        module: module of `resprune_tf.data` with the reader.
         reader: name of the function that returns `readers.ImageArrays`. It is called
-            with the data set's name, `data_dir` and `source` if there are several
-            `sources`, and without arguments otherwise.
+            with name, `data_dir` and `source` if there are several `sources`, else
+            without arguments.
         flip: whether training images are mirrored at random.
-        crop_padding: pixels by which training images are shifted at random, at most.
-        sources: where it can be read from, besides `"auto"`.
-        validation_examples: held out of the training images; a tenth by default.
-        mean: of each channel; computed from the training split by default.
-        std: likewise.
-        built_in: what it holds, in words, if it is installed with the package.
+        crop_padding: pixels by which training images are shifted at most.
+        sources: sources besides `"auto"`.
+        validation_examples: number of training images to hold out; by default a tenth.
+        mean, std: statistics of each channel; by default those of the training split.
+        built_in: what it contains, in words, if it is installed with the package.
     """
 
     module: str
@@ -42,8 +41,8 @@ class DataSet:
         return reader(name, data_dir, source) if self.sources else reader()
 
 
-# CIFAR: augmentation and statistics of facebookarchive/fb.resnet.torch,
-# datasets/cifar10.lua and cifar100.lua, whose recipe the paper follows.
+# CIFAR: augmentation and statistics of facebookarchive/fb.resnet.torch, whose recipe
+# the paper follows: datasets/cifar10.lua and cifar100.lua.
 _CIFAR = DataSet(
     "cifar_files", "read_cifar", flip=True, crop_padding=4, sources=("tfds", "binary")
 )

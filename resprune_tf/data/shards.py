@@ -1,4 +1,4 @@
-"""Stretches of TFRecord files, and the random order in which an epoch reads them."""
+"""Parts of TFRecord files, and the random order in which an epoch reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Shard(NamedTuple):
-    """A stretch of a TFRecord file: `count` records from number `first` on."""
+    """Part of a TFRecord file: `count` records, starting at number `first`."""
 
     path: str
     first: int
@@ -16,7 +16,7 @@ class Shard(NamedTuple):
 
 
 def stretch(shards, start, count):
-    """The shards of `count` records from number `start` on.
+    """The shards with `count` records, starting at number `start`.
 
     Args:
         shards: sequence of `Shard`.
@@ -32,20 +32,20 @@ def stretch(shards, start, count):
 
 
 def shuffled_group(shards, seed, epoch, first, count):
-    """Some neighbours in an epoch's random order of shards, shuffled together.
+    """Takes a group of shards from an epoch's random order and shuffles its records.
 
-    An epoch goes over the shards a group at a time, so that what is in memory is the
-    records of one.
+    An epoch reads one group of shards after another, so only the records of one group
+    are in memory.
 
     Args:
         shards: sequence of `Shard`.
-        seed, epoch: ints >= 0 that the order depends on.
-        first, count: place of the group's first shard in that order, and how many
-            there are; the last group of an epoch may have fewer.
+        seed, epoch: ints >= 0 that determine the order.
+        first, count: position of the group's first shard in that order, and number of
+            shards; the last group of an epoch may have fewer.
 
     Returns:
-        `(paths, firsts, counts, order, places)`: bytes and int64 for each shard; int64
-        for each record: its number in the group, and its place in the epoch.
+        `(paths, firsts, counts, order, places)`: bytes and int64 per shard; int64 per
+        record: its number in the group, and its position in the epoch.
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(shards))
     counts = np.array([shard.count for shard in shards], np.int64)[order]
@@ -56,22 +56,22 @@ def shuffled_group(shards, seed, epoch, first, count):
         np.array(paths, np.bytes_),
         np.array(firsts, np.int64),
         counts[chosen],
-        # Other numbers than those that ordered the shards.
+        # Another seed than that for the order of the shards.
         np.random.default_rng((seed, epoch, first, 1)).permutation(size),
         np.arange(before, before + size),
     )
 
 
 def read_records(paths, firsts, counts):
-    """`tf.data.Dataset` of the records of shards, in their order.
+    """`tf.data.Dataset` of the records of shards, in order.
 
     Args:
-        paths, firsts, counts: a sequence, or vector, of each field of the shards.
+        paths, firsts, counts: the fields of the shards, a sequence or vector each.
     """
     import tensorflow as tf
 
     def read(path, first, count):
-        # Large reads: records follow each other, on disks that may be far away.
+        # Large reads: records are contiguous, and the disk may be remote.
         records = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
         return records.skip(first).take(count)
 

@@ -1,6 +1,6 @@
-"""Images that are read from disk while they are used: ImageNet.
+"""Images that are read from disk during use: ImageNet.
 
-TensorFlow and tfds are imported by the functions that need them.
+TensorFlow is imported by the functions that need it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ __all__ = ["StreamedSplit"]
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class StreamedSplit:
-    """Images of any size in TFRecord files, decoded while they are used.
+    """Images of any size in TFRecord files, decoded during use.
 
-    Used as a `Split`, whose images are in memory, but for `training`.
+    It has the methods of `Split`, whose images are in memory, and `training`.
+    `load_imagenet` creates it.
 
-    Attributes:
-        shards: where the images are: records of `tf.train.Example`, which hold a JPEG
-            as `image` and an integer as `label`, the layout of tfds.
-        identity: what tells the data from other data, wherever they lie.
-        shuffled: how many images, about, are in memory to be shuffled.
+    Args:
+        shards: tuple of `Shard`, parts of files of `tf.train.Example` records with a
+            JPEG as `image` and an integer as `label`, the layout of tfds.
+        identity: str that identifies the data, independent of their location.
+        shuffled: approximate number of images in memory for shuffling.
+
+    >>> for images, labels in load_imagenet("data").test.batches(128): ...
     """
 
     shards: tuple[Shard, ...]
@@ -46,14 +49,14 @@ class StreamedSplit:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)` of the images that are handed out."""
+        """`(height, width, channels)` of the decoded images."""
         return (imagenet_augment.SIZE, imagenet_augment.SIZE, 3)
 
     def checksum(self, value: int = 0) -> int:
-        """CRC-32 of what the images are known by; they themselves are not read.
+        """Returns the CRC-32 of identity and shards; images are not read.
 
         Args:
-            value: checksum to go on from.
+            value: initial value of the checksum.
         """
         stretches = [
             (os.path.basename(path), first, count) for path, first, count in self.shards
@@ -61,10 +64,10 @@ class StreamedSplit:
         return zlib.crc32(json.dumps([self.identity, stretches]).encode(), value)
 
     def batches(self, batch_size: int) -> Iterator[tuple]:
-        """All images in their order, as they are tested on.
+        """Yields all images in order, prepared for testing.
 
         Args:
-            batch_size: images a batch; the last may be smaller.
+            batch_size: int, images per batch; the last batch may be smaller.
 
         Yields:
             `(images, labels)`: float32 `[N, 224, 224, 3]`, about 0 to 255, and int32
@@ -86,14 +89,14 @@ class StreamedSplit:
         yield from batches.with_options(pipeline_options()).as_numpy_iterator()
 
     def sample(self, count: int, seed: int) -> Split:
-        """Images in memory, as they are tested on: a random choice that stays the same.
+        """Returns a random choice of images, prepared for testing, as a `Split`.
 
-        They are neighbours from a random place, so that little has to be read. That is
-        a random choice where records lie in random order, as those of tfds do.
+        They are consecutive images from a random position, so that little has to be
+        read. This is a random choice if records are stored in random order, as by tfds.
 
         Args:
-            count: int; all images, if there are fewer.
-            seed: int.
+            count: int, number of images; if there are fewer, all are returned.
+            seed: int; determines the choice.
         """
         count = max(0, min(count, len(self)))
         start = int(np.random.default_rng(seed).integers(len(self) - count + 1))
@@ -107,7 +110,7 @@ class StreamedSplit:
         return Split(images, labels)
 
     def part(self, start: int, count: int) -> StreamedSplit:
-        """The `count` images from number `start` on; they must exist."""
+        """Returns `count` images, starting at number `start`; they must exist."""
         return dataclasses.replace(self, shards=stretch(self.shards, start, count))
 
     def training(
@@ -120,23 +123,24 @@ class StreamedSplit:
         pipelines: int = 1,
         pipeline: int = 0,
     ) -> Any:
-        """Augmented batches in random order without an end.
+        """Returns an endless stream of augmented batches in random order.
 
-        Which images are in a batch, and how they are augmented, is a function of the
-        seed and the number of the step, wherever a run began. In every epoch the
-        shards are shuffled; a few at a time are read whole, and their images shuffled.
-        What a resumed run has done is not decoded, and but for the shards at hand not
-        read.
+        The images of a batch and their augmentation depend only on the seed and the
+        number of the step, not on where a run started. In every epoch the shards are
+        shuffled; a few shards at a time are read, and their images shuffled. Batches
+        that a resumed run has done already are not decoded, and only the shards of the
+        current group are read again.
 
         Args:
-            batch_size: images a step, of all replicas together.
+            batch_size: int, images per step, for all replicas together.
             seed: int >= 0.
-            steps_per_epoch: images that are left when they are done sit out the epoch.
-            first_step: to begin with, counted over all epochs from 0.
-            replicas: number of those that share a batch in equal parts.
-            pipelines: number of input pipelines that feed them, one a worker.
-            pipeline: which of them this is; it hands out images `b` of each batch with
-                `b % pipelines == pipeline`, as a part for each of its replicas.
+            steps_per_epoch: int; images that remain after these steps are left out of
+                the epoch.
+            first_step: int, the first step, counted over all epochs from 0.
+            replicas: int, number of replicas that divide a batch in equal parts.
+            pipelines: int, number of input pipelines, one per worker.
+            pipeline: int, index of this pipeline. It yields the images `b` of each
+                batch with `b % pipelines == pipeline`, in one part per replica.
 
         Returns:
             `tf.data.Dataset` of `(images, labels)`: float32
@@ -144,8 +148,8 @@ class StreamedSplit:
             `[batch_size / replicas]`.
 
         Raises:
-            ValueError: if an epoch has more images than there are, or the replicas
-                cannot share a batch, or the pipelines the replicas, in equal parts.
+            ValueError: if an epoch needs more images than there are, or if batch,
+                replicas and pipelines do not divide evenly.
         """
         import tensorflow as tf
 
@@ -156,13 +160,13 @@ class StreamedSplit:
             )
         if batch_size % replicas or replicas % pipelines:
             raise ValueError(
-                "Replicas must share a batch, and pipelines the replicas, in equal "
-                f"parts. Received: batch_size={batch_size}, replicas={replicas}, "
-                f"pipelines={pipelines}."
+                "`batch_size` must be a multiple of `replicas`, and `replicas` a "
+                f"multiple of `pipelines`. Received: batch_size={batch_size}, "
+                f"replicas={replicas}, pipelines={pipelines}."
             )
 
         each = max(1, round(self.shuffled * len(self.shards) / len(self)))
-        groups = -(-len(self.shards) // each)  # an epoch
+        groups = -(-len(self.shards) // each)  # per epoch
         start, done = divmod(first_step, steps_per_epoch)
 
         def group(number):
@@ -212,7 +216,7 @@ class StreamedSplit:
 
 
 def parse_record(record):
-    """JPEG, a string scalar, and label, an int32 scalar, of a record."""
+    """JPEG (a string scalar) and label (an int32 scalar) of a record."""
     import tensorflow as tf
 
     parts = tf.io.parse_single_example(
@@ -226,7 +230,7 @@ def parse_record(record):
 
 
 def pipeline_options():
-    """How tf.data is to run."""
+    """Options of all tf.data pipelines."""
     import tensorflow as tf
 
     options = tf.data.Options()

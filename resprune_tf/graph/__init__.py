@@ -1,4 +1,4 @@
-"""Any functional model: its graph read, traced, counted, copied and rebuilt."""
+"""The graph of a functional model: read it, trace it, count its MACs, rebuild it."""
 
 from resprune_tf.graph.cloning import CloneError, clone_operation, copy_state
 from resprune_tf.graph.functional import (

@@ -1,4 +1,4 @@
-"""What leads to what in a graph, found close to where it is asked for."""
+"""Which tensors of a graph are computed from which others, found by short walks."""
 
 import collections
 import heapq
@@ -10,10 +10,9 @@ from resprune_tf.graph import sharing
 class Ancestry:
     """Which tensors of a graph are computed from which others.
 
-    The tensors are numbered in order of computation. All that leads to a tensor has a
-    lower number, so a walk back that looks for some tensors ends at the lowest of
-    theirs, and no question takes a walk through the whole graph unless its answer lies
-    that far away.
+    The tensors are numbered in order of computation, so the ancestors of a tensor have
+    lower numbers. A backward walk can therefore stop at the lowest number that it looks
+    for. Most walks stay within one unit, and the search for units takes linear time.
 
     Args:
         order: list of nodes, inputs first, as `graph.nodes` returns it.
@@ -21,8 +20,9 @@ class Ancestry:
 
     def __init__(self, order):
         self._numbers = {}
-        self._sources = []  # of each, the numbers of the tensors it is computed from
-        self._gates = []  # of each, the number of the first that all paths to it pass
+        self._sources = []  # per tensor: numbers of the tensors it is computed from
+        # Per tensor: number of the first tensor that lies on all paths to it.
+        self._gates = []
         for node in order:
             sources = sorted({self._number(tensor) for tensor in node.input_tensors})
             gates = {self._gates[source] for source in sources}
@@ -35,7 +35,7 @@ class Ancestry:
         return self._numbers[id(tensor)]
 
     def feeding(self, tensors, ends):
-        """Those of `tensors` that any of `ends` is computed from, in their order.
+        """The subset of `tensors` from which any of `ends` is computed, in order.
 
         Args:
             tensors, ends: lists of symbolic tensors of the graph. No tensor is
@@ -52,14 +52,14 @@ class Ancestry:
         return [tensor for tensor in tensors if self._number(tensor) in reached]
 
     def fork(self, tensors):
-        """Whether there is one tensor that every path to any of `tensors` passes."""
+        """Whether one tensor lies on every path to any of `tensors`."""
         return len({self._gates[self._number(tensor)] for tensor in tensors}) == 1
 
     def nearest(self, tensors):
-        """The one of `tensors` that is computed from the fewest, the first of equals.
+        """The one of `tensors` with the fewest ancestors; the first if several have.
 
-        What leads to all of them makes no difference. The walk back takes the highest
-        number first and ends where all that is left does.
+        Common ancestors make no difference, so the backward walk, highest number
+        first, ends once only common ancestors are left.
 
         Args:
             tensors: list of different symbolic tensors of the graph, at least one.
@@ -90,14 +90,14 @@ class Ancestry:
 
 
 class Uses:
-    """How often each tensor of a functional model is used, by nodes and as an output.
+    """How often nodes and outputs of a functional model use each of its tensors.
 
     Args:
         model: a functional model.
 
     Attributes:
-        nodes: list of its nodes, inputs first.
-        counts: a Counter of uses by `id(tensor)`.
+        nodes: list of the model's nodes, inputs first.
+        counts: Counter of uses by `id(tensor)`.
     """
 
     def __init__(self, model):
@@ -110,12 +110,12 @@ class Uses:
     def unneeded(self, tensor, stand_in):
         """Nodes that the outputs no longer depend on after an edit.
 
-        As in counting references, a node goes once all uses of its outputs have gone,
-        and takes its uses of other tensors with it. So only what goes is visited.
+        This is reference counting: a node is deleted once nothing uses its outputs, and
+        its inputs lose a use each. So only deleted nodes are visited.
 
         Args:
-            tensor, stand_in: symbolic tensors of the model; all that uses the one
-                uses the other after the edit.
+            tensor, stand_in: symbolic tensors of the model. After the edit, every use
+                of `tensor` is a use of `stand_in`.
 
         Returns:
             list of nodes, in no particular order.
@@ -138,21 +138,21 @@ class Uses:
 
 
 def count_calls(nodes):
-    """How often each operation of some graphs is used.
+    """Counts how often each operation of a model is used.
 
     Args:
-        nodes: of a functional model and of all those inside it.
+        nodes: nodes of a functional model and of all models inside it.
 
     Returns:
-        Counter by `id(operation)`: its calls, and one more if another operation holds
-        it or any of its weights, or is called with one. Only what is used once can be
-        changed without changing something else.
+        Counter by `id(operation)`: its calls, plus one if another operation contains
+        it or one of its weights, or is called with one of its weights. Only an
+        operation that is used once can be changed without changing something else.
     """
     counts = collections.Counter(id(node.operation) for node in nodes)
     holders = collections.defaultdict(dict)
     for node in nodes:
         if graph.inner(node.operation) is not None:
-            continue  # whose operations are there, too
+            continue  # its operations are among the nodes
         for weight in getattr(node.operation, "weights", ()):
             holders[id(weight)][id(node.operation)] = None
         for weight in sharing.read_weights(node):

@@ -1,9 +1,9 @@
-"""Names of units that stay when others go, also of several calls of one merge.
+"""Stable names of units, also if several units share one merge layer.
 
-Later calls of a merge, `sum#1` and `sum#2`, are counted in order of computation. Once
-one of them has been removed the count would move, so the others are labelled first:
-`Identity` layers that lead their shortcuts to them hold the numbers in their names,
-which stay in copies and files. The merge itself keeps its name and may have weights.
+Later calls of a merge are named `sum#1`, `sum#2`, ... in order of computation. Removing
+one of them would renumber the others. So each remaining call gets a label first: an
+`Identity` layer on its shortcut, whose name contains the number and is preserved in
+copies and files. The merge itself keeps its name and may have weights.
 """
 
 import collections
@@ -15,17 +15,17 @@ from resprune_tf import graph
 
 
 def call_names(found):
-    """Names of units, told apart by `#1`, `#2`, ... where one merge is called again.
+    """Names of units, numbered `#1`, `#2`, ... if one merge is called several times.
 
     Args:
         found: list of `(node of the merge, path, ...)` in order of computation.
 
     Returns:
-        dict from `id(node)` to name, each of them once.
+        dict from `id(node)` to name; names are unique.
     """
     names, taken, highest = {}, set(), collections.Counter()
     labelled = [(node, path, _number(node)) for node, path, *_ in found]
-    # What has a label keeps its number, the others are counted on.
+    # Labelled calls keep their numbers; the others get the next free ones.
     for node, path, number in sorted(labelled, key=lambda each: each[2] is None):
         base = "/".join((*path, _base(node.operation)))
         name = f"{base}#{number}" if number else base
@@ -39,7 +39,7 @@ def call_names(found):
 
 
 def call_labels(units):
-    """Labels for the later calls of merges, as `insert` of `graph.rebuild`.
+    """Labels for the later calls of merges, as argument `insert` of `graph.rebuild`.
 
     Args:
         units: all `Unit`s of a model.
@@ -56,14 +56,14 @@ def call_labels(units):
 
 
 def is_label(operation):
-    """Whether an operation is there for its name alone, which `call_names` reads."""
+    """Whether an operation is a label, which `call_names` reads."""
     return type(operation) is keras.layers.Identity and bool(
         _LABEL.fullmatch(operation.name)
     )
 
 
 def before_label(node, tensor):
-    """The tensor that a label of this node was given; another input as it is."""
+    """The input of the label that made `tensor`; `tensor` itself without a label."""
     if not _labels(node, tensor):
         return tensor
     return graph.node_of(tensor).input_tensors[0]

@@ -1,4 +1,4 @@
-"""A second instance of a layer or operation, and its state."""
+"""Clones a layer or operation, and copies its state."""
 
 import pathlib
 import tempfile
@@ -8,18 +8,18 @@ import numpy as np
 
 
 class CloneError(ValueError):
-    """A layer cannot be made anew from what it tells about itself."""
+    """A layer cannot be rebuilt from its configuration. It is a ValueError."""
 
 
 def clone_operation(operation):
-    """A new operation of the same configuration, without its variables' values.
+    """Creates an operation with the same configuration, without values of variables.
 
-    Where a layer's `get_config` does not fit its own constructor, the arguments that
-    Keras noted when the layer was made are used instead. The name stays even where
-    neither tells it.
+    If a layer's `get_config` does not fit its constructor, the constructor arguments
+    that Keras recorded are used instead. The name is preserved even if neither
+    contains it.
 
     Raises:
-        CloneError: if it cannot be made; the message names it.
+        CloneError: if the operation cannot be created; the message names it.
     """
     if type(operation) is keras.layers.Lambda:
         return _clone_lambda(operation)
@@ -32,27 +32,26 @@ def clone_operation(operation):
             reason = " ".join(str(error).partition("\n\n")[0].split())
             raise CloneError(
                 f"The layer '{operation.name}' of type {type(operation).__name__} "
-                f"cannot be cloned: {type(error).__name__}: {reason} Give it a "
-                "`get_config` that fits its constructor, or pass "
-                "`clone=function`, which is given a layer and returns a new one of "
-                "the same kind and name, or None for layers it does not know."
+                f"cannot be cloned: {type(error).__name__}: {reason} Define a "
+                "`get_config` that fits its constructor, or pass `clone=function`: it "
+                "receives a layer and returns a new layer of the same class and name, "
+                "or None for layers that need no special treatment."
             ) from error
     if made.name != operation.name:
-        # Keras leaves the name out of the configuration that it makes up itself, unless
-        # the constructor takes `name` or `**kwargs` of just this spelling.
+        # The default configuration of Keras contains the name only if the constructor
+        # has an argument called `name` or `kwargs`.
         rename(made, operation.name)
     return made
 
 
 def cloning(clone):
-    """A function that clones operations: a user's where it answers, else ours.
+    """Returns a function that clones operations: by `clone`, else `clone_operation`.
 
     Args:
-        clone: function from an operation to a new one or None; or None.
+        clone: function of the user, from an operation to a new one or None; or None.
 
-    Raises (when called):
-        CloneError: if the user's function returns the very same operation, or one of
-            another name.
+    The returned function raises a CloneError if `clone` returns the same instance, or
+    an operation with another name.
     """
     if clone is None:
         return clone_operation
@@ -73,8 +72,8 @@ def cloning(clone):
 
 
 def _clone_lambda(layer):
-    # Its configuration holds bytecode, which would lose what a closure refers to; the
-    # function itself is at hand.
+    # The configuration contains bytecode, which loses the variables of a closure. So
+    # the function itself is reused.
     return keras.layers.Lambda(
         layer.function,
         output_shape=layer._output_shape,
@@ -96,20 +95,20 @@ def _from_noted_arguments(operation):
 
 
 def rename(operation, name):
-    """Gives an operation that has not been called yet another name."""
+    """Renames an operation that has not been called yet."""
     operation.name = name
     noted = getattr(operation, "_auto_config", None)
     if noted is not None and "name" in noted.config:
-        noted.config["name"] = name  # its `get_config` may be made from this
+        noted.config["name"] = name  # the default `get_config` returns this
 
 
 def copy_state(source, target):
-    """Copies all state from operation to operation.
+    """Copies all state from one operation to another.
 
-    That is all variables, seed generators' included, and what a layer saves by methods
-    of its own (`save_own_variables`, `save_assets`), such as an adapted vocabulary.
-    What is frozen stays so, also within a layer, of which no configuration tells; so
-    does what `quantize` made of the layers inside.
+    The state comprises all variables, including those of seed generators, and what a
+    layer saves by its own methods (`save_own_variables`, `save_assets`), such as an
+    adapted vocabulary. Frozen and quantized layers inside a layer, which its
+    configuration does not record, are frozen and quantized again.
 
     Args:
         source, target: layers, or operations without state.
@@ -122,34 +121,36 @@ def copy_state(source, target):
     olds, news = list(source._flatten_layers()), list(target._flatten_layers())
     if len(olds) != len(news) and any(map(keeps_own_state, olds)):
         raise CloneError(
-            f"'{source.name}' does not rebuild from its configuration: it holds "
-            f"{len(olds) - 1} layers, its clone {len(news) - 1}. So the state that is "
-            "no variable cannot be copied."
+            f"'{source.name}' does not rebuild from its configuration: it contains "
+            f"{len(olds) - 1} layers, its clone {len(news) - 1}. So state outside "
+            "variables, such as a vocabulary, cannot be copied. Create all layers in "
+            "`__init__` or `build`, from what `get_config` returns."
         )
     for old, new in zip(olds, news, strict=False):
         _quantize_like(old, new)
         if keeps_own_state(old):
             _copy_own_state(old, new)
         if new.trainable != old.trainable:
-            new._trainable = old.trainable  # the setter would reach into all within
+            new._trainable = old.trainable  # the setter would change inner layers too
     for old, new in paired_variables(source, target):
-        # A copy: on JAX two variables must not share one buffer, which the next
-        # training step gives away.
+        # A copy: on JAX a training step donates its buffers, so two variables must
+        # not share one.
         new.assign(np.array(keras.ops.convert_to_numpy(old)))
         if new.trainable != old.trainable:
             new.trainable = old.trainable
     for layer in target._flatten_layers():
-        # Normalization caches its mean and variance outside its variables. A lookup's
-        # `finalize_state` would end an `adapt`, which is none of a copy's.
+        # Normalization caches its mean and variance outside its variables. Lookup
+        # layers need no `finalize_state`: it would only end an `adapt`.
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
 
 def paired_variables(source, target):
-    """The variables of an operation, each with that of its clone.
+    """Pairs the variables of an operation with those of its clone.
 
-    In order; or by layer and name, where that differs: `quantize("float8")` adds
-    variables behind the kernel, and a layer made for float8 adds them before it.
+    They are paired by order, or, if the order differs, by layer and name:
+    `quantize("float8")` adds variables after the kernel, but a layer that is created
+    for float8 adds them before it.
 
     Args:
         source, target: layers, or operations without variables.
@@ -169,7 +170,9 @@ def paired_variables(source, target):
     if _shapes(sources) != _shapes(targets):
         raise CloneError(
             f"'{source.name}' does not rebuild from its configuration: its variables "
-            f"have shapes {_shapes(sources)}, its clone's {_shapes(targets)}."
+            f"have shapes {_shapes(sources)}, those of its clone "
+            f"{_shapes(targets)}. Let `get_config` return every argument that "
+            "determines a shape."
         )
     return list(zip(sources, targets, strict=True))
 
@@ -191,25 +194,25 @@ def _named_variables(operation):
 
 
 _PROTOCOL = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
-# Theirs write variables and nothing else.
+# The methods of these modules of Keras save variables only.
 _OF_VARIABLES = ("layer", "core.", "convolutional.")
 
 
 def keeps_own_state(layer):
-    """Whether a layer saves its state by methods of its own, not just its variables."""
+    """Whether a layer saves more than its variables, by methods of its own."""
     plain = tuple(f"keras.src.layers.{module}" for module in _OF_VARIABLES)
     methods = [getattr(type(layer), name, None) for name in _PROTOCOL]
     return any(m and not m.__module__.startswith(plain) for m in methods)
 
 
 def _copy_own_state(old, new):
-    """Copies what a layer saves by its own methods, as Keras's files do."""
+    """Copies the state that a layer saves by its own methods, as Keras's files do."""
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
         saved, loaded = (pathlib.Path(folder, name) for name in ("saved", "loaded"))
         try:
             store = _save(old, saved)
             if _holds(new, loaded, store, saved):
-                return  # loading a vocabulary again would break compiled functions
+                return  # loading a vocabulary twice would break compiled functions
             new.load_own_variables(store)
             if hasattr(old, "save_assets"):
                 new.load_assets(str(saved))
@@ -238,11 +241,11 @@ def _array(value):
 
 
 def _holds(layer, folder, store, saved):
-    """Whether a layer saves just what is in a store and a folder."""
+    """Whether a layer saves exactly the content of a store and a folder."""
     try:
         own = _save(layer, folder)
     except Exception:
-        return False  # nothing that could be saved yet
+        return False  # the layer has no state to save yet
     return (
         own.keys() == store.keys()
         and all(np.array_equal(own[key], store[key]) for key in store)
@@ -259,12 +262,12 @@ def _quantize_like(old, new):
     mode = old.quantization_mode
     if getattr(old, f"is_{mode}_calibrated", True) is False:
         raise CloneError(
-            f"'{old.name}' is quantized by {mode} but not calibrated, so no "
-            "configuration tells which of its two kernels it uses. Prune the model "
-            f'before `quantize("{mode}")`, or calibrate it first.'
+            f"'{old.name}' is quantized by {mode} but not calibrated, so its "
+            "configuration does not state which of its two kernels it uses. Prune the "
+            f'model before `quantize("{mode}")`, or calibrate it first.'
         )
     if mode is not None and new.quantization_mode is None and new.built:
-        # Of a layer inside another one, whose configuration does not tell.
+        # A layer inside another one, whose configuration does not state this.
         config = getattr(old, "quantization_config", None)
         new.quantize(mode, **({} if config is None else {"config": config}))
     for name in ("is_gptq_calibrated", "is_awq_calibrated"):

@@ -1,4 +1,4 @@
-"""Compiling a rebuilt model as the one it comes from, and its optimizer's state."""
+"""Compiles a rebuilt model like its source, and copies the optimizer's state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resprune_tf.graph.cloning import paired_variables
 from resprune_tf.graph.transfer import pairs
 from resprune_tf.system.advice import advice
 
-# By these a subclass changes how a model is trained and measured.
+# By overriding these, a subclass changes how a model is trained and evaluated.
 _STEPS = (
     "train_step",
     "test_step",
@@ -23,15 +23,15 @@ _STEPS = (
 )
 
 
-# Options that compile a model on the command line.
+# The options that compile a model on the command line.
 COMPILED = "Give --optimizer and --loss."
 
 
 class SettingsLost(ValueError):
-    """Compile settings that Keras cannot repeat on another model.
+    """Compile settings that Keras cannot apply to another model.
 
     Attributes:
-        lost: what would be lost, in words.
+        lost: str, what would be lost.
     """
 
     def __init__(self, message, lost):
@@ -40,34 +40,34 @@ class SettingsLost(ValueError):
 
 
 def check_steps(source, model=keras.Model):
-    """Checks that a rebuilt model is trained and measured as its source is.
+    """Checks that a rebuilt model is trained and evaluated like its source.
 
     Args:
         source: a `keras.Model`.
-        model: what was made from it, or the class that it will have.
+        model: the rebuilt model, or the class that it will have.
 
     Raises:
-        ValueError: if the source has, say, a `train_step` of its own, or a KerasHub
-            preprocessor, and `model` has not.
+        ValueError: if `source` overrides, say, `train_step`, or has a KerasHub
+            preprocessor, and `model` does not.
     """
     for name in _STEPS:
         known = _method(model, name), _method(keras.Model, name)
         if _method(source, name) not in known:
             raise ValueError(
-                f"'{source.name}' has a `{name}` of its own, which a shorter model "
-                "would not have. Put what it does into layers, losses and metrics."
+                f"'{source.name}' has its own `{name}`, which the pruned model would "
+                "not have. Express it by layers, losses and metrics instead."
             )
     for each in (source, model):
         if getattr(each, "preprocessor", None) is not None:
             raise ValueError(
-                f"'{source.name}' prepares what it is given by its `preprocessor`, "
-                "which a shorter model would not have. Set `preprocessor` to None and "
-                "prepare the data before."
+                f"'{source.name}' transforms its inputs by its `preprocessor`, which "
+                "the pruned model would not have. Set `preprocessor` to None and "
+                "preprocess the data before."
             )
 
 
 def _method(owner, name):
-    """What a model, or a class, does under a name; None where Keras has no such."""
+    """The function that a model, or a class, has under a name; None without one."""
     if not isinstance(owner, type):
         if name in vars(owner):
             own = vars(owner)[name]
@@ -78,24 +78,28 @@ def _method(owner, name):
 
 def compile_like(
     model: keras.Model,
-    source: str,
+    source: keras.Model,
     compile_fn: Callable | None = None,
     optimizer_state: bool = False,
 ) -> None:
     """Compiles a model with the settings of another one.
 
     Args:
-        model: what `remove_units` or `add_importance` made from `source`.
-        source: a compiled model.
-        compile_fn: function that compiles the model it is given, for settings that
-            Keras cannot repeat, such as a lambda as loss.
-        optimizer_state: whether the optimizer goes on where that of `source` is:
-            momenta, moving averages, iterations, learning rate and what is excluded
-            from weight decay. New weights begin afresh.
+        model: the `keras.Model` to compile, made from `source` by `remove_units` or
+            `add_importance`.
+        source: a compiled `keras.Model`.
+        compile_fn: function that compiles the model that it receives. Needed for
+            settings that Keras cannot repeat, such as a lambda as loss.
+        optimizer_state: if True, the optimizer continues from the state of that of
+            `source`: momenta, moving averages, iterations, learning rate and exclusions
+            from weight decay. New weights start with the initial state.
 
     Raises:
-        ValueError: if `source` is not compiled, or has a `train_step` or the like of
-            its own, which `model` has not; or if Keras cannot repeat its settings.
+        ValueError: if `source` is not compiled, if it overrides `train_step` or a
+            similar method and `model` does not, or if Keras cannot repeat its settings.
+
+    >>> smaller = remove_units(model, "stage1_unit3")
+    >>> compile_like(smaller, model)
     """
     if not source.compiled:
         raise ValueError(
@@ -119,14 +123,14 @@ def _repeat_settings(model, source, optimizer_state):
     else:
         if type(model.optimizer) is not type(source.optimizer):
             lost = f"the {type(source.optimizer).__name__}"
-        # The state of an optimizer brings them along.
+        # Copying the optimizer's state copies the exclusions too.
         elif not optimizer_state and _excludes(source.optimizer):
-            lost = "what `exclude_from_weight_decay` was told"
+            lost = "the arguments of `exclude_from_weight_decay`"
     if lost:
         raise SettingsLost(
             f"The settings that '{source.name}' was compiled with cannot be repeated. "
             + advice(
-                "Pass `compile_fn`, a function that compiles the model it is given.",
+                "Pass `compile_fn`, a function that compiles the model it receives.",
                 COMPILED,
             )
             + f" Lost: {lost}",
@@ -135,7 +139,7 @@ def _repeat_settings(model, source, optimizer_state):
 
 
 def _excludes(optimizer):
-    """Whether an optimizer decays all weights but some, which no configuration says."""
+    """Whether weights are excluded from weight decay; no configuration states this."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return bool(
         getattr(optimizer, "_exclude_from_weight_decay", None)
@@ -146,11 +150,11 @@ def _excludes(optimizer):
 def _copy_optimizer(source, model):
     if type(source.optimizer) is not type(model.optimizer):
         raise ValueError(
-            "The state of an optimizer can only go to one of its kind. Received: "
-            f"{type(source.optimizer).__name__} in '{source.name}', "
-            f"{type(model.optimizer).__name__} in '{model.name}'."
+            "The state of an optimizer can only be copied to an optimizer of the same "
+            f"class. Received: {type(source.optimizer).__name__} in '{source.name}', "
+            f"{type(model.optimizer).__name__} in '{model.name}'. Compile both alike."
         )
-    # Built once: a second `build` of LossScaleOptimizer would make its counters anew.
+    # A second `build` of LossScaleOptimizer would create its counters again.
     for each in (source, model):
         if not each.optimizer.built:
             each.optimizer.build(each.trainable_variables)
@@ -167,12 +171,12 @@ def _copy_optimizer(source, model):
     _copy_slots(source.optimizer, model.optimizer, places, len(old))
 
 
-# Lists of an optimizer that hold other variables than its own, one for each weight.
+# Lists of an optimizer with one entry per weight that are not its slot variables.
 _NO_SLOTS = ("_variables", "_trainable_variables")
 
 
 def _copy_slots(optimizer, new_optimizer, places, count):
-    """Copies single variables, and lists of one variable for each weight."""
+    """Copies single variables, and lists of one variable per weight."""
     for name, value in vars(optimizer).items():
         new = getattr(new_optimizer, name, None)
         if isinstance(value, keras.optimizers.Optimizer):
@@ -184,7 +188,7 @@ def _copy_slots(optimizer, new_optimizer, places, count):
             for place, old_place, *_ in places:
                 if isinstance(value[old_place], keras.Variable):
                     new[place].assign(value[old_place])
-    # `exclude_from_weight_decay` is in no configuration.
+    # No configuration contains `exclude_from_weight_decay`.
     new_optimizer._exclude_from_weight_decay_pattern = getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
     )

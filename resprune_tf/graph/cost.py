@@ -1,4 +1,4 @@
-"""What a model costs: layers, parameters, multiply-accumulates (MACs)."""
+"""Cost of a model: layers, parameters and multiply-accumulates (MACs)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from resprune_tf.nets.importance import ImportanceScale
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one image costs.
+    """Cost of a model, for one image.
 
     Attributes:
-        layers: weighted layers (convolution, dense, attention) on the longest path
-            from input to output; projection shortcuts lie beside it.
-        parameters: learned ones, frozen, quantized or not, without ω and moving
-            statistics; see `parameter_sizes`.
-        macs: multiply-accumulates of everything that can be counted.
-        conv_macs: those of convolutions alone.
-        uncounted: names of operations that multiply, but have no rule and cannot be
-            looked into: those with a weight of two or more axes, and the products
-            that `macs.py` lists. Empty means that `macs` is complete, but for layers
-            without weights that call another library than Keras, such as a `Lambda` of
-            TensorFlow's own functions.
+        layers: number of weighted layers (convolution, dense, attention) on the
+            longest path from input to output. Projection shortcuts do not add to it.
+        parameters: number of learned parameters, frozen and quantized ones included,
+            without ω and moving statistics.
+        macs: multiply-accumulates of all operations that can be counted.
+        conv_macs: multiply-accumulates of convolutions only.
+        uncounted: names of operations that multiply but cannot be counted: those that
+            have no rule and a weight of two or more axes, and some products without a
+            rule. If it is empty, `macs` is complete, except for layers without weights
+            that call functions of other libraries, such as a `Lambda` with TensorFlow's
+            functions.
     """
 
     layers: int
@@ -41,30 +41,30 @@ class Cost:
 
 
 def cost(model: keras.Model, input_shape: Sequence[int] | None = None) -> Cost:
-    """Layers, parameters and MACs of a functional model, from its shapes alone.
+    """Counts layers, parameters and MACs of a functional model from its shapes.
 
-    A layer that is called twice computes twice and is stored once; nested models are
-    counted through, and so are layers that hold others.
+    The MACs of a layer count for each of its calls, its parameters once. Nested models
+    and layers that contain layers are included.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-        input_shape: shape without the batch, such as `(224, 224, 3)`, for a model
-            whose one input leaves sizes open.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+        input_shape: shape without the batch, such as `(224, 224, 3)`. Only for a model
+            with one input that leaves sizes open.
 
     Returns:
         A `Cost`.
 
     Raises:
-        TypeError: if `model` has no graph to read.
-        ValueError: if MACs depend on an unknown dimension (`None`), or `input_shape`
-            does not fit.
+        TypeError: if `model` is not functional.
+        ValueError: if the MACs depend on an unknown dimension (`None`), or if
+            `input_shape` does not fit the model.
 
     >>> cost(resnet56()).conv_macs
     84066304
     """
     model = graph.as_functional(model, "cost")
     calls, outputs = trace_example(model, input_shape)
-    images = model.inputs[0].shape[0] or 1  # of a fixed batch
+    images = model.inputs[0].shape[0] or 1  # a fixed batch size, if any
     depth = depths(calls)
     found = [count_macs(call) for call in calls]
     names = [
@@ -82,7 +82,7 @@ def cost(model: keras.Model, input_shape: Sequence[int] | None = None) -> Cost:
 
 
 def _conv_macs(call):
-    """MACs of a call's convolutions, those inside a closed layer included."""
+    """MACs of a call's convolutions, those inside its layer included."""
     if isinstance(call.operation, CONVOLUTIONS):
         return count_macs(call)
     if count_macs(call) and (inside := opened(call)):
@@ -91,28 +91,28 @@ def _conv_macs(call):
 
 
 def count_parameters(operations):
-    """Parameters of layers and models, each once and ω left out.
+    """Number of parameters of layers and models, without ω; shared ones count once.
 
     Args:
-        operations: layers, models and other operations, which have none.
+        operations: layers, models and other operations, which have no parameters.
     """
     return sum(parameter_sizes(operations).values())
 
 
 def parameter_sizes(operations):
-    """Parameters that each variable holds, of layers and models.
+    """Number of parameters in each variable of layers and models.
 
-    Parameters are what training sets: all trainable variables, frozen or not, low-rank
-    adapters included. Moving statistics and the states of random generators are not
-    learned. Quantization changes how large a parameter is, not how many there are: a
-    quantized kernel or embedding has as many as the one that it stands for, and its
-    scales, zero points and histories are none.
+    Parameters are the variables that training can change: all trainable variables,
+    frozen or not, low-rank adapters included. Moving statistics and states of random
+    generators are not parameters. Quantization changes the size of a parameter, not
+    the number of parameters: a quantized kernel or embedding counts as before, and its
+    scales, zero points and histories do not count.
 
     Args:
         operations: as for `count_parameters`.
 
     Returns:
-        dict from `id(variable)` to the number, without ω.
+        dict from `id(variable)` to int, without ω.
     """
     found = {}
     for operation in operations:
@@ -130,7 +130,7 @@ def _sizes(layer):
     found = {
         id(v): math.prod(v.shape)
         for v in layer._trainable_variables
-        # Until it is calibrated, a kernel lies there in both forms.
+        # Until it is calibrated, a layer has the kernel in both forms.
         if v.name not in stored and not getattr(v, "overwrite_with_gradient", False)
     }
     for name, variable in stored.items():
@@ -142,6 +142,6 @@ def _sizes(layer):
 
 
 def _stands_for(variable):
-    """Whether a variable of a quantized layer stands for one that was learned."""
+    """Whether a variable is the quantized form of a learned one."""
     known = variable.name in ("kernel", "embeddings", "reverse_embeddings")
     return known and keras.backend.is_int_dtype(variable.dtype)

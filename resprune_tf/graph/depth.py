@@ -1,4 +1,4 @@
-"""How many weighted layers lie on the longest path to each tensor of a model."""
+"""Number of weighted layers on the longest path to each tensor of a model."""
 
 import collections
 
@@ -11,14 +11,14 @@ def depths(calls, depth=None):
     """Weighted layers on the longest path from the inputs to each tensor.
 
     A weighted layer is one that multiplies: a convolution, a dense layer, attention.
-    Of a layer that holds others those inside count.
+    For a layer that contains layers, the layers inside count.
 
     Args:
         calls: list of `tracing.Call`, in order of computation.
-        depth: what to begin with, by `id(tensor)`; by default 0 for all.
+        depth: initial dict from `id(tensor)` to int; 0 for tensors without an entry.
 
     Returns:
-        dict from `id(tensor)` to int, 0 for tensors that it does not hold.
+        dict from `id(tensor)` to int, 0 for tensors without an entry.
 
     Raises:
         ValueError: if MACs depend on an unknown dimension (`None`).
@@ -34,7 +34,7 @@ def depths(calls, depth=None):
         else:
             depth.update((id(t), depth[key]) for key, t in inside.inputs.items())
             depths(inside.calls, depth)
-            # At least the layer itself, if it multiplies by a kernel of its own.
+            # The layer itself counts too if it multiplies by its own kernel.
             least = below + bool(weighted and has_kernel(operation))
             found = [max(depth[id(t)], least) for t in inside.outputs]
         depth.update(zip(map(id, call.outputs), found, strict=True))

@@ -1,9 +1,9 @@
-"""Walking and rebuilding the graph of a functional Keras model.
+"""Walks and rebuilds the graph of a functional Keras model.
 
-The one place that touches Keras's graph internals: `_keras_history` of a tensor,
+It works on the internals of Keras's graph: `_keras_history` of a tensor,
 `_inbound_nodes` of an operation and `arguments` of a node. A node is one call of an
-operation (a layer, or a raw op such as `x + y`); a shared layer has several. A
-functional model that is called like a layer has a graph of its own inside.
+operation (a layer, or a raw operation such as `x + y`); a shared layer has several. A
+functional model that is called like a layer is a nested model, with its own graph.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from resprune_tf.graph.cloning import CloneError, clone_operation, copy_state, r
 
 
 def inner(operation):
-    """The graph inside an operation: a functional model, or None.
+    """The functional model that describes what an operation computes, or None.
 
-    That of a built `Sequential` is the functional model which it keeps. A subclass
-    with a `call` of its own computes something else than its graph, and has none.
+    A built `Sequential` contains one. A subclass that overrides `call` computes
+    something else than its graph, so the result is None.
     """
     if isinstance(operation, keras.Sequential):
         return operation._functional
@@ -37,35 +37,35 @@ def as_functional(model, purpose):
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"{purpose} needs a keras.Model. Received: {type(model).__name__}."
+            f"{purpose} expects a keras.Model. Received: {type(model).__name__}."
         )
     functional = inner(model)
     if functional is None:
         raise TypeError(
             f"{purpose} reads the graph of a functional model "
-            "(`keras.Model(inputs, outputs)`). A Sequential must be built first; a "
-            "subclassed model, or a functional one with a `call` of its own, has no "
-            "graph to read: `expand(model, inputs=...)` makes one, if its `call` only "
-            "calls layers and operations. "
-            f"Received: '{model.name}' of type {type(model).__name__}."
+            "(`keras.Model(inputs, outputs)`). "
+            f"Received: '{model.name}' of type {type(model).__name__}. "
+            "Build a Sequential first. For a model with its own `call`, "
+            "`expand(model, inputs=...)` makes a functional model, if that `call` "
+            "consists of layers and operations."
         )
     return functional
 
 
 def check_functional(model, purpose):
-    """Raises a TypeError unless `model` has a graph to read."""
+    """Raises a TypeError unless `model` is functional or a built `Sequential`."""
     as_functional(model, purpose)
 
 
 def fits(shape, opened):
-    """Whether a shape is what another one, whose None is any size, allows."""
+    """Whether `shape` agrees with `opened`, in which None allows any size."""
     return len(shape) == len(opened) and all(
         wanted in (None, size) for wanted, size in zip(opened, shape, strict=True)
     )
 
 
 def node_of(tensor):
-    """The node that made a symbolic tensor."""
+    """The node whose output a symbolic tensor is."""
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index]
 
@@ -80,18 +80,18 @@ def resolve(tensor, replace):
 def nodes(model, replace=None):
     """Nodes that the model's outputs depend on, inputs first.
 
-    Walking back from the outputs, instead of listing `model.layers`, gives each call
-    of a shared layer its own node and leaves out what `replace` cut off.
+    Walking backwards from the outputs, instead of listing `model.layers`, yields one
+    node per call of a shared layer and leaves out what `replace` cut off.
 
     Args:
         model: a functional model.
-        replace: dict from `id(tensor)` to the tensor that stands in for it.
+        replace: dict from `id(tensor)` to the tensor that replaces it.
     """
     return nodes_between(model.inputs, model.outputs, replace)
 
 
 def nodes_between(inputs, outputs, replace=None):
-    """Nodes that `outputs` depend on, walking back as far as `inputs`."""
+    """Nodes between `inputs` and `outputs`, inputs first; `replace` as for `nodes`."""
     replace = replace or {}
     order, done = [], set()
     entrances = {id(tensor) for tensor in inputs}
@@ -112,11 +112,11 @@ def nodes_between(inputs, outputs, replace=None):
 
 
 def levels(model):
-    """The model and all functional models inside it, each once, with their paths.
+    """Yields the model and all functional models nested in it, each once.
 
     Yields:
-        `(path, functional model)`: the path is a tuple of the names of the models
-        that lie around it, `()` for `model` itself.
+        `(path, functional model)`: the path is the tuple of the names of the models
+        around it, `()` for `model` itself.
     """
     stack, seen = [((), model)], set()
     while stack:
@@ -132,9 +132,9 @@ def levels(model):
 
 
 def entrance(tensor, shape=None, name=None):
-    """A new `keras.Input` like the one behind `tensor`, perhaps of another shape."""
+    """A new `keras.Input` like the one of `tensor`, optionally of another shape."""
     layer = tensor._keras_history.operation
-    # Keras has this argument since 3.12.
+    # Only Keras 3.12 and later have this argument.
     ragged = {"ragged": True} if getattr(layer, "ragged", False) else {}
     return keras.Input(
         batch_shape=tensor.shape if shape is None else shape,
@@ -156,37 +156,37 @@ def rebuild(
     input_shapes=None,
     wrap=None,
 ):
-    """A new functional model that computes the graph of `model`, edited.
+    """Builds a new functional model from an edited graph of `model`.
 
-    No layer or variable is shared with `model`, which stays as it is. Layers that
-    share weights with each other share them in the new model, too. Nested functional
-    models are rebuilt, too, whatever their class, and may be edited.
+    No layer or variable is shared with `model`, which is not changed. Layers that
+    share weights with each other share them in the new model too. Nested functional
+    models are rebuilt as well, whatever their class, and edits apply in them.
 
     Args:
         model: a functional model, or a built `Sequential`.
-        replace: dict from `id(tensor)` to the tensor used in its place; what is no
-            longer needed is left out.
-        clone: function from an operation to its new instance, called once for each;
-            never for a nested functional model.
+        replace: dict from `id(tensor)` to the tensor that replaces it. Nodes that are
+            no longer needed are left out.
+        clone: function from an operation to its new instance, called once for each
+            operation, but never for a nested functional model.
         copy: function `(old, new)` that copies an operation's state once it is built.
-        insert: dict from `(id(node), id(tensor))` to a new layer through which that
-            input of that node is led.
+        insert: dict from `(id(node), id(tensor))` to a new layer, which is applied to
+            that input of that node.
         names: dict from `id(operation)` to another name for its new instance; None
-            for one that goes away, name and all.
+            for an operation that is left out together with its name.
         input_shapes: shapes of the new inputs, batch included, in the order of
-            `model.inputs`; by default those of the old ones.
-        wrap: dict from `id(node)` to a new layer, called on a list of that node's
-            first input and output, whose output takes the place of that output.
+            `model.inputs`. Defaults to the old shapes.
+        wrap: dict from `id(node)` to a new layer, which is called on a list of the
+            node's first input and output and whose output replaces the node's output.
 
     Returns:
         The new model, with the names, nested input and output structure, dtype policy
-        and trainable flags of `model`. Outputs are called by the layers that make
-        them: of one that goes away an `Identity` of the same name is left.
+        and trainable flags of `model`. Keras names outputs after the layers that make
+        them: if such a layer is left out, an `Identity` of the same name is added.
 
     Raises:
-        TypeError: if `model` has no graph.
-        CloneError: if a layer cannot be cloned, or layers that share weights cannot
-            be cloned so that their copies do.
+        TypeError: if `model` is not functional.
+        CloneError: if a layer cannot be cloned, or if the copies of layers that share
+            weights would not share them.
     """
     edits = replace or {}, insert or {}, wrap or {}
     operations = _operations(as_functional(model, "rebuild"), edits[0], {})
@@ -198,10 +198,11 @@ def rebuild(
         raise CloneError(entangled)
     if difference := sharing.untied(pairs):
         raise CloneError(
-            f"In '{model.name}', {difference}: one of them holds a layer or a weight "
-            "of the other that its configuration does not state. Let its `get_config` "
-            "return the layer inside, by `keras.saving.serialize_keras_object`, or "
-            "call the shared layer itself in both places."
+            f"In '{model.name}', {difference}: one of them uses a layer or a weight "
+            "of the other that its configuration does not contain. Let its "
+            "`get_config` return the layer inside, by "
+            "`keras.saving.serialize_keras_object`, or call the shared layer itself in "
+            "both places."
         )
     for old, new in pairs:
         copy(old, new)
@@ -220,13 +221,13 @@ def _operations(level, replace, found):
 
 
 class _Clones:
-    """The new instances of a graph's operations, each made when it is first needed.
+    """The new instances of a graph's operations, each created when first needed.
 
     Attributes:
-        names: `names` of `rebuild`.
+        names: argument `names` of `rebuild`.
         pairs: dict from `id(operation)` to `(operation, its new instance)`.
-        shared: ids of the layers that several operations hold.
-        made: dict from `id(layer)` to the new instance, of those that are shared.
+        shared: ids of the layers that several operations contain.
+        made: dict from `id(layer)` to the new instance, for shared layers.
     """
 
     def __init__(self, operations, clone, names, edits):
@@ -243,7 +244,8 @@ class _Clones:
         """The new instance of an operation."""
         if id(operation) not in self.pairs:
             for each in sharing.held_layers(operation):
-                # What is called by itself too is edited, and then held.
+                # A layer that is also called directly is cloned first, edits
+                # included, so that the wrapper contains this clone.
                 if id(each) in self.shared and id(each) in self._operations:
                     self.of(each)
             if inner(operation) is None:
@@ -258,7 +260,7 @@ class _Clones:
         return self.pairs[id(operation)][1]
 
     def renewed(self, operation, *arguments):
-        """Arguments of a call of an operation with the new weights among them."""
+        """Arguments of a call of an operation, old weights replaced by new ones."""
         arguments, unknown = sharing.renewed(arguments, self.pairs.values())
         if unknown:
             raise CloneError(f"'{operation.name}' is called with {unknown}")
@@ -271,12 +273,13 @@ def _rebuild(whole, edits, clones, shapes=None):
     made, inputs, bare = {}, [], {}
 
     def stand_in(tensor):
-        """The new tensor for an old one, or for what replaces that."""
+        """The new tensor for an old one, or for its replacement."""
         resolved = resolve(tensor, replace)
         value = made[id(resolved)]
         if get_keras_mask(resolved) is None or get_keras_mask(tensor) is not None:
             return value
-        # A raw addition drops masks, and those behind it never saw one.
+        # A raw addition drops masks, so the layers after it never received one. Its
+        # replacement must not pass one on either.
         if id(value) not in bare:
             bare[id(value)] = keras.ops.copy(value)
         return bare[id(value)]
@@ -304,29 +307,29 @@ def _rebuild(whole, edits, clones, shapes=None):
     outputs = _named(whole, inputs, outputs, _output_names(model, clones.names))
     for tensor in inputs:
         if not tensor._keras_history.operation._outbound_nodes:
-            keras.ops.copy(tensor)  # Keras 3.12 refuses inputs that nothing takes
+            keras.ops.copy(tensor)  # Keras 3.12 rejects inputs that nothing uses
     new_model = keras.Model(
         keras.tree.pack_sequence_as(model._inputs_struct, inputs),
         keras.tree.pack_sequence_as(model._outputs_struct, outputs),
         name=whole.name,
     )
-    # A functional model takes the global policy, not its layers': compile() would
-    # then drop the loss scaling of a mixed_float16 model without a word.
+    # A functional model takes the global policy, not that of its layers. `compile`
+    # would then silently omit the loss scaling of a mixed_float16 model.
     new_model.dtype_policy = whole.dtype_policy
     if not whole.trainable:
-        new_model._trainable = False  # the setter would freeze the layers, too
+        new_model._trainable = False  # the setter would freeze the layers too
     return new_model
 
 
 def _output_names(model, names):
-    """What the outputs are to be called; None where a name does not tell one."""
+    """Names for the outputs; None if a name would not be unique."""
     makers = [tensor._keras_history.operation for tensor in model.outputs]
     wanted = [names.get(id(maker), maker.name) for maker in makers]
     return [name if wanted.count(name) == 1 else None for name in wanted]
 
 
 def _named(whole, inputs, outputs, wanted):
-    """Outputs that have the wanted names, wherever that is possible."""
+    """Renames outputs by `Identity` layers, if their names are not the wanted ones."""
     makers = [node_of(tensor).operation for tensor in inputs]
     makers += [node.operation for node in nodes_between(inputs, outputs)]
     taken = {maker.name: maker for maker in makers}
@@ -335,10 +338,10 @@ def _named(whole, inputs, outputs, wanted):
         entrance = any(tensor is given for given in inputs)
         _free(name, tensor, taken)
         if entrance and (name is None or name in taken):
-            # Keras makes a cycle of a call of a model that returns its very input.
+            # Calling a model that returns its own input creates a cycle in Keras.
             name = f"{whole.name}_output{index}"
         if entrance or name not in (None, *taken):
-            # Not of the global policy, which would cast.
+            # With an explicit dtype, as the global policy might cast.
             identity = keras.layers.Identity(name=name, dtype=tensor.dtype)
             tensor = identity(tensor)
             taken[name] = identity
@@ -347,9 +350,9 @@ def _named(whole, inputs, outputs, wanted):
 
 
 def _free(name, tensor, taken):
-    """Has a merge that is still called elsewhere leave its name to an output.
+    """Frees the name of an output that a merge, called elsewhere too, still has.
 
-    Its units keep theirs, which are told without `_add`.
+    The merge is renamed by adding or removing `_add`, which unit names leave out.
     """
     maker = taken.get(name)
     if maker in (None, node_of(tensor).operation) or isinstance(
@@ -363,9 +366,9 @@ def _free(name, tensor, taken):
 
 
 def scope_of(model):
-    """The scope in which a model was made, for one that is to take its place.
+    """The `tf.distribute` scope in which a model was created, for its replacement.
 
-    Only `tf.distribute` ties a model to it; in JAX the distribution is global.
+    On JAX the distribution is global, so the scope does nothing.
     """
     made_in = getattr(model, "_distribute_strategy", None)
     return made_in.scope() if made_in else contextlib.nullcontext()

@@ -1,9 +1,9 @@
-"""Multiply-accumulates (MACs) of one call of an operation: a rule for each kind.
+"""Multiply-accumulates (MACs) of one call of an operation, by one rule per class.
 
 One MAC is one multiplication and one addition, for one image. Convolutions, dense
-layers and matrix products count; biases, normalisation, activations and additions do
-not, nor does a depthwise convolution with one weight a channel. An open first axis is
-the batch, of 1; `tracing.trace_example` leaves none open.
+layers and matrix products count. Biases, normalisation, activations and additions do
+not count, nor does a depthwise convolution with one weight per channel. An open first
+axis is the batch and counts as 1; `tracing.trace_example` leaves none open.
 """
 
 import inspect
@@ -18,12 +18,12 @@ from resprune_tf.graph.resizing import fixed_sizes
 
 
 def count_macs(call):
-    """MACs of a `tracing.Call`; None if it multiplies but they cannot be counted.
+    """MACs of a `tracing.Call`; None if it multiplies but cannot be counted.
 
-    Those of a layer without a rule are those of the calls inside it (see `opened`).
+    For a layer without a rule, the calls inside it are counted (see `opened`).
 
     Raises:
-        ValueError: if they depend on an unknown dimension (`None`).
+        ValueError: if the MACs depend on an unknown dimension (`None`).
     """
     operation = call.operation
     for kinds, rule in _RULES:
@@ -39,11 +39,11 @@ def count_macs(call):
 
 
 def opened(call):
-    """What a layer without a rule, that may multiply, calls inside.
+    """The calls inside a layer that has no rule and may multiply.
 
     Returns:
-        `Inside`; None for all other operations, and for layers that cannot be looked
-        into.
+        `Inside`; None for all other operations, and for layers whose calls symbolic
+        tensors cannot show.
     """
     operation = call.operation
     decided = (*_WITH_RULE, *_NO_RULE)
@@ -51,10 +51,10 @@ def opened(call):
         return None
     if not isinstance(operation, layers.Layer) or isinstance(operation, decided):
         return None
-    # Whose insides are known: Keras's and this package's.
+    # Layers of Keras and of this package, whose implementation is known.
     known = type(operation).__module__.startswith(("keras.src.layers", "resprune_tf."))
     if known and not has_kernel(operation) and not isinstance(operation, _OPENED):
-        return None  # an activation, a reshaping, a sum
+        return None  # such as an activation, a reshape or a sum
     return call.inside
 
 
@@ -64,7 +64,7 @@ def _sum(call, inside):
     except ValueError:
         if any(None in tensor.shape[1:] for tensor in call.inputs):
             raise
-        return None  # the layer itself lost track of sizes
+        return None  # the layer's own operations lose the sizes
     return None if None in found else sum(found)
 
 
@@ -79,20 +79,19 @@ def _product(sizes, call):
         raise ValueError(
             f"The MACs of '{call.operation.name}' depend on its unknown dimensions: "
             f"{[tuple(t.shape) for t in call.inputs]} -> "
-            f"{[tuple(t.shape) for t in call.outputs]}. Say what they are: "
-            f"{fixed_sizes()}."
+            f"{[tuple(t.shape) for t in call.outputs]}. To fix them, {fixed_sizes()}."
         )
     return math.prod(sizes)
 
 
 def _sizes(tensor):
-    """Shape of a tensor, an open batch being 1."""
+    """Shape of a tensor; an open batch counts as 1."""
     shape = tuple(tensor.shape)
     return (1, *shape[1:]) if shape and shape[0] is None else shape
 
 
 def _positions(tensor, data_format):
-    """Batch and positions: all sizes but that of the channels."""
+    """All sizes of a tensor, batch included, except that of the channels."""
     sizes = _sizes(tensor)
     chosen = data_format or keras.config.image_data_format()
     return (sizes[0], *sizes[2:]) if chosen == "channels_first" else sizes[:-1]
@@ -106,8 +105,8 @@ def _convolution(call):
 
 
 def _depthwise(call):
-    # One weight a channel scales it, as BatchNormalization does. `fold` replaces the
-    # one by the other, and a folded model must not count more than it did before.
+    # One weight per channel scales it, as BatchNormalization does. `fold` replaces
+    # BatchNormalization by such layers, and folding must not increase the MACs.
     layer = call.operation
     if math.prod(layer.kernel_size) == layer.depth_multiplier == 1:
         return 0
@@ -130,9 +129,9 @@ def _transpose(call):
 
 
 def kernel_shape(layer):
-    """Shape of the kernel that a `Dense` or `EinsumDense` multiplies by.
+    """Shape of the kernel of a `Dense` or `EinsumDense`, before any quantization.
 
-    Quantized kernels of four bits are stored packed, in another shape.
+    4-bit kernels are stored packed, in another shape.
     """
     if layer.quantization_mode is None:
         return tuple(layer.kernel.shape)
@@ -168,18 +167,18 @@ def _operands(call):
 
 
 def _einsum_macs(equation, shapes, call):
-    """Product of the sizes of all labels: the cost of the plain nested loops."""
+    """Product of the sizes of all labels: the cost of plain nested loops."""
     if len(shapes) < 2:
-        return 0  # a transposition or a sum
+        return 0  # a transpose or a sum
     sizes = {}
     terms = equation.replace(" ", "").split("->")[0].split(",")
     for term, shape in zip(terms, shapes, strict=True):
         head, dots, tail = term.partition("...")
         hidden = len(shape) - len(head) - len(tail) if dots else 0
-        # Axes behind an ellipsis broadcast, that is, count from the right.
+        # The axes of an ellipsis broadcast, so they are aligned at the right.
         labels = [*head, *range(-hidden, 0), *tail]
         for label, size in zip(labels, shape, strict=True):
-            # Broadcasting: 1 gives way; and one known size is enough.
+            # Broadcasting: any other size overrides 1. One known size suffices.
             if sizes.get(label) in (None, 1):
                 sizes[label] = size or sizes.get(label)
     return _product(tuple(sizes.values()), call)
@@ -201,7 +200,7 @@ def _attention(call):
         _product((*kernel_shape(dense), *_sizes(tensor)[:-1]), call)
         for dense, tensor in projections
     )
-    # Scores and weighted sum: each query position meets each attended position.
+    # Scores and weighted sum: one product per query position and attended position.
     attended = [value.shape[axis] for axis in layer.attention_axes]
     pairs = _product((*_sizes(query)[:-1], *attended), call)
     return macs + pairs * layer.num_heads * (layer.key_dim + layer.value_dim)
@@ -238,7 +237,7 @@ def _raw_positions(call, tensor):
 
 
 def _dot_product_attention(call):
-    # (batch, positions, heads, size), in Keras and in every backend.
+    # Shapes are (batch, positions, heads, size) in every backend.
     query, key, value = _operands(call)[:3]
     pairs = _product((*query[:3], key[1]), call)
     return pairs * _product((query[3] + value[3],), call)
@@ -248,7 +247,7 @@ _PLAIN = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 _TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-# Lookups and elementwise weights. A subclass may multiply.
+# Lookups and elementwise weights. Subclasses are not included: they may multiply.
 _ELEMENTWISE = (
     *(layers.BatchNormalization, layers.LayerNormalization),
     *(layers.Normalization, layers.Embedding, layers.PReLU),
@@ -279,5 +278,5 @@ _WITH_RULE = tuple(
 )
 # Keras's own layers that multiply without a kernel.
 _OPENED = (layers.Lambda, layers.Attention, layers.Dot)
-# Products that are listed and not guessed.
+# Products without a rule: they are reported as uncounted.
 _NO_RULE = (nn.SeparableConv, Inner, Tensordot, layers.AdditiveAttention)

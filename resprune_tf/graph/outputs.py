@@ -1,4 +1,4 @@
-"""What the outputs of a model are: probabilities, logits, decisions."""
+"""What kind of outputs a model has: probabilities, logits, class scores."""
 
 import keras
 
@@ -10,9 +10,9 @@ _PASSING = ("Cast", "Flatten", "Identity", "Permute", "Reshape", "Squeeze", "Tra
 
 
 def probabilities(model):
-    """Name of what turns the first output of a model into probabilities, or None.
+    """Name of the operation that makes a model's first output probabilities, or None.
 
-    Nested models are looked into, and what only reshapes is passed over.
+    Nested models are searched, and operations that only reshape are skipped.
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`.
@@ -22,7 +22,7 @@ def probabilities(model):
 
 
 def names_of_outputs(model):
-    """The names by which losses and metrics are given to a model's outputs.
+    """The names that assign losses and metrics to a model's outputs.
 
     Args:
         model: as for `probabilities`.
@@ -38,10 +38,10 @@ def squashing(model, place=0):
 
     Args:
         model: as for `probabilities`.
-        place: of the output, counted from 0.
+        place: index of the output, from 0.
 
     Returns:
-        Its name in small letters, without underscores, such as `"softmax"`.
+        The name of the function in lower case, without underscores: `"softmax"`.
     """
     function = _last(model, place)[1]
     return function if function in _SQUASHING else None
@@ -71,7 +71,7 @@ def _last(model, place):
 
 
 def _passes(operation):
-    # The linear activation is one of mixed precision: it makes outputs float32.
+    # Mixed precision models often end with a linear activation in float32.
     linear = keras.activations.linear
     if isinstance(operation, keras.layers.Activation):
         return operation.activation is linear
@@ -79,10 +79,10 @@ def _passes(operation):
 
 
 def decides(model):
-    """Whether the largest output of a model is its decision, as far as is known.
+    """Whether the model is a classifier: its largest output is the predicted class.
 
-    It is so for one output `(images, classes)`, unless the model is compiled with one
-    of Keras's losses that is for something else: for numbers, or for several labels.
+    This is assumed of a model with one output `(images, classes)`, unless it is
+    compiled with a loss of Keras for regression or for several labels per image.
     """
     shape = model.outputs[0].shape
     if len(model.outputs) != 1 or len(shape) != 2 or shape[1] in (None, 1):
@@ -97,7 +97,7 @@ def decides(model):
 
 
 def loss_name(loss=None):
-    """What a loss is called in tables and records."""
+    """The name of a loss in tables and records."""
     if loss is None:
         return "cross entropy of logits"
     if isinstance(loss, keras.losses.Loss):

@@ -1,4 +1,4 @@
-"""Giving a model that leaves sizes open a fixed input shape."""
+"""Copies a model with open sizes and fixes its input shape."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from resprune_tf.system.advice import advice
 
 
 def fixed_sizes() -> str:
-    """How to give a model whose sizes are open fixed ones, as part of a message."""
+    """How to fix open sizes of a model: the clause of a message."""
     return advice(
-        "`with_input_shape(model, (224, 224, 3))` makes a model of fixed sizes",
-        "--input-shape 224,224,3 says it",
+        "call `with_input_shape(model, (224, 224, 3))`",
+        "give --input-shape 224,224,3",
     )
 
 
 def with_input_shape(
     model: keras.Model, input_shape: Sequence[int], clone: Callable | None = None
 ) -> keras.Model:
-    """A copy of a model whose inputs have the sizes that the model leaves open.
+    """Copies a model and fixes input sizes that the model leaves open.
 
-    Models without a fixed input, such as `keras.Input((None, None, 3))`, run at any
-    size, so their MACs and latency depend on it. The copy has the same weights and
-    the same outputs at that size. Unit names stay, so what is removed from it can be
+    Models with inputs such as `keras.Input((None, None, 3))` run at any size, so their
+    MACs and latency depend on the size. The copy has the same weights and, at that
+    size, the same outputs. It has the same unit names, so units chosen with it can be
     removed from `model`.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-        input_shape: shape without the batch, such as `(224, 224, 3)`; of a model with
-            several inputs a list of shapes, in the order of `model.inputs`, or a dict
-            of shapes by input name. A size of None stays open.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+        input_shape: shape without the batch, such as `(224, 224, 3)`. For a model with
+            several inputs, a list of shapes in the order of `model.inputs`, or a dict
+            from input name to shape. A size of None remains open.
         clone: as for `remove_units`.
 
     Returns:
-        A functional `keras.Model`, not compiled, that shares nothing with `model`.
+        A new functional `keras.Model`, not compiled, that shares no layer with `model`.
 
     Raises:
         ValueError: if a shape does not fit an input.
         CloneError: if a layer cannot be cloned.
-        TypeError: if `model` has no graph to read.
+        TypeError: if `model` is not functional.
 
     >>> backbone = keras.applications.ResNet50(include_top=False)
     >>> fixed = with_input_shape(backbone, (224, 224, 3))
@@ -53,7 +53,8 @@ def with_input_shape(
     opens = [tuple(tensor.shape[1:]) for tensor in whole.inputs]
     if given is None or not all(map(_fits, given, opens)):
         raise ValueError(
-            "`input_shape` says the sizes that a model leaves open. Received: "
+            "`input_shape` must agree with the sizes that the model fixes, and give "
+            "positive integers (or None) for those that it leaves open. Received: "
             f"{input_shape} for inputs of the shapes {opens}, without the batch."
         )
     batches = [tensor.shape[0] for tensor in whole.inputs]
@@ -63,7 +64,7 @@ def with_input_shape(
 
 
 def _shapes(given, inputs):
-    """A tuple of sizes for each input, or None if there is not one for each."""
+    """One tuple of sizes per input, or None if `given` does not match the inputs."""
     try:
         if isinstance(given, dict):
             if given.keys() != {tensor.name for tensor in inputs}:
@@ -73,13 +74,13 @@ def _shapes(given, inputs):
             one = not any(isinstance(size, Iterable) for size in given)
             shapes = [given] if one else given
         shapes = [tuple(map(_size, shape)) for shape in shapes]
-    except TypeError:  # no shape, or sizes that are no integers
+    except TypeError:  # not a shape, or sizes that are not integers
         return None
     return shapes if len(shapes) == len(inputs) else None
 
 
 def _size(given):
-    return None if given is None else operator.index(given)  # None stays open
+    return None if given is None else operator.index(given)  # None remains open
 
 
 def _fits(shape, opened):

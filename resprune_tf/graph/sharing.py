@@ -1,7 +1,7 @@
-"""Layers and weights that several operations of a graph hold, and their copies.
+"""Layers and weights that several operations of a graph share, and their copies.
 
-A wrapper and the layer inside it may both be called, and a head may use the weights of
-an embedding. Copied one by one, each would get weights of its own.
+A model may call both a wrapper and the layer inside it, and a head may use the weights
+of an embedding. If each were copied separately, the copies would no longer share them.
 """
 
 import collections
@@ -22,7 +22,7 @@ def held_layers(operation):
 
 
 def holders(operations):
-    """How many operations hold each layer, or are it, by the layers' ids.
+    """How many operations contain each layer, or are it, by `id(layer)`.
 
     Args:
         operations: list of different operations.
@@ -34,21 +34,21 @@ def holders(operations):
 
 
 def read_weights(node):
-    """Weights that a call is given as arguments: `ops.matmul(x, layer.kernel)`."""
+    """Weights among the arguments of a call: `ops.matmul(x, layer.kernel)`."""
     values = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
     return [value for value in values if isinstance(value, keras.Variable)]
 
 
 def renewed(arguments, pairs):
-    """Arguments of a call with new weights in place of the original ones.
+    """Replaces original weights in the arguments of a call by the new ones.
 
     Args:
-        arguments: of any structure.
-        pairs: `(operation, its copy)` of all that was copied so far.
+        arguments: any structure.
+        pairs: `(operation, its copy)` of everything copied so far.
 
     Returns:
         `(arguments, problem)`: `problem` is a sentence about a weight that belongs to
-        none of these, or None.
+        none of the copied operations, or None.
     """
     missing = []
 
@@ -60,9 +60,9 @@ def renewed(arguments, pairs):
             if True in places and len(_weights(made)) == len(places):
                 return _weights(made)[places.index(True)]
         missing.append(
-            f"the weight '{value.path}', which is of no layer that is called before "
-            "it, so its copy would go on using the original's. Make a layer of it that "
-            "holds the weight."
+            f"the weight '{value.path}', which belongs to no layer called before it, "
+            "so its copy would use the weight of the original model. Move the "
+            "operation into a layer that owns the weight."
         )
         return value
 
@@ -71,18 +71,18 @@ def renewed(arguments, pairs):
 
 
 def split_model(operations, closed, counts):
-    """Looks for a model inside a layer of which something else uses a part.
+    """Looks for a model inside a layer of which a part is used elsewhere too.
 
-    Keras makes such a model from its configuration by the order of its layers' calls,
-    which are no longer its own then.
+    Keras rebuilds such a model from its configuration by counting the calls of its
+    layers, and calls from elsewhere would be counted as well.
 
     Args:
         operations: dict of all operations by their ids.
-        closed: those that are no models.
-        counts: what `holders` found for these.
+        closed: the operations that are not functional models.
+        counts: result of `holders(closed)`.
 
     Returns:
-        A sentence about the first one, or None if there is none.
+        A sentence about the first such model, or None.
     """
     for operation in closed:
         for held in held_layers(operation):
@@ -91,9 +91,9 @@ def split_model(operations, closed, counts):
             for part in (held, *held_layers(held)):
                 if id(part) in operations or counts[id(part)] != counts[id(held)]:
                     return (
-                        f"The layer '{operation.name}' holds the model '{held.name}', "
-                        f"and '{part.name}' of it is used elsewhere, too: they cannot "
-                        "be cloned so that they go on sharing weights. Call "
+                        f"The layer '{operation.name}' contains the model "
+                        f"'{held.name}', whose part '{part.name}' is used elsewhere "
+                        "too: clones of them would not share weights. Call "
                         f"'{held.name}' itself instead of '{operation.name}'."
                     )
     return None
@@ -101,15 +101,15 @@ def split_model(operations, closed, counts):
 
 @contextlib.contextmanager
 def kept_shared(shared, made):
-    """Layers that are made from configurations within it are shared where theirs are.
+    """Within it, layers built from configurations share layers as the originals do.
 
-    This is how Keras keeps layers shared in its own files: a configuration states the
-    identity of a layer, and what has been made of it is looked up by that.
+    Keras's own files do the same: the configuration of a shared layer contains its
+    identity, by which the layer built from it is found again.
 
     Args:
-        shared: ids of the layers that are shared; of no others identities are stated.
-        made: dict from the id of a layer to its copy. What is there is used, and what
-            is made is added.
+        shared: ids of the shared layers; only their identities are recorded.
+        made: dict from `id(layer)` to its copy. Copies in it are used, new copies are
+            added.
     """
     if not shared:
         yield
@@ -123,7 +123,7 @@ def kept_shared(shared, made):
 
 
 class _Stated(dict):
-    """Keras states the identity of what it finds here, and adds all that it meets."""
+    """The shared layers only. Keras would add every layer; additions are ignored."""
 
     def __setitem__(self, key, value):
         pass
@@ -135,7 +135,7 @@ def _set(values):
 
 
 def untied(pairs):
-    """Compares how weights are shared among operations and among their copies.
+    """Checks that copies share weights exactly as the original operations do.
 
     Args:
         pairs: list of `(operation, its copy)`.
@@ -147,7 +147,7 @@ def untied(pairs):
     for old, new in pairs:
         own, copies = _weights(old), _weights(new)
         if len(own) != len(copies):
-            copies = [object() for _ in own]  # in another form, so not shared
+            copies = [object() for _ in own]  # stored differently, so not shared
         for weight, copy in zip(own, copies, strict=True):
             known, holder = seen.setdefault(id(weight), (copy, old.name))
             if known is not copy:
@@ -163,25 +163,25 @@ def not_new(pairs, weights):
 
     Args:
         pairs: list of `(operation, its copy)`.
-        weights: all those of the original model.
+        weights: all weights of the original model.
 
     Returns:
-        A sentence about the first one, or None if there is none.
+        A sentence about the first such copy, or None.
     """
     originals = set(map(id, weights))
     for old, new in pairs:
         if any(id(weight) in originals for weight in _weights(new)):
             return (
-                f"The copy of '{old.name}' uses weights of the original model, so that "
-                "training one would change the other. `clone` must return a layer of "
-                "new weights."
+                f"The copy of '{old.name}' uses weights of the original model, so "
+                "training one would change the other. `clone` must return a layer "
+                "with new weights."
             )
         if any(id(weight) in originals for weight in _reached(new)):
             return (
                 f"The function of the Lambda '{old.name}' uses weights of the model, "
-                "so a copy of it would go on using those of the original. Write a "
-                "layer that holds the other layer, and whose `get_config` returns it "
-                "by `keras.saving.serialize_keras_object`."
+                "so its copy would use those of the original model. Replace it by a "
+                "layer that contains the layer it uses, and whose `get_config` returns "
+                "that layer by `keras.saving.serialize_keras_object`."
             )
     return None
 

@@ -1,4 +1,13 @@
-"""Every call of a model, nested models entered, with the shapes that it meets."""
+"""Lists every call of a model, nested models included, with its actual shapes.
+
+A nested model or a layer was built once, perhaps on open sizes, and may be called
+several times with other shapes. MACs depend on the shapes of each call, so the trace
+walks the graph and infers shapes again, call by call, without computing any values.
+
+Layers without a counting rule are traced too, by running their `call` on symbolic
+tensors: `Call.inside`. This is best effort: a `call` that needs values gives None, and
+the layer is reported as uncounted.
+"""
 
 import contextlib
 import dataclasses
@@ -14,15 +23,15 @@ from resprune_tf import graph
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
-    """One call of an operation, with the shapes that it meets there.
+    """One call of an operation, with the shapes of this call.
 
     Attributes:
         node: the node of the graph.
         operation: a layer or raw operation, never a functional model.
-        args, kwargs: of the call.
+        args, kwargs: arguments of the call.
         inputs, outputs: symbolic tensors; no two calls of a trace share an output.
-        places: `(functional model, node)` of the calls of nested models around it,
-            from the outermost in, and of its own.
+        places: tuple of `(functional model, node)`: the calls of nested models around
+            it, outermost first, and last the call itself.
     """
 
     node: Any
@@ -35,22 +44,22 @@ class Call:
 
     @functools.cached_property
     def inside(self):
-        """The `Inside` of a layer; None if symbolic tensors cannot show it."""
+        """The `Inside` of a layer; None if its `call` fails on symbolic tensors."""
         return _inside(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Inside:
-    """What the call of a layer consists of, for one example.
+    """The calls inside a layer, for one example.
 
-    What does not depend on the layer's inputs, such as a product of two of its weights,
-    is not among it.
+    Operations that do not depend on the layer's inputs, such as the product of two of
+    its weights, are not included.
 
     Attributes:
         calls: list of `Call`, in order of computation.
-        inputs: dict from `id(tensor)` of the layer's call to the tensor that stands
-            in for it here.
-        outputs: list of tensors.
+        inputs: dict from `id(tensor)`, of an input of the layer's call, to the tensor
+            that represents it here.
+        outputs: list of symbolic tensors.
     """
 
     calls: list
@@ -59,23 +68,23 @@ class Inside:
 
 
 def trace(model, replace=None, input_shape=None, batch=None):
-    """All calls that the model's outputs depend on, those in nested models included.
+    """Lists all calls that the model's outputs depend on, nested models included.
 
-    A nested model that is called twice has its calls twice. One that was built on
-    unknown dimensions is given those that it meets.
+    If a nested model is called twice, its calls are listed twice, each time with the
+    shapes of that call.
 
     Args:
         model: a functional model.
-        replace: as for `nodes`; tensors of nested models, too.
-        input_shape: shape without the batch, to stand in for that of the model's one
-            input, which leaves sizes open.
-        batch: size to stand in for an open batch.
-
-    Raises:
-        ValueError: if `input_shape` does not fit the model.
+        replace: as for `nodes`; tensors of nested models are allowed.
+        input_shape: shape without the batch, for a model with one input that leaves
+            sizes open.
+        batch: batch size to assume if the batch is open.
 
     Returns:
         list of `Call` in order of computation, and the list of the output tensors.
+
+    Raises:
+        ValueError: if `input_shape` does not fit the model.
     """
     calls, inputs = [], model.inputs
     if input_shape is not None:
@@ -87,19 +96,20 @@ def trace(model, replace=None, input_shape=None, batch=None):
 
 
 def trace_example(model, input_shape=None):
-    """`trace` with a batch of 1 where the batch is open: all sizes are of one example.
+    """`trace` for one example: an open batch has size 1.
 
-    Where positions are moved into the first axis, as windows are, that shows how many
-    there are. Should a layer refuse such a batch, it is left open.
+    Some layers, such as window attention, move positions into the first axis, so
+    their sizes are known only if the batch is. If a layer does not accept a batch of
+    1, the batch remains open.
     """
     try:
         return trace(model, input_shape=input_shape, batch=1)
-    except Exception:  # whatever a layer's author did not foresee
+    except Exception:  # code of the layer, which may raise anything
         return trace(model, input_shape=input_shape)
 
 
 def _with_batch(tensor, batch):
-    """The shape of a tensor, an open first axis being of size `batch`."""
+    """The shape of a tensor, with `batch` as the size of an open first axis."""
     return tuple(
         batch if axis == 0 and size is None else size
         for axis, size in enumerate(tensor.shape)
@@ -107,13 +117,15 @@ def _with_batch(tensor, batch):
 
 
 def _of_shape(model, shape):
-    """A symbolic tensor like the model's one input, of another shape."""
+    """A symbolic tensor like the model's one input, with another shape."""
     own = tuple(model.inputs[0].shape[1:])
     if len(model.inputs) != 1 or not graph.fits(shape, own):
         raise ValueError(
-            "`input_shape` says the sizes that a model's one input leaves open. "
-            f"Received: input_shape={shape} for inputs of shapes "
-            f"{[tuple(tensor.shape[1:]) for tensor in model.inputs]}."
+            "`input_shape` gives the sizes that a model's only input leaves open, and "
+            f"must agree with its other sizes. Received: input_shape={shape} for "
+            "inputs of shapes "
+            f"{[tuple(tensor.shape[1:]) for tensor in model.inputs]}. For several "
+            "inputs, call `with_input_shape` first."
         )
     return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
 
@@ -123,7 +135,7 @@ def _trace(model, inputs, replace, calls, around):
     for node in graph.nodes(model, replace):
         if id(node.outputs[0]) in known:
             continue
-        # The originals' ids are what `fill_in` looks for.
+        # `fill_in` looks for the ids of the original tensors.
         found = {
             id(t): known[id(graph.resolve(t, replace))] for t in node.input_tensors
         }
@@ -132,7 +144,7 @@ def _trace(model, inputs, replace, calls, around):
         places = (*around, (model, node))
         deeper = graph.inner(node.operation)
         if deeper is not None:
-            # Masks and optional inputs aside, it is called on one structure.
+            # A model is called on one structure of tensors, besides masks.
             given = keras.tree.flatten(args[0] if args else kwargs.get("inputs"))
             if len(given) != len(deeper.inputs):
                 given = deeper.inputs
@@ -157,7 +169,7 @@ def _outputs(node, tensors, args, kwargs, nested):
 def _inside(call):
     layer = call.operation
     try:
-        # Of one example: many layers cannot work with a batch of unknown size.
+        # For one example: many layers cannot handle an unknown batch size.
         inputs = {
             id(t): keras.Input(batch_shape=_with_batch(t, 1), dtype=t.dtype)
             for t in call.inputs
@@ -165,14 +177,17 @@ def _inside(call):
         args, kwargs = keras.tree.map_structure(
             lambda value: inputs.get(id(value), value), (call.args, call.kwargs)
         )
-        # Nothing that a call changes, such as a seed, is changed for good.
+        # Tracing must leave the layer as it was. The stateless scope undoes changes of
+        # variables, such as seeds; `unnoted` deletes the nodes that the calls add.
         with unnoted(layer), keras.StatelessScope(), _symbolic_variables():
             outputs = layer.call(*args, **kwargs)
             calls, outputs = trace(keras.Model(list(inputs.values()), outputs))
-    except Exception:  # whatever a layer's author did not foresee
+    except Exception:  # code of the layer, which may raise anything
         return None
-    for each in calls:  # also in layers that a function holds, which no layer knows
-        # Of a call within a nested model, the call of that model: the others are its.
+    # A `Lambda` may call layers that only its function refers to. `unnoted` does not
+    # know them, so their new nodes are deleted here. For calls within a nested model,
+    # the node to delete is that of the outermost model.
+    for each in calls:
         _, new = each.places[0]
         noted = new.operation._inbound_nodes
         noted[:] = [node for node in noted if node is not new]
@@ -184,7 +199,13 @@ _patching = threading.RLock()
 
 @contextlib.contextmanager
 def _symbolic_variables():
-    """`variable * tensor` is symbolic, too, as `tensor * variable` is in Keras."""
+    """Makes `variable * tensor` symbolic, as `tensor * variable` is in Keras.
+
+    The operators of `keras.Variable` compute at once and fail on symbolic tensors,
+    and layers commonly write `self.gamma * x`. Keras has no hook for this, so the
+    operators of the class are patched while a layer is traced. The lock keeps
+    concurrent traces apart, because all threads share the class.
+    """
     patch = mock.patch.multiple(
         keras.Variable,
         __add__=keras.ops.add,
@@ -194,13 +215,13 @@ def _symbolic_variables():
         __pow__=keras.ops.power,
         __matmul__=keras.ops.matmul,
     )
-    with _patching, patch:  # all threads share the class
+    with _patching, patch:
         yield
 
 
 @contextlib.contextmanager
 def unnoted(layer):
-    """Takes back the calls that Keras notes in a layer and in those inside it."""
+    """Deletes the nodes that calls within it add to a layer and to layers inside."""
     before = [
         (calls, len(calls))
         for each in layer._flatten_layers()

@@ -1,8 +1,8 @@
-"""Weights from one model, or a file of weights, to another: by the names of layers.
+"""Copies weights from a model, or a file of weights, to a model, by layer names.
 
-Keras's own `load_weights` goes by the places of layers among those of their class, so
-that a file of a whole net fits a shortened one whose shapes happen to agree, and fills
-it with the wrong weights.
+Keras's own `load_weights` matches layers by their position among the layers of their
+class. So it may load the file of an unpruned model into a pruned one whose shapes
+happen to agree, with wrong weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resprune_tf.system.model_files import ModelFileError, check_layer
 
 
 def pairs(source, target):
-    """The layers of two models that bear the same name, those in nested models too.
+    """Pairs layers of the same name in two models, nested models included.
 
     Yields:
         `(layer of source, layer of target)`, in the order of `target`.
@@ -34,51 +34,53 @@ def pairs(source, target):
 
 
 def copy_values(source, target):
-    """Sets the layers of a model to the state of those of the same names in another.
+    """Copies the state of layers from one model to the layers of the same names.
 
-    Layers that only one of the two has are left as they are.
+    Layers that only one of the models has are not changed.
 
     Args:
-        source, target: functional models, such as a net and what `remove_units` made
-            of it, or `fast_copy`.
+        source, target: functional models, such as a model and the result of
+            `remove_units` or `fast_copy`.
 
     Raises:
-        CloneError: if two layers of one name differ in the shapes of their variables.
+        CloneError: if layers of the same name have variables of different shapes.
     """
     for old, new in pairs(source, target):
         copy_state(old, new)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
-    """Loads the weights of a model's layers from a file, by the layers' names.
+    """Loads the weights of a model's layers from a file, by the names of the layers.
 
-    The file may be one of a longer net: of what a shortened one has lost nothing is
-    looked at.
+    The file may come from the unpruned model: layers that `model` does not have are
+    ignored.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is changed, but
-            not if the file lacks any of its layers.
-        path: a `.weights.h5` file, as `keras.Model.save_weights` writes it.
+        model: a functional `keras.Model`, or a built `Sequential`; its weights are
+            set. If the file lacks a layer, nothing is changed.
+        path: path of a `.weights.h5` file, written by `keras.Model.save_weights`.
 
     Raises:
-        ValueError: if the file is no `.weights.h5`, is damaged, lacks a layer of
-            `model`, or holds one of other shapes, or one that would take more memory
-            than it needs.
-        FileNotFoundError: if there is no such file.
-        TypeError: if `model` has no graph to read.
+        ValueError: if the file is not a `.weights.h5` file, is damaged, lacks a layer
+            of `model`, or contains weights of other shapes or of more memory than the
+            layer needs.
+        FileNotFoundError: if the file does not exist.
+        TypeError: if `model` is not functional.
 
-    >>> shorter = remove_units(model, "stage1_unit3")
-    >>> load_weights(shorter, "trained-before.weights.h5")
+    >>> smaller = remove_units(model, "stage1_unit3")
+    >>> load_weights(smaller, "unpruned.weights.h5")
     """
     import h5py
 
     graph.check_functional(model, "load_weights")
     if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no file '{path}'.")
+        raise FileNotFoundError(
+            f"`path` must name a `.weights.h5` file. There is no file '{path}'."
+        )
     if not str(path).endswith(".weights.h5"):
         raise ValueError(
-            "load_weights reads the files of `keras.Model.save_weights`, which end in "
-            f"`.weights.h5`. Received: '{path}'."
+            "`path` must name a file written by `keras.Model.save_weights`, which ends "
+            f"in `.weights.h5`. Received: '{path}'."
         )
     try:
         with h5py.File(path) as file:
@@ -88,23 +90,23 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
                     check_layer(path, file[place], layer)
     except ModelFileError:
         raise
-    # What h5py raises for a damaged file depends on which bytes are damaged.
+    # Which of these h5py raises depends on which bytes of the file are damaged.
     except (
         *(OSError, RuntimeError, KeyError, ValueError, TypeError),
         AttributeError,
     ) as error:
         raise ModelFileError(
-            f"'{path}' is damaged, or `keras.Model.save_weights` did not write it: "
+            f"'{path}' is damaged, or was not written by `keras.Model.save_weights`: "
             f"{error}"
         ) from error
     if lacking := [name for name, _, place in places if place is None]:
         raise ValueError(
-            f"'{path}' has no weights of '{model.name}' for {', '.join(lacking)}, so "
-            "it is of another net. Nothing was loaded."
+            f"'{path}' has no weights for these layers of '{model.name}': "
+            f"{', '.join(lacking)}. It belongs to another model. Nothing was loaded."
         )
     from keras.src.saving import saving_lib
 
-    # Keras notes what fails here, instead of raising it.
+    # Keras collects the errors instead of raising them.
     visited, failed, errors = set(), set(), {}
     store = saving_lib.H5IOStore(path, mode="r")
     try:
@@ -122,7 +124,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
         store.close()
     if errors:
         (layer, error), *_ = errors.values()
-        raise ValueError(f"'{path}' does not fit the layer '{layer.name}': {error}")
+        raise ValueError(
+            f"'{path}' does not fit the layer '{layer.name}' of '{model.name}': {error}"
+        )
 
 
 def _places(model, group, path=""):

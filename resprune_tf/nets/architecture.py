@@ -1,8 +1,8 @@
-"""Which residual units a ResNet has. Pure Python: no Keras, no TensorFlow.
+"""Descriptions of ResNets. This module imports neither Keras nor TensorFlow.
 
-The paper says "block" for a stage and "layer" or "unit" for a residual unit; here a
-stage is a run of residual units of one output shape, and a residual unit is one
-`x + ω·F(x)`.
+A stage is a sequence of residual units with the same output shape; a residual unit is
+one `x + ω·F(x)`. The paper says "block" for a stage and "layer" or "unit" for a
+residual unit.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ _IMAGENET_UNITS = {
 
 @dataclasses.dataclass(frozen=True, order=True)
 class UnitId:
-    """Place of a residual unit, counted from 1 and fixed for life.
+    """Position of a residual unit: stage and unit, both counted from 1.
 
-    Removing unit 4 of a stage never renumbers unit 5. `str()` gives the prefix of the
-    unit's layer names, such as `stage2_unit5`.
+    Removals do not renumber units: unit 5 of a stage stays unit 5 if unit 4 is removed.
+    `str()` returns the prefix of the unit's layer names, such as `stage2_unit5`.
+
+    >>> str(UnitId(2, 5))
+    'stage2_unit5'
     """
 
     stage: int
@@ -38,7 +41,7 @@ class UnitId:
 
     @classmethod
     def parse(cls, text: str) -> UnitId:
-        """Reads `stage2_unit5`, or a layer name that begins with it.
+        """Parses a name such as `stage2_unit5`, or a layer name that begins with it.
 
         Raises:
             ValueError: if `text` does not begin with `stage<number>_unit<number>`.
@@ -46,36 +49,43 @@ class UnitId:
         match = re.match(r"stage(\d+)_unit(\d+)(?:_|$)", text)
         if not match:
             raise ValueError(
-                "A unit of our ResNets is named like 'stage2_unit5'. "
-                f"Received: {text!r}."
+                "Units of the ResNets of this package have names like "
+                f"'stage2_unit5'. Received: {text!r}."
             )
         return cls(int(match[1]), int(match[2]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the graph of a ResNet, and nothing about its weights.
+    """The graph of a ResNet, without weights. `build_resnet` makes the model.
 
     Args:
-        kept: for each stage, the numbers of the units it has, ascending, from 1.
-            A full ResNet-56 has `((1, 2, 3, 4, 5, 6),) * 3`.
-        widths: channels of the inner convolutions of each stage; a stage puts out
-            `widths[i]` (basic) or `4 * widths[i]` (bottleneck) channels.
+        kept: for each stage, the numbers of its units, ascending, from 1. An unpruned
+            ResNet-56 has `((1, 2, 3, 4, 5, 6),) * 3`.
+        widths: for each stage, channels of its inner convolutions. The output of a
+            stage has `widths[i]` (basic) or `4 * widths[i]` (bottleneck) channels.
         unit_kind: `"bottleneck"` (1x1, 3x3, 1x1) or `"basic"` (3x3, 3x3).
         activation: `"pre"` (BN-ReLU-conv; He et al. 2016, arXiv:1603.05027) or
             `"post"` (conv-BN-ReLU; He et al. 2015, arXiv:1512.03385).
         stem: `"cifar"` (one 3x3 convolution) or `"imagenet"` (7x7 stride 2, pooling).
-        strided_convolution: which convolution of a stage's first unit carries the
-            stride, counted from 1. The paper's CIFAR nets stride in the first 1x1,
-            its ImageNet nets in the 3x3 (the second).
-        shortcut: `"projection"` (1x1 convolution, option B) or `"zero_pad"`
-            (subsampling and zero channels, option A) where the shape changes.
-        importance: whether an `ImportanceScale` sits on every removable unit.
-        num_classes: outputs of the last dense layer.
+        strided_convolution: number of the convolution with the stride in the first unit
+            of a stage, from 1. The paper's CIFAR models have the stride in the first
+            1x1, its ImageNet models in the 3x3 (the second).
+        shortcut: shortcut of units that change the shape: `"projection"` (1x1
+            convolution, option B) or `"zero_pad"` (subsampling and zero channels,
+            option A).
+        importance: whether every removable unit has an `ImportanceScale`.
+        num_classes: int, outputs of the last dense layer.
         image_shape: `(height, width, channels)`.
 
     Raises:
-        ValueError: if the fields contradict each other.
+        ValueError: if a value is unknown, or the values contradict each other.
+
+    References: He et al., Deep Residual Learning for Image Recognition,
+    arXiv:1512.03385; He et al., Identity Mappings in Deep Residual Networks,
+    arXiv:1603.05027.
+
+    >>> model = build_resnet(Architecture.cifar(depth=20, unit_kind="basic"))
     """
 
     kept: tuple[tuple[int, ...], ...]
@@ -101,41 +111,43 @@ class Architecture:
                     f"`{field}` must be one of {allowed}. "
                     f"Received: {field}={getattr(self, field)!r}."
                 )
-        # Lists (from JSON) become tuples, so that equal nets compare and hash equal.
+        # Lists (from JSON) become tuples, so that equal architectures compare equal.
         object.__setattr__(self, "kept", tuple(tuple(s) for s in self.kept))
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
         if len(self.kept) != len(self.widths):
             raise ValueError(
-                "`kept` and `widths` must name the same stages. "
+                "`kept` and `widths` must have one entry per stage. "
                 f"Received: {len(self.kept)} and {len(self.widths)} stages."
             )
         for stage, units in enumerate(self.kept, start=1):
             if not units or units[0] != 1 or list(units) != sorted(set(units)):
                 raise ValueError(
-                    "Every stage keeps its first unit, which changes the shape, and "
-                    "lists its units ascending without repeats. "
+                    "`kept` must list the units of every stage in ascending order, "
+                    "without repetition, and include unit 1, which changes the shape. "
                     f"Received: {units} in stage {stage}."
                 )
         if not 1 <= self.strided_convolution <= CONVOLUTIONS_PER_UNIT[self.unit_kind]:
             raise ValueError(
-                f"A {self.unit_kind} unit has "
-                f"{CONVOLUTIONS_PER_UNIT[self.unit_kind]} convolutions. "
+                "`strided_convolution` must be from 1 to "
+                f"{CONVOLUTIONS_PER_UNIT[self.unit_kind]}, as a {self.unit_kind} unit "
+                f"has {CONVOLUTIONS_PER_UNIT[self.unit_kind]} convolutions. "
                 f"Received: strided_convolution={self.strided_convolution}."
             )
 
     @classmethod
     def cifar(cls, depth=56, unit_kind="bottleneck", width=16, **fields):
-        """The CIFAR ResNet of `depth` layers: three stages, `width` doubling.
+        """Returns the CIFAR ResNet of `depth` layers, with three stages.
 
         Args:
-            depth: 9n+2 for bottleneck units, 6n+2 for basic ones.
+            depth: int, 9n+2 for bottleneck units, 6n+2 for basic units.
             unit_kind: `"bottleneck"` or `"basic"`.
-            width: inner channels of the first stage; 16 in the literature.
-            **fields: further fields of `Architecture`.
+            width: inner channels of the first stage; each further stage has twice as
+                many. 16 in the literature.
+            `**fields`: further arguments of `Architecture`.
 
         Raises:
-            ValueError: if no net of this kind has that depth.
+            ValueError: if no ResNet of this kind has that depth.
         """
         if unit_kind not in CONVOLUTIONS_PER_UNIT:
             raise ValueError(
@@ -160,10 +172,14 @@ class Architecture:
 
     @classmethod
     def imagenet(cls, depth=50, **fields):
-        """The ImageNet ResNet of 18, 34, 50, 101 or 152 layers.
+        """Returns the ImageNet ResNet of 18, 34, 50, 101 or 152 layers.
+
+        Args:
+            depth: int, one of these numbers.
+            `**fields`: further arguments of `Architecture`.
 
         Raises:
-            ValueError: if `depth` is none of these.
+            ValueError: if `depth` is not one of these numbers.
         """
         if depth not in _IMAGENET_UNITS:
             raise ValueError(
@@ -196,19 +212,19 @@ class Architecture:
 
     @property
     def removable(self) -> tuple[UnitId, ...]:
-        """The units Algorithm 1 may remove: all but the first of each stage."""
+        """The removable units: all except the first of each stage."""
         return tuple(unit for unit in self.units if unit.unit > 1)
 
     @property
     def depth(self) -> int:
-        """Layers as the literature counts them: without projection shortcuts."""
+        """Number of layers as the literature counts them, without projections."""
         return len(self.units) * CONVOLUTIONS_PER_UNIT[self.unit_kind] + 2
 
     def without(self, units: Any) -> Architecture:
-        """The architecture with `units` (`UnitId`s or their names) taken out.
+        """Returns the architecture without `units`, `UnitId`s or their names.
 
         Raises:
-            ValueError: if one of them is not removable here.
+            ValueError: if one of them is not a removable unit of this architecture.
         """
         gone = {u if isinstance(u, UnitId) else UnitId.parse(str(u)) for u in units}
         wrong = sorted(gone.difference(self.removable))

@@ -13,32 +13,35 @@ SUFFIX = "_importance"
 class ImportanceScale(keras.layers.Layer):
     """Multiplies a residual branch by one learned scalar, its importance ω.
 
-    The residual unit becomes `y = x + ω·F(x)`. With ω = 0 the unit passes `x` on, so
-    the units with the smallest |ω| are those whose removal changes the net least.
+    The residual unit becomes `y = x + ω·F(x)`. With ω = 0 it returns `x`, so units with
+    small |ω| are candidates for removal.
 
     Args:
-        initializer: initial value of ω. Defaults to U(-1, 1), as in the paper.
+        initializer: initializer of ω. Defaults to U(-1, 1), as in the paper.
         l1: float >= 0, dimensionless. Adds `l1 * |ω|` to the training loss, which
             pushes ω towards 0. Defaults to 0: the paper has no such penalty.
-        **kwargs: base layer arguments, such as `name` and `dtype`.
+        `**kwargs`: base layer arguments, such as `name` and `dtype`.
 
-    Input shape: any, usually `(batch, height, width, channels)`. Output shape: the
-    same. ω has shape `()` and is stored in the variable dtype (float32 under the
-    mixed precision policies).
+    Input: any shape, usually `(batch, height, width, channels)`. Output: the same
+    shape. ω has shape `()` and the variable dtype (float32 under mixed precision).
 
     Raises:
         ValueError: if `l1` is negative.
 
-    References: Ida and Fujiwara, Network Implosion, arXiv:1906.03826 (learned scalar,
-    |ω| as the rank of a unit); Huang and Wang, arXiv:1707.01213 (L1 on the scalar).
+    References: Ida and Fujiwara, Network Implosion, arXiv:1906.03826 (learned scalar);
+    Huang and Wang, Data-Driven Sparse Structure Selection, arXiv:1707.01213 (L1
+    penalty).
+
+    >>> branch = ImportanceScale(name="unit1_importance")(branch)
+    >>> outputs = keras.layers.Add(name="unit1_add")([inputs, branch])
     """
 
     def __init__(self, initializer: Any = None, l1: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.supports_masking = True  # a sum passes the masks of its addends on
+        self.supports_masking = True  # the addition uses the masks of its addends
         if l1 < 0:
             raise ValueError(
-                "`l1` weighs a penalty and must be >= 0. "
+                "`l1` must be >= 0: it is the weight of a penalty. "
                 f"Received: l1={l1} (layer '{self.name}')."
             )
         self.initializer = keras.initializers.get(

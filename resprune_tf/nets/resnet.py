@@ -1,7 +1,7 @@
 """Residual networks as functional Keras models, built from an `Architecture`.
 
-Every layer is named from its place (`stage2_unit5_conv1`), which makes names the
-contract between nets of different depth.
+Every layer is named after its position (`stage2_unit5_conv1`), so layers of models of
+different depth correspond by name.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ def build_resnet(
     importance_l1: float = 0.0,
     dtype: Any = None,
 ) -> keras.Model:
-    """The functional model of an architecture, freshly initialised.
+    """Builds the model of an architecture, with random weights.
 
-    Initialisation follows the Torch code the paper built on: convolutions
-    N(0, sqrt(2 / fan_out)), BatchNormalization momentum 0.9 and epsilon 1e-5.
+    Initialisation follows the Torch code on which the paper is based: convolution
+    kernels N(0, sqrt(2 / fan_out)), BatchNormalization momentum 0.9, epsilon 1e-5.
 
     Args:
         architecture: an `Architecture`.
-        mean, std: per-channel pixel mean and standard deviation. If given, the model
-            takes raw pixels (0 to 255) and normalises them itself.
-        importance_initializer, importance_l1: see `ImportanceScale`.
+        mean, std: mean and standard deviation of each channel's pixels. If given, the
+            model takes raw pixels (0 to 255) and normalises them.
+        importance_initializer, importance_l1: arguments of `ImportanceScale`.
         dtype: Keras dtype policy of the layers, such as `"mixed_bfloat16"`; the
-            normalisation and the logits stay float32.
+            normalisation and the logits are always float32.
 
     Returns:
         A `keras.Model` from `image`, float32 `(batch, height, width, channels)`, to
         `logits`, float32 `(batch, num_classes)`.
+
+    >>> model = build_resnet(Architecture.cifar(depth=20, unit_kind="basic"))
     """
     build = _Builder(architecture, importance_initializer, importance_l1, dtype)
     image = keras.Input(architecture.image_shape, name="image")
@@ -76,21 +78,31 @@ def build_resnet(
 
 
 def resnet56(num_classes: int = 10, **kwargs: Any) -> keras.Model:
-    """The paper's CIFAR ResNet-56: pre-activation bottleneck units, 6 a stage.
+    """Builds the paper's CIFAR ResNet-56: 6 pre-activation bottleneck units per stage.
 
     Args:
         num_classes: 10 or 100 for CIFAR.
-        **kwargs: as for `build_resnet`.
+        `**kwargs`: as for `build_resnet`.
+
+    Returns:
+        A `keras.Model` from images `(batch, 32, 32, 3)` to logits.
+
+    >>> model = resnet56(num_classes=100)
     """
     return build_resnet(Architecture.cifar(56, num_classes=num_classes), **kwargs)
 
 
 def resnet50(num_classes: int = 1000, **kwargs: Any) -> keras.Model:
-    """The paper's ImageNet ResNet-50: pre-activation, stride in the 3x3.
+    """Builds the paper's ImageNet ResNet-50: pre-activation, stride in the 3x3.
 
     Args:
         num_classes: outputs of the last layer.
-        **kwargs: as for `build_resnet`.
+        `**kwargs`: as for `build_resnet`.
+
+    Returns:
+        A `keras.Model` from images `(batch, 224, 224, 3)` to logits.
+
+    >>> model = resnet50()
     """
     return build_resnet(Architecture.imagenet(50, num_classes=num_classes), **kwargs)
 
@@ -107,7 +119,7 @@ class _Builder:
     def conv(self, x, filters, kernel_size, strides, name):
         padding = "same"
         if strides > 1 and kernel_size > 1:
-            # "same" would pad one side only here; the paper's framework pads both.
+            # "same" would pad one side only; the paper's framework pads both sides.
             x = layers.ZeroPadding2D(
                 kernel_size // 2, dtype=self.dtype, name=f"{name}_pad"
             )(x)
@@ -141,7 +153,7 @@ class _Builder:
             return self.relu(self.norm(x, "stem_bn"), "stem_relu")
         x = self.conv(x, self.net.widths[0], 7, 2, "stem_conv")
         x = self.relu(self.norm(x, "stem_bn"), "stem_relu")
-        # Zeros are as good as minus infinity here: nothing is below 0 after the ReLU.
+        # Padding by 0 does not change the maximum, as nothing is below 0 after ReLU.
         x = layers.ZeroPadding2D(1, dtype=self.dtype, name="stem_pool_pad")(x)
         return layers.MaxPooling2D(3, 2, dtype=self.dtype, name="stem_pool")(x)
 
@@ -154,7 +166,7 @@ class _Builder:
         changes_shape = strides > 1 or x.shape[-1] != filters
         name = str(unit)
         if self.net.activation == "pre":
-            # A unit that changes the shape normalises before it forks.
+            # A unit that changes the shape normalises before shortcut and branch fork.
             pre = self._preactivated(x, unit)
             branch = self._branch(pre, width, strides, name)
             x = self._shortcut(pre, filters, strides, name) if changes_shape else x
@@ -173,11 +185,11 @@ class _Builder:
 
     def _preactivated(self, x, unit):
         if self.net.stem == "imagenet" and unit == UnitId(1, 1):
-            return x  # the ImageNet stem ends in BatchNormalization and ReLU itself
+            return x  # the ImageNet stem ends with BatchNormalization and ReLU
         return self.relu(self.norm(x, f"{unit}_bn1"), f"{unit}_relu1")
 
     def _branch(self, x, width, strides, name):
-        """F, from its first convolution on, without ω."""
+        """F from its first convolution, without ω."""
         count = CONVOLUTIONS_PER_UNIT[self.net.unit_kind]
         for index in range(1, count + 1):
             if self.net.activation == "pre" and index > 1:
@@ -202,7 +214,7 @@ class _Builder:
             x = self.conv(x, filters, 1, strides, f"{name}_proj_conv")
             post = self.net.activation == "post"
             return self.norm(x, f"{name}_proj_bn") if post else x
-        # Option A of He et al.: every second pixel, new channels filled with zeros.
+        # Option A of He et al.: every second pixel, additional channels are zero.
         if strides > 1:
             x = layers.AveragePooling2D(
                 1, strides, dtype=self.dtype, name=f"{name}_subsample"

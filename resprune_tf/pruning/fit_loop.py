@@ -37,8 +37,8 @@ def fit_with_deletion(
     Args:
         model: a compiled functional `keras.Model`; it gets trained.
         deletion: a `LayerDeletion`.
-        *args, **kwargs: for `fit`, except `epochs`, `initial_epoch` and `callbacks`.
-            A generator must never end, as every round goes on reading it.
+        `*args`, `**kwargs`: passed to `fit`; `epochs`, `initial_epoch` and `callbacks`
+            are not allowed. A generator must never end: every round keeps reading it.
         make_callbacks: function without arguments that returns further callbacks.
             Callbacks keep state (the best value so far, say), so that every round
             needs its own.

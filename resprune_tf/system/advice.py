@@ -1,7 +1,7 @@
-"""Advice in messages: what Python does by an argument, a command does by an option.
+"""Advice in messages: arguments for Python users, options for the command line.
 
-Whoever raises an error states both. A command reads every message inside
-`for_commands`, whether the message is raised, wrapped into another one or printed.
+The code that raises an error states both. Commands run inside `for_commands`, so that
+every message, raised, wrapped or printed, names options.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _FOR_COMMANDS = contextvars.ContextVar("for_commands", default=False)
 
 
 def advice(code: str, command: str = "") -> str:
-    """What to do about a message, in the reader's terms.
+    """The part of a message that states what to do.
 
     Args:
-        code: the advice in terms of Python, with the punctuation around it.
-        command: the same in terms of the command line; empty where it has no option.
+        code: the advice for Python users, with punctuation.
+        command: the advice for the command line; empty if there is no option.
     """
     return command if _FOR_COMMANDS.get() else code
 
 
 @contextlib.contextmanager
 def for_commands() -> Iterator[None]:
-    """Inside, `advice` speaks to users of the command line."""
+    """Context in which `advice` returns the text for the command line."""
     token = _FOR_COMMANDS.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Archives of arrays (`.npz`): what they hold is known before any array is read."""
+"""Archives of arrays (`.npz`) whose headers are checked before any array is read."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ _NPY = ".npy"
 
 
 class Header(NamedTuple):
-    """Shape and type of an array in an archive, and its bytes with this header."""
+    """Shape and dtype of an array in an archive, and its size in bytes with header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -24,9 +24,10 @@ class ArrayFile:
     Attributes:
         headers: dict from the name of an array to its `Header`.
 
-    Raises (on entry, as every function of it):
-        ValueError: if the file is no such archive, or damaged, or an array in it holds
-            Python objects, which are never read: they can run code.
+    Raises:
+        ValueError: on entry and by every method: if the file is not an archive or is
+            damaged, or an array contains Python objects, which are never read because
+            they can run code.
         OSError: if the file cannot be opened.
     """
 
@@ -40,7 +41,7 @@ class ArrayFile:
             for member in self._archive.infolist():
                 name = member.filename.removesuffix(_NPY)
                 if name in self.headers:
-                    raise ValueError(f"it holds '{name}' twice")
+                    raise ValueError(f"it contains '{name}' twice")
                 if member.filename.endswith(_NPY):
                     self.headers[name] = self._header(name, member)
             self._stack = stack.pop_all()
@@ -52,7 +53,7 @@ class ArrayFile:
     def _header(self, name, member):
         with self._archive.open(member) as file:
             version = np.lib.format.read_magic(file)
-            if version != (1, 0):  # whose headers have 64 kB at most
+            if version != (1, 0):  # its headers have at most 64 kB
                 raise ValueError(
                     f"'{name}' is in version {version[0]} of the npy format, which "
                     "plain arrays do not need. Save it again with np.savez."
@@ -70,7 +71,7 @@ class ArrayFile:
         return Header(shape, dtype, member.file_size)
 
     def read(self, name: str) -> np.ndarray:
-        """The array of a name in `headers`."""
+        """Reads the array with this name, a key of `headers`."""
         with _as_value_error(), self._archive.open(name + _NPY) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -80,11 +81,10 @@ def _as_value_error():
     """Turns the many errors of damaged archives into a ValueError."""
     try:
         yield
-    # `zlib.error` is an Exception alone; archives raise the last two for encryption
-    # and for unknown compressions.
+    # Archives raise the last two for encryption and for unknown compressions.
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     except (OSError, ValueError, KeyError):
         raise
-    except Exception as error:
+    except Exception as error:  # `zlib.error` is derived from Exception only
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -1,6 +1,6 @@
-"""Places to write to: checked before any work, and what a full disk is told as.
+"""Checks of folders before any work, and one error for all kinds of full disks.
 
-Pure Python.
+This module imports the standard library only.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import shutil
 import tempfile
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# HDF5, TensorFlow and other processes put it into words of their own.
+# HDF5, TensorFlow and other processes report it in their own words.
 _WORDS = re.compile(
     "|".join([*map(os.strerror, sorted(_FULL)), r"\berrno = (%d|%d|%d)\b"])
     % tuple(sorted(_FULL))
 )
-# Bytes of a path that the names of a run's own files may need.
+# Bytes of a path to reserve for the names of files in a run directory.
 _OWN_NAMES = 80
 
 
 class DiskFullError(OSError):
-    """There is no space left for a file. The same call continues once there is."""
+    """There is no space left for a file. Free some space and repeat the call to resume.
+
+    It is an OSError.
+    """
 
     def __init__(self, path: str | os.PathLike | None):
         super().__init__(
@@ -35,11 +38,11 @@ class DiskFullError(OSError):
 
 
 def full_disk(error, path=None):
-    """What to say of an error if a full disk caused it.
+    """Converts an error to a `DiskFullError` if a full disk caused it.
 
     Args:
-        error: an exception; those it was raised from are looked at, too.
-        path: what was being written, if the error does not name it.
+        error: an exception; the exceptions that caused it are examined too.
+        path: file that was being written, if the error does not name it.
 
     Returns:
         A `DiskFullError`, or None.
@@ -69,13 +72,13 @@ def writing(path):
 
 @contextlib.contextmanager
 def staging_folder(parent, word):
-    """A temporary folder in `parent`, as on the same disk moving is one rename.
+    """A temporary folder in `parent`: on the same disk, moving files is atomic.
 
-    Those that killed processes of this machine left behind are removed first.
+    Folders that killed processes of this machine left behind are removed first.
 
     Args:
         parent: an existing folder.
-        word: what is staged; part of the folder's name.
+        word: part of the folder's name that states its purpose.
     """
     parent, own = pathlib.Path(parent), f".{word}-{platform.node()}-"
     for left in parent.iterdir():
@@ -88,7 +91,7 @@ def staging_folder(parent, word):
 
 
 def is_gone(process: int) -> bool:
-    """Whether there is no such process; False where that cannot be asked."""
+    """Whether a process does not exist; False if this cannot be determined."""
     if os.name != "posix":
         return False
     try:
@@ -101,12 +104,12 @@ def is_gone(process: int) -> bool:
 
 
 def folder_problem(path) -> str | None:
-    """Why a folder cannot be made or written to; None if it can. Makes nothing."""
+    """Why a folder cannot be created or written to; None if it can. Creates nothing."""
     text = os.fspath(path)
     if not text:
         return "the name is empty"
     if "\0" in text:
-        return "the name holds a null character"
+        return "the name contains a null character"
     whole = place = pathlib.Path(os.path.abspath(text))
     try:
         while not place.exists():
@@ -116,7 +119,7 @@ def folder_problem(path) -> str | None:
     if not place.is_dir():
         return f"'{place}' is a file"
     if not os.access(place, os.W_OK | os.X_OK):
-        return f"'{place}' may not be written to"
+        return f"there is no permission to write to '{place}'"
     if hasattr(os, "pathconf"):
         longest = max(map(_bytes, whole.relative_to(place).parts), default=0)
         if longest > os.pathconf(place, "PC_NAME_MAX"):

@@ -1,4 +1,4 @@
-"""The memory of the machine, and what a process keeps between steps and trainings."""
+"""Memory of the machine, and memory that a process keeps between trainings."""
 
 import ctypes
 import gc
@@ -6,30 +6,32 @@ import os
 import platform
 import sys
 
-# Parameters of mallopt, from glibc's malloc.h, and the values that they are given.
+# Parameters of mallopt, from glibc's malloc.h, and their new values.
 _KEPT = {
     "M_MMAP_THRESHOLD": (-3, 2**30),  # smaller blocks come from the heap
-    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # bytes free at its top before it shrinks
-    "M_TOP_PAD": (-2, 2**28),  # bytes it grows by at a time
+    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # free bytes before the heap shrinks
+    "M_TOP_PAD": (-2, 2**28),  # bytes by which the heap grows
 }
 
 
 def keep_memory() -> bool:
-    """Lets this process keep the memory that its operations free.
+    """Makes this process keep freed memory, which may speed up training on a CPU.
 
-    TensorFlow allocates and frees each activation, tens of MB, in every step. The C
+    TensorFlow allocates and frees activations of tens of MB in every step. The C
     library of Linux returns such blocks to the system and requests them again. On some
     processors the resulting page faults take up to a quarter of a training step; on
-    others, as with huge pages, next to nothing. After this call freed blocks stay in
-    the process, whose memory does not shrink below its peak.
+    others, and with huge pages, hardly any time. After this call the process keeps
+    freed blocks, so its memory does not decrease below its peak.
 
-    Call it once, before the first training step. The commands of this package do.
+    Call it once, before the first training step. The commands of this package do so.
 
     Returns:
-        Whether anything was set: False where the C library is not glibc, as on macOS
-        or Alpine Linux.
+        True if the settings were changed; False if the C library is not glibc, as on
+        macOS or Alpine Linux.
 
-    Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
+    Source: <https://man7.org/linux/man-pages/man3/mallopt.3.html>
+
+    >>> keep_memory()
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -40,7 +42,7 @@ def keep_memory() -> bool:
 
 
 def machine_bytes() -> int | None:
-    """Bytes of memory that the machine has, or None if it does not tell."""
+    """Memory of the machine in bytes; None if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -48,29 +50,29 @@ def machine_bytes() -> int | None:
 
 
 class Release:
-    """Frees what the trainings since it was made have left behind.
+    """Frees memory that trainings since its creation have left behind.
 
-    TensorFlow keeps the gradient of every `tf.custom_gradient` that was traced, such as
-    that of a SiLU, in a registry that only grows, and with it the graph and the weights
-    of its model. A graph that has been traced needs it no more.
+    TensorFlow registers the gradient of every traced `tf.custom_gradient`, such as that
+    of SiLU, for good, and with it the graph and the weights of its model. A graph does
+    not need the registration after it has been traced.
     """
 
     def __init__(self):
         self._known = frozenset(_gradients())
 
     def __call__(self):
-        """Call it when nothing refers to the models of those trainings any more."""
+        """Frees the memory. Call it after the models of those trainings are deleted."""
         gradients = _gradients()
         for name in {*gradients} - self._known:
             if name.startswith("CustomGradient-"):
                 del gradients[name]
-        # Models and their compiled functions refer to each other. Python looks for such
-        # cycles by the number of objects, and these are few and large.
+        # Models and their compiled functions form reference cycles. Python collects
+        # cycles by the number of objects, and these are few but large.
         gc.collect()
 
 
 def _gradients():
-    """TensorFlow's registry of gradients, a dict; empty where there is none."""
+    """TensorFlow's registry of gradients, a dict; empty without TensorFlow."""
     ops = sys.modules.get("tensorflow.python.framework.ops")
     registry = getattr(ops, "gradient_registry", None)
     return getattr(registry, "_registry", {})

@@ -1,8 +1,8 @@
-"""Model files of others: what they hold is looked at before Keras reads them.
+"""Loads model files from untrusted sources; checks them before Keras reads them.
 
 A small file may declare gigabytes: an HDF5 dataset of any shape takes a few bytes as
-long as nothing is written to it, and zip archives are compressed. Keras reads what is
-declared and compares it with the model afterwards.
+long as nothing is written to it, and zip archives are compressed. Keras reads
+everything that is declared, and compares it with the model only afterwards.
 """
 
 import io
@@ -18,30 +18,30 @@ import keras
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ASSETS = "assets/"
-# Most bytes of a member when it is unpacked. That of ResNet-152 has 0.7 MB.
+# Maximum unpacked bytes of a member. The configuration of ResNet-152 has 0.7 MB.
 _LIMITS = {_CONFIG: 32 * 2**20, _METADATA: 2**20}
-# Beside what a file stores: seeds, counters, metrics.
+# Allowance in bytes for seeds, counters and metrics.
 _SLACK = 2**20
-# Values that an optimizer keeps for each weight, at most.
+# Maximum number of values that an optimizer stores per weight.
 _SLOTS = 4
 
 
 class ModelFileError(ValueError):
-    """A file holds no model, or one that must not be loaded."""
+    """A file contains no model, or one that must not be loaded."""
 
 
 def load_model(path, **options) -> keras.Model:
-    """As `keras.saving.load_model`, once the file is known to be in order.
+    """Checks a `.keras` file, then loads it by `keras.saving.load_model`.
 
     Args:
-        path: of a `.keras` file, or of an `.h5` file that holds a whole model.
-        **options: of `keras.saving.load_model`.
+        path: path of a `.keras` file, or of an `.h5` file that holds a whole model.
+        `**options`: options of `keras.saving.load_model`.
 
     Raises:
-        ModelFileError: as `read_config` does; or if the weights take more memory than
-            the file stores and than its architecture needs; or if Keras 2 wrote the
+        ModelFileError: as `read_config`; or if the weights need more memory than the
+            file stores and more than the architecture needs; or if Keras 2 wrote the
             file and Keras 3 cannot load it.
-        Exception: whatever else Keras raises.
+        Exception: any other error of Keras.
     """
     config, metadata = read_config(path)
     try:
@@ -57,13 +57,13 @@ def load_model(path, **options) -> keras.Model:
         if not version.startswith("2."):
             raise
         raise ModelFileError(
-            f"'{path}' was written by Keras {version}, and Keras 3 cannot load it. "
+            f"'{path}' was written by Keras {version}, but Keras 3 cannot load it. "
             f"{keras_2_advice(path)}"
         ) from error
 
 
 def keras_2_advice(path) -> str:
-    """How a model of Keras 2 (`tf.keras` before TensorFlow 2.16) gets into Keras 3."""
+    """How to move a model from Keras 2 (`tf.keras` before TensorFlow 2.16) to 3."""
     return (
         "Build the same model in Keras 3, copy the weights and save it: "
         f"`old = tf_keras.models.load_model('{path}')` (`pip install tf_keras`), "
@@ -72,17 +72,17 @@ def keras_2_advice(path) -> str:
 
 
 def read_config(path) -> tuple[dict, dict]:
-    """The configuration and the metadata in a `.keras` file, or a whole `.h5` model.
+    """Reads configuration and metadata of a `.keras` file, or of a whole `.h5` model.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         `(config, metadata)`: the configuration of a model, as Keras serializes it, and
-        `"keras_version"` and more, empty if there is none.
+        a dict with `"keras_version"` and more, empty if the file has no metadata.
 
     Raises:
-        ModelFileError: if there is no such file, or it is damaged, or holds no model.
+        ModelFileError: if the file does not exist, is damaged, or contains no model.
     """
     path = pathlib.Path(path)
     if _is_hdf5(path):
@@ -104,8 +104,8 @@ def read_config(path) -> tuple[dict, dict]:
         *(RuntimeError, NotImplementedError),
     ) as error:
         raise ModelFileError(
-            f"'{path}' is no model as model.save('model.keras') writes it, or it is "
-            f"damaged: {error or type(error).__name__}"
+            f"'{path}' is not a model file as written by model.save('model.keras'), or "
+            f"it is damaged: {error or type(error).__name__}"
         ) from error
     _check_config(path, config, _CONFIG)
     return config, metadata if isinstance(metadata, dict) else {}
@@ -118,9 +118,9 @@ def _check_config(path, config, name):
         and isinstance(config.get("config"), dict)
     ):
         raise ModelFileError(
-            f"'{path}' holds no model: its {name} must be an object with "
-            "`class_name`, a string, and `config`, an object, as "
-            f"model.save('model.keras') writes it. Received: {str(config)[:60]}"
+            f"'{path}' contains no model: its {name} must be an object with "
+            "`class_name`, a string, and `config`, an object, as written by "
+            f"model.save('model.keras'). Received: {str(config)[:60]}"
         )
 
 
@@ -176,47 +176,47 @@ def _check_hdf5(path):
 
 
 def check_whole(path) -> None:
-    """Raises a ModelFileError unless a file holds what was written to it."""
+    """Raises a ModelFileError unless the checksums of a file are correct."""
     read_config(path)
     with zipfile.ZipFile(path) as archive:
         wrong = archive.testzip()
     if wrong:
-        raise ModelFileError(f"'{path}' is damaged: {wrong} is not as it was written.")
+        raise ModelFileError(f"'{path}' is damaged: the checksum of {wrong} is wrong.")
 
 
 def _members(path, archive):
-    """The members of an archive by name, none larger than it may be."""
+    """The members of an archive by name, after checks of their sizes."""
     members = {}
     for member in archive.infolist():
         name, size = member.filename, member.file_size
         if name in members:
-            raise ModelFileError(f"'{path}' holds {name} twice.")
+            raise ModelFileError(f"'{path}' contains {name} twice.")
         members[name] = member
         limit = _LIMITS.get(name)
         if name.startswith(_ASSETS):  # they are written to a temporary folder
             limit = 100 * _stored(path, member) + _SLACK
         if limit is not None and size > limit:
             raise ModelFileError(
-                f"'{path}' is refused: its {name} would take {_mb(size)}, of which the "
-                f"file stores {_mb(_stored(path, member))}. At most {_mb(limit)} are "
-                "read."
+                f"'{path}' is refused: its {name} would take {_mb(size)} of memory, "
+                f"but the file stores {_mb(_stored(path, member))}. At most "
+                f"{_mb(limit)} are read."
             )
     for name in (_CONFIG, _WEIGHTS):
         if name not in members:
             raise ModelFileError(
                 f"'{path}' cannot be loaded: it has no {name}, which "
-                f"model.save('model.keras') writes. It holds: "
+                f"model.save('model.keras') writes. It contains: "
                 f"{', '.join(list(members)[:5]) or 'nothing'}."
             )
     return members
 
 
 def _check_weights(path, config, options):
-    """Raises a ModelFileError if the weights take more memory than they may."""
+    """Raises a ModelFileError if the weights need too much memory."""
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo(_WEIGHTS)
         stored = _stored(path, member)
-        # What lies in the file uncompressed takes no more memory than the file.
+        # An uncompressed member needs no more memory than the file.
         if member.compress_type == zipfile.ZIP_STORED:
             with open(path, "rb") as whole:
                 sizes = _dataset_bytes(path, _Part(whole, member))
@@ -238,7 +238,7 @@ def _check_weights(path, config, options):
 
 
 def _stored(path, member):
-    """Bytes that a member has in its archive, which may state more than there are."""
+    """Bytes of a member in its archive; the archive may declare more than it has."""
     return min(member.compress_size, pathlib.Path(path).stat().st_size)
 
 
@@ -251,11 +251,11 @@ def _compare(path, size, limit, needed, what="weights"):
 
 
 def check_layer(path, group, layer) -> None:
-    """Raises a ModelFileError if a layer's weights take more memory than they may.
+    """Raises a ModelFileError if a layer's weights need too much memory.
 
     Args:
-        path: of a `.weights.h5` file, for errors.
-        group: the layer's `h5py.Group`.
+        path: path of a `.weights.h5` file, for messages.
+        group: `h5py.Group` of the layer.
         layer: a built `keras.layers.Layer`.
     """
     needed = sum(8 * math.prod(variable.shape) for variable in layer.variables)
@@ -270,12 +270,12 @@ def _needed(config, options):
         custom_objects=options.get("custom_objects"),
         safe_mode=options.get("safe_mode", True),
     )
-    # Eight bytes a value, whatever its type.
+    # Eight bytes per value, whatever its dtype.
     return sum(8 * math.prod(variable.shape) for variable in model.variables)
 
 
 def _dataset_bytes(path, file):
-    """Bytes of the datasets in an HDF5 file when they are read, by topmost group."""
+    """Memory of the datasets in an HDF5 file, by topmost group, in bytes."""
     import h5py
 
     try:
@@ -290,17 +290,17 @@ def _dataset_bytes(path, file):
 
 
 def group_bytes(path, group) -> dict[str, int]:
-    """Bytes of the datasets in a group of an HDF5 file when they are read.
+    """Memory of the datasets in a group of an HDF5 file, in bytes.
 
     Args:
-        path: of the file, for errors.
+        path: path of the file, for messages.
         group: an open `h5py.Group`.
 
     Returns:
-        dict from the name of each group in it, or dataset, to the bytes.
+        dict from the name of each group or dataset in it to bytes.
 
     Raises:
-        ModelFileError: if a dataset lies in another file, or a group in it twice.
+        ModelFileError: if a dataset is in another file, or a group occurs twice.
     """
     import h5py
 
@@ -316,7 +316,7 @@ def group_bytes(path, group) -> dict[str, int]:
                 )
             item, place = group[name], top or name
             if isinstance(item, h5py.Group):
-                # Groups that hold one another could be walked for ever.
+                # Groups that contain each other would cause an endless loop.
                 address = h5py.h5o.get_info(item.id).addr
                 if address in groups:
                     raise ModelFileError(
@@ -327,7 +327,7 @@ def group_bytes(path, group) -> dict[str, int]:
             elif isinstance(item, h5py.Dataset):
                 if item.external or item.is_virtual:
                     raise ModelFileError(
-                        f"'{path}' is refused: the values of '{name}' lie in "
+                        f"'{path}' is refused: the values of '{name}' are in "
                         "another file."
                     )
                 found[place] = found.get(place, 0) + item.nbytes
@@ -337,15 +337,15 @@ def group_bytes(path, group) -> dict[str, int]:
 
 
 class _Part(io.RawIOBase):
-    """An uncompressed member of an open archive, to read at any place.
+    """An uncompressed member of an open archive, with random access.
 
-    Python's own starts from the beginning whenever it is to go back.
+    Python's own class reads from the beginning again to go back.
     """
 
     def __init__(self, file, member):
         super().__init__()
         file.seek(member.header_offset)
-        header = file.read(30)  # of a local file: the lengths of name and extra field
+        header = file.read(30)  # ends with the lengths of name and extra field
         self._begin = member.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))
         self._file, self._size, self._place = file, member.file_size, 0
 

@@ -1,4 +1,4 @@
-"""The precisions of a training, and which of them this machine computes natively."""
+"""The precisions of a training, and which of them the device supports natively."""
 
 import pathlib
 import re
@@ -6,18 +6,20 @@ import re
 import keras
 
 PRECISIONS = ("float32", "bfloat16")
-# The instruction sets of x86 that multiply bfloat16, as Linux spells them.
+# The x86 instruction sets with bfloat16 products, as Linux spells them.
 _X86 = {"avx512_bf16", "amx_bf16"}
-_OLDEST_GPU = 8.0  # compute capability of NVIDIA's first that has bfloat16, Ampere
+_OLDEST_GPU = 8.0  # compute capability of Ampere, NVIDIA's first GPUs with bfloat16
 
 
 def native_precision() -> str:
-    """The faster precision that the device of the Keras backend computes natively.
+    """Returns the fastest training precision that the device supports natively.
 
     Returns:
         `"bfloat16"` on TPUs, on NVIDIA GPUs from Ampere on, and on x86 processors with
-        AVX512_BF16 or AMX under Linux; `"float32"` elsewhere. There bfloat16 is
-        emulated, and trains several times slower than float32.
+        AVX512_BF16 or AMX under Linux; else `"float32"`, because emulated bfloat16
+        trains several times slower than float32.
+
+    >>> recipe = Recipe(precision=native_precision())
     """
     return "bfloat16" if _computes_bfloat16() else "float32"
 
@@ -43,7 +45,7 @@ def _computes_bfloat16():
 
 
 def _processor_flags():
-    """Instruction sets of the processor; none where the system does not list them."""
+    """Instruction sets of the processor; empty if the system does not list them."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,6 +1,7 @@
-"""Files that are replaced as a whole, so that a reader never finds half of one.
+"""Files that are replaced atomically, so that a reader never finds an incomplete one.
 
-Pure Python. Every write goes to a temporary file that is synced and renamed.
+Every write goes to a temporary file, which is synced and renamed. This module imports
+the standard library only.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ import shutil
 
 from resprune_tf.system.disk import is_gone, writing
 
-# A file that is being written: the number of the process, then the file's name.
+# Name of a file that is being written: process number, then the name of the file.
 _TEMPORARY = re.compile(r"\.writing-(\d+)-(.+)")
 
 
 class RunDirectoryError(ValueError):
-    """The run directory cannot be used as asked."""
+    """The run directory cannot be used as requested. It is a ValueError."""
 
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yields a temporary path beside `path` that replaces it when all went well.
+    """Yields a temporary path next to `path`, which replaces `path` on success.
 
     Raises:
-        DiskFullError: if there is no space left, whatever writes to it says of that.
+        DiskFullError: if there is no space left, whatever error the writer raises.
     """
     path = pathlib.Path(path)
-    # The suffix stays: Keras chooses its file format by it.
+    # The suffix is preserved, because Keras chooses the file format by it.
     temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
         with writing(path):
@@ -52,18 +53,18 @@ def _sync_folder(folder):
 
 
 def write_text(path, text: str) -> None:
-    """Replaces a text file as a whole."""
+    """Replaces a text file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path, value) -> None:
-    """Replaces a JSON file as a whole."""
+    """Replaces a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path):
-    """The value in a JSON file, or None if there is no such file.
+    """Reads a JSON file; None if it does not exist.
 
     Raises:
         RunDirectoryError: if the file is damaged.
@@ -77,12 +78,12 @@ def read_json(path):
 
 
 def write_lines(path, values) -> None:
-    """Replaces a file of one JSON value a line."""
+    """Replaces a file of one JSON value per line, atomically."""
     write_text(path, "".join(json.dumps(value) + "\n" for value in values))
 
 
 def read_lines(path) -> list[dict]:
-    """The objects of a file of one JSON object a line; none if there is no such file.
+    """Reads a file of one JSON object per line; [] if it does not exist.
 
     Raises:
         RunDirectoryError: if the file is damaged.
@@ -106,17 +107,18 @@ def read_lines(path) -> list[dict]:
 
 
 def remove_left_behind(folder, name=None):
-    """Removes what processes that are gone were writing in a folder.
+    """Removes temporary files in a folder that terminated processes left behind.
 
     Args:
         folder: pathlib.Path; it need not exist.
-        name: of the only file that was to be written; by default of any.
+        name: name of the file that was being written; by default any.
     """
     for path in folder.glob(".writing-*"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and name not in (None, match[2]):
             continue
-        # A container numbers its processes anew: one of our number was there before us.
+        # Process numbers start again in a new container, so a file with the number of
+        # this process is from an earlier one.
         if not match or not (int(match[1]) == os.getpid() or is_gone(int(match[1]))):
             continue
         if path.is_dir() and not path.is_symlink():
@@ -125,11 +127,11 @@ def remove_left_behind(folder, name=None):
             path.unlink(missing_ok=True)
 
 
-# What can be done without the file, or without its damaged lines.
+# How to continue without the file, or without its damaged lines.
 _WITHOUT = {
     "rounds.jsonl": "delete this line and those after it: the run repeats these rounds",
-    "history.jsonl": "delete the file: the curves of the report lack these rounds then",
-    "sessions.jsonl": "delete the line: it only says who worked on the run",
+    "history.jsonl": "delete the file: the report will lack the curves of these rounds",
+    "sessions.jsonl": "delete the line: it only states which process worked on the run",
     "final.json": "delete it: the same call writes it again",
     "diverged.json": "delete it: the round that diverged is trained again",
     "state.npz": "delete it: the round that was in training starts again",
@@ -139,10 +141,10 @@ _WITHOUT = {
 
 
 def damaged(path, reason, line: int | None = None) -> RunDirectoryError:
-    """The error to raise for a file of a run directory that cannot be used.
+    """Returns the error to raise for a damaged file of a run directory.
 
     Args:
-        path: of the file.
+        path: path of the file.
         reason: what is wrong with it.
         line: number of the damaged line, if it has lines.
     """

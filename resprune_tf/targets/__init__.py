@@ -1,1 +1,1 @@
-"""What a target limits, and which units meet it."""
+"""Targets for the size of a model, and the units whose removal meets them."""

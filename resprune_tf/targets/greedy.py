@@ -1,4 +1,4 @@
-"""Removal without retraining, unit by unit: scores are taken again after each one."""
+"""Greedy removal without retraining: units are scored again after each removal."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ class GreedyStep:
 
     Attributes:
         unit: name of the unit that was removed.
-        score: its score, the smallest that was left.
-        scores: dict from unit to score, of all that could be removed when they were
+        score: its score, the smallest of the remaining units.
+        scores: dict from unit name to score, for all removable units when they were
             last scored.
-        measures: dict from measure to number, of the model without this unit and those
-            before it.
+        measures: dict from measure to number, for the model after this step.
     """
 
     unit: str
@@ -41,17 +40,17 @@ class GreedyStep:
 
 @dataclasses.dataclass(frozen=True)
 class GreedyResult:
-    """What a greedy search removed. Prints as a table.
+    """Result of `greedy_search`. Prints as a table.
 
     Attributes:
-        model: the shorter `keras.Model`, not compiled.
+        model: the pruned `keras.Model`, not compiled.
         units: names of the removed units, in the order of their removal.
-        steps: tuple of `GreedyStep`, one for each removal.
-        put_back: names of units that were removed in a step, but that the target
-            did not need in the end.
-        target: the `Target` in absolute numbers; None if units were counted.
-        initial, measures, smallest: dicts from measure to number: of the initial
-            model, of `model`, and without all units that can be removed.
+        steps: tuple of `GreedyStep`, one per removal.
+        put_back: names of units that a step removed and that were put back, because
+            the target is met with them.
+        target: the `Target` in absolute numbers; None if `count` was given.
+        initial, measures, smallest: dicts from measure to number, for the initial
+            model, for `model`, and for the model without all removable units.
     """
 
     model: keras.Model
@@ -65,11 +64,11 @@ class GreedyResult:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The score that each removed unit had when it was removed."""
+        """Dict from each removed unit to its score when it was removed."""
         return {s.unit: s.score for s in self.steps if s.unit in self.units}
 
     def to_dict(self) -> dict:
-        """Everything but the model, in types that JSON has."""
+        """Returns everything except the model, in JSON types."""
         target = self.target and {**self.target.limits, **self.target.conditions}
         return {
             "target": target,
@@ -102,7 +101,10 @@ class GreedyResult:
         if note := busy_note(*(step.measures.get(LOAD) for step in self.steps)):
             lines.append(note)
         if self.put_back:
-            lines.append(f"Not needed, and put back: {', '.join(self.put_back)}.")
+            lines.append(
+                "Put back, because the target is met with them: "
+                f"{', '.join(self.put_back)}."
+            )
         return "\n".join(lines)
 
 
@@ -117,44 +119,45 @@ def greedy_search(
     units_per_scoring: int = 1,
     on_step: Callable | None = None,
 ) -> GreedyResult:
-    """Removes the unit of smallest score, scores what is left again, and so on.
+    """Repeatedly removes the unit with the smallest score and scores again.
 
-    Scores of a whole model say nothing of units that stand in for each other: each of
-    them alone can go, all together cannot. After a removal the scores show that.
+    There is no retraining. Units may be redundant with each other, so that each can be
+    removed but not all together. Scores of the initial model do not show this; scores
+    taken after a removal do.
 
-    If the target limits counts only, each removed unit that the target does not need
-    in the end is put back, the one of largest score first, unless its score is
-    negative.
+    If the target limits counts only (layers, units, MACs or parameters), units without
+    which the target would still be met are put back at the end, the one with the
+    largest score first, unless its score is negative.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
         criterion: function from a model to `{unit name: score}`. It is called for the
-            model and after each removal. Units without a score stay.
-        count: int, how many units to remove.
-        target: a `Target` to remove units for instead. All its limits are measured
-            after each removal: a latency or a file takes its time.
-        protected: names of units that must stay, or patterns with `*`.
-        images: training examples, as the model takes them, from which the statistics
-            of BatchNormalization are estimated again after a removal, before units are
+            model and after each removal. Units without a score are not removed.
+        count: int, number of units to remove; give either `count` or `target`.
+        target: a `Target` to meet. All its limits are measured after each removal,
+            which is slow for latency and file size.
+        protected: names of units that must not be removed, or patterns with `*`.
+        images: training examples, in the form that the model takes. After a removal,
+            BatchNormalization statistics are re-estimated from them before units are
             scored. None keeps the statistics.
-        batch_size: images per step of that estimate.
-        units_per_scoring: int, how many units are removed before scores are taken
-            again: the search costs about `1 / units_per_scoring` of the time.
+        batch_size: int, images per step of that estimate.
+        units_per_scoring: int, number of units to remove before scoring again. The
+            search then takes about `1 / units_per_scoring` of the time.
         on_step: function that is called with each `GreedyStep`, such as `print`.
 
     Returns:
         A `GreedyResult`, which prints as a table.
 
     Raises:
-        ValueError: before anything is scored, if not one of `count` and `target` is
-            given, or neither can be reached, or a protected unit is unknown. In the
-            search, if scores are no finite numbers or of no unit, or if no unit is
-            left to remove because the criterion scored too few.
-        TypeError: if `model` has no graph to read, or `criterion` is no function.
+        ValueError: before anything is scored, if `count` and `target` are both given
+            or both missing, if the request cannot be met, or if a protected unit is
+            unknown. During the search, if a score is not finite or not that of a unit,
+            or if the remaining units have no scores.
+        TypeError: if `model` is not functional, or `criterion` is not a function.
 
     >>> criterion = rp.criteria.leave_one_out(images, labels, recalibrate=True)
     >>> found = rp.greedy_search(model, criterion, count=3, images=images)
-    >>> shorter = found.model
+    >>> smaller = found.model
     """
     graph.check_functional(model, "greedy_search")
     _check_arguments(criterion, count, target, units_per_scoring)
@@ -182,7 +185,7 @@ def greedy_search(
         scores = _scores(current, criterion, protected, former, steps)
         for name in sorted(scores, key=scores.get)[:units_per_scoring]:
             if name not in {unit.name for unit in find_units(current)}:
-                continue  # it lay in a unit that has just been removed
+                continue  # it was inside a unit that has just been removed
             current = remove_units(current, name)
             measured = _measured(model, current, target, initial)
             steps.append(GreedyStep(name, scores[name], scores, measured))
@@ -212,12 +215,12 @@ def _check_arguments(criterion, count, target, units_per_scoring):
     if not callable(criterion):
         raise TypeError(
             "`criterion` must be a function from a model to scores, such as "
-            "`rp.criteria.block_influence(images)`, since scores are taken again after "
-            f"each removal. Received: {type(criterion).__name__}."
+            "`rp.criteria.block_influence(images)`, because units are scored again "
+            f"after each removal. Received: {type(criterion).__name__}."
         )
     if (count is None) == (target is None):
         raise ValueError(
-            "Give either `count`, how many units to remove, or a `target`. "
+            "Give either `count`, the number of units to remove, or a `target`. "
             f"Received: count={count}, target={target}."
         )
     for name, value in (("count", count), ("units_per_scoring", units_per_scoring)):
@@ -228,15 +231,16 @@ def _check_arguments(criterion, count, target, units_per_scoring):
 
 
 def _scores(model, criterion, protected, former, steps):
-    """The scores of the units that can be removed from what is left."""
+    """The scores of the remaining units that can be removed."""
     found = find_units(model)
     scores = check_scores(criterion(model), found, former)
     units, _ = may_go(found, scores, protected)
     if not units:
         raise ValueError(
-            f"'{model.name}' has lost {counted(len(steps), 'unit')}, and the criterion "
-            "scores none of the others that can be removed: what was asked for is not "
-            "reached."
+            f"After the removal of {counted(len(steps), 'unit')} of '{model.name}', the "
+            "criterion scores none of the others that can be removed, so the search "
+            "cannot finish. Lower `count`, relax the `target`, or let the criterion "
+            "score more units."
         )
     return {unit.name: scores[unit.name] for unit in units}
 
@@ -252,7 +256,7 @@ def _measured(model, shorter, target, initial):
 
 
 def _needed(model, target, steps):
-    """The units that a target of counts needs, in the order of their removal."""
+    """The removed units without those to put back, in the order of their removal."""
     kept = [step.unit for step in steps]
     if target is None or not all(name in COUNTED for name in target.limits):
         return kept

@@ -1,4 +1,4 @@
-"""What a target is measured by: counts, the size of a file, a time on a runtime."""
+"""Measures what a target limits: counts, file size, latency on a runtime."""
 
 import pathlib
 import re
@@ -20,7 +20,7 @@ from resprune_tf.units.search import search
 def measure(model):
     """Layers, residual units, MACs and parameters of a model, as a dict.
 
-    MACs are of everything that has a rule: see `Cost.uncounted`.
+    MACs do not include operations without a rule: see `Cost.uncounted`.
     """
     measured = cost(model)
     return {
@@ -32,21 +32,21 @@ def measure(model):
 
 
 def target_measures(models, target=None, initial_ms=None):
-    """All that a target limits, of the initial net and of others.
+    """Measures everything that a target limits, for the initial model and others.
 
-    Counts are always there; the size of a file and a latency only where the target
-    limits them, in both spellings. Nets are timed in turns and a latency is the median
-    ratio to the initial net's of the same turn: what slows the machine down slows
-    both.
+    Counts are always measured. File size and latency are measured only if the target
+    limits them, both as absolute value and as ratio. Models are timed in turns, and
+    the latency ratio is the median over turns of the ratio to the initial model, so
+    that background load affects both alike.
 
     Args:
-        models: functional `keras.Model`s, the initial net first.
+        models: functional `keras.Model`s, the initial model first.
         target: `Target`, or None.
-        initial_ms: the initial net's latency, if it is known from before; its ratios
-            to that are what the others' `latency_ms` tell then.
+        initial_ms: latency of the initial model in ms, if it was measured before. The
+            `latency_ms` of the others is then their ratio times this.
 
     Returns:
-        A list of dicts from measure to number, one a model.
+        A list of dicts from measure to number, one per model.
 
     Raises:
         TypeError, ValueError, ImportError, RuntimeError: as `cost`, `fold` and
@@ -69,7 +69,7 @@ def target_measures(models, target=None, initial_ms=None):
 
 
 def latency_ratios(models, target):
-    """Latencies of nets as fractions of the first one's, on a target's runtime.
+    """Latencies of models relative to the first one, on a target's runtime.
 
     Returns:
         `(milliseconds of the first, list of ratios, load)`: medians over the turns,
@@ -83,16 +83,16 @@ def latency_ratios(models, target):
 
 
 def file_bytes(model, file_format):
-    """Bytes of a folded model's file, files of a directory added up.
+    """Size in bytes of a folded model's file, or of all files of its directory.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        file_format: one of `export`'s. An int8 file is calibrated on noise, which
-            hardly changes its size.
+        model: a functional `keras.Model`; it is not changed.
+        file_format: a format of `export`. An int8 file is calibrated on noise, which
+            hardly affects its size.
 
     Raises:
         ValueError, ImportError: if the format cannot be written here.
-        ConversionError: if its converter refuses the model.
+        ConversionError: if the converter rejects the model.
     """
     (name,) = check_formats(file_format)
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
@@ -100,12 +100,12 @@ def file_bytes(model, file_format):
 
 
 def check_measurable(model, target):
-    """Raises an error if what a target limits cannot be measured of a model here.
+    """Raises an error if what a target limits cannot be measured for a model here.
 
     Raises:
         ValueError: if the target limits MACs and those of a layer cannot be counted,
             or the runtime or format is unknown or not for this Keras backend.
-        ImportError: if a package is missing; it says what to install.
+        ImportError: if a package is missing; the message says what to install.
     """
     uncounted = cost(model).uncounted
     if target.macs is not None and uncounted:
@@ -125,12 +125,15 @@ def check_measurable(model, target):
 
 
 def extent(model, units, target=None):
-    """Measures of a model, and of it without `units`: what a target lies between.
+    """Measures of a model with and without `units`: the range of possible targets.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        units: names of the units that may go, at least one.
-        target: `Target` that says what else is measured than counts, or None.
+        model: a functional `keras.Model`; it is not changed.
+        units: names of the removable units, at least one.
+        target: `Target` whose limits are measured in addition to counts, or None.
+
+    Returns:
+        tuple of two dicts from measure to number.
 
     Raises:
         ValueError, ImportError: as `check_measurable` does.
@@ -141,11 +144,14 @@ def extent(model, units, target=None):
 
 
 def stay_to_learn(model, units):
-    """How many of some units must stay, whichever: 1 if nothing else learns, else 0.
+    """Number of units to keep so that the model has trainable weights: 0 or 1.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
         units: list of its removable `Unit`s.
+
+    Returns:
+        1 if the model without `units` has no trainable weight, else 0.
     """
     whole = graph.as_functional(model, "stay_to_learn")
     replace = {k: v for unit in units for k, v in unit.replacement.items()}
@@ -155,17 +161,17 @@ def stay_to_learn(model, units):
 
 
 def may_go(found, names, protected=()):
-    """The units that a target is met by removing, and why others stay.
+    """The units that a run may remove, and why it may not remove the others.
 
     Args:
         found: `Units` of a model.
-        names: of the units that have a score.
-        protected: names of units that must stay, or patterns of names; so must what
-            holds one of them.
+        names: names of the units that have a score.
+        protected: names of units that must not be removed, or patterns with `*`. Units
+            that contain one of them are protected too.
 
     Returns:
-        `(units, in_the_way)`: the list of `Unit`s that may go, and a dict from the
-        name of every other one to the reason.
+        `(units, in_the_way)`: the list of `Unit`s that may be removed, and a dict from
+        the name of every other unit to the reason.
 
     Raises:
         ValueError: if a protected unit is unknown.
@@ -179,7 +185,7 @@ def may_go(found, names, protected=()):
         elif not unit.removable:
             in_the_way[unit.name] = unit.reason
         elif held:
-            in_the_way[unit.name] = f"it holds {', '.join(held)}, protected"
+            in_the_way[unit.name] = f"it contains {', '.join(held)}, protected"
         elif unit.name not in names:
             in_the_way[unit.name] = "it has no score"
         else:
@@ -188,21 +194,22 @@ def may_go(found, names, protected=()):
 
 
 def names_of(protected, found):
-    """The units that names, or patterns with `*`, stand for.
+    """Resolves names of units, or patterns with `*`, to names of units.
 
     Args:
-        protected: names of units, or patterns of names.
+        protected: names of units, or patterns with `*`.
         found: `Units` of a model.
 
     Returns:
         frozenset of names.
 
     Raises:
-        ValueError: if one stands for no unit.
+        ValueError: if a name or pattern matches no unit.
     """
     known, names, unknown = [unit.name for unit in found], set(), []
     for each in sorted(map(str, protected)):
-        # `*` alone: units' names may hold what else `fnmatch` takes for a pattern.
+        # Only `*` is special, as names may contain other characters that `fnmatch`
+        # treats as patterns.
         pattern = ".*".join(map(re.escape, each.split("*")))
         matching = [name for name in known if re.fullmatch(pattern, name)]
         names.update(matching)
@@ -210,7 +217,7 @@ def names_of(protected, found):
             unknown.append(each)
     if unknown:
         raise ValueError(
-            f"'{found.model}' has no unit {', '.join(unknown)} to protect. "
-            f"Its units: {', '.join(known)}."
+            f"`protected` names units that '{found.model}' does not have: "
+            f"{', '.join(unknown)}. Its units: {', '.join(known)}."
         )
     return frozenset(names)

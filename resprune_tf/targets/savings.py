@@ -1,4 +1,4 @@
-"""What each unit saves of what a target limits."""
+"""How much each unit saves of the measures that a target limits."""
 
 import collections
 
@@ -12,26 +12,26 @@ from resprune_tf.units.survey import Survey
 
 
 def unit_savings(model, units, target, initial, smallest):
-    """What each unit saves of every measure that a target limits.
+    """How much each unit saves of every measure that a target limits.
 
-    MACs, parameters and units are each unit's own. Layers are those on its longest
-    path; a file's size follows parameters; a latency is measured: the model and the
-    model without the units of each kind are timed in turns, and the units of a kind
-    share what that saves, which stands out of the noise better than one unit does.
-    The savings of units that do not lie in one another are then scaled so that they
-    sum up to what removing all of them was measured to save: two units that share a
-    layer save it together.
+    MACs, parameters and units are counted per unit. Layers are those on the longest
+    path of the unit. File size is proportional to parameters. For latency, units are
+    grouped by kind, and the model is timed without each group, in turns with the whole
+    model. The units of a group share the time saved, because the saving of one unit
+    would be lost in the noise. Finally, the savings of units that are not inside one
+    another are scaled to sum up to the measured saving of removing all of them: two
+    units that share a layer save it only together.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        units: list of the `Unit`s that may go.
+        model: a functional `keras.Model`; it is not changed.
+        units: list of the `Unit`s that may be removed.
         target: a `Target`.
-        initial, smallest: `measures` of the model, and without all of `units`.
+        initial, smallest: measures of the model, and of the model without `units`.
 
     Returns:
-        `(savings, timed)`: a dict from measure to a dict from unit name to number, and
-        a dict from the first unit of each kind without which the model was timed to
-        the names of all of that kind.
+        `(savings, timed)`: a dict from measure to a dict from unit name to number, and,
+        for latency, a dict from the first unit of each group to the names of all units
+        of the group.
     """
     timed, saved = {}, {}
     if any(name in target.limits for name in LATENCY):
@@ -39,7 +39,7 @@ def unit_savings(model, units, target, initial, smallest):
         nets = [model, *(remove_units(model, alike) for alike in timed.values())]
         _, (_, *ratios), _ = latency_ratios(nets, target)
         for alike, ratio in zip(timed.values(), ratios, strict=True):
-            # Noise, not a saving, where a net without the units took longer.
+            # If the model without the units was slower, that is noise: they save 0.
             saved.update(dict.fromkeys(alike, max(0.0, 1 - ratio) / len(alike)))
     savings = {}
     for name in target.limits:
@@ -52,7 +52,7 @@ def unit_savings(model, units, target, initial, smallest):
         elif name == "macs":
             own = {unit.name: unit.macs for unit in units}
             own = _shared_out(own, model, units, initial, smallest, "macs")
-        else:  # parameters, and a file, which follows them
+        else:  # parameters, and file size, which is proportional to them
             own = {unit.name: unit.parameters for unit in units}
             own = _shared_out(own, model, units, initial, smallest, "parameters")
         savings[name] = _scaled(own, units, initial[name] - smallest[name])
@@ -60,14 +60,14 @@ def unit_savings(model, units, target, initial, smallest):
 
 
 def alike_units(model, units):
-    """Units of one kind: the same operations in order, output shape and costs.
+    """Groups identical units: same operations in order, output shape and cost.
 
     Args:
         model: a functional `keras.Model`.
         units: its `Unit`s.
 
     Returns:
-        dict from the name of the first of each kind to the names of all.
+        dict from the name of the first unit of each group to the names of all.
     """
     operations = {}
     for path, level in graph.levels(graph.as_functional(model, "alike_units")):
@@ -82,7 +82,7 @@ def alike_units(model, units):
 
 
 def outermost(units):
-    """Those of some units that lie in no other of them."""
+    """The units that are not inside another one of `units`."""
     inside = {name for unit in units for name in unit.contains}
     return [unit for unit in units if unit.name not in inside]
 
@@ -103,10 +103,10 @@ def _layers(model, units):
 
 
 def _shared_out(own, model, units, initial, smallest, measure):
-    """Savings, with what no unit saves alone divided among those that save it together.
+    """Adds to the savings what units save only together, divided equally among them.
 
-    That is a call on the branches of several units, or, of parameters, a layer that
-    several units call.
+    For MACs, this is a call on the branches of several units; for parameters, a layer
+    that several units call.
     """
     outer = outermost(units)
     total = initial[measure] - smallest[measure]
@@ -141,7 +141,7 @@ def _shared_out(own, model, units, initial, smallest, measure):
 
 
 def _scaled(own, units, total):
-    """Savings that sum up to a total over the outermost units."""
+    """Scales savings so that those of the outermost units sum up to `total`."""
     outer = [unit.name for unit in outermost(units)]
     if not any(own[name] for name in outer):
         own = dict.fromkeys(own, 1)

@@ -1,4 +1,4 @@
-"""What was solved for a target, and what can be achieved, as tables and records."""
+"""Results of `solve_target` and `achievable`, which print as tables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from resprune_tf.units.table import aligned
 
 @dataclasses.dataclass(frozen=True)
 class Achievable:
-    """Between what a target for a model can lie. Prints as a table.
+    """The range of targets that a model can meet. Prints as a table.
 
     Attributes:
         model: name of the model.
-        units: names of the units that may go.
-        in_the_way: dict from the name of every other unit to why it stays.
-        initial: dict from measure to number, of the model.
-        smallest: the same of the model without all units that may go.
+        units: names of the removable units.
+        in_the_way: dict from the name of every other unit to the reason why it cannot
+            be removed.
+        initial: dict from measure to number, for the model.
+        smallest: dict from measure to number, for the model without all removable
+            units.
     """
 
     model: str
@@ -28,7 +30,7 @@ class Achievable:
     smallest: dict[str, float]
 
     def to_dict(self) -> dict:
-        """Everything in types that JSON has."""
+        """Returns everything in JSON types."""
         return dataclasses.asdict(self)
 
     def __str__(self):
@@ -41,10 +43,10 @@ class Achievable:
             [
                 f"'{self.model}': {len(self.units)} of "
                 f"{counted(len(self.units) + len(self.in_the_way), 'residual unit')} "
-                "may go.",
+                "can be removed.",
                 *aligned(("measure", "now", "smallest possible"), *rows),
                 *filter(None, [busy_note(self.initial.get(LOAD))]),
-                *(["Units that may not go:"] if self.in_the_way else []),
+                *(["Units that cannot be removed:"] if self.in_the_way else []),
                 *(f"  {name}: {reason}." for name, reason in self.in_the_way.items()),
             ]
         )
@@ -58,17 +60,18 @@ class Solution:
         model: name of the model.
         target: the `Target` in absolute numbers.
         units: names of the units to remove, smallest score first.
-        scores: dict from each of them to its score.
-        savings: dict from each limited measure to a dict from each of them to what it
-            saves: exact for MACs, parameters and units; layers, a file's size and a
-            latency are shares of what all units that may go save together.
-        initial, measures, smallest: dicts from measure to number: of the model, of the
-            model without `units`, and without all that may go. All are measured.
-        timed: dict from the first unit of each kind without which the model was timed
-            to the names of all of that kind; empty if the target limits no latency.
-        attempts: how many sets were built and measured until one met the target.
-        equal_scores: whether all units that may go have the same score, so that it
-            chose none of them.
+        scores: dict from each of these units to its score.
+        savings: dict from each limited measure to a dict from each of these units to
+            what it saves. It is exact for MACs, parameters and units. For layers, file
+            size and latency it is a share of what all removable units save together.
+        initial, measures, smallest: dicts from measure to number, for the model, for
+            the model without `units`, and for the model without all removable units.
+            All are measured.
+        timed: dict from the first unit of each group of identical units that was timed
+            to the names of all units of the group; empty without a latency limit.
+        attempts: number of sets that were built and measured until one met the target.
+        equal_scores: whether all removable units have the same score, so that the
+            scores did not affect the choice.
     """
 
     model: str
@@ -85,11 +88,11 @@ class Solution:
 
     @property
     def score(self) -> float:
-        """The summed score, which no other set that was found to do falls below."""
+        """Sum of the scores of the units to remove, which the solver minimises."""
         return sum(self.scores.values())
 
     def to_dict(self) -> dict:
-        """Everything in types that JSON has."""
+        """Returns everything in JSON types."""
         target = {**self.target.limits, **self.target.conditions}
         fields = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(self)
@@ -142,11 +145,12 @@ class Solution:
             lines.append("All scores are equal: they rank nothing.")
         if self.timed:
             lines.append(
-                "Timed without the units of each kind: "
+                "Latency was profiled once per group of identical units: "
                 + "; ".join(
-                    f"{name} and {len(alike) - 1} alike" if len(alike) > 1 else name
+                    f"{name} and {len(alike) - 1} more" if len(alike) > 1 else name
                     for name, alike in self.timed.items()
                 )
-                + f"; the whole solution was measured in attempt {self.attempts}."
+                + ". The final model was measured directly and meets the target "
+                f"(attempt {self.attempts})."
             )
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Targets in the user's terms: which units to remove to meet one, and what can be."""
+"""Finds the units whose removal meets a target, and the range of possible targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resprune_tf.targets.target import LOAD, Target
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.removal import remove_units
 
-# Sets that are built and measured before it is given up.
+# Number of sets that are built and measured at most.
 _ATTEMPTS = 8
 
 
@@ -29,39 +29,41 @@ def solve_target(
     scores: Mapping[str, float],
     protected: Sequence[str] = (),
 ) -> Solution:
-    """The units whose removal meets a target at the smallest summed score.
+    """Finds the units with the smallest total score whose removal meets a target.
 
-    What each unit saves is counted, or timed with the net without the units of its
-    kind, and the set is the optimum of a 0-1 program over these savings. The net
-    without that set is then built and measured as a whole. If it misses a limit, what
-    the set promised in vain is asked for in addition, and a set is solved for anew. A
-    unit that lies in another's branch goes with that one, whose score alone counts
-    then.
+    The savings of each unit are counted; latency is profiled once per group of
+    identical units. A 0-1 linear program chooses the set of units, and the model
+    without them is built and measured. If the measured model misses a limit, the limit
+    is tightened by the shortfall and the problem is solved again, up to 8 times. If a
+    unit contains another one, only the score of the outer unit counts.
 
-    Scores are taken once, for the model as it is: `prune_and_retrain` scores anew
-    after every removal. Its `units` removes a solved set in rounds.
+    Units are scored once, for the whole model. `prune_and_retrain` scores again after
+    every removal; its `units` argument removes a solved set in rounds.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
         target: a `Target`.
         scores: dict from unit name to score, as a criterion returns it. Units without
-            one stay. Those of a negative score go in any case.
-        protected: names of units that must stay.
+            a score are not removed. Units with a negative score are always removed,
+            unless a unit that contains them, or lies in them, is chosen instead.
+        protected: names of units that must not be removed, or patterns with `*`.
 
     Returns:
         A `Solution`, which prints as a table.
 
     Raises:
-        ValueError: if a score is no finite number or of no unit; if the model
-            meets the target already; if no removal meets it, with what removing all
-            units achieves and which units are in the way; if what is limited cannot
-            be measured; or if none of some attempts met the target when measured.
-        TypeError: if `model` has no graph to read, or `scores` is no dict.
-        ImportError: if a package is missing that a file or runtime needs.
+        ValueError: if a score is not finite or not that of a unit, if the model meets
+            the target already, if removing all units does not meet it (the message
+            states what that achieves and which units cannot be removed), if a limited
+            measure cannot be measured, or if no measured set met the target.
+        TypeError: if `model` is not functional, or `scores` is not a dict.
+        ImportError: if a package is missing that a file format or runtime needs.
+
+    Reference: branch and bound, by `scipy.optimize.milp`.
 
     >>> target = Target(latency_ratio=0.7, runtime="litert")
     >>> solution = solve_target(model, target, criteria.importance(model))
-    >>> shorter = remove_units(model, solution.units)
+    >>> smaller = remove_units(model, solution.units)
     """
     graph.check_functional(model, "solve_target")
     found = find_units(model)
@@ -97,21 +99,24 @@ def achievable(
     protected: Sequence[str] = (),
     scores: Mapping[str, float] | None = None,
 ) -> Achievable:
-    """What a model measures now, and at the smallest that removal can make it.
+    """Measures a model as it is and without all removable units.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        target: a `Target` that limits what else than counts is to be measured: a file
-            or a latency. Whether it can be met does not matter.
-        protected: names of units that must stay.
-        scores: of the units that may go, as for `solve_target`; by default all that
-            can be removed.
+        model: a functional `keras.Model`; it is not changed.
+        target: a `Target` whose file size or latency limits are measured in addition
+            to counts. It need not be possible to meet it.
+        protected: names of units that must not be removed, or patterns with `*`.
+        scores: dict from unit name to score; units without one are not removed.
+            Defaults to all removable units.
 
     Returns:
         An `Achievable`, which prints as a table.
 
     Raises:
-        ValueError, TypeError, ImportError: as `solve_target`, but for the target.
+        ValueError, TypeError, ImportError: as `solve_target`, except that the target
+            need not be possible; ValueError also if no unit can be removed.
+
+    >>> print(achievable(resnet56()))
     """
     graph.check_functional(model, "achievable")
     found = find_units(model)
@@ -126,16 +131,16 @@ def achievable(
 
 
 def candidates(found, names, protected):
-    """As `may_go`, and a ValueError if no unit may go."""
+    """As `may_go`, but raises a ValueError if no unit may be removed."""
     units, in_the_way = may_go(found, names, protected)
     if not units:
         reasons = "".join(f"\n  {name}: {why}." for name, why in in_the_way.items())
-        raise ValueError(f"No unit of '{found.model}' may go.{reasons}")
+        raise ValueError(f"No unit of '{found.model}' can be removed.{reasons}")
     return units, in_the_way
 
 
 def _met(model, target, scores, units, savings, initial, smallest):
-    """A set that was measured to meet a target, its measures, and which attempt."""
+    """A set of units that meets the target, its measures, and number of attempts."""
     costs = {unit.name: scores[unit.name] for unit in units}
     needs = {
         name: initial[name] - limit
@@ -152,7 +157,7 @@ def _met(model, target, scores, units, savings, initial, smallest):
     tried = []
     for attempt in range(1, _ATTEMPTS + 1):
         chosen = cheapest_set(costs, savings, asked, exclusive)
-        if chosen is None:  # more is asked for than the savings promise
+        if chosen is None:  # more is required than all savings together
             whole = [unit.name for unit in outermost(units)]
             chosen = tuple(sorted(whole, key=costs.get))
         say(
@@ -171,23 +176,23 @@ def _met(model, target, scores, units, savings, initial, smallest):
                 promised = sum(savings[name][unit] for unit in chosen)
                 asked[name] = need + promised - (initial[name] - measured[name])
     raise ValueError(
-        f"No set of units was measured to meet {target}, although removing all that "
-        f"may go leaves {target.listing(smallest)}. What was tried:\n  "
+        f"No set of units meets {target} when measured, although removing all "
+        f"removable units leaves {target.listing(smallest)}. Choose another target. "
+        "Measured:\n  "
         + "\n  ".join([*tried, *filter(None, [busy_note(initial.get(LOAD))])])
     )
 
 
 def cheapest_set(scores, savings, needs, exclusive=()):
-    """The set of units of smallest summed score that saves enough of every measure.
+    """The set of units with the smallest total score that saves enough.
 
-    Of sets that cost the same, one without a unit that is not needed: what costs
-    nothing stays as well, if enough is saved without it. A unit of negative score
-    always goes, unless another that excludes it is better.
+    The set contains no unit that is not needed, even if its score is 0. A unit with a
+    negative score is always chosen, unless one that excludes it is better.
 
     Args:
         scores: dict from unit to a finite score.
         savings: dict from measure to a dict from unit to what it saves, >= 0.
-        needs: dict from measure to how much is to be saved, > 0.
+        needs: dict from measure to the required saving, > 0.
         exclusive: pairs of units of which at most one is chosen.
 
     Returns:
@@ -196,7 +201,7 @@ def cheapest_set(scores, savings, needs, exclusive=()):
     Reference: a 0-1 program, solved by branch and bound (`scipy.optimize.milp`).
     """
     units = list(scores)
-    # In units of the need: the solver's tolerances are absolute.
+    # Relative to the need, because the tolerances of the solver are absolute.
     saved = [[savings[m][unit] / need for unit in units] for m, need in needs.items()]
     pairs = [[unit in pair for unit in units] for pair in exclusive]
     costs = np.array([scores[unit] for unit in units], "float64")
@@ -214,7 +219,7 @@ def cheapest_set(scores, savings, needs, exclusive=()):
     if found.status == 2:  # infeasible
         return None
     if not found.success:
-        raise RuntimeError(f"The choice of units was not solved: {found.message}")
+        raise RuntimeError(f"scipy.optimize.milp found no solution: {found.message}")
     chosen = [unit for unit, taken in zip(units, found.x, strict=True) if taken > 0.5]
     return _without_the_needless(chosen, scores, savings, needs)
 

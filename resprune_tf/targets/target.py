@@ -1,4 +1,7 @@
-"""The size at which removal stops. Pure Python."""
+"""The size or latency budget that a pruned model must meet.
+
+This module imports neither Keras nor NumPy, so that commands start fast.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Mapping
 from resprune_tf.deploy.registry import known_as
 from resprune_tf.system.wording import busy_note
 
-# Counted from a net's graph alone, and measured: a file is written, a runtime timed.
+# Counts come from the graph alone. A file must be written, a latency must be timed.
 COUNTED = ("layers", "units", "macs", "parameters")
 FILE = ("file_bytes", "file_ratio")
 LATENCY = ("latency_ms", "latency_ratio")
@@ -23,28 +26,28 @@ class TargetMet(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """The size at which removal stops. Of several limits all must hold.
+    """The size or latency budget of a pruned model.
 
-    A file and a latency have two spellings, since half a millisecond is as good a limit
-    as half the time: an absolute one, and a ratio to the initial net's.
+    If several limits are given, all must be met. File size and latency can be limited
+    by an absolute value or by a ratio to the initial model.
 
     Args:
-        layers: at most so many layers, as in "ResNet-32".
-        units: at most so many residual units left, the fixed ones included.
-        macs, parameters: at most so many; a value below 1 is a fraction of the
-            initial net's. A multiply-accumulate counts as two FLOPs: half of a limit
+        layers: maximum number of layers on the longest path, as in "ResNet-32".
+        units: maximum number of residual units, removable or not.
+        macs, parameters: maximum number; a value below 1 is a fraction of that of the
+            initial model. A multiply-accumulate counts as two FLOPs: half of a limit
             in FLOPs is one in MACs, and ratios are the same.
-        file_bytes: at most so many bytes of the folded net's file.
-        file_ratio: file size as a fraction of the initial net's, below 1.
-        latency_ms: median milliseconds of one call of the folded net.
-        latency_ratio: latency as a fraction of the initial net's, below 1.
-        file_format: of which format the file is; one of `export`'s.
-        runtime: what runs the net; one of `runtime_latencies`'s.
-        batch_size, threads: images a call, and processor threads of the runtime.
+        file_bytes: maximum size of the folded model's file, in bytes.
+        file_ratio: maximum file size as a fraction of the initial one, below 1.
+        latency_ms: maximum median latency of one call of the folded model, in ms.
+        latency_ratio: maximum latency as a fraction of the initial one, below 1.
+        file_format: format of the file, one of those of `export`.
+        runtime: runtime for the latency, one of those of `runtime_latencies`.
+        batch_size, threads: images per call, and processor threads of the runtime.
 
     Raises:
-        ValueError: if no limit is given or one is out of range, or a file's format or
-            a latency's runtime is not named, or named for no limit.
+        ValueError: if no limit is given, if one is out of range, if the `file_format`
+            or `runtime` of a limit is missing, or if one is given without a limit.
 
     >>> Target(latency_ratio=0.7, runtime="litert", layers=32)
     """
@@ -65,22 +68,23 @@ class Target:
     def __post_init__(self):
         if not self.limits:
             raise ValueError(
-                f"A target needs at least one limit of {', '.join(_MEASURES)}."
+                f"A `Target` needs at least one limit of {', '.join(_MEASURES)}."
             )
         for name, limit in self.limits.items():
             if not limit > 0:
                 raise ValueError(
-                    f"A target must be positive. Received: {name}={limit}."
+                    "The limits of a `Target` must be positive. "
+                    f"Received: {name}={limit}."
                 )
             if name.endswith("_ratio") and not limit < 1:
                 raise ValueError(
-                    f"`{name}` is a fraction of the initial net's, below 1. "
+                    f"`{name}` is a fraction of the initial model's value, below 1. "
                     f"Received: {name}={limit}."
                 )
         if self.file_bytes is not None and self.file_bytes < 1:
             raise ValueError(
-                "`file_bytes` is in bytes; a fraction of the initial net's file is "
-                f"`file_ratio`. Received: file_bytes={self.file_bytes}."
+                "`file_bytes` must be at least 1 byte; a fraction of the initial file "
+                f"size is `file_ratio`. Received: file_bytes={self.file_bytes}."
             )
         for name in ("file_format", "runtime"):
             if (value := getattr(self, name)) is not None:
@@ -97,23 +101,24 @@ class Target:
         limited = [measure for measure in measures if measure in self.limits]
         if limited and getattr(self, name) is None:
             raise ValueError(
-                f"`{limited[0]}` needs `{name}`, such as {name}={example}: "
-                "it depends on that."
+                f"`{limited[0]}` needs `{name}`, such as {name}={example}, because it "
+                "depends on it."
             )
         if not limited and getattr(self, name) is not None:
             raise ValueError(
                 f"`{name}={getattr(self, name)!r}` belongs to a limit of "
-                f"{' or '.join(measures)}, and none is given."
+                f"{' or '.join(measures)}, but none is given. Add one, or leave out "
+                f"`{name}`."
             )
 
     @property
     def limits(self) -> dict[str, float]:
-        """The limits that are given."""
+        """Dict from measure to limit, for the limits that are given."""
         return {k: v for k in _MEASURES if (v := getattr(self, k)) is not None}
 
     @property
     def conditions(self) -> dict:
-        """Under which a file's size and a latency are measured, as far as asked for."""
+        """Dict of the settings with which file size and latency are measured."""
         found = {}
         if self.file_format is not None:
             found["file_format"] = self.file_format
@@ -128,16 +133,17 @@ class Target:
         smallest: Mapping,
         in_the_way: Mapping[str, str] | None = None,
     ) -> Target:
-        """The target in absolute numbers, once it is known to be reachable.
+        """Returns the target in absolute numbers, after checking that it can be met.
 
         Args:
-            initial: what the initial net measures of all that is limited.
-            smallest: that of the net without all units that may go.
-            in_the_way: why a unit may not go, by its name.
+            initial: dict from measure to number, for the initial model.
+            smallest: dict from measure to number, for the model without all removable
+                units.
+            in_the_way: dict from the names of units that cannot be removed to reasons.
 
         Raises:
-            TargetMet: (a ValueError) if the initial net meets the target already.
-            ValueError: if no removal can meet it; the message says what can be
+            TargetMet: (a ValueError) if the initial model meets the target already.
+            ValueError: if no removal can meet it; the message states what can be
                 reached.
         """
         limits = {
@@ -150,28 +156,28 @@ class Target:
         note = busy_note(initial.get(LOAD), smallest.get(LOAD))
         if target.reached(initial):
             raise TargetMet(
-                f"The target ({target}) asks for no removal: the initial net has "
+                f"The target ({target}) requires no removal: the initial model has "
                 f"{target.listing(initial)}." + (f" {note}" if note else "")
             )
         if not target.reached(smallest):
             message = (
-                f"The target of {target} cannot be reached: removing all units that "
-                f"may go leaves {target.listing(smallest)}."
+                f"The target of {target} cannot be reached: removing all removable "
+                f"units leaves {target.listing(smallest)}. Choose a larger target."
             )
             if in_the_way:
                 stay = (f"{name} ({reason})" for name, reason in in_the_way.items())
-                message += f" Units that may not go: {', '.join(stay)}."
+                message += f" Units that cannot be removed: {', '.join(stay)}."
             if note:
                 message += f" {note}"
             raise ValueError(message)
         return target
 
     def reached(self, measured: Mapping) -> bool:
-        """Whether a net with these measures meets every limit."""
+        """Whether a model with these measures meets every limit."""
         return all(measured[name] <= limit for name, limit in self.limits.items())
 
     def listing(self, measured: Mapping) -> str:
-        """What a net measures of all that is limited, in words."""
+        """Describes the limited measures of a model in words."""
         return ", ".join(
             _in_words(name, measured[name], self.conditions) for name in self.limits
         )
@@ -181,12 +187,12 @@ class Target:
 
 
 def format_measure(name: str, value: float) -> str:
-    """The value of a measure as it is told; its unit is not."""
+    """The value of a measure as text, without its unit."""
     if name.endswith("_ratio"):
         return f"{value:.1%}"
     if name == "latency_ms":
         return f"{value:.4g}"
-    # A count, but a fraction of one may be what is asked for.
+    # A count; a limit may be fractional.
     return f"{value:,.0f}" if value >= 1000 else f"{value:,.10g}"
 
 

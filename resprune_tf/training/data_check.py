@@ -1,6 +1,6 @@
-"""Whether data are what a model takes, before it is trained on them.
+"""Checks that data fit a model before it is trained on them.
 
-Arrays are looked at whole, pipelines by their first batch.
+Arrays are checked as a whole, pipelines by their first batch.
 """
 
 import inspect
@@ -18,8 +18,8 @@ from resprune_tf.graph.outputs import decides
 from resprune_tf.system.advice import advice
 from resprune_tf.training.labels import check_targets
 
-# Inputs of a net are of the order of 1: what its first layer brings to a range as
-# small, or as large, as these was scaled otherwise than that layer expects.
+# The inputs of a model are of the order of 1. If its first layer scales images to a
+# range below or above these, the images have another scale than that layer expects.
 _SMALL, _LARGE = 1 / 32, 32
 
 
@@ -28,12 +28,12 @@ def check_splits(model, splits):
 
     Args:
         model: a compiled functional `keras.Model`.
-        splits: dict from name to what `fit_data.as_split` returns.
+        splits: dict from name to the result of `fit_data.as_split`.
 
     Raises:
-        ValueError: for numbers that are NaN or infinite; pixels of another range than
-            the model's first layer, or another split, has; labels that the loss does
-            not take.
+        ValueError: for NaN or infinite numbers, for pixels of another range than the
+            first layer of the model expects or another split has, and for labels that
+            the loss does not accept.
     """
     peaks = {}
     for name, split in splits.items():
@@ -53,21 +53,21 @@ def check_splits(model, splits):
 
 
 def check_class_weight(model, weights, splits):
-    """Checks what Keras would look up without a word for what it does not find.
+    """Checks the argument `class_weight` of `fit`, in which Keras ignores mistakes.
 
     Args:
         model: a compiled functional `keras.Model`.
         weights: `class_weight` of its `fit`, or None.
-        splits: as for `check_splits`; those of them that are known.
+        splits: as for `check_splits`; the known ones.
 
     Raises:
-        ValueError: unless it gives numbers by the model's classes.
+        ValueError: unless it maps classes of the model to weights.
     """
     if weights is None:
         return
     expected = (
-        "`class_weight` must be a dict from the numbers of classes to weights, finite "
-        "and >= 0, such as {0: 1.0, 1: 5.0}. Received: "
+        "`class_weight` must be a dict from class indices to weights, finite and >= 0, "
+        "such as {0: 1.0, 1: 5.0}. Received: "
     )
     if not isinstance(weights, Mapping) or not weights:
         raise ValueError(f"{expected}{weights!r}.")
@@ -77,18 +77,18 @@ def check_class_weight(model, weights, splits):
             raise ValueError(f"{expected}{number!r}: {weight!r}.")
     if len(model.outputs) != 1:
         raise ValueError(
-            "`class_weight` is for models with one output; `sample_weight` may be of "
-            f"each. Received: '{model.name}' with {len(model.outputs)} outputs."
+            "`class_weight` is for models with one output; use `sample_weight` for "
+            f"several. Received: '{model.name}' with {len(model.outputs)} outputs."
         )
     if not decides(model):
         return
     last = model.outputs[0].shape[1] - 1
     if max(weights) > last:
         raise ValueError(
-            f"`class_weight` has a weight of class {max(weights)}, and '{model.name}' "
+            f"`class_weight` has a weight of class {max(weights)}, but '{model.name}' "
             f"has the classes 0 to {last}. Count them from 0."
         )
-    # TensorFlow gathers from a table, which ends with the largest class that is named.
+    # TensorFlow looks weights up in a table that ends with the largest given class.
     if max(weights) < last and isinstance(splits.get("train"), Pipeline):
         raise ValueError(
             f"`class_weight` needs a weight of the last class, {last}, for a pipeline. "
@@ -97,27 +97,27 @@ def check_class_weight(model, weights, splits):
 
 
 def _check_alike(peaks):
-    """Raises a ValueError if some splits hold pixels up to 1, and others up to 255."""
+    """Raises a ValueError if some splits have pixels up to 1, and others up to 255."""
     small, large = min(peaks, key=peaks.get), max(peaks, key=peaks.get)
     if 0 < peaks[small] <= 1 and peaks[large] > 16:
         raise ValueError(
-            f"The images of `{small}` are scaled otherwise than those of `{large}`: "
+            f"The images of `{small}` are scaled differently from those of `{large}`: "
             f"their largest values are {peaks[small]:g} and {peaks[large]:g}. Scale "
             "all splits alike."
         )
 
 
 def check_scale(model, tensor, array, name):
-    """Checks the range of pixels by the layer that scales them first, if one does.
+    """Checks the range of pixels, if the first layer of the model scales them.
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`.
         tensor: one of `model.inputs`.
-        array: NumPy array of images for it.
-        name: of the images, for the message.
+        array: NumPy array of images for this input.
+        name: name of the images, for the message.
 
     Raises:
-        ValueError: such as for pixels from 0 to 1 where a `Rescaling` divides by 255.
+        ValueError: for example for pixels from 0 to 1 if a `Rescaling` divides by 255.
     """
     layer = _first(graph.as_functional(model, "check_scale"), tensor)
     if type(layer) is keras.layers.Rescaling:
@@ -128,7 +128,7 @@ def check_scale(model, tensor, array, name):
         return
     of_bytes, of_shares = np.all(factor <= _SMALL), np.all(factor > 1)
     if not of_bytes and not of_shares:
-        return  # it only shifts, or hardly scales, and tells no range
+        return  # it only shifts, or hardly scales, so the expected range is unknown
     low, high = map(float, bounds(array))
     small = of_bytes and -1 <= low < high <= 1
     small = small and np.max(factor) * (high - low) < _SMALL
@@ -139,13 +139,14 @@ def check_scale(model, tensor, array, name):
         raise ValueError(
             f"{name}: images have values from {low:g} to {high:g}, too "
             f"{'small' if small else 'large'} for '{model.name}', which first scales "
-            f"them by '{layer.name}'. Give pixels as that layer expects them: perhaps "
-            f"{how}" + advice(".", f", by {option} if they are stored as 0 to 255.")
+            f"them by '{layer.name}'. Pass pixels in the range that this layer "
+            f"expects; probably: {how}"
+            + advice(".", f", by {option} if they are stored as 0 to 255.")
         )
 
 
 def _first(model, tensor):
-    """The operation that alone takes an input of a model."""
+    """The only operation that uses an input of a model; None if there are several."""
     takers = [
         node
         for node in graph.nodes(model)
@@ -160,7 +161,7 @@ def _first(model, tensor):
 
 
 def check_fit_arguments(model, args, kwargs):
-    """Checks the data among the arguments of `fit`; generators are left unread.
+    """Checks the data among the arguments of `fit`; generators are not read.
 
     Args:
         model: a compiled functional `keras.Model`.
@@ -168,7 +169,7 @@ def check_fit_arguments(model, args, kwargs):
 
     Raises:
         ValueError: as `check_splits`; if arrays differ in length; or for a generator
-            that is read to its end, after which there is nothing for a second epoch.
+            that `fit` would read to its end, so that no second epoch is possible.
     """
     given = inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
     for name, steps in (
@@ -177,12 +178,12 @@ def check_fit_arguments(model, args, kwargs):
     ):
         if isinstance(given.get(name), Iterator) and given.get(steps) is None:
             raise ValueError(
-                f"`{name}` is a generator, which is used up after one epoch: make a "
-                "tf.data.Dataset or a keras.utils.PyDataset of it. One that never ends "
-                f"needs `{steps}`."
+                f"`{name}` is a generator, which is exhausted after one epoch. Use a "
+                "tf.data.Dataset or a keras.utils.PyDataset instead, or, if it never "
+                f"ends, pass `{steps}`."
             )
     x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
-    # Without labels a stream brings its own, or there is nothing to compare.
+    # Without `y`, labels can only come with a stream.
     train = (x, y) if weights is None else (x, y, weights)
     if y is None:
         train = x if _is_stream(x) else None
@@ -208,7 +209,7 @@ def _is_stream(value):
 
 
 def by_input(x, model):
-    """Pairs of what is given and the input that takes it; none if it is not clear."""
+    """Pairs of (given value, input of the model); empty if the match is not clear."""
     if isinstance(x, dict) and not isinstance(model._inputs_struct, dict):
         given = [x.get(tensor.name) for tensor in model.inputs]
     else:
@@ -224,7 +225,7 @@ def _arrays(values):
 
 
 def _numbers(value):
-    """A tensor as an array of numbers; None for texts, and ragged or sparse ones."""
+    """A tensor as an array of numbers; None for strings and ragged or sparse ones."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Training a net under the guidance of another: knowledge distillation."""
+"""Knowledge distillation: trains a model with the outputs of a teacher."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ DISTANCES = ("kl", "mse")
 
 
 def distance(student, teacher, kind="kl", temperature=4.0):
-    """How far a student's outputs are from a teacher's, the mean over the batch.
+    """Distance between the outputs of a student and a teacher, mean over the batch.
 
     No gradient flows to the teacher.
 
     Args:
-        student, teacher: float tensors of one shape `(batch, ...)`. For `"kl"` logits,
-            or logarithms of probabilities, along the last axis.
+        student, teacher: float tensors of the same shape `(batch, ...)`. For `"kl"`,
+            logits or logarithms of probabilities along the last axis.
         kind: `"kl"` for `T² * KL(softmax(teacher / T) || softmax(student / T))` in
-            nats, the mean over all but the last axis; T² keeps the size of the gradient
-            when the temperature T changes. `"mse"` for the mean squared difference.
-        temperature: T, for `"kl"`.
+            nats, mean over all axes but the last; the factor T² keeps the size of the
+            gradient independent of T. `"mse"` for the mean squared difference.
+        temperature: the temperature T, for `"kl"`.
 
     Returns:
         A float32 scalar.
@@ -43,25 +43,25 @@ def distance(student, teacher, kind="kl", temperature=4.0):
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class Distillation(keras.layers.Layer):
-    """Passes a student's logits on, and in training adds the distance to a teacher's.
+    """Returns the student's logits; in training, adds a distillation loss.
 
     Called as `layer([student_logits, teacher_logits])`. In training it adds
     `weight * distance(student, teacher, kind, temperature)` to the loss.
 
-    The cross entropy with the labels is the caller's, and is to weigh `1 - weight`:
+    The caller adds the cross entropy with the labels, with weight `1 - weight`:
 
     >>> logits = Distillation(temperature=4.0, weight=0.9)([student, teacher])
     >>> model = keras.Model(pixels, logits)
     >>> model.compile(optimizer, loss, loss_weights=[1 - 0.9])
 
     Args:
-        temperature: float > 0, dimensionless. Higher ones show more of what the
-            teacher thinks of the wrong classes.
-        weight: float in [0, 1], of the teacher's word against the labels'.
-        kind: of `distance`: `"kl"` or `"mse"`.
-        **kwargs: base layer arguments.
+        temperature: float > 0, dimensionless. Higher values emphasise the probabilities
+            of the wrong classes.
+        weight: float in [0, 1], share of the teacher in the loss.
+        kind: kind of `distance`: `"kl"` or `"mse"`.
+        `**kwargs`: base layer arguments.
 
-    Input shape: two of `(batch, classes)`. Output shape and values: the first's.
+    Input: two tensors `(batch, classes)`. Output: the first of them.
 
     Raises:
         ValueError: if an argument is out of range, or the two shapes differ.
@@ -74,12 +74,12 @@ class Distillation(keras.layers.Layer):
         super().__init__(**kwargs)
         if not 0 < temperature < math.inf:
             raise ValueError(
-                "`temperature` divides logits and must be > 0 and finite. "
+                "`temperature` must be > 0 and finite, because it divides logits. "
                 f"Received: temperature={temperature}."
             )
         if not 0 <= weight <= 1:
             raise ValueError(
-                "`weight` is the teacher's share of the loss and must be in [0, 1]. "
+                "`weight` must be in [0, 1]: it is the teacher's share of the loss. "
                 f"Received: weight={weight}."
             )
         if kind not in DISTANCES:
@@ -94,8 +94,9 @@ class Distillation(keras.layers.Layer):
         student, teacher = input_shape
         if len(student) != 2 or tuple(student)[1:] != tuple(teacher)[1:]:
             raise ValueError(
-                "Student and teacher logits must be `(batch, classes)` with the same "
-                f"classes. Received: {tuple(student)} and {tuple(teacher)}."
+                "Student and teacher logits must have the shape `(batch, classes)` and "
+                "the same number of classes. "
+                f"Received: {tuple(student)} and {tuple(teacher)}."
             )
 
     def call(self, inputs, training=None):
@@ -119,17 +120,18 @@ class Distillation(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class Teacher(keras.layers.Layer):
-    """A frozen copy of a model that works as at inference even in training.
+    """A frozen copy of a model that runs in inference mode even in training.
 
-    A layer of its own, because a functional model that is trained passes
-    `training=True` on to nested models, also to those called with `training=False`.
+    This must be a layer, because a functional model in training passes `training=True`
+    to nested models, even to those that were called with `training=False`.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        copy: function from the model to the copy that works here, such as `fast_copy`.
-        **kwargs: base layer arguments. `name` defaults to `"teacher"`.
+        model: a functional `keras.Model`; it is not changed.
+        copy: function that copies the model, such as `fast_copy`.
+        `**kwargs`: base layer arguments. `name` defaults to `"teacher"`.
 
-    Input and output: those of the model. All its variables are there and none trains.
+    Input and output: those of the model. The layer has all variables of the model; none
+    of them is trainable.
 
     Raises:
         TypeError: if `model` is not functional.
@@ -158,26 +160,29 @@ class Teacher(keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Guidance:
-    """How a model is trained with a teacher (knowledge distillation).
+    """Settings of knowledge distillation: how a teacher guides the training.
 
     The loss is `(1 - weight)` times the loss on the labels plus `weight` times the
     distance to the teacher's outputs for the same examples. Regularization losses keep
-    the weight that they have without a teacher.
+    their full weight.
 
     Args:
-        temperature: as for `Distillation`; used by `kind="kl"`.
-        weight: float in [0, 1], the teacher's share of the loss.
-        teacher: a functional `keras.Model`, or the path of its `.keras` file. It is
-            the teacher in every training, the initial one included, and must take the
-            same inputs and give outputs of the same shape. It is only read; a run
-            keeps a copy. With `max_rounds=0` this is the distillation baseline. By
+        temperature: float > 0, softens the probabilities that `kind="kl"` compares.
+        weight: float in [0, 1], share of the teacher in the loss.
+        teacher: a functional `keras.Model`, or the path of its `.keras` file; it is not
+            changed, and a run keeps a copy. It is the teacher of every training,
+            including the initial one, and needs the same inputs and output shape as
+            the student. With `max_rounds=0` this gives the distillation baseline. By
             default the trained initial model is the teacher of every retraining.
-        kind: `"kl"` compares class probabilities (of logits or of a softmax); `"mse"`
-            compares any outputs, such as those of a regression, or features.
+        kind: `"kl"` compares class probabilities (from logits or a softmax); `"mse"`
+            compares any outputs, such as regression outputs or features.
         output: name of the output to compare, for models with several outputs.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Reference: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network,
+    arXiv:1503.02531.
 
     >>> Guidance(weight=0.5)
     >>> Guidance(kind="mse", output="features", teacher="large.keras")
@@ -193,7 +198,7 @@ class Guidance:
         Distillation(self.temperature, self.weight, self.kind)
 
     def settings(self) -> dict:
-        """What must agree for a run to be continued, as JSON values."""
+        """Returns the settings that must agree to resume a run, as JSON values."""
         settings = {"temperature": self.temperature, "weight": self.weight}
         if self.kind != "kl":
             settings["kind"] = self.kind
@@ -202,11 +207,11 @@ class Guidance:
         return settings
 
     def place(self, model: keras.Model) -> int:
-        """Which of a model's outputs is taught, counted from 0.
+        """Returns the index of the output to compare, from 0.
 
         Raises:
-            ValueError: if it has no such output, or several and none is named; or if
-                probabilities are to be compared that are none of one choice.
+            ValueError: if the model does not have the output, if it has several and
+                none is named, or if `kind="kl"` does not apply to the output.
         """
         names = names_of_outputs(model)
         if self.output is None and len(names) == 1:
@@ -215,8 +220,8 @@ class Guidance:
             place = names.index(self.output)
         else:
             raise ValueError(
-                "`Guidance(output=...)` must be the name of the output that is taught. "
-                f"Received: {self.output!r}. '{model.name}' has the outputs "
+                "`Guidance(output=...)` must name the output to compare with the "
+                f"teacher. Received: {self.output!r}. '{model.name}' has the outputs "
                 f"{', '.join(names)}."
             )
         if self.kind == "kl":
@@ -225,35 +230,36 @@ class Guidance:
                 raise ValueError(
                     '`kind="kl"` compares the probabilities of classes, from logits or '
                     f"a softmax along the last axis. '{names[place]}' of "
-                    f"'{model.name}' is of shape {tuple(last.shape)}"
+                    f"'{model.name}' has the shape {tuple(last.shape)}"
                     + (f", from a {squashed}" if squashed else "")
                     + '. Give `Guidance(kind="mse")`.'
                 )
         return place
 
     def __call__(self, student_logits, teacher, images, copy=graph.rebuild):
-        """The student's logits, with the distance to a teacher's added to the loss.
+        """Returns the student's logits and adds the distillation loss.
 
         Args:
-            student_logits, images: symbolic tensors; the images both models see.
-            teacher: a functional `keras.Model`; it is only read.
-            copy: function from the teacher to the copy that computes.
+            student_logits, images: symbolic tensors; both models see the same images.
+            teacher: a functional `keras.Model`; it is not changed.
+            copy: function that copies the teacher.
         """
         guided = Distillation(self.temperature, self.weight, self.kind, dtype="float32")
         return guided([student_logits, Teacher(teacher, copy=copy)(images)])
 
 
 def guided_model(model, teacher, guidance, copied=graph.rebuild):
-    """A model of the same layers whose training loss includes a teacher's.
+    """Makes a model of the same layers whose training loss includes a teacher.
 
-    Its outputs and their names are the model's, so that losses and metrics by name fit
-    it. Compile it afterwards.
+    It has the outputs and output names of `model`, so that losses and metrics by name
+    still apply. Compile it afterwards.
 
     Args:
         model: a functional `keras.Model`; its layers are shared.
-        teacher: a functional `keras.Model`; it is only read, and no part of the result.
+        teacher: a functional `keras.Model`; it is not changed and not part of the
+            result.
         guidance: a `Guidance`.
-        copied: function from the teacher to the copy that computes.
+        copied: function that copies the teacher.
     """
     guided = _Guided(model._inputs_struct, model._outputs_struct, name=model.name)
     copy, place = copied(teacher), guidance.place(model)
@@ -262,13 +268,13 @@ def guided_model(model, teacher, guidance, copied=graph.rebuild):
     def apart(x, outputs):
         both = outputs, copy(x, training=False)
         pair = [keras.tree.flatten(each)[place] for each in both]
-        if squashed:  # of which a softmax makes the same probabilities again
+        if squashed:  # the softmax of log probabilities gives the same probabilities
             pair = [
                 ops.log(ops.maximum(ops.cast(each, "float32"), 1e-7)) for each in pair
             ]
         return distance(*pair, guidance.kind, guidance.temperature)
 
-    # In functions, where Keras does not take the teacher for a part of the model.
+    # Inside a function, so that Keras does not track the teacher as a sublayer.
     guided.apart, guided.weight = apart, guidance.weight
     return guided
 
@@ -280,7 +286,7 @@ class _Guided(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return loss
-        # Shared among replicas, as Keras shares every loss.
+        # Divided among replicas, as Keras does with every loss.
         shared = self._aggregate_additional_loss
         penalties = sum(map(shared, self.losses)) if self.losses else 0.0
         taught = self.weight * shared(self.apart(x, y_pred))
@@ -293,15 +299,15 @@ _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy
 
 
 def usual_guidance(model, loss) -> Guidance | None:
-    """The guidance of a run that begins with a trained classifier.
+    """The default guidance of a run that starts from a trained classifier.
 
     Args:
         model: a functional `keras.Model`.
-        loss: that it is compiled with, as Keras keeps it; or a name.
+        loss: the loss that it is compiled with, as Keras stores it; or a name.
 
     Returns:
-        A `Guidance` by the model itself, or None if it is no classifier of one output
-        that is trained by a cross entropy of classes.
+        A `Guidance` with the model itself as teacher; None if the model is not a
+        classifier with one output and a categorical cross entropy as loss.
     """
     if len(model.outputs) != 1 or (model.outputs[0].shape[-1] or 0) < 2:
         return None
@@ -310,15 +316,15 @@ def usual_guidance(model, loss) -> Guidance | None:
 
 
 def load_teacher(guidance, student):
-    """The teacher from elsewhere as a model, checked; None if there is none.
+    """Loads and checks the teacher that a `Guidance` names; None if it names none.
 
     Args:
         guidance: a `Guidance`, or None.
-        student: the model to teach.
+        student: the model to train.
 
     Raises:
-        ValueError: if the teacher takes other inputs or gives other outputs than the
-            student, or it is not known which output it teaches.
+        ValueError: if inputs or outputs of teacher and student differ in shape, or if
+            it is not clear which output to compare.
         TypeError: if the teacher is not functional.
     """
     if guidance is None:
@@ -341,7 +347,7 @@ def load_teacher(guidance, student):
             " to ".join(", ".join(map(str, part)) for part in pair) for pair in shapes
         ]
         raise ValueError(
-            "A teacher must take the student's inputs and give outputs of its shape. "
-            f"Received: {told[0]}, the student from {told[1]}."
+            "Teacher and student must have inputs and outputs of the same shapes. "
+            f"Received: a teacher from {told[0]}, a student from {told[1]}."
         )
     return teacher

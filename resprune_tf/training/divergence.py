@@ -1,4 +1,4 @@
-"""What a diverged training leaves, and why it diverged: its data, or its rate."""
+"""Finds out why a training diverged: its data, or its learning rate."""
 
 import keras
 import numpy as np
@@ -24,29 +24,28 @@ def broken(model):
 
 
 def reason(data, steps=None):
-    """Why a training on some data diverged, and what to do, in words.
+    """Sentences on why a training diverged, and what to do.
 
     Args:
-        data: a split of `FitData`; None if it cannot be read again, and for images
-            of whole numbers.
-        steps: batches of an epoch, if `fit` was told.
+        data: a split of `FitData`; None for integer images, which are always finite.
+        steps: `steps_per_epoch` of `fit`, if it was given.
     """
     if data is None:
         return _rate()
     try:
         place = _first_place(data, steps)
-    except Exception:  # of somebody's pipeline, which is not what to tell of here
+    except Exception:  # raised by the user's pipeline; divergence is the topic here
         return _unknown()
     if place is None:
         return f"The training data are finite. {_rate()}"
     return (
-        f"The training data hold NaN or infinite values, the first in {place}: correct "
-        "the data."
+        f"The training data contain NaN or infinite values, the first in {place}: "
+        "correct the data."
     )
 
 
 def _first_place(data, steps):
-    """Where the first value that is not finite is, in words, or None."""
+    """Describes the position of the first value that is not finite; None without."""
     for batch, place in data.blocks(steps):
         parts = keras.utils.unpack_x_y_sample_weight(batch)
         for name, part in zip(("x", "y", "sample_weight"), parts, strict=True):
@@ -58,20 +57,20 @@ def _first_place(data, steps):
 
 
 def fit_reason(x=None, y=None, sample_weight=None, steps_per_epoch=None, **others):
-    """As `reason`, of the arguments that `fit` was given."""
+    """As `reason`, for the arguments of `fit`."""
     given = x
     if y is not None:
         given = (x, y) if sample_weight is None else (x, y, sample_weight)
     try:
         data = as_split(given, "train", 32)
     except (TypeError, ValueError):
-        return _unknown()  # of a generator, which has been read
+        return _unknown()  # a generator, which cannot be read again
     return reason(data, steps_per_epoch)
 
 
 def _first_bad(array):
     """Index along the first axis of the first value that is not finite, or None."""
-    array = getattr(array, "flat_values", array)  # of a ragged tensor
+    array = getattr(array, "flat_values", array)  # for ragged tensors
     if "float" not in str(getattr(array, "dtype", None)):
         return None
     finite = np.isfinite(np.atleast_1d(keras.ops.convert_to_numpy(array)))

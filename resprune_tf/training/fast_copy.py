@@ -1,4 +1,4 @@
-"""A copy of a model that trains faster than it, and the way back."""
+"""A copy of a model that trains faster."""
 
 import keras
 from keras import ops
@@ -9,28 +9,28 @@ from resprune_tf.training.scaled_weights import AppliedImportance, scalable, sca
 
 
 def fast_copy(model, precision="float32"):
-    """A copy that trains with fewer passes over the activations of the model.
+    """Copies a model so that training needs fewer passes over the activations.
 
-    BatchNormalization takes its statistics in one pass, and an ω is applied to the
-    weights of the layer before it (see `ScaledWeights`) where one can take it. The
-    results are the same within rounding. What is saved and published stays the model
-    itself: `copy_values` brings the trained values back to it.
+    BatchNormalization computes its statistics in one pass, and an ω is applied to the
+    weights of the layer before it, if possible (see `ScaledWeights`). Results agree to
+    within rounding. The copy is for training only: `copy_values` copies the trained
+    values back to the model.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        precision: `"float32"`, or `"bfloat16"` for Keras's mixed policy: layers of
-            policy float32 compute in bfloat16 and keep float32 variables; layers
-            that prepare the pixels or make an output stay float32, as do the
-            statistics of BatchNormalization. Bfloat16 has the range of float32, so
-            the loss needs no scaling. Layers of other policies keep theirs.
+        model: a functional `keras.Model`; it is not changed.
+        precision: `"float32"`, or `"bfloat16"` for Keras's mixed policy. Then layers of
+            policy float32 compute in bfloat16 and keep float32 variables, except
+            layers that prepare the pixels or compute an output. Statistics of
+            BatchNormalization are float32. Bfloat16 has the range of float32, so the
+            loss needs no scaling. Layers of other policies keep theirs.
 
     Returns:
         A functional `keras.Model`, not compiled, with a layer of the same name and
         variables for every layer of `model`.
 
     Raises:
-        ValueError: for an unknown precision.
-        TypeError: if the model is not functional.
+        ValueError: if the precision is unknown.
+        TypeError: if `model` is not functional.
 
     Reference: Micikevicius et al., Mixed Precision Training, arXiv:1710.03740.
     """
@@ -57,7 +57,7 @@ def fast_copy(model, precision="float32"):
     applied = {}
     for scale in scales.values():
         made = AppliedImportance.from_config(config(scale))
-        made.build(scale.input.shape)  # the layer that applies it comes before it
+        made.build(scale.input.shape)  # the layer before it uses its ω
         applied[id(scale)] = made
 
     def clone(operation):
@@ -79,17 +79,17 @@ def fast_copy(model, precision="float32"):
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class OnePassBatchNormalization(keras.layers.BatchNormalization):
-    """The stock layer, faster in training: same weights, same order, same results.
+    """Keras's BatchNormalization, faster in training: same weights, same results.
 
-    The stock layer reads its input for the mean, then again for the variance, and in
-    mixed precision computes in float32 throughout. Here both statistics come from one
-    pass, as the mean of the squares less the square of the mean: TensorFlow's fused
-    operation, or plain operations that XLA fuses. Statistics are float32 in any case.
-    The difference of squares loses digits where a channel's mean is many times its
-    deviation (relative error about 2e-5 at 15 times in float32).
+    Keras's layer reads its input once for the mean and once for the variance, and in
+    mixed precision computes entirely in float32. Here both statistics come from one
+    pass, as mean of squares minus square of the mean: by TensorFlow's fused operation,
+    or by plain operations that XLA fuses. Statistics are always float32. The difference
+    loses digits if a channel's mean is many times its standard deviation (relative
+    error about 2e-5 at 15 times, in float32).
 
-    Use it through `fast_copy`; it takes the arguments of the stock layer, of which
-    `axis` must be the last and `synchronized` false.
+    Use it through `fast_copy`. It takes the arguments of Keras's layer; `axis` must be
+    the last and `synchronized` False.
 
     Input shape: any of rank >= 2, channels last, without a mask.
 
@@ -110,7 +110,7 @@ class OnePassBatchNormalization(keras.layers.BatchNormalization):
         return self._scale_and_shift(inputs, self.moving_mean, self.moving_variance)
 
     def _normalize_batch(self, inputs):
-        """Outputs with the batch's own statistics, and these."""
+        """Outputs normalized by the batch statistics, with mean and variance."""
         if _fusable(inputs):
             return self._fused(inputs)
         wide = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
@@ -146,8 +146,8 @@ class OnePassBatchNormalization(keras.layers.BatchNormalization):
                 data_format="NHWC",
                 is_training=True,
             )
-        # The operation returns the estimate of the population's variance; the stock
-        # layer keeps the batch's own.
+        # The operation returns the unbiased estimate of the variance; Keras's layer
+        # uses the variance of the batch.
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), "float32")
         return outputs, mean, variance * (count - 1) / count
 
@@ -165,7 +165,7 @@ def _fusable(inputs):
 
 
 def has_one_pass_form(layer):
-    """Whether a layer is a stock BatchNormalization that this one can stand in for."""
+    """Whether `OnePassBatchNormalization` can replace a layer."""
     return (
         type(layer) is keras.layers.BatchNormalization
         and layer.axis in (-1, len(layer.input.shape) - 1)

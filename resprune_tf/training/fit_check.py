@@ -1,4 +1,4 @@
-"""What can be known before a run on one's own terms: that it will run to its end."""
+"""Checks of a run with the user's own data and compile settings before it starts."""
 
 import dataclasses
 import warnings
@@ -18,10 +18,10 @@ from resprune_tf.training.fit_training import compiled_copy
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
-    """What the trial of a model, its data and its recipe told.
+    """Result of the trial of a model with its data and recipe.
 
     Attributes:
-        mode: which way the monitored value is better, `"min"` or `"max"`.
+        mode: `"min"` or `"max"`, the better direction of the monitored value.
         compiled: optimizer, loss and names of the measures, as JSON values.
     """
 
@@ -33,20 +33,20 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
     """Tries a model's compile settings and data on one batch, before any work.
 
     Args:
-        model: the user's `keras.Model`; weights and compile settings are only read.
+        model: the user's `keras.Model`; it is not changed.
         data: a `FitData`.
         recipe: a `FitRecipe`.
-        monitor: name of the measure that is watched.
-        mode: which way it is better, or None for what its metric says.
-        select_on: the split that it is watched on.
+        monitor: name of the monitored measure.
+        mode: its better direction, or None to derive it from the metric.
+        select_on: name of the split on which it is monitored.
 
     Returns:
         `FitSettings`.
 
     Raises:
-        ValueError: if Keras cannot repeat the compile settings; if `monitor` is not
-            measured, or its direction not known; if the recipe does not fit the data;
-            or if `check_splits` finds that these are wrong.
+        ValueError: if Keras cannot repeat the compile settings, if `monitor` is not
+            measured or its direction is unknown, if the recipe does not fit the data,
+            or if `check_splits` finds an error in the data.
     """
     check_mode(mode)
     _check_data(data, recipe, select_on)
@@ -66,14 +66,14 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
         measured = _measure(trial, batch)
     except Exception as error:
         raise ValueError(
-            f"'{model.name}' cannot be measured on the first batch of `{select_on}`. "
-            f"Look at its loss, and at the shapes of inputs and labels: {error}"
+            f"'{model.name}' cannot be evaluated on the first batch of `{select_on}`. "
+            f"Check its loss, and the shapes of inputs and labels: {error}"
         ) from error
     if recipe.compile_fn is None:
         expected = _measure(model, batch)
         if not _agree(measured, expected):
             raise ValueError(
-                f"Compiled anew from its settings, '{model.name}' measures {measured} "
+                f"Compiled again from its settings, '{model.name}' measures {measured} "
                 f"on a batch instead of {expected}. {_compile_advice()}"
             )
     if monitor not in measured:
@@ -91,23 +91,27 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
 
 def _check_data(data, recipe, select_on):
     if select_on not in data.splits:
-        raise ValueError(f"`select_on={select_on!r}`, but FitData has no such split.")
+        raise ValueError(
+            f"`select_on={select_on!r}`, but FitData has no such split. Its splits: "
+            f"{', '.join(data.splits)}."
+        )
     train, steps = data.splits["train"], recipe.fit_options.get("steps_per_epoch")
     if train.repeats and steps is None:
         raise ValueError(
-            "`train` repeats for ever. Give "
+            "`train` repeats for ever. Pass "
             '`FitRecipe(fit_options={"steps_per_epoch": ...})`.'
         )
     if data.splits["validation"].repeats and recipe.validation_steps is None:
         raise ValueError(
-            "`validation` repeats for ever. Give "
-            '`FitRecipe(fit_options={"validation_steps": ...})`, or cut it: '
-            "`.take(batches)` of a tf.data.Dataset, `num_batches` of a PyDataset."
+            "`validation` repeats for ever. Pass "
+            '`FitRecipe(fit_options={"validation_steps": ...})`, or limit it by '
+            "`.take(batches)` of a tf.data.Dataset or `num_batches` of a PyDataset."
         )
     if steps is not None and data.sizes["train"] is not None:
         raise ValueError(
-            "An epoch of arrays is all of them. Leave out `steps_per_epoch`, or make a "
-            "tf.data.Dataset of the arrays."
+            "An epoch of arrays always contains all examples. Leave out "
+            "`steps_per_epoch`, or make a tf.data.Dataset of the arrays. "
+            f"Received: steps_per_epoch={steps}."
         )
 
 
@@ -117,10 +121,11 @@ def _check_batched(model, spec, name):
     told = [
         (tuple(value.shape), tuple(tensor.shape))
         for value, tensor in by_input(x, model)
-        # A column that Keras would add itself is no missing batch.
+        # Keras adds a missing last axis of 1, so this is no sign of a missing batch.
         if value.shape.rank is not None and tuple(tensor.shape[1:]) != (1,)
     ]
-    # All of them: a batch of sequences of open length looks like one example, too.
+    # All inputs must look like single examples, because a batch of sequences of open
+    # length may look like one example.
     if told and all(_is_single(*shapes) for shapes in told):
         raise ValueError(
             f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
@@ -133,29 +138,29 @@ def _is_single(one, many):
 
 
 def _repeated(model):
-    """A copy compiled from the settings that Keras kept.
+    """A copy compiled from the settings that Keras stores.
 
     Raises:
-        ValueError: unless it is compiled as the model is.
+        ValueError: if the settings cannot be repeated.
     """
     if not model.compiled:
         raise ValueError(
-            f"'{model.name}' is not compiled. Call its `compile()` first, or give "
+            f"'{model.name}' is not compiled. Call its `compile()` first, or pass "
             "`FitRecipe(compile_fn=...)`."
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a lambda, which is refused below
+            warnings.simplefilter("ignore")  # about lambdas, which are rejected below
             return compiled_copy(model, model)
     except SettingsLost as error:
         raise ValueError(
-            f"Keras cannot repeat the compile settings of '{model.name}' on a shorter "
+            f"Keras cannot repeat the compile settings of '{model.name}' on a pruned "
             f"model. {_compile_advice()} Lost: {error.lost}"
         ) from error
 
 
 def _compile_advice():
-    return advice("Give `FitRecipe(compile_fn=...)`.", COMPILED)
+    return advice("Pass `FitRecipe(compile_fn=...)`.", COMPILED)
 
 
 def _compiled(model, compile_fn):
@@ -163,18 +168,21 @@ def _compiled(model, compile_fn):
     trial = compiled_copy(model, model, compile_fn)
     first = trial.optimizer if trial.compiled else None
     if first is None:
-        raise ValueError("`compile_fn` must compile the model that it is given.")
+        raise ValueError(
+            "`compile_fn` must compile the model that it receives, with an optimizer. "
+            "The model was not compiled after the call."
+        )
     compile_fn(trial)
     if trial.optimizer is first:
         raise ValueError(
-            "`compile_fn` must make a new optimizer each time: one belongs to the "
-            "variables of one model."
+            "`compile_fn` must create a new optimizer each time, because an optimizer "
+            "belongs to the variables of one model. It returned the same one twice."
         )
     return trial
 
 
 def _measure(model, batch):
-    """What a compiled model measures on one batch."""
+    """The measures of a compiled model on one batch."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     model.reset_metrics()
     logs = model.test_on_batch(x, y, sample_weight, return_dict=True)
@@ -190,7 +198,7 @@ def _agree(measured, expected):
 
 
 def _plain(value):
-    """Something Keras compiles with, as JSON values; functions by their names."""
+    """An argument of `compile` as JSON values; functions as their names."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -212,7 +220,7 @@ def _unnamed(config):
 
 
 def _config(loss):
-    """The configuration of a loss, if it has one."""
+    """The configuration of a loss; {} if it has none."""
     try:
         return loss.get_config()
     except NotImplementedError:

@@ -1,4 +1,4 @@
-"""How a net is trained by `fit` on one's own terms."""
+"""A recipe for training by `fit` with the user's own loss, metrics and data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resprune_tf.training.fit_training import FitTrainer, compile_as, initial_ra
 from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 
-# What `FitData`, the recipe itself or the run says.
+# Arguments of `fit` that are set elsewhere, and where.
 _DECIDED = {
     "self": "",
     "x": "FitData",
@@ -36,41 +36,41 @@ _DECIDED = {
 
 @dataclasses.dataclass(frozen=True)
 class FitRecipe(TrainingRecipe):
-    """How a net is trained by `fit`, beside `FitData`.
+    """How a model is trained by `fit` on `FitData`.
 
-    Loss, metrics and optimizer are those that the model was compiled with, a fresh
-    optimizer at the initial learning rate in every round.
+    Loss, metrics and optimizer are those that the model was compiled with. Every round
+    starts with a new optimizer at the initial learning rate.
 
     Args:
-        epochs: most epochs of a training; a callback such as `EarlyStopping` may end
-            it before. 0 to measure a model as it is.
+        epochs: int >= 0, maximum epochs of a training; a callback such as
+            `EarlyStopping` may stop it earlier. 0 measures a model as it is.
         compile_fn: function that compiles a model, for compile settings that Keras
-            cannot repeat: a lambda as loss, `exclude_from_weight_decay`. It makes a
-            new optimizer each time.
-        callbacks: function without arguments that returns a list of fresh Keras
-            callbacks. It is called for every training, because callbacks keep state:
-            a `ModelCheckpoint` would compare the shorter net with the best epoch of
-            the longer one.
-        fit_options: further arguments of `fit`, such as
-            `{"class_weight": {0: 1.0, 1: 5.0}}`. By `validation_steps` rounds are
-            judged, too: by the first so many batches of the validation data.
-        learning_rate: of the optimizer, at the beginning or, with a warm-up, after it.
-            By default that which the model was compiled with, or, where a run begins
-            with a trained model, what suits its optimizer (see `trained_rate`): the
-            rate that a file was compiled with was for random weights, and would undo
-            the training.
-        schedule: how the learning rate changes in a training: `"constant"`, or a name
-            of `schedules.SCHEDULES` but `"step"`. By default constant or, where a run
-            begins with a trained model, `"warmup_linear"`.
-        precision: `"float32"` trains the layers as they are. `"bfloat16"` trains a
-            copy whose float32 layers compute in bfloat16 (see `fast_copy`), which is
-            several times faster where `native_precision` returns it. Weights are
-            float32 in either case, and models are measured and saved in float32.
+            cannot repeat: a lambda as loss, `exclude_from_weight_decay`. It must create
+            a new optimizer each time.
+        callbacks: function without arguments that returns a list of new Keras
+            callbacks. It is called for every training, because callbacks keep state: a
+            `ModelCheckpoint` would compare a pruned model with the best epoch of an
+            earlier one.
+        fit_options: dict of further arguments of `fit`, such as
+            `{"class_weight": {0: 1.0, 1: 5.0}}`. `validation_steps` also limits the
+            validation batches by which rounds are judged.
+        learning_rate: float > 0, the initial learning rate or, with a warm-up, the
+            highest. Defaults to that of the compiled optimizer. If a run starts from a
+            trained model, it defaults to 0.02 for SGD and 0.0005 for all other
+            optimizers: the rate in the file was for random weights and would undo the
+            training.
+        schedule: schedule of the learning rate in a training: `"constant"`, `"cosine"`,
+            `"linear"` or `"warmup_linear"`. Defaults to constant, or to
+            `"warmup_linear"` if a run starts from a trained model.
+        precision: `"float32"` trains the layers as they are. `"bfloat16"` trains a copy
+            whose float32 layers compute in bfloat16, which is several times faster on
+            hardware for which `native_precision` returns it. In both cases weights are
+            float32, and models are evaluated and saved in float32.
 
     Raises:
-        ValueError: if `epochs` < 0, an option is none of `fit` or not free, the rate
-            is no positive number, or its schedule or the precision is not known.
-        TypeError: if a function is expected and something else is given.
+        ValueError: if `epochs` < 0, an option is not one of `fit` or is set elsewhere,
+            the learning rate is not positive, or schedule or precision is unknown.
+        TypeError: if `compile_fn` or `callbacks` is not a function.
 
     >>> recipe = FitRecipe(epochs=30, callbacks=lambda: [
     ...     keras.callbacks.ReduceLROnPlateau(patience=3)])
@@ -83,7 +83,7 @@ class FitRecipe(TrainingRecipe):
     learning_rate: float | None = None
     schedule: str | None = None
     precision: str = "float32"
-    parts: ClassVar[int] = 1  # an epoch is never divided, as `Recipe`'s may be
+    parts: ClassVar[int] = 1  # unlike those of `Recipe`, epochs are never divided
     data_type: ClassVar[type] = FitData
 
     def __post_init__(self):
@@ -102,11 +102,13 @@ class FitRecipe(TrainingRecipe):
         for name in self.fit_options:
             if name in _DECIDED:
                 raise ValueError(
-                    f"`fit_options` cannot set `{name}`: {_DECIDED[name]} says it."
+                    f"`fit_options` cannot set `{name}`. It is set by {_DECIDED[name]}."
                 )
             if name not in options:
                 free = ", ".join(sorted({*options}.difference(_DECIDED)))
-                raise ValueError(f"`fit` has no option {name!r}. Free ones: {free}.")
+                raise ValueError(
+                    f"`fit` has no argument {name!r}. `fit_options` may set: {free}."
+                )
 
     def _check_rate(self):
         if self.learning_rate is not None and not self.learning_rate > 0:
@@ -126,22 +128,22 @@ class FitRecipe(TrainingRecipe):
             )
         if self.compile_fn is not None and (self.learning_rate or self.schedule):
             raise ValueError(
-                "`compile_fn` makes the optimizer, and its learning rate with it. "
-                "Leave out `learning_rate` and `schedule`, or `compile_fn`."
+                "`compile_fn` creates the optimizer and sets its learning rate. Leave "
+                "out `learning_rate` and `schedule`, or `compile_fn`."
             )
 
     def loss(self, model: keras.Model) -> Any:
         return model.loss if self.compile_fn is None else None
 
     def for_trained(self, model: keras.Model) -> FitRecipe:
-        """The recipe with the rate and the schedule that suit a trained model.
+        """Returns the recipe with the defaults for a model that is trained already.
 
         Args:
-            model: compiled `keras.Model`.
+            model: a compiled `keras.Model`.
 
         Returns:
-            A `FitRecipe`; this one if it leaves nothing open, or cannot say more than
-            its `compile_fn`.
+            A `FitRecipe` with learning rate and schedule; this one if it has a
+            `compile_fn`, which sets both.
         """
         if self.compile_fn is not None:
             return self
@@ -157,23 +159,23 @@ class FitRecipe(TrainingRecipe):
         for callback in self.make_callbacks():
             if isinstance(callback, _OF_RATE):
                 raise ValueError(
-                    f"`callbacks` make a {type(callback).__name__}, and the schedule "
-                    f'"{self.schedule}" sets the learning rate, too. Give '
+                    f"`callbacks` makes a {type(callback).__name__}, but the schedule "
+                    f'"{self.schedule}" sets the learning rate too. Pass '
                     '`FitRecipe(schedule="constant")`, or leave the callback out.'
                 )
 
     def steps(self, data: FitData) -> int | None:
-        """Steps of a whole training; None where only the pipeline knows."""
+        """Returns the steps of a whole training; None if a pipeline has no length."""
         steps = self.fit_options.get("steps_per_epoch") or data.splits["train"].batches
         return steps * self.epochs if steps and steps > 0 else None
 
     def replace(self, **changes: Any) -> FitRecipe:
-        """The same recipe but for `changes`."""
+        """Returns a copy with some arguments changed."""
         return dataclasses.replace(self, **changes)
 
     @property
     def validation_steps(self):
-        """Batches of the validation data that are measured; None for all."""
+        """Number of validation batches that are evaluated; None for all."""
         return self.fit_options.get("validation_steps")
 
     def examples_judged(self, data: FitData, split: str) -> int | None:
@@ -184,15 +186,15 @@ class FitRecipe(TrainingRecipe):
         return min(size, steps * max(batches)) if batches else None
 
     def make_callbacks(self) -> list:
-        """Fresh callbacks for one training."""
+        """Returns new callbacks for one training."""
         return list(self.callbacks()) if self.callbacks else []
 
     def check_callbacks(self) -> None:
-        """Raises a ValueError as the function `check_callbacks` does."""
+        """Raises a ValueError if callbacks would carry state to another model."""
         check_callbacks(self.make_callbacks)
 
     def settings(self) -> dict:
-        """What must agree for a run to be continued, as JSON values."""
+        """Returns the settings that must agree to resume a run, as JSON values."""
         options = {name: repr(value) for name, value in self.fit_options.items()}
         rate = {"learning_rate": self.learning_rate, "schedule": self.schedule}
         reduced = self.precision != "float32"
@@ -215,12 +217,12 @@ class FitRecipe(TrainingRecipe):
         if removal.removes and removal.by_importance and not removal.criterion(model):
             raise ValueError(
                 f"'{model.name}' has no importance ω by which to remove units. Compile "
-                "`rp.add_importance(model)`, a copy with one on each unit, or give a "
+                "`rp.add_importance(model)`, a copy with one on each unit, or pass a "
                 "`criterion` that needs none, such as `rp.criteria.random(0)`."
             )
         if retrain_recipe.validation_steps != self.validation_steps:
             raise ValueError(
-                "Rounds are compared, so both recipes must measure the same batches. "
+                "Both recipes must evaluate the same validation batches. "
                 f"Received: validation_steps={self.validation_steps} in `recipe`, "
                 f"{retrain_recipe.validation_steps} in `retrain_recipe`."
             )
@@ -230,8 +232,8 @@ class FitRecipe(TrainingRecipe):
                 initial_rate(model.optimizer)
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
-                    f'`schedule="{each.schedule}"` changes the rate in every step, and '
-                    "how many batches `train` has is not known. Give `fit_options="
+                    f'`schedule="{each.schedule}"` changes the rate in every step, but '
+                    "the number of batches of `train` is unknown. Pass `fit_options="
                     '{"steps_per_epoch": ...}`, or `schedule="linear"`.'
                 )
         watched = removal.monitor, removal.mode, removal.select_on
@@ -242,7 +244,9 @@ class FitRecipe(TrainingRecipe):
         first, last = tried[0], tried[-1]
         if first.mode != last.mode:
             raise ValueError(
-                f"The two recipes disagree on which way '{removal.monitor}' is better."
+                f"The two recipes disagree on whether '{removal.monitor}' is better "
+                f'when larger ("max") or smaller ("min"). Received: {first.mode!r} and '
+                f"{last.mode!r}. Pass `Removal(mode=...)`."
             )
         settings = {
             "compiled": first.compiled,
@@ -275,7 +279,7 @@ class FitRecipe(TrainingRecipe):
         )
 
     def finish(self, net: keras.Model, template: keras.Model) -> keras.Model:
-        """The net, compiled as the user's model was."""
+        """Returns the model, compiled like the user's model."""
         return compile_as(net, template, self.compile_fn)
 
     def divergence_reason(self, data: Any) -> str:
@@ -287,16 +291,16 @@ _OF_RATE = (
     keras.callbacks.LearningRateScheduler,
     keras.callbacks.ReduceLROnPlateau,
 )
-# Of optimizers that scale every step by the gradients that they saw.
+# For optimizers that scale their steps by past gradients, such as Adam.
 _ADAPTIVE_RATE = 5e-4
 _SGD_RATE = 0.02
 
 
 def trained_rate(optimizer) -> float:
-    """The learning rate at which what is left of a trained model is retrained.
+    """The default learning rate for retraining a pruned model.
 
     Args:
-        optimizer: a Keras optimizer; that of a loss scaling one counts.
+        optimizer: a Keras optimizer, perhaps inside a `LossScaleOptimizer`.
 
     Returns:
         0.02 for SGD, 0.0005 for all others.
@@ -306,7 +310,7 @@ def trained_rate(optimizer) -> float:
 
 
 def _tried_alike(first, second):
-    """Whether two recipes differ in nothing that the trial of a model looks at."""
+    """Whether two recipes agree in everything that the trial of a model uses."""
     return first is second or (
         type(first) is type(second) is FitRecipe
         and first.compile_fn is second.compile_fn
@@ -322,15 +326,15 @@ def _check_strategy(data, strategy):
     """Raises a ValueError unless a strategy's replicas can share the batches."""
     if strategy.workers > 1:
         raise ValueError(
-            "FitData are trained on the devices of one machine: several workers would "
-            "each need their own part of a pipeline. Use the mirrored strategy, or a "
-            "Dataset."
+            "FitData can be trained on one machine only, because several workers would "
+            "need their own parts of a pipeline. Received: a strategy with "
+            f"{strategy.workers} workers. Use the mirrored strategy, or a Dataset."
         )
     for name, split in data.splits.items():
         sizes = split.batch_sizes()
         if any(size % strategy.replicas for size in sizes):
             raise ValueError(
-                f"A batch is shared among {strategy.replicas} replicas, so its size "
+                f"A batch is divided among {strategy.replicas} replicas, so its size "
                 "must be a multiple of that, also of the last one. Received: batches "
                 f"of {' and '.join(map(str, sizes))} examples in `{name}`. Change "
                 "`batch_size`, or leave some examples out."
@@ -338,28 +342,28 @@ def _check_strategy(data, strategy):
 
 
 def check_callbacks(make, name="callbacks"):
-    """Raises a ValueError for callbacks that carry one net's state to another.
+    """Raises a ValueError for callbacks that carry state from one model to another.
 
-    That is, if the same objects are returned again, or a `BackupAndRestore`: its file
-    of weights would be read into a shorter net, by position and without a word.
+    These are callbacks that are returned more than once, and `BackupAndRestore`, which
+    would silently load the weights of one model into another, by position.
 
     Args:
         make: function without arguments that returns a list of Keras callbacks.
-        name: of the argument that it was given as, for the messages.
+        name: name of the argument, for the messages.
     """
     first, second = make(), make()
     for callback in first:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                f"`{name}` must not hold a BackupAndRestore, which could restore one "
-                "net's weights in another. Leave it out: `prune_and_retrain` in a "
-                "directory continues by itself where it was stopped."
+                f"`{name}` must not contain a BackupAndRestore, which could restore "
+                "the weights of another model. Leave it out: `prune_and_retrain` with "
+                "a run directory resumes by itself."
             )
         if any(callback is other for other in second):
             raise ValueError(
                 f"`{name}` must make new callbacks each time. It returned the same "
-                f"{type(callback).__name__} twice, which would compare a shorter net "
-                "with what it remembers of the one before."
+                f"{type(callback).__name__} twice, which would compare a pruned model "
+                "with its state from the model before. Create it inside the function."
             )
 
 

@@ -1,4 +1,4 @@
-"""Nets that are trained and measured by Keras's `fit` on one's own terms."""
+"""Trains and evaluates the models of a run on `FitData`, by Keras's `fit`."""
 
 import functools
 
@@ -21,23 +21,23 @@ from resprune_tf.training.strategy import Strategy
 
 
 class FitTrainer:
-    """Trains a model as its user compiled it; beside `Trainer`.
+    """Trains a model as its user compiled it; the counterpart of `Trainer`.
 
     Args:
-        core: functional model, not compiled. It holds the trained values once `fit`
-            has come to its end, and is as it was till then.
+        core: functional model, not compiled. `fit` writes the trained values into it at
+            its end, and not before.
         data: a `FitData`.
         recipe: a `FitRecipe`.
-        seed: int; of the order of arrays.
+        seed: int, seed of the order of arrays.
         template: the user's model, whose compile settings are repeated.
-        teacher: a model whose outputs are to be approached, or None.
-        guidance: `Guidance`: how much; needs `teacher`.
-        strategy: a `Strategy` that shares each batch among devices.
+        teacher: a teacher model, or None.
+        guidance: a `Guidance`; needs `teacher`.
+        strategy: a `Strategy` that divides each batch among devices.
 
     Attributes:
-        model: the compiled copy that is trained: what a state file keeps.
-        recalibrated: training examples from which the statistics were estimated anew
-            after `fit`; 0 if they are those of the training.
+        model: the compiled copy that is trained. Its state is what a state file stores.
+        recalibrated: number of training examples from which the statistics were
+            re-estimated after `fit`; 0 if the moving averages were kept.
         correct: what `measures` found of single examples, as in `Round.correct`.
     """
 
@@ -75,7 +75,7 @@ class FitTrainer:
         return rate
 
     def _schedule(self):
-        """What changes the learning rate from epoch to epoch."""
+        """The callbacks that change the learning rate from epoch to epoch."""
         recipe = self.recipe
         if recipe.schedule in (None, "constant", *PER_STEP):
             return []
@@ -91,9 +91,9 @@ class FitTrainer:
         """Trains to the end of the recipe.
 
         Args:
-            initial_epoch: epochs that are already done.
-            callbacks: Keras callbacks, called after the recipe's own. The model they
-                see is `model`.
+            initial_epoch: number of epochs that are already done.
+            callbacks: Keras callbacks, called after those of the recipe. Their model
+                is `model`.
         """
         if self.recipe.epochs == 0:
             return
@@ -101,12 +101,12 @@ class FitTrainer:
         shuffle = options.pop("shuffle", True)
         train, validation = (self.data.splits[s] for s in ("train", "validation"))
         arguments, orders = train.training(self.seed, initial_epoch, shuffle)
-        # First, as the others may save what it averages.
+        # First, because other callbacks may save the averaged statistics.
         average = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self._average()
         )
-        # Also where all epochs are done: Keras finishes a training after the last,
-        # and sets averaged weights then.
+        # Called even if all epochs are done, because Keras sets averaged weights at
+        # the end of `fit`.
         with self.strategy.scope():
             self.model.fit(
                 **{
@@ -128,7 +128,7 @@ class FitTrainer:
         self._hand_over()
 
     def _hand_over(self):
-        """Gives the core what was learned, with statistics that belong to it."""
+        """Copies the trained values to the core, and refreshes its statistics."""
         core = graph.as_functional(self.core, "FitTrainer")
         copy_values(self.model, core)
         optimizer = self.model.optimizer
@@ -146,17 +146,17 @@ class FitTrainer:
             copy_values(core, self.model)
 
     def measures(self):
-        """What the compiled model measures on each split but the training's.
+        """Evaluates the compiled model on the validation and test splits.
 
-        Of the validation data these are the batches that `fit` measures, too: the first
-        `validation_steps`, if the recipe says so.
+        If the recipe sets `validation_steps`, only that many validation batches are
+        used, as in `fit`.
 
         Returns:
             dict from `"validation"`, and `"test"` if there is one, to a dict from the
             name of a measure to its value.
         """
         measured, model = {}, self.model
-        if self._precision != "float32":  # what is saved computes in float32
+        if self._precision != "float32":  # the saved model computes in float32
             with self.strategy.scope():
                 model = compiled_copy(self.core, self.template, self.recipe.compile_fn)
         for name, split in self.data.splits.items():
@@ -189,14 +189,14 @@ def compiled_copy(
     guidance=None,
     precision="float32",
 ):
-    """A copy of a model that shares nothing with it, compiled as another is.
+    """Copies a model and compiles the copy like another model.
 
     Args:
-        core: a functional `keras.Model`.
+        core: a functional `keras.Model`; the copy shares no layer with it.
         template, compile_fn: as for `compile_as`.
-        teacher, guidance: as for `guided_model`; None for training by the labels alone.
-        precision: `"float32"` for the very layers of `core`, or `"bfloat16"` for those
-            of its `fast_copy`.
+        teacher, guidance: as for `guided_model`; None to train on the labels alone.
+        precision: `"float32"` for the layers of `core`, or `"bfloat16"` for those of
+            its `fast_copy`.
     """
     copied = graph.rebuild
     if precision != "float32":
@@ -208,18 +208,18 @@ def compiled_copy(
 
 
 def initial_rate(optimizer) -> float:
-    """The learning rate that an optimizer was made with.
+    """The learning rate that an optimizer was created with.
 
     Raises:
-        ValueError: if it was made with a schedule.
+        ValueError: if it was created with a schedule.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = optimizer.get_config()["learning_rate"] if optimizer else 0.0
     if not isinstance(rate, float):
         raise ValueError(
-            "The model was compiled with a schedule of learning rates already. "
+            "The model was compiled with a learning rate schedule already. "
             + advice(
-                "Give `FitRecipe(learning_rate=...)`, or leave out its `schedule`.",
+                "Pass `FitRecipe(learning_rate=...)`, or leave out its `schedule`.",
                 "Give --learning-rate, or leave out --schedule.",
             )
         )
@@ -227,10 +227,10 @@ def initial_rate(optimizer) -> float:
 
 
 def with_learning_rate(optimizer, learning_rate):
-    """A fresh optimizer like another one, but for its learning rate.
+    """Creates an optimizer like another one, with another learning rate.
 
     Args:
-        optimizer: of Keras.
+        optimizer: a Keras optimizer.
         learning_rate: float or `LearningRateSchedule`.
     """
     config = optimizer.get_config()
@@ -247,14 +247,14 @@ def with_learning_rate(optimizer, learning_rate):
 
 
 def compile_as(model, template, compile_fn=None):
-    """Compiles a model afresh as another one is compiled, and returns it.
+    """Compiles a model like another one, with a new optimizer, and returns it.
 
     Args:
         model: a functional `keras.Model`.
-        template: a compiled `keras.Model`; it is only read.
+        template: a compiled `keras.Model`; it is not changed.
         compile_fn: function that compiles a model, instead of the template's settings.
     """
-    # A model that was loaded lost it; compile() would then leave out loss scaling.
+    # Loaded models lose their policy; compile() would then omit loss scaling.
     model.dtype_policy = template.dtype_policy
     if compile_fn is None:
         compile_like(model, template)

@@ -1,4 +1,4 @@
-"""Whether labels are what a loss of Keras takes, and which a model predicts."""
+"""Checks that labels suit a loss of Keras, and finds which a model predicts."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
 from resprune_tf.graph.outputs import loss_name, names_of_outputs
 
-# Compare each output with a label, and stretch labels of other shapes over them.
+# These compare each output with a label, and broadcast labels of other shapes.
 _BY_OUTPUT = (
     keras.losses.binary_crossentropy,
     keras.losses.categorical_crossentropy,
@@ -72,7 +72,7 @@ def classified(model, x, y, accuracy, batch_size):
 
 
 def check_range(labels, classes, ignored=None, name="Labels"):
-    """Checks that labels are numbers of classes."""
+    """Raises a ValueError unless labels are class indices from 0 to `classes` - 1."""
     counted = labels if ignored is None else labels[labels != ignored]
     if not counted.size or classes is None:
         return
@@ -85,20 +85,20 @@ def check_range(labels, classes, ignored=None, name="Labels"):
 
 
 def check_targets(model, y, name):
-    """Checks the labels of a split by the losses that a model is compiled with.
+    """Checks the labels of a split against the losses of a compiled model.
 
-    Looked at are the losses of Keras, which compute something from wrong labels without
-    a word, or NaN; what a loss of one's own takes is not known.
+    Only losses of Keras are checked, because they silently compute NaN or a wrong value
+    from wrong labels. Which labels a custom loss accepts is unknown.
 
     Args:
         model: a compiled `keras.Model`.
-        y: what it is to be compared with, nested as its outputs or a dict by their
-            names; checked to the last label.
-        name: of the split, for the messages.
+        y: the labels, in the structure of the outputs, or a dict by output name. All
+            labels are checked.
+        name: name of the split, for the messages.
 
     Raises:
-        ValueError: for labels that are NaN or infinite, no numbers of classes, of
-            another shape than the loss compares, or of other names than the outputs.
+        ValueError: for labels that are NaN or infinite, are not class indices, have
+            another shape than the loss needs, or other names than the outputs.
     """
     losses = _by_output(model.loss, model)
     if losses is not None and isinstance(y, dict):
@@ -118,7 +118,7 @@ def check_targets(model, y, name):
 
 
 def _by_output(values, model):
-    """One value for each output, in their order; None if it is not clear which."""
+    """One value per output, in their order; None if the match is not clear."""
     if isinstance(values, dict):
         values = [values.get(name) for name in names_of_outputs(model)]
     else:
@@ -127,12 +127,12 @@ def _by_output(values, model):
 
 
 def check_labels(output, loss, labels, name="Labels"):
-    """Checks labels by one loss of Keras."""
+    """Checks labels against one loss of Keras."""
     try:
-        # As Keras does it: there is a "crossentropy" that depends on shapes.
+        # As in `compile`: what "crossentropy" means depends on the shapes.
         found = get_loss(loss, labels, output)
     except ValueError:
-        return  # compile() or the first batch tells of it
+        return  # compile() or the first batch reports it
     function = getattr(found, "fn", found)
     if not getattr(function, "__module__", "").startswith("keras."):
         return
@@ -143,7 +143,7 @@ def check_labels(output, loss, labels, name="Labels"):
     if function is keras.losses.sparse_categorical_crossentropy:
         if labels.dtype.kind == "f" and not _whole(labels):
             raise ValueError(
-                f"{name} must be integers, the numbers of classes from 0 on. Received: "
+                f"{name} must be integers, the class indices from 0. Received: "
                 f"{labels.dtype} with fractions, which the loss would cut off."
             )
         axis = getattr(found, "axis", -1)
@@ -153,7 +153,7 @@ def check_labels(output, loss, labels, name="Labels"):
 
 
 def _check_shape(output, function, loss, labels, name):
-    """Checks that there are as many labels as the outputs need."""
+    """Raises a ValueError if the shape of labels does not fit the output."""
     shape = wanted = (None, *output.shape[1:])
     if function is keras.losses.sparse_categorical_crossentropy:
         if getattr(loss, "axis", -1) != -1 or len(shape) < 2:
@@ -161,7 +161,7 @@ def _check_shape(output, function, loss, labels, name):
         wanted = shape[:-1]
     elif function not in _BY_OUTPUT:
         return
-    # Keras adds or takes away a last axis of one.
+    # Keras adds or removes a last axis of size 1.
     allowed = [wanted, (*wanted, 1)]
     if len(wanted) > 1 and wanted[-1] == 1:
         allowed.append(wanted[:-1])
@@ -184,6 +184,6 @@ def _check_shares(labels, name):
 
 
 def _whole(labels):
-    """Whether floats are whole numbers; looked at a part at a time."""
+    """Whether floats are whole numbers, checked in parts to limit memory."""
     parts = (labels[start : start + 65536] for start in range(0, len(labels), 65536))
     return all(np.array_equal(part, np.rint(part)) for part in parts)

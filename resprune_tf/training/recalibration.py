@@ -1,4 +1,4 @@
-"""BatchNormalization statistics estimated anew from examples."""
+"""Recalibration: re-estimates BatchNormalization statistics from examples."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import batches, check_images
 from resprune_tf.data.fit_data import FitData
 
-# Of a data set; more of them change the accuracy of CIFAR's nets by less than 0.1 %.
+# More examples change the accuracy of CIFAR models by less than 0.1 percentage points.
 EXAMPLES = 4096
-# Of its statistics, a batch that is normalized by its own deviates too much if smaller.
+# Smaller batches deviate too much from the data set when normalized by themselves.
 MIN_BATCH = 128
-# Moving averages are trusted once this share of them, or less, is from before.
+# Moving averages are accepted if at most this share of them predates the training.
 STALE = 0.01
 
 
@@ -30,38 +30,39 @@ def recalibrate(
     examples: int = EXAMPLES,
     seed: int = 0,
 ) -> keras.Model:
-    """A copy of a model whose BatchNormalization statistics are those of `data`.
+    """Copies a model and re-estimates its BatchNormalization statistics from `data`.
 
-    A model that lost a unit still normalizes with the statistics of the model it was,
-    which costs more accuracy than the removal itself. Here every BatchNormalization
-    normalizes each batch by the batch's own mean and variance, as in training, and
-    keeps the mean and variance of all elements that it saw: pooled over the batches,
-    without a momentum. Layers that augment images do so, too, because statistics of
-    images that are not augmented are not those of the training. All other layers work
-    as at inference, so dropout is off. With one batch of all examples the statistics
-    are exact; smaller batches deviate a little behind the first BatchNormalization.
+    After a removal, a model still normalizes with the statistics of the unpruned model.
+    This may cost more accuracy than the removal itself. Here every BatchNormalization
+    normalizes each batch by its own mean and variance, as in training, and stores the
+    mean and variance of all elements, pooled over the batches without momentum. Layers
+    that augment images are active too, as the training statistics include augmentation.
+    All other layers run in inference mode, so dropout is off. With a single batch the
+    statistics are exact; with smaller batches those after the first BatchNormalization
+    deviate slightly.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
-        data: what it was trained on: a `Dataset`, whose training images are augmented
-            as in training; `FitData`, whose training data are taken as `fit` takes
-            them; or inputs of the model, an array `(examples, ...)` or a list, tuple
-            or dict of them, which are all used as they are.
-        batch_size: examples a step; pipelines come in batches.
-        examples: how many of a `Dataset` or of `FitData` to look at.
-        seed: int, of the choice of the examples and of their augmentation.
+        model: a functional `keras.Model`; it is not changed.
+        data: the training data: a `Dataset`, whose images are augmented as in
+            training; `FitData`, read as `fit` reads them; or inputs of the model, an
+            array `(examples, ...)` or a list, tuple or dict of arrays, all of which are
+            used without augmentation outside the model.
+        batch_size: int, examples per step; pipelines keep their own batches.
+        examples: int, number of examples to use of a `Dataset` or of `FitData`.
+        seed: int, seed of the choice of examples and of their augmentation.
 
     Returns:
-        A functional `keras.Model`, not compiled, that shares nothing with `model`.
+        A new functional `keras.Model`, not compiled, that shares no layer with `model`.
 
     Raises:
-        ValueError: if there are no examples, or if a BatchNormalization lies inside a
-            layer that is no functional model, where it cannot be replaced.
+        ValueError: if there are no examples, or if a BatchNormalization is inside a
+            layer that is not a functional model, where it cannot be replaced.
         TypeError: if `model` is not functional.
 
-    Reference: adaptive batch normalization in Li et al., EagleEye, arXiv:2007.02491.
+    Reference: Li et al., EagleEye: Fast Sub-net Evaluation for Efficient Neural Network
+    Pruning, arXiv:2007.02491, adaptive batch normalization.
 
-    >>> shorter = rp.recalibrate(rp.remove_units(model, ["add_3"]), images)
+    >>> smaller = rp.recalibrate(rp.remove_units(model, ["add_3"]), images)
     """
     graph.check_functional(model, "recalibrate")
     copy = graph.rebuild(model)
@@ -74,12 +75,12 @@ def recalibrate(
 
 
 def training_batches(data, batch_size=256, examples=EXAMPLES, seed=0):
-    """Batches of inputs as a training sees them: in random order, and augmented.
+    """Yields batches of inputs as in training: in random order, and augmented.
 
     Args:
         data: a `Dataset` or `FitData`.
-        batch_size: inputs a batch, except of pipelines.
-        examples: how many, or a few more where batches come whole.
+        batch_size: inputs per batch; pipelines keep their own batches.
+        examples: number of inputs; a few more if the last batch is not divided.
         seed: int.
 
     Yields:
@@ -101,7 +102,7 @@ def training_batches(data, batch_size=256, examples=EXAMPLES, seed=0):
 def _images(dataset, batch_size, examples, seed):
     split = dataset.train
     count = min(examples, len(split))
-    if not isinstance(split, Split):  # augmented on the way
+    if not isinstance(split, Split):  # the stream augments
         steps = max(1, count // batch_size)
         size = min(batch_size, len(split))
         stream = split.training(size, seed, steps_per_epoch=steps).take(steps)
@@ -117,14 +118,14 @@ def _images(dataset, batch_size, examples, seed):
 
 
 def stale_share(model, steps: int) -> float:
-    """How much of a model's moving statistics is from before its last training.
+    """The share of a model's moving statistics that predates its last training.
 
     Args:
         model: a functional `keras.Model`.
-        steps: of the training, each of which multiplies that share by the momentum.
+        steps: steps of that training; each multiplies the share by the momentum.
 
     Returns:
-        The largest share of all BatchNormalizations that trained; 0.0 if none did.
+        The largest share of all trainable BatchNormalizations; 0.0 without any.
     """
     return max(
         (
@@ -137,7 +138,7 @@ def stale_share(model, steps: int) -> float:
 
 
 def has_statistics(model) -> bool:
-    """Whether a BatchNormalization of a model has seen a batch."""
+    """Whether any BatchNormalization of a model has statistics of data."""
     return any(
         np.any(ops.convert_to_numpy(layer.moving_mean))
         for layer in model._flatten_layers()
@@ -146,20 +147,19 @@ def has_statistics(model) -> bool:
 
 
 def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> int:
-    """Estimates the statistics of a trained model anew where its training was short.
+    """Re-estimates the statistics of a model if its training was short.
 
-    Only those of layers that were trained: frozen ones belong to weights that learned
-    with their statistics as they are.
+    Frozen layers keep their statistics, because their weights were trained with them.
 
     Args:
         model: a functional `keras.Model`; its statistics are set.
         data: a `Dataset` or `FitData`.
-        steps: that it trained.
-        batch_size: examples a step.
+        steps: steps of its training.
+        batch_size: examples per step.
         seed: int.
 
     Returns:
-        How many examples were looked at; 0 if the moving averages can be trusted.
+        Number of examples used; 0 if the moving averages are accurate enough.
 
     Raises:
         ValueError: as for `recalibrate`.
@@ -170,8 +170,8 @@ def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> i
         recalibration = Recalibration(model, frozen=False, seed=seed)
     except ValueError as error:
         warnings.warn(
-            f"{error} Its moving averages are used as they are, and after {steps} "
-            "steps they may lag behind.",
+            f"{error} Its moving averages are kept, and after {steps} steps they may "
+            "lag behind.",
             stacklevel=2,
         )
         return 0
@@ -179,16 +179,16 @@ def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> i
 
 
 class Recalibration:
-    """Estimates the BatchNormalization statistics of one model, again and again.
+    """Estimates the BatchNormalization statistics of one model, repeatedly.
 
     Args:
         model: a functional `keras.Model`; `run` sets its moving statistics.
-        frozen: whether those of layers that are not trainable, too.
-        seed: int, of layers that augment.
+        frozen: whether to include layers that are not trainable.
+        seed: int, seed of layers that augment.
 
     Attributes:
-        recorder: the model that runs over the images, with copies of the layers of
-            `model`. What is changed in `model` later has to be changed here too.
+        recorder: the model that runs on the images, with copies of the layers of
+            `model`. Later changes of `model` have to be applied to it too.
 
     Raises:
         ValueError: as for `recalibrate`.
@@ -207,7 +207,8 @@ class Recalibration:
         ]:
             raise ValueError(
                 f"BatchNormalization {', '.join(hidden)} of '{model.name}' cannot be "
-                "recalibrated: it lies inside a layer that is no functional model."
+                "recalibrated: it is inside a layer that is not a functional model. "
+                "`expand` replaces such a layer by its contents."
             )
 
     def run(self, images, batch_size=256) -> int:
@@ -216,7 +217,7 @@ class Recalibration:
         return self.run_on(batches(images, batch_size))
 
     def run_on(self, inputs) -> int:
-        """Sets the moving statistics to those of batches; returns their examples."""
+        """Sets the moving statistics to those of batches; returns their size."""
         for _, pool in self._pools:
             pool.reset()
         for number, layer in enumerate(self._augmenting):
@@ -233,7 +234,7 @@ class Recalibration:
 
     def _run(self, batch):
         if keras.backend.backend() == "tensorflow":
-            # Compiling takes longer than the few batches do without.
+            # Compiling would take longer than the few batches.
             self.recorder(batch, training=False)
         else:
             self.recorder.predict_on_batch(batch)
@@ -261,12 +262,12 @@ class Recalibration:
                 graph.copy_state(old, new)
                 return
             graph.copy_state(old, new.inner)
-            new.inner.trainable = True  # a frozen one would not look at the batch
+            new.inner.trainable = True  # a frozen one would not use batch statistics
 
         return graph.rebuild(model, clone=clone, copy=copy)
 
 
-# Keras's layers that change images at random while training.
+# Layers that augment images in training.
 _AUGMENTING = tuple(
     getattr(keras.layers, name)
     for name in dir(keras.layers)
@@ -275,7 +276,7 @@ _AUGMENTING = tuple(
 
 
 class _Augment(keras.layers.Layer):
-    """A layer that augments outside of training, too."""
+    """Wraps a layer so that it augments outside training too."""
 
     def __init__(self, inner):
         super().__init__(name=inner.name, dtype=inner.dtype_policy)
@@ -285,7 +286,7 @@ class _Augment(keras.layers.Layer):
         return self.inner(inputs, training=True)
 
     def restart(self, seed):
-        """Begins with the random numbers of a seed, two integers."""
+        """Restarts the random numbers from a seed of two integers."""
         for layer in self._flatten_layers():
             for generator in getattr(layer, "_seed_generators", ()):
                 generator.state.assign(np.array(seed, generator.state.dtype))
@@ -295,15 +296,15 @@ class _Augment(keras.layers.Layer):
 
 
 class _Pool(keras.layers.Layer):
-    """A BatchNormalization at work on batch statistics, which are pooled.
+    """Wraps a BatchNormalization so that it uses batch statistics and pools them.
 
-    Pooling adds each batch to the mean and variance so far, which loses no digits
-    where the mean is large (Chan, Golub and LeVeque, 1979).
+    Each batch updates the pooled mean and variance by the method of Chan, Golub and
+    LeVeque (1979), which is accurate even if the mean is large.
     """
 
     def __init__(self, inner):
         super().__init__(name=inner.name, dtype=inner.dtype_policy)
-        inner.momentum = 0.0  # its moving statistics are those of the last batch
+        inner.momentum = 0.0  # so its moving statistics are those of the last batch
         self.inner = inner
 
     def build(self, input_shape):

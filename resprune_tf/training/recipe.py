@@ -1,4 +1,4 @@
-"""How a net is trained: epochs, batches, optimizer, schedule and precision."""
+"""Recipes for training: epochs, batches, optimizer, schedule and precision."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from resprune_tf.training.trainer import Trainer, check_batches
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What the check of a recipe told.
+    """Result of the check of a recipe.
 
     Attributes:
-        mode: which way the monitored value is better, `"min"` or `"max"`.
-        settings: what must agree for a run to be continued beside the `settings` of
-            the recipe, as JSON values.
+        mode: `"min"` or `"max"`, the better direction of the monitored value.
+        settings: settings, besides those of the recipe, that must agree to resume a
+            run, as JSON values.
     """
 
     mode: str
@@ -34,18 +34,18 @@ class Checked:
 
 
 class TrainingRecipe(abc.ABC):
-    """What `prune_and_retrain` asks of a recipe: its checks, settings and trainer.
+    """Interface of the recipes of `prune_and_retrain`.
 
     Attributes:
-        epochs: most epochs of a training.
-        parts: of an epoch, each of which is one to Keras.
+        epochs: maximum number of epochs of a training.
+        parts: number of parts of an epoch, each of which is an epoch for Keras.
         data_type: class of the data that it trains on.
     """
 
     data_type: ClassVar[type]
 
     def check_data(self, data):
-        """Raises a TypeError for data of another kind."""
+        """Raises a TypeError unless the data are of class `data_type`."""
         if not isinstance(data, self.data_type):
             kinds = {"FitData": "FitRecipe", "Dataset": "Recipe"}
             right = kinds.get(type(data).__name__)
@@ -55,7 +55,7 @@ class TrainingRecipe(abc.ABC):
                 else "Make a `FitData` of the data for a FitRecipe."
             )
             raise TypeError(
-                "FitData are trained by a FitRecipe, a Dataset by a Recipe. Received: "
+                "FitData needs a FitRecipe, a Dataset needs a Recipe. Received: "
                 f"a {type(self).__name__} for {type(data).__name__}. {fix}"
             )
 
@@ -64,9 +64,9 @@ class TrainingRecipe(abc.ABC):
         """Checks a whole run before any work.
 
         Args:
-            model: the functional `keras.Model` that the run begins with.
-            data: as `data_type` says.
-            retrain_recipe: the recipe of the same kind of each retraining.
+            model: the initial functional `keras.Model` of the run.
+            data: an instance of `data_type`.
+            retrain_recipe: the recipe of each retraining, of the same class.
             removal: a `Removal`.
             strategy: a `Strategy`.
 
@@ -74,24 +74,24 @@ class TrainingRecipe(abc.ABC):
             `Checked`.
 
         Raises:
-            ValueError: if they do not belong together.
+            ValueError: if they do not fit together.
         """
 
     @abc.abstractmethod
     def settings(self) -> dict:
-        """What must agree for a run to be continued, as JSON values."""
+        """Returns the settings that must agree to resume a run, as JSON values."""
 
     @abc.abstractmethod
     def trainer(self, net, data, seed, *, template, teacher, guidance, strategy):
-        """What trains a net and measures it.
+        """Creates the object that trains and measures a model.
 
         Args:
-            net: functional model, not compiled; it holds the trained values at the end.
-            data: as `data_type` says.
-            seed: int; of the order of examples and of their augmentation.
-            template: the model that the run began with, compiled or not.
-            teacher: a model that teaches, or None.
-            guidance: how much, a `Guidance`, or None.
+            net: functional model, not compiled; it receives the trained values.
+            data: an instance of `data_type`.
+            seed: int, seed of the order of examples and of their augmentation.
+            template: the initial model of the run, compiled or not.
+            teacher: a teacher model, or None.
+            guidance: a `Guidance`, or None.
             strategy: a `Strategy`.
 
         Returns:
@@ -106,33 +106,33 @@ class TrainingRecipe(abc.ABC):
         return data.sizes[split]
 
     def loss(self, model):
-        """The loss that a model is trained by: its name, or as Keras keeps it."""
+        """Returns the loss of the training: its name, or as Keras stores it."""
         return "sparse_categorical_crossentropy"
 
     def for_trained(self, model):
-        """The recipe to retrain what is left of a trained model; itself by default."""
+        """Returns the recipe for retraining a trained model; by default itself."""
         return self
 
     def finish(self, net, template):
-        """The model that the user receives; by default `net` itself."""
+        """Returns the model that the user receives; by default `net` itself."""
         return net
 
     def divergence_reason(self, data) -> str:
-        """What may have made a training diverge, in words."""
+        """Returns a sentence on why a training may have diverged."""
         return reason(None)
 
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class L2SGD(keras.optimizers.SGD):
-    """SGD on the loss plus `l2 / 2 * ||w||²`, without forming that loss term.
+    """SGD on the loss plus `l2 / 2 * ||w||²`, without computing that term.
 
-    `keras.optimizers.SGD(weight_decay=...)` shrinks the weights beside the momentum
-    instead, which with momentum 0.9 decays about ten times less.
+    `keras.optimizers.SGD(weight_decay=...)` shrinks the weights separately from the
+    momentum, which with momentum 0.9 is about ten times weaker.
 
     Args:
-        l2: float >= 0. `l2 * w` is added to the gradient of every trainable weight:
-            ω, BatchNormalization and biases included, as the paper's framework does.
-        **kwargs: as for `keras.optimizers.SGD`.
+        l2: float >= 0. `l2 * w` is added to the gradient of every trainable weight,
+            including ω, BatchNormalization and biases, as in the paper's framework.
+        `**kwargs`: as for `keras.optimizers.SGD`.
     """
 
     def __init__(self, learning_rate=0.1, l2=0.0, **kwargs):
@@ -151,19 +151,19 @@ class L2SGD(keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule of `PER_STEP` as Keras calls it: a function of the step.
+    """A schedule of `PER_STEP` as a Keras schedule, a function of the step.
 
     Args:
-        schedule: its name.
-        learning_rate: float, the highest.
-        steps: int, of the whole training.
+        schedule: name of the schedule.
+        learning_rate: float, the highest learning rate.
+        steps: int, steps of the whole training.
     """
 
     def __init__(self, schedule, learning_rate, steps):
         self.schedule, self.steps = schedule, int(steps)
         self.learning_rate = float(learning_rate)
         whole = types.SimpleNamespace(epochs=1)
-        # In the middle of each step: a rate that begins or ends at 0 is 0 in none.
+        # Taken in the middle of each step, so that no step has a rate of 0.
         factors = [
             SCHEDULES[schedule](whole, (step + 0.5) / self.steps)
             for step in range(self.steps)
@@ -171,7 +171,7 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self._rates = self.learning_rate * np.array(factors, "float32")
 
     def __call__(self, step):
-        # A training that goes on beyond its end keeps the last rate.
+        # Steps beyond the end have the last rate.
         place = keras.ops.minimum(keras.ops.cast(step, "int32"), self.steps - 1)
         return keras.ops.take(keras.ops.convert_to_tensor(self._rates), place)
 
@@ -183,36 +183,37 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-# Where the paper divides the learning rate for CIFAR: from epoch 81 and 122 of 200 on.
+# In the paper the learning rate for CIFAR decreases at epochs 81 and 122 of 200.
 _DROPS = (81 / 200, 122 / 200)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(TrainingRecipe):
-    """How a net is trained. The defaults are the paper's for CIFAR.
+    """How a model is trained on a `Dataset`. The defaults are the paper's for CIFAR.
 
     Args:
-        epochs: passes over the training images; 0 to measure a model as it is.
-        batch_size: images a step; what remains of an epoch's last step is left out,
-            other images each epoch.
-        learning_rate: of the first epoch.
-        momentum, nesterov: of SGD.
-        l2: weight decay, on every weight (see `L2SGD`).
-        schedule: how the learning rate changes, a name of `schedules.SCHEDULES`:
-            `"step"`, as in the paper, `"cosine"` or `"linear"`, which suit short
-            trainings, `"warmup_linear"`, which suits models that are trained already,
-            or `"constant"`.
-        drops: for `"step"`: the fractions of `epochs` that `milestones` default to,
-            but not before epoch 2.
-        milestones: for `"step"`: epochs, counted from 1, from which on the learning
-            rate is ten times smaller.
-        parts: parts into which an epoch is divided, after each of which the state can
-            be saved: for epochs that take hours. What does not divide is left out.
-        precision: `"float32"` or `"bfloat16"` (see `fast_copy`), of the training
-            only: the trained model stays what it was.
+        epochs: int >= 0, passes over the training images; 0 measures a model as it is.
+        batch_size: int, images per step. Images that do not fill a step are left out,
+            different ones in each epoch.
+        learning_rate: float > 0, learning rate of the first epoch.
+        momentum, nesterov: arguments of SGD.
+        l2: float >= 0, L2 penalty: `l2 * w` is added to the gradient of every weight.
+        schedule: schedule of the learning rate: `"step"`, as in the paper; `"cosine"`
+            or `"linear"`, for short trainings; `"warmup_linear"`, for models that are
+            trained already; or `"constant"`.
+        drops: for `"step"`: the default of `milestones`, as fractions of `epochs`; a
+            milestone is epoch 2 at the earliest.
+        milestones: for `"step"`: epochs, counted from 1, at which the learning rate is
+            divided by 10.
+        parts: number of parts of an epoch. The state can be saved after each of them,
+            for epochs that take hours. Steps that do not divide are left out.
+        precision: `"float32"`, or `"bfloat16"` for mixed precision in training. The
+            trained model has the precision of the given one.
 
     Raises:
         ValueError: if a value is out of range.
+
+    >>> recipe = Recipe(epochs=60, schedule="cosine")
     """
 
     epochs: int = 200
@@ -253,27 +254,27 @@ class Recipe(TrainingRecipe):
             object.__setattr__(self, "milestones", self._scaled())
 
     def _scaled(self):
-        """The milestones that `drops` come to."""
+        """The milestones that follow from `drops`."""
         drops = self.drops if self.schedule == "step" else ()
-        # However short a training, it begins at the initial learning rate.
+        # Even a very short training starts at the initial learning rate.
         return tuple(max(2, round(self.epochs * drop)) for drop in drops)
 
     def replace(self, **changes: Any) -> Recipe:
-        """The same recipe but for `changes`, its milestones scaled to its epochs."""
+        """Returns a changed copy, with milestones scaled to its number of epochs."""
         if self.epochs and self.milestones != self._scaled():
             drops = tuple(milestone / self.epochs for milestone in self.milestones)
             changes = {"drops": drops, **changes}
         return dataclasses.replace(self, **{"milestones": None, **changes})
 
     def learning_rate_at(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
+        """Returns the learning rate of an epoch, counted from 0."""
         return self.learning_rate * SCHEDULES[self.schedule](self, epoch)
 
     def optimizer(self, steps: int | None = None) -> keras.optimizers.Optimizer:
-        """A fresh optimizer at the initial learning rate.
+        """Returns a new optimizer at the initial learning rate.
 
         Args:
-            steps: of the whole training, for a schedule that goes by steps.
+            steps: steps of the whole training, for schedules that change per step.
         """
         by_steps = steps and self.schedule in PER_STEP
         rate = self.learning_rate
@@ -297,26 +298,27 @@ class Recipe(TrainingRecipe):
     ) -> Checked:
         if removal.monitor != "accuracy" or removal.mode not in (None, "max"):
             raise ValueError(
-                "A Dataset is judged by its accuracy; FitData by any metric. Received: "
+                "A run on a Dataset is judged by its accuracy; use FitData for another "
+                "metric. Received: "
                 f"monitor={removal.monitor!r}, mode={removal.mode!r}."
             )
         if last := probabilities(model):
             raise ValueError(
-                f"'{model.name}' ends in '{last}', which gives probabilities. For a "
-                "Dataset it must give logits: leave the activation out. With FitData "
-                "and a FitRecipe it may give anything that your loss understands."
+                f"'{model.name}' ends in '{last}', which outputs probabilities. For a "
+                "Dataset it must output logits: leave the activation out. With FitData "
+                "and a FitRecipe any output is possible that your loss accepts."
             )
         classes = model.outputs[0].shape[-1]
         if classes is not None and data.num_classes > classes:
             raise ValueError(
                 f"'{model.name}' has outputs for {classes} classes. Received: a "
-                f"Dataset of {data.num_classes}."
+                f"Dataset of {data.num_classes}. The model needs at least as many."
             )
-        # As floats from 0 to 1 become if they are cast; all black may be a test's.
+        # The result of casting floats from 0 to 1. All 0 is allowed, for tests.
         if isinstance(data.train, Split) and bounds(data.train.images)[1] == 1:
             raise ValueError(
-                "The training images hold nothing but 0 and 1, and pixels are from 0 "
-                "to 255: multiply by 255 before a cast to uint8."
+                "The training images contain nothing but 0 and 1, but pixels are from "
+                "0 to 255: multiply by 255 before casting to uint8."
             )
         for each in (self, retrain_recipe):
             check_batches(data.train, each, strategy.replicas)

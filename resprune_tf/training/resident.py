@@ -1,15 +1,21 @@
-"""How images reach the training: from the device itself, or in a stream."""
+"""A model that trains on images in device memory, or on a stream of batches.
+
+A CIFAR-size data set fits into the memory of the device, and one training step of a
+small model takes less time there than the host needs to prepare and dispatch a batch.
+So the images are copied to the device once, and an epoch is a table of row indices,
+from which each step gathers its batch. On accelerators many steps run as one dispatch.
+"""
 
 import keras
 import numpy as np
 
 
 def steps_per_dispatch(steps):
-    """How many training steps to give the device at a time, of `steps` an epoch.
+    """Number of training steps per dispatch, for `steps` per epoch.
 
-    All of them on an accelerator, whose steps may take no longer than the dispatch of
-    one. One on a CPU: steps are long there, and XLA's CPU compiler makes convolutions
-    inside a loop several times slower.
+    On an accelerator all steps of an epoch, because a step may take no longer than its
+    dispatch. On a CPU one: steps are long there, and XLA's CPU compiler makes
+    convolutions inside a loop several times slower.
     """
     backend = keras.backend.backend()
     if backend == "jax":
@@ -25,28 +31,28 @@ def steps_per_dispatch(steps):
 
 
 class ResidentModel(keras.Model):
-    """A functional model whose training gathers its batches on the device.
+    """A functional model whose training step gathers its batch on the device.
 
-    The images stay there as uint8; what feeds the training is rows of indices. Many
-    steps can run as one dispatch: a `jax.lax.scan` on JAX, `steps_per_execution` on
-    TensorFlow. Losses, metrics and weights are those of a plain `fit` over the same
-    batches, and so are callbacks, but that they see one "batch" a dispatch.
+    The images stay there as uint8, and `fit` is fed with rows of indices. Many steps
+    can run as one dispatch: a `jax.lax.scan` on JAX, `steps_per_execution` on
+    TensorFlow. Losses, metrics and weights are those of a plain `fit` on the same
+    batches. Callbacks are called once per dispatch instead of once per batch.
     """
 
     def fit_rows(self, split, orders, dispatch, **kwargs):
-        """`fit` on batches that are given by rows of indices.
+        """Calls `fit` on batches that are given by rows of indices.
 
         Args:
-            split: `Split` to train on, put on the device here.
-            orders: int32 `(epochs, steps, batch_size)`.
-            dispatch: steps to give the device at a time, a divisor of the steps of
-                an epoch. On TensorFlow the model must be compiled with the same
-                number as `steps_per_execution`.
-            **kwargs: for `fit`.
+            split: `Split` to train on; it is copied to the device here.
+            orders: int32 `(epochs, steps, batch_size)`, indices of images.
+            dispatch: steps per dispatch, a divisor of the steps of an epoch. On
+                TensorFlow the model must be compiled with the same number as
+                `steps_per_execution`.
+            `**kwargs`: passed to `fit`.
         """
         steps = orders.shape[1]
         batches = orders.reshape(-1, orders.shape[2])
-        # Built here: `fit` would try with what it is fed with, which is no images.
+        # Built here, on images: `fit` would build on its data, which are indices.
         self._symbolic_build(
             data_batch=(split.images[batches[0]], split.labels[batches[0]])
         )
@@ -60,17 +66,17 @@ class ResidentModel(keras.Model):
         self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
 
     def fit_stream(self, stream, steps, **kwargs):
-        """`fit` on batches that come from a `tf.data.Dataset`.
+        """Calls `fit` on batches that come from a `tf.data.Dataset`.
 
         Args:
             stream: function from `(pipelines, pipeline, replicas)` to an endless
-                dataset of `(images, labels)`: the share of one of the input pipelines,
-                in batches for one replica each.
-            steps: training steps of what `fit` is to take for an epoch.
-            **kwargs: for `fit`.
+                dataset of `(images, labels)`: the share of one input pipeline, in
+                batches for one replica each.
+            steps: training steps per epoch of `fit`.
+            `**kwargs`: passed to `fit`.
         """
         shape = self.inputs[0].shape[1:]
-        # Two images, for a net of one would squeeze the batch.
+        # Two images, because a batch of one may be squeezed away.
         images, labels = np.zeros((2, *shape), "float32"), np.zeros(2, "int32")
         self._symbolic_build(data_batch=(images, labels))
         if keras.backend.backend() == "tensorflow":
@@ -87,19 +93,19 @@ class ResidentModel(keras.Model):
         self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
 
     def _rows(self, split, batches):
-        """Rows of indices as a `tf.data.Dataset`; the step gathers."""
+        """Rows of indices as a `tf.data.Dataset`; `train_step` gathers the images."""
         import tensorflow as tf
 
         strategy = self.distribute_strategy
         replicas = strategy.num_replicas_in_sync
-        # Every device has all images: a batch's rows come from anywhere.
+        # Every replica may need any row, so every device gets a copy of all images.
         devices = strategy.extended.worker_devices if replicas > 1 else [None]
         copies = []
         for device in devices:
             with tf.device(device):
                 copies.append((tf.constant(split.images), tf.constant(split.labels)))
 
-        # In a function, for Keras would track tensors as state of the model.
+        # In a closure, because Keras would track attributes as state of the model.
         def gather(row):
             context = tf.distribute.get_replica_context()
             number = tf.get_static_value(context.replica_id_in_sync_group)
@@ -107,13 +113,13 @@ class ResidentModel(keras.Model):
             return tf.gather(images, row), tf.gather(labels, row)
 
         self._gather = gather
-        # tf.data's autotuner delays the end of an iteration by up to a minute, and
-        # has nothing to tune here.
+        # tf.data's autotuner has nothing to tune here, and delays the end of an
+        # iteration by up to a minute.
         options = tf.data.Options()
         options.autotune.enabled = False
 
         def shares(context):
-            """What a worker's replicas take in turn: theirs of each batch in order."""
+            """The shares of a worker's replicas, batch by batch, in order."""
             each = batches.reshape(len(batches), replicas, -1)
             local = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * local
@@ -124,17 +130,17 @@ class ResidentModel(keras.Model):
         return strategy.distribute_datasets_from_function(shares)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing: `fit` would try with rows, and `fit_rows` did with images."""
+        """Does nothing: `fit_rows` and `fit_stream` have built the model on images."""
 
     def train_step(self, *arguments):
-        """One training step, or on JAX as many as there are rows."""
+        """Runs one training step, or on JAX one step per row of indices."""
         *state, data = arguments
         if keras.backend.backend() == "tensorflow":
             logs = super().train_step(self._gather(data))
             if self.distribute_strategy.cluster_resolver is None:
                 return logs
-            # Keras 3 takes the mean of what several workers log along its first axis,
-            # which a number has not (keras issue 20585).
+            # Keras 3 averages the logs of several workers along their first axis, which
+            # scalars do not have (keras issue 20585).
             return {name: value[None] for name, value in logs.items()}
         if len(data) == 2:  # a batch
             return super().train_step(*arguments)
@@ -146,20 +152,23 @@ class ResidentModel(keras.Model):
 
 
 def scan_steps(step, state, rows):
-    """Training steps over rows of indices as one loop of the program (JAX).
+    """Runs training steps over rows of indices in one compiled loop (JAX).
+
+    A loop inside the program removes the overhead of one dispatch per step, and the
+    state stays on the device. Metrics accumulate in the state, so the logs of the last
+    step cover all steps.
 
     Args:
         step: function `(state, row)` that returns `(logs, state)`.
-        state: before the first step.
-        rows: one for each step.
+        state: state before the first step.
+        rows: one row of indices per step.
 
     Returns:
-        `(logs, state)` after the last step. Metrics accumulate in the state, so its
-        logs are those of all steps.
+        `(logs, state)` after the last step.
     """
     import jax
 
-    if len(rows) == 1:  # XLA's CPU compiler is slow at loops, even of one step
+    if len(rows) == 1:  # XLA's CPU compiler is slow even for loops of one step
         return step(state, rows[0])
 
     def body(state, row):
@@ -171,7 +180,7 @@ def scan_steps(step, state, rows):
 
 
 def _dispatches(split, batches, dispatch):
-    """Images and labels on JAX's device, with the rows of some steps at a time."""
+    """Yields images and labels on JAX's device, with the rows of one dispatch."""
     import jax
 
     images, labels = jax.device_put((split.images, split.labels))

@@ -1,8 +1,8 @@
-"""ω applied to the weights of the layer before it, instead of to its output.
+"""Applies ω to the weights of the layer before it instead of to its output.
 
-`ω · conv(z, K) = conv(z, ω · K)`: the product over a kernel costs next to nothing, the
-one over an activation a pass over the widest tensors of the network, and two more in
-the gradient. `fast_copy` trains in this form.
+`ω · conv(z, K) = conv(z, ω · K)`. Multiplying a kernel is cheap, but multiplying
+activations takes a pass over the widest tensors of the network, and two more for the
+gradient. `fast_copy` uses this form for training.
 """
 
 import collections
@@ -22,27 +22,27 @@ TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTransp
 
 
 class AppliedImportance(ImportanceScale):
-    """An `ImportanceScale` whose ω the layer before it applies: it passes inputs on."""
+    """An `ImportanceScale` whose ω is applied by the layer before: an identity."""
 
     def call(self, inputs):
         return inputs
 
 
 class ScaledWeights:
-    """Mixin for a layer that multiplies its weights by an ω whenever it is called.
+    """Mixin for layers that multiply their weights by an ω in each call.
 
-    Its variables keep their values. The products are in the dtype of the variables, and
-    cast to that of the computation as all weights are.
+    The variables keep their values. The products have the dtype of the variables and
+    are cast to the compute dtype like all weights.
     """
 
     def scale_by(self, importance):
-        """Sets the built `AppliedImportance` that holds ω."""
-        # Behind a function: Keras would track a layer in an attribute as a sublayer.
+        """Sets the built `AppliedImportance` that contains ω."""
+        # In a closure, because Keras would track a layer as a sublayer.
         self._importance = lambda: importance.importance
 
     def __call__(self, *args, **kwargs):
         if not self.built or _symbolic(args):
-            return super().__call__(*args, **kwargs)  # shapes alone are computed
+            return super().__call__(*args, **kwargs)  # only computes shapes
         factor = self._importance().value
         moving = [getattr(self, name, None) for name in _MOVING]
         values = [
@@ -65,21 +65,21 @@ _MOVING = ("moving_mean", "moving_variance")
 
 @functools.cache
 def scaled_kind(kind):
-    """The class of layers that scale their weights and else are of class `kind`."""
+    """The subclass of the layer class `kind` that scales its weights."""
     return type(f"Scaled{kind.__name__}", (ScaledWeights, kind), {})
 
 
 def scalable(model):
-    """The layers that can apply an ω, and those whose ω they apply.
+    """Finds the layers that can apply an ω to their weights.
 
-    An ω multiplies what another layer makes; that layer can apply it where it
-    `absorbs` a factor, is called once, and makes this for the ω alone.
+    These are layers that `absorbs` accepts, that are called once, and whose output is
+    used by an `ImportanceScale` only.
 
     Args:
-        model: a functional `keras.Model`; nested ones are searched, too.
+        model: a functional `keras.Model`; nested models are searched too.
 
     Returns:
-        dict from `id(layer)` to the `ImportanceScale` behind that layer.
+        dict from `id(layer)` to the `ImportanceScale` after that layer.
     """
     uses = [Uses(level) for _, level in graph.levels(model)]
     nodes = [node for each in uses for node in each.nodes]
@@ -100,7 +100,7 @@ def scalable(model):
 def _applies(layer):
     if not absorbs(layer) or layer.activity_regularizer is not None:
         return False
-    # One without gamma has nothing to multiply.
+    # A BatchNormalization without gamma has no weight to multiply.
     return getattr(layer, "scale", True)
 
 
@@ -111,7 +111,7 @@ def _symbolic(tensors):
 
 
 def absorbs(layer):
-    """Whether scaling the weights of a layer scales its output alike.
+    """Whether scaling the weights of a layer scales its output by the same factor.
 
     Args:
         layer: any layer or operation.

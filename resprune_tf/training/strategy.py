@@ -1,4 +1,4 @@
-"""Where a net is trained: on one device, or data-parallel on several."""
+"""Strategies: training on one device, or data-parallel on several."""
 
 from __future__ import annotations
 
@@ -17,50 +17,55 @@ STRATEGIES = ("none", "mirrored", "multiworker")
 
 
 class Strategy:
-    """One device. What the others, made by `training_strategy`, have in common.
+    """Training on one device, and the interface of all strategies.
+
+    Create other strategies by `training_strategy`.
 
     Attributes:
-        name: of `STRATEGIES`.
-        replicas: copies of the model, each of which trains on its part of a batch.
-        workers: processes that train together.
-        is_chief: whether this process writes the records; one of the workers does.
+        name: `"none"`, `"mirrored"` or `"multiworker"`.
+        replicas: int, copies of the model, each of which trains on a part of a batch.
+        workers: int, processes that train together.
+        is_chief: whether this worker writes the records; exactly one does.
         many_steps: whether many steps can run as one dispatch.
+
+    >>> strategy = training_strategy("mirrored")
+    >>> strategy.replicas
     """
 
     name, replicas, workers, is_chief, many_steps = "none", 1, 1, True, True
 
     def scope(self):
-        """Context in which the models that are trained are made, and trained."""
+        """Returns the context in which models are created and trained."""
         return contextlib.nullcontext()
 
     def averaging(self, model):
-        """A function that gives all replicas the mean of their moving statistics.
+        """Returns a function that averages the moving statistics over all replicas.
 
-        Each replica normalizes its part of a batch by that part's own statistics, and
-        keeps moving ones of these. They are linear in the statistics and training
-        does not read them, so one mean whenever they are to be read is the mean after
-        every step.
+        Each replica normalizes its part of a batch by the statistics of that part, and
+        updates its own moving statistics. These are linear in the batch statistics and
+        not used in training. So averaging them once, before they are read, equals
+        averaging them after every step.
         """
         return lambda: None
 
-    # All workers must call each of the following at the same place.
+    # All workers must call each of the following methods at the same point.
 
     def share(self, value):
-        """The chief's JSON value, on every worker."""
+        """Returns the chief's JSON value on every worker."""
         return value
 
     def any(self, fact):
-        """Whether a fact holds on any worker."""
+        """Returns whether `fact` is true on any worker."""
         return fact
 
     def agree(self, reason):
-        """A reason to stop, or None; on all workers if one of them has one."""
+        """Returns a reason to stop on all workers if any has one, else None."""
         return reason
 
     def follow(self, run_dir, folder):
-        """Copies the chief's run directory to the folder of a worker that is not.
+        """Copies the chief's run directory to `folder`, on all other workers.
 
-        Afterwards all workers compute the same from the same files, each in its own.
+        Afterwards all workers compute the same from their own copies of the files.
         """
 
     def check_equal(self, arrays, **facts):
@@ -68,16 +73,16 @@ class Strategy:
 
         Args:
             arrays: the weights of the model.
-            **facts: JSON values.
+            `**facts`: JSON values.
         """
 
 
 def training_strategy(
     name: str = "none", devices: Sequence[str] | None = None
 ) -> Strategy:
-    """How to train on several devices, for `prune_and_retrain`.
+    """Creates a strategy for training on several devices.
 
-    Call it before anything else that uses the backend: before models are made.
+    Call it before models are created, or anything else uses the backend.
 
     Args:
         name: `"none"`: one device. `"mirrored"`: all devices of this machine, by
@@ -85,21 +90,24 @@ def training_strategy(
             JAX. `"multiworker"`: the devices of several machines, by
             `tf.distribute.MultiWorkerMirroredStrategy`; TensorFlow reads the addresses
             from `TF_CONFIG`, and every worker runs the same program.
-        devices: names such as `["GPU:0", "GPU:1"]` (on JAX `"gpu:0"`) for `"mirrored"`;
-            all accelerators by default, or all CPU devices.
+        devices: device names such as `["GPU:0", "GPU:1"]` (on JAX `"gpu:0"`), for
+            `"mirrored"`. Defaults to all accelerators, or to all CPU devices.
 
     Returns:
-        A `Strategy`. With TensorFlow's, BatchNormalization has the statistics of each
-        replica's part of a batch, with JAX's those of the whole batch.
+        A `Strategy`, to pass to `RunOptions(strategy=...)`. BatchNormalization uses the
+        statistics of each replica's part of a batch on TensorFlow, and those of the
+        whole batch on JAX.
 
     Raises:
-        ValueError: for an unknown name, one that the backend does not have, devices
-            that are not there, or a `TF_CONFIG` without a cluster.
-        RuntimeError: if TensorFlow has already begun to run operations, which is too
-            late for several workers.
+        ValueError: if the name is unknown, the backend does not support the strategy,
+            a device does not exist, or `TF_CONFIG` has no cluster.
+        RuntimeError: if TensorFlow has already run operations, which is too late for
+            several workers.
 
-    References: https://www.tensorflow.org/guide/distributed_training;
-    https://keras.io/guides/distribution/
+    References: <https://www.tensorflow.org/guide/distributed_training>,
+    <https://keras.io/guides/distribution/>
+
+    >>> strategy = training_strategy("mirrored", devices=["GPU:0", "GPU:1"])
     """
     backend = keras.backend.backend()
     if name not in STRATEGIES:
@@ -108,7 +116,8 @@ def training_strategy(
         )
     if devices is not None and name != "mirrored":
         raise ValueError(
-            f"`devices` are chosen for the mirrored strategy only. Received: {name!r}."
+            "`devices` can be given for the mirrored strategy only. "
+            f"Received: {name!r}."
         )
     if name == "none":
         return Strategy()
@@ -133,7 +142,7 @@ class _Mirrored(Strategy):
     """`tf.distribute.MirroredStrategy`."""
 
     name = "mirrored"
-    # Keras's loop over steps has conditions around the replicas' synchronization,
+    # Keras's loop over steps puts the synchronization of replicas inside conditions,
     # which fails (keras issue 19246).
     many_steps = False
 
@@ -162,7 +171,7 @@ class _Mirrored(Strategy):
         ]
 
         def average():
-            # `identity` gives a value the device that a collective asks for.
+            # `identity` places the value on a device, which collectives require.
             values = [tf.identity(variable.value) for variable in variables]
             means = tf.distribute.get_replica_context().all_reduce("MEAN", values)
             for variable, mean in zip(variables, means, strict=True):
@@ -209,11 +218,11 @@ class _Multiworker(_Mirrored):
         return reason or ("another worker stops" if stops else None)
 
     def follow(self, run_dir, folder):
-        self.any(False)  # the chief holds its directory, and has tidied it
+        self.any(False)  # waits until the chief has locked and tidied its directory
         if not self.is_chief and run_dir is not None and pathlib.Path(run_dir).exists():
             left_out = shutil.ignore_patterns("lock", ".writing-*", "export")
             shutil.copytree(run_dir, folder, ignore=left_out, dirs_exist_ok=True)
-        self.any(False)  # the copy is made; the chief may write
+        self.any(False)  # the copies are made, so the chief may write
 
     def check_equal(self, arrays, **facts):
         own = json.loads(json.dumps({**facts, "weights": checksum(arrays)}))
@@ -221,8 +230,8 @@ class _Multiworker(_Mirrored):
         differing = [name for name in own if own[name] != chiefs[name]]
         if self.any(bool(differing)):
             raise ValueError(
-                "All workers must have the same settings, model and data, and see the "
-                "chief's run directory, on storage that they share. Different here: "
+                "All workers must have the same settings, model and data, and read the "
+                "chief's run directory on shared storage. Different on this worker: "
                 f"{', '.join(differing) or 'nothing, but on another worker'}."
             )
 
@@ -235,7 +244,7 @@ class _Multiworker(_Mirrored):
         def add():
             context = tf.distribute.get_replica_context()
             number = tf.get_static_value(context.replica_id_in_sync_group)
-            # A worker's first replica speaks for it.
+            # Only the first replica of a worker contributes.
             speaks = number % (self.replicas // self.workers) == 0
             return context.all_reduce("SUM", tf.identity(numbers * float(speaks)))
 
@@ -246,8 +255,8 @@ class _Multiworker(_Mirrored):
 class _DataParallel(Strategy):
     """`keras.distribution.DataParallel` on JAX.
 
-    Batches are gathered on the host and laid out along the devices; XLA computes as if
-    there were one, so that results are those of one device to within rounding.
+    Batches are gathered on the host and split among the devices. XLA computes as on a
+    single device, so results agree with those of one device to within rounding.
     """
 
     name, many_steps = "mirrored", False

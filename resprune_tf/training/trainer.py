@@ -1,4 +1,4 @@
-"""One compiled fit: how every net of a run is trained and measured."""
+"""Trains and evaluates the models of a run on a `Dataset`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from resprune_tf.training.strategy import Strategy
 
 
 def make_repeatable() -> None:
-    """Makes training on TensorFlow's CPU repeatable to the last bit.
+    """Makes training on TensorFlow's CPU bit-for-bit repeatable.
 
-    TensorFlow adds up the gradients of a tensor with several consumers in the order in
-    which their buffers come free. In a residual net that order, and with it the
-    rounding, depends on timing unless operations run one after another; each of them
-    still uses all cores. `tf.config.experimental.enable_op_determinism` does not change
-    that. Other backends need nothing; on a GPU more than this is needed.
+    TensorFlow sums the gradients of a tensor with several consumers in the order in
+    which they are computed. In a residual network this order, and with it the rounding,
+    depends on timing unless operations run one after another. Each operation still uses
+    all cores. `tf.config.experimental.enable_op_determinism` does not change the order.
+    Other backends are not affected; on a GPU, this is not sufficient. Call it before
+    any other use of TensorFlow.
 
     Raises:
-        RuntimeError: if TensorFlow has already begun to run operations at a time.
+        RuntimeError: if TensorFlow has already started with parallel operations.
+
+    >>> make_repeatable()
     """
     if keras.backend.backend() != "tensorflow":
         return
@@ -39,7 +42,7 @@ def make_repeatable() -> None:
 
 
 def check_batches(split, recipe, replicas=1):
-    """Raises a ValueError if an epoch has no step, or replicas cannot share a batch."""
+    """Raises a ValueError if there is less than one batch, or it cannot be divided."""
     if len(split) < recipe.batch_size * recipe.parts:
         of_parts, or_parts = "", ""
         if recipe.parts > 1:
@@ -51,7 +54,7 @@ def check_batches(split, recipe, replicas=1):
         )
     if recipe.batch_size % replicas:
         raise ValueError(
-            f"A batch is shared among {replicas} replicas, so its size must be a "
+            f"A batch is divided among {replicas} replicas, so its size must be a "
             f"multiple of that. Received: batch_size={recipe.batch_size}."
         )
 
@@ -59,7 +62,7 @@ def check_batches(split, recipe, replicas=1):
 def epoch_order(examples, batch_size, seed, epoch):
     """Image indices of an epoch, int32 `(steps, batch_size)`.
 
-    A pure function of its arguments, so that a resumed run sees the same batches.
+    They depend only on the arguments, so that a resumed run has the same batches.
     """
     steps = examples // batch_size
     order = np.random.default_rng((seed, epoch)).permutation(examples)
@@ -67,35 +70,35 @@ def epoch_order(examples, batch_size, seed, epoch):
 
 
 class Trainer:
-    """Trains a model in a fast copy of it.
+    """Trains a model by means of a faster copy (`fast_copy`).
 
-    Images in memory are put on the device, others are streamed. What Keras and its
-    callbacks take for an epoch is a part of one, if the recipe divides epochs.
+    Images in memory are copied to the device, others are streamed. If the recipe
+    divides epochs, an epoch of Keras and its callbacks is a part of an epoch.
 
     Args:
-        core: functional model from float pixels (0 to 255) to logits. It holds the
-            trained values once `fit` has come to its end, and is as it was till then.
+        core: functional model from float pixels (0 to 255) to logits. `fit` writes the
+            trained values into it at its end, and not before.
         dataset: a `Dataset`; its `train` split is trained on.
         recipe: a `Recipe`.
-        seed: int; of the order of the images and of their augmentation.
-        dispatch: most training steps to give the device at a time; by default what
-            suits it (see `steps_per_dispatch`), and 1 where a strategy allows no more.
-        teacher: model like `core`, whose logits for the same augmented images are to
-            be approached; it is only read. Needs `guidance`.
-        guidance: `Guidance`: how much, or None for training by the labels alone.
-        strategy: a `Strategy` that shares each batch among devices.
+        seed: int, seed of the order of the images and of their augmentation.
+        dispatch: maximum steps per dispatch. Defaults to `steps_per_dispatch`, or to 1
+            if the strategy requires it.
+        teacher: a teacher model with the inputs and outputs of `core`; it is not
+            changed. Needs `guidance`.
+        guidance: a `Guidance`, or None to train on the labels alone.
+        strategy: a `Strategy` that divides each batch among devices.
 
     Attributes:
-        model: the compiled `keras.Model` that is trained, from images to logits: what
-            a state file keeps.
+        model: the compiled `keras.Model` that is trained, from images to logits. Its
+            state is what a state file stores.
         steps: training steps of a part.
-        recalibrated: training images from which the statistics were estimated anew
-            after `fit`; 0 if they are those of the training.
+        recalibrated: number of training images from which the statistics were
+            re-estimated after `fit`; 0 if the moving averages were kept.
         correct: what `measures` found of single images, as in `Round.correct`.
 
     Raises:
         ValueError: if there are fewer training images than a batch needs, or a batch
-            cannot be shared.
+            cannot be divided among the replicas.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Trainer:
         most = dispatch or steps_per_dispatch(self.steps)
         if not (self.strategy.many_steps and self.resident):
             most = 1
-        # A divisor, so that no dispatch runs on into the next epoch.
+        # A divisor, so that no dispatch crosses the end of an epoch.
         self.dispatch = max(
             count for count in range(1, most + 1) if self.steps % count == 0
         )
@@ -152,9 +155,9 @@ class Trainer:
         return self.recipe.epochs * self.recipe.parts
 
     def _images(self):
-        """What the model takes, and the images that its net is to see."""
+        """The input of the model, and the augmented images."""
         dataset = self.dataset
-        if not self.resident:  # augmented on the way
+        if not self.resident:  # the stream augments
             pixels = keras.Input(dataset.image_shape, dtype="float32", name="pixels")
             return pixels, pixels
         pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
@@ -171,8 +174,8 @@ class Trainer:
         """Trains to the end of the recipe.
 
         Args:
-            initial_epoch: epochs, or parts of epochs, that are already done.
-            callbacks: Keras callbacks; the model they see is `model`.
+            initial_epoch: number of epochs, or parts of epochs, that are already done.
+            callbacks: Keras callbacks; their model is `model`.
         """
         if initial_epoch < self.total:
             settings = {
@@ -181,7 +184,7 @@ class Trainer:
                 "verbose": 0,
                 "callbacks": [
                     *self._schedule(),
-                    # First, as the others may save what it averages.
+                    # First, because other callbacks may save the averaged statistics.
                     keras.callbacks.LambdaCallback(
                         on_epoch_end=lambda part, logs: self._average()
                     ),
@@ -205,7 +208,7 @@ class Trainer:
         )
 
     def _schedule(self):
-        """What changes the learning rate from epoch to epoch."""
+        """The callbacks that change the learning rate from epoch to epoch."""
         recipe = self.recipe
         if recipe.schedule in PER_STEP:
             return []
@@ -226,7 +229,7 @@ class Trainer:
         return measured
 
     def _orders(self, done):
-        """Rows of indices of the parts to come, int32 `(parts, steps, batch_size)`."""
+        """Image indices of the remaining parts, int32 `(parts, steps, batch_size)`."""
         parts = self.recipe.parts
         orders = [
             epoch_order(len(self.split), self.recipe.batch_size, self.seed, epoch)
@@ -236,7 +239,7 @@ class Trainer:
         return rows.reshape(-1, self.steps, rows.shape[-1])[done % parts :]
 
     def _stream(self, done):
-        """A function from `(pipelines, pipeline, replicas)` to the batches to come."""
+        """Function from `(pipelines, pipeline, replicas)` to the remaining batches."""
 
         def stream(pipelines, pipeline, replicas):
             return self.split.training(
@@ -252,7 +255,7 @@ class Trainer:
         return stream
 
 
-# Pixels of the images that are measured at a time: 500 of CIFAR, 63 of ImageNet.
+# Pixels per evaluation step: 500 images of CIFAR, 63 of ImageNet.
 _PIXELS = 3_200_000
 
 
@@ -262,7 +265,7 @@ def evaluate(core, split, batch_size=None):
     Args:
         core: model from float pixels (0 to 255) to logits.
         split: a `Split` or `StreamedSplit`.
-        batch_size: images at a time; by default 500 or what memory is likely to hold.
+        batch_size: images per step. Defaults to 500, or fewer if they are large.
     """
     return loss_and_accuracy(*predict(core, split, batch_size))
 

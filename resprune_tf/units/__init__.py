@@ -1,1 +1,1 @@
-"""Residual units: found, drawn, removed, scaled and opened."""
+"""Residual units: find them, draw them, remove them, scale them, expand layers."""

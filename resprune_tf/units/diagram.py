@@ -1,4 +1,4 @@
-"""A picture of a model's residual units, stage by stage, with their scores."""
+"""Draws the residual units of a model, stage by stage, with their scores."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ _INK, _MUTED, _FIXED = "#24272c", "#6c7078", "#e6e4de"
 
 
 def draw_units(model, scores=None, label=None, path=None):
-    """Draws the units of a model as boxes: a line a stage, a colour a score.
+    """Draws the units of a model as boxes, one row per stage, coloured by score.
 
-    Units that cannot be removed are grey. Under each box stands what its removal
-    saves, as a share of the model's multiply-accumulates; an arc is its shortcut,
-    dashed where that is a projection.
+    Units that cannot be removed are grey. The percentage below a box is the share of
+    the model's MACs that its removal saves. The arc above a box is the shortcut,
+    dashed if it is a projection.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-        scores: dict from unit name to number, as from a criterion; by default ω,
-            where the units have one.
-        label: what the scores are, for the scale beside the picture.
-        path: file to write: `.svg`, `.png` or `.pdf`; None for none.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+        scores: dict from unit name to number, as a criterion returns it. Defaults to
+            ω, for units that have one.
+        label: label of the colour scale.
+        path: file to write (`.svg`, `.png` or `.pdf`); None to write no file.
 
     Returns:
-        A `matplotlib.figure.Figure`, which a notebook shows.
+        A `matplotlib.figure.Figure`, which notebooks display.
 
     Raises:
-        ValueError: if the model has no unit, or a score is of none of them.
-        TypeError: if `model` has no graph to read.
+        ValueError: if the model has no unit, or `scores` names an unknown unit.
+        TypeError: if `model` is not functional.
+
+    >>> scores = criteria.block_influence(images)(model)
+    >>> figure = draw_units(model, scores, "block influence", "units.svg")
     """
     units = find_units(model)
     if not units:
@@ -40,8 +43,8 @@ def draw_units(model, scores=None, label=None, path=None):
         scores, label = importances(model), label or "ω"
     if unknown := sorted(set(scores).difference(unit.name for unit in units)):
         raise ValueError(
-            f"'{model.name}' has no unit {', '.join(unknown)} to show a score of. Its "
-            f"units: {', '.join(unit.name for unit in units)}."
+            f"`scores` names units that '{model.name}' does not have: "
+            f"{', '.join(unknown)}. Its units: {', '.join(u.name for u in units)}."
         )
     figure = _figure(units, scores, label or "score", _total_macs(model))
     if path is not None:
@@ -57,7 +60,7 @@ def _total_macs(model):
 
 
 def _lines(units):
-    """Runs of units of one stage, none longer than a line."""
+    """Splits the units into rows: one stage each, at most `_PER_LINE` units."""
     lines = []
     for unit in units:
         line = lines[-1] if lines else []
@@ -91,7 +94,8 @@ def _figure(units, scores, label, total):
     if scores:
         low, high = min(scores.values()), max(scores.values())
         largest = max(abs(low), abs(high))
-        # ω has a sign, of which only the size counts; scores usually have none.
+        # Only |ω| ranks units, so its colour scale is symmetric around 0. Most other
+        # scores are not negative.
         span, name = ((-largest, largest), "RdBu") if low < 0 else ((0, high), "Blues")
         shades = cm.ScalarMappable(colors.Normalize(*span), name)
         figure.colorbar(shades, ax=axes, label=label, shrink=0.8)

@@ -1,4 +1,4 @@
-"""Opening layers that hold layers, so that the units inside can be found."""
+"""Replaces layers that contain layers by their contents, so that units are found."""
 
 from __future__ import annotations
 
@@ -24,35 +24,34 @@ def expand(
     inputs: Any = None,
     clone: Callable | None = None,
 ) -> keras.Model:
-    """A functional model in which layers are replaced by what they call inside.
+    """Replaces layers that contain layers by the layers that they call.
 
     Blocks written as layers (`class Block(keras.layers.Layer)`) and subclassed models
-    hide their residual units. Each is opened by calling its `call` on symbolic
-    tensors, which shows the layers and operations it consists of; those of nested
-    blocks, too. It has to treat its inputs by layers and operations alone: what its
-    `call` decides by values, or by `training`, is lost, so the result is compared
-    with `model` on random inputs. It must have no weights of its own beside its
-    layers'.
+    hide their residual units. `expand` runs the `call` of each such layer on symbolic
+    tensors, which reveals the layers and operations inside; nested blocks are expanded
+    too. A block qualifies if it has no weights besides those of its layers and if its
+    `call` consists of layers and operations. Control flow that depends on values or on
+    `training` would be lost, so the result is compared with `model` on random inputs.
 
     Args:
-        model: a functional `keras.Model`, a built `Sequential`, or any other
-            `keras.Model` if `inputs` is given; it is only read.
-        kinds: a class of layers, or several: those that are opened. By default every
-            layer that holds layers, is none of Keras's own, and can be opened.
-        inputs: `keras.Input`, or the structure of them that `model` takes, for a
-            model that has no graph.
+        model: a functional `keras.Model`, a built `Sequential`, or, if `inputs` is
+            given, any other `keras.Model`; it is not changed.
+        kinds: layer class, or several, to expand. Defaults to every layer that
+            contains layers, is not one of Keras's own, and can be expanded.
+        inputs: `keras.Input`, or the structure of inputs that `model` takes; needed
+            for a subclassed model.
         clone: as for `remove_units`.
 
     Returns:
-        A functional `keras.Model`, not compiled, that shares nothing with `model` and
-        has its outputs. Inner layers' names follow those of the layers they come
-        from: `block3_conv1`.
+        A new functional `keras.Model`, not compiled, with the same outputs. It shares
+        no layer with `model`. The name of an expanded layer is the prefix of the names
+        of the layers inside: `block3_conv1`.
 
     Raises:
-        ValueError: if a layer of `kinds` cannot be opened, there is none, or the
-            result computes something else.
+        ValueError: if no layer can be expanded, a layer of `kinds` cannot be expanded,
+            or the result computes something else.
         CloneError: if a layer inside cannot be cloned.
-        TypeError: if `model` has no graph and `inputs` is not given.
+        TypeError: if `model` is not functional and `inputs` is not given.
 
     >>> units = find_units(expand(model, kinds=ResidualBlock))
     """
@@ -67,12 +66,12 @@ def expand(
         opener = _Opener(model, kinds)
         opener.open(graph.inner(outer))
         if not opener.replace:
-            wanted = "that holds layers and can be opened"
+            wanted = "that contains layers and can be expanded"
             if kinds:
                 wanted = f"of the kinds {', '.join(kind.__name__ for kind in kinds)}"
             reasons = "".join(f"\n  {why}" for why in opener.closed.values())
             raise ValueError(f"'{model.name}' has no layer {wanted}.{reasons}")
-        # The outputs of a model without a graph are not called by its name.
+        # A subclassed model itself is expanded too; its name is no prefix.
         names = {id(model): None, **opener.names}
         expanded = graph.rebuild(outer, opener.replace, cloning(clone), names=names)
     _check(model, expanded)
@@ -80,12 +79,12 @@ def expand(
 
 
 class _Opener:
-    """Opens layers of a model, wherever they lie.
+    """Expands layers of a model and of the models nested in it.
 
     Attributes:
-        replace: for `graph.rebuild`: the tensors that layers return when opened.
-        names: for `graph.rebuild`: names of the layers that came to light.
-        closed: dict from `id(layer)` to why a layer could not be opened.
+        replace: edit for `graph.rebuild`: the outputs of the expanded layers.
+        names: for `graph.rebuild`: the names of the layers found inside.
+        closed: dict from `id(layer)` to the reason why it could not be expanded.
     """
 
     def __init__(self, model, kinds):
@@ -95,7 +94,7 @@ class _Opener:
         self._taken = collections.Counter()
 
     def open(self, level):
-        """Opens what is wanted in one functional model and in those inside it."""
+        """Expands the requested layers of a functional model and of nested models."""
         if id(level) in self._done:
             return
         self._done.add(id(level))
@@ -109,8 +108,8 @@ class _Opener:
             if deeper is not None:
                 self.open(deeper)
             elif self._is_wanted(node.operation):
-                # What an opened layer does not use came before it, so nothing that
-                # is still to come has been cut off.
+                # An expanded layer can only cut off nodes that precede it in `order`,
+                # so the nodes that follow are all still in use.
                 self._open_all(self._try(node))
 
     def _is_wanted(self, operation):
@@ -123,14 +122,14 @@ class _Opener:
         return is_composite(operation) and not merges.is_unit(operation)
 
     def _try(self, node):
-        """The nodes that come to light in a layer, none if it stays closed."""
+        """Expands the layer of a node; returns the nodes inside, [] on failure."""
         layer = node.operation
         try:
             outputs, inside = _inside(node)
         except Exception as error:
             why = (
                 f"The layer '{layer.name}' of type {type(layer).__name__} cannot be "
-                f"opened: {error}"
+                f"expanded: {error}"
             )
             if self._kinds is None and layer is not self._model:
                 self.closed[id(layer)] = why
@@ -159,9 +158,9 @@ class _Opener:
 
 
 def is_composite(operation):
-    """Whether an operation is a layer of others than Keras that holds layers.
+    """Whether an operation is a custom layer that contains layers.
 
-    Or one of Keras's, such as `TimeDistributed`, that holds others' or a model.
+    So is a layer of Keras, such as `TimeDistributed`, around a custom layer or a model.
     """
     if not isinstance(operation, keras.layers.Layer):
         return False
@@ -176,16 +175,16 @@ def _is_keras(layer):
 
 
 def _inside(node):
-    """What a layer returns for symbolic tensors, and the nodes that lead there."""
+    """Runs a layer on symbolic tensors; returns its outputs and the nodes inside."""
     layer = node.operation
     if layer._trainable_variables or layer._non_trainable_variables:
         raise ValueError(
-            "it has weights of its own, which no layer inside it holds. Put them "
-            "into a layer, or leave it closed."
+            "it has weights of its own, outside the layers in it. Move them into a "
+            "layer, or do not expand it."
         )
 
     def cast(value):
-        # As `__call__` would do before `call`.
+        # `__call__` does the same before `call`.
         if isinstance(value, keras.KerasTensor) and layer.autocast:
             if keras.backend.is_float_dtype(value.dtype):
                 if value.dtype != layer.compute_dtype:
@@ -201,7 +200,10 @@ def _inside(node):
         (tensor.shape, tensor.dtype) for tensor in node.outputs
     ]
     if not same:
-        raise ValueError("its `call` returns other shapes for symbolic tensors.")
+        raise ValueError(
+            "its `call` returns other shapes or dtypes for symbolic tensors than its "
+            "node in the graph has. Compute shapes from the inputs alone."
+        )
     inside = graph.nodes_between(node.input_tensors, outputs)
     given = {id(graph.node_of(tensor)) for tensor in node.input_tensors}
     inside = [each for each in inside if id(each) not in given]
@@ -209,15 +211,19 @@ def _inside(node):
         values = keras.tree.flatten((each.arguments.args, each.arguments.kwargs))
         if any(isinstance(value, keras.Variable) for value in values):
             raise ValueError(
-                f"its '{each.operation.name}' reads a weight that no layer applies."
+                f"its operation '{each.operation.name}' uses a weight directly. Move "
+                "it into a layer that owns the weight."
             )
     return outputs, inside
 
 
 def _check_training(layer, node, args, kwargs):
-    """Raises a ValueError if a layer does in training what its layers do not."""
+    """Raises a ValueError if training behaviour of the layer itself would be lost."""
     if layer.activity_regularizer is not None:
-        raise ValueError("it has an activity regularizer, which would be lost.")
+        raise ValueError(
+            "it has an activity regularizer, which would be lost. Set it on a layer "
+            "inside."
+        )
     takes = inspect.signature(layer.call).parameters
     if "training" not in takes or kwargs.get("training") is not None:
         return
@@ -228,8 +234,8 @@ def _check_training(layer, node, args, kwargs):
         kinds.append([type(each.operation) for each in inside])
     if kinds[0] != kinds[1]:
         raise ValueError(
-            "its `call` does something else in training, which would be lost. Put that "
-            "into a layer."
+            "its `call` behaves differently in training, which would be lost. Move the "
+            "difference into a layer."
         )
 
 
@@ -238,7 +244,7 @@ def _check(model, expanded):
     rng = np.random.default_rng(0)
 
     def values(tensor):
-        # Of the unknown sizes any will do that strided layers leave something of.
+        # Large enough for the strides of common models, where the size is open.
         shape = [2, *(size or 64 for size in tensor.shape[1:])]
         return rng.normal(size=shape).astype(tensor.dtype)
 
@@ -252,8 +258,8 @@ def _check(model, expanded):
         expected, found = map(keras.ops.convert_to_numpy, (expected, found))
         if not np.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
             raise ValueError(
-                f"Opening layers of '{model.name}' changes its outputs, by "
-                f"{np.abs(found - expected).max():.3g}: a `call` among them does more "
-                "than to call layers and operations."
-                + advice(" Name the `kinds` to open.")
+                f"Expanding layers of '{model.name}' changes its outputs, by "
+                f"{np.abs(found - expected).max():.3g}: the `call` of one of them does "
+                "more than call layers and operations."
+                + advice(" Pass `kinds` to expand the other layers only.")
             )

@@ -1,4 +1,4 @@
-"""Finding the residual units of a functional Keras model."""
+"""Finds the residual units of a functional Keras model."""
 
 from __future__ import annotations
 
@@ -24,23 +24,27 @@ from resprune_tf.units.table import unit_table
 class Unit:
     """A residual unit `shortcut(x) + F(x)` of one particular model.
 
+    The literature also calls it a residual block. The addition (or other operation)
+    that joins shortcut and branch is its merge.
+
     Attributes:
-        name: of the merge without `_add`, such as `stage2_unit5`, after the names of
-            the nested models it lies in: `backbone/stage2_unit5`. Later calls of a
-            shared merge are `name#1`, `name#2`, ...
-        kind: `"identity"` or `"projection"` shortcut.
+        name: name of the merge without `_add`, such as `stage2_unit5`, prefixed with
+            the names of the nested models around it: `backbone/stage2_unit5`. Later
+            calls of a shared merge are `name#1`, `name#2`, ...
+        kind: `"identity"` or `"projection"`, the kind of shortcut.
         reason: why the unit cannot be removed; None if it can.
-        stage: 1-based; a stage is a run of units of one output shape.
-        shape: of its output without the batch, unknown sizes None.
+        stage: number of the stage, from 1. Consecutive units with the same output
+            shape form a stage.
+        shape: output shape without the batch; unknown sizes are None.
         importance: path of the `ImportanceScale` layer on its branch, or None.
-        layers: paths of the layers and operations that its removal takes away, or,
-            of a projection unit, that dropping its branch takes away.
-        parameters: learned ones among them, ω not counted.
-        macs: multiply-accumulates that are saved for one input; None where sizes are
+        layers: paths of the layers and operations that its removal deletes; for a
+            projection unit, those that `drop_branches` deletes.
+        parameters: number of learned parameters in `layers`, without ω.
+        macs: multiply-accumulates that its removal saves per input; None if sizes are
             unknown.
-        uncounted: paths of what is removed with the unit and multiplies, but cannot be
-            counted (see `Cost`), so that more is saved than `macs`.
-        contains: names of the units that go with it.
+        uncounted: paths of operations in `layers` that multiply but cannot be counted
+            (see `Cost`). If there are any, the removal saves more than `macs`.
+        contains: names of the units that are removed along with it.
     """
 
     name: str
@@ -54,38 +58,38 @@ class Unit:
     macs: int | None
     uncounted: tuple[str, ...]
     contains: tuple[str, ...]
-    # The graph places that removal needs; only good for the model they come from.
+    # Graph nodes and tensors for the removal; valid for this model only.
     merge: Any = dataclasses.field(repr=False, compare=False)
     shortcut: Any = dataclasses.field(repr=False, compare=False)
     branches: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
 
     @property
     def removable(self) -> bool:
-        """Whether the unit's input can pass on unchanged in its place."""
+        """Whether the unit's input can replace its output."""
         return self.reason is None
 
     @property
     def replacement(self) -> dict:
-        """The edit that takes the unit, or its branch, out (see `graph.rebuild`)."""
+        """The edit that removes the unit, or its branch (`replace` of `rebuild`)."""
         return {id(self.merge.outputs[0]): self.stand_in}
 
     @property
     def stand_in(self):
-        """The tensor that takes the place of the unit's output where it is removed."""
+        """The symbolic tensor that replaces the unit's output when it is removed."""
         return before_label(self.merge, self.shortcut)
 
 
 @dataclasses.dataclass(frozen=True)
 class Opaque:
-    """A layer with layers inside that `find_units` cannot look into.
+    """A layer that contains layers, which `find_units` cannot search.
 
     Attributes:
         name: path of the layer.
-        kind: its class's name.
-        layers: how many layers lie inside.
-        parameters: learned ones inside.
-        residual: whether its output has its input's shape, so that it may be, or
-            hold, residual units.
+        kind: name of its class.
+        layers: number of layers inside.
+        parameters: number of learned parameters inside.
+        residual: whether output and input have the same shape, so that the layer may
+            be, or contain, a residual unit.
     """
 
     name: str
@@ -100,7 +104,7 @@ class Units(list):
 
     Attributes:
         model: name of the model.
-        opaque: tuple of `Opaque`: where units may lie that were not found.
+        opaque: tuple of `Opaque`: layers that were not searched and may contain units.
     """
 
     def __init__(self, units: Any, model: keras.Model, opaque: tuple):
@@ -114,31 +118,37 @@ class Units(list):
 
 
 def find_units(model: keras.Model, input_shape: Sequence[int] | None = None) -> Units:
-    """The residual units of any functional Keras model, in order of computation.
+    """Finds the residual units of any functional Keras model, by its graph.
 
-    A unit is an addition (`keras.layers.Add`, `keras.ops.add` or `x + y`), a
-    subtraction, or what `register_merge` knows. Its shortcut is an identity where one
-    addend has the sum's shape and is an ancestor of another addend; only then can the
-    unit be removed. Additions of unrelated tensors are projection units when they
-    fork from one tensor, and no units otherwise. A layer that `register_unit` knows
-    is a unit by itself.
+    A residual unit ends with a merge: an addition (`keras.layers.Add`, `keras.ops.add`
+    or `x + y`), a subtraction, or a layer registered by `register_merge`. If one
+    addend, the shortcut, has the shape of the sum and is an ancestor of another
+    addend, the branch, the shortcut is an identity. Most such units are removable;
+    `Unit.reason` states why others are not. If no addend is an ancestor of another,
+    but all are computed from one tensor, the unit has a projection shortcut and cannot
+    be removed. Other additions are not units. A layer registered by `register_unit` is
+    a unit by itself.
 
-    Nested functional models are searched, to any depth; a unit in a model that is
-    called several times is one unit, whose removal shortens every call. Layers with
-    layers inside cannot be looked into: they are listed as `opaque`, and `expand`
-    opens them.
+    Nested functional models are searched to any depth. A unit in a model that is
+    called several times is one unit; its removal affects every call. Layers that
+    contain layers are not searched: they are listed in `Units.opaque`, and `expand`
+    replaces them by their contents.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-        input_shape: shape without the batch, such as `(224, 224, 3)`, for a model
-            whose one input leaves sizes open: what shapes and MACs are told of.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+        input_shape: shape without the batch, such as `(224, 224, 3)`, for which shapes
+            and MACs are reported. Only for a model with one input that leaves sizes
+            open.
 
     Returns:
-        `Units`, a list of `Unit` that prints as a table.
+        `Units`, a list of `Unit` in order of computation, which prints as a table.
 
     Raises:
-        TypeError: if `model` has no graph to read.
-        ValueError: if `input_shape` does not fit.
+        TypeError: if `model` is not functional.
+        ValueError: if `input_shape` does not fit the model.
+
+    >>> units = find_units(keras.applications.ResNet50(weights=None))
+    >>> [unit.name for unit in units if unit.removable]
     """
     whole = graph.as_functional(model, "find_units")
     survey = Survey(whole, input_shape)
@@ -173,12 +183,15 @@ def find_units(model: keras.Model, input_shape: Sequence[int] | None = None) -> 
 
 
 def chosen_units(units, found, offer):
-    """The units that are meant by one or several names, `UnitId`s or `Unit`s.
+    """Looks up units by one or several names, `UnitId`s or `Unit`s.
 
     Args:
-        units: what was asked for.
+        units: the requested units.
         found: the `Units` of the model.
-        offer: sentence that says which units could have been asked for.
+        offer: sentence that lists the units to choose from, for the error message.
+
+    Returns:
+        list of `Unit`, without repetition, in the order of the request.
 
     Raises:
         ValueError: if none is named, or one is unknown.
@@ -196,14 +209,14 @@ def chosen_units(units, found, offer):
 
 
 def scored_units(model):
-    """The units that criteria score: the same ones whichever the criterion.
+    """The units that every criterion scores.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
 
     Returns:
         list of the removable `Unit`s that have an `ImportanceScale`, in order of
-        computation; of all removable ones where none has it.
+        computation; if none has one, of all removable units.
 
     Raises:
         TypeError: if `model` is not functional.
@@ -222,7 +235,7 @@ def _importance(branches, path):
 
 
 def _opaque(survey):
-    """Layers of others than Keras that have layers inside."""
+    """Yields an `Opaque` for each layer with weights that contains layers."""
     seen = set()
     for call in survey.calls:
         layer = call.operation

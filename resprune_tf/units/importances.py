@@ -1,4 +1,4 @@
-"""The importances ω of a model: read, and given to its residual units."""
+"""Reads the importances ω of a model, and adds them to residual units."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ def add_importance(
     l1: float = 0.0,
     clone: Callable | None = None,
 ) -> keras.Model:
-    """A copy of a model with an `ImportanceScale` on residual branches.
+    """Copies a model and puts an `ImportanceScale` on its residual branches.
 
-    With ω = 1 the copy's outputs are those of `model`, bit for bit, so that a
-    pretrained net can be trained on and its units ranked by |ω|.
+    With ω = 1 the outputs of the copy equal those of `model`, bit for bit. So a
+    pretrained model can be trained further and its units be ranked by |ω|.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-        units: one or several names or `Unit`s of kind `"identity"` or `"projection"`;
-            by default all removable ones. Those that have an ω keep it.
-        value: float; what ω begins with.
-        l1: of `ImportanceScale`: weight of a penalty on |ω|.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+        units: one or several unit names or `Unit`s, of either kind. Defaults to all
+            removable units. Units that have an ω keep it.
+        value: float, the initial value of ω.
+        l1: float, weight of an L1 penalty on ω; see `ImportanceScale`.
         clone: as for `remove_units`.
 
     Returns:
-        A functional `keras.Model`, not compiled, that shares nothing with `model`.
+        A new functional `keras.Model`, not compiled, that shares no layer with `model`.
 
     Raises:
-        ValueError: if a unit is unknown, or is a layer that `register_unit` told of,
-            which has no branch that could be scaled; or if there is nothing to do.
+        ValueError: if a unit is unknown, if it is a layer registered by
+            `register_unit`, which has no branch to scale, or if no unit needs an ω.
         CloneError: if a layer cannot be cloned.
-        TypeError: if `model` has no graph to read.
+        TypeError: if `model` is not functional.
 
     >>> scaled = add_importance(keras.applications.ResNet50())
     """
@@ -55,20 +55,22 @@ def add_importance(
         for unit in chosen:
             if not unit.branches:
                 raise ValueError(
-                    f"Unit '{unit.name}' is one layer, registered by `register_unit`: "
-                    "it has no branch to scale. `expand` opens the layer."
+                    f"Unit '{unit.name}' is one layer, registered by `register_unit`, "
+                    "so it has no branch to scale. Call `expand` first."
                 )
     chosen = [unit for unit in chosen if unit.importance is None]
     if not chosen:
         raise ValueError(
-            f"'{model.name}' has no unit that needs an importance: "
+            f"'{model.name}' has no unit to add an importance to: "
             f"{counted(len(found), 'residual unit')}, "
-            f"{sum(unit.importance is not None for unit in found)} with one.\n{found}"
+            f"{sum(unit.importance is not None for unit in found)} with an importance."
+            f"\n{found}"
         )
     insert = {}
     with graph.scope_of(model):
         for unit in chosen:
-            # One layer for all branches of a sum of several: they go together.
+            # A sum may have several branches. They are removed together, so they
+            # share one layer.
             scale = ImportanceScale(
                 keras.initializers.Constant(value),
                 l1=l1,
@@ -81,25 +83,27 @@ def add_importance(
 
 
 def _policy(unit):
-    """The dtype policy of the merge, as that of a raw addition is its inputs' dtype."""
+    """The dtype policy for ω: that of the merge, or of the inputs of a raw addition."""
     operation = unit.merge.operation
     if isinstance(operation, keras.layers.Layer):
         return operation.dtype_policy
     dtype = unit.branches[0].dtype
-    # Of half precision ω itself stays in float32, as under the mixed policies.
+    # Next to half precision ω itself is float32, as under Keras's mixed policies.
     return f"mixed_{dtype}" if dtype in ("float16", "bfloat16") else dtype
 
 
 def importances(model: keras.Model) -> dict[str, float]:
-    """ω of every unit that has one.
+    """Returns the importance ω of every unit that has one.
 
     Args:
         model: a `keras.Model`; nested models are searched too.
 
     Returns:
-        dict from unit name (the layer's name without `_importance`, after the names
-        of the models it lies in: `"backbone/stage1_unit2"`) to ω as a Python float,
-        in the order of the layers.
+        dict from unit name to ω as a Python float, in the order of the layers. The
+        name is that of the layer without `_importance`, prefixed with the names of the
+        nested models around it: `"backbone/stage1_unit2"`.
+
+    >>> importances(resnet56())["stage1_unit2"]
     """
     return {
         name.removesuffix(SUFFIX): float(keras.ops.convert_to_numpy(layer.importance))
@@ -109,15 +113,15 @@ def importances(model: keras.Model) -> dict[str, float]:
 
 
 def layer_name(unit):
-    """Name for a layer that a unit is given, in the model in which the unit lies.
+    """The name of the `ImportanceScale` of a unit.
 
-    Layers' names hold no `/`, and TensorFlow's scopes no `#`.
+    Names of layers must not contain `/`, and TensorFlow's scopes no `#`.
     """
     return unit.rpartition("/")[2].replace("#", ".") + SUFFIX
 
 
 def _named_layers(model, path=""):
-    """Layers with the path of nested models that leads to them."""
+    """Yields all layers with their paths, those in nested models included."""
     for layer in model.layers:
         if graph.inner(layer) is not None:
             yield from _named_layers(layer, f"{path}{layer.name}/")

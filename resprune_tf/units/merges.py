@@ -1,4 +1,4 @@
-"""Which operations end a residual unit: additions, and what users register."""
+"""The operations that end a residual unit: additions, and those that users register."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 
 import keras
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-from keras.src.ops.numpy import Add, Subtract  # what `x + y` and `x - y` become
+from keras.src.ops.numpy import Add, Subtract  # `x + y` and `x - y` in the graph
 
 _MERGES = {
     keras.layers.Add: None,
     Add: None,
     keras.layers.Subtract: (0,),
     Subtract: (0,),
-    # Its second input, times a constant, is added to the first.
+    # It adds its second input, times a constant, to its first.
     CustomScaleLayer: (0,),
 }
 _UNITS = set()
 
 
 def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
-    """Tells that a layer adds residual branches to a shortcut.
+    """Registers a layer class that adds residual branches to a shortcut.
 
-    Its output must equal the shortcut wherever the other inputs are zero: that is
-    what removing the unit relies on.
+    The output must equal the shortcut if all other inputs are zero, because removing
+    a unit replaces the output by the shortcut.
 
     Args:
-        kind: class of the layer or operation. Subclasses have to be registered
-            themselves, as they may compute something else.
+        kind: class of the layer or operation. Register subclasses separately, as they
+            may compute something else.
         shortcuts: positions of the inputs that may be the shortcut, in the order of
-            the call; None for any of them.
+            the call, from 0; None if any input may be.
 
     Raises:
-        TypeError: if `kind` is no class of Keras layers or operations.
+        TypeError: if `kind` is not a class of Keras layers or operations.
 
     >>> class GatedSum(keras.layers.Layer):  # call((x, branch)) -> x + gate * branch
     ...     ...
@@ -44,16 +44,19 @@ def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
 
 
 def register_unit(kind: type) -> None:
-    """Tells that a layer is a whole residual unit: `call(x)` returns `x + F(x)`.
+    """Registers a layer class as a whole residual unit: `call(x)` returns `x + F(x)`.
 
-    Such a layer can be removed, and scored as other units are. It has no branch in the
-    graph that an ω could be put on; `expand` opens layers, if their `call` allows.
+    Such a layer can be scored and removed like any other unit. It cannot have an ω,
+    because its branch is not in the graph; if its `call` permits, `expand` replaces the
+    layer by its contents instead.
 
     Args:
-        kind: class of the layer; subclasses have to be registered themselves.
+        kind: class of the layer. Register subclasses separately.
 
     Raises:
-        TypeError: if `kind` is no class of Keras layers.
+        TypeError: if `kind` is not a class of Keras layers or operations.
+
+    >>> register_unit(ResidualBlock)
     """
     _check_kind(kind, "register_unit")
     _UNITS.add(kind)
@@ -62,7 +65,8 @@ def register_unit(kind: type) -> None:
 def _check_kind(kind, purpose):
     if not (isinstance(kind, type) and issubclass(kind, keras.Operation)):
         raise TypeError(
-            f"{purpose} needs a class of Keras layers or operations. Received: {kind}."
+            f"{purpose} expects a class of Keras layers or operations, not an "
+            f"instance. Received: {kind}."
         )
 
 
@@ -72,7 +76,7 @@ def is_unit(operation):
 
 
 def shortcut_places(node):
-    """Positions of the inputs of a merge that may be its shortcut; None of no merge."""
+    """Positions of the inputs that may be the shortcut; None if this is no merge."""
     kind = type(node.operation)
     if kind not in _MERGES or len(node.input_tensors) < 2:
         return None

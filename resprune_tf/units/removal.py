@@ -1,4 +1,4 @@
-"""Taking residual units out of a model for good."""
+"""Removes residual units, or the branches of projection units, from a model."""
 
 from __future__ import annotations
 
@@ -20,36 +20,37 @@ def remove_units(
     clone: Callable | None = None,
     optimizer_state: bool = False,
 ) -> keras.Model:
-    """A new model without `units`, equal to `model` with their branches silenced.
+    """Removes residual units: returns a new, smaller model.
 
-    Each unit's output is replaced by its shortcut and what only the branch needed is
-    left out; surviving weights, BatchNormalization statistics and states of random
-    generators are copied. Layer names, names of outputs, dtype policies, regularizers
-    and trainable flags stay, and `model` is not touched. So do the names of units:
-    where one merge is called several times, `Identity` layers hold those of its later
-    calls.
+    The output of each unit is replaced by its shortcut, and layers that only the
+    branch needed are left out. So the result equals `model` with these branches
+    multiplied by 0. Remaining weights, BatchNormalization statistics and states of
+    random generators are copied. Names of layers, outputs and units, dtype policies,
+    regularizers and trainable flags are preserved. If one merge layer is called
+    several times, `Identity` layers carry the names of its later calls.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
         units: one or several names (`"stage1_unit3"`), `UnitId`s or `Unit`s, in any
             order.
-        clone: function from a layer to a new one of the same kind and name, or None
-            for layers it does not know, for layers that their configuration does not
-            rebuild.
-        optimizer_state: whether the new model is compiled as `model` is, and its
-            optimizer goes on with what it knows of the surviving weights. The paper
-            begins anew after a removal; see `compile_like` for how it is done.
+        clone: function from a layer to a new layer of the same class and name, or
+            to None for all other layers. Needed for layers that cannot be rebuilt from
+            their configuration.
+        optimizer_state: if True, the new model is compiled like `model`, and its
+            optimizer continues with the state of the remaining weights (see
+            `compile_like`). Defaults to False: the paper restarts the optimizer after
+            a removal.
 
     Returns:
-        A functional `keras.Model`, not compiled but for `optimizer_state`, that shares
-        nothing with `model`; of the same `tf.distribute` strategy, if that was made
-        under one.
+        A new functional `keras.Model` that shares no layer with `model`, compiled only
+        if `optimizer_state` is True. It is created under the same `tf.distribute`
+        strategy as `model`, if there is one.
 
     Raises:
-        ValueError: if `units` is empty, or one of them is unknown or cannot be
-            removed; the message lists those that can. If `optimizer_state` is asked
-            for and `model` is not compiled, or Keras cannot repeat its settings.
-        CloneError: if a layer cannot be cloned; a ValueError, too.
+        ValueError: if `units` is empty, or a unit is unknown or cannot be removed (the
+            message lists the removable ones); or if `optimizer_state` is True and
+            `model` is not compiled or Keras cannot repeat its settings.
+        CloneError: if a layer cannot be cloned; it is a ValueError.
         TypeError: if `model` is not functional.
 
     >>> small = remove_units(resnet56(), ["stage1_unit3", UnitId(2, 5)])
@@ -72,21 +73,24 @@ def drop_branches(
     clone: Callable | None = None,
     optimizer_state: bool = False,
 ) -> keras.Model:
-    """A new model in which projection units keep their shortcut alone.
+    """Removes the branches of projection units and keeps their shortcuts.
 
-    What `remove_units` cannot do for a unit that changes the shape of its input: its
-    branch goes, its projection stays and does what is left of the unit.
+    A unit that changes the shape of its input cannot be removed as a whole. Without
+    its branch, only the projection remains.
 
     Args:
-        model, units, clone, optimizer_state: as for `remove_units`; units of kind
-            `"projection"`.
+        model, units, clone, optimizer_state: as for `remove_units`, but the units must
+            be of kind `"projection"`.
 
     Returns:
-        As `remove_units`. Equal to `model` with those branches silenced.
+        A new model, as from `remove_units`. It equals `model` with these branches
+        multiplied by 0.
 
     Raises:
-        ValueError, TypeError: as `remove_units`, also for a unit whose shortcut is an
-            identity, which `remove_units` removes.
+        ValueError, TypeError: as `remove_units`; ValueError also for a unit with an
+            identity shortcut.
+
+    >>> smaller = drop_branches(resnet56(), "stage2_unit1")
     """
     found = find_units(model)
     projections = [unit.name for unit in found if unit.kind == "projection"]
@@ -95,8 +99,8 @@ def drop_branches(
     for unit in chosen:
         if unit.kind != "projection":
             raise ValueError(
-                f"Unit '{unit.name}' has an identity shortcut: `remove_units` removes "
-                f"it. {offer}"
+                f"Unit '{unit.name}' has an identity shortcut. Use `remove_units` to "
+                f"remove it. {offer}"
             )
     return _without(model, chosen, found, clone, optimizer_state)
 
@@ -104,7 +108,8 @@ def drop_branches(
 def _without(model, units, found, clone, optimizer_state):
     if optimizer_state and not model.compiled:
         raise ValueError(
-            f"`optimizer_state=True` needs a compiled model. '{model.name}' is not."
+            f"`optimizer_state=True` needs a compiled model, and '{model.name}' is not "
+            "compiled. Call its `compile()` first."
         )
     replace = {}
     for unit in units:

@@ -1,4 +1,12 @@
-"""Where a graph adds a branch to a shortcut."""
+"""Searches a graph for the places where a branch is added to a shortcut.
+
+The search follows the graph, not names. Every merge (an addition, say) is a candidate,
+and two questions decide. Has an addend the shape of the sum, and is another addend
+computed from it? Then the first is an identity shortcut, because everything between the
+two is the branch: with the branch at 0 the sum equals the shortcut, so the shortcut can
+replace the sum. Otherwise, do all addends descend from one tensor? Then the merge ends
+a projection unit. Its shortcut computes something, so its input cannot replace the sum.
+"""
 
 import collections
 import typing
@@ -13,8 +21,8 @@ class Found(typing.NamedTuple):
     """A residual unit of a graph.
 
     Attributes:
-        node: of the merge.
-        path: names of the models it lies in.
+        node: node of the merge.
+        path: tuple of the names of the nested models around it.
         kind: `"identity"` or `"projection"`.
         reason: why it cannot be removed, or None.
         shortcut: symbolic tensor.
@@ -30,12 +38,13 @@ class Found(typing.NamedTuple):
 
 
 def search(level, path=(), seen=None):
-    """The residual units of a functional model, in order of computation.
+    """Finds the residual units of a functional model, in order of computation.
 
     Args:
         level: a functional model.
-        path: names of the models around it.
-        seen: ids of the nested models that were searched already.
+        path: tuple of the names of the models around it.
+        seen: ids of the nested models that were searched before. A model that is
+            called twice has the same units in both calls.
 
     Yields:
         `Found`.
@@ -61,27 +70,36 @@ def search(level, path=(), seen=None):
             continue
         candidates = [addends[place] for place in places]
         times = collections.Counter(map(id, addends))
-        # Of `x + x + f(x)`, nothing that is left would be the unit without f.
+        # A shortcut must be able to stand in for the sum, so it needs the same shape
+        # and dtype. It must occur once: in `x + x + f(x)`, the sum without f(x) is 2x,
+        # which is none of the addends.
         same = [t for t in candidates if alike(t, total) and times[id(t)] == 1]
+        # Addends from which other addends are computed: the identity shortcuts.
         through = ancestry.feeding(same, addends)
         kind = "identity" if through else "projection"
         if not through and not (same and ancestry.fork(addends)):
             continue
-        # Of a projection unit the shorter path: fewer operations lead to it.
+        # Neither path of a projection unit contains the other. The projection is the
+        # one with fewer operations (a 1x1 convolution, say), the branch the other.
         shortcut = ancestry.nearest(through or same)
         places = [tensor is shortcut for tensor in addends]
         branches = tuple(t for t, own in zip(inputs, places, strict=True) if not own)
         reason = None
         if len(through) > 1:
-            # `x + f + g(f)`, or the net's beginning added once more: `x0 + h + F(h)`.
+            # `x + f + g(f)`, or the stem's output added again: `x0 + h + F(h)`. Which
+            # addend should remain is ambiguous.
             reason = f"any of {_named(through)} could be its shortcut"
         elif not through:
             reason = (
-                f"its shortcut passes through {_named([shortcut])}, so its input does "
-                "not fit in place of its output"
+                f"its shortcut passes through {_named([shortcut])}, so its input "
+                "cannot replace its output"
             )
         elif not _learned(shortcut, branches):
-            reason = "nothing on its branch is learned: it is a formula, not a unit"
+            # `x + sigmoid(x)` and the like are activation functions, written out.
+            reason = (
+                "nothing on its branch is learned, so it is a formula rather than a "
+                "residual unit"
+            )
         yield Found(node, path, kind, reason, inputs[places.index(True)], branches)
 
 
@@ -97,12 +115,12 @@ def _learned(shortcut, branches):
         if id(node) in seen:
             continue
         if getattr(node.operation, "weights", ()):
-            return True  # the first one that is met is mostly near
+            return True
         seen.add(id(node))
         waiting.extend(node.input_tensors)
     return False
 
 
 def alike(tensor, other):
-    """Whether one tensor can stand in for another."""
+    """Whether one symbolic tensor can replace another: same shape, same dtype."""
     return (tensor.shape, tensor.dtype) == (other.shape, other.dtype)

@@ -1,4 +1,4 @@
-"""What an edit of a model's graph leaves out, and the MACs that it saves."""
+"""Which nodes an edit of a model's graph deletes, and how many MACs that saves."""
 
 import collections
 import functools
@@ -12,15 +12,15 @@ from resprune_tf.graph.tracing import trace_example
 
 
 class Lost(typing.NamedTuple):
-    """What an edit leaves out.
+    """What an edit deletes.
 
     Attributes:
-        nodes: ids of the nodes of which no call is left, in order of computation.
-        operations: those of which no call is left, in order of computation.
-        parameters: of these operations, which no other operation holds.
-        macs: of all calls that are lost, of one example; None where sizes of the model
-            are unknown.
-        uncounted: paths of the operations of these nodes that have no rule for MACs.
+        nodes: ids of the nodes without a remaining call, in order of computation.
+        operations: operations without a remaining call, in order of computation.
+        parameters: number of their parameters, unless another operation has them too.
+        macs: MACs of all deleted calls, for one example; None if the model has unknown
+            sizes.
+        uncounted: paths of the deleted operations that have no rule for MACs.
     """
 
     nodes: tuple
@@ -31,32 +31,32 @@ class Lost(typing.NamedTuple):
 
 
 class Survey:
-    """The calls of a whole model, and what an edit would save of them.
+    """All calls of a model, and what an edit of its graph would save.
 
     Args:
         model: a functional model.
         input_shape: as for `tracing.trace`.
 
     Attributes:
-        calls: list of `tracing.Call` of one example, in order of computation.
-        shapes: shape of the first output of each node, without the batch, by
-            `id(node)`.
+        calls: list of `tracing.Call` for one example, in order of computation.
+        shapes: dict from `id(node)` to the shape of its first output, without the
+            batch.
     """
 
     def __init__(self, model, input_shape):
         self.calls, _ = trace_example(model, input_shape)
-        self._images = model.inputs[0].shape[0] or 1  # of a fixed batch
-        # Of nested models: as they are met there, for the first time.
+        self._images = model.inputs[0].shape[0] or 1  # a fixed batch size, if any
+        # A node of a nested model counts with the shape of its first call.
         self.shapes = {}
-        self._totals = collections.Counter()  # calls of each node and operation
-        self._within = collections.defaultdict(list)  # indexes of a place's calls
+        self._totals = collections.Counter()  # calls per node and per operation
+        self._within = collections.defaultdict(list)  # indexes of calls per node
         for index, call in enumerate(self.calls):
             self.shapes.setdefault(id(call.node), tuple(call.outputs[0].shape[1:]))
             self._totals.update((id(call.node), id(call.operation)))
             for level, node in call.places:
                 self._within[id(level), id(node)].append(index)
         self._paths = {}
-        self._uses = collections.defaultdict(list)  # of the models with a node
+        self._uses = collections.defaultdict(list)  # `Uses` of the models with a node
         for path, level in graph.levels(model):
             uses = Uses(level)
             for node in uses.nodes:
@@ -65,11 +65,11 @@ class Survey:
                 self._uses[id(node)].append(uses)
 
     def path(self, operation):
-        """Name of an operation after those of the models around it."""
+        """Name of an operation, prefixed with those of the models around it."""
         return self._paths[id(operation)]
 
     def without(self, tensor, stand_in):
-        """What is lost where a tensor gives way to another one of the same model.
+        """What is deleted if a tensor is replaced by another one of the same model.
 
         Args:
             tensor, stand_in: symbolic tensors, as for `ancestry.Uses.unneeded`.
@@ -94,16 +94,16 @@ class Survey:
         )
 
     def _lost_calls(self, tensor, stand_in):
-        """Calls by their indexes, in order of computation."""
+        """The deleted calls by their indexes, in order of computation."""
         indexes = []
-        # Two models that were made of the same tensors have nodes in common.
+        # Models that were made from the same tensors have nodes in common.
         for uses in self._uses[id(graph.node_of(tensor))]:
             for node in uses.unneeded(tensor, stand_in):
                 indexes += self._within.get((id(uses.model), id(node)), ())
         return {index: self.calls[index] for index in sorted(indexes)}
 
     def _whole(self, owners):
-        """Those of the owners of lost calls that have no other call, by their ids."""
+        """The owners of deleted calls that have no other call, by their ids."""
         counts = collections.Counter(map(id, owners))
         return {
             id(owner): owner
@@ -120,7 +120,7 @@ class Survey:
 
     @functools.cached_property
     def _holders(self):
-        """How many operations hold each variable, by its id."""
+        """How many operations have each variable, by its id."""
         return collections.Counter(key for own in self._sizes.values() for key in own)
 
     @functools.cached_property
@@ -140,7 +140,7 @@ class Survey:
 
     @functools.cached_property
     def _macs(self):
-        """MACs of each call; None where it has no rule, `_OPEN` where sizes are."""
+        """MACs of each call; None without a rule, `_OPEN` if sizes are unknown."""
         known = {}
         for call in self.calls:
             key = _key(call)
@@ -153,7 +153,7 @@ _OPEN = "open"
 
 
 def _key(call):
-    """A call by its node and the shapes that it meets."""
+    """Key of a call: its node and the shapes of its inputs."""
     return id(call.node), *(tuple(tensor.shape) for tensor in call.inputs)
 
 

@@ -1,17 +1,17 @@
-"""The units of a model as a table of text."""
+"""Formats the units of a model as a text table."""
 
 from resprune_tf.system.advice import advice
 from resprune_tf.system.wording import counted
 
 
 def unit_table(units):
-    """Rows of `Units`: what each is, what it would save, and what was not seen.
+    """Describes `Units` as text: each unit, its cost, and layers not searched.
 
     Args:
         units: `Units`; see `find_units`.
 
     Returns:
-        Text of several lines, without a last line break.
+        str of several lines, without a final line break.
     """
     removable = sum(unit.removable for unit in units)
     lines = [
@@ -21,22 +21,21 @@ def unit_table(units):
         else f"'{units.model}' has no residual unit."
     ]
     if units:
-        head = ("unit", "stage", "output", "shortcut", "parameters", "MACs", "holds")
+        head = ("unit", "stage", "output", "shortcut", "parameters", "MACs", "contains")
         lines += aligned(head, *map(_row, units))
     uncounted = dict.fromkeys(name for unit in units for name in unit.uncounted)
     if uncounted:
         lines.append(
-            f"MACs leave out (+?) what cannot be counted: {', '.join(uncounted)}."
+            f"MACs do not include (+?) what cannot be counted: {', '.join(uncounted)}."
         )
     reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
     if reasons:
-        drop = advice(" (`drop_branches` drops their branches)")
+        drop = advice(" (`drop_branches` removes their branches)")
         lines += [f"Cannot be removed whole{drop}:"]
         lines += reasons
     if units.opaque:
         openers = advice(
-            "`expand` opens such layers, `register_unit` tells that one is a residual "
-            "unit",
+            "`expand` opens such layers, `register_unit` declares one a residual unit",
             "--expand opens such layers",
         )
         lines.append(f"Not looked into ({openers}):")
@@ -71,13 +70,13 @@ def _row(unit):
 
 
 def aligned(*rows):
-    """Lines of columns: the first to the left, the others to the right.
+    """Aligns columns of text: the first to the left, the others to the right.
 
     Args:
-        *rows: sequences of as many str each.
+        *rows: sequences of str, all of the same length.
 
     Returns:
-        list of str, one a row, two blanks between columns.
+        list of str, one per row, with two spaces between columns.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

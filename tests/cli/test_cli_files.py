@@ -135,7 +135,9 @@ def test_a_layer_of_ones_own_needs_its_module(decorator, tmp_path, capsys, monke
 def test_what_is_no_model_is_told(tmp_path):
     path = tmp_path / "net.keras"
     path.write_bytes(b"no archive")
-    with pytest.raises(WrongUse, match=r"no model as model.save\('model.keras'\)"):
+    with pytest.raises(
+        WrongUse, match=r"not a model file as written by model.save\('model.keras'\)"
+    ):
         model_file.load(path, TRUST)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
@@ -146,8 +148,8 @@ def test_what_is_no_model_is_told(tmp_path):
 @pytest.mark.parametrize(
     "config, told",
     [
-        ([], "holds no model"),
-        ({"class_name": "Functional", "config": []}, "holds no model"),
+        ([], "contains no model"),
+        ({"class_name": "Functional", "config": []}, "contains no model"),
         ({"class_name": ["a"], "registered_name": None, "config": {}}, "no model"),
         (
             {"class_name": "A", "module": 3, "registered_name": "A", "config": {}},
@@ -637,7 +639,7 @@ def test_open_sizes_are_said_by_an_option(tmp_path, capsys):
     prune = ("prune", tmp_path / "open.keras", "--criterion", "random", "--epochs", 0)
     out = ("--out", tmp_path / "out")
     code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out)
-    assert code == 1 and "--input-shape 224,224,3 says it" in err
+    assert code == 1 and "To fix them, give --input-shape 224,224,3" in err
     shape = ("--input-shape", "8,8,3")
     code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out, *shape)
     assert code == 0, err

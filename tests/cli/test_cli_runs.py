@@ -76,7 +76,7 @@ def test_inspect_lists_units_and_what_can_be_reached(given, net, capsys):
     code, out, _ = resprune(capsys, "inspect", given / "net.keras")
     assert code == 0
     assert out.startswith(f"{find_units(net)}\n")
-    assert "'plain': 3 of 3 residual units may go." in out
+    assert "'plain': 3 of 3 residual units can be removed." in out
     assert "5 layers on its longest path" in out
 
 

@@ -62,7 +62,7 @@ def test_probabilities_are_not_taken_for_logits():
     net = segmenter()
     table = compare_scores(net, images_of(net, 2), np.zeros((2, 4, 4), "int32"))
     for name in LABELLED:
-        assert "ends in 'classes', which gives probabilities" in table.left_out[name]
+        assert "ends in 'classes', which outputs probabilities" in table.left_out[name]
     assert table.loss is None
 
 
@@ -78,7 +78,7 @@ def test_what_is_asked_for_must_be_possible(net):
         ([nowhere], None, "score of 'a' must be a finite number. Received: nan"),
         ([nowhere, nowhere], None, "Two criteria have the name 'nowhere'"),
         (["taylor"], LABELS + 1, "from 0 to 4"),
-        ([], None, "No criterion"),
+        ([], None, "`criteria` must not be empty"),
     ):
         with pytest.raises(ValueError, match=message):
             compare_scores(net, x, labels, criteria=names)

@@ -69,8 +69,8 @@ def test_classes_fit_logits(labels):
 @pytest.mark.parametrize(
     ("columns", "labels", "message"),
     [
-        (1, CLASSES, r"shape \(None, 1\), which tell no classes apart.*loss='mse'"),
-        (1, ROWS[:, :1], "tell no classes apart"),
+        (1, CLASSES, r"shape \(None, 1\), which are no scores of classes.*loss='mse'"),
+        (1, ROWS[:, :1], "are no scores of classes"),
         (3, CLASSES.astype("float32"), r"must be integers: .* dtype float32"),
         (3, CLASSES + 1, "must be from 0 to 2, .* 3 classes. .* from 1 to 3"),
         (3, CLASSES - 1, "Received: labels from -1 to 1"),
@@ -153,7 +153,7 @@ def test_what_a_model_is_compiled_with_is_no_default(compiled, name):
     net = net_of((5,), layers.Dense(3))
     net.compile(loss=compiled)
     assert loss_name(other_loss(net, CLASSES)) == name
-    with pytest.raises(ValueError, match="but without a `loss` taylor takes the cross"):
+    with pytest.raises(ValueError, match="but without a `loss` taylor uses the cross"):
         check_loss(net, "taylor", CLASSES)
 
 

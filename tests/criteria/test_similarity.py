@@ -105,5 +105,5 @@ def test_dead_positions_have_no_direction():
 
 
 def test_cka_needs_images_to_compare(net):
-    with pytest.raises(ValueError, match="at least 2 are needed"):
+    with pytest.raises(ValueError, match="so it needs at least 2. Received: 1"):
         cka(images_of(net, 1))

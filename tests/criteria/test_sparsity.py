@@ -79,7 +79,7 @@ def test_its_name_says_what_sets_it_apart():
 
 def test_refuses_a_rate_that_diverges():
     criterion = l1_importance(X, 2 * X, loss="mse", learning_rate=1e6, steps=60)
-    with pytest.raises(ValueError, match=r"at learning_rate=1e\+06. A smaller"):
+    with pytest.raises(ValueError, match=r"at learning_rate=1e\+06. Try a smaller"):
         criterion(line())
 
 

@@ -206,11 +206,11 @@ def test_one_fill_for_all_channels():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r">= 0\. Received: padding=-1"):
+    with pytest.raises(ValueError, match=r">= 0.*Received: padding=-1"):
         RandomCropFlip(padding=-1)
     with pytest.raises(ValueError, match=r"Received: \(6, 5, 3\)"):
         RandomCropFlip()(np.zeros(SHAPE, "uint8"))
-    with pytest.raises(ValueError, match="known but for the batch"):
+    with pytest.raises(ValueError, match="only the batch may be open"):
         RandomCropFlip()(keras.Input((None, None, 3)))
     with pytest.raises(ValueError, match="Received: 2 values for 3 channels"):
         RandomCropFlip(fill=(1, 2))(np.zeros((1, *SHAPE), "uint8"))

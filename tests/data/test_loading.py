@@ -74,7 +74,7 @@ def test_impossible_sizes(tmp_path, argument, most):
 def test_arguments(tmp_path):
     with pytest.raises(ValueError, match=rf"{', '.join(NAMES)}, or.*name='mnist'"):
         load_dataset("mnist")
-    with pytest.raises(DataError, match=r"no folder data_dir='.*nowhere'"):
+    with pytest.raises(DataError, match=r"no folder '.*nowhere'"):
         load_dataset("cifar10", tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"'auto', 'tfds' or 'binary'.*'web'"):
         load_dataset("cifar10", tmp_path, source="web")

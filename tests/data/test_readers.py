@@ -117,7 +117,7 @@ def test_npz_grey_images_column_labels_names_and_validation(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_test": None}, r"lacks x_test\. It holds x_train, y_test, y_train\."),
+        ({"x_test": None}, r"lacks x_test\. It contains x_train, y_test, y_train\."),
         ({"x_validation": np.zeros(1)}, r"lacks y_validation\."),
         ({"x_train": np.zeros((30, 5, 4, 2))}, r"x_train .*Found: float64 \[30, 5"),
         ({"x_test": np.zeros((6, 20), np.uint8)}, r"x_test .*Found: uint8 \[6, 20\]"),
@@ -125,7 +125,7 @@ def test_npz_grey_images_column_labels_names_and_validation(tmp_path):
         ({"x_test": np.zeros((6, 5, 5, 2), np.uint8)}, r"shape.*x_test \[6, 5, 5, 2\]"),
         ({"y_test": np.zeros(6)}, r"y_test must be integer.*float64 \[6\]"),
         ({"y_test": np.zeros((6, 2), int)}, r"y_test must be integer.*\[6, 2\]"),
-        ({"y_test": np.zeros(5, int)}, r"one length\. Found: 6 images, 5 labels"),
+        ({"y_test": np.zeros(5, int)}, r"same length\. Found: 6 images, 5 labels"),
         ({"y_test": np.full(6, 3)}, r"labels must be 0 to 2\. Found: 3 to 3 in y_test"),
         ({"y_test": np.full(6, -1)}, r"Found: -1 to -1 in y_test"),
         ({"y_train": np.arange(30) % 3 + 1}, r"Found no image of class 0"),

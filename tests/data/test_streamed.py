@@ -179,7 +179,7 @@ def test_pipelines_share_every_batch(train):
     [
         ({"steps_per_epoch": 5}, "1 to 34 images.*steps_per_epoch=5, batch_size=8"),
         ({"steps_per_epoch": 0}, "1 to 34 images.*steps_per_epoch=0"),
-        ({"replicas": 3}, "equal parts.*batch_size=8, replicas=3"),
+        ({"replicas": 3}, "a multiple of `pipelines`.*batch_size=8, replicas=3"),
         ({"replicas": 2, "pipelines": 4}, "replicas=2, pipelines=4"),
     ],
 )
@@ -264,7 +264,7 @@ def test_data_that_was_prepared_in_another_format():
     file_format = types.SimpleNamespace(file_suffix="array_record")
     info = types.SimpleNamespace(splits={"train": None}, file_format=file_format)
     builder = types.SimpleNamespace(info=info, data_path="here")
-    with pytest.raises(DataError, match="here must hold TFRecord.*array_record"):
+    with pytest.raises(DataError, match="here must contain TFRecord.*array_record"):
         imagenet_files._images(builder, "train")
 
 

@@ -88,5 +88,5 @@ def test_nested_models_are_counted_through():
 def test_a_built_sequential_has_a_graph():
     bag = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     assert cost(bag).macs == 12
-    with pytest.raises(TypeError, match="A Sequential must be built first"):
+    with pytest.raises(TypeError, match="Build a Sequential first"):
         cost(keras.Sequential([layers.Dense(3)]))

@@ -136,9 +136,9 @@ def test_sparse_inputs_stay_sparse_and_take_dense_arrays():
     class Sparse:  # of TensorFlow or SciPy: shapes, but no arrays
         shape = (8, 4)
 
-    with pytest.raises(ValueError, match="array.*A sparse input takes dense arrays"):
+    with pytest.raises(ValueError, match="array.*Sparse inputs accept dense arrays"):
         rp.criteria.output_norm(Sparse())
-    with pytest.raises(ValueError, match="`train` must hold dense arrays.* Sparse"):
+    with pytest.raises(ValueError, match="`train` must contain dense arrays.* Sparse"):
         rp.FitData(train=(Sparse(), rows()), validation=(rows(), rows()))
 
 
@@ -160,7 +160,9 @@ def test_ragged_inputs_stay_ragged():
 def test_text_is_refused_where_it_cannot_be_trained_on():
     words = np.array(["a b", "b"] * 4)
     for text in (words, words.astype(object)):
-        with pytest.raises(ValueError, match="arrays of numbers alone.*`train` holds"):
+        with pytest.raises(
+            ValueError, match="arrays of numbers only.*`train` contains"
+        ):
             rp.FitData(train=(text, rows()), validation=(text, rows()))
 
 

@@ -161,7 +161,7 @@ def test_a_model_in_a_wrapper_of_which_something_else_uses_a_part_is_refused(who
     x = layers.TimeDistributed(inner, name="td")(series)[:, 0]
     x = x + (inner if whole else part)(single)
     model = keras.Model([series, single], unit(x))
-    with pytest.raises(rp.CloneError, match="'td' holds the model 'inner'"):
+    with pytest.raises(rp.CloneError, match="'td' contains the model 'inner'"):
         rp.add_importance(model)
 
 

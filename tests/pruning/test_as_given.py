@@ -275,7 +275,7 @@ def test_what_a_recipe_leaves_open_is_filled_in(trained):
         ({"schedule": "step"}, "`schedule` must be one of cosine"),
         (
             {"schedule": "linear", "compile_fn": print},
-            "`compile_fn` makes the optimizer",
+            "`compile_fn` creates the optimizer",
         ),
     ],
 )
@@ -292,7 +292,7 @@ def test_a_rate_of_every_step_needs_their_number(trained):
         tf.data.Dataset.from_tensor_slices((x, y)).batch(16).filter(lambda x, y: True)
     )
     data = rp.FitData(endless, fit_data().validation)
-    with pytest.raises(ValueError, match="how many batches `train` has is not known"):
+    with pytest.raises(ValueError, match="number of batches of `train` is unknown"):
         rp.prune_and_retrain(
             trained, data, rp.FitRecipe(1), initial="as_given", run=QUIET
         )
@@ -304,7 +304,7 @@ def test_a_schedule_upon_a_schedule_is_refused(trained):
     model.compile(keras.optimizers.SGD(falling), "sparse_categorical_crossentropy")
     removal = rp.Removal(monitor="loss", tolerance=9.0)
     recipe = rp.FitRecipe(1, schedule="linear")
-    with pytest.raises(ValueError, match="a schedule of learning rates already"):
+    with pytest.raises(ValueError, match="a learning rate schedule already"):
         rp.prune_and_retrain(model, fit_data(), recipe, removal=removal, run=QUIET)
     callback = rp.FitRecipe(
         1, callbacks=lambda: [keras.callbacks.ReduceLROnPlateau()], learning_rate=0.1

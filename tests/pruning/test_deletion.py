@@ -214,7 +214,7 @@ def test_what_serves_one_round_alone_is_refused_before_training(tmp_path):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup.weights.h5")
     for make, message in (
         (lambda: same, "`make_callbacks` must make new.*the same NeverTrained twice"),
-        (lambda: [backup], "must not hold a BackupAndRestore"),
+        (lambda: [backup], "must not contain a BackupAndRestore"),
     ):
         with pytest.raises(ValueError, match=message):
             fit_with_deletion(compiled(), LayerDeletion(1), data(), make_callbacks=make)

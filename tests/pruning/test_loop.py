@@ -248,7 +248,7 @@ def test_nothing_left_to_remove(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": Target(layers=56)}, "no removal: the initial net has 5 layers"),
+        ({"target": Target(layers=56)}, "no removal: the initial model has 5 layers"),
         ({"target": Target(layers=1)}, "1 layer cannot be reached.*leaves 2"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
         ({"units_per_round": -1}, "from 1 to 3.*Received: -1"),
@@ -257,7 +257,10 @@ def test_nothing_left_to_remove(run):
         ({"tolerance": -0.1}, "fraction in.*-0.1"),
         ({"monitor": "loss"}, "judged by its accuracy.*monitor='loss'"),
         ({"mode": "min"}, "judged by its accuracy.*mode='min'"),
-        ({"protected": ["stage1_unit9"]}, "no unit stage1_unit9 to protect"),
+        (
+            {"protected": ["stage1_unit9"]},
+            "`protected` names units.*not have: stage1_unit9",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, message):
@@ -278,7 +281,7 @@ def test_wrong_arguments_are_refused_before_any_work(tmp_path, arguments, messag
 def test_a_net_that_ends_in_probabilities_is_refused(ending):
     shape = DATASET.image_shape
     model = net_of(shape, keras.layers.Flatten(), keras.layers.Dense(64), *ending)
-    with pytest.raises(ValueError, match="gives probabilities.*must give logits"):
+    with pytest.raises(ValueError, match="outputs probabilities.*must output logits"):
         shorten(model)
 
 

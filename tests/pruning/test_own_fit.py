@@ -407,7 +407,7 @@ REFUSED = {
         lambda: own(optimizer=excluding()),
         {},
         ValueError,
-        "compile_fn.*Lost: what `exclude_from_weight_decay` was told",
+        "compile_fn.*Lost: the arguments of `exclude_from_weight_decay`",
     ),
     "a loss that forgets": (
         lambda: own(loss=Forgetful(3.0)),
@@ -427,7 +427,7 @@ REFUSED = {
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
     "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
     "unloadable": (unloadable, {}, ValueError, "cannot be loaded.*register_keras"),
-    "a training step of its own": (own_step, {}, ValueError, "`train_step` of its own"),
+    "a training step of its own": (own_step, {}, ValueError, "its own `train_step`"),
     "uncounted": (
         uncounted,
         {"target": rp.Target(macs=0.9)},
@@ -438,7 +438,7 @@ REFUSED = {
         lambda: type("Bare", (keras.Model,), {})(),
         {},
         TypeError,
-        "graph to read",
+        "reads the graph of a functional",
     ),
     "no omega": (
         lambda: regression_net(importance=False),
@@ -463,7 +463,7 @@ REFUSED = {
         own,
         {"recipe": rp.FitRecipe(1, lambda model: None)},
         ValueError,
-        "must compile the model",
+        "must compile the model that it receives",
     ),
 }
 
@@ -593,7 +593,7 @@ def test_endless_validation_data_without_steps_are_refused(make, tmp_path):
     with pytest.raises(ValueError, match="`test` repeats for ever.*whole"):
         regression_data(test=make())
     recipe = rp.FitRecipe(1, fit_options={"validation_steps": 2})
-    with pytest.raises(ValueError, match="the same batches.*=2 in.*None in"):
+    with pytest.raises(ValueError, match="the same validation batches.*=2 in.*None in"):
         shorten(own(), regression_data(), recipe, retrain_recipe=rp.FitRecipe(1))
     assert not folder.exists()
 

@@ -100,7 +100,7 @@ def test_exactly_the_units_of_a_solution_go(tmp_path):
         ),
         (
             {"target": rp.Target(units=2), "protected": ["unit1", "unit2", "unit3"]},
-            r"leaves 3 units. Units that may not go: unit1 \(it is protected",
+            r"leaves 3 units.*Units that cannot be removed: unit1 \(it is protected",
         ),
     ],
 )

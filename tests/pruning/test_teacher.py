@@ -105,5 +105,5 @@ def test_teachers_that_do_not_fit():
     student = shallow_net()
     assert load_teacher(None, student) is None
     assert load_teacher(Guidance(), student) is None
-    with pytest.raises(ValueError, match=r"to \(5,\), the student from"):
+    with pytest.raises(ValueError, match=r"to \(5,\), a student from"):
         load_teacher(Guidance(teacher=small_net(11)), student)

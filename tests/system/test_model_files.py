@@ -149,7 +149,7 @@ def test_a_member_may_not_lie_there_twice(tmp_path, members):
     path = write(tmp_path / "net.keras", members)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning):
         archive.writestr("config.json", "{}")
-    with pytest.raises(ModelFileError, match="holds config.json twice"):
+    with pytest.raises(ModelFileError, match="contains config.json twice"):
         load_model(path)
 
 
@@ -181,7 +181,7 @@ def test_a_changed_byte_is_found(tmp_path, members):
     data = path.read_bytes()
     place = data.index(members[WEIGHTS]) + 600
     path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
-    with pytest.raises(ModelFileError, match="model.weights.h5 is not as it was"):
+    with pytest.raises(ModelFileError, match="checksum of model.weights.h5 is wrong"):
         check_whole(path)
 
 

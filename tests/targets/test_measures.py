@@ -95,8 +95,10 @@ def test_what_may_go_and_why_others_stay():
     units, in_the_way = sizes.may_go(found, ["inner", "outer", "other"], ["inner"])
     assert [unit.name for unit in units] == ["other"]
     assert in_the_way["inner"] == "it is protected"
-    assert in_the_way["outer"] == "it holds inner, protected"
-    with pytest.raises(ValueError, match="has no unit third to protect. Its units: "):
+    assert in_the_way["outer"] == "it contains inner, protected"
+    with pytest.raises(
+        ValueError, match="`protected` names units.*not have: third. Its units: "
+    ):
         sizes.may_go(found, [], ["third"])
 
 

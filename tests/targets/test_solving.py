@@ -78,7 +78,7 @@ def test_a_miss_is_measured_and_made_up_for(monkeypatch):
     assert solution.attempts == 2 and len(solution.units) == 3
     assert solution.measures["latency_ms"] == pytest.approx(4)
     assert list(solution.timed) == list(SCORES)
-    assert "the whole solution was measured in attempt 2" in str(solution)
+    assert "measured directly and meets the target (attempt 2)" in str(solution)
 
 
 def test_it_is_given_up_with_what_was_tried(monkeypatch):
@@ -91,7 +91,9 @@ def test_it_is_given_up_with_what_was_tried(monkeypatch):
 
     fake_latencies(monkeypatch, milliseconds)
     target = Target(latency_ms=5, runtime="litert")
-    with pytest.raises(ValueError, match="No set of units was measured") as error:
+    with pytest.raises(
+        ValueError, match="No set of units meets .* when measured"
+    ) as error:
         solve_target(net(), target, SCORES)
     assert "leaves 4 ms on litert at batch size 1" in str(error.value)
     assert str(error.value).count("9 ms") == 2
@@ -129,7 +131,7 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
     assert "second (it is protected)" in told
     assert "third (it has no score)" in told
     assert "entrance (its shortcut passes through" in told
-    with pytest.raises(ValueError, match="asks for no removal.* has 10 layers"):
+    with pytest.raises(ValueError, match="requires no removal.* has 10 layers"):
         solve_target(net(), Target(layers=10), SCORES)
 
 
@@ -138,7 +140,7 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
     [
         ({"fourth": 1.0}, "no unit 'fourth', which has a score"),
         ({"first": float("nan")}, "score of 'first' must be a finite number"),
-        ({"exit": 1.0}, "No unit of .* may go.\n  entrance: its shortcut"),
+        ({"exit": 1.0}, "No unit of .* can be removed.\n  entrance: its shortcut"),
     ],
 )
 def test_wrong_scores(scores, message):
@@ -178,7 +180,7 @@ def test_what_is_achievable(monkeypatch):
     lines = [line.split() for line in str(found).splitlines()]
     assert ["layers", "10", "6"] in lines
     assert ["latency_ms", "5", "3"] in lines
-    assert "2 of 5 residual units may go" in str(found)
+    assert "2 of 5 residual units can be removed" in str(found)
     assert json.loads(json.dumps(found.to_dict()))["initial"]["units"] == 5
     assert "latency_ms" not in achievable(net()).initial
     assert achievable(net(), scores={"first": 1.0}).units == ("first",)

@@ -74,8 +74,8 @@ def test_senseless_targets(limits, message):
     [
         ({"layers": 10}, "10 layers cannot be reached.*leaves 11"),
         ({"macs": 0.1}, "8,400,000 macs cannot be reached.*leaves 17,000,000"),
-        ({"layers": 56}, "asks for no removal: the initial net has 56 layers"),
-        ({"layers": 80}, "asks for no removal"),
+        ({"layers": 56}, "requires no removal: the initial model has 56 layers"),
+        ({"layers": 80}, "requires no removal"),
     ],
 )
 def test_targets_that_no_removal_meets(limits, message):
@@ -136,8 +136,8 @@ def test_what_cannot_be_reached_says_for_every_limit_what_can():
         target.resolve(FULL, SMALL, {"stage1_unit1": "it is protected"})
     assert str(error.value) == (
         "The target of 10 layers, 42,000,000 macs cannot be reached: removing all "
-        "units that may go leaves 11 layers, 17,000,000 macs. "
-        "Units that may not go: stage1_unit1 (it is protected)."
+        "removable units leaves 11 layers, 17,000,000 macs. Choose a larger target. "
+        "Units that cannot be removed: stage1_unit1 (it is protected)."
     )
 
 

@@ -130,7 +130,7 @@ def test_right_data_are_trained_on(door):
 @pytest.mark.parametrize("door", [by_run, by_deletion])
 def test_there_are_as_many_labels_as_images(door):
     images, labels = pair()
-    with pytest.raises(ValueError, match="as many examples.*11, 12"):
+    with pytest.raises(ValueError, match="same number of examples.*11, 12"):
         door(net(), (images, labels[:-1]), pair(1))
 
 
@@ -190,7 +190,7 @@ CLASS_WEIGHTS = [
     ({"0": 1.0, "1": 2.0, "2": 1.0}, "must be a dict.*Received: '0': 1.0"),
     ({0: 1.0, 1: float("nan")}, "must be a dict.*Received: 1: nan"),
     ({0: -1.0, 1: 2.0}, "must be a dict.*Received: 0: -1.0"),
-    ({1: 1.0, 2: 2.0, 3: 1.0}, "of class 3, and 'net' has the classes 0 to 2"),
+    ({1: 1.0, 2: 2.0, 3: 1.0}, "of class 3, but 'net' has the classes 0 to 2"),
 ]
 
 
@@ -259,7 +259,9 @@ def test_a_batch_that_cannot_be_measured_is_named():
 
 def test_splits_are_scaled_alike():
     images, labels = pair()
-    with pytest.raises(ValueError, match="`validation` are scaled otherwise.*`train`"):
+    with pytest.raises(
+        ValueError, match="`validation` are scaled differently.*`train`"
+    ):
         by_run(net(scale=None), pair(1), (images / 255, labels))
 
 

@@ -147,5 +147,5 @@ def test_kinds_and_teachers_that_do_not_fit():
     with pytest.raises(ValueError, match="one of kl, mse. Received: 'l1'"):
         rp.Guidance(kind="l1")
     guidance = rp.Guidance(kind="mse", teacher=dense_net(outputs=2))
-    with pytest.raises(ValueError, match=r"to \(2,\), the student from \(6,\) to \(1"):
+    with pytest.raises(ValueError, match=r"to \(2,\), a student from \(6,\) to \(1"):
         load_teacher(guidance, dense_net())

@@ -127,7 +127,10 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
     ]
     chief, other = outputs(*workers)
     assert "2 replicas, chief: True" in chief and "2 replicas, chief: False" in other
-    assert "refused: All workers must" in chief and "Different here: settings" in other
+    assert (
+        "refused: All workers must" in chief
+        and "Different on this worker: settings" in other
+    )
     assert "stopped: enough" in chief and "stopped: another worker stops" in other
     files = [tmp_path / f"multiworker-{index}.npz" for index in range(2)]
     found, others = map(arrays, files)

@@ -46,7 +46,7 @@ def test_scores_of_ones_own_colour_the_boxes():
         if isinstance(box, Rectangle)
     }
     assert len(colours) == 4  # two scores, white for no score, grey for fixed
-    with pytest.raises(ValueError, match="no unit stage9.*to show a score of"):
+    with pytest.raises(ValueError, match="`scores` names units.*not have: stage9"):
         draw_units(net, {"stage9": 1.0})
 
 

@@ -161,7 +161,7 @@ def test_sizes_that_a_nested_model_leaves_open_are_those_it_meets():
     told = rp.find_units(loose, input_shape=(16, 16, 4))
     assert (told[0].macs, told[0].shape) == (first.macs, (16, 16, 4))
     assert rp.cost(loose, input_shape=(16, 16, 4)) == rp.cost(outer)
-    with pytest.raises(ValueError, match=r"leaves open. Received: input_shape=\(8,\)"):
+    with pytest.raises(ValueError, match=r"leaves open.*Received: input_shape=\(8,\)"):
         rp.cost(loose, input_shape=(8,))
 
 
@@ -355,13 +355,13 @@ def test_a_registered_unit_is_removed_whole():
     shorter = rp.remove_units(model, "closed")
     x = images(8, 8, 4)
     np.testing.assert_array_equal(run(shorter, x), run(model.get_layer("last"), x))
-    with pytest.raises(ValueError, match="no branch to scale. `expand` opens"):
+    with pytest.raises(ValueError, match="no branch to scale. Call `expand`"):
         rp.add_importance(model, "closed")
 
 
 def test_subclassed_models_are_opened_to_the_bottom(tmp_path):
     tower = Tower()
-    with pytest.raises(TypeError, match="subclassed model.*expand.*'tower'"):
+    with pytest.raises(TypeError, match="'tower'.*expand.model"):
         rp.find_units(tower)
     inputs = keras.Input((8, 8, 4))
     tower(inputs)
@@ -411,9 +411,9 @@ class Regularized(Block):
 @pytest.mark.parametrize(
     "kind, message",
     [
-        (Droppy, "does something else in training"),
+        (Droppy, "behaves differently in training"),
         (Regularized, "an activity regularizer, which would be lost"),
-        (OwnWeight, "'block' of type OwnWeight cannot be opened: it has weights of"),
+        (OwnWeight, "'block' of type OwnWeight cannot be expanded: it has weights of"),
         (Deceiver, "changes its outputs, by"),
         (GatedSum, "has no layer of the kinds GatedSum"),
     ],
@@ -432,7 +432,7 @@ def test_why_all_stays_closed_is_told():
     x = OwnWeight(4, name="first")(Droppy(4, name="second")(inputs))
     model = keras.Model(inputs, x)
     message = (
-        "(?s)can be opened.*'second' .* in training.*'first' .* weights of its own"
+        "(?s)can be expanded.*'second' .* in training.*'first' .* weights of its own"
     )
     with pytest.raises(ValueError, match=message):
         rp.expand(model)
@@ -445,7 +445,7 @@ def test_a_call_of_its_own_hides_a_graph():
 
     inputs = keras.Input((8, 8, 4))
     model = Louder(inputs, unit(inputs, "a"))
-    with pytest.raises(TypeError, match="a `call` of its own"):
+    with pytest.raises(TypeError, match="a model with its own `call`"):
         rp.find_units(model)
     outer = keras.Model(inputs, model(inputs))
     assert rp.find_units(outer) == []
