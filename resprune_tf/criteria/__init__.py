@@ -9,10 +9,6 @@ A criterion is a function from a model to `{unit name: score}`. `importance` and
 
 # `import name as name` states that a name is public, so that none is listed twice.
 
-
-`import name as name` states that a name is public, so that none is listed twice.
-"""
-
 import types as _types
 
 from resprune_tf.criteria.by_name import check_scored as check_scored
