@@ -12,7 +12,7 @@ help:
 	@echo "make test-oldest  run the tests with the oldest supported versions"
 	@echo "make check        check the formatting, lint and run the tests"
 	@echo "make docs         build the API reference into build/docs (needs pdoc)"
-	@echo "make tutorial     run docs/tutorial.md, update its outputs and figures (minutes)"
+	@echo "make tutorial     run docs/tutorial.md, update its outputs and notebook (minutes)"
 	@echo "make reproduce    regenerate docs/results from the records, measure costs (minutes)"
 	@echo "make reproduce-X  regenerate one page; X: table1 to table3, figure3 to figure7,"
 	@echo "                  controls, overview"
@@ -101,7 +101,7 @@ smoke: .venv/installed
 torture: .venv/installed-dev
 	@$(PY) -m experiments.torture
 
-# The test tools include LiteRT and ONNX Runtime.
+# The test tools include LiteRT and ONNX Runtime. CIFAR-10 is read from TFDS_DATA_DIR.
 tutorial: .venv/installed-dev
 	@$(PY) -m experiments.tutorial
 

@@ -134,7 +134,7 @@ class Progress(keras.callbacks.Callback):
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
         self.monitor = monitor
-        self.begun = time.monotonic()
+        self.begun = None
         self.epochs_done = 0
         self.printed = -math.inf
         self.last = None
@@ -162,6 +162,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.started = epoch, time.monotonic()
+        if self.begun is None:  # building before it would weigh on few epochs at first
+            self.begun = self.started
         # Some pipelines do not know their length before they have come to its end.
         self.steps = self.params["steps"] or self.steps
         self.batch = self.skipped = 0
