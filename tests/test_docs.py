@@ -1,5 +1,6 @@
 """The hand-written pages: links lead somewhere, and commands are understood."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -58,3 +59,15 @@ def test_commands_are_understood(tmp_path, monkeypatch):
             make_parser().parse_args(words)
         except SystemExit as error:
             raise AssertionError(f"{page}: resprune {line}") from error
+
+
+def test_the_numbers_in_the_readme_are_those_of_the_record():
+    record = json.loads((ROOT / "records/pretrained/resnet44.json").read_text())
+    first, last = record["defaults"]["rounds"]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    for number in (
+        f"lost {100 * (1 - last['macs'] / first['macs']):.0f} % of its",
+        f"{100 * (first['test'] - last['test']):.2f} percentage points",
+        f"({100 * first['test']:.2f} % to {100 * last['test']:.2f} %",
+    ):
+        assert number in text

@@ -237,10 +237,10 @@ def _scores(model, criterion, protected, former, steps):
     units, _ = may_go(found, scores, protected)
     if not units:
         raise ValueError(
-            f"After the removal of {counted(len(steps), 'unit')} of '{model.name}', the "
-            "criterion scores none of the others that can be removed, so the search "
-            "cannot finish. Lower `count`, relax the `target`, or let the criterion "
-            "score more units."
+            f"After the removal of {counted(len(steps), 'unit')} of '{model.name}', "
+            "the criterion scores none of the others that can be removed, so the "
+            "search cannot finish. Lower `count`, relax the `target`, or let the "
+            "criterion score more units."
         )
     return {unit.name: scores[unit.name] for unit in units}
 

@@ -368,9 +368,10 @@ def test_every_criterion_chooses_units(run, name):
     """By what a round does with it; the next test has whole rounds."""
     criterion = criteria.named(name, DATASET, examples=16, batch_size=8)
     decided = plan(criterion=criterion, units_per_round=3)
-    scores = decided.scores(keras.saving.load_model(run[0] / run[1].rounds[0].model))
+    net = keras.saving.load_model(run[0] / run[1].rounds[0].model)
+    scores = decided.scores(net)
     assert list(scores) == ["stage1_unit2", "stage1_unit3", "stage1_unit4"]
-    assert set(decided.next_units(scores)) == set(scores)
+    assert set(decided.next_units(scores, net)) == set(scores)
     assert decided.settings()["criterion"] == criterion.__name__
 
 
