@@ -140,7 +140,7 @@ def _repeat_settings(model, source, optimizer_state):
 
 def _excludes(optimizer):
     """Whether weights are excluded from weight decay; no configuration states this."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = inner_optimizer(optimizer)
     return bool(
         getattr(optimizer, "_exclude_from_weight_decay", None)
         or getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
@@ -199,3 +199,8 @@ def _copy_slots(optimizer, new_optimizer, places, count):
         if optimizer._var_key(origin) in excluded
     }
     new_optimizer._exclude_from_weight_decay_cache = {}
+
+
+def inner_optimizer(optimizer):
+    """The optimizer inside one that scales the loss; any other optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -29,8 +29,8 @@ class LayerDeletion(keras.callbacks.Callback):
 
     A compiled model cannot lose layers while `fit` runs. So after `epochs` the
     callback decides which units go and stops the training; when `fit` ends it builds
-    the shorter model as `shortened_model`, not compiled. Continue on that one, or let
-    `fit_with_deletion` do so. `shortened_model` is a plain `keras.Model`: it has no
+    the shorter model as `pruned_model`, not compiled. Continue on that one, or let
+    `fit_with_deletion` do so. `pruned_model` is a plain `keras.Model`: it has no
     `train_step` of a class of one's own, and loses nothing else.
 
     Args:
@@ -49,7 +49,7 @@ class LayerDeletion(keras.callbacks.Callback):
     Attributes:
         plan: the `Plan` by which it decides, once there is a model.
         rounds: a `Round` for each training that came to its end.
-        shortened_model: what to train next; None when nothing more is to be removed.
+        pruned_model: what to train next; None when nothing more is to be removed.
         removed: names of the units taken out of it.
         held: whether the last training did not diverge, and its monitored value was
             good enough.
@@ -71,7 +71,7 @@ class LayerDeletion(keras.callbacks.Callback):
     >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
     >>> model.fit(images, labels, epochs=60, validation_split=0.1,
     ...           callbacks=[deletion])
-    >>> shorter = deletion.shortened_model
+    >>> shorter = deletion.pruned_model
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class LayerDeletion(keras.callbacks.Callback):
         return deletion
 
     def _reset(self):
-        self.shortened_model, self.removed, self.stop_reason = None, (), None
+        self.pruned_model, self.removed, self.stop_reason = None, (), None
         self.held, self.measures = True, None
 
     @property
@@ -323,7 +323,7 @@ class LayerDeletion(keras.callbacks.Callback):
         self.stop_reason = plan.reason_without_units(scores)
         if self.stop_reason is None:
             self.removed = self.select(scores, self.model)
-            self.shortened_model = self.delete(self.model, self.removed)
+            self.pruned_model = self.delete(self.model, self.removed)
 
     def _give_up(self, what):
         """Ends the removal as a training diverged; raises if it is the first one."""

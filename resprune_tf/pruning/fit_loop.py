@@ -91,10 +91,10 @@ def fit_with_deletion(
         rounds.append(DeletionRound(removed, history.history, deletion.held))
         if deletion.held:
             best = model
-        if deletion.shortened_model is None:
+        if deletion.pruned_model is None:
             deletion._data = None
             return best, rounds
-        removed, model = deletion.removed, deletion.shortened_model
+        removed, model = deletion.removed, deletion.pruned_model
         del history  # which holds the net just trained
         free()
         with graph.scope_of(model):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import keras
 
 from resprune_tf.data.fit_data import FitData
+from resprune_tf.graph.compilation import inner_optimizer
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.fit_check import check_fit
@@ -305,7 +306,7 @@ def trained_rate(optimizer) -> float:
     Returns:
         0.02 for SGD, 0.0005 for all others.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = inner_optimizer(optimizer)
     return _SGD_RATE if isinstance(optimizer, keras.optimizers.SGD) else _ADAPTIVE_RATE
 
 

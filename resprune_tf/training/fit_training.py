@@ -6,7 +6,7 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.data.fit_data import ArraySplit
-from resprune_tf.graph.compilation import compile_like
+from resprune_tf.graph.compilation import compile_like, inner_optimizer
 from resprune_tf.graph.outputs import decides
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
@@ -132,7 +132,7 @@ class FitTrainer:
         core = graph.as_functional(self.core, "FitTrainer")
         copy_values(self.model, core)
         optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        optimizer = inner_optimizer(optimizer)
         with self.strategy.scope():
             steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
         self.recalibrated = refresh_statistics(
@@ -213,7 +213,7 @@ def initial_rate(optimizer) -> float:
     Raises:
         ValueError: if it was created with a schedule.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = inner_optimizer(optimizer)
     rate = optimizer.get_config()["learning_rate"] if optimizer else 0.0
     if not isinstance(rate, float):
         raise ValueError(

@@ -69,10 +69,10 @@ def test_callback_stops_and_hands_over_a_shorter_model():
     smallest = min(values, key=lambda name: abs(values[name]))
     assert deletion.removed == (smallest,)
     assert len(removable(model)) == 3  # the trained model keeps its units
-    assert smallest not in removable(deletion.shortened_model)
+    assert smallest not in removable(deletion.pruned_model)
     kernel = "first_dense"
     np.testing.assert_array_equal(
-        deletion.shortened_model.get_layer(kernel).kernel,
+        deletion.pruned_model.get_layer(kernel).kernel,
         model.get_layer(kernel).kernel,
     )
 
@@ -236,7 +236,7 @@ def test_nothing_is_removed_without_a_training():
     model, deletion = compiled(), LayerDeletion(1)
     with pytest.raises(ValueError, match="`fit` trained no epoch"):
         model.fit(data(), epochs=2, initial_epoch=2, callbacks=[deletion], **QUIET)
-    assert deletion.shortened_model is None
+    assert deletion.pruned_model is None
 
 
 def test_settings_that_cannot_be_repeated_are_refused_before_training():
