@@ -251,7 +251,7 @@ class PruningRun:
         if self.plan.removal.units_per_round != ALL:
             return self.deletion.select(scores, net)
         meta = checkpoint.read_meta(self.files.path / "state.npz")
-        if meta is not None and meta["round"] == number:
+        if meta is not None and meta["round"] == number and "removed" in meta:
             return tuple(meta["removed"])  # a search may end otherwise a second time
         self._say(f"round {number}: choosing the units to remove")
         images = None

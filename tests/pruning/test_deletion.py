@@ -159,6 +159,13 @@ def test_compile_fn_for_settings_that_keras_cannot_repeat():
     assert len(calls) == 2 and shortest is calls[1]
 
 
+def test_all_units_that_a_target_requires_go_at_once():
+    deletion = LayerDeletion(epochs=1, units_per_round="all", target=Target(units=2))
+    shortest, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)
+    assert [len(each.removed) for each in rounds] == [0, 2]
+    assert len(find_units(shortest)) == 2
+
+
 def test_loss_scaling_survives():
     model = compiled(importance=True)
     model.dtype_policy = "mixed_float16"
