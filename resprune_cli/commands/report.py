@@ -19,7 +19,10 @@ def add_parser(commands):
             and the units with their scores. `resprune prune` writes it at its end; this
             command writes it again, also for a run that is not finished.
             """,
-        examples=[("of a run that is still going", "resprune report short")],
+        examples=[
+            ("of a run that is still going", "resprune report short"),
+            ("of a finished run, whose files were moved", "resprune report short"),
+        ],
     )
     parser.add_argument(
         "run_dir",

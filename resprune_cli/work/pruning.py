@@ -42,7 +42,8 @@ def run(args):
         compiled = model.compiled
         outcome = _pruned(model, args)
         told = _summary(model, outcome, args, compiled)
-        write_report(args.out)
+        if told["report"]:
+            write_report(args.out)
         if not args.json:
             print("\n".join(_lines(told)), flush=True)
     if args.json:
@@ -127,7 +128,10 @@ def _summary(model, outcome, args, compiled):
         "command": result_files.told_command(args),
         "model": str(args.model),
         "written": None,
-        "report": str(args.out / result_files.REPORT),
+        # None where the target is met already, and nothing was done to report on.
+        "report": str(args.out / result_files.REPORT)
+        if "rounds" in outcome.notes
+        else None,
         "removed": list(outcome.removed),
         "failure": outcome.failure,
         "before": {**measure(model), **outcome.before},
@@ -170,9 +174,9 @@ def _write(shorter, told, out):
 
 
 def _lines(told):
-    report = f"Report: {told['report']}"
+    report = [f"Report: {told['report']}"] if told["report"] else []
     if told["written"] is None:
-        return [report]
+        return report
     before, after = told["before"], told["after"]
     trained = told.get("round_0", {})
     rows = [("", "given", *["round 0"] * bool(trained), "shorter", "ratio")]
@@ -188,10 +192,10 @@ def _lines(told):
         f"Removed: {', '.join(told['removed']) or 'nothing'}.",
         *aligned(*rows),
         usage.EXPORTED_BYTES,
-        *paired_tests(RunRecords(told["rounds"], told["final"])),
+        *(paired_tests(RunRecords(told["rounds"], told["final"])) if report else []),
         *([told["doubt"]] if "doubt" in told else []),
         f"Written: {told['written']}",
-        report,
+        *report,
     ]
 
 

@@ -339,7 +339,7 @@ def test_named_takes_arrays_of_fit_data():
         ("taylor", Arrays(), None, "chosen from arrays.*Choose some"),
         ("taylor", (numbers(4)[0], [np.ones(4)] * 2), "mse", "labels of one output"),
         ("cka", numbers(4), "mse", "'cka' uses no labels, so it takes no `loss`"),
-        ("random", numbers(4), "mse", "do: taylor, leave_one_out, l1_importance"),
+        ("random", numbers(4), "mse", "labels: taylor, leave_one_out, l1_importance"),
     ],
 )
 def test_what_named_does_not_take(name, train, loss, message):
@@ -372,7 +372,9 @@ def test_scores_of_other_units_are_refused_unless_they_were_there():
         criteria.check_scores(scores, UNITS)
     assert criteria.check_scores(scores, UNITS, {"unit3"}) == {"unit1": 1.0}
     for wrong in ([1.0, 2.0], criteria.importance):
-        with pytest.raises(TypeError, match="must be a dict from unit name to number"):
+        with pytest.raises(
+            TypeError, match="must return a dict from unit name to number"
+        ):
             criteria.check_scores(wrong, UNITS)
 
 

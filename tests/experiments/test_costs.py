@@ -140,12 +140,13 @@ def own_run(records, name, parameters=590_426, dataset="cifar10"):
 
 
 def test_own_nets_start_from_that_of_the_paper(tmp_path):
-    own_run(tmp_path, "main")
-    own_run(tmp_path, "narrow", parameters=100_000)
-    own_run(tmp_path, "digits", dataset="digits")
+    own_run(tmp_path, "c10-main-seed0")
+    own_run(tmp_path, "c10-main-seed1", parameters=100_000)
+    own_run(tmp_path, "c10-main-seed2", dataset="digits")
+    own_run(tmp_path, "narrow-seed0")
     found = cost_records.own_nets(tmp_path)
     assert [(name, net) for name, (_, net) in found.items()] == [
-        ("cifar10/main", Net("cifar10", (2, 3, 2)))
+        ("cifar10/c10-main-seed0", Net("cifar10", (2, 3, 2)))
     ]
     assert cost_records.all_nets(tmp_path) == [*PAPER, Net("cifar10", (2, 3, 2))]
 

@@ -309,7 +309,7 @@ def test_a_schedule_upon_a_schedule_is_refused(trained):
     callback = rp.FitRecipe(
         1, callbacks=lambda: [keras.callbacks.ReduceLROnPlateau()], learning_rate=0.1
     )
-    with pytest.raises(ValueError, match="a ReduceLROnPlateau, and the schedule"):
+    with pytest.raises(ValueError, match="a ReduceLROnPlateau, but the schedule"):
         rp.prune_and_retrain(
             model, fit_data(), callback, initial="as_given", removal=removal, run=QUIET
         )

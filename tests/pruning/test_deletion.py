@@ -261,7 +261,7 @@ def test_settings_that_cannot_be_repeated_are_refused_before_training():
     [
         ({"unit1": float("nan")}, ValueError, "must be a finite number"),
         ({"unit9": 1.0}, ValueError, "has no unit 'unit9', which has a score"),
-        ([1.0], TypeError, "must be a dict from unit name to number"),
+        ([1.0], TypeError, "must return a dict from unit name to number"),
         ({"first": 1.0}, ValueError, "No unit of .* may go: .*it has no score"),
     ],
 )
@@ -280,7 +280,7 @@ def test_scores_are_checked_before_any_training(scores, error, message):
     ("last", "message"),
     [
         (lambda names: dict.fromkeys(names, float("nan")), "finite number. Received"),
-        (lambda names: [1.0 for name in names], "must be a dict"),
+        (lambda names: [1.0 for name in names], "must return a dict"),
     ],
 )
 def test_scores_that_fail_later_end_the_removal_and_lose_nothing(last, message):

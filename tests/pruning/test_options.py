@@ -37,7 +37,7 @@ def test_senseless_removals(fields, error, message):
 
 def plan_of(tolerance, **fields):
     removal = rp.Removal(tolerance=tolerance, **fields)
-    return Plan(removal, None, frozenset(), frozenset(), {})
+    return Plan(removal, None, frozenset(), frozenset(), {}, {})
 
 
 def judged(*accuracies):
@@ -105,7 +105,7 @@ def test_a_pattern_that_fits_no_unit_is_refused():
         Plan.check(regression_net(), removal)
     # Nothing but `*` stands for anything else than itself.
     removal = rp.Removal(protected=("unit[12]",), monitor="mae", mode="min")
-    with pytest.raises(ValueError, match="has no unit unit"):
+    with pytest.raises(ValueError, match="does not have: unit"):
         Plan.check(regression_net(), removal)
 
 

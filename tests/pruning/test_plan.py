@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
         ({"unit1": 1.0, "unit2": -math.inf}, ValueError, "'unit2' must be a finite"),
         ({"units1": 1.0}, ValueError, "'mine' has no unit 'units1', which has a score"),
         ({"unit1": 1.0, "unit7": 1.0}, ValueError, "no unit 'unit7'"),
-        ([1.0, 2.0], TypeError, "must be a dict from unit name to number"),
+        ([1.0, 2.0], TypeError, "must return a dict from unit name to number"),
         ({}, ValueError, "has no unit that the criterion scores"),
     ],
 )

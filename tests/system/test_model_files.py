@@ -159,7 +159,7 @@ def test_a_member_may_not_lie_there_twice(tmp_path, members):
 )
 def test_odd_configurations_end_in_one_error(tmp_path, members, config):
     members["config.json"] = config
-    with pytest.raises(ModelFileError, match="net.keras' (holds|is) no model"):
+    with pytest.raises(ModelFileError, match="net.keras' (contains no|is not a) model"):
         load_model(write(tmp_path / "net.keras", members))
 
 
@@ -213,7 +213,7 @@ def test_a_whole_hdf5_model_is_loaded(hdf5):
             lambda file: file["model_weights"].update(x=h5py.SoftLink("/other")),
             "a link to another place",
         ),
-        (lambda file: file.attrs.update(model_config="[]"), "holds no model"),
+        (lambda file: file.attrs.update(model_config="[]"), "contains no model"),
         (lambda file: file.attrs.update(model_config="{"), "or it is damaged"),
         (lambda file: file.attrs.update(model_config=3), "or it is damaged"),
     ],
