@@ -359,7 +359,7 @@ def test_a_target_that_is_met_already_ends_well(given, net, epochs, tmp_path, ca
     for _ in range(2):  # the same command may be repeated
         code, out, err = resprune(capsys, *argv, "--target", "layers=9")
         assert code == 0, err
-        assert "Already met: The target (9 layers) asks for no removal" in out
+        assert "Already met: The target (9 layers) requires no removal" in out
     told = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (told["removed"], told["failure"]) == ([], None)
     assert told["already_met"].startswith("The target (9 layers)")
