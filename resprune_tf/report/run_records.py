@@ -161,8 +161,8 @@ class RunRecords:
         if self.watched(record) is None or self.initial is None:
             return False
         initial = self.worth({f"{self.split}_{self.monitor}": self.initial})
-        # Rounding must not fail an equal accuracy.
-        return self.worth(record) >= initial - self.tolerance - 1e-9
+        slack = 1e-9 + 1e-6 * abs(initial)  # of float32, as in `runs.judging.rounding`
+        return self.worth(record) >= initial - self.tolerance - slack
 
     @property
     def importances(self):

@@ -45,8 +45,16 @@ def within_tolerance(initial, value, tolerance, mode="max"):
         mode: which way the metric is better, `"min"` or `"max"`; None for accuracy.
     """
     sign = -1 if mode == "min" else 1
-    # Rounding must not fail a net that lost exactly the tolerance.
-    return sign * (initial - value) <= tolerance + 1e-9
+    return sign * (initial - value) <= tolerance + rounding(initial)
+
+
+def rounding(value):
+    """What the rounding of a measured value may amount to.
+
+    Keras measures in float32, and a model that lost exactly the tolerance, such as one
+    example, must not fail because of it.
+    """
+    return 1e-9 + 1e-6 * abs(value) if math.isfinite(value) else 0.0
 
 
 def direction(model, monitor, mode=None):

@@ -9,7 +9,7 @@ import shutil
 import tarfile
 
 from resprune_tf.runs import checkpoint
-from resprune_tf.runs.judging import within_tolerance
+from resprune_tf.runs.judging import AUTO, auto_tolerance, within_tolerance
 from resprune_tf.runs.records import (
     INITIAL,
     TEACHER,
@@ -82,9 +82,12 @@ def needed_models(run_dir):
     settings = read_settings(run_dir)
     try:
         watched = settings["select_on"], settings.get("monitor", "accuracy")
-        rule = settings["tolerance"], settings.get("mode")
         values = [record.measure(*watched) for record in rounds]
-    except (KeyError, TypeError, AttributeError) as error:
+        tolerance = settings["tolerance"]
+        if tolerance == AUTO:
+            tolerance = auto_tolerance(values[0], settings["dataset"][watched[0]])
+        rule = float(tolerance), settings.get("mode")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"it does not fit rounds.jsonl ({error})"
         raise damaged(run_dir / "run.json", reason) from None
     good = [

@@ -420,7 +420,7 @@ def test_all_units_that_a_target_requires_go_at_once(trained, tmp_path):
         target=rp.Target(units=1),
         units_per_round="all",
         criterion=criterion,
-        tolerance=0.9,
+        tolerance="auto",
     )
     recipe = rp.FitRecipe(epochs=2)
     arguments = {"initial": "as_given", "guidance": None, "removal": removal}
@@ -442,6 +442,8 @@ def test_all_units_that_a_target_requires_go_at_once(trained, tmp_path):
     result = run()
     assert [r.removed for r in result.rounds] == [(), tuple(order[:2])]
     assert result.final["target_reached"]
+    assert run().rounds == result.rounds  # the same call again, tolerance and all
+    rp.pack_run(tmp_path, tmp_path / "run.tar")
 
 
 def test_units_per_round_of_another_kind():

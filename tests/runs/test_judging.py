@@ -1,6 +1,7 @@
 """What a net is watched by: its direction, and whether it held."""
 
 import keras
+import numpy as np
 import pytest
 
 from resprune_tf.runs.judging import (
@@ -138,3 +139,11 @@ def test_paired_classifiers_are_compared_example_by_example():
         "4 examples newly wrong, 0 newly right of 1,360: p = 0.13 (McNemar's exact "
         "test)"
     )
+
+
+def test_a_model_that_lost_exactly_the_tolerance_passes():
+    """One example of 360, whose accuracies Keras measures in float32."""
+    initial, value = float(np.float32(359 / 360)), float(np.float32(358 / 360))
+    tolerance = auto_tolerance(initial, 360)
+    assert within_tolerance(initial, value, tolerance)
+    assert not within_tolerance(initial, float(np.float32(357 / 360)), tolerance)
