@@ -39,7 +39,9 @@ def make(records=RECORDS):
         if name not in record:
             text += f"Not run yet: `{COMMAND}`.\n"
             continue
-        text += f"`{record[name]['how']}`\n\n{_sentence(record[name]['rounds'])}\n"
+        text += (
+            f"`{record[name]['how']}`\n\n{_sentence(record[name]['rounds'], record)}\n"
+        )
         text += f"\n{_table(record[name]['rounds'])}\n"
     found = next(record[name] for name in _TITLES if name in record)["environment"]
     text += (
@@ -49,13 +51,14 @@ def make(records=RECORDS):
     return Result("pretrained", text)
 
 
-def _sentence(rounds):
+def _sentence(rounds, record):
     first, last = rounds[0], rounds[-1]
+    given = record.get("defaults", {"rounds": rounds})["rounds"][0]["test"]
     hours = sum(each["seconds"] for each in rounds) / 3600
     return (
         f"{100 * (1 - last['macs'] / first['macs']):.1f} % of the MACs were removed; "
-        f"test accuracy changed by {100 * (last['test'] - first['test']):+.2f} "
-        f"percentage points, from {100 * rounds[0]['test']:.2f} % to "
+        f"test accuracy changed by {100 * (last['test'] - given):+.2f} "
+        f"percentage points, from {100 * given:.2f} % to "
         f"{100 * last['test']:.2f} %, in {sum(each['epochs'] for each in rounds)} "
         f"epochs ({hours:.1f} h)."
     )
