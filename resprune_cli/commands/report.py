@@ -21,7 +21,7 @@ def add_parser(commands):
             """,
         examples=[
             ("of a run that is still going", "resprune report short"),
-            ("of a finished run, whose files were moved", "resprune report short"),
+            ("with the traceback of an error", "resprune report short --debug"),
         ],
     )
     parser.add_argument(

@@ -12,11 +12,10 @@ from resprune_cli.work.outcome import Outcome
 from resprune_tf import Round, find_units, importances, remove_units
 from resprune_tf.criteria.registry import ON_EXAMPLES
 from resprune_tf.runs.judging import (
-    AUTO,
-    auto_tolerance,
     direction,
     is_accuracy,
     points,
+    resolved,
     within_tolerance,
 )
 from resprune_tf.system.progress import say
@@ -185,9 +184,8 @@ def _failure(model, before, after, splits, notes, args):
     if args.tolerance is None or not before:
         return None
     monitor, name = args.monitor, f"validation {args.monitor}"
-    tolerance, count = args.tolerance, len(splits["validation"][0])
-    if tolerance == AUTO:
-        tolerance = auto_tolerance(before[name], count)
+    count = len(splits["validation"][0])
+    tolerance = resolved(args.tolerance, before[name], count)
     notes["tolerance"] = tolerance
     mode = direction(model, monitor)
     if within_tolerance(before[name], after[name], tolerance, mode):

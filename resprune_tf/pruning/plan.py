@@ -9,9 +9,9 @@ from resprune_tf.pruning.identity import criterion_settings
 from resprune_tf.pruning.options import ALL, Removal
 from resprune_tf.runs.judging import (
     AUTO,
-    auto_tolerance,
     is_accuracy,
     points,
+    resolved,
     within_tolerance,
 )
 from resprune_tf.system.wording import counted
@@ -244,9 +244,8 @@ class Plan:
 
     def tolerance(self, rounds) -> float:
         """The accepted deterioration, as a number."""
-        if self.removal.tolerance != AUTO:
-            return self.removal.tolerance
-        return auto_tolerance(self.value(rounds[0]), self.examples)
+        initial = self.value(rounds[0])
+        return resolved(self.removal.tolerance, initial, self.examples)
 
     def tolerance_told(self, rounds) -> str | None:
         """What one example and the tolerance amount to, in words; None if unknown."""

@@ -31,6 +31,11 @@ def auto_tolerance(accuracy: float, examples: int) -> float:
     return max(1 / examples, math.sqrt(variance / examples))
 
 
+def resolved(tolerance, initial, examples):
+    """A tolerance as a number: `"auto"` is that of the initial model, on `examples`."""
+    return auto_tolerance(initial, examples) if tolerance == AUTO else tolerance
+
+
 def points(share):
     """A difference of accuracies in words, such as `0.62 percentage points`."""
     return f"{100 * share:.3g} percentage points"

@@ -9,7 +9,7 @@ import shutil
 import tarfile
 
 from resprune_tf.runs import checkpoint
-from resprune_tf.runs.judging import AUTO, auto_tolerance, within_tolerance
+from resprune_tf.runs.judging import resolved, within_tolerance
 from resprune_tf.runs.records import (
     INITIAL,
     TEACHER,
@@ -83,9 +83,8 @@ def needed_models(run_dir):
     try:
         watched = settings["select_on"], settings.get("monitor", "accuracy")
         values = [record.measure(*watched) for record in rounds]
-        tolerance = settings["tolerance"]
-        if tolerance == AUTO:
-            tolerance = auto_tolerance(values[0], settings["dataset"][watched[0]])
+        examples = settings.get("dataset", {}).get(watched[0])
+        tolerance = resolved(settings["tolerance"], values[0], examples)
         rule = float(tolerance), settings.get("mode")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"it does not fit rounds.jsonl ({error})"
