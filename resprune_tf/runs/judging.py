@@ -3,6 +3,7 @@
 import math
 
 from resprune_tf.system.advice import advice
+from resprune_tf.system.wording import counted
 
 MODES = ("min", "max")
 AUTO = "auto"
@@ -161,8 +162,9 @@ def compare_correct(first: str, second: str) -> dict:
 def format_paired(paired: dict, examples: int) -> str:
     """What `compare_correct` found, on so many examples, as text."""
     return (
-        f"{paired['newly_wrong']:,} examples newly wrong, {paired['newly_right']:,} "
-        f"newly right of {examples:,}: {format_p(paired['p'])} (McNemar's exact test)"
+        f"{counted(paired['newly_wrong'], 'example')} newly wrong, "
+        f"{paired['newly_right']:,} newly right of {examples:,}: "
+        f"{format_p(paired['p'])} (McNemar's exact test)"
     )
 
 
