@@ -175,7 +175,7 @@ def further_claims(sources):
     ]
 
 
-def left_out(sources):
+def omitted(sources):
     """Names of the pages that are not generated, because they have no data yet."""
     records = sources.records
     costs = bool(cost_records.read_machines(records))
@@ -278,7 +278,7 @@ def _missing(groups, found):
 
 
 def _pages(sources):
-    without = left_out(sources)
+    without = omitted(sources)
     text = "".join(
         f"- [{title}]({name}.md)\n"
         for name, (title, _) in _PAGES.items()

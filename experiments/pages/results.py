@@ -88,18 +88,18 @@ def with_range(values, form):
     return "{} ({}-{})".format(*map(form.format, numbers))
 
 
-def command(parser, given, left_out):
+def command(parser, given, omitted):
     """A call as a record states it.
 
     Args:
         parser: the `argparse.ArgumentParser` of the command.
         given: what it parsed; defaults are left out.
-        left_out: names of options that do not change what is measured.
+        omitted: names of options that do not change what is measured.
     """
     words = [
         f"--{name}={value}"
         for name, value in vars(given).items()
-        if value != parser.get_default(name) and name not in left_out
+        if value != parser.get_default(name) and name not in omitted
     ]
     return shlex.join([*parser.prog.split(), *words])
 

@@ -63,8 +63,8 @@ def _command(parser, arguments, name):
     """The command that measures one network, without the folders of one machine."""
     source = f"--model={name}.keras" if arguments.model else "--pretrained=DIR"
     net = "" if arguments.model else f" --net={name}"
-    left_out = ("again", "pretrained", "data_dir", "model", "net")
-    own = command(parser, arguments, left_out)
+    omitted = ("again", "pretrained", "data_dir", "model", "net")
+    own = command(parser, arguments, omitted)
     return f"{own} {source}{net} --data_dir=DATA"
 
 

@@ -102,8 +102,8 @@ class Removals:
         unit = self._pieces[place].unit
         without = [units for units in sets if unit in units]
         if without:
-            left_out = removed | {unit}
-            yield from self._walk(without, values, step, place + 1, left_out)
+            omitted = removed | {unit}
+            yield from self._walk(without, values, step, place + 1, omitted)
         if len(without) < len(sets):
             kept = [units for units in sets if unit not in units]
             values = step(place, removed, values)

@@ -20,7 +20,7 @@ from resprune_tf.runs.judging import (
 )
 from resprune_tf.system.progress import say
 from resprune_tf.targets.greedy import greedy_search
-from resprune_tf.targets.measures import may_go, measure
+from resprune_tf.targets.measures import measure, removable_units
 from resprune_tf.targets.solving import solve_target
 from resprune_tf.targets.target import COUNTED, TargetMet
 from resprune_tf.training.recalibration import recalibrate
@@ -76,7 +76,7 @@ def prune(model, data, splits, target, args):
     guessing = terms.guessing(model, last.validation)
     if guessing and not doubt:
         notes["doubt"] = f"The shorter model: {guessing} {_WAYS}"
-    free, kept = may_go(find_units(model), list(scores), args.protect)
+    free, kept = removable_units(find_units(model), list(scores), args.protect)
     scores = {unit.name: scores[unit.name] for unit in free}
     first = dataclasses.replace(first, scores=scores, kept=kept)
     notes |= _records((first, last), solution, model, splits, args)

@@ -69,11 +69,11 @@ def _model(args):
         raise WrongUse(
             f"--protect {unknown[0]}: there is no such unit. Units: {', '.join(names)}."
         )
-    may_go = [u.name for u in units if u.removable and u.name not in args.protect]
+    removable = [u.name for u in units if u.removable and u.name not in args.protect]
     count = args.units_per_round
-    if isinstance(count, int) and count > max(1, len(may_go)):
+    if isinstance(count, int) and count > max(1, len(removable)):
         raise WrongUse(
-            f"--units-per-round must be from 1 to {len(may_go)}, the units that may "
+            f"--units-per-round must be from 1 to {len(removable)}, the units that may "
             f"go. Received: {count}."
         )
     return model

@@ -42,11 +42,11 @@ def table(model, args, names=None):
         )
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    left_out = {name: why.removesuffix(ANOTHER) for name, why in found.left_out.items()}
+    omitted = {name: why.removesuffix(ANOTHER) for name, why in found.omitted.items()}
     doubt = None
     if data.labelled:
         doubt = terms.doubt(model, terms.evaluate(model, x, y, args.batch_size))
-    return dataclasses.replace(found, left_out=left_out), doubt
+    return dataclasses.replace(found, omitted=omitted), doubt
 
 
 def _rated(name, x, y, loss, args):

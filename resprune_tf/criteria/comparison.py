@@ -78,7 +78,7 @@ def compare_scores(
     found, units = find_units(model), scored_units(model)
     if not units:
         raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
-    chosen, left_out = _chosen(
+    chosen, omitted = _chosen(
         criteria, model, units, images, labels, loss, batch_size, recalibrate, seed
     )
     # One recalibration serves all criteria except leave_one_out, which recalibrates
@@ -104,7 +104,7 @@ def compare_scores(
         images=count_images(images),
         units={u.name: {"parameters": u.parameters, "macs": u.macs} for u in units},
         scores=scores,
-        left_out={**left_out, **{name: str(error) for name, error in failed.items()}},
+        omitted={**omitted, **{name: str(error) for name, error in failed.items()}},
         unscored={
             unit.name: "no ω, which others have" if unit.removable else "not removable"
             for unit in found
@@ -123,7 +123,7 @@ def _watched(verbose):
 
 def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
     """Criteria by their names, and reasons why others are left out by default."""
-    chosen, left_out = {}, {}
+    chosen, omitted = {}, {}
     for criterion in COMPARED if criteria is None else criteria:
         name = criterion
         try:
@@ -135,7 +135,7 @@ def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
         except ValueError as error:
             if criteria is not None:
                 raise
-            left_out[name] = str(error)
+            omitted[name] = str(error)
             continue
         if name in chosen:
             raise ValueError(
@@ -148,7 +148,7 @@ def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
             "`criteria` must not be empty. Pass functions, or some of these names: "
             f"{', '.join(known.NAMES)}."
         )
-    return chosen, left_out
+    return chosen, omitted
 
 
 def _of_all(name, scores, units):

@@ -26,7 +26,7 @@ class ScoreTable:
         scores: dict from criterion to a dict from unit name to score. The units and
             their order are the same for all criteria. The smallest score is removed
             first.
-        left_out: dict from criterion to the reason why it could not be computed.
+        omitted: dict from criterion to the reason why it could not be computed.
         unscored: dict from the name of each other unit of the model to the reason why
             it has no score.
         loss: name of the loss of the criteria that use labels; None if none does.
@@ -36,7 +36,7 @@ class ScoreTable:
     images: int
     units: dict[str, dict]
     scores: dict[str, dict[str, float]]
-    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    omitted: dict[str, str] = dataclasses.field(default_factory=dict)
     unscored: dict[str, str] = dataclasses.field(default_factory=dict)
     loss: str | None = None
 
@@ -95,7 +95,7 @@ class ScoreTable:
             "scores": _finite(self.scores),
             "ranks": _finite(self.ranks),
             "rank_correlations": _finite(self.rank_correlations),
-            "left_out": self.left_out,
+            "omitted": self.omitted,
             "unscored": self.unscored,
             "loss": self.loss,
         }
@@ -113,7 +113,7 @@ class ScoreTable:
             "Rank correlations (Spearman):",
             *aligned(("", *self.scores), *self._correlation_rows()),
             *(f"All scores of {n} are equal: it ranks nothing." for n in self._flat()),
-            *(f"Without {name}: {why}" for name, why in self.left_out.items()),
+            *(f"Without {name}: {why}" for name, why in self.omitted.items()),
             *([self._unscored()] if self.unscored else []),
         ]
         return "\n".join(lines)

@@ -243,7 +243,7 @@ class _Clones:
     def of(self, operation):
         """The new instance of an operation."""
         if id(operation) not in self.pairs:
-            for each in sharing.held_layers(operation):
+            for each in sharing.layers_inside(operation):
                 # A layer that is also called directly is cloned first, edits
                 # included, so that the wrapper contains this clone.
                 if id(each) in self.shared and id(each) in self._operations:

@@ -14,7 +14,7 @@ from keras.src.backend.common import global_state
 _CONFIGS, _OBJECTS = "shared_objects/id_to_config_map", "shared_objects/id_to_obj_map"
 
 
-def held_layers(operation):
+def layers_inside(operation):
     """The layers inside an operation, at any depth."""
     if isinstance(operation, keras.layers.Layer):
         return operation._flatten_layers(include_self=False)
@@ -29,7 +29,7 @@ def holders(operations):
     """
     counts = collections.Counter()
     for operation in operations:
-        counts.update({id(operation), *map(id, held_layers(operation))})
+        counts.update({id(operation), *map(id, layers_inside(operation))})
     return counts
 
 
@@ -85,16 +85,16 @@ def split_model(operations, closed, counts):
         A sentence about the first such model, or None.
     """
     for operation in closed:
-        for held in held_layers(operation):
-            if not isinstance(held, keras.Model):
+        for inner in layers_inside(operation):
+            if not isinstance(inner, keras.Model):
                 continue
-            for part in (held, *held_layers(held)):
-                if id(part) in operations or counts[id(part)] != counts[id(held)]:
+            for part in (inner, *layers_inside(inner)):
+                if id(part) in operations or counts[id(part)] != counts[id(inner)]:
                     return (
                         f"The layer '{operation.name}' contains the model "
-                        f"'{held.name}', whose part '{part.name}' is used elsewhere "
+                        f"'{inner.name}', whose part '{part.name}' is used elsewhere "
                         "too: clones of them would not share weights. Call "
-                        f"'{held.name}' itself instead of '{operation.name}'."
+                        f"'{inner.name}' itself instead of '{operation.name}'."
                     )
     return None
 

@@ -51,7 +51,7 @@ class LayerDeletion(keras.callbacks.Callback):
         rounds: a `Round` for each training that came to its end.
         pruned_model: what to train next; None when nothing more is to be removed.
         removed: names of the units taken out of it.
-        held: whether the last training did not diverge, and its monitored value was
+        accepted: whether the last training did not diverge, and its monitored value was
             good enough.
         measures: what the net just trained measures of all that `target` limits, a
             latency beside the initial net; None without a target.
@@ -134,7 +134,7 @@ class LayerDeletion(keras.callbacks.Callback):
 
     def _reset(self):
         self.pruned_model, self.removed, self.stop_reason = None, (), None
-        self.held, self.measures = True, None
+        self.accepted, self.measures = True, None
 
     @property
     def mode(self):
@@ -302,8 +302,8 @@ class LayerDeletion(keras.callbacks.Callback):
             validation=values,
         )
         self.rounds.append(record)
-        self.held = plan.held(record, self.rounds)
-        if not self.held:
+        self.accepted = plan.accepts(record, self.rounds)
+        if not self.accepted:
             first = plan.value(self.rounds[0])
             self.stop_reason = (
                 f"{monitor} went from {first:.6g} to {values[monitor]:.6g}"
@@ -334,5 +334,5 @@ class LayerDeletion(keras.callbacks.Callback):
         )
         if not self.rounds:
             raise TrainingDiverged(told)
-        self.held, self.stop_reason = False, told
+        self.accepted, self.stop_reason = False, told
         warnings.warn(f"{told} The result is of the trainings before it.", stacklevel=2)

@@ -18,12 +18,12 @@ class DeletionRound:
     Attributes:
         removed: names of the units taken out before it.
         history: dict from logged name to its value after each epoch.
-        held: whether it did not diverge, and the monitored value was good enough.
+        accepted: whether it did not diverge, and the monitored value was good enough.
     """
 
     removed: tuple[str, ...]
     history: dict
-    held: bool
+    accepted: bool
 
 
 def fit_with_deletion(
@@ -88,8 +88,8 @@ def fit_with_deletion(
             callbacks=[*(make_callbacks() if make_callbacks else ()), deletion],
             **kwargs,
         )
-        rounds.append(DeletionRound(removed, history.history, deletion.held))
-        if deletion.held:
+        rounds.append(DeletionRound(removed, history.history, deletion.accepted))
+        if deletion.accepted:
             best = model
         if deletion.pruned_model is None:
             deletion._data = None

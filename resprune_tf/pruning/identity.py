@@ -87,11 +87,11 @@ def _collect_names(config, names):
 def _nameless(config, numbers):
     """A configuration with the layers' names as numbers, without what is left out."""
     if isinstance(config, dict):
-        left_out = {*_LEFT_OUT, "code"} if _is_lambda(config) else _LEFT_OUT
+        omitted = {*_LEFT_OUT, "code"} if _is_lambda(config) else _LEFT_OUT
         kept = {
             str(key): _nameless(value, numbers)
             for key, value in config.items()
-            if key not in left_out
+            if key not in omitted
             and not (key == "name" and isinstance(value, str) and value in numbers)
         }
         # Later versions of Keras add options whose default is one of these.

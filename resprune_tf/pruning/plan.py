@@ -18,8 +18,8 @@ from resprune_tf.system.wording import counted
 from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.measures import (
     extent,
-    may_go,
     names_of,
+    removable_units,
     stay_to_learn,
     target_measures,
 )
@@ -78,17 +78,19 @@ class Plan:
             removal = removal.replace(criterion=importance)
         found = find_units(model)
         protected = names_of(removal.protected, found)
-        free, in_the_way = may_go(found, [unit.name for unit in found], protected)
+        free, not_removable = removable_units(
+            found, [unit.name for unit in found], protected
+        )
         candidates, units = frozenset(unit.name for unit in free), removal.units
         if units is not None:
-            units = _asked_for(units, found, in_the_way)
+            units = _asked_for(units, found, not_removable)
             candidates = frozenset(units)
             others = {unit.name: "it is not among `units`" for unit in free}
-            in_the_way |= {k: v for k, v in others.items() if k not in candidates}
+            not_removable |= {k: v for k, v in others.items() if k not in candidates}
         known = {
             "candidates": candidates,
             "known": frozenset(unit.name for unit in found),
-            "kept": in_the_way,
+            "kept": not_removable,
         }
         removal = removal.replace(units=units, protected=tuple(sorted(protected)))
         if removal.max_rounds == 0:
@@ -97,11 +99,15 @@ class Plan:
         if removal.units_per_round == 0:
             return cls(removal, None, initial=target_measures([model])[0], **known)
         check_scored(scores, model)
-        first = in_the_way
-        free, in_the_way = may_go(found, candidates.intersection(scores), protected)
-        known["kept"] = {**in_the_way, **first}  # which knows why there is no score
+        first = not_removable
+        free, not_removable = removable_units(
+            found, candidates.intersection(scores), protected
+        )
+        known["kept"] = {**not_removable, **first}  # which knows why there is no score
         if not free:
-            reasons = ", ".join(f"{name} ({why})" for name, why in in_the_way.items())
+            reasons = ", ".join(
+                f"{name} ({why})" for name, why in not_removable.items()
+            )
             raise ValueError(f"No unit of '{model.name}' may go: {reasons}.")
         for name in units or ():
             if name not in scores:
@@ -133,7 +139,7 @@ class Plan:
         initial, smallest = extent(model, names, target)
         if target is not None:
             why = {unit.name: "one unit must stay to learn" for unit in least}
-            target = target.resolve(initial, smallest, {**in_the_way, **why})
+            target = target.resolve(initial, smallest, {**not_removable, **why})
         elif to_the_last:
             target = _everything(initial, smallest, units)
         return cls(
@@ -258,7 +264,7 @@ class Plan:
             f"{points(self.tolerance(rounds))}" + " (auto: one standard error)" * auto
         )
 
-    def held(self, record, rounds) -> bool:
+    def accepts(self, record, rounds) -> bool:
         """Whether a round kept the monitored measure of the first."""
         if self.removal.monitor is None:
             return True
@@ -279,7 +285,7 @@ class Plan:
         """
         if self.removal.stop_on_drop:
             for index, record in enumerate(rounds):
-                if not self.held(record, rounds):
+                if not self.accepts(record, rounds):
                     return rounds[: index + 1]
         return rounds
 
@@ -297,7 +303,7 @@ class Plan:
             return "only the initial training was asked for"
         if self.target_reached(last):
             return f"target reached: at most {self.target}"
-        if removal.stop_on_drop and not self.held(last, rounds):
+        if removal.stop_on_drop and not self.accepts(last, rounds):
             return f"{removal.monitor} {'dropped' if removal.mode == 'max' else 'rose'}"
         if last.round == self.max_rounds:
             number = counted(self.max_rounds, "round")
@@ -352,14 +358,14 @@ def _everything(initial, smallest, units):
     return None
 
 
-def _asked_for(units, found, in_the_way):
+def _asked_for(units, found, not_removable):
     """Names of the units to remove, each of which may go."""
-    free = [unit.name for unit in found if unit.name not in in_the_way]
+    free = [unit.name for unit in found if unit.name not in not_removable]
     offer = f"Those that may go: {', '.join(free) or 'none'}."
     names = tuple(unit.name for unit in chosen_units(units, found, offer))
     for name in names:
-        if name in in_the_way:
+        if name in not_removable:
             raise ValueError(
-                f"Unit '{name}' of `units` may not go: {in_the_way[name]}. {offer}"
+                f"Unit '{name}' of `units` may not go: {not_removable[name]}. {offer}"
             )
     return names

@@ -311,7 +311,7 @@ class PruningRun:
         """Chooses the smallest net that held, and records the outcome."""
         plan, first, monitor = self.plan, self.rounds[0], self.plan.removal.monitor
         judged, diverged = plan.judged(self.rounds), self.files.diverged
-        selected = [record for record in judged if plan.held(record, judged)][-1]
+        selected = [record for record in judged if plan.accepts(record, judged)][-1]
         given = self._given()
         final = {
             "selected_round": selected.round,

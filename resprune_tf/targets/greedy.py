@@ -11,7 +11,12 @@ import keras
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.system.wording import busy_note, counted
-from resprune_tf.targets.measures import extent, may_go, names_of, target_measures
+from resprune_tf.targets.measures import (
+    extent,
+    names_of,
+    removable_units,
+    target_measures,
+)
 from resprune_tf.targets.solving import candidates
 from resprune_tf.targets.target import COUNTED, LOAD, Target, format_measure
 from resprune_tf.training import recalibration
@@ -46,7 +51,7 @@ class GreedyResult:
         model: the pruned `keras.Model`, not compiled.
         units: names of the removed units, in the order of their removal.
         steps: tuple of `GreedyStep`, one per removal.
-        put_back: names of units that a step removed and that were put back, because
+        restored: names of units that a step removed and that were put back, because
             the target is met with them.
         target: the `Target` in absolute numbers; None if `count` was given.
         initial, measures, smallest: dicts from measure to number, for the initial
@@ -56,7 +61,7 @@ class GreedyResult:
     model: keras.Model
     units: tuple[str, ...]
     steps: tuple[GreedyStep, ...]
-    put_back: tuple[str, ...]
+    restored: tuple[str, ...]
     target: Target | None
     initial: dict[str, float]
     measures: dict[str, float]
@@ -75,7 +80,7 @@ class GreedyResult:
             "units": list(self.units),
             "scores": self.scores,
             "steps": [dataclasses.asdict(step) for step in self.steps],
-            "put_back": list(self.put_back),
+            "restored": list(self.restored),
             "initial": self.initial,
             "measures": self.measures,
             "smallest": self.smallest,
@@ -100,10 +105,10 @@ class GreedyResult:
         ]
         if note := busy_note(*(step.measures.get(LOAD) for step in self.steps)):
             lines.append(note)
-        if self.put_back:
+        if self.restored:
             lines.append(
                 "Put back, because the target is met with them: "
-                f"{', '.join(self.put_back)}."
+                f"{', '.join(self.restored)}."
             )
         return "\n".join(lines)
 
@@ -164,7 +169,7 @@ def greedy_search(
     found = find_units(model)
     protected = names_of(protected, found)
     names = [unit.name for unit in scored_units(model)]
-    units, in_the_way = candidates(found, names, protected)
+    units, not_removable = candidates(found, names, protected)
     if count is not None and count > len(units):
         raise ValueError(
             f"`count` must be from 1 to {len(units)}, the units of '{model.name}' that "
@@ -172,7 +177,7 @@ def greedy_search(
         )
     initial, smallest = extent(model, [unit.name for unit in units], target)
     if target is not None:
-        target = target.resolve(initial, smallest, in_the_way)
+        target = target.resolve(initial, smallest, not_removable)
     former = [unit.name for unit in found]
     current, steps = model, []
 
@@ -201,7 +206,7 @@ def greedy_search(
         model=current,
         units=tuple(kept),
         steps=tuple(steps),
-        put_back=tuple(step.unit for step in steps if step.unit not in kept),
+        restored=tuple(step.unit for step in steps if step.unit not in kept),
         target=target,
         initial=initial,
         measures=steps[-1].measures
@@ -234,7 +239,7 @@ def _scores(model, criterion, protected, former, steps):
     """The scores of the remaining units that can be removed."""
     found = find_units(model)
     scores = check_scores(criterion(model), found, former)
-    units, _ = may_go(found, scores, protected)
+    units, _ = removable_units(found, scores, protected)
     if not units:
         raise ValueError(
             f"After the removal of {counted(len(steps), 'unit')} of '{model.name}', "

@@ -160,7 +160,7 @@ def stay_to_learn(model, units):
     return int(bool(units and whole.trainable_weights) and not learns)
 
 
-def may_go(found, names, protected=()):
+def removable_units(found, names, protected=()):
     """The units that a run may remove, and why it may not remove the others.
 
     Args:
@@ -170,27 +170,29 @@ def may_go(found, names, protected=()):
             that contain one of them are protected too.
 
     Returns:
-        `(units, in_the_way)`: the list of `Unit`s that may be removed, and a dict from
-        the name of every other unit to the reason.
+        `(units, not_removable)`: the list of `Unit`s that may be removed, and a dict
+        from the name of every other unit to the reason.
 
     Raises:
         ValueError: if a protected unit is unknown.
     """
     protected = names_of(protected, found)
-    units, in_the_way = [], {}
+    units, not_removable = [], {}
     for unit in found:
-        held = [name for name in unit.contains if name in protected]
+        protected_inside = [name for name in unit.contains if name in protected]
         if unit.name in protected:
-            in_the_way[unit.name] = "it is protected"
+            not_removable[unit.name] = "it is protected"
         elif not unit.removable:
-            in_the_way[unit.name] = unit.reason
-        elif held:
-            in_the_way[unit.name] = f"it contains {', '.join(held)}, protected"
+            not_removable[unit.name] = unit.reason
+        elif protected_inside:
+            not_removable[unit.name] = (
+                f"it contains {', '.join(protected_inside)}, protected"
+            )
         elif unit.name not in names:
-            in_the_way[unit.name] = "it has no score"
+            not_removable[unit.name] = "it has no score"
         else:
             units.append(unit)
-    return units, in_the_way
+    return units, not_removable
 
 
 def names_of(protected, found):

@@ -16,8 +16,8 @@ class Achievable:
     Attributes:
         model: name of the model.
         units: names of the removable units.
-        in_the_way: dict from the name of every other unit to the reason why it cannot
-            be removed.
+        not_removable: dict from the name of every other unit to the reason why it
+            cannot be removed.
         initial: dict from measure to number, for the model.
         smallest: dict from measure to number, for the model without all removable
             units.
@@ -25,7 +25,7 @@ class Achievable:
 
     model: str
     units: tuple[str, ...]
-    in_the_way: dict[str, str]
+    not_removable: dict[str, str]
     initial: dict[str, float]
     smallest: dict[str, float]
 
@@ -39,15 +39,18 @@ class Achievable:
             for name, now in self.initial.items()
             if name != LOAD
         ]
+        count = len(self.units) + len(self.not_removable)
         return "\n".join(
             [
                 f"'{self.model}': {len(self.units)} of "
-                f"{counted(len(self.units) + len(self.in_the_way), 'residual unit')} "
-                "can be removed.",
+                f"{counted(count, 'residual unit')} can be removed.",
                 *aligned(("measure", "now", "smallest possible"), *rows),
                 *filter(None, [busy_note(self.initial.get(LOAD))]),
-                *(["Units that cannot be removed:"] if self.in_the_way else []),
-                *(f"  {name}: {reason}." for name, reason in self.in_the_way.items()),
+                *(["Units that cannot be removed:"] if self.not_removable else []),
+                *(
+                    f"  {name}: {reason}."
+                    for name, reason in self.not_removable.items()
+                ),
             ]
         )
 

@@ -12,7 +12,7 @@ from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
-from resprune_tf.targets.measures import extent, may_go, target_measures
+from resprune_tf.targets.measures import extent, removable_units, target_measures
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
 from resprune_tf.targets.target import LOAD, Target
@@ -68,9 +68,9 @@ def solve_target(
     graph.check_functional(model, "solve_target")
     found = find_units(model)
     scores = check_scores(scores, found)
-    units, in_the_way = candidates(found, scores, protected)
+    units, not_removable = candidates(found, scores, protected)
     initial, smallest = extent(model, [unit.name for unit in units], target)
-    target = target.resolve(initial, smallest, in_the_way)
+    target = target.resolve(initial, smallest, not_removable)
     savings, timed = unit_savings(model, units, target, initial, smallest)
     chosen, measured, attempts = _met(
         model, target, scores, units, savings, initial, smallest
@@ -124,19 +124,19 @@ def achievable(
         names = [unit.name for unit in found]
     else:
         names = check_scores(scores, found)
-    units, in_the_way = candidates(found, names, protected)
+    units, not_removable = candidates(found, names, protected)
     names = tuple(unit.name for unit in units)
     initial, smallest = extent(model, names, target)
-    return Achievable(model.name, names, in_the_way, initial, smallest)
+    return Achievable(model.name, names, not_removable, initial, smallest)
 
 
 def candidates(found, names, protected):
-    """As `may_go`, but raises a ValueError if no unit may be removed."""
-    units, in_the_way = may_go(found, names, protected)
+    """As `removable_units`, but raises a ValueError if no unit may be removed."""
+    units, not_removable = removable_units(found, names, protected)
     if not units:
-        reasons = "".join(f"\n  {name}: {why}." for name, why in in_the_way.items())
+        reasons = "".join(f"\n  {name}: {why}." for name, why in not_removable.items())
         raise ValueError(f"No unit of '{found.model}' can be removed.{reasons}")
-    return units, in_the_way
+    return units, not_removable
 
 
 def _met(model, target, scores, units, savings, initial, smallest):

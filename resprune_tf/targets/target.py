@@ -131,7 +131,7 @@ class Target:
         self,
         initial: Mapping,
         smallest: Mapping,
-        in_the_way: Mapping[str, str] | None = None,
+        not_removable: Mapping[str, str] | None = None,
     ) -> Target:
         """Returns the target in absolute numbers, after checking that it can be met.
 
@@ -139,7 +139,8 @@ class Target:
             initial: dict from measure to number, for the initial model.
             smallest: dict from measure to number, for the model without all removable
                 units.
-            in_the_way: dict from the names of units that cannot be removed to reasons.
+            not_removable: dict from the names of units that cannot be removed to the
+                reasons.
 
         Raises:
             TargetMet: (a ValueError) if the initial model meets the target already.
@@ -164,8 +165,8 @@ class Target:
                 f"The target of {target} cannot be reached: removing all removable "
                 f"units leaves {target.listing(smallest)}. Choose a larger target."
             )
-            if in_the_way:
-                stay = (f"{name} ({reason})" for name, reason in in_the_way.items())
+            if not_removable:
+                stay = (f"{name} ({reason})" for name, reason in not_removable.items())
                 message += f" Units that cannot be removed: {', '.join(stay)}."
             if note:
                 message += f" {note}"

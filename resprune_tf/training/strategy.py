@@ -220,8 +220,8 @@ class _Multiworker(_Mirrored):
     def follow(self, run_dir, folder):
         self.any(False)  # waits until the chief has locked and tidied its directory
         if not self.is_chief and run_dir is not None and pathlib.Path(run_dir).exists():
-            left_out = shutil.ignore_patterns("lock", ".writing-*", "export")
-            shutil.copytree(run_dir, folder, ignore=left_out, dirs_exist_ok=True)
+            omitted = shutil.ignore_patterns("lock", ".writing-*", "export")
+            shutil.copytree(run_dir, folder, ignore=omitted, dirs_exist_ok=True)
         self.any(False)  # the copies are made, so the chief may write
 
     def check_equal(self, arrays, **facts):

@@ -67,7 +67,7 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
 
 def test_pages_without_records_are_named_and_not_linked(tmp_path):
     text = overview.make(tmp_path).text
-    assert overview.left_out(Sources(tmp_path)) == list(overview._PAGES)
+    assert overview.omitted(Sources(tmp_path)) == list(overview._PAGES)
     assert "](table" not in text and "](figure" not in text
     for command in ("queue", "costs", "zoo", "removal_study", "torture", "pipeline"):
         assert f"(`python -m experiments.{command}`)" in text
@@ -82,7 +82,7 @@ def test_a_page_is_left_out_exactly_when_its_maker_makes_none(run, tmp_path):
     if run:
         keep(tmp_path, run, 0, chain())
     names = set(overview._PAGES)
-    assert set(overview.left_out(Sources(tmp_path))) == {
+    assert set(overview.omitted(Sources(tmp_path))) == {
         name for name in names if not reproduce.files(name, tmp_path)
     }
 

@@ -216,8 +216,8 @@ def test_criteria_that_are_left_out_say_why_in_words_of_the_command(given, capsy
     argv = ["scores", given / "net.keras", "--data", given / "unlabelled.npz"]
     code, out, _ = resprune(capsys, *argv)
     assert code == 0 and "Without taylor: It needs labels." in out
-    left_out = resprune_json(capsys, *argv)["left_out"]
-    assert left_out["importance"].endswith(
+    omitted = resprune_json(capsys, *argv)["omitted"]
+    assert omitted["importance"].endswith(
         "`resprune prune --criterion importance` trains."
     )
 
@@ -479,7 +479,7 @@ def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, cap
     place = argv.index("--tolerance") + 1
     worse = mock.patch.object(
         Plan,
-        "held",
+        "accepts",
         lambda plan, record, rounds: record.round == 0 or plan.removal.tolerance > 0.5,
     )
     with worse:

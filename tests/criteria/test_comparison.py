@@ -39,9 +39,9 @@ def test_every_criterion_is_there_unless_it_needs_labels():
     net = flat(importance=True)
     x = images_of(net, 6)
     table = compare_scores(net, x)
-    left_out = {"largest", "l1_importance"}
-    assert {*table.scores, *table.left_out} == {*criteria.NAMES} - left_out
-    assert list(table.left_out) == LABELLED
+    omitted = {"largest", "l1_importance"}
+    assert {*table.scores, *table.omitted} == {*criteria.NAMES} - omitted
+    assert list(table.omitted) == LABELLED
     assert table.scores["importance"] == criteria.importance(net)
     assert table.scores["random"] == criteria.random(0)(net)
     assert table.scores["output_norm"] == sensitivity.output_norm(x)(net)
@@ -53,16 +53,16 @@ def test_every_criterion_is_there_unless_it_needs_labels():
 def test_what_cannot_be_computed_is_left_out(net):
     table = compare_scores(net, images_of(net, 1))
     assert list(table.scores) == ["random", "output_norm", "block_influence"]
-    assert "no ImportanceScale" in table.left_out["importance"]
-    assert "at least 2" in table.left_out["cka"]
-    assert {table.left_out[name] for name in LABELLED} == {"It needs labels."}
+    assert "no ImportanceScale" in table.omitted["importance"]
+    assert "at least 2" in table.omitted["cka"]
+    assert {table.omitted[name] for name in LABELLED} == {"It needs labels."}
 
 
 def test_probabilities_are_not_taken_for_logits():
     net = segmenter()
     table = compare_scores(net, images_of(net, 2), np.zeros((2, 4, 4), "int32"))
     for name in LABELLED:
-        assert "ends in 'classes', which outputs probabilities" in table.left_out[name]
+        assert "ends in 'classes', which outputs probabilities" in table.omitted[name]
     assert table.loss is None
 
 
@@ -126,7 +126,7 @@ def test_one_that_fails_does_not_take_the_others_with_it(net):
     compared = mock.patch("resprune_tf.criteria.comparison.COMPARED", criteria.NAMES)
     with compared:
         table = compare_scores(net, x, LABELS)
-    assert advice in table.left_out["l1_importance"]
+    assert advice in table.omitted["l1_importance"]
     assert {"taylor", "cka", "output_norm"} <= table.scores.keys()
 
 
@@ -171,5 +171,5 @@ def test_units_of_a_merge_that_is_called_twice():
     model = keras.Model(x, layers.Dense(3)(y))
     rows = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
     table = compare_scores(model, rows, np.arange(8) % 3)
-    assert set(table.left_out) == {"importance"}
+    assert set(table.omitted) == {"importance"}
     assert all(list(scores) == ["sum", "sum#1"] for scores in table.scores.values())

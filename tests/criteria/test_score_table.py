@@ -21,7 +21,7 @@ TABLE = ScoreTable(
         "random": {"a": 0.1, "b": 0.2, "c": 0.3},
         "flat": {"a": 2.0, "b": 2.0, "c": 2.0},
     },
-    left_out={"cka": "It needs images."},
+    omitted={"cka": "It needs images."},
     unscored={"in": "not removable", "d": "no ω", "out": "not removable"},
     loss="mse",
 )
@@ -55,7 +55,7 @@ def test_json_holds_everything():
     assert read == TABLE.to_dict()
     assert read["rank_correlations"]["flat"]["random"] is None
     fields = ("model", "images", "units", "scores")
-    fields += ("left_out", "unscored", "loss")
+    fields += ("omitted", "unscored", "loss")
     assert ScoreTable(**{name: read[name] for name in fields}) == TABLE
 
 

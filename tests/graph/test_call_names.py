@@ -115,7 +115,7 @@ def test_scores_and_savings_of_labelled_units():
     shorter = rp.remove_units(model, "sum")
     x, y = images_of(model), np.arange(len(images_of(model))) % 2
     table = rp.compare_scores(shorter, x, y)
-    assert set(table.left_out) == {"importance"}
+    assert set(table.omitted) == {"importance"}
     whole = rp.compare_scores(model, x, y).scores["random"]
     for scores in table.scores.values():
         assert list(scores) == ["sum#1", "sum#2", "sum#3"]

@@ -94,7 +94,7 @@ def test_all_units_go_where_a_layer_beside_them_learns_or_is_as_deep():
 def test_a_batch_of_fixed_size():
     model = rp.add_importance(net(keras.Input(batch_shape=(1, 4))))
     table = rp.compare_scores(model, rows(), np.arange(8) % 2, batch_size=1)
-    assert not table.left_out
+    assert not table.omitted
     free = rp.add_importance(net(keras.Input((4,))))
     wanted = rp.compare_scores(free, rows(), np.arange(8) % 2)
     for name in ("taylor", "leave_one_out"):

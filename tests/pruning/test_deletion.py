@@ -127,7 +127,7 @@ def test_guard_returns_the_last_model_that_held(mode, values, units_left):
         compiled(), deletion, data(), make_callbacks=lambda: [Score()], **QUIET
     )
     assert len(removable(model)) == units_left
-    assert [r.held for r in rounds][-1] is False
+    assert [r.accepted for r in rounds][-1] is False
     assert "score went from" in deletion.stop_reason
 
 

@@ -139,10 +139,10 @@ def test_a_finished_run_is_judged_by_another_tolerance(run, tmp_path):
 def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_path):
     """To what it would have come to under that tolerance from the beginning."""
 
-    def held(plan, record, rounds):
+    def accepts(plan, record, rounds):
         return record.round in (0, 2) or plan.removal.tolerance > 0.5
 
-    with mock.patch.object(Plan, "held", held):
+    with mock.patch.object(Plan, "accepts", accepts):
         short = shorten(shallow_net(), run_dir=tmp_path, stop_on_drop=True)
         assert [short.selected.round, len(short.rounds)] == [0, 2]
         assert short.final["stop_reason"] == "accuracy dropped"

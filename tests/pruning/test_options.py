@@ -52,7 +52,7 @@ def test_an_automatic_tolerance_is_the_standard_error_of_round_0():
     plan = plan_of("auto").judging(160)
     rounds = judged(0.9, 0.88, 0.87)
     assert plan.tolerance(rounds) == pytest.approx(0.0237, abs=1e-4)
-    assert [plan.held(each, rounds) for each in rounds] == [True, True, False]
+    assert [plan.accepts(each, rounds) for each in rounds] == [True, True, False]
     assert plan.tolerance_told(rounds) == (
         "160 validation examples, one is 0.625 percentage points; accepted decrease: "
         "2.37 percentage points (auto: one standard error)"

@@ -88,7 +88,7 @@ def test_a_target_is_met_in_all_of_its_measures():
         fixed(unit0=2, unit1=1, unit2=3),
         target=Target(layers=5, parameters=0.5),
     )
-    assert found.units == ("unit1", "unit0") and found.put_back == ()
+    assert found.units == ("unit1", "unit0") and found.restored == ()
     assert found.target.reached(found.measures)
     assert not found.target.reached(found.steps[0].measures)
     assert f"meets {found.target}" in str(found)
@@ -98,13 +98,13 @@ def test_what_the_target_does_not_need_is_put_back():
     model = widths(2, 40, 2)
     search = dict(target=Target(parameters=0.3))
     found = greedy_search(model, fixed(unit0=1, unit1=3, unit2=2), **search)
-    assert found.units == ("unit1",) and found.put_back == ("unit0", "unit2")
+    assert found.units == ("unit1",) and found.restored == ("unit0", "unit2")
     assert [step.unit for step in found.steps] == ["unit0", "unit2", "unit1"]
     assert found.measures == measure(remove_units(model, "unit1"))
     assert [unit.name for unit in find_units(found.model)] == ["unit0", "unit2"]
     # The model is better without a unit of negative score.
     found = greedy_search(model, fixed(unit0=-1, unit1=3, unit2=2), **search)
-    assert found.units == ("unit0", "unit1") and found.put_back == ("unit2",)
+    assert found.units == ("unit0", "unit1") and found.restored == ("unit2",)
 
 
 def test_protected_units_and_those_without_a_score_stay():

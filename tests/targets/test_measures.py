@@ -88,18 +88,20 @@ def test_what_may_go_and_why_others_stay():
         [layers.Dense(6, name="projection")(other), layers.Dense(6, "relu")(other)]
     )
     found = find_units(keras.Model(image, wide))
-    units, in_the_way = sizes.may_go(found, ["inner", "outer", "wide"])
+    units, not_removable = sizes.removable_units(found, ["inner", "outer", "wide"])
     assert [unit.name for unit in units] == ["inner", "outer"]
-    assert in_the_way["other"] == "it has no score"
-    assert "passes through 'projection'" in in_the_way["wide"]
-    units, in_the_way = sizes.may_go(found, ["inner", "outer", "other"], ["inner"])
+    assert not_removable["other"] == "it has no score"
+    assert "passes through 'projection'" in not_removable["wide"]
+    units, not_removable = sizes.removable_units(
+        found, ["inner", "outer", "other"], ["inner"]
+    )
     assert [unit.name for unit in units] == ["other"]
-    assert in_the_way["inner"] == "it is protected"
-    assert in_the_way["outer"] == "it contains inner, protected"
+    assert not_removable["inner"] == "it is protected"
+    assert not_removable["outer"] == "it contains inner, protected"
     with pytest.raises(
         ValueError, match="`protected` names units.*not have: third. Its units: "
     ):
-        sizes.may_go(found, [], ["third"])
+        sizes.removable_units(found, [], ["third"])
 
 
 def test_a_file_has_its_size_before_the_training():

@@ -176,7 +176,7 @@ def test_what_is_achievable(monkeypatch):
     target = Target(latency_ms=0.001, runtime="onnxruntime")
     found = achievable(net(), target, protected=["first"])
     assert found.units == ("second", "third")
-    assert found.in_the_way["first"] == "it is protected"
+    assert found.not_removable["first"] == "it is protected"
     lines = [line.split() for line in str(found).splitlines()]
     assert ["layers", "10", "6"] in lines
     assert ["latency_ms", "5", "3"] in lines

@@ -152,7 +152,7 @@ def deletion(number, monitor, epochs=2):
 def test_fit_with_deletion_keeps_the_last_that_held(monitor, epochs):
     with pytest.warns(UserWarning, match="data are finite"):
         (model, rounds), made = deletion(1, monitor, epochs)
-    assert [each.held for each in rounds] == [True, False]
+    assert [each.accepted for each in rounds] == [True, False]
     assert not broken(model) and len(rp.find_units(model)) == 3
     assert "diverged" in made.stop_reason and made.pruned_model is None
     with pytest.raises(rp.TrainingDiverged, match="data are finite"):

@@ -54,7 +54,7 @@ def data():
 def test_every_criterion_but_importance_scores_them(kind, data):
     model = net(kind, (0.5, 1e-6, 0.2))
     table = rp.compare_scores(model, *data)
-    assert "importance" in table.left_out
+    assert "importance" in table.omitted
     for scores in table.scores.values():
         assert list(scores) == ["unit0", "unit1", "unit2", "unit2#1"]
     for name in ("output_norm", "block_influence", "cka", "taylor"):
