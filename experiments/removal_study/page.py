@@ -20,7 +20,9 @@ from experiments.removal_study.picture import paint
 
 COMMAND = "python -m experiments.removal_study"
 FOLDER = "removal_study"
-NETS = ("resnet20", "resnet32", "resnet44")
+CIFAR_NETS = ("resnet20", "resnet32", "resnet44")
+EFFICIENTNET = "efficientnet-lite0"
+NETS = (*CIFAR_NETS, EFFICIENTNET)
 _RESAMPLES = 2000
 _ABOUT = """What removing residual units does to trained models without any retraining:
 how well each criterion chooses the units, whether scoring again after each removal
