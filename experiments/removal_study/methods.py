@@ -22,6 +22,8 @@ class Network:
     @property
     def title(self):
         """Such as `"ResNet-20"`."""
+        if self.name == "efficientnet-lite0":
+            return "EfficientNet-Lite0"
         return self.name.replace("resnet", "ResNet-")
 
     @property

