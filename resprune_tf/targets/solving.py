@@ -37,8 +37,10 @@ def solve_target(
     is tightened by the shortfall and the problem is solved again, up to 8 times. If a
     unit contains another one, only the score of the outer unit counts.
 
-    Units are scored once, for the whole model. `prune_and_retrain` scores again after
-    every removal; its `units` argument removes a solved set in rounds.
+    Units are scored once, for the whole model, and scores are added up. If units can
+    replace each other, their scores do not add up: `greedy_search` accepts the same
+    targets and scores again after each removal, as does `prune_and_retrain`. Its
+    `Removal(units=...)` removes a solved set in rounds.
 
     Args:
         model: a functional `keras.Model`; it is not changed.
