@@ -6,8 +6,9 @@ The run may be unfinished: its finished rounds are kept, and a later call replac
 when the same run is further. The record of a finished run holds its trained models:
 that of round 0, that of the selected round, and the others where all take at most 1 MB.
 That of an unfinished run holds those of all rounds, to continue from, if --models
-requests them. Exports are always left out, because flags.txt reproduces them. The new
-files are listed in records/SHA256SUMS.
+requests them. Exports are always left out, because flags.txt reproduces them, and so is
+the report, because `resprune report RECORD_DIR` writes it. The new files are listed in
+records/SHA256SUMS.
 """
 
 import argparse
@@ -30,13 +31,13 @@ _TEXT = (
     "history.jsonl",
 )
 # What a finished run has in addition.
-_KEPT = (*_TEXT, "final.json", "report.html")
+_KEPT = (*_TEXT, "final.json")
 # Some runs have a further measurement.
 _MEASURED = "unit_norms.json"
 # Bytes of the models of all rounds up to which none is left out of a finished record.
 SMALL = 1_000_000
 _RUN_PATH = re.compile(
-    "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/]+)"
+    "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/\n]+)"
 )
 
 
@@ -103,13 +104,9 @@ def _models(run_dir, run):
 
 def _name_runs_alone(record):
     """Removes the folders of this machine from the paths of runs: `runs/NAME` stays."""
-    flags = (record / "flags.txt").read_text(encoding="utf-8")
-    for name in ("flags.txt", "report.html"):
-        if (record / name).is_file():
-            text = (record / name).read_text(encoding="utf-8")
-            for line in flags.splitlines():
-                text = text.replace(line, _RUN_PATH.sub(r"\1runs/\2", line))
-            (record / name).write_text(text, encoding="utf-8")
+    path = record / "flags.txt"
+    flags = path.read_text(encoding="utf-8")
+    path.write_text(_RUN_PATH.sub(r"\1runs/\2", flags), encoding="utf-8")
 
 
 def progress(folder):

@@ -3,7 +3,8 @@
 `records/SHA256SUMS` is committed with the records. What writes a record calls `note`
 for it, so that the list stays up to date; `python -m experiments.verify --renew`
 writes it again as a whole. `cd records && sha256sum -c SHA256SUMS` checks it without
-Python. Files whose name begins with a dot, which are being written, are not part of it.
+Python. Files whose name begins with a dot, which are being written, and reports, which
+`resprune report` writes, are not part of it.
 """
 
 import hashlib
@@ -89,7 +90,8 @@ def _hashes(records, paths):
     for path in sorted(paths):
         name = path.relative_to(records)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and name.as_posix() != NAME:
+        made = name.name in (NAME, "report.html")
+        if path.is_file() and not hidden and not made:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             yield name.as_posix(), digest

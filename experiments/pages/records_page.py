@@ -9,8 +9,8 @@ from experiments.pages.results import RECORDS, head, markdown_table
 from experiments.pages.run_records import RunRecords, percent, short, wilson
 from experiments.pages.scales import WORDS, check_scale, is_smoke_test
 
-_ABOUT = f"""All committed records. The folder of a record has its flags, environment,
-rounds and report.
+_ABOUT = f"""All committed records. The folder of a record has its flags, environment
+and rounds; `resprune report FOLDER` writes its report.
 
 - *Initial*, *selected*: the initial model and the smallest one whose accuracy on the
   images that select is at least the initial one; an arrow leads from one to the other.

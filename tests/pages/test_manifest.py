@@ -34,6 +34,7 @@ def test_every_kind_of_difference_is_found(records):
     assert manifest.problems(records) == []
     (records / "a/b/.new-c").mkdir()
     (records / "a/b/.new-c/half").touch()  # being written
+    (records / "a/b/report.html").touch()
     assert manifest.problems(records) == []
     (records / "a/b/one").write_text("a/b/One")
     (records / "a/two").unlink()
