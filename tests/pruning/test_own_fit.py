@@ -420,7 +420,7 @@ REFUSED = {
         lambda: own(metrics=[distance]),
         {"monitor": "distance"},
         ValueError,
-        "'distance' is better is not known.*Give `mode=",
+        "unknown whether a larger or a smaller 'distance' is better.*Pass `mode=",
     ),
     "mode": (own, {"mode": "up"}, ValueError, '"min" or "max".*up'),
     "tolerance": (own, {"tolerance": -1}, ValueError, "units of the metric.*-1"),
