@@ -146,15 +146,16 @@ class RunRecords:
 
     @property
     def tolerance(self):
-        """How much worse counts as none, in the units of what is monitored."""
+        """The accepted deterioration, in the units of what is monitored."""
         return self.final.get("tolerance") or 0
 
     @property
     def tolerated(self):
         """The tolerance as text."""
-        if self.in_percent:
-            return f"{100 * self.tolerance:g} percentage points"
-        return f"{self.tolerance:g}"
+        if not self.in_percent:
+            return f"{self.tolerance:g}"
+        number = f"{100 * self.tolerance:g}"
+        return f"{number} percentage point{'' if number == '1' else 's'}"
 
     def holds(self, record):
         """Whether a round kept what it is judged by, less the tolerance."""

@@ -45,7 +45,8 @@ def resolved(tolerance, initial, examples):
 
 def points(share):
     """A difference of two accuracies as text, such as `0.62 percentage points`."""
-    return f"{100 * share:.3g} percentage points"
+    number = f"{100 * share:.3g}"
+    return f"{number} percentage point{'' if number == '1' else 's'}"
 
 
 def within_tolerance(initial, value, tolerance, mode="max"):

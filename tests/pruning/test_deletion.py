@@ -96,7 +96,7 @@ def test_driver_goes_on_to_the_last_unit_with_the_initial_learning_rate():
     assert [len(r.removed) for r in rounds] == [0, 2, 1]
     assert all(len(r.history["loss"]) == 2 for r in rounds)
     assert rates == pytest.approx([0.01, 0.001] * 3)
-    assert deletion.stop_reason == "no unit is left that may go"
+    assert deletion.stop_reason == "no removable unit is left"
     assert shortest.compiled and shortest.optimizer.momentum == 0.9
 
 
@@ -262,7 +262,7 @@ def test_settings_that_cannot_be_repeated_are_refused_before_training():
         ({"unit1": float("nan")}, ValueError, "must be a finite number"),
         ({"unit9": 1.0}, ValueError, "has no unit 'unit9', which has a score"),
         ([1.0], TypeError, "must return a dict from unit name to number"),
-        ({"first": 1.0}, ValueError, "No unit of .* may go: .*it has no score"),
+        ({"first": 1.0}, ValueError, "No unit of .* can be removed: .*it has no score"),
     ],
 )
 def test_scores_are_checked_before_any_training(scores, error, message):

@@ -46,7 +46,7 @@ def test_errors_list_what_exists(records, tmp_path):
 def test_unfinished_and_damaged_records(records):
     folder = records / NAME
     (folder / "final.json").write_text("{}")
-    with pytest.raises(rp.RunDirectoryError, match="which round was selected"):
+    with pytest.raises(rp.RunDirectoryError, match="does not contain `selected_round`"):
         rp.load_record_model(NAME, records=records)
     (folder / "final.json").unlink()
     with pytest.raises(ValueError, match="not finished, so no round is selected"):
