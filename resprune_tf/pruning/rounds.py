@@ -394,7 +394,8 @@ class PruningRun:
         self._warn(
             f"The result is worse than the model that you passed: {removal.select_on} "
             f"{removal.monitor} {' instead of '.join(values)}. Round 0 trained it "
-            'again. To start from a trained model as it is, pass `initial="as_given"`.'
+            "again. To start from a trained model as it is, "
+            + advice('pass `initial="as_given"`.', "give --initial-epochs 0.")
         )
 
     def _warn(self, text):

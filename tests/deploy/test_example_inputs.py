@@ -65,9 +65,11 @@ def test_says_what_does_not_fit(net, two):
         images_to_compare(net, IMAGES[:, :3])
     with pytest.raises(ValueError, match=r"shapes \(10, 4\), \(9, 4\)"):
         images_to_compare(two, [IMAGES, IMAGES[:9]])
-    with pytest.raises(ValueError, match="arrays, nested like .*second.*: ndarray"):
+    with pytest.raises(
+        ValueError, match="arrays in the structure of .*second.*: ndarray"
+    ):
         images_to_compare(two, IMAGES)
-    with pytest.raises(ValueError, match="`calibration` holds no images"):
+    with pytest.raises(ValueError, match="`calibration` contains no images"):
         images_to_calibrate(net, [])
     with pytest.raises(ValueError, match="`calibration` must fit"):
         images_to_calibrate(net, [IMAGES[:, :3]])

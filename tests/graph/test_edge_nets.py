@@ -181,5 +181,5 @@ def test_a_net_of_text_is_scored_and_shortened():
     assert len(rp.criteria.output_norm(words)(model)) == 3
     shorter = rp.remove_units(model, rp.find_units(model)[0])
     assert shorter.inputs[0].dtype == "string"
-    with pytest.raises(ValueError, match="random numbers, which are no text"):
+    with pytest.raises(ValueError, match="random numbers and does not support text"):
         rp.latency(shorter)
