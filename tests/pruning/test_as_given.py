@@ -185,7 +185,7 @@ def test_a_data_set_too(tmp_path):
     "arguments, message",
     [
         ({"initial": "trained"}, "`initial` must be .* Received: 'trained'"),
-        ({"recipe": rp.Recipe(epochs=0)}, "`epochs` of 1 or more. Received: 0 in"),
+        ({"recipe": rp.Recipe(epochs=0)}, "`epochs` of .* must be >= 1. Received: 0."),
         (
             {"removal": rp.Removal(criterion=rp.criteria.importance)},
             "All importances ω of .* are 1",

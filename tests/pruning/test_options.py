@@ -22,7 +22,7 @@ from tests.made.fits import regression_data, regression_net, shorten
         ({"tolerance": -1, "monitor": "mae"}, ValueError, "units of the metric.*-1"),
         ({"tolerance": "none"}, ValueError, "\"auto\" for an accuracy.*'none'"),
         ({"tolerance": "auto", "monitor": "mae"}, ValueError, "in the units of `mae`"),
-        ({"units_per_round": 0}, ValueError, "must say how often"),
+        ({"units_per_round": 0}, ValueError, "must be the number of retrainings"),
         (
             {"units_per_round": 0, "max_rounds": 2, "units": ["a"]},
             ValueError,

@@ -427,7 +427,7 @@ REFUSED = {
     "tolerance": (own, {"tolerance": -1}, ValueError, "units of the metric.*-1"),
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
     "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
-    "unloadable": (unloadable, {}, ValueError, "cannot be loaded.*register_keras"),
+    "unloadable": (unloadable, {}, ValueError, "cannot be restored.*register_keras"),
     "a training step of its own": (own_step, {}, ValueError, "its own `train_step`"),
     "uncounted": (
         uncounted,

@@ -56,7 +56,9 @@ def test_unfinished_and_damaged_records(records):
     (folder / "models/round-01.keras").write_bytes(
         (folder / "models/round-00.keras").read_bytes()
     )
-    with pytest.raises(rp.RunDirectoryError, match="parameters, and that of round 1"):
+    with pytest.raises(
+        rp.RunDirectoryError, match="parameters, but the model of round 1"
+    ):
         rp.load_record_model(NAME, 1, records=records)
     line = json.loads((folder / "rounds.jsonl").read_text().splitlines()[0])
     write_rounds(folder, [{**line, "model": "../../../elsewhere.keras"}])
