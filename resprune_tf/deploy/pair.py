@@ -137,14 +137,14 @@ def export_pair(
     costs = cost(model), cost(unpruned)  # raises for models that are not functional
     exported = [
         export(
-            net,
+            each,
             folder,
             formats,
             images=images,
             tolerance=tolerance,
             calibration=calibration,
         )
-        for net, folder in ((model, directory), (unpruned, directory / "unpruned"))
+        for each, folder in ((model, directory), (unpruned, directory / "unpruned"))
     ]
     rows = []
     for of_model, of_unpruned in zip(*exported, strict=True):

@@ -193,7 +193,7 @@ def test_unsuitable_models_and_metrics_are_refused_in_fit():
     model = compiled(importance=False)
     with pytest.raises(ValueError, match="ImportanceScale"):
         model.fit(data(), **QUIET, callbacks=[LayerDeletion(1)])
-    with pytest.raises(ValueError, match="'val_f1'.*Logged: accuracy, loss"):
+    with pytest.raises(ValueError, match="'val_f1'.*logs: accuracy, loss"):
         compiled().fit(data(), **QUIET, callbacks=[LayerDeletion(1, monitor="val_f1")])
     with pytest.raises(ValueError, match="cannot be reached"):
         deletion = LayerDeletion(1, target=Target(layers=1))
@@ -201,9 +201,9 @@ def test_unsuitable_models_and_metrics_are_refused_in_fit():
 
 
 def test_driver_refuses_what_it_decides_itself():
-    with pytest.raises(TypeError, match="no `epochs`"):
+    with pytest.raises(TypeError, match="not accept `epochs`"):
         fit_with_deletion(compiled(), LayerDeletion(1), data(), epochs=3)
-    with pytest.raises(TypeError, match="no `initial_epoch`"):
+    with pytest.raises(TypeError, match="not accept `initial_epoch`"):
         fit_with_deletion(compiled(), LayerDeletion(1), data(), initial_epoch=1)
     with pytest.raises(TypeError, match="make_callbacks"):
         fit_with_deletion(compiled(), LayerDeletion(1), data(), callbacks=[])
