@@ -1,1 +1,1 @@
-"""Models folded, written, checked and timed."""
+"""Folding, export to other formats, and latency."""

@@ -1,28 +1,31 @@
-"""What models are fed when an export is checked, and when int8 is calibrated."""
+"""Inputs that check an export, and inputs that calibrate int8."""
 
 import keras
 import numpy as np
 
 from resprune_tf.data.examples import check_finite
+from resprune_tf.system.advice import advice
 
-# As many as calibration needs at most: ranges settle long before.
+# Largest number of images for calibration. The ranges converge with far fewer.
 CALIBRATION_IMAGES = 500
 
 
 def images_to_compare(model, images=None, calibration=None):
-    """Inputs on which outputs are compared.
+    """Returns the inputs on which outputs are compared.
 
     Args:
         model: a functional `keras.Model`.
-        images: as for `export`, or None for some of `calibration`, else noise.
+        images: as for `export`. None uses the first 32 of `calibration`, or 8 images of
+            noise.
         calibration: list of inputs, as `images_to_calibrate` returns it, or None.
 
     Returns:
-        list of arrays, one for each of `model.inputs`, 4 or more images each.
+        list of arrays, one per input of the model, with at least 4 images each.
 
     Raises:
-        ValueError: if there are fewer images than 4, not the same number for every
-            input, they do not fit the model, or noise will not do.
+        ValueError: if there are fewer than 4 images, if inputs have different numbers
+            of images, if images do not fit the model, or if the model does not accept
+            noise.
     """
     if images is None and calibration is not None and len(calibration) >= 4:
         return [np.concatenate(x) for x in zip(*calibration[:32], strict=True)]
@@ -31,30 +34,31 @@ def images_to_compare(model, images=None, calibration=None):
     arrays = _arrays(model, images, "images")
     if min(map(len, arrays)) < 4:
         raise ValueError(
-            "`images` must be 4 or more, to try batches of 1, 3 and all of them. "
+            "`images` must contain at least 4 images, because batches of 1, 3 and all "
+            "images are compared. "
             f"Received: arrays of shape {', '.join(str(x.shape) for x in arrays)}."
         )
     return arrays
 
 
 def images_to_calibrate(model, calibration):
-    """Inputs on which the ranges of activations are measured, one image each.
+    """Returns the inputs from which the ranges of activations are measured.
 
     Args:
         model: a functional `keras.Model`.
         calibration: as for `export`.
 
     Returns:
-        list of at most 500 inputs: lists of arrays of one image, one array for each of
-        `model.inputs`.
+        list of at most 500 inputs of one image each. An input is a list of arrays, one
+        per input of the model.
 
     Raises:
-        ValueError: if there are none, or they do not fit the model.
+        ValueError: if there are no images, or if they do not fit the model.
     """
     whole = _fits(model, calibration)
     singles = []
     for batch in [calibration] if whole else calibration:
-        # As everywhere in Keras, a tuple is (inputs, labels) or longer.
+        # As elsewhere in Keras, a tuple contains inputs, labels and possibly weights.
         if isinstance(batch, tuple) and not _fits(model, batch):
             batch = batch[0]
         arrays = _arrays(model, batch, "calibration")
@@ -64,12 +68,12 @@ def images_to_calibrate(model, calibration):
         if len(singles) >= CALIBRATION_IMAGES:
             break
     if not singles:
-        raise ValueError("`calibration` holds no images.")
+        raise ValueError("`calibration` contains no images. Pass at least one.")
     return singles[:CALIBRATION_IMAGES]
 
 
 def noise_to_calibrate(model):
-    """Noise for `images_to_calibrate`, where only a file's size or speed counts."""
+    """Returns calibration inputs of noise, for files whose outputs do not matter."""
     noise = [_noise(model, tensor) for tensor in model.inputs]
     return images_to_calibrate(
         model, keras.tree.pack_sequence_as(model._inputs_struct, noise)
@@ -80,15 +84,15 @@ def _noise(model, tensor):
     shape = tuple(tensor.shape[1:])
     if None in shape or not keras.backend.is_float_dtype(tensor.dtype):
         raise ValueError(
-            f"Noise will not do for input '{tensor.name}' of '{model.name}', whose "
-            f"dtype is {tensor.dtype} and whose shape, {shape}, has to be fixed: give "
-            "`images` to compare on."
+            f"Input '{tensor.name}' of '{model.name}' cannot be filled with noise, "
+            "which requires a float dtype and a fixed shape. Received: dtype "
+            f"{tensor.dtype}, shape {shape}. {advice('Pass `images`.', 'Give --data.')}"
         )
     return np.random.default_rng(0).standard_normal((8, *shape)).astype(tensor.dtype)
 
 
 def _fits(model, values):
-    """Whether `values` are arrays, nested like the inputs of `model`."""
+    """Whether `values` are arrays with the structure of the model's inputs."""
     try:
         keras.tree.assert_same_structure(model._inputs_struct, values)
     except (TypeError, ValueError):
@@ -97,13 +101,12 @@ def _fits(model, values):
 
 
 def _arrays(model, values, name):
-    """`values` as a list of arrays, one for each of `model.inputs`."""
-    wanted = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
+    """`values` as a list of arrays, one per input of the model."""
+    expected = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
     if not _fits(model, values):
         raise ValueError(
-            f"`{name}` must be arrays, nested like the inputs of '{model.name}': "
-            f"{wanted}. "
-            f"Received: {type(values).__name__}."
+            f"`{name}` must be arrays in the structure of the inputs of "
+            f"'{model.name}': {expected}. Received: {type(values).__name__}."
         )
     arrays = [
         np.asarray(x, tensor.dtype)
@@ -112,11 +115,11 @@ def _arrays(model, values, name):
     fitting = all(
         len(x.shape) == len(shape)
         and all(b in (None, a) for a, b in zip(x.shape, shape, strict=True))
-        for x, shape in zip(arrays, wanted.values(), strict=True)
+        for x, shape in zip(arrays, expected.values(), strict=True)
     )
     if not fitting or len({len(x) for x in arrays}) > 1:
         raise ValueError(
-            f"`{name}` must fit the inputs of '{model.name}': {wanted}. "
+            f"`{name}` must fit the inputs of '{model.name}': {expected}. "
             f"Received: shapes {', '.join(str(x.shape) for x in arrays)}."
         )
     for array in arrays:

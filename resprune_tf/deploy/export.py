@@ -1,4 +1,4 @@
-"""Writing a model for use without this package, and proving that it works there."""
+"""Writes models for use without this package, and checks what they compute there."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
 from resprune_tf.deploy.registry import FORMATS, known_as
 from resprune_tf.deploy.signature import check_outputs, names_in
 from resprune_tf.graph.outputs import decides
+from resprune_tf.system.advice import advice
 from resprune_tf.system.disk import staging_folder, writing
 from resprune_tf.system.progress import tracked
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """One artefact that was written and checked.
+    """A file or directory that `export` wrote and checked.
 
     Attributes:
-        format: such as `"saved_model"`; see `export`.
-        path: the file or directory.
-        bytes: its size, files of a directory added up.
-        max_abs_difference: largest difference to an output of the model given.
-        agreement: share of the images for which the largest output is that of the
-            model given; None unless the model's one output is `(batch, classes)`, and
-            if it is compiled with a loss for something else than classes.
+        format: name of the format, such as `"saved_model"`.
+        path: path of the file or directory.
+        bytes: its size in bytes; the sum of all files of a directory.
+        max_abs_difference: largest absolute difference to an output of the model.
+        agreement: fraction of the images on which it predicts the class that the model
+            predicts. None if the model is not a classifier, which has one output of
+            shape `(batch, classes)` and no loss for another task.
     """
 
     format: str
@@ -61,58 +62,61 @@ def export(
     fold: bool = True,
     calibration: Any = None,
 ) -> Exported:
-    """Writes a model in one or more formats, each checked before it is put in place.
+    """Writes a model in one or more formats and checks the outputs of each.
 
-    The model is folded (see `fold`), written to a temporary place inside `directory`,
-    loaded by a fresh Python process that cannot import this package, and run there on
-    1, 3 and all of `images` on the CPU. Only when every format agrees with `model`
-    itself are the files moved to `directory`, over older ones; else nothing changes.
+    The model is folded (see `fold`) and written to a temporary folder in `directory`. A
+    new Python process that cannot import this package loads every file and runs it on
+    1, 3 and all of `images` on the CPU. The files replace older ones in `directory`
+    only if all outputs agree with those of `model`. Otherwise nothing changes.
 
-    | format | what is written | runs with | tolerance |
+    | format | file | runtime | tolerance |
     |---|---|---|---|
-    | `"saved_model"` | `saved_model/` | TensorFlow alone | 1e-5 |
-    | `"keras"` | `model.keras` | Keras alone, any backend | 1e-5 |
-    | `"litert"` | `model.tflite` | LiteRT alone | 1e-5 |
-    | `"litert_float16"` | `model_float16.tflite` | LiteRT alone | 1e-2 |
-    | `"litert_int8"` | `model_int8.tflite` | LiteRT alone | 0.2 |
-    | `"onnx"` | `model.onnx` | ONNX Runtime alone | 1e-5 |
+    | `"saved_model"` | `saved_model/` | TensorFlow | 1e-5 |
+    | `"keras"` | `model.keras` | Keras, any backend | 1e-5 |
+    | `"litert"` | `model.tflite` | LiteRT | 1e-5 |
+    | `"litert_float16"` | `model_float16.tflite` | LiteRT | 1e-2 |
+    | `"litert_int8"` | `model_int8.tflite` | LiteRT | 0.2 |
+    | `"onnx"` | `model.onnx` | ONNX Runtime | 1e-5 |
 
-    All of them take batches of any size, of the model's own input dtype. Float16 is
-    the precision of the weights; int8 that of weights and activations, but for what
-    LiteRT has no int8 kernel. A model of mixed or half precision is written, and
-    compared, as one of the same weights that computes in float32.
+    All files accept batches of any size in the input dtype of the model. Float16 files
+    store the weights in float16. Int8 files use int8 weights and activations, except in
+    operations without an int8 kernel in LiteRT. A model with mixed or half precision is
+    written and compared with the same weights in float32.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-        directory: where to write; made if missing.
-        formats: one name or several of the table; `"tflite"` and `"int8"` are other
-            names of `"litert"` and `"litert_int8"`.
-        images: at least 4 inputs to compare on, nested as the model takes them: for
-            one input an array `(count, *input_shape)`. Defaults to some of
-            `calibration`, else to 8 of standard normal noise; real ones prove more,
-            and only they tell an agreement.
-        tolerance: largest difference allowed, relative to the largest output or 1: one
-            number for all formats, or a dict by format that overrides the table.
-        fold: whether to fold the model first. Unfolded, ω is a custom layer, and the
-            `"keras"` format fails its check.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+        directory: path of the folder to write to, which is created if it is missing.
+        formats: one or more names from the table; `"tflite"` and `"int8"` are aliases
+            of `"litert"` and `"litert_int8"`.
+        images: at least 4 inputs to compare on, in the structure of the model's inputs:
+            for one input an array `(count, *input_shape)`. Defaults to 32 images of
+            `calibration`, or to 8 images of standard normal noise. Use many real
+            images: the estimate of agreement is only as good as the sample.
+        tolerance: accepted difference, relative to the largest output or 1: a number
+            for all formats, or a dict by format that overrides the table.
+        fold: whether to fold the model first. Otherwise ω remains a custom layer, and
+            the format `"keras"` fails its check.
         calibration: real images for `"litert_int8"`, prepared as for the model: an
-            array, or an iterable of batches (a tuple is inputs and labels), such as a
-            `tf.data.Dataset`. A hundred do; at most 500 are looked at. Defaults to
-            `images`.
+            array, or an iterable of batches, such as a `tf.data.Dataset`, in which a
+            tuple contains inputs and labels. About 100 images are sufficient; at most
+            500 are used. Defaults to `images`.
 
     Returns:
         tuple of `Exported`, in the order of `formats`.
 
     Raises:
-        ValueError: if a format is unknown or none is given, the Keras backend cannot
-            write it, it cannot hold outputs nested as the model's, `directory` cannot
-            be written or TensorFlow takes its name for a pattern, `images` are too few
-            or do not fit, or int8 has no real images.
-        TypeError: if `model` has no graph to read.
-        ImportError: if a package is missing; it says what to install.
+        ValueError: if a format is unknown or missing, if the Keras backend cannot write
+            it, if it does not support the nesting of the model's outputs, if
+            `directory` cannot be written or contains a character that TensorFlow reads
+            as a pattern, if `images` are too few or do not fit, or if int8 has no real
+            images.
+        TypeError: if `model` is not functional.
+        ImportError: if a package is missing. The message states what to install.
         DiskFullError: if there is no space left.
-        ExportError: if a format's converter refuses the model, an artefact does not
-            load, or its outputs differ.
+        ExportError: if a converter rejects the model, if a file cannot be loaded, or if
+            its outputs differ.
+
+    >>> exported = rp.export(result.model, "out", ["saved_model", "litert"], images)
     """
     formats = check_formats(formats)
     check_place(directory, formats)
@@ -126,8 +130,8 @@ def export(
         calibration = images
         if images is None:
             raise ValueError(
-                f"'{calibrated[0]}' measures the ranges of activations on real images, "
-                "and noise has others: give `calibration`, or `images`."
+                f"'{calibrated[0]}' measures the ranges of activations, which requires "
+                "real images. Pass `calibration` or `images`."
             )
     if calibration is not None:
         calibration = images_to_calibrate(model, calibration)
@@ -138,23 +142,25 @@ def export(
     with writing(directory), contextlib.ExitStack() as stack:
         directory.mkdir(parents=True, exist_ok=True)
         staging = stack.enter_context(staging_folder(directory, "export"))
-        done = []
+        results = []
         for name in tracked(formats, "Writing and checking {}".format):
             path = write(name, plain, staging, calibration)
-            found = _found(name, path, plain, images)
-            difference = _difference(name, found, expected, tolerances[name])
-            done.append(
+            outputs = _exported_outputs(name, path, plain, images)
+            tolerance = tolerances[name]
+            difference = _largest_difference(name, outputs, expected, tolerance)
+            agreement = _agreement(*outputs[-1], *expected) if classifies else None
+            results.append(
                 Exported(
                     format=name,
                     path=directory / path.name,
                     bytes=size_of(path),
                     max_abs_difference=difference,
-                    agreement=_agreement(*found[-1], *expected) if classifies else None,
+                    agreement=agreement,
                 )
             )
-        for exported in done:
+        for exported in results:
             _move(staging / exported.path.name, exported.path, staging)
-    return tuple(done)
+    return tuple(results)
 
 
 def _tolerances(tolerance):
@@ -166,7 +172,7 @@ def _tolerances(tolerance):
     tolerance = {known_as(name): value for name, value in tolerance.items()}
     if not set(tolerance) <= set(defaults):
         raise ValueError(
-            f"`tolerance` may name the formats {', '.join(FORMATS)}. "
+            f"The keys of `tolerance` must be formats: {', '.join(FORMATS)}. "
             f"Received: {tolerance}."
         )
     return {**defaults, **tolerance}
@@ -174,21 +180,20 @@ def _tolerances(tolerance):
 
 def _outputs(model, images):
     """Outputs of a Keras model as a list of float32 arrays."""
-    # On the CPU, as the check is: accelerators round convolutions differently.
+    # The check runs on the CPU too; accelerators round convolutions differently.
     with keras.device("cpu:0"):
         inputs = keras.tree.pack_sequence_as(model._inputs_struct, images)
         outputs = keras.tree.flatten(model(inputs, training=False))
     return [keras.ops.convert_to_numpy(x).astype("float32") for x in outputs]
 
 
-def _counts(arrays):
-    """Sizes of the batches that are tried."""
+def _batch_sizes(arrays):
     return (1, 3, len(arrays[0]))
 
 
-def _found(name, path, model, images):
-    """Outputs of an artefact for each batch that is tried: lists of arrays."""
-    counts = _counts(images)
+def _exported_outputs(name, path, model, images):
+    """Outputs of a written file: for each batch size a list of arrays."""
+    counts = _batch_sizes(images)
     job = {
         "name": "outputs",
         "path": str(path.resolve()),
@@ -196,60 +201,59 @@ def _found(name, path, model, images):
         "counts": counts,
     }
     try:
-        made = in_fresh_process(
+        results = in_fresh_process(
             FORMATS[name].runtime, job, images, keras.backend.backend()
         )
     except RuntimeFailed as error:
-        hint = (
-            "Layers that are not Keras's own need their code there; `fold=True` takes "
-            "out ours."
-            if not FORMATS[name].from_saved_model
-            else "Its runtime may lack an operation of the model."
-        )
+        hint = "Its runtime may lack an operation of the model."
+        if not FORMATS[name].from_saved_model:
+            hint = "Custom layers need their code there." + advice(
+                " `fold=True` removes those of resprune_tf."
+            )
         raise ExportError(
-            f"The '{name}' artefact does not run in a fresh Python process without "
-            f"resprune_tf. {hint} The process said:\n{error}"
+            f"The '{name}' file does not run in a new Python process without "
+            f"resprune_tf. {hint} Error of the process:\n{error}"
         ) from error
     return [
-        [made[f"{batch}_{index}"] for index in range(len(model.outputs))]
+        [results[f"{batch}_{index}"] for index in range(len(model.outputs))]
         for batch in range(len(counts))
     ]
 
 
-def _difference(name, found, expected, tolerance):
-    """Largest absolute difference between an artefact's outputs and the expected."""
+def _largest_difference(name, outputs, expected, tolerance):
+    """The largest absolute difference; raises an ExportError above the tolerance."""
     largest = 0.0
-    for count, outputs in zip(_counts(expected), found, strict=True):
-        for output, wanted in zip(outputs, expected, strict=True):
-            wanted = wanted[:count]
-            if output.shape != wanted.shape:
+    for count, batch in zip(_batch_sizes(expected), outputs, strict=True):
+        for output, reference in zip(batch, expected, strict=True):
+            reference = reference[:count]
+            if output.shape != reference.shape:
                 raise ExportError(
-                    f"The '{name}' artefact computes something else: its outputs for "
-                    f"{count} images have the shape {output.shape}, the model's "
-                    f"{wanted.shape}. Nothing was written."
+                    f"The '{name}' file does not match the model: its outputs for "
+                    f"{count} images have the shape {output.shape} instead of "
+                    f"{reference.shape}. Nothing was written."
                 )
-            # Each output by its own size: prices would hide probabilities.
-            scale = max(1.0, float(np.abs(wanted).max()))
-            difference = np.abs(output - wanted).max()
-            # Written so that NaN is refused, too.
+            # Each output has its own scale, because large ones would hide small ones.
+            scale = max(1.0, float(np.abs(reference).max()))
+            difference = np.abs(output - reference).max()
+            # This form of the condition also rejects NaN.
             if not difference <= tolerance * scale:
                 raise ExportError(
-                    f"The '{name}' artefact computes something else: its outputs "
-                    f"for {count} images differ by {difference:.2g} from the "
-                    f"model's, more than tolerance={tolerance:g} times {scale:.3g} "
-                    "(the largest output, or 1). Nothing was written."
+                    f"The '{name}' file does not match the model: its outputs for "
+                    f"{count} images differ by {difference:.2g}, more than "
+                    f"tolerance={tolerance:g} times {scale:.3g} (the largest output, "
+                    "or 1). Nothing was written."
                 )
             largest = max(largest, float(difference))
     return largest
 
 
-def _agreement(found, expected):
-    """Share of the images for which a classifier's decision stays."""
-    return float(np.mean(found.argmax(-1) == expected.argmax(-1)))
+def _agreement(outputs, expected):
+    """The fraction of images with the same predicted class."""
+    return float(np.mean(outputs.argmax(-1) == expected.argmax(-1)))
 
 
 def _move(source, target, staging):
-    """Renames `source` to `target`; what was there vanishes with `staging`."""
-    if target.is_dir():  # only a file can be renamed over
+    """Renames `source` to `target`; an old directory is deleted with `staging`."""
+    if target.is_dir():  # a directory cannot be replaced by renaming
         target.rename(staging / f"old-{target.name}")
     source.replace(target)

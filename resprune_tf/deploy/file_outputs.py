@@ -1,4 +1,4 @@
-"""What a written model computes: the outputs of the file itself, on its runtime."""
+"""Runs written files on their runtime and returns their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def file_outputs(
     model: keras.Model | None = None,
     batch_size: int = 32,
 ) -> list[np.ndarray]:
-    """The outputs of a file that `export` wrote, computed by its runtime alone.
+    """Returns the outputs that a runtime computes from a file that `export` wrote.
 
-    Accuracy measured on them is that of what is deployed, not of the Keras model.
+    Their accuracy is that of the deployed file, not that of the Keras model.
 
     Args:
-        path: the file or folder.
-        runtime: one of those of `runtime_latencies`.
-        inputs: arrays `(examples, ...)`, one for each input.
-        model: the Keras model that was written, which states the order of several
-            inputs. By default inputs are in the file's own order.
-        batch_size: examples per call, unless the file takes a fixed number.
+        path: path of the file or folder.
+        runtime: one of the runtimes of `runtime_latencies`.
+        inputs: arrays `(examples, ...)`, one per input.
+        model: the Keras model that was written, which defines the order of its inputs.
+            Defaults to the order of the file.
+        batch_size: examples per call, unless the file has a fixed batch size.
 
     Returns:
         list of float32 arrays `(examples, ...)`, in the order of Keras.
 
     Raises:
-        RuntimeFailed: if the runtime does not load or run the file.
+        RuntimeFailed: if the runtime cannot load or run the file.
     """
     name = RUNTIME_FORMATS[known_as(runtime)]
     job = {
@@ -51,14 +51,18 @@ def file_outputs(
 
 
 def file_inputs(path: str | os.PathLike, runtime: str) -> list[tuple]:
-    """What a written file takes: `(name, shape, dtype)` for each input, None if open.
+    """Returns the inputs that a written file expects.
 
     Args:
-        path: the file or folder.
-        runtime: one of those of `runtime_latencies`.
+        path: path of the file or folder.
+        runtime: one of the runtimes of `runtime_latencies`.
+
+    Returns:
+        list of `(name, shape, dtype)`, one per input; sizes that are not fixed are
+        None.
 
     Raises:
-        RuntimeFailed: if the runtime does not load the file.
+        RuntimeFailed: if the runtime cannot load the file.
     """
     kind = FORMATS[RUNTIME_FORMATS[known_as(runtime)]].runtime
     job = {"name": "inputs", "path": str(pathlib.Path(path).resolve())}

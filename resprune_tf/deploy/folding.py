@@ -1,4 +1,4 @@
-"""Folding importances and BatchNormalization into the layers before them."""
+"""Folds importances and BatchNormalization into the preceding layers."""
 
 from __future__ import annotations
 
@@ -15,45 +15,48 @@ from resprune_tf.training.scaled_weights import DEPTHWISE, TRANSPOSE, absorbs
 
 
 def fold(model: keras.Model) -> keras.Model:
-    """A plain Keras model with the same inference outputs and fewer layers.
+    """Returns a standard Keras model with the same inference outputs and fewer layers.
 
-    Each ω goes into the layer that produces the branch: into gamma and beta of a
-    BatchNormalization, or into the kernel and bias of a linear convolution or dense
-    layer. A BatchNormalization goes, with its moving statistics, into the convolution
-    or dense layer before it. One that has none before it, as after a ReLU or an
-    addition, becomes on TensorFlow a depthwise 1x1 convolution of the same name: one
-    pass with the ReLU behind it, where the stock layer takes several, in float32.
-    Dropout and other layers that do nothing at inference go away. Nothing is folded
-    where it would change another path: the producer has to have one call and one
-    consumer. An ω that cannot be folded becomes a `keras.layers.Rescaling` of the same
-    name. Outputs keep their names (see `graph.rebuild`).
+    - ω is multiplied into the preceding layer: into gamma and beta of a
+      BatchNormalization, or into kernel and bias of a linear convolution or dense
+      layer. If that is not possible, it becomes a `keras.layers.Rescaling` of the same
+      name.
+    - A BatchNormalization is merged into the preceding convolution or dense layer.
+      Without one, as after a ReLU or an addition, it becomes on TensorFlow a depthwise
+      1x1 convolution of the same name, which TensorFlow computes in one pass with a
+      following ReLU.
+    - Dropout and other layers that do nothing at inference are removed.
 
-    The factors are multiplied in float64 and rounded once. The result is for inference:
-    it has lost the batch statistics that training needs.
+    A layer is folded only if the preceding layer has one call and one consumer, so that
+    no other path changes. Outputs keep their names. The factors are multiplied in
+    float64 and rounded once. The result is for inference only, because the
+    BatchNormalization layers that training needs are gone.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`; it is only read.
-            Nested functional models are folded too, each on its own.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
+            Nested functional models are folded separately.
 
     Returns:
-        A functional `keras.Model` with the names of the layers that are left.
+        A functional `keras.Model`. The remaining layers keep their names.
 
     Raises:
         TypeError: if `model` is not functional.
 
     Reference: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (BatchNormalization).
+
+    >>> plain = rp.fold(model)
     """
     whole = graph.as_functional(model, "fold")
-    replace, absorbed, alone = _plan(whole)
+    replace, absorbed, to_depthwise = _plan(whole)
     depthwise = {
         id(layer): layers.DepthwiseConv2D(1, dtype=layer.dtype_policy, name=layer.name)
-        for layer in alone
+        for layer in to_depthwise
     }
 
     def clone(operation):
         if id(operation) in depthwise:
             made = depthwise[id(operation)]
-            return lambda x, *_, **__: made(x)  # it has no `training` and no `mask`
+            return lambda x, *_, **__: made(x)  # drops `training` and `mask`
         if type(operation) is ImportanceScale:
             return layers.Rescaling(
                 float(_value(operation.importance)),
@@ -62,12 +65,12 @@ def fold(model: keras.Model) -> keras.Model:
             )
         if id(operation) in absorbed:
             _, shift = absorbed[id(operation)]
-            return _widened(operation, shift)
+            return _clone_with_parameters(operation, shift)
         return graph.clone_operation(operation)
 
     def copy(old, new):
         if type(old) is ImportanceScale:
-            return  # clone has done it
+            return  # `clone` set its value
         if id(old) in depthwise:
             scale, shift = absorbed.get(id(old), (1.0, 0.0))
             own_scale, own_shift = _normalization(old)
@@ -84,12 +87,13 @@ def fold(model: keras.Model) -> keras.Model:
 
 
 def _plan(model):
-    """What vanishes, and what the layers before it take over.
+    """Determines which layers are folded into which.
 
     Returns:
-        `replace` for `graph.rebuild`; a dict from `id(layer)` to `(scale, shift)`,
-        float64 arrays by which the layer's output becomes `scale * output + shift`;
-        and the BatchNormalization layers that become depthwise convolutions.
+        `(replace, absorbed, to_depthwise)`: the argument of `graph.rebuild`; a dict
+        from `id(layer)` to `(scale, shift)`, float64 arrays with which the output of
+        the layer becomes `scale * output + shift`; and the BatchNormalization layers
+        that become depthwise convolutions.
     """
     uses = {id(level): Uses(level) for _, level in graph.levels(model)}
     everywhere = [node for each in uses.values() for node in each.nodes]
@@ -99,17 +103,17 @@ def _plan(model):
     for level, each in uses.items():
         if level not in training:
             _plan_level(each, calls, replace, absorbed)
-    return replace, absorbed, _standing_alone(uses, training, replace)
+    return replace, absorbed, _depthwise_layers(uses, training, replace)
 
 
-def _standing_alone(uses, training, replace):
-    """The BatchNormalization layers that stay and are one convolution instead.
+def _depthwise_layers(uses, training, replace):
+    """The remaining BatchNormalization layers that become depthwise convolutions.
 
-    XLA computes that more slowly than it fuses the stock layer, so on TensorFlow only.
+    This is for TensorFlow only: XLA fuses the standard layer, which is faster there.
     """
     if keras.backend.backend() != "tensorflow":
         return []
-    found, stay = {}, set()
+    found, excluded = {}, set()
     for level, each in uses.items():
         for node in each.nodes:
             layer, output = node.operation, node.outputs[0]
@@ -123,12 +127,12 @@ def _standing_alone(uses, training, replace):
                 or level in training
                 or get_keras_mask(output) is not None
             ):
-                stay.add(id(layer))
-    return [layer for key, layer in found.items() if key not in stay]
+                excluded.add(id(layer))
+    return [layer for key, layer in found.items() if key not in excluded]
 
 
 def _levels_that_train(model, trains=False):
-    """Ids of the nested models that are called with `training=True`, and of theirs."""
+    """Ids of the models called with `training=True`, and of those nested in them."""
     found = {id(model)} if trains else set()
     for node in graph.nodes(model):
         deeper = graph.inner(node.operation)
@@ -138,6 +142,7 @@ def _levels_that_train(model, trains=False):
 
 
 def _plan_level(uses, calls, replace, absorbed):
+    """Fills `replace` and `absorbed` for one model, without nested models."""
     consumers = uses.counts.copy()
     for node in uses.nodes:
         if len(node.input_tensors) != 1 or len(node.outputs) != 1:
@@ -165,7 +170,7 @@ def _value(variable):
 
 
 def _trains(node):
-    """Whether a call was made with `training=True`, which holds at inference too."""
+    """Whether a call has `training=True`, which also applies at inference."""
     return node.arguments.kwargs.get("training") is True
 
 
@@ -179,7 +184,7 @@ def _is_identity(node):
 
 
 def _affine(node, channel_axis):
-    """`(scale, shift)` of a call that only scales and shifts channels, else None."""
+    """`(scale, shift)` of a call that only scales and shifts channels, or None."""
     layer = node.operation
     if type(layer) is ImportanceScale:
         return _value(layer.importance), 0.0
@@ -191,7 +196,7 @@ def _affine(node, channel_axis):
 
 
 def _normalization(layer):
-    """`(scale, shift)` of the channels by a BatchNormalization at inference."""
+    """`(scale, shift)` that a BatchNormalization applies to channels at inference."""
     scale = 1.0 / np.sqrt(_value(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         scale = scale * _value(layer.gamma)
@@ -219,10 +224,11 @@ def _channel_axis(layer, rank):
     return 1 if first else rank - 1
 
 
-def _widened(layer, shift):
-    """A clone with room for a scale and, if there is one, a shift."""
+def _clone_with_parameters(layer, shift):
+    """A clone that has the parameters for a scale and, if needed, a shift."""
     config = layer.get_config()
-    shifts = np.ndim(shift) > 0  # also of zeros, so that a net is folded alike always
+    # Zeros count as a shift, so that the folded graph does not depend on the weights.
+    shifts = np.ndim(shift) > 0
     if type(layer) is layers.BatchNormalization:
         config["scale"] = True
         config["center"] = layer.center or shifts
@@ -232,7 +238,7 @@ def _widened(layer, shift):
 
 
 def _assign(old, new, scale, shift):
-    """Gives a clone the weights of `scale * old(x) + shift`."""
+    """Sets the weights of a clone so that it computes `scale * old(x) + shift`."""
     values = {variable.name: _value(variable) for variable in old.variables}
     if type(old) is layers.BatchNormalization:
         values["gamma"] = values.get("gamma", 1.0) * scale
@@ -245,7 +251,7 @@ def _assign(old, new, scale, shift):
 
 
 def _along_outputs(layer, scale):
-    """`scale`, a number or one per channel, shaped to broadcast over the kernel."""
+    """`scale`, a scalar or one value per channel, shaped to broadcast to the kernel."""
     if np.ndim(scale) == 0:
         return scale
     if type(layer) in DEPTHWISE:

@@ -1,4 +1,4 @@
-"""Formats: what each one needs, and how a model is written in it."""
+"""Checks the requirements of formats, and writes models in them."""
 
 from __future__ import annotations
 
@@ -20,62 +20,65 @@ from resprune_tf.system.disk import folder_problem, full_disk
 
 
 class ExportError(RuntimeError):
-    """What was written does not run on its own or computes something else, or it could
-    not be written."""
+    """A model cannot be written, or the written file fails or has other outputs."""
 
 
 def check_formats(formats):
-    """Raises what `export` would raise for `formats`, before any work is done.
+    """Checks the formats of `export` before any work.
 
     Args:
-        formats: one name or several, as for `export`.
+        formats: one or more names, as for `export`.
 
     Returns:
-        tuple of str: the formats, each once.
+        tuple of str, the formats without aliases and repetitions.
 
     Raises:
-        ValueError: if a format is unknown, there is none, or the Keras backend in use
-            cannot write one.
-        ImportError: if a package that a format needs is not installed; it says what to
-            install.
+        ValueError: if a format is unknown or missing, or if the Keras backend in use
+            cannot write it.
+        ImportError: if a package that a format needs is not installed. The message
+            states what to install.
+
+    >>> rp.check_formats(["tflite", "onnx"])
+    ('litert', 'onnx')
     """
     names = (formats,) if isinstance(formats, str) else formats
     formats = tuple(dict.fromkeys(map(known_as, names)))
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(
-            f"Supported formats: {', '.join(FORMATS)}. Received: formats={formats}."
+            f"`formats` must be one or more of {', '.join(FORMATS)}. "
+            f"Received: formats={formats}."
         )
     backend = keras.backend.backend()
     for name in formats:
         if backend not in FORMATS[name].backends:
             raise ValueError(
-                f"The format '{name}' is written on the Keras backend "
-                f"{' or '.join(FORMATS[name].backends)}, not on {backend}. Export "
-                "'keras' here and that file, loaded under KERAS_BACKEND=tensorflow, "
-                f"as '{name}'."
+                f"The format '{name}' requires the Keras backend "
+                f"{' or '.join(FORMATS[name].backends)}. Received: {backend}. Export "
+                "the format 'keras' here. Then load that file with "
+                f"KERAS_BACKEND=tensorflow and export it as '{name}'."
             )
         _check_packages(name)
     return formats
 
 
-# TensorFlow takes * and ? for themselves, too, which these are not.
+# TensorFlow reads these as parts of a pattern. It reads * and ? literally, too.
 _PATTERNS = "[\\"
 
 
 def check_place(folder, formats):
-    """Raises a ValueError if a model could not be written in a folder.
+    """Raises a ValueError if models cannot be written to a folder.
 
     Args:
-        folder: path; it need not be there.
+        folder: path of the folder, which need not exist.
         formats: what `check_formats` returned.
     """
     problem = folder_problem(folder)
-    through = [name for name in formats if FORMATS[name].from_saved_model]
-    if not problem and through:
+    by_tensorflow = [name for name in formats if FORMATS[name].from_saved_model]
+    if not problem and by_tensorflow:
         if found := sorted({*os.path.realpath(folder)}.intersection(_PATTERNS)):
             problem = (
-                f"TensorFlow, which writes '{through[0]}', reads {' '.join(found)} in "
-                "a path as a pattern"
+                f"TensorFlow, which writes '{by_tensorflow[0]}', reads "
+                f"{' '.join(found)} in a path as a pattern"
             )
     if problem:
         raise ValueError(
@@ -90,30 +93,31 @@ def _check_packages(name):
         return
     extra = FORMATS[name].extra
     raise ImportError(
-        f"The format '{name}' needs {' and '.join(missing)}, not installed here. "
+        f"The format '{name}' requires packages that are not installed: "
+        f"{', '.join(missing)}. Run "
         + (
             f'`pip install "resprune_tf[{extra}]"`'
             if extra
             else "`pip install tensorflow`"
         )
-        + ", or leave the format out."
+        + ", or omit the format."
     )
 
 
 def in_float32(model):
-    """A model that computes in float32, whatever precision `model` computes in.
+    """Returns a model with the same weights that computes in float32.
 
     Args:
-        model: a functional `keras.Model`; it is only read.
+        model: a functional `keras.Model`; it is not changed.
 
     Returns:
-        `model` itself if its layers all compute in float32; else a copy with the same
-        values in float32, of policy float32 throughout.
+        `model` itself if all its layers compute in float32, otherwise a copy with the
+        policy float32 in all layers.
     """
 
     def deviates(operation):
         if not isinstance(operation, keras.layers.Layer):
-            return False  # follows its inputs
+            return False  # it computes in the dtype of its inputs
         dtype = operation.compute_dtype
         return dtype != "float32" and keras.backend.is_float_dtype(dtype)
 
@@ -123,7 +127,7 @@ def in_float32(model):
     def clone(operation):
         if not deviates(operation):
             return graph.clone_operation(operation)
-        # A quantized layer stays so: `int8_from_mixed_bfloat16`.
+        # A quantized layer stays quantized, as with `int8_from_mixed_bfloat16`.
         quantized, taken_from, _ = operation.dtype_policy.name.rpartition("_from_")
         return type(operation).from_config(
             {**operation.get_config(), "dtype": quantized + taken_from + "float32"}
@@ -131,7 +135,7 @@ def in_float32(model):
 
     copy = graph.rebuild(model, clone=clone)
     for layer in copy._flatten_layers():
-        if deviates(layer):  # the model itself and those nested in it
+        if deviates(layer):  # the model itself and nested models
             layer.dtype_policy = keras.DTypePolicy("float32")
     return copy
 
@@ -142,22 +146,22 @@ def write(name, model, folder, calibration=None):
     Args:
         name: one of `FORMATS`.
         model: a functional `keras.Model` that computes in float32.
-        folder: `pathlib.Path` of a folder for this model alone. Some formats are
-            converted from the SavedModel, which is then left there for the others.
-        calibration: for a format that is calibrated, a list of inputs, each a list of
-            arrays of one image, one array for each of `model.inputs`.
+        folder: `pathlib.Path` of a folder for this model only. Some formats are
+            converted from a SavedModel, which stays there for the other formats.
+        calibration: for a calibrated format, a list of inputs of one image each. An
+            input is a list of arrays, one per input of the model.
 
     Returns:
-        `pathlib.Path`: what was written.
+        `pathlib.Path` of the file or folder.
 
     Raises:
-        ExportError: if the converter refuses the model.
+        ExportError: if the converter rejects the model.
         DiskFullError: if there is no space left in `folder`.
     """
     path = folder / FORMATS[name].file
     try:
         with warnings.catch_warnings():
-            for message, category in _NOT_FOR_US:
+            for message, category in _IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", message, category)
             format = FORMATS[name]
             format.write(model, path, calibration, **format.options)
@@ -165,28 +169,28 @@ def write(name, model, folder, calibration=None):
         if full := full_disk(error, folder):
             raise full from error
         raise ExportError(
-            f"'{model.name}' cannot be written as '{name}': its converter ended with "
+            f"'{model.name}' cannot be written as '{name}'. The converter failed with "
             f"{type(error).__name__}: {_reason(error)}"
         ) from error
     return path
 
 
 def write_folded(name, model, folder, calibration=None):
-    """Writes a model in one format as `export` does: folded, in float32. Not checked.
+    """Writes a model folded and in float32, as `export` does, but without the check.
 
     Args:
         name: one of `FORMATS`.
-        model: a functional `keras.Model`; it is only read.
-        folder: `pathlib.Path` of a folder for this model alone.
-        calibration: as for `write`. By default noise, where a format is calibrated:
-            it will do for a file's size and speed, not for what the file computes.
+        model: a functional `keras.Model`; it is not changed.
+        folder: `pathlib.Path` of a folder for this model only.
+        calibration: as for `write`. A calibrated format uses noise by default. The size
+            and speed of the file are then right, but not its outputs.
 
     Returns:
-        `pathlib.Path`: what was written.
+        `pathlib.Path` of the file or folder.
 
     Raises:
-        ExportError, DiskFullError: as `write` does.
-        ValueError: if noise will not do.
+        ExportError, DiskFullError: as for `write`.
+        ValueError: if the model does not accept noise.
     """
     plain = fold(in_float32(graph.as_functional(model, "write_folded")))
     if calibration is None and FORMATS[name].calibrated:
@@ -194,37 +198,37 @@ def write_folded(name, model, folder, calibration=None):
     return write(name, plain, folder, calibration)
 
 
-# What Keras and TensorFlow do inside their own converters.
-_NOT_FOR_US = ((r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),)
+# Warnings about calls that Keras and TensorFlow make in their own converters.
+_IGNORED_WARNINGS = ((r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),)
 
 
 def size_of(path):
-    """Bytes of what `write` wrote, files of a directory added up."""
+    """Size in bytes of a file, or of all files of a directory."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _reason(error):
-    """What a converter says: the operations that are in its way, or its first lines."""
+    """The unsupported operations in a converter's error, or its first lines."""
     missing = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
     if missing:
-        return f"its runtime does not have {', '.join(missing)}."
-    lines = str(error).strip().splitlines()  # which may be a whole graph
+        return f"its runtime does not support {', '.join(missing)}."
+    lines = str(error).strip().splitlines()  # the message may contain a whole graph
     return "\n".join(line[:200] for line in lines[:6])
 
 
 def write_keras(model, path, calibration):
-    """A `.keras` file."""
+    """Writes a `.keras` file."""
     model.save(path)
 
 
 def write_saved_model(model, path, calibration):
-    """A SavedModel, unless there is one as the source of another format."""
+    """Writes a SavedModel, unless one exists as the source of another format."""
     if path.exists():
-        return  # as the source of another format
+        return
     options = {}
     if keras.backend.backend() == "jax":
-        # Without this it would run on the kind of device it was exported on alone.
+        # By default the file would run only on the kind of device that exported it.
         options["jax2tf_kwargs"] = {
             "native_serialization": True,
             "native_serialization_platforms": ("cpu", "cuda"),
@@ -233,14 +237,14 @@ def write_saved_model(model, path, calibration):
 
 
 def write_litert_file(model, path, calibration, quantise=None):
-    """A LiteRT file, from the SavedModel."""
+    """Writes a LiteRT file, converted from a SavedModel."""
     source = path.with_name(FORMATS["saved_model"].file)
     write_saved_model(model, source, None)
     write_litert(source, path, input_names(model), quantise, calibration)
 
 
 def write_onnx_file(model, path, calibration):
-    """An ONNX file, from the SavedModel."""
+    """Writes an ONNX file, converted from a SavedModel."""
     source = path.with_name(FORMATS["saved_model"].file)
     write_saved_model(model, source, None)
     write_onnx(source, path, input_names(model))

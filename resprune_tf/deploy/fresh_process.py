@@ -1,4 +1,4 @@
-"""A fresh Python process that loads what was written and cannot see this package."""
+"""Runs written models in a new Python process that cannot import this package."""
 
 import json
 import os
@@ -14,21 +14,21 @@ from resprune_tf.system.disk import writing
 
 
 class RuntimeFailed(RuntimeError):
-    """The fresh process ended with an error; the message is the end of what it said."""
+    """The new process ended with an error. The message is the end of its output."""
 
 
 def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
-    """Runs a job in a fresh Python process, on the CPU.
+    """Runs a job in a new Python process on the CPU.
 
     Args:
         runtime: one of `runtimes.RUNTIMES`.
-        job: dict of the keyword arguments of the job's function, and its `"name"`,
-            one of `runtimes.JOBS`.
-        arrays: list of arrays for the job, if it takes some.
-        backend: what Keras is to run on there, for the runtime `"keras"`.
+        job: dict with `"name"`, one of `runtimes.JOBS`, and the keyword arguments of
+            its function.
+        arrays: list of arrays for the job, or None.
+        backend: Keras backend of the process, for the runtime `"keras"`.
 
     Returns:
-        dict of the arrays that the job made.
+        dict of the arrays that the job returned.
 
     Raises:
         RuntimeFailed: if the process ends with an error.
@@ -48,7 +48,7 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
                 **os.environ,
                 "KERAS_BACKEND": backend,
                 "TF_CPP_MIN_LOG_LEVEL": "3",
-                # The accelerator's memory may be all this process's.
+                # This process may have allocated all memory of the accelerator.
                 "CUDA_VISIBLE_DEVICES": "-1",
                 "JAX_PLATFORMS": "cpu",
             },

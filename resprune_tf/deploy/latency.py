@@ -1,4 +1,4 @@
-"""How long a model takes: wall-clock time of a compiled step."""
+"""Latency of models: wall-clock time of a compiled step on the Keras backend."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import keras
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.deploy.runtimes import OtherWork, take_turns
+from resprune_tf.deploy.runtimes import BackgroundLoad, take_turns
 from resprune_tf.graph.resizing import fixed_sizes
 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Wall-clock time of one compiled step, milliseconds.
+    """Wall-clock time of one compiled step in milliseconds.
 
     Attributes:
-        median_ms, mean_ms, p10_ms, p90_ms: over `runs` calls, after warming up.
-        runs: timed calls.
-        batch_size: images a call.
+        median_ms, mean_ms, p10_ms, p90_ms: statistics of `runs` calls after warm-up.
+        runs: number of timed calls.
+        batch_size: images per call.
         backward: whether the gradients were computed too.
-        precision: dtype policy of most weighted layers, such as `"float32"`; of a file
-            `"as written"`.
+        precision: dtype policy of most layers with weights, such as `"float32"`, or
+            `"as written"` for a file.
         device: name of the accelerator, or `"cpu"`.
         backend: Keras backend in use, `"tensorflow"` or `"jax"`.
-        runtime: what ran the model: the Keras backend, or that of
+        runtime: the runtime that ran the model: the Keras backend, or the `runtime` of
             `runtime_latencies`.
-        times_ms: of the single calls, in their order.
-        load: share of the processor cores that other processes used meanwhile, from 0
-            to 1; None where the system does not state it.
+        times_ms: tuple of the times of the calls, in their order.
+        load: fraction of the processor cores that other processes used during the
+            measurement; None if the system does not report it.
     """
 
     median_ms: float
@@ -50,11 +50,11 @@ class Latency:
 
     @classmethod
     def of(cls, times_ms, **fields):
-        """The `Latency` of single calls.
+        """Creates a `Latency` from the times of single calls.
 
         Args:
-            times_ms: float array `[runs]`.
-            **fields: the attributes that times do not tell.
+            times_ms: float array of shape `(runs,)`.
+            **fields: the attributes that do not follow from the times.
         """
         return cls(
             median_ms=float(np.median(times_ms)),
@@ -67,20 +67,20 @@ class Latency:
         )
 
     def ratios(self, other: Latency) -> list[float]:
-        """This time as a fraction of another one, turn by turn.
+        """Returns this time as a fraction of another one, run by run.
 
         Args:
-            other: a `Latency` of the same call of `latencies`.
+            other: a `Latency` from the same call of `latencies`.
 
         Returns:
-            A list of `runs` floats.
+            list of `runs` floats.
 
         Raises:
-            ValueError: if the numbers of turns differ.
+            ValueError: if the numbers of runs differ.
         """
         if self.runs != other.runs:
             raise ValueError(
-                "Times are compared turn by turn, so both models must be timed by one "
+                "Times are compared run by run, so both models must be timed in one "
                 f"call of `latencies`. Received: {self.runs} and {other.runs} runs."
             )
         return [a / b for a, b in zip(self.times_ms, other.times_ms, strict=True)]
@@ -96,28 +96,29 @@ def latency(
 ) -> Latency:
     """Times a compiled call of a model on random images.
 
-    The clock stops when the result is there, not when the call returns. To compare
-    models, time them side by side with `latencies`.
+    The time includes waiting for the result. To compare models, use `latencies`.
 
     Args:
-        model: a functional `keras.Model`, or a built `Sequential`. Its variables stay
-            as they are, moving statistics included.
-        batch_size: images a call, >= 1.
-        backward: time a training step without its optimizer: the forward pass in
-            training mode and the gradients of all trainable variables. The loss is
-            softmax cross-entropy on random labels if the output is `(batch, classes)`,
-            else the mean of the outputs.
-        runs: timed calls, >= 1.
-        warmup: calls before them, >= 1: the first one compiles.
-        seed: of the images and labels.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed,
+            including its moving statistics.
+        batch_size: int, images per call.
+        backward: whether to time a training step without the optimizer: the forward
+            pass in training mode and the gradients of all trainable variables. The loss
+            is softmax cross-entropy on random labels if the output has the shape
+            `(batch, classes)`, otherwise the mean of the outputs.
+        runs: int, number of timed calls.
+        warmup: int, calls before them. The first call compiles.
+        seed: int, seed of the images and labels.
 
     Returns:
-        A `Latency`, in milliseconds.
+        A `Latency` in milliseconds.
 
     Raises:
-        TypeError: if `model` has no graph to read.
-        ValueError: if a count is too small, an input dimension is unknown, or the
-            Keras backend is neither TensorFlow nor JAX.
+        TypeError: if `model` is not functional.
+        ValueError: if a count is below 1, if an input size is unknown, if an input is
+            text, or if the Keras backend is neither TensorFlow nor JAX.
+
+    >>> rp.latency(rp.fold(model), batch_size=32).median_ms
     """
     return latencies([model], batch_size, backward, runs, warmup, seed)[0]
 
@@ -130,21 +131,21 @@ def latencies(
     warmup: int = 10,
     seed: int = 0,
 ) -> list[Latency]:
-    """Times models in turns: a machine that slows down slows all of them.
+    """Times several models in turns, so that background load affects all of them.
 
-    All are compiled and warmed up before the first turn; in each turn every model is
-    called once. Compare folded models with folded ones: folding alone makes a net
-    faster.
+    All models are compiled and warmed up first. Then each run calls every model once.
+    Compare folded models only with folded models, because folding alone reduces
+    latency.
 
     Args:
-        models: models as for `latency`, at least one.
+        models: list of one or more models, as for `latency`.
         batch_size, backward, runs, warmup, seed: as for `latency`.
 
     Returns:
-        A tuple of `Latency`, one a model. `small.ratios(full)` compares two of them.
+        tuple of `Latency`, one per model. `small.ratios(full)` compares two of them.
 
     Raises:
-        TypeError, ValueError: as `latency` does; also if there is no model.
+        TypeError, ValueError: as for `latency`; ValueError also if there is no model.
 
     >>> full, small = latencies([fold(model), fold(remove_units(model, units))])
     >>> np.percentile(small.ratios(full), [10, 50, 90])
@@ -153,16 +154,16 @@ def latencies(
     backend = keras.backend.backend()
     if backend not in _COMPILERS:
         raise ValueError(
-            f"latency runs on the Keras backends {', '.join(_COMPILERS)}. "
-            f"Received: {backend}."
+            "`latency` supports the Keras backends "
+            f"{', '.join(_COMPILERS)}. Received: {backend}."
         )
     models = [graph.as_functional(model, "latency") for model in models]
     if not models:
-        raise ValueError("`models` must hold at least one model. Received: none.")
-    others = OtherWork()
+        raise ValueError("`models` must contain at least one model. Received: none.")
+    background = BackgroundLoad()
     compiled = [_compile(model, batch_size, backward, seed) for model in models]
     times = take_turns([run for run, _ in compiled], runs, warmup)
-    load = others.share()
+    load = background.share()
     return tuple(
         Latency.of(
             own,
@@ -179,14 +180,14 @@ def latencies(
 
 
 def check_counts(**counts):
-    """Raises a ValueError for a count below 1, by its name."""
+    """Raises a ValueError if one of the named counts is below 1."""
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}.")
 
 
 def _compile(model, batch_size, backward, seed):
-    """A function that runs a model to its end, and the name of the device."""
+    """A function that runs a model and waits for the result, and the device name."""
     rng = np.random.default_rng(seed)
     inputs = [_random_input(tensor, batch_size, rng) for tensor in model.inputs]
     step = _training_loss(model, rng, batch_size) if backward else _inference(model)
@@ -197,20 +198,21 @@ def _random_input(tensor, batch_size, rng):
     shape = tuple(tensor.shape[1:])
     if None in shape:
         raise ValueError(
-            f"latency needs a fixed input shape. Received: input '{tensor.name}' of "
-            f"shape {tuple(tensor.shape)}; {fixed_sizes()}."
+            f"`latency` requires fixed input shapes. Received: input '{tensor.name}' "
+            f"of shape {tuple(tensor.shape)}. To fix it, {fixed_sizes()}."
         )
     if tensor.dtype == "string":
         raise ValueError(
-            "latency runs on random numbers, which are no text. Received: input "
-            f"'{tensor.name}' of dtype string. Time the model behind its text layers."
+            "`latency` generates random numbers and does not support text. Received: "
+            f"input '{tensor.name}' of dtype string. Time the part of the model after "
+            "its text layers."
         )
     return rng.random((batch_size, *shape), "float32").astype(tensor.dtype)
 
 
-# Steps map values to values, `(trainable, other, inputs) -> (result, new state)`: no
-# variable changes. The new state is handed on, or the compiler would leave out the
-# moving statistics of BatchNormalization.
+# Steps are pure functions, `(trainable, other, inputs) -> (result, new state)`, which
+# change no variable. They return the new state, because otherwise the compiler would
+# remove the computation of the moving statistics of BatchNormalization.
 
 
 def _inference(model):
@@ -241,7 +243,6 @@ def _training_loss(model, rng, batch_size):
 
 
 def _compile_tensorflow(model, step, inputs, backward):
-    """A function that runs `step` to its end, and the name of the device."""
     import tensorflow as tf
 
     @tf.function(autograph=False)
@@ -257,7 +258,7 @@ def _compile_tensorflow(model, step, inputs, backward):
         if not backward:
             return result
         gradients = [g for g in tape.gradient(result, trainable) if g is not None]
-        # No work may be pruned, yet only the loss need be copied to the host.
+        # All of this must be computed, but only the loss is copied to the host.
         with tf.control_dependencies([*state, *gradients]):
             return tf.identity(result)
 
@@ -273,7 +274,6 @@ def _compile_tensorflow(model, step, inputs, backward):
 
 
 def _compile_jax(model, step, inputs, backward):
-    """A function that runs `step` to its end, and the name of the device."""
     import jax
 
     compiled = jax.jit(jax.value_and_grad(step, has_aux=True) if backward else step)

@@ -1,24 +1,25 @@
-"""The LiteRT form of a SavedModel, written by TensorFlow's converter."""
+"""Converts a SavedModel to LiteRT by TensorFlow's converter."""
 
 
 def write_litert(source, path, inputs, quantise=None, calibration=None):
     """Writes a SavedModel as a LiteRT file.
 
-    Keras has this since 3.13 as `model.export(format="litert")`, which converts its own
-    SavedModel at every call.
+    `model.export(format="litert")` of Keras 3.13 writes another SavedModel in every
+    call, which this function avoids.
 
     Args:
         source: path of a SavedModel.
         path: `pathlib.Path` of the file.
         inputs: names of the inputs, in the order of `calibration`.
-        quantise: None for float32, `"float16"` or `"int8"` (weights and activations;
-            inputs and outputs stay float32).
-        calibration: for `"int8"`, a list of inputs, each a list of arrays of one image.
+        quantise: None for float32, `"float16"` for float16 weights, or `"int8"` for
+            int8 weights and activations. Inputs and outputs stay float32.
+        calibration: for `"int8"`, a list of inputs of one image each; an input is a
+            list of arrays.
     """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
-    # Operations of TensorFlow itself are not in the runtime that devices have.
+    # The runtime on devices does not contain the operations of TensorFlow itself.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantise is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

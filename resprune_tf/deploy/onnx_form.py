@@ -1,25 +1,25 @@
-"""The ONNX form of a SavedModel, by tf2onnx, and the operations it is taught."""
+"""Converts a SavedModel to ONNX by tf2onnx, with an additional operation."""
 
 import numpy as np
 
-from resprune_tf.deploy.runtimes import in_order
+from resprune_tf.deploy.runtimes import sort_outputs
 
-# What keeps TensorFlow from writing the body of a function in place of its call, where
-# alone tf2onnx looks. Keras computes grouped convolutions in such functions.
-_APART = ("_XlaMustCompile", "_noinline")
+# These attributes prevent TensorFlow from inlining functions, and tf2onnx converts only
+# inlined operations. Keras computes grouped convolutions in such functions.
+_NO_INLINING = ("_XlaMustCompile", "_noinline")
 
 
 def write_onnx(source, path, inputs):
     """Writes a SavedModel as an ONNX file.
 
-    Keras's `model.export(format="onnx")` makes one more input of every tensor that a
-    layer or an operation holds, such as the statistics of a `Normalization`, cannot
-    write grouped convolutions, and calls outputs `Identity:0`.
+    `model.export(format="onnx")` of Keras does not support grouped convolutions, adds
+    an input for every constant tensor of a layer, such as the statistics of a
+    `Normalization`, and names outputs `Identity:0`.
 
     Args:
-        source: path of a SavedModel with a signature `"serving_default"`.
+        source: path of a SavedModel with the signature `"serving_default"`.
         path: `pathlib.Path` of the file.
-        inputs: names of the inputs, in the order that they are to have.
+        inputs: names of the inputs in the order of the file.
 
     Raises:
         ImportError: if tf2onnx is not installed.
@@ -27,7 +27,7 @@ def write_onnx(source, path, inputs):
     import tf2onnx
 
     register_onnx_ops()
-    definition, entrances, exits, names = tf2onnx.tf_loader.from_saved_model(
+    definition, sources, targets, names = tf2onnx.tf_loader.from_saved_model(
         str(source),
         None,
         None,
@@ -38,29 +38,30 @@ def write_onnx(source, path, inputs):
     functions = definition.library.function
     nodes = [node for function in functions for node in function.node_def]
     for each in (*definition.node, *functions, *nodes):
-        for attribute in _APART:
+        for attribute in _NO_INLINING:
             each.attr.pop(attribute, None)
-    entrances = {names[tensor]: tensor for tensor in entrances}
-    exits = {names[tensor]: tensor for tensor in exits}
-    for name in exits.keys() & entrances.keys():  # in ONNX these would be one
-        free = f"{name}_output"
-        while free in exits or free in entrances:
-            free += "_"
-        names[exits[name]] = free
+    sources = {names[tensor]: tensor for tensor in sources}
+    targets = {names[tensor]: tensor for tensor in targets}
+    # In ONNX an input and an output of the same name would be one tensor.
+    for name in targets.keys() & sources.keys():
+        unused = f"{name}_output"
+        while unused in targets or unused in sources:
+            unused += "_"
+        names[targets[name]] = unused
     tf2onnx.convert.from_graph_def(
         definition,
         name=path.stem,
-        input_names=[entrances[name] for name in inputs],
-        output_names=[exits[name] for name in in_order(exits)],
+        input_names=[sources[name] for name in inputs],
+        output_names=[targets[name] for name in sort_outputs(targets)],
         tensors_to_rename=names,
         output_path=str(path),
     )
 
 
 def register_onnx_ops():
-    """Tells tf2onnx how to write `Erfc`, of which the exact GELU is made.
+    """Registers `Erfc`, which the exact GELU uses, with tf2onnx.
 
-    `erfc(x) = 1 - erf(x)`. Registering it again changes nothing.
+    It is written as `erfc(x) = 1 - erf(x)`. The function can be called repeatedly.
 
     Raises:
         ImportError: if tf2onnx is not installed.

@@ -1,4 +1,4 @@
-"""A shortened model beside the one it came from, as both are deployed."""
+"""Exports a pruned model and the unpruned one, and compares both as deployed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from resprune_tf.units.table import aligned
 
 @dataclasses.dataclass(frozen=True)
 class FormatPair:
-    """One format of both models.
+    """Both models in one format.
 
     Attributes:
-        format: such as `"litert"`.
-        model, unpruned: what was written of each.
-        latencies: dict from a batch size to the `Latency` of the model and of the
-            unpruned one; empty for `"keras"`, which is no format to run.
+        format: name of the format, such as `"litert"`.
+        model, unpruned: the `Exported` of each model.
+        latencies: dict from batch size to the `Latency` of the model and of the
+            unpruned one; empty for `"keras"`, which has no separate runtime.
     """
 
     format: str
@@ -39,23 +39,23 @@ class FormatPair:
 
     @property
     def bytes_ratio(self):
-        """Size as a fraction of the unpruned model's."""
+        """File size as a fraction of that of the unpruned model."""
         return self.model.bytes / self.unpruned.bytes
 
     def latency_ratio(self, batch_size):
-        """Median of the turns: time as a fraction of the unpruned model's."""
+        """Latency as a fraction of that of the unpruned model; median over the runs."""
         model, unpruned = self.latencies[batch_size]
         return float(np.median(model.ratios(unpruned)))
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportedPair:
-    """A model beside the unpruned one; prints as a table.
+    """Result of `export_pair`. Prints as a table.
 
     Attributes:
         formats: tuple of `FormatPair`.
-        cost, unpruned_cost: `Cost` of each.
-        threads: processor threads of the runtimes.
+        cost, unpruned_cost: `Cost` of each model.
+        threads: number of processor threads of the runtimes.
     """
 
     formats: tuple[FormatPair, ...]
@@ -65,7 +65,7 @@ class ExportedPair:
 
     @property
     def macs_ratio(self):
-        """MACs as a fraction of the unpruned model's."""
+        """MACs as a fraction of those of the unpruned model."""
         return self.cost.macs / self.unpruned_cost.macs
 
     def __str__(self):
@@ -79,8 +79,9 @@ class ExportedPair:
             [
                 *aligned(head, *rows),
                 f"MACs: {self.cost.macs:,} of {self.unpruned_cost.macs:,}, "
-                f"ratio {self.macs_ratio:.3f}. Both models folded; times are medians "
-                f"on the processor, {counted(self.threads, 'thread')}, in turns.",
+                f"ratio {self.macs_ratio:.3f}. Both models are folded. Times are "
+                "medians on the processor with "
+                f"{counted(self.threads, 'thread')}, measured in turns.",
                 *filter(None, [busy_note(*loads)]),
             ]
         )
@@ -109,42 +110,44 @@ def export_pair(
     runs: int = 50,
     threads: int = 1,
 ) -> ExportedPair:
-    """Exports a model and the one it came from, and measures both as they run.
+    """Exports a pruned model and the unpruned one, and compares size and latency.
 
-    Both are folded, so that folding is not credited to pruning. Both are checked as
-    `export` does; the model's files come into `directory`, the other's into
-    `directory/unpruned`.
+    Both models are folded, so that the ratios show the effect of pruning alone, and
+    checked as in `export`. The files of the pruned model are written to `directory`,
+    those of the unpruned model to `directory/unpruned`.
 
     Args:
-        model: the shortened model.
-        unpruned: the model it came from, of the same inputs.
+        model: the pruned model, a functional `keras.Model`.
+        unpruned: the model before pruning, with the same inputs.
         directory, formats, images, tolerance, calibration: as for `export`.
-        batch_sizes: images a call, each timed on its own.
+        batch_sizes: images per call. Each size is timed separately.
         runs, threads: as for `runtime_latencies`.
 
     Returns:
-        A `ExportedPair`; print it.
+        An `ExportedPair`, which prints as a table.
 
     Raises:
-        TypeError, ValueError, ImportError, ExportError: as `export` does.
+        TypeError, ValueError, ImportError, ExportError: as for `export`.
         RuntimeFailed: if a runtime cannot time a model.
+
+    >>> print(rp.export_pair(smaller, model, "out", images=images))
     """
     formats = check_formats(formats)
     directory = pathlib.Path(directory)
-    costs = cost(model), cost(unpruned)  # they refuse what has no graph, too
-    made = [
+    costs = cost(model), cost(unpruned)  # raises for models that are not functional
+    exported = [
         export(
-            net,
+            each,
             folder,
             formats,
             images=images,
             tolerance=tolerance,
             calibration=calibration,
         )
-        for net, folder in ((model, directory), (unpruned, directory / "unpruned"))
+        for each, folder in ((model, directory), (unpruned, directory / "unpruned"))
     ]
     rows = []
-    for of_model, of_unpruned in zip(*made, strict=True):
+    for of_model, of_unpruned in zip(*exported, strict=True):
         runtime = FORMATS[of_model.format].runtime
         paths = of_model.path, of_unpruned.path
         latencies = {

@@ -1,6 +1,6 @@
-"""All formats and runtimes by name. To add one, add a line: the commands read it.
+"""The formats and runtimes by name. A new line adds one to the commands too.
 
-Pure Python, so that a command can list them before anything else is imported.
+Pure Python, so that commands can list them without importing Keras.
 """
 
 import dataclasses
@@ -19,20 +19,21 @@ class Format:
     """One format.
 
     Attributes:
-        file: the name of what is written.
-        writer: `"module:function"` in `resprune_tf.deploy`, of a function
+        file: name of the file or folder.
+        writer: `"module:function"` in `resprune_tf.deploy`, a function
             `(model, path, calibration, **options)`.
-        runtime: what loads and runs it; one of `runtimes.RUNTIMES`.
-        tolerance: default of the largest difference allowed, relative to the largest
-            output or 1.
-        packages: modules that writing and running it need, beside Keras.
-        extra: the extra of this package that installs them, if TensorFlow is not all.
-        backends: Keras backends on which it is written.
-        from_saved_model: whether it is TensorFlow's SavedModel or converted from one,
-            with its rules for paths, names of inputs and nested outputs.
+        runtime: the runtime that loads and runs it; one of `runtimes.RUNTIMES`.
+        tolerance: default of the accepted difference, relative to the largest output
+            or 1.
+        packages: modules, in addition to Keras, that write and run it.
+        extra: name of the extra of this package that installs them; None if TensorFlow
+            is sufficient.
+        backends: Keras backends that can write it.
+        from_saved_model: whether it is a SavedModel or converted from one. The rules of
+            TensorFlow for paths, names of inputs and nested outputs then apply.
         calibrated: whether writing it measures the ranges of activations on examples.
-        precision: of its weights.
-        aliases: other names under which it is accepted.
+        precision: precision of its weights.
+        aliases: other names of the format.
         options: further arguments of the writer.
     """
 
@@ -105,7 +106,7 @@ FORMATS = {
     ),
 }
 
-# The format in which each runtime gets a Keras model.
+# The format in which a Keras model is written for each runtime.
 RUNTIME_FORMATS = {
     "tensorflow": "saved_model",
     "litert": "litert",
@@ -118,7 +119,7 @@ CALIBRATED = tuple(name for name, each in FORMATS.items() if each.calibrated)
 
 
 def known_as(name: str) -> str:
-    """The name of a format or runtime that is given by an alias; others as they are.
+    """Replaces the alias of a format or runtime by its name.
 
     >>> known_as("tflite"), known_as("onnx")
     ('litert', 'onnx')
@@ -127,7 +128,7 @@ def known_as(name: str) -> str:
 
 
 def runtime_of(path: str | os.PathLike) -> str | None:
-    """The runtime of a written file or folder, by its name; None if it is unknown."""
+    """The runtime of a written file or folder, by its name; None if unknown."""
     path = pathlib.Path(path)
     if path.is_dir():
         return "tensorflow" if (path / "saved_model.pb").exists() else None

@@ -1,4 +1,4 @@
-"""How long a model takes where it is deployed: LiteRT, ONNX Runtime, TensorFlow."""
+"""Latency of models on the runtimes LiteRT, ONNX Runtime and TensorFlow."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ def runtime_latencies(
     warmup: int = 5,
     threads: int = 1,
 ) -> list[Latency]:
-    """Times models on a runtime of this machine's processor, in turns.
+    """Times models in turns on a runtime, on the processor of this machine.
 
-    A fresh process loads all of them, calls each to warm up, and then in every turn
-    calls each once with the same random inputs; the clock covers the way in and out of
-    the runtime. A Keras model is folded (see `fold`) and written first: folding alone
-    makes a net faster on some runtimes, so only folded is compared with folded.
+    A new process loads all models and warms them up. Then each run calls every model
+    once with the same random inputs. The time includes copying inputs and outputs. A
+    Keras model is folded (see `fold`) and written first. Compare folded models only
+    with folded models, because folding alone reduces latency on some runtimes.
 
     Args:
-        models: functional `keras.Model`s, or paths of what `export` wrote for this
-            runtime, at least one.
-        runtime: `"tensorflow"` (of SavedModels), `"litert"` or `"onnxruntime"`, in
-            float32; `"litert_float16"` or `"litert_int8"` (also `"tflite"`, `"int8"`),
-            calibrated on noise, which does not change how much there is to compute. Of
-            files it says what runs them.
-        batch_size: images a call, >= 1.
-        runs: timed calls of each, >= 1.
-        warmup: calls of each before them, >= 1.
-        threads: processor threads that the runtime may use, >= 1.
+        models: list of one or more functional `keras.Model`s, or paths of files that
+            `export` wrote for this runtime.
+        runtime: `"tensorflow"` (for SavedModels), `"litert"` or `"onnxruntime"`, in
+            float32; `"litert_float16"` or `"litert_int8"` (alias `"int8"`), which are
+            calibrated on noise, because that does not affect latency. Files keep the
+            precision in which they were written.
+        batch_size: int, images per call.
+        runs: int, timed calls of each model.
+        warmup: int, calls of each model before them.
+        threads: int, processor threads that the runtime may use.
 
     Returns:
-        tuple of `Latency`, one a model. `small.ratios(full)` compares two of them.
+        tuple of `Latency`, one per model. `small.ratios(full)` compares two of them.
 
     Raises:
-        ValueError: if the runtime is unknown, a count is too small, there is no model,
-            or the Keras backend in use cannot write a model for the runtime.
-        TypeError: if a model has no graph to read.
-        ImportError: if a package is missing; it says what to install.
-        FileNotFoundError: if there is nothing at a path.
-        ExportError: if the converter of the runtime refuses a model.
-        RuntimeFailed: if the runtime does not load or run one, or an input has an open
-            shape.
+        ValueError: if the runtime is unknown, if a count is below 1, if there is no
+            model, or if the Keras backend in use cannot write a model for the runtime.
+        TypeError: if a model is not functional.
+        ImportError: if a package is missing. The message states what to install.
+        FileNotFoundError: if a path does not exist.
+        ExportError: if the converter of the runtime rejects a model.
+        RuntimeFailed: if the runtime cannot load or run a model, or if an input size is
+            not fixed.
 
-    >>> full, small = runtime_latencies([model, shorter], "litert")
+    >>> full, small = rp.runtime_latencies([model, smaller], "litert")
     >>> np.median(small.ratios(full))
     """
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
@@ -70,24 +70,28 @@ def runtime_latencies(
             f"Received: {runtime!r}."
         )
     if not models:
-        raise ValueError("`models` must hold at least one model. Received: none.")
+        raise ValueError("`models` must contain at least one model. Received: none.")
     files = [isinstance(model, str | os.PathLike) for model in models]
     for model, is_file in zip(models, files, strict=True):
         if not is_file:
             graph.as_functional(model, "runtime_latencies")
         elif not pathlib.Path(model).exists():
-            raise FileNotFoundError(f"There is no model to time at '{model}'.")
+            raise FileNotFoundError(
+                f"'{model}' does not exist. Pass a path of a file that `export` wrote."
+            )
     format = RUNTIME_FORMATS[runtime]
     if not all(files):
         check_formats(format)
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
         paths = list(map(pathlib.Path, models)) if all(files) else []
-        left = list(zip(models, files, strict=True))[len(paths) :]
-        for model, is_file in tracked(left, f"Writing models for {runtime}"):
-            place = pathlib.Path(folder) / str(len(paths))
-            paths.append(
-                pathlib.Path(model) if is_file else _written(format, model, place)
-            )
+        remaining = list(zip(models, files, strict=True))[len(paths) :]
+        for model, is_file in tracked(remaining, f"Writing models for {runtime}"):
+            if is_file:
+                paths.append(pathlib.Path(model))
+            else:
+                place = pathlib.Path(folder) / str(len(paths))
+                place.mkdir()
+                paths.append(write_folded(format, model, place))
         say(f"Timing on {runtime}: {counted(len(models), 'model')} in turns ...")
         job = {
             "name": "times",
@@ -97,8 +101,8 @@ def runtime_latencies(
             "warmup": warmup,
             "threads": threads,
         }
-        made = in_fresh_process(FORMATS[format].runtime, job)
-    load = float(made.get("load", math.nan))
+        results = in_fresh_process(FORMATS[format].runtime, job)
+    load = float(results["load"])
     return tuple(
         Latency.of(
             own,
@@ -110,10 +114,5 @@ def runtime_latencies(
             runtime=runtime,
             load=None if math.isnan(load) else load,
         )
-        for own, is_file in zip(made["times"].T, files, strict=True)
+        for own, is_file in zip(results["times"].T, files, strict=True)
     )
-
-
-def _written(format, model, folder):
-    folder.mkdir()
-    return write_folded(format, model, folder)

@@ -1,8 +1,8 @@
-"""Runtimes: how a written model is loaded and run where this package is not.
+"""Loads and runs written models on their runtimes, without this package.
 
-This file is also the program of the fresh process in which artefacts are checked and
-timed. It runs there by its path, so it imports nothing but NumPy and the runtime asked
-for, which may be all that a machine in production has.
+This file is also the program of the new process that checks and times written models.
+It is run by its path. It imports only NumPy and the requested runtime, because a
+machine in production may have nothing else.
 """
 
 import collections
@@ -14,22 +14,22 @@ import time
 
 import numpy as np
 
-# A model that is loaded. `inputs`: dict from a name to `(shape, dtype)`, None for a
-# dimension that is open. `run`: function from a dict of arrays, by input, to the list
-# of output arrays, in the order in which Keras flattens them.
+# A loaded model. `inputs`: dict from name to `(shape, dtype)`; sizes that are not fixed
+# are None. `run`: function from a dict of input arrays to the list of output arrays, in
+# the order in which Keras flattens them.
 Loaded = collections.namedtuple("Loaded", ("inputs", "run"))
 
 
 def take_turns(calls, runs, warmup):
-    """Times functions in turns: a machine that slows down slows all of them.
+    """Times functions in turns, so that background load affects all of them.
 
     Args:
-        calls: functions without arguments. Each is called `warmup` times at first.
-        runs: turns; in each of them every function is called once.
-        warmup: calls before the first turn.
+        calls: functions without arguments.
+        runs: number of runs, each of which calls every function once.
+        warmup: calls of each function before the first run.
 
     Returns:
-        Milliseconds: a float64 array `[runs, number of functions]`.
+        float64 array of shape `(runs, number of functions)`, in milliseconds.
     """
     for call in calls:
         for _ in range(warmup):
@@ -43,55 +43,52 @@ def take_turns(calls, runs, warmup):
     return times
 
 
-class OtherWork:
-    """The processor time that other processes use while this one works.
-
-    Linux alone states what is needed, in `/proc/stat`.
-    """
+class BackgroundLoad:
+    """Measures the processor time of other processes, from `/proc/stat` of Linux."""
 
     def __init__(self):
-        self._begun, self._before = time.monotonic(), self._read()
+        self._started, self._before = time.monotonic(), self._read()
 
     def share(self):
-        """Share of all processor cores since the object was made, from 0 to 1.
+        """The fraction of all processor cores in use since the object was created.
 
-        None where the system does not state it. Waits until 0.2 s have passed, for
-        the counters have steps of 0.01 s.
+        It is None if the system does not report it. The method waits until 0.2 s have
+        passed, because the counters have a resolution of 0.01 s.
         """
-        time.sleep(max(0.0, self._begun + 0.2 - time.monotonic()))
+        time.sleep(max(0.0, self._started + 0.2 - time.monotonic()))
         now = self._read()
         if now is None or self._before is None:
             return None
-        whole, busy, own = (b - a for a, b in zip(self._before, now, strict=True))
-        return float(min(1.0, max(0.0, (busy - own) / whole))) if whole else None
+        total, busy, own = (b - a for a, b in zip(self._before, now, strict=True))
+        return float(min(1.0, max(0.0, (busy - own) / total))) if total else None
 
     @staticmethod
     def _read():
-        """Seconds of all cores, of those the busy ones, and of this process."""
+        """Seconds of all cores: in total, while busy, and for this process."""
         try:
             with open("/proc/stat") as file:
                 ticks = [int(number) for number in file.readline().split()[1:9]]
             second = os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError, AttributeError):
             return None
-        idle = sum(ticks[3:5])  # waiting for a disk is no work
-        own = sum(os.times()[:4])  # with the processes that it has waited for
+        idle = sum(ticks[3:5])  # includes the time spent waiting for disks
+        own = sum(os.times()[:4])  # includes finished child processes
         return sum(ticks) / second, (sum(ticks) - idle) / second, own
 
 
-# Of a fresh process: loading a runtime takes the time that timing alone may not.
-_SINCE_START = OtherWork()
+# Measured from the start of the process, because the timing itself may be too short.
+_SINCE_START = BackgroundLoad()
 
 
 def outputs(load, arrays, path, names, counts):
-    """The job `"outputs"`: the outputs of a model for the first images.
+    """The job `"outputs"`: the outputs of a model for batches of several sizes.
 
     Args:
         load: function that loads a model.
-        arrays: the inputs, one array each.
-        path: the artefact.
-        names: of the inputs, as in the Keras model.
-        counts: sizes of the batches to try.
+        arrays: list of arrays, one per input.
+        path: path of the written model.
+        names: names of the inputs in the Keras model.
+        counts: batch sizes. Each batch contains the first images.
 
     Returns:
         dict of float32 arrays: `"<i>_<j>"` is output j for the first `counts[i]`
@@ -99,28 +96,30 @@ def outputs(load, arrays, path, names, counts):
     """
     loaded = load(path, None)
     names = _names(loaded, names)
-    made = {}
+    results = {}
     for batch, count in enumerate(counts):
         feed = {name: x[:count] for name, x in zip(names, arrays, strict=True)}
         for index, output in enumerate(loaded.run(feed)):
-            made[f"{batch}_{index}"] = np.asarray(output).astype("float32")
-    return made
+            results[f"{batch}_{index}"] = np.asarray(output).astype("float32")
+    return results
 
 
 def _names(loaded, names):
-    """Names by which a loaded model is fed, in the order of the arrays."""
+    """The input names of a loaded model, in the order of the arrays."""
     if len(loaded.inputs) != len(names):
-        sys.exit(f"It has the inputs {list(loaded.inputs)}, the model {names}.")
-    # Some writers rename inputs.
+        sys.exit(
+            f"The file has the inputs {list(loaded.inputs)}, but the model has {names}."
+        )
+    # Some writers rename a single input.
     return list(loaded.inputs) if len(names) == 1 else names
 
 
 def inputs(load, arrays, path):
-    """The job `"inputs"`: what a model takes.
+    """The job `"inputs"`: the inputs that a model expects.
 
     Returns:
-        `{"names": strings, "dtypes": strings, "shape_<i>": sizes of input i}`, -1 for
-        an open size.
+        `{"names": strings, "dtypes": strings, "shape_<i>": sizes of input i}`; sizes
+        that are not fixed are -1.
     """
     specs = load(path, None).inputs
     return {
@@ -138,10 +137,10 @@ def predictions(load, arrays, path, names, batch_size):
 
     Args:
         load: function that loads a model.
-        arrays: the inputs, one array each; they are cast to what the model takes.
-        path: the artefact.
-        names: of the inputs, as in the Keras model; None for the artefact's own.
-        batch_size: images per call, unless the artefact takes a fixed number.
+        arrays: list of arrays, one per input, which are cast to the input dtypes.
+        path: path of the written model.
+        names: names of the inputs in the Keras model; None for the order of the file.
+        batch_size: images per call, unless the model has a fixed batch size.
 
     Returns:
         dict of float32 arrays: `"<j>"` is output j.
@@ -150,42 +149,46 @@ def predictions(load, arrays, path, names, batch_size):
     names = _names(loaded, list(loaded.inputs) if names is None else names)
     specs = [loaded.inputs[name] for name in names]
     fixed = [shape[0] for shape, _ in specs if shape and shape[0] is not None]
-    size, count, made = (fixed or [batch_size])[0], len(arrays[0]), []
+    size, count, batches = (fixed or [batch_size])[0], len(arrays[0]), []
     for start in range(0, count, size):
         feed = {}
         for name, (_, dtype), x in zip(names, specs, arrays, strict=True):
             rows = x[start : start + size]
-            if fixed and len(rows) < size:  # what the last call lacks is repeated
+            if fixed and len(rows) < size:  # the last batch is filled up
                 rows = np.concatenate([rows, rows[-1:].repeat(size - len(rows), 0)])
             feed[name] = rows.astype(dtype)
-        made.append([np.asarray(y)[: count - start] for y in loaded.run(feed)])
+        batches.append([np.asarray(y)[: count - start] for y in loaded.run(feed)])
     return {
         str(index): np.concatenate(parts).astype("float32")
-        for index, parts in enumerate(zip(*made, strict=True))
+        for index, parts in enumerate(zip(*batches, strict=True))
     }
 
 
 def times(load, arrays, paths, batch_size, runs, warmup, threads):
-    """The job `"times"`: milliseconds of calls on random inputs, in turns.
+    """The job `"times"`: times models in turns on random inputs.
 
     Args:
         load: function that loads a model.
-        arrays: nothing.
-        paths: the artefacts.
-        batch_size, runs, warmup: images a call, turns, calls before them.
+        arrays: not used.
+        paths: paths of the written models.
+        batch_size: images per call.
+        runs, warmup: as for `take_turns`.
         threads: processor threads of the runtime.
 
     Returns:
-        `{"times": array [runs, number of paths], "load": number}`; the load is as
-        `OtherWork.share` says, NaN for None.
+        `{"times": array (runs, number of paths) in milliseconds, "load": number}`; the
+        load is that of `BackgroundLoad.share`, NaN instead of None.
     """
     rng = np.random.default_rng(0)
 
     def random_input(path, name, shape, dtype):
         if None in shape[1:]:
-            sys.exit(f"'{path}' has an input of open shape, '{name}': {shape}.")
+            sys.exit(
+                f"All sizes of the inputs of '{path}' must be fixed, except the batch "
+                f"size. Input '{name}' has the shape {shape}."
+            )
         values = rng.random((batch_size, *shape[1:]))
-        return values.astype(dtype)  # integers become 0, which every vocabulary has
+        return values.astype(dtype)  # integers become 0, a valid index
 
     def call_of(path):
         loaded = load(path, threads)
@@ -199,12 +202,12 @@ def times(load, arrays, paths, batch_size, runs, warmup, threads):
     return {"times": found, "load": np.array(_SINCE_START.share(), "float64")}
 
 
-def in_order(names):
-    """Names of outputs in the order in which Keras flattens the outputs."""
+def sort_outputs(names):
+    """Sorts output names into the order in which Keras flattens the outputs."""
     numbers = [name.removeprefix("output_") for name in names]
     if all(number.isdecimal() for number in numbers):
         return sorted(names, key=lambda name: int(name.removeprefix("output_")))
-    return sorted(names)  # those of a dict
+    return sorted(names)  # Keras sorts the keys of a dict
 
 
 def _load_saved_model(path, threads):
@@ -218,10 +221,10 @@ def _load_saved_model(path, threads):
     specs = serve.structured_input_signature[1]
 
     def run(feed):
-        found = serve(**{name: tf.constant(x) for name, x in feed.items()})
-        return [found[name].numpy() for name in in_order(found)]
+        results = serve(**{name: tf.constant(x) for name, x in feed.items()})
+        return [results[name].numpy() for name in sort_outputs(results)]
 
-    # Held, for the function alone does not keep the variables.
+    # The function alone does not keep the variables alive.
     run.model = model
     inputs = {
         name: (tuple(spec.shape), spec.dtype.as_numpy_dtype)
@@ -239,8 +242,8 @@ def _load_keras(path, threads):
     def run(feed):
         values = [feed[name] for name in inputs]
         values = keras.tree.pack_sequence_as(model._inputs_struct, values)
-        found = keras.tree.flatten(model(values, training=False))
-        return [keras.ops.convert_to_numpy(x) for x in found]
+        results = keras.tree.flatten(model(values, training=False))
+        return [keras.ops.convert_to_numpy(x) for x in results]
 
     return Loaded(inputs, run)
 
@@ -250,28 +253,28 @@ def _load_litert(path, threads):
 
     interpreter = Interpreter(path, num_threads=threads)
     signature = interpreter.get_signature_runner()
-    entrances = signature.get_input_details()
-    exits = signature.get_output_details()
-    exits = [exits[name]["index"] for name in in_order(exits)]
-    fed = None  # shapes that the tensors have now
+    sources = signature.get_input_details()
+    targets = signature.get_output_details()
+    targets = [targets[name]["index"] for name in sort_outputs(targets)]
+    current = None  # shapes of the allocated tensors
 
     def run(feed):
-        nonlocal fed
+        nonlocal current
         shapes = {name: x.shape for name, x in feed.items()}
-        if shapes != fed:
+        if shapes != current:
             for name, shape in shapes.items():
-                interpreter.resize_tensor_input(entrances[name]["index"], shape)
+                interpreter.resize_tensor_input(sources[name]["index"], shape)
             interpreter.allocate_tensors()
-            fed = shapes
+            current = shapes
         for name, x in feed.items():
-            interpreter.set_tensor(entrances[name]["index"], x)
+            interpreter.set_tensor(sources[name]["index"], x)
         interpreter.invoke()
-        return [interpreter.get_tensor(index) for index in exits]
+        return [interpreter.get_tensor(index) for index in targets]
 
-    def shape(entrance):
-        return tuple(None if n < 0 else int(n) for n in entrance["shape_signature"])
+    def shape(source):
+        return tuple(None if n < 0 else int(n) for n in source["shape_signature"])
 
-    inputs = {name: (shape(x), x["dtype"]) for name, x in entrances.items()}
+    inputs = {name: (shape(x), x["dtype"]) for name, x in sources.items()}
     return Loaded(inputs, run)
 
 
@@ -288,16 +291,16 @@ def _load_onnx(path, threads):
         path, options, providers=["CPUExecutionProvider"]
     )
 
-    def spec(entrance):
-        dtype = entrance.type.removeprefix("tensor(").removesuffix(")")
-        shape = tuple(n if isinstance(n, int) else None for n in entrance.shape)
+    def spec(source):
+        dtype = source.type.removeprefix("tensor(").removesuffix(")")
+        shape = tuple(n if isinstance(n, int) else None for n in source.shape)
         return shape, _ONNX_DTYPES.get(dtype, dtype)
 
-    inputs = {entrance.name: spec(entrance) for entrance in session.get_inputs()}
+    inputs = {source.name: spec(source) for source in session.get_inputs()}
     return Loaded(inputs, lambda feed: session.run(None, feed))
 
 
-# Each runtime: how it loads a model, and what must not be needed for that.
+# For each runtime the function that loads a model, and modules that it must not need.
 RUNTIMES = {
     "tensorflow": (_load_saved_model, ("keras",)),
     "keras": (_load_keras, ()),
@@ -315,14 +318,14 @@ JOBS = {
 
 
 def main(folder):
-    """The fresh process: does the job in `folder` and leaves there what it made."""
+    """Does the job in `folder` and writes its results there, in the new process."""
     if "resprune_tf" in sys.modules:
-        sys.exit("resprune_tf was imported before the check began")
+        sys.exit("resprune_tf must not be imported before the check.")
     folder = pathlib.Path(folder)
     job = json.loads((folder / "job.json").read_text())
     load, forbidden = RUNTIMES[job.pop("runtime")]
     for module in ("resprune_tf", *forbidden):
-        sys.modules[module] = None  # importing it fails from here on
+        sys.modules[module] = None  # importing it now raises an error
     do = JOBS[job.pop("name")]
     arrays = []
     if (folder / "arrays.npz").exists():

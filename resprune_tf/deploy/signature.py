@@ -1,4 +1,4 @@
-"""What a model takes and gives where it is written in a format of TensorFlow."""
+"""Names and nesting of inputs and outputs in the formats of TensorFlow."""
 
 import keyword
 import re
@@ -10,11 +10,11 @@ from resprune_tf.deploy.registry import FORMATS
 
 
 def check_outputs(model, formats):
-    """Raises a ValueError if a format cannot hold the outputs as they are nested.
+    """Raises a ValueError if a format does not support the nesting of the outputs.
 
     Args:
         model: a functional `keras.Model`.
-        formats: as from `check_formats`.
+        formats: what `check_formats` returned.
     """
     outputs = model._outputs_struct
     groups = outputs.values() if isinstance(outputs, dict) else outputs
@@ -23,18 +23,19 @@ def check_outputs(model, formats):
     if nested and flat:
         nesting = [n for n, each in FORMATS.items() if not each.from_saved_model]
         raise ValueError(
-            f"Only '{' and '.join(nesting)}' holds outputs that are nested in each "
-            f"other; '{flat[0]}' holds one list or dict of them. The outputs of "
-            f"'{model.name}' are in groups: export "
-            "`keras.Model(model.inputs, model.outputs)`."
+            f"The format '{flat[0]}' supports one list or dict of outputs. Received: "
+            f"'{model.name}', whose outputs are nested deeper. Export "
+            "`keras.Model(model.inputs, model.outputs)`, or use the format "
+            f"'{' or '.join(nesting)}'."
         )
 
 
 def input_names(model):
-    """Names of the inputs in the formats of TensorFlow, in order.
+    """Returns the names of the inputs in the formats of TensorFlow, in order.
 
-    Each is a name of Python's in ASCII that begins with a letter: what TensorFlow
-    does not allow becomes `_`, or stands behind `arg_`.
+    Each name is a Python identifier in ASCII that begins with a letter. Characters that
+    TensorFlow does not allow become `_`; a name that begins with one, or is a keyword,
+    gets the prefix `arg_`.
     """
     names = []
     for tensor in model.inputs:
@@ -48,17 +49,17 @@ def input_names(model):
 
 
 def names_in(name, model):
-    """Names of the inputs in a file of the format `name`, in order."""
+    """Returns the names of the inputs in a file of the format `name`, in order."""
     if FORMATS[name].from_saved_model:
         return input_names(model)
     return [tensor.name for tensor in model.inputs]
 
 
 def at_inference(model):
-    """A model that does what `predict` does, with `input_names`.
+    """Returns a model that computes what `predict` does, with `input_names`.
 
-    `export` says nothing about training, so that layers which augment images, whose
-    `call` has `training=True` by default, would go on doing so in the file.
+    `keras.Model.export` does not set `training`, so layers that augment images, whose
+    default is `training=True`, would augment in the exported file.
     """
     inputs, names = model._inputs_struct, input_names(model)
     given = inputs

@@ -1,1 +1,1 @@
-"""Algorithm 1: the loop, the callback, and their checks."""
+"""Pruning runs (Algorithm 1): loop, callback, options and checks."""

@@ -1,4 +1,4 @@
-"""The deletion of Algorithm 1 as a Keras callback: score, select, rebuild, copy."""
+"""The removal step of Algorithm 1 as a Keras callback."""
 
 from __future__ import annotations
 
@@ -25,53 +25,56 @@ from resprune_tf.units.removal import remove_units
 
 
 class LayerDeletion(keras.callbacks.Callback):
-    """Trains a model for a while, then hands over a shorter one.
+    """Callback that stops `fit` after some epochs and builds the pruned model.
 
-    A compiled model cannot lose layers while `fit` runs. So after `epochs` the
-    callback decides which units go and stops the training; when `fit` ends it builds
-    the shorter model as `pruned_model`, not compiled. Continue on that one, or let
-    `fit_with_deletion` do so. `pruned_model` is a plain `keras.Model`: it has no
-    `train_step` of a class of one's own, and loses nothing else.
+    A compiled model cannot lose layers while `fit` runs. Therefore the callback stops
+    the training after `epochs`, selects the units to remove and builds the model
+    without them as `pruned_model`, which is not compiled. Train that model next, or use
+    `fit_with_deletion`, which does so. `pruned_model` is a plain `keras.Model`: a
+    `train_step` that the model's class overrides is lost.
 
     Args:
-        epochs: int; epochs of training before each deletion.
-        units_per_round: int; units to remove at a time, or `"all"` as for `Removal`.
-        target: `Target` at which no more is removed. By default all units that may
-            go are removed, in as many rounds as that takes.
-        monitor: name of a logged value that may not get worse than after the first
-            round, such as `"val_accuracy"`; None to remove without a guard.
-        mode: `"max"` or `"min"`: which way `monitor` is better; by default what the
-            Keras metric says.
-        tolerance: how much worse `monitor` may get.
-        criterion: function from a model to `{unit name: score}`; the smallest go.
-        protected: names of units that must stay, or patterns of names.
+        epochs: int, epochs of training before each removal.
+        units_per_round: int, units to remove at a time, or `"all"` as for `Removal`.
+        target: `Target` at which the removal ends. By default all removable units are
+            removed, round by round.
+        monitor: name of a logged value, such as `"val_accuracy"`. The removal ends if
+            it becomes worse than after the first round. None disables this check.
+        mode: `"max"` or `"min"`, the better direction of `monitor`. By default this is
+            taken from the Keras metric.
+        tolerance: accepted deterioration of `monitor`, in its own units.
+        criterion: function from a model to `{unit name: score}`. The units with the
+            smallest scores are removed.
+        protected: names of units that are never removed, or patterns of names.
 
     Attributes:
-        plan: the `Plan` by which it decides, once there is a model.
-        rounds: a `Round` for each training that came to its end.
-        pruned_model: what to train next; None when nothing more is to be removed.
-        removed: names of the units taken out of it.
-        accepted: whether the last training did not diverge, and its monitored value was
-            good enough.
-        measures: what the net just trained measures of all that `target` limits, a
-            latency beside the initial net; None without a target.
+        plan: the `Plan` that decides; None before the first training.
+        rounds: list of `Round`, one per finished training.
+        pruned_model: the model to train next; None if nothing more is removed.
+        removed: names of the units that were removed from `pruned_model`.
+        accepted: whether the last training did not diverge and its monitored value was
+            within the tolerance.
+        measures: dict from measure to number, for the model just trained; a latency is
+            measured in turns with the initial model. None without a target.
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
-        ValueError: if `fit` trains no epoch, the model has no unit to remove, a score
-            is no finite number or of no unit, or `monitor` is not logged or its
-            direction not known. Scores that fail after a training end the removal with
-            a warning instead.
+        ValueError: if `fit` trains no epoch, if the model has no removable unit, if a
+            score is not finite or not that of a unit, or if `monitor` is not logged or
+            its direction is unknown. If scoring fails after a training, the removal
+            ends with a warning instead.
         CloneError: if a layer cannot be cloned; before any training.
-        TypeError: if the model is not functional, or scores are no dict before any
-            training.
+        TypeError: if the model is not functional, or if the criterion does not return
+            a dict before the first training.
         TrainingDiverged: if the loss or the weights of the first training become NaN
-            or infinite. A later one ends the removal with a warning instead.
+            or infinite. A later divergence ends the removal with a warning instead.
+
+    Reference: Ida and Fujiwara, Network Implosion, arXiv:1906.03826, Algorithm 1.
 
     >>> deletion = LayerDeletion(epochs=60, monitor="val_accuracy")
     >>> model.fit(images, labels, epochs=60, validation_split=0.1,
     ...           callbacks=[deletion])
-    >>> shorter = deletion.pruned_model
+    >>> smaller = deletion.pruned_model
     """
 
     def __init__(
@@ -93,9 +96,10 @@ class LayerDeletion(keras.callbacks.Callback):
             )
         if tolerance == AUTO:
             raise ValueError(
-                '`tolerance="auto"` is for `prune_and_retrain`: a callback does not '
-                "know the number of examples. Give a number; one standard error of an "
-                "accuracy p on n examples is `(p * (1 - p) / n) ** 0.5`."
+                '`tolerance="auto"` works only in `prune_and_retrain`, because a '
+                "callback does not know the number of examples. Pass a number. One "
+                "standard error of an accuracy p on n examples is "
+                "`(p * (1 - p) / n) ** 0.5`."
             )
         self.epochs = epochs
         self.removal = Removal(
@@ -108,24 +112,24 @@ class LayerDeletion(keras.callbacks.Callback):
             tolerance=tolerance,
             stop_on_drop=monitor is not None,
         )
-        self.plan = None  # known once there is a model
+        self.plan = None  # needs the model
         self.rounds = []
-        self.parts = 1  # of an epoch, each of which is one to Keras
+        self.parts = 1  # parts of an epoch, each of which Keras counts as an epoch
         self._decides = True
-        self._initial_net = None  # where it is measured beside every other
-        self._data = None  # arguments of `fit`, where they are known
+        self._initial_model = None  # only if it is measured in turns with the others
+        self._data = None  # arguments of `fit`, set by `fit_with_deletion`
         self._reset()
 
     @classmethod
     def of_run(cls, plan, rounds):
         """The callback of `prune_and_retrain`, which evaluates and saves models itself.
 
-        As a callback it stops a training that diverges. Between two trainings the run
-        calls `measure`, `record`, `score`, `select` and `delete`.
+        During a training it only stops divergence. Between two trainings the run calls
+        `measure`, `record`, `score`, `select` and `delete`.
 
         Args:
-            plan: the run's `Plan`.
-            rounds: the list of its finished `Round`s, which the run adds to.
+            plan: the `Plan` of the run.
+            rounds: list of the finished `Round`s, to which the run appends.
         """
         deletion = cls(epochs=math.inf)
         deletion.plan, deletion.removal = plan, plan.removal
@@ -138,13 +142,13 @@ class LayerDeletion(keras.callbacks.Callback):
 
     @property
     def mode(self):
-        """Which way `monitor` is better; None until that is known."""
+        """The better direction of `monitor`; None until it is known."""
         return self.removal.mode
 
-    # What Algorithm 1 does between two trainings.
+    # The steps of Algorithm 1 between two trainings.
 
     def score(self, model: keras.Model) -> dict[str, float]:
-        """Scores of the removable units, by name (line 5)."""
+        """Returns the scores of the removable units, by name (line 5)."""
         return self.plan.scores(model)
 
     def select(
@@ -154,23 +158,23 @@ class LayerDeletion(keras.callbacks.Callback):
         images: Any = None,
         on_step: Callable | None = None,
     ) -> tuple[str, ...]:
-        """Names of the units to remove next (line 6).
+        """Returns the names of the units to remove next (line 6).
 
         Args:
-            scores: of the units of `model`.
-            model: the model to remove them from; it is only read.
-            images: training examples from which a search for several units estimates
+            scores: dict from unit name to score.
+            model: the model from which to remove them; it is not changed.
+            images: training examples from which a search for several units re-estimates
                 the statistics of BatchNormalization; None to keep the statistics.
             on_step: function that such a search calls with each `GreedyStep`.
         """
         return self.plan.next_units(scores, model, images, on_step)
 
     def delete(self, model: keras.Model, units: Any) -> keras.Model:
-        """The model without some units, with the weights of all others (line 7).
+        """Returns a model without some units, with the other weights (line 7).
 
         Args:
-            model: a functional `keras.Model`; it is only read.
-            units: names of units; none for the model itself.
+            model: a functional `keras.Model`; it is not changed.
+            units: names of units. If there are none, `model` itself is returned.
         """
         return remove_units(model, units) if units else model
 
@@ -184,16 +188,18 @@ class LayerDeletion(keras.callbacks.Callback):
 
         Args:
             model: a functional `keras.Model`.
-            initial: the initial model, to be measured in turns with `model` where
-                `Plan.in_turns` says so; else None.
-            initial_ms: the latency that was recorded for the initial model.
+            initial: the initial model if `Plan.in_turns`, else None.
+            initial_ms: the recorded latency of the initial model in milliseconds.
+
+        Returns:
+            dict from measure to number.
         """
         if initial is None:
             return target_measures([model], self.plan.target)[0]
         return target_measures([initial, model], self.plan.target, initial_ms)[1]
 
     def record(self, model: keras.Model, size: dict, **fields: Any) -> Round:
-        """The record of a trained model.
+        """Creates the record of a trained model.
 
         Args:
             model: a functional `keras.Model`.
@@ -217,12 +223,12 @@ class LayerDeletion(keras.callbacks.Callback):
                 "seconds": 0.0,
                 "model": model_name(len(self.rounds)),
                 "measured": {k: v for k, v in size.items() if k not in COUNTED},
-                "kept": {} if self.rounds else dict(self.plan.kept),
+                "kept": {} if self.rounds else dict(self.plan.not_removable),
                 **fields,
             }
         )
 
-    # What Keras calls in a training.
+    # The methods that Keras calls during a training.
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._removed_before = self.removed
@@ -230,12 +236,12 @@ class LayerDeletion(keras.callbacks.Callback):
         self._trained, self._logs, self._diverged = 0, {}, None
         if not self._decides:
             return
-        self._infinite = broken(self.model)
+        self._broken_before = broken(self.model)
         if self.plan is None:
-            self.plan = Plan.check(self.model, self.removal, to_the_last=False)
+            self.plan = Plan.check(self.model, self.removal, default_target=False)
             self.removal = self.plan.removal
             if self.plan.in_turns:
-                self._initial_net = self.model
+                self._initial_model = self.model
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._trained += 1
@@ -257,7 +263,8 @@ class LayerDeletion(keras.callbacks.Callback):
         monitor = self.removal.monitor
         if monitor and monitor not in self._logs:
             raise ValueError(
-                f"`monitor={monitor!r}` is not logged. Logged: {', '.join(self._logs)}."
+                f"`monitor={monitor!r}` is not logged. `fit` logs: "
+                f"{', '.join(self._logs)}."
             )
         if monitor and self.mode is None:
             self.removal = self.removal.replace(mode=direction(self.model, monitor))
@@ -270,28 +277,29 @@ class LayerDeletion(keras.callbacks.Callback):
             return
         if not self._trained:
             raise ValueError(
-                "`fit` trained no epoch, so nothing is known by which to remove units. "
-                "Give more `epochs`, or a smaller `initial_epoch`."
+                "`fit` trained no epoch, so the units to remove cannot be selected. "
+                "Pass more `epochs`, or a smaller `initial_epoch`."
             )
-        spoiled = sorted(broken(self.model) - self._infinite)
-        if spoiled and not self._diverged:
-            self._diverged = f"'{spoiled[0]}' holds NaN or infinite values"
+        newly_broken = sorted(broken(self.model) - self._broken_before)
+        if newly_broken and not self._diverged:
+            self._diverged = f"'{newly_broken[0]}' contains NaN or infinite values"
         if self._diverged:
-            self._give_up(self._diverged)
+            self._end_diverged(self._diverged)
             return
         self._decide()
 
     def _decide(self):
-        """Records the net just trained, and makes the next one if one is to follow."""
+        """Records the model just trained, and builds the next one if there is one."""
         plan, monitor = self.plan, self.removal.monitor
         values = {monitor: float(self._logs[monitor])} if monitor else {}
         if not self.rounds and not all(map(math.isfinite, values.values())):
             raise TrainingDiverged(
-                f"`{monitor}` is {values[monitor]} after the first training: no "
-                "shorter net can be compared with it."
+                f"`{monitor}` is {values[monitor]} after the first training, so pruned "
+                "models cannot be compared with it. Check the metric and its data, or "
+                "pass another `monitor`."
             )
         size = self.measure(
-            self.model, self._initial_net, plan.initial.get("latency_ms")
+            self.model, self._initial_model, plan.initial.get("latency_ms")
         )
         self.measures = size if plan.target is not None else None
         record = self.record(
@@ -315,7 +323,7 @@ class LayerDeletion(keras.callbacks.Callback):
         try:
             scores = self.score(self.model)
         except (TypeError, ValueError) as error:
-            # The training is done, and earlier ones may be: what they gave is kept.
+            # The result of the trainings that are finished must not be lost.
             self.stop_reason = f"the units cannot be scored: {error}"
             warnings.warn(self.stop_reason, stacklevel=2)
             return
@@ -325,14 +333,16 @@ class LayerDeletion(keras.callbacks.Callback):
             self.removed = self.select(scores, self.model)
             self.pruned_model = self.delete(self.model, self.removed)
 
-    def _give_up(self, what):
-        """Ends the removal as a training diverged; raises if it is the first one."""
-        given, options = self._data or ((), {})
-        told = (
+    def _end_diverged(self, what):
+        """Ends the removal after a divergence; raises if it is the first training."""
+        arguments, options = self._data or ((), {})
+        message = (
             f"The training diverged: {what} in epoch {self._trained}. "
-            f"{fit_reason(*given, **options)}"
+            f"{fit_reason(*arguments, **options)}"
         )
         if not self.rounds:
-            raise TrainingDiverged(told)
-        self.accepted, self.stop_reason = False, told
-        warnings.warn(f"{told} The result is of the trainings before it.", stacklevel=2)
+            raise TrainingDiverged(message)
+        self.accepted, self.stop_reason = False, message
+        warnings.warn(
+            f"{message} The result comes from the trainings before it.", stacklevel=2
+        )

@@ -1,4 +1,4 @@
-"""Algorithm 1 around a `fit` of one's own: train, let the callback delete, repeat."""
+"""Algorithm 1 with the user's own call of `fit`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class DeletionRound:
     """One training of `fit_with_deletion`.
 
     Attributes:
-        removed: names of the units taken out before it.
-        history: dict from logged name to its value after each epoch.
-        accepted: whether it did not diverge, and the monitored value was good enough.
+        removed: names of the units that were removed before it.
+        history: dict from logged name to the list of its values, one per epoch.
+        accepted: whether it did not diverge and the monitored value was within the
+            tolerance.
     """
 
     removed: tuple[str, ...]
@@ -29,33 +30,40 @@ class DeletionRound:
 def fit_with_deletion(
     model, deletion, *args, make_callbacks=None, compile_fn=None, **kwargs
 ):
-    """Repeats `fit` on ever shorter models until `deletion` removes no more.
+    """Repeats `fit` and the removal of units until `deletion` removes no more.
 
-    Every round trains for `deletion.epochs` with a fresh optimizer at its initial
-    learning rate, as Algorithm 1 asks.
+    Every round trains for `deletion.epochs` with a new optimizer at its initial
+    learning rate, as in Algorithm 1.
 
     Args:
-        model: a compiled functional `keras.Model`; it gets trained.
+        model: a compiled functional `keras.Model`. It is trained.
         deletion: a `LayerDeletion`.
-        `*args`, `**kwargs`: passed to `fit`; `epochs`, `initial_epoch` and `callbacks`
-            are not allowed. A generator must never end: every round keeps reading it.
-        make_callbacks: function without arguments that returns further callbacks.
-            Callbacks keep state (the best value so far, say), so that every round
-            needs its own.
-        compile_fn: function that compiles a model, for compile settings that Keras
-            cannot repeat: a lambda as loss, `exclude_from_weight_decay`.
+        `*args`, `**kwargs`: arguments of `fit`, except `epochs`, `initial_epoch` and
+            `callbacks`. A generator must not end, because all rounds read from it.
+        make_callbacks: function without arguments that returns a list of further
+            callbacks. It is called in every round, because callbacks have state.
+        compile_fn: function that compiles a model. It is needed for compile settings
+            that Keras cannot repeat, such as a lambda as loss or
+            `exclude_from_weight_decay`.
 
     Returns:
-        `(model, rounds)`: the shortest model whose monitored value held, trained and
-        compiled, and a `DeletionRound` for each training.
+        `(model, rounds)`: the smallest model whose monitored value was within the
+        tolerance, trained and compiled, and a list of `DeletionRound`, one per
+        training.
 
     Raises:
-        TypeError: if `epochs`, `initial_epoch` or `callbacks` is given.
-        ValueError: if `model` is not compiled, has a `train_step` or the like of its
-            own, or Keras cannot repeat its settings; or if arrays, or the first batch
-            of a pipeline, hold NaN, labels that the loss does not take, or pixels of
-            another range than the model's first layer, or the other split, has.
-        TrainingDiverged: as `LayerDeletion` does.
+        TypeError: if `epochs`, `initial_epoch` or `callbacks` is passed.
+        ValueError: if `model` is not compiled, if its class overrides `train_step` or a
+            similar method, or if Keras cannot repeat its compile settings; or if
+            arrays, or the first batch of a pipeline, contain NaN, labels that do not
+            fit the loss, or pixels in another range than the first layer of the model
+            or the other split expects.
+        TrainingDiverged: as for `LayerDeletion`.
+
+    >>> deletion = rp.LayerDeletion(epochs=10, monitor="val_accuracy")
+    >>> smaller, rounds = rp.fit_with_deletion(
+    ...     model, deletion, images, labels, validation_split=0.1
+    ... )
     """
     for name, instead in (
         ("epochs", "LayerDeletion(epochs=...)"),
@@ -63,24 +71,26 @@ def fit_with_deletion(
         ("callbacks", "`make_callbacks`"),
     ):
         if name in kwargs:
-            raise TypeError(f"fit_with_deletion takes no `{name}`: use {instead}.")
+            raise TypeError(
+                f"`fit_with_deletion` does not accept `{name}`. Use {instead} instead."
+            )
     if not model.compiled:
         raise ValueError(f"'{model.name}' is not compiled. Call its `compile()` first.")
     check_steps(model)
     if compile_fn is None:
-        with graph.scope_of(model):  # tried before any training is spent
+        with graph.scope_of(model):  # fails before any training
             compile_like(graph.rebuild(model), model)
-        # Read before any training: later it would hold the last learning rate.
+        # After a training the settings would contain its last learning rate.
         settings = model.get_compile_config()
 
-        def compile_fn(shorter):
-            shorter.compile_from_config(settings)
+        def compile_fn(pruned):
+            pruned.compile_from_config(settings)
 
     if make_callbacks is not None:
         check_callbacks(make_callbacks, "make_callbacks")
     check_fit_arguments(model, args, kwargs)
     rounds, best, removed = [], model, ()
-    deletion._data, free = (args[:2], kwargs), Release()
+    deletion._data, release_memory = (args[:2], kwargs), Release()
     while True:
         history = model.fit(
             *args,
@@ -95,7 +105,7 @@ def fit_with_deletion(
             deletion._data = None
             return best, rounds
         removed, model = deletion.removed, deletion.pruned_model
-        del history  # which holds the net just trained
-        free()
+        del history  # it refers to the model just trained
+        release_memory()
         with graph.scope_of(model):
             compile_fn(model)

@@ -1,4 +1,4 @@
-"""Marks by which a run that continues recognizes its model and its criterion."""
+"""Checksums by which a continued run recognizes its model and its criterion."""
 
 import functools
 import json
@@ -12,26 +12,26 @@ import numpy as np
 
 from resprune_tf.system.checksum import checksum, weights_agree
 
-# Terms of one period of the projections; a prime, so that no tensor's shape divides it.
+# Period of the projections. It is a prime, so it divides no size of a usual tensor.
 _PERIOD = 65_521
 _PROJECTIONS = 3
-# What differs from one process to the next, or says where code is and not what it does.
-_LEFT_OUT = {"seed", "build_config", "compile_config", "module", "registered_name"}
+# These differ between processes, or state where code is and not what it does.
+_OMITTED = {"seed", "build_config", "compile_config", "module", "registered_name"}
 _FRAMEWORKS = ("keras", "tensorflow", "jax", "numpy")
 
 
 def model_identity(model: keras.Model) -> dict:
-    """Architecture and weights of a model, in few numbers, as JSON values.
+    """Describes the architecture and the weights of a model in a few JSON values.
 
     Args:
-        model: a functional `keras.Model`. Names of its layers do not count, because
-            Keras numbers them, nor do seeds.
+        model: a functional `keras.Model`. Seeds do not count, and neither do the names
+            of its layers, because Keras numbers them.
 
     Returns:
-        `"architecture"`: a checksum, 8 hexadecimal digits. `"weights"`: a list of four
-        numbers, to be compared by `weights_agree`: the norm of all weights and three
-        projections of them. A checksum would change with the rounding of another
-        machine, on which a seed gives the same weights but for the last digit.
+        dict with `"architecture"`, a checksum of 8 hexadecimal digits, and `"weights"`,
+        a list of four numbers to compare by `weights_agree`: the norm of all weights
+        and three projections of them. A checksum of the weights would depend on the
+        rounding of the machine that initialized them.
     """
     return {
         "architecture": f"{_architecture(model):08x}",
@@ -40,7 +40,7 @@ def model_identity(model: keras.Model) -> dict:
 
 
 def same_model(model: keras.Model, other: dict) -> bool:
-    """Whether a model has the identity `other`."""
+    """Whether a model has the identity `other`, as `model_identity` returns it."""
     own = model_identity(model)
     return own["architecture"] == other["architecture"] and weights_agree(
         own["weights"], other["weights"]
@@ -53,12 +53,12 @@ def _projections(weights):
     squares, place = 0.0, 0
     for array in weights:
         flat = np.asarray(array).ravel()
-        begin = 0
-        while begin < flat.size:
-            part = flat[begin : begin + _PERIOD - place].astype("float64")
+        start = 0
+        while start < flat.size:
+            part = flat[start : start + _PERIOD - place].astype("float64")
             sums += patterns[:, place : place + part.size] @ part
             squares += float(part @ part)
-            begin, place = begin + part.size, (place + part.size) % _PERIOD
+            start, place = start + part.size, (place + part.size) % _PERIOD
     return [math.sqrt(squares), *sums.tolist()]
 
 
@@ -85,18 +85,20 @@ def _collect_names(config, names):
 
 
 def _nameless(config, numbers):
-    """A configuration with the layers' names as numbers, without what is left out."""
+    """A configuration with numbers for layer names and without `_OMITTED` keys."""
     if isinstance(config, dict):
-        omitted = {*_LEFT_OUT, "code"} if _is_lambda(config) else _LEFT_OUT
-        kept = {
+        omitted = {*_OMITTED, "code"} if _is_lambda(config) else _OMITTED
+        fields = {
             str(key): _nameless(value, numbers)
             for key, value in config.items()
             if key not in omitted
             and not (key == "name" and isinstance(value, str) and value in numbers)
         }
-        # Later versions of Keras add options whose default is one of these.
+        # Newer versions of Keras add options whose default is one of these.
         return {
-            key: value for key, value in kept.items() if value not in (None, {}, [], "")
+            key: value
+            for key, value in fields.items()
+            if value not in (None, {}, [], "")
         }
     if isinstance(config, (list, tuple)):
         if len(config) >= 3 and isinstance(config[0], str) and config[0] in numbers:
@@ -110,22 +112,24 @@ def _nameless(config, numbers):
 
 
 def _is_lambda(config):
-    # The code of a Lambda holds the path of its file.
+    # The code of a Lambda contains the path of its file.
     return "code" in config and "closure" in config
 
 
 def criterion_settings(criterion) -> dict:
-    """What a run's settings say of its criterion, as JSON values.
+    """Describes the criterion of a run in JSON values.
+
+    A criterion has its own name if it is a function of a module, or if its name was
+    set, as in `criterion.__name__ = "random(seed 0)"`.
 
     Args:
         criterion: a function from a model to scores, or another callable object.
 
     Returns:
-        `"criterion"`: its name. `"criterion_code"`, 8 hexadecimal digits: a checksum of
-        its code and of the values that it uses; of the arrays among these alone if it
-        has a name of its own, and left out if there are none. The name is its own if
-        it is that of a function of a module, or if it was set, as in
-        `criterion.__name__ = "random(seed 0)"`.
+        dict with `"criterion"`, its name, and `"criterion_code"`, a checksum of 8
+        hexadecimal digits of its code and of the values that it uses. If the criterion
+        has its own name, the checksum covers only the arrays that it uses, and is
+        missing if there are none.
     """
     name = getattr(criterion, "__name__", type(criterion).__qualname__)
     used = criterion
@@ -138,7 +142,7 @@ def criterion_settings(criterion) -> dict:
 
 
 def _arrays(function):
-    """The arrays that a function closes over, or a function that it closes over."""
+    """The arrays in the closure of a function, and in those of functions in it."""
     found = []
     for cell in getattr(function, "__closure__", None) or ():
         for value in keras.tree.flatten(_content(cell)):
@@ -153,13 +157,13 @@ def _has_own_name(function):
     name = getattr(function, "__name__", None)
     if name is None or name == "<lambda>" or isinstance(function, types.MethodType):
         return False
-    # A function inside another: its values differ from call to call of that.
+    # The values of a nested function differ between calls of the outer function.
     local = getattr(function, "__qualname__", name)
     return "<locals>" not in local or local.rpartition(".")[2] != name
 
 
 def _described(value, seen):
-    """A value in plain terms whose `repr` is the same in every process."""
+    """A description of a value whose `repr` is the same in every process."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if value is None or isinstance(
         value, (bool, int, float, complex, str, bytes, np.generic)
@@ -208,11 +212,11 @@ def _described(value, seen):
 def _content(cell):
     try:
         return cell.cell_contents
-    except ValueError:  # a name that is not assigned yet
+    except ValueError:  # the name is not assigned yet
         return None
 
 
 def _names(code):
-    """Names of globals and attributes that code uses, that of inner functions too."""
+    """Names of globals and attributes that code and its inner functions use."""
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
     return {*code.co_names}.union(*map(_names, inner))

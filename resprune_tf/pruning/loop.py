@@ -1,4 +1,4 @@
-"""Algorithm 1: train, score, remove, retrain, repeat; every round on record."""
+"""Algorithm 1: trains, scores, removes and retrains in rounds, with records."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ from resprune_tf.units.table import aligned
 
 @dataclasses.dataclass(frozen=True)
 class PruningResult:
-    """Outcome of `prune_and_retrain`. Prints as a table of the rounds.
+    """Result of `prune_and_retrain`. Prints as a table of the rounds.
 
     Attributes:
-        model: the smallest net that held the initial accuracy, or whatever was
-            monitored; of several of one size the last. For `FitData` it is compiled as
-            the model was.
-        rounds: all `Round`s, the initial training first.
-        selected: the `Round` that `model` comes from.
-        final: the record of the outcome, as in `final.json`.
+        model: the smallest `keras.Model` whose monitored value is within the tolerance
+            of round 0. If no pruned model is, this is the model of round 0. For
+            `FitData` it is compiled like the model that was passed.
+        rounds: tuple of `Round`; the initial training is the first.
+        selected: the `Round` of `model`.
+        final: dict, the record of the outcome as in `final.json`.
     """
 
     model: keras.Model
@@ -62,8 +62,9 @@ class PruningResult:
 
     def __repr__(self):
         return (
-            f"<PruningResult: round {self.selected.round} of {len(self.rounds) - 1} "
-            f"is selected, {self.selected.layers} layers, {self._measured()}>"
+            f"<PruningResult: selected round {self.selected.round} of "
+            f"{len(self.rounds) - 1}, {self.selected.layers} layers, "
+            f"{self._measured()}>"
         )
 
     def __str__(self):
@@ -93,7 +94,7 @@ class PruningResult:
         )
 
     def _judged(self):
-        """The measure by which rounds were judged, and its split."""
+        """The name of the measure by which rounds were judged, and its split."""
         split = self.final.get("select_on", "validation")
         return self.final.get("monitor", "accuracy"), split
 
@@ -114,55 +115,54 @@ def prune_and_retrain(
     removal: Removal | None = None,
     run: RunOptions | None = None,
 ) -> PruningResult:
-    """Shortens a residual network without losing accuracy (Algorithm 1 of the paper).
+    """Prunes whole units of a residual network and retrains it, round by round.
 
-    Round 0 trains the model, or takes it as it is (`initial`). In every further round
-    `LayerDeletion` removes the units with the smallest scores. The remaining model
-    keeps its weights and is retrained from the initial learning rate with a new
-    optimizer.
+    Round 0 trains the model, or measures it as it is (`initial`). In every further
+    round the units with the smallest scores are removed. The remaining model keeps its
+    weights and is retrained from the initial learning rate with a new optimizer. The
+    smallest model that maintains accuracy is selected.
 
-    A run in a directory continues where it was stopped, from the last whole epoch,
-    and ends with the same weights as an unbroken one: to the last bit after
-    `make_repeatable`, else to within the rounding of every step.
+    A run with a directory continues from the last saved epoch if the call is repeated.
+    It ends with the same weights as an uninterrupted run: to the last bit after
+    `make_repeatable`, otherwise to within rounding errors.
 
     Args:
-        model: functional `keras.Model`, with an `ImportanceScale` on each unit that
-            may go (see `add_importance`). It is not changed. For a `Dataset` it goes
-            from pixels (0 to 255) to logits; for `FitData` it may have any inputs and
-            outputs and is compiled, with whatever loss, metrics and optimizer.
+        model: a functional `keras.Model`; it is not changed. To score by ω, it needs an
+            `ImportanceScale` on each removable unit (see `add_importance`). For a
+            `Dataset` it maps pixels (0 to 255) to logits. For `FitData` it may have any
+            inputs and outputs, and must be compiled.
         data: a `Dataset` of labelled images, or `FitData`.
         recipe: `Recipe` of the initial training; a `FitRecipe` for `FitData`.
-        retrain_recipe: `Recipe` of each retraining, such as
-            `recipe.replace(epochs=60)`; by default `recipe`.
+        retrain_recipe: recipe of each retraining, such as `recipe.replace(epochs=60)`.
+            Defaults to `recipe`.
         initial: `"train"` to train the model first, as in the paper, or `"as_given"`
-            for a model that is trained already: round 0 is then the model as it is,
-            measured, by which all others are judged. What a `FitRecipe` leaves open is
-            then chosen for a trained model, see there.
-        guidance: `Guidance` to train with a teacher: the trained initial model, or
-            another one; None to use the labels alone, as the paper does. By default
-            there is a teacher where a run begins with a trained classifier: the model
-            as it was given.
-        removal: `Removal`: which units are removed, and how models are judged. By
-            default one unit per round, until no removable unit is left.
-        run: `RunOptions`: directory of the records, seed, devices, and when to stop.
+            for a trained model. Round 0 then measures it, and the fields that a
+            `FitRecipe` leaves open get the defaults for a trained model.
+        guidance: `Guidance` to retrain with a teacher, which is the trained initial
+            model or another one; None to use only the labels, as in the paper. By
+            default, `initial="as_given"` with a classifier uses that model as teacher.
+        removal: `Removal`, which units are removed and how models are judged. By
+            default one unit per round is removed until no removable unit is left.
+        run: `RunOptions`, directory of the records, seed, devices, and when to stop.
 
     Returns:
-        `PruningResult`: every round, and the smallest net that held the initial
-        accuracy.
+        `PruningResult`, with the record of every round and the selected model.
 
     Raises:
-        ValueError: if an argument is out of range, before any work.
-        RunDirectoryError: if the run directory holds another run, cannot be written or
-            another process has it; or if `start_from` is no such run.
-        DiskFullError: if there is no space left for a file; the same call continues.
-        RunInterrupted: when stopped; the same call continues.
-        TrainingDiverged: if the initial training's loss or weights become NaN or
-            infinite. A later round that diverges ends the run instead: a warning says
-            so, `final["diverged"]` keeps why, and the net is chosen among the rounds
-            before. The same call gives the same result; to train that round again,
-            delete `diverged.json` in the run directory.
-        TypeError: if the model is not functional, or data and recipe do not belong
-            together.
+        ValueError: if an argument is out of range; before any work.
+        TypeError: if the model is not functional, or data and recipe do not fit.
+        RunDirectoryError: if the run directory contains another run, cannot be written
+            or is locked by another process; or if `start_from` is not a run with the
+            same initial training.
+        DiskFullError: if there is no space left for a file. The same call continues.
+        RunInterrupted: if the run was stopped. The same call continues.
+        TrainingDiverged: if the loss or the weights of the initial training become NaN
+            or infinite. If a later round diverges, the run ends with a warning,
+            `final["diverged"]` states the reason, and the model is selected among the
+            earlier rounds. To train that round again, delete `diverged.json` in the run
+            directory and repeat the call.
+
+    Reference: Ida and Fujiwara, Network Implosion, arXiv:1906.03826, Algorithm 1.
 
     >>> model = rp.add_importance(keras.applications.ResNet50(weights=None))
     >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -195,7 +195,7 @@ def prune_and_retrain(
         check_trained(model)
     removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
     plan = Plan.check(model, removal)
-    plan = plan.judging(recipe.examples_judged(data, removal.select_on))
+    plan = plan.with_examples(recipe.examples_judged(data, removal.select_on))
     teacher = load_teacher(guidance, model)
     settings = {
         "dataset": {
@@ -234,7 +234,7 @@ def prune_and_retrain(
         )
         if run.start_from is not None and not files.rounds:
             rounds.take_over(run.start_from)
-        final = rounds.to_the_end(model, run.note)
+        final = rounds.complete(model, run.note)
         selected = deletion.rounds[final["selected_round"]]
         chosen = retrain_recipe.finish(rounds.load(selected.model), model)
         return PruningResult(chosen, tuple(deletion.rounds), selected, final)
@@ -244,8 +244,8 @@ def _recipes(model, data, recipe, retrain_recipe, initial):
     """The recipes of the initial training and of each retraining."""
     if initial not in ("train", "as_given"):
         raise ValueError(
-            '`initial` must be "train", or "as_given" for a model that is trained '
-            f"already. Received: {initial!r}."
+            '`initial` must be "train", or "as_given" for a trained model. '
+            f"Received: {initial!r}."
         )
     retrain_recipe = retrain_recipe or recipe
     for each in (recipe, retrain_recipe):
@@ -255,21 +255,21 @@ def _recipes(model, data, recipe, retrain_recipe, initial):
         recipe = retrain_recipe.replace(epochs=0)
     if retrain_recipe.epochs < 1:
         raise ValueError(
-            "A retraining needs `epochs` of 1 or more. Received: "
-            f"{retrain_recipe.epochs} in the recipe of each retraining. To begin with "
-            'a model as it is, give `initial="as_given"`; to remove units without '
-            "retraining, call `remove_units` and `recalibrate`."
+            "`epochs` of the recipe of each retraining must be >= 1. Received: "
+            f"{retrain_recipe.epochs}. To start from a trained model, pass "
+            '`initial="as_given"`. To remove units without retraining, call '
+            "`remove_units` and `recalibrate`."
         )
     return recipe, retrain_recipe
 
 
 def _open(stack, run, model, settings):
-    """The run directory, held by this process, and known to hold this run or none."""
+    """The `RunDirectory`, locked and checked to contain this run or none."""
     strategy, folder = run.strategy, run.directory
     if folder is None or not strategy.is_chief:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-    begun = read_rounds(run.directory or folder)
-    if run.start_from is not None and not begun:
+    finished = read_rounds(run.directory or folder)
+    if run.start_from is not None and not finished:
         start = {k: v for k, v in settings.items() if k != "criterion_code"}
         check_same_start(run.start_from, comparable(run.start_from, start))
         check_history(run.start_from)

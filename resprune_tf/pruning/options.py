@@ -1,4 +1,4 @@
-"""The options of `prune_and_retrain`: what it removes, and how it runs."""
+"""The options of `prune_and_retrain`: `Removal` and `RunOptions`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Removal:
 
     Args:
         target: `Target` at which the run stops. By default all removable units are
-            removed, except the last one if no other layer has trainable weights. If
-            the target limits a file size or a latency, these are measured in every
-            round, in turns with the initial model, and recorded.
+            removed, except the last one if no other layer has trainable weights. If the
+            target limits a file size or a latency, both are measured in every round, in
+            turns with the initial model, and recorded.
         units: names of the only units to remove, such as those of a `Solution`. The
             criterion determines their order.
         units_per_round: units to remove before each retraining (k in the paper).
@@ -50,19 +50,19 @@ class Removal:
             taken from the Keras metric.
         tolerance: accepted decrease of the accuracy (a fraction), or deterioration of
             another measure in its own units. `"auto"` is one standard error of the
-            accuracy of round 0 on the examples that rounds are judged on, at least
-            one of them (see `judging.auto_tolerance`); `final.json` records the
-            number. A finished run may be called again with
-            another tolerance: its result is then selected again among the rounds.
-            With `stop_on_drop` such a run continues if the last round is now accepted,
-            and ignores the rounds after the first that is not.
+            accuracy of round 0, sqrt(p (1 - p) / n) on the n examples of `select_on`,
+            but at least one example; `final.json` records the number. If a finished run
+            is called again with another tolerance, the model is selected again among
+            its rounds. With `stop_on_drop` such a run continues if the last round is
+            now accepted, and ignores all rounds after the first that is not accepted.
         select_on: `"validation"` (held out of the training images) or `"test"`, as in
             the paper: the split on which rounds are judged.
         stop_on_drop: whether to stop at the first round that is not accepted.
 
     Raises:
         ValueError: if a value is out of range.
-        TypeError: if `target` is no `Target`, or `criterion` no function.
+        TypeError: if `target` is not a `Target`, `criterion` is not a function, or
+            `protected` is a string.
 
     >>> Removal(target=Target(macs=0.7), tolerance=0.005, protected=("backbone/*",))
     """
@@ -120,7 +120,7 @@ class Removal:
         if self.tolerance == AUTO:
             if not is_accuracy(self.monitor):
                 raise ValueError(
-                    '`tolerance="auto"` is the standard error of an accuracy. Give a '
+                    '`tolerance="auto"` is the standard error of an accuracy. Pass a '
                     f"number in the units of `{self.monitor}` instead."
                 )
             return
@@ -130,7 +130,7 @@ class Removal:
         number = isinstance(self.tolerance, numbers.Real)
         if not (number and 0 <= self.tolerance < most):
             raise ValueError(
-                f'`tolerance` is {example}, or "auto" for an accuracy. '
+                f'`tolerance` must be {example}, or "auto" for an accuracy. '
                 f"Received: {self.tolerance!r}."
             )
 
@@ -138,20 +138,20 @@ class Removal:
         if self.max_rounds is None:
             raise ValueError(
                 "`units_per_round=0` retrains without any removal, so `max_rounds` "
-                "must say how often. Received: max_rounds=None. Give a number, such as "
-                "`max_rounds=4`."
+                "must be the number of retrainings. Received: max_rounds=None. Pass a "
+                "number, such as `max_rounds=4`."
             )
         for name in ("target", "units"):
             if (value := getattr(self, name)) is not None:
                 raise ValueError(
                     f"`units_per_round=0` removes nothing, so `{name}` cannot be met. "
-                    f"Received: {name}={value}. Leave `{name}` out, or remove at least "
-                    "one unit per round."
+                    f"Received: {name}={value}. Omit `{name}`, or remove at least one "
+                    "unit per round."
                 )
 
     @property
     def removes(self) -> bool:
-        """Whether any unit is to be removed."""
+        """Whether the run removes any unit."""
         return self.max_rounds != 0 and self.units_per_round != 0
 
     @property
@@ -160,7 +160,7 @@ class Removal:
         return self.criterion is criteria.importance
 
     def replace(self, **changes: Any) -> Removal:
-        """A copy with some fields changed."""
+        """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
@@ -169,8 +169,8 @@ class RunOptions:
     """Where a run stores its records, and how it is started, stopped and displayed.
 
     Args:
-        directory: of the records. By default a temporary one.
-        seed: int, for the order of the examples and their augmentation.
+        directory: directory of the records. Defaults to a temporary one.
+        seed: int, seed of the order of the examples and of their augmentation.
         start_from: directory of another run whose initial training is reused, so that
             several ways to continue can be compared from the same model. Its data,
             model, recipe and seed must be those of this run.
@@ -183,7 +183,7 @@ class RunOptions:
         should_stop: function that returns a reason to stop now, or None.
         verbose: whether to show progress.
         flags: text to store as `flags.txt`: the command that started the run.
-        note: a remark to store with the result, such as its limitations.
+        note: remark to store with the result, such as its limitations.
 
     >>> RunOptions("runs/c10", seed=1)
     """

@@ -1,4 +1,4 @@
-"""What is decided between two trainings: by a `Removal`, for one model."""
+"""The decisions between two trainings: which units to remove, and when to stop."""
 
 import dataclasses
 import math
@@ -33,115 +33,117 @@ class Plan:
     """A `Removal`, checked and resolved for one model.
 
     Attributes:
-        removal: the `Removal`; its `mode` is known.
-        target: its `Target` in absolute numbers, or what is left without all that may
-            go; None if no measure can tell the end.
-        candidates: names of the units that may go.
-        known: names of all units of the initial net.
-        kept: dict from the name of every other unit of the initial net to the reason
-            why it is not removed.
-        initial: measures of the initial net.
-        savings: what a removed unit saves of each measure, on average.
-        stay: how many of the units must stay, whichever: 1 if nothing else learns.
-        fewest: the number of units that are left if all that may go are removed.
-        examples: number of examples that rounds are judged on; None if it is unknown.
+        removal: the `Removal` with its names resolved.
+        target: its `Target` in absolute numbers. Without one, this is the size of the
+            model without all removable units; None if no measure can express that.
+        candidates: names of the units that may be removed.
+        all_units: names of all units of the initial model.
+        not_removable: dict from each other unit of the initial model to the reason why
+            it is not removed.
+        initial: dict from measure to number, for the initial model.
+        savings: dict from measure to the average saving per removed unit.
+        must_remain: number of candidates that must remain, whichever they are: 1 if no
+            other layer has trainable weights, else 0.
+        fewest_units: number of units after the removal of all removable units.
+        examples: number of examples on which rounds are judged; None if unknown.
     """
 
     removal: Removal
     target: Target | None
     candidates: frozenset
-    known: frozenset
-    kept: dict
+    all_units: frozenset
+    not_removable: dict
     initial: dict
     savings: dict = dataclasses.field(default_factory=dict)
-    stay: int = 0
-    fewest: int = 0
+    must_remain: int = 0
+    fewest_units: int = 0
     examples: int | None = None
 
     @classmethod
-    def check(cls, model, removal: Removal, to_the_last=True) -> "Plan":
-        """The plan for a model.
+    def check(cls, model, removal: Removal, default_target=True) -> "Plan":
+        """Creates the plan for a model.
 
         Args:
-            model: a functional `keras.Model`; it is only read.
+            model: a functional `keras.Model`; it is not changed.
             removal: a `Removal`.
-            to_the_last: whether, without a target, the net without all units that may
-                go is one.
+            default_target: whether to replace a missing target by the size of the model
+                without all removable units.
 
         Raises:
-            ValueError: if a setting is out of range for this model, or a score no
-                finite number or of no unit.
+            ValueError: if a setting is out of range for this model, or if a score is
+                not finite or not that of a unit.
             CloneError: if a layer cannot be cloned.
-            TypeError: if the model is not functional, or scores are no dict.
+            TypeError: if the model is not functional, or if the criterion does not
+                return a dict.
         """
         if removal.criterion is None:
             removal = removal.replace(criterion=importance)
         found = find_units(model)
         protected = names_of(removal.protected, found)
-        free, not_removable = removable_units(
+        removable, not_removable = removable_units(
             found, [unit.name for unit in found], protected
         )
-        candidates, units = frozenset(unit.name for unit in free), removal.units
+        candidates, units = frozenset(unit.name for unit in removable), removal.units
         if units is not None:
-            units = _asked_for(units, found, not_removable)
+            units = _requested_units(units, found, not_removable)
             candidates = frozenset(units)
-            others = {unit.name: "it is not among `units`" for unit in free}
+            others = {unit.name: "it is not among `units`" for unit in removable}
             not_removable |= {k: v for k, v in others.items() if k not in candidates}
-        known = {
+        fields = {
             "candidates": candidates,
-            "known": frozenset(unit.name for unit in found),
-            "kept": not_removable,
+            "all_units": frozenset(unit.name for unit in found),
+            "not_removable": not_removable,
         }
         removal = removal.replace(units=units, protected=tuple(sorted(protected)))
         if removal.max_rounds == 0:
-            return cls(removal, None, initial=target_measures([model])[0], **known)
+            return cls(removal, None, initial=target_measures([model])[0], **fields)
         scores = check_scores(removal.criterion(model), found)
         if removal.units_per_round == 0:
-            return cls(removal, None, initial=target_measures([model])[0], **known)
+            return cls(removal, None, initial=target_measures([model])[0], **fields)
         check_scored(scores, model)
-        first = not_removable
-        free, not_removable = removable_units(
+        removable, excluded = removable_units(
             found, candidates.intersection(scores), protected
         )
-        known["kept"] = {**not_removable, **first}  # which knows why there is no score
-        if not free:
+        # The earlier reasons explain why there is no score.
+        fields["not_removable"] = {**excluded, **not_removable}
+        if not removable:
             reasons = ", ".join(
-                f"{name} ({why})" for name, why in not_removable.items()
+                f"{name} ({reason})" for name, reason in excluded.items()
             )
-            raise ValueError(f"No unit of '{model.name}' may go: {reasons}.")
+            raise ValueError(f"No unit of '{model.name}' can be removed: {reasons}.")
         for name in units or ():
             if name not in scores:
                 raise ValueError(
-                    f"Unit '{name}' of `units` has no score by which to order it. "
+                    f"Unit '{name}' of `units` has no score that determines its order. "
                     f"The criterion scores: {', '.join(scores)}."
                 )
-        stay = stay_to_learn(model, free)
-        if stay and units is not None:
+        must_remain = stay_to_learn(model, removable)
+        if must_remain and units is not None:
             raise ValueError(
-                f"`units` are all of '{model.name}' that learns, so nothing would be "
-                f"left to train. Received: units={units}. Leave one out."
+                f"`units` contain all trainable weights of '{model.name}', so nothing "
+                f"would remain to train. Received: units={units}. Omit one of them."
             )
-        # Which one stays is told by later scores: the sizes are those with the least.
-        least = sorted(free, key=lambda unit: unit.parameters)[:stay]
-        names = [unit.name for unit in free if unit not in least]
+        # Later scores decide which unit remains. The sizes here are lower bounds.
+        remaining = sorted(removable, key=lambda unit: unit.parameters)[:must_remain]
+        names = [unit.name for unit in removable if unit not in remaining]
         if not names:
             raise ValueError(
-                f"No unit of '{model.name}' may go: '{free[0].name}' holds all that "
-                "learns, so nothing would be left to train."
+                f"No unit of '{model.name}' can be removed: '{removable[0].name}' "
+                "contains all trainable weights, so nothing would remain to train."
             )
         per_round = removal.units_per_round
         if per_round != ALL and not 1 <= per_round <= len(names):
             raise ValueError(
-                f"`units_per_round` must be from 1 to {len(names)}, the number "
-                f"of units of '{model.name}' that may go. Received: {per_round}."
+                f"`units_per_round` must be from 1 to {len(names)}, the number of "
+                f"removable units of '{model.name}'. Received: {per_round}."
             )
         target = removal.target
         initial, smallest = extent(model, names, target)
         if target is not None:
-            why = {unit.name: "one unit must stay to learn" for unit in least}
-            target = target.resolve(initial, smallest, {**not_removable, **why})
-        elif to_the_last:
-            target = _everything(initial, smallest, units)
+            why = {u.name: "no other layer has trainable weights" for u in remaining}
+            target = target.resolve(initial, smallest, {**excluded, **why})
+        elif default_target:
+            target = _default_target(initial, smallest, units)
         return cls(
             removal,
             target,
@@ -149,14 +151,14 @@ class Plan:
             savings={
                 name: (initial[name] - smallest[name]) / len(names) for name in initial
             },
-            stay=stay,
-            fewest=smallest["units"],
-            **known,
+            must_remain=must_remain,
+            fewest_units=smallest["units"],
+            **fields,
         )
 
     @property
     def max_rounds(self) -> float:
-        """Most rounds after the initial training."""
+        """The maximum number of rounds after the initial training."""
         most = self.removal.max_rounds
         return math.inf if most is None else most
 
@@ -166,10 +168,10 @@ class Plan:
         return self.target is not None and bool(self.target.conditions)
 
     def settings(self) -> dict:
-        """What must agree for a run to be continued, as JSON values."""
+        """The settings that must agree when a run continues, as JSON values."""
         removal, target = self.removal, self.target
         return {
-            # Not a file's size or a latency: the next process may find others.
+            # File size and latency are left out, because they differ between processes.
             "initial": {name: self.initial[name] for name in COUNTED},
             "units_per_round": removal.units_per_round,
             "target": target and {**target.limits, **target.conditions},
@@ -183,68 +185,69 @@ class Plan:
         }
 
     def scores(self, model) -> dict[str, float]:
-        """The criterion's scores of the units that may go; none if none may.
+        """Returns the scores of the removable units; empty if there are none.
 
         Raises:
-            ValueError: if a score is no finite number, or of no unit that the model
-                has or once had; or of one that the initial net has not.
+            ValueError: if a score is not finite, or not that of a unit of the model or
+                of the initial model; or if the model has a unit that the initial model
+                does not have.
         """
         scores = check_scores(
-            self.removal.criterion(model), find_units(model), self.known
+            self.removal.criterion(model), find_units(model), self.all_units
         )
-        if strangers := [name for name in scores if name not in self.known]:
+        if unexpected := [name for name in scores if name not in self.all_units]:
             raise ValueError(
-                f"'{model.name}' has units that the initial net has not: "
-                f"{', '.join(strangers)}. Layers must keep their names in copies and "
-                "files."
+                f"'{model.name}' has units that the initial model does not have: "
+                f"{', '.join(unexpected)}. Layers must keep their names when a model "
+                "is copied, saved or loaded."
             )
         return {name: v for name, v in scores.items() if name in self.candidates}
 
     def next_units(self, scores, model, images=None, on_step=None) -> tuple[str, ...]:
-        """The units to remove in the next round; none if the run only retrains.
+        """Returns the units to remove in the next round; none if the run only retrains.
 
         Args:
             scores: what `scores` returned for the model.
-            model: a functional `keras.Model`; it is only read.
+            model: a functional `keras.Model`; it is not changed.
             images, on_step: as for `greedy_search`.
         """
-        count, most = self.removal.units_per_round, len(scores) - self.stay
+        count, most = self.removal.units_per_round, len(scores) - self.must_remain
         if count == 0:
             return ()
         if count != ALL:
             return select_units(scores, min(count, most))
         if self.target is None:
             return select_units(scores, most)
-        stay = [u.name for u in find_units(model) if u.name not in scores]
+        protected = [u.name for u in find_units(model) if u.name not in scores]
         if self.in_turns:
-            return solve_target(model, self.target, scores, stay).units[:most]
+            return solve_target(model, self.target, scores, protected).units[:most]
         found = greedy_search(
             model,
             self.removal.criterion,
             target=self.target,
-            protected=stay,
+            protected=protected,
             images=images,
             on_step=on_step,
         )
         return found.units[:most]
 
     def value(self, record) -> float | None:
-        """What a round is judged by: the monitored measure, if there is one."""
+        """The monitored value of a round; None if nothing is monitored."""
         if self.removal.monitor is None:
             return None
         return record.measure(self.removal.select_on, self.removal.monitor)
 
-    def judging(self, examples: int | None) -> "Plan":
-        """The plan of a run that is judged on so many examples.
+    def with_examples(self, examples: int | None) -> "Plan":
+        """Returns the plan of a run whose rounds are judged on `examples` examples.
 
         Raises:
-            ValueError: if the tolerance depends on their number, which is unknown.
+            ValueError: if the number is unknown, but the tolerance depends on it.
         """
         if examples is None and self.removal.tolerance == AUTO:
             raise ValueError(
                 '`tolerance="auto"` depends on the number of '
                 f"`{self.removal.select_on}` examples, which this pipeline does not "
-                "state. Give a number, such as `tolerance=0.005`."
+                "state. Pass a number, such as `tolerance=0.005`."
             )
         return dataclasses.replace(self, examples=examples)
 
@@ -253,8 +256,8 @@ class Plan:
         initial = self.value(rounds[0])
         return resolved(self.removal.tolerance, initial, self.examples)
 
-    def tolerance_told(self, rounds) -> str | None:
-        """What one example and the tolerance amount to, in words; None if unknown."""
+    def tolerance_text(self, rounds) -> str | None:
+        """The tolerance and the effect of one example as text; None if unknown."""
         if not (is_accuracy(self.removal.monitor) and self.examples):
             return None
         auto = self.removal.tolerance == AUTO
@@ -265,23 +268,24 @@ class Plan:
         )
 
     def accepts(self, record, rounds) -> bool:
-        """Whether a round kept the monitored measure of the first."""
+        """Whether the monitored value of a round is within the tolerance of round 0."""
         if self.removal.monitor is None:
             return True
         values = (self.value(each) for each in (rounds[0], record))
         return within_tolerance(*values, self.tolerance(rounds), self.removal.mode)
 
     def target_reached(self, record) -> bool:
-        """Whether the net of a round meets the target."""
+        """Whether the model of a round meets the target."""
         if self.target is None:
             return False
         counts = {**dataclasses.asdict(record), "units": len(record.units)}
         return self.target.reached({**counts, **record.measured})
 
-    def judged(self, rounds):
-        """The rounds that count: with `stop_on_drop` none after the first drop.
+    def judged_rounds(self, rounds):
+        """The rounds to select from.
 
-        There are some where a run went on under another tolerance.
+        With `stop_on_drop` the rounds after the first that is not accepted do not
+        count. They exist if the run continued with another tolerance.
         """
         if self.removal.stop_on_drop:
             for index, record in enumerate(rounds):
@@ -290,40 +294,48 @@ class Plan:
         return rounds
 
     def stop_reason(self, rounds) -> str | None:
-        """Why no further round is to run, or None."""
+        """The reason why no further round follows, or None."""
         if not rounds:
             return None
-        last = self.judged(rounds)[-1]
+        last = self.judged_rounds(rounds)[-1]
         return self.reason_to_stop(rounds) or self.reason_without_units(last.scores)
 
     def reason_to_stop(self, rounds) -> str | None:
-        """Why no unit is to go after some rounds, however they are scored, or None."""
-        last, removal = self.judged(rounds)[-1], self.removal
+        """The reason to stop that does not depend on scores, or None."""
+        last, removal = self.judged_rounds(rounds)[-1], self.removal
         if self.max_rounds == 0:
-            return "only the initial training was asked for"
+            return "only the initial training was requested"
         if self.target_reached(last):
             return f"target reached: at most {self.target}"
         if removal.stop_on_drop and not self.accepts(last, rounds):
-            return f"{removal.monitor} {'dropped' if removal.mode == 'max' else 'rose'}"
+            change = "decreased" if removal.mode == "max" else "increased"
+            return f"{removal.monitor} {change} by more than the tolerance"
         if last.round == self.max_rounds:
             number = counted(self.max_rounds, "round")
             return f"{number} {'is' if self.max_rounds == 1 else 'are'} done"
         return None
 
     def reason_without_units(self, scores) -> str | None:
-        """Why no unit can go of those that have a score, or None."""
-        if len(scores) > self.stay or self.removal.units_per_round == 0:
+        """The reason why none of the scored units can be removed, or None."""
+        if len(scores) > self.must_remain or self.removal.units_per_round == 0:
             return None
-        return "no unit is left that may go"
+        return "no removable unit is left"
 
     def later_rounds(self, number, size):
-        """How many rounds will follow one of this size, if units save the average."""
+        """Estimates how many rounds follow, from the average saving per unit.
+
+        Args:
+            number: number of the current round.
+            size: dict from measure to number, for its model.
+        """
         per_round = self.removal.units_per_round
         if self.max_rounds and per_round == 0:
             return self.max_rounds - number
         if not self.savings:
             return 0
-        limits = {"units": self.fewest} if self.target is None else self.target.limits
+        limits = {"units": self.fewest_units}
+        if self.target is not None:
+            limits = self.target.limits
         units = max(
             (
                 math.ceil((size[name] - limit) / self.savings[name])
@@ -337,9 +349,10 @@ class Plan:
 
 
 def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
-    """The `count` units with the smallest scores, or all there are, smallest first.
+    """Returns the `count` units with the smallest scores, smallest first.
 
-    Equal scores keep the order of `scores`. Line 6 of Algorithm 1.
+    If there are fewer units, all are returned. Equal scores keep the order of `scores`.
+    This is line 6 of Algorithm 1.
 
     Raises:
         ValueError: if no unit has a score, or `count` < 1.
@@ -349,23 +362,25 @@ def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
     return tuple(sorted(scores, key=scores.get)[:count])
 
 
-def _everything(initial, smallest, units):
-    """The target of a run that is given none; None if no measure can tell its end."""
+def _default_target(initial, smallest, units):
+    """The target of a run without one; None if no measure can express its end."""
     for measure in ("layers", "units") if units is None else ("units",):
-        # A branch beside the units may be the longest path, and targets are above 0.
+        # Depth does not decrease if the longest path bypasses the units, and a target
+        # must be above 0.
         if initial[measure] > smallest[measure] > 0:
             return Target(**{measure: smallest[measure]})
     return None
 
 
-def _asked_for(units, found, not_removable):
-    """Names of the units to remove, each of which may go."""
-    free = [unit.name for unit in found if unit.name not in not_removable]
-    offer = f"Those that may go: {', '.join(free) or 'none'}."
+def _requested_units(units, found, not_removable):
+    """The names of the units to remove, checked to be removable."""
+    removable = [unit.name for unit in found if unit.name not in not_removable]
+    offer = f"Removable units: {', '.join(removable) or 'none'}."
     names = tuple(unit.name for unit in chosen_units(units, found, offer))
     for name in names:
         if name in not_removable:
             raise ValueError(
-                f"Unit '{name}' of `units` may not go: {not_removable[name]}. {offer}"
+                f"Unit '{name}' of `units` cannot be removed: {not_removable[name]}. "
+                f"{offer}"
             )
     return names

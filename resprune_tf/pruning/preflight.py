@@ -1,4 +1,4 @@
-"""What is known before a run does any work: that its parts belong together."""
+"""Checks a model, its data and its recipes before a run does any work."""
 
 import warnings
 
@@ -12,17 +12,17 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
     """Checks a model, its data and its recipes against each other.
 
     Args:
-        model, data, recipe, removal: as `prune_and_retrain` takes them.
-        retrain_recipe: that of each retraining.
+        model, data, recipe, removal: as for `prune_and_retrain`.
+        retrain_recipe: recipe of each retraining.
         strategy: a `Strategy`.
 
     Returns:
-        `(removal, settings)`: the `Removal` with its `mode`, and a dict of what else
-        the recipes say of the run, as JSON values.
+        `(removal, settings)`: the `Removal` with its `mode`, and a dict of the further
+        settings of the recipes as JSON values.
 
     Raises:
-        ValueError, TypeError: if they do not belong together, or the model cannot be
-            loaded as it was saved.
+        ValueError, TypeError: if they do not fit each other, or if the model changes
+            when it is saved and loaded.
     """
     check_saving(model)
     checked = recipe.check(model, data, retrain_recipe, removal, strategy)
@@ -30,61 +30,64 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
 
 
 def check_saving(model):
-    """A run loads the net of each round from its file, so that it can be continued.
+    """Checks that Keras restores a model from its configuration without changes.
+
+    Every round loads the model of the previous round from its file, so that a run can
+    continue.
 
     Raises:
-        ValueError: if Keras cannot make the model from its configuration, or only
-            under other names.
+        ValueError: if Keras cannot build the model from its configuration, or changes
+            names, weights or shared layers.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # As Keras does in its files, where it does not keep all layers shared.
+            # Keras saves files in this scope, in which not all layers stay shared.
             with ObjectSharingScope():
                 config = model.get_config()
             with ObjectSharingScope():
                 loaded = type(model).from_config(config)
     except Exception as error:
         raise ValueError(
-            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
-            "every round. Register your own layers and functions with "
-            "`keras.saving.register_keras_serializable()`, and make layers of Lambdas. "
-            f"Keras says: {error}"
+            f"{_cannot_load(model)}. Register your own layers and functions with "
+            "`keras.saving.register_keras_serializable()`, and replace Lambda layers "
+            f"by layer classes. The error of Keras: {error}"
         ) from error
-    kept = {operation.name for operation in _operations(loaded)}
-    lost = [each for each in _operations(model) if each.name not in kept]
-    if lost:
-        kinds = ", ".join(sorted({type(each).__name__ for each in lost}))
+    own, restored = _by_path(model), _by_path(loaded)
+    names = {operation.name for operation in restored.values()}
+    renamed = [each for each in own.values() if each.name not in names]
+    if renamed:
+        kinds = ", ".join(sorted({type(each).__name__ for each in renamed}))
         raise ValueError(
-            f"'{model.name}' is loaded with other names once it is saved, as a run "
-            f"does after every round: {', '.join(each.name for each in lost)} of type "
-            f"{kinds}. Begin the constructor with `def __init__(self, ..., name=None, "
-            "**kwargs)` and pass both on to `super().__init__`."
+            f"{_cannot_load(model)}: these layers of type {kinds} get other names: "
+            f"{', '.join(each.name for each in renamed)}. Begin the constructor with "
+            "`def __init__(self, ..., name=None, **kwargs)` and pass both on to "
+            "`super().__init__`."
         )
-    named = _by_path(loaded)
-    own = _by_path(model)
-    pairs = [(each, named[path]) for path, each in own.items() if path in named]
-    fixed = _called_with_weights(model)
-    if len(fixed) > len(_called_with_weights(loaded)):
+    with_weights = _called_with_weights(model)
+    if len(with_weights) > len(_called_with_weights(loaded)):
         raise ValueError(
-            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
-            f"every round: {', '.join(fixed)} would be called with constants instead "
-            "of weights. Make a layer of each that holds its weight."
+            f"{_cannot_load(model)}: {', '.join(with_weights)} would be called with "
+            "constants instead of weights. Replace each by a layer that contains its "
+            "weight."
         )
+    pairs = [(each, restored[path]) for path, each in own.items() if path in restored]
     if difference := sharing.untied(pairs):
         raise ValueError(
-            f"'{model.name}' cannot be loaded once it is saved, as a run does after "
-            f"every round: Keras does not keep all layers shared. In particular, "
-            f"{difference}. Call the shared layer itself in both places."
+            f"{_cannot_load(model)}: Keras does not keep all layers shared. In "
+            f"particular, {difference}. Call the shared layer itself in both places."
         )
 
 
-def _operations(model):
-    """Layers and operations of a model and of those nested in it."""
-    return list(_by_path(model).values())
+def _cannot_load(model):
+    return (
+        f"'{model.name}' cannot be restored from a saved file, which every round of a "
+        "run requires"
+    )
 
 
 def _called_with_weights(model):
+    """Names of the operations that are called with a variable as an argument."""
     levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
     return [
         node.operation.name
@@ -95,6 +98,7 @@ def _called_with_weights(model):
 
 
 def _by_path(model):
+    """Dict from path to layer or operation, with those of nested models."""
     levels = graph.levels(graph.as_functional(model, "prune_and_retrain"))
     return {
         (*path, operation.name): operation

@@ -1,4 +1,4 @@
-"""Trained models of records: what a finished run selected, loaded by name."""
+"""Loads trained models of committed records or run directories by name."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def load_record_model(
 ) -> keras.Model:
     """Loads a trained model of a committed record, or of a run directory.
 
-    Records are part of the repository, not of the installed package: call this in a
-    checkout, or state where its folder `records` lies. No code from the file is run:
-    it is checked before Keras reads it, and Keras loads it in safe mode.
+    Records are part of the repository, not of the installed package. Call this in a
+    checkout, or pass the path of its folder `records`. No code from the file is
+    executed: the file is checked first, and Keras loads it in safe mode.
 
     Args:
-        name: folder of the record below `records`, such as `"digits/small-seed0"`; or
+        name: folder of the record below `records`, such as `"digits/small-seed0"`, or
             the absolute path of a run directory.
-        round: number of the round; by default the selected one. Records hold the
-            models of round 0 and of the selected round, small ones more.
-        records: folder of the records: `records` in a checkout, by default that in the
-            working directory.
+        round: int, number of the round. Defaults to the selected round. Records contain
+            the models of round 0 and of the selected round; small records contain more.
+        records: path of the folder `records` of a checkout. Defaults to `records` in
+            the working directory.
 
     Returns:
-        The `keras.Model`, not compiled: from pixels (0 to 255), `[N, H, W, C]`, to
-        logits, `[N, classes]`.
+        A `keras.Model`, not compiled. Models of records map pixels (0 to 255) of shape
+        `(batch, height, width, channels)` to logits of shape `(batch, classes)`.
 
     Raises:
-        ValueError: if there is no such folder, record, round or model; the error lists
-            those that exist.
+        ValueError: if the folder, record, round or model does not exist. The message
+            lists those that exist.
         RunDirectoryError: (a ValueError) if a file of the record is damaged.
 
     >>> model = rp.load_record_model("digits/small-seed0")
@@ -56,10 +56,10 @@ def load_record_model(
     if chosen is None:
         numbers = ", ".join(str(each.round) for each in found) or "no round"
         raise ValueError(
-            f"The record '{folder}' holds no model of round {round!r}. It holds models "
-            f"of: {numbers}."
+            f"The record '{folder}' contains no model of round {round!r}. It contains "
+            f"models of: {numbers}."
             + ("" if found else f" {_with_models(records)}")
-            + " The flags in its flags.txt repeat the run."
+            + " To train it, repeat the run with the flags in its flags.txt."
         )
     return load_run_model(folder / chosen.model, chosen)
 
@@ -68,11 +68,11 @@ def _selected(folder):
     final = read_json(folder / "final.json")
     if final is None:
         raise ValueError(
-            f"The run of '{folder}' is not finished, so no round is selected. Give "
+            f"The run in '{folder}' is not finished, so no round is selected. Pass "
             "`round`."
         )
     if not isinstance(final, dict) or "selected_round" not in final:
-        raise damaged(folder / "final.json", "it does not say which round was selected")
+        raise damaged(folder / "final.json", "it does not contain `selected_round`")
     return final["selected_round"]
 
 
@@ -80,7 +80,7 @@ def _no_record(records, name):
     if not records.is_dir():
         return (
             f"There is no folder records='{records}' in {pathlib.Path.cwd()}. Records "
-            "are part of the repository: call this in its checkout, or give "
+            "are part of the repository. Call this in a checkout, or pass "
             "records='CHECKOUT/records'."
         )
     return f"There is no record '{name}' in '{records}'. {_with_models(records)}"

@@ -1,4 +1,4 @@
-"""A run, round by round: delete, have trained, measure, record."""
+"""The rounds of a run: each removes units, trains, measures and records."""
 
 import dataclasses
 import math
@@ -26,29 +26,29 @@ from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
 
-# An accuracy that a model rarely has on examples that it was not trained on.
-_ALL_BUT_PERFECT = 0.995
-# Training examples by which a search for several units estimates statistics.
-_SEARCH = 2048
+# From this accuracy on, the model was probably trained on the examples.
+_SUSPICIOUS_ACCURACY = 0.995
+# Training examples from which a search for several units re-estimates statistics.
+_SEARCH_EXAMPLES = 2048
 
 
 class PruningRun:
-    """One process's work on a run: what lies around the trainings and the deletions.
+    """The work of one process on a run.
 
     Args:
-        files: the `RunDirectory`, held by this process.
-        deletion: the `LayerDeletion` that decides what goes, and deletes it.
+        files: the `RunDirectory`, locked by this process.
+        deletion: the `LayerDeletion` that selects and removes units.
         data: a `Dataset` or `FitData`.
-        recipe: of the initial training.
-        retrain_recipe: of each retraining.
+        recipe: recipe of the initial training.
+        retrain_recipe: recipe of each retraining.
         guidance: a `Guidance`, or None.
-        teacher: a model that teaches in every round, or None.
-        template: the model as its user compiled it.
+        teacher: a `keras.Model` that is the teacher in every round, or None.
+        template: the model as the user compiled it.
         seed: int.
         strategy: a `Strategy`.
         stop: a `StopCheck`.
         progress: a `Progress`, or None.
-        watched: what the outcome says of the monitored value, a dict.
+        watched: dict with the settings of the monitored value for `final.json`.
     """
 
     def __init__(
@@ -75,10 +75,18 @@ class PruningRun:
         self.seed, self.strategy, self.stop = seed, strategy, stop
         self.progress, self.status = progress, Status(files.path)
         self.watched = watched
-        self._free = Release()
+        self._release_memory = Release()
 
-    def to_the_end(self, model, note):
-        """Does all rounds that are left; returns the outcome, as in `final.json`."""
+    def complete(self, model, note):
+        """Runs all remaining rounds.
+
+        Args:
+            model: the initial `keras.Model`.
+            note: text to store with the outcome.
+
+        Returns:
+            dict, the outcome as in `final.json`.
+        """
         if self._outcome() is None:
             self._begin(model)
         while (outcome := self._outcome()) is None:
@@ -90,20 +98,20 @@ class PruningRun:
         return self._finish(outcome, note)
 
     def _release(self):
-        """Lets the nets of a round go before those of the next one are made."""
+        """Frees the memory of the models of a round before the next round."""
         for watcher in filter(None, (self.progress, self.status, self.deletion)):
             watcher.set_model(None)
-        self._free()
+        self._release_memory()
 
     def _outcome(self):
-        """Why no further round is to run, or None."""
+        """The reason why no further round follows, or None."""
         outcome, diverged = self.plan.stop_reason(self.rounds), self.files.diverged
         if outcome is None and diverged:
             return f"round {diverged['round']} diverged"
         return outcome
 
     def take_over(self, source):
-        """Makes the first round of another run the first of this one."""
+        """Copies round 0 of another run to this one and scores it again."""
         first = RunDirectory(source).rounds[0]
         model = load_run_model(pathlib.Path(source) / first.model, first)
         self._save(model, self.files.path / first.model)
@@ -118,54 +126,60 @@ class PruningRun:
         record = dataclasses.replace(first, **self.strategy.share(shared))
         self.files.add_round(record, history)
         self.rounds.append(record)
-        self._say(f"round 0: taken over from {source}")
+        self._say(f"round 0: copied from {source}")
 
     def _begin(self, model):
-        """Notes who works here from where on, and keeps the net as it was given."""
+        """Records the session, and saves the initial model and the teacher."""
         found = environment()
         number = len(self.rounds)
         epoch = checkpoint.epochs_done(self.files.path / "state.npz", number)
         self.files.add_session(round=number, epoch=epoch, **found)
         write_json(self.files.path / "environment.json", found)
         if uncounted := cost(model).uncounted:
-            self._say(f"MACs leave out what cannot be counted: {', '.join(uncounted)}")
-        first = self.files.path / INITIAL
-        if not self.rounds and not first.exists():
-            self._save(model, first)
+            self._say(
+                "The MACs do not include these operations, which cannot be counted: "
+                f"{', '.join(uncounted)}"
+            )
+        initial = self.files.path / INITIAL
+        if not self.rounds and not initial.exists():
+            self._save(model, initial)
         teacher = self.files.path / TEACHER
         if self.teacher is not None and not teacher.exists():
             self._save(self.teacher, teacher)
 
     def _round(self, number):
-        """Deletes, trains, measures and records; None if the training diverged."""
-        begun = time.monotonic()
-        net, removed, recipe = self._next_net(number)
-        infinite = broken(net)
-        size = self._size(net)
+        """Runs one round; returns its `Round`, or None if the training diverged."""
+        started = time.monotonic()
+        model, removed, recipe = self._next_model(number)
+        broken_before = broken(model)
+        size = self._size(model)
         self._announce(number, size, removed, recipe)
         trainer, callbacks, history, spent = self._training(
-            number, net, recipe, removed
+            number, model, recipe, removed
         )
         try:
             trainer.fit(len(history), callbacks)
         except TrainingDiverged as error:
             return self._diverge(number, removed, recipe, str(error))
-        if spoiled := sorted(broken(net) - infinite):
-            # A last step may spoil weights whose loss was still finite.
-            told = f"After round {number}, '{spoiled[0]}' holds NaN or infinite values."
-            return self._diverge(number, removed, recipe, told)
+        if newly_broken := sorted(broken(model) - broken_before):
+            # The last step can break weights after a loss that was still finite.
+            reason = (
+                f"After round {number}, '{newly_broken[0]}' contains NaN or infinite "
+                "values."
+            )
+            return self._diverge(number, removed, recipe, reason)
         self._say(f"round {number}: measuring {self.plan.removal.monitor}")
         on_splits = trainer.measures()
         if number == 0 and "file_bytes" in size:
-            size = self._size(net)  # an untrained net, with its zeros, packs smaller
+            size = self._size(model)  # the zeros of an untrained model compress better
         record = self.deletion.record(
-            net, size, removed=removed, correct=trainer.correct, **on_splits
+            model, size, removed=removed, correct=trainer.correct, **on_splits
         )
-        # What is decided by, from one worker, as another's may round otherwise.
+        # One worker provides the values that decide, because rounding may differ.
         decisive = ("importances", "validation", "test", "measured", "correct")
         shared = {name: getattr(record, name) for name in decisive}
-        shared = self.strategy.share({"scores": self._scores(net, number), **shared})
-        self._save(net, self.files.path / record.model)
+        shared = self.strategy.share({"scores": self._scores(model, number), **shared})
+        self._save(model, self.files.path / record.model)
         record = dataclasses.replace(
             record,
             **shared,
@@ -176,111 +190,117 @@ class PruningRun:
                 if history and name in history[-1]
             },
             recalibrated=trainer.recalibrated,
-            seconds=round(time.monotonic() - begun + spent, 1),
+            seconds=round(time.monotonic() - started + spent, 1),
         )
         value, removal = self.plan.value(record), self.plan.removal
-        what = f"{removal.select_on} {removal.monitor}"
+        measure = f"{removal.select_on} {removal.monitor}"
         if number == 0 and not math.isfinite(value):
             raise TrainingDiverged(
-                f"The {what} is {value} after the initial training: no shorter net can "
-                "be compared with it."
+                f"The {measure} is {value} after the initial training, so pruned "
+                f"models cannot be compared with it. Check the {removal.select_on} "
+                f"data and the metric."
             )
-        seen = removal.monitor.endswith("accuracy") and value >= _ALL_BUT_PERFECT
-        if number == 0 and recipe.epochs == 0 and seen:
+        suspicious = (
+            removal.monitor.endswith("accuracy") and value >= _SUSPICIOUS_ACCURACY
+        )
+        if number == 0 and recipe.epochs == 0 and suspicious:
             self._say(
-                f"NOTE: the model is right on {value:.2%} of the {removal.select_on} "
-                "examples. If it was trained on them, they do not tell how well "
-                "shorter models do on new ones: give examples that it has not seen."
+                f"NOTE: The model classifies {value:.2%} of the {removal.select_on} "
+                "examples correctly. If it was trained on them, they do not show how "
+                "accurate pruned models are on new examples. Use examples on which it "
+                "was not trained."
             )
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
-        told = format_value(self.plan.removal.monitor, value)
         layers = counted(size["layers"], "layer")
-        self._say(f"round {number}: {layers}, {what} {told}")
-        if number == 0 and (told := self.plan.tolerance_told([record])):
-            self._say(f"round 0: {told}")
+        text = format_value(removal.monitor, value)
+        self._say(f"round {number}: {layers}, {measure} {text}")
+        if number == 0 and (text := self.plan.tolerance_text([record])):
+            self._say(f"round 0: {text}")
         return record
 
-    def _diverge(self, number, removed, recipe, told):
-        """Ends a run whose training diverged; raises if nothing came before it."""
-        told = f"{told} {recipe.divergence_reason(self.data)}"
+    def _diverge(self, number, removed, recipe, reason):
+        """Records that a round diverged, which ends the run; raises in round 0."""
+        reason = f"{reason} {recipe.divergence_reason(self.data)}"
         if number == 0:
             again = advice("start a new run", "repeat the command with another --out")
-            raise TrainingDiverged(f"{told} Then {again}.")
+            raise TrainingDiverged(f"{reason} Then {again}.")
         write_json(
             self.files.path / "diverged.json",
-            {"round": number, "removed": removed, "reason": told},
+            {"round": number, "removed": removed, "reason": reason},
         )
         (self.files.path / "state.npz").unlink(missing_ok=True)
 
-    def _scores(self, net, number):
-        """The scores of a net that has been trained, which an error says."""
+    def _scores(self, model, number):
+        """The scores of a model after its training, which is not lost by an error."""
         try:
-            return self.deletion.score(net)
+            return self.deletion.score(model)
         except (TypeError, ValueError) as error:
             self.files.release_criterion()
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
-                f"{error} The training of round {number} is done: in a directory it is "
-                "kept, and the same call goes on from there once the criterion is "
-                "mended."
+                f"{error} The training of round {number} is finished and saved in the "
+                "run directory, if there is one. Correct the criterion and repeat the "
+                "same call, which continues from there."
             ) from error
 
-    def _size(self, net):
-        """What a net measures of all that the target limits, beside the initial net."""
+    def _size(self, model):
+        """Everything that the target limits, measured for a model."""
         if not self.rounds or not self.plan.in_turns:
-            return self.deletion.measure(net)
+            return self.deletion.measure(model)
         first = self.rounds[0]
         return self.deletion.measure(
-            net, self.load(first.model), first.measured.get("latency_ms")
+            model, self.load(first.model), first.measured.get("latency_ms")
         )
 
-    def _next_net(self, number):
-        """The net of a round before its training, what it lost, and its recipe."""
+    def _next_model(self, number):
+        """The model to train in a round, the units removed from it, and its recipe."""
         if number == 0:
             return self.load(INITIAL), (), self.recipe
-        # Loaded although the last round's net may be in memory: an unbroken run goes
-        # the very way that a continued one goes.
+        # The model is loaded even if it is still in memory, so that an uninterrupted
+        # run computes exactly what a continued run does.
         last = self.rounds[-1]
-        net = self.load(last.model)
-        removed = self._select(number, last.scores, net)
-        return self.deletion.delete(net, removed), removed, self.retrain_recipe
+        model = self.load(last.model)
+        removed = self._select(number, last.scores, model)
+        return self.deletion.delete(model, removed), removed, self.retrain_recipe
 
-    def _select(self, number, scores, net):
-        """Names of the units that go before a round is trained."""
+    def _select(self, number, scores, model):
+        """Names of the units to remove before the training of a round."""
         if self.plan.removal.units_per_round != ALL:
-            return self.deletion.select(scores, net)
+            return self.deletion.select(scores, model)
         meta = checkpoint.read_meta(self.files.path / "state.npz")
         if meta is not None and meta["round"] == number and "removed" in meta:
-            return tuple(meta["removed"])  # a search may end otherwise a second time
+            return tuple(meta["removed"])  # a second search may select other units
         self._say(f"round {number}: choosing the units to remove")
         images = None
-        if not self.plan.removal.by_importance and has_statistics(net):
-            inputs = training_batches(self.data, examples=_SEARCH, seed=self.seed)
+        if not self.plan.removal.by_importance and has_statistics(model):
+            inputs = training_batches(
+                self.data, examples=_SEARCH_EXAMPLES, seed=self.seed
+            )
             images = keras.tree.map_structure(
                 lambda *each: np.concatenate(each), *map(_arrays, inputs)
             )
         removed = self.deletion.select(
             scores,
-            net,
+            model,
             images,
             lambda step: self._say(f"  {step.unit} (score {step.score:.4g})"),
         )
         return tuple(self.strategy.share({"removed": removed})["removed"])
 
-    def _training(self, number, net, recipe, removed):
-        """What is to be trained, from the saved state on if there is one.
+    def _training(self, number, model, recipe, removed):
+        """Prepares the training of a round, from the saved state if there is one.
 
         Returns:
-            The trainer, its callbacks, the history that they will go on with, and the
-            seconds that earlier processes spent on it.
+            The trainer, its callbacks, the history of earlier epochs, and the seconds
+            that earlier processes spent on them.
         """
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         teacher = self.teacher
         if teacher is None and self.guidance is not None and number > 0:
             teacher = self.load(self.rounds[0].model)
         trainer = recipe.trainer(
-            net,
+            model,
             self.data,
             seed,
             template=self.template,
@@ -298,21 +318,21 @@ class PruningRun:
             spent = sum(epoch["seconds"] for epoch in history)
             done = len(history) / recipe.parts
             self._say(f"round {number}: continuing after epoch {done:g}")
-        kept = {"round": number, "removed": list(removed)}
-        checkpoint_after = Checkpoint(path, kept, history, self.stop, recipe.parts)
-        # The deletion before what would save a diverged epoch; the checkpoint last, so
-        # that an interrupted epoch is still shown.
+        meta = {"round": number, "removed": list(removed)}
+        saving = Checkpoint(path, meta, history, self.stop, recipe.parts)
+        # The deletion stops a diverged epoch before it is saved. The checkpoint comes
+        # last, so that the progress of an interrupted epoch is shown.
         watchers = [*filter(None, (self.progress, self.status))]
         self.deletion.parts = recipe.parts
-        callbacks = [*watchers, self.deletion, checkpoint_after]
+        callbacks = [*watchers, self.deletion, saving]
         return trainer, callbacks, history, spent
 
     def _finish(self, outcome, note):
-        """Chooses the smallest net that held, and records the outcome."""
+        """Selects the last accepted round and writes `final.json`."""
         plan, first, monitor = self.plan, self.rounds[0], self.plan.removal.monitor
-        judged, diverged = plan.judged(self.rounds), self.files.diverged
+        judged, diverged = plan.judged_rounds(self.rounds), self.files.diverged
         selected = [record for record in judged if plan.accepts(record, judged)][-1]
-        given = self._given()
+        before = self._value_before()
         final = {
             "selected_round": selected.round,
             "select_on": plan.removal.select_on,
@@ -334,20 +354,22 @@ class PruningRun:
         }
         write_json(self.files.path / "final.json", final)
         if diverged:
-            self._warn(f"{diverged['reason']} The result is of the rounds before it.")
-        self._compare(given, plan.value(selected))
+            self._warn(
+                f"{diverged['reason']} The result comes from the rounds before it."
+            )
+        self._warn_if_worse(before, plan.value(selected))
         self.status.path.unlink(missing_ok=True)
         return final
 
-    def _given(self):
-        """What the model measured that a run trains first; None if it was untrained."""
+    def _value_before(self):
+        """The monitored value before round 0 trained the model; None if untrained."""
         if self.recipe.epochs == 0 or not (self.files.path / INITIAL).exists():
             return None
-        net = self.load(INITIAL)
-        if not has_statistics(net):
+        model = self.load(INITIAL)
+        if not has_statistics(model):
             return None
         trainer = self.recipe.replace(epochs=0).trainer(
-            net,
+            model,
             self.data,
             self.seed,
             template=self.template,
@@ -358,21 +380,22 @@ class PruningRun:
         removal = self.plan.removal
         return trainer.measures()[removal.select_on][removal.monitor]
 
-    def _compare(self, given, selected):
-        """Says so if the result is worse than the model that was given."""
+    def _warn_if_worse(self, before, selected):
+        """Warns if the result is worse than the trained model that was passed."""
         removal, noise = self.plan.removal, 0.0
-        if removal.monitor.endswith("accuracy") and 0 < (given or 0) < 1:
-            # Two standard errors of the difference: few examples tell little.
+        if removal.monitor.endswith("accuracy") and 0 < (before or 0) < 1:
+            # Smaller differences than two standard errors are not significant.
             count = self.data.sizes[removal.select_on] or math.inf
-            noise = 2 * math.sqrt(2 * given * (1 - given) / count)
+            noise = 2 * math.sqrt(2 * before * (1 - before) / count)
         rule = self.plan.tolerance(self.rounds) + noise, removal.mode
-        if given is None or within_tolerance(given, selected, *rule):
+        if before is None or within_tolerance(before, selected, *rule):
             return
-        before, after = (format_value(removal.monitor, v) for v in (given, selected))
+        values = [format_value(removal.monitor, v) for v in (selected, before)]
         self._warn(
-            f"The result is worse than the model that was given: {removal.select_on} "
-            f"{removal.monitor} {after} instead of {before}. Round 0 trained it again; "
-            'to begin with a trained model as it is, give `initial="as_given"`.'
+            f"The result is worse than the model that you passed: {removal.select_on} "
+            f"{removal.monitor} {' instead of '.join(values)}. Round 0 trained it "
+            "again. To start from a trained model as it is, "
+            + advice('pass `initial="as_given"`.', "give --initial-epochs 0.")
         )
 
     def _warn(self, text):
@@ -406,7 +429,7 @@ class PruningRun:
             model.save(temporary)
 
     def load(self, name):
-        """A model of the run directory."""
+        """Loads a model of the run directory by the name of its file."""
         record = next((each for each in self.rounds if each.model == name), None)
         return load_run_model(self.files.path / name, record)
 

@@ -1,4 +1,4 @@
-"""What a run directory must hold before a run goes on in it."""
+"""Checks the files of a run directory before a run continues in it."""
 
 import pathlib
 import warnings
@@ -15,39 +15,40 @@ from resprune_tf.system.whole_files import RunDirectoryError, damaged, read_line
 
 
 def comparable(run_dir, settings: dict) -> dict:
-    """The settings of a run, as far as a run directory can be compared with them.
+    """Returns the settings that can be compared with those of a run directory.
 
-    Earlier versions recorded neither which model a run began with nor the code of its
-    criterion. Such a model is recognized by `models/initial.keras`; where that is
-    missing, because the directory came out of a state file, a warning says so.
+    Earlier versions recorded neither the identity of the initial model nor the code of
+    the criterion. The initial model is then compared with `models/initial.keras`. If
+    that file is missing, because the directory was unpacked from a state file, a
+    warning is issued.
 
     Args:
-        run_dir: of a run that may have begun.
-        settings: as `RunDirectory.claim` takes them.
+        run_dir: path of a run directory, which may be new.
+        settings: dict of settings, as for `RunDirectory.claim`.
 
     Raises:
         RunDirectoryError: if the run began with another model.
     """
     run_dir = pathlib.Path(run_dir)
-    known = read_settings(run_dir)
-    if known is None or "model" in known:
+    recorded = read_settings(run_dir)
+    if recorded is None or "model" in recorded:
         return settings
-    unknown = ["criterion"] if "criterion_code" in settings else []
+    unchecked = ["criterion"] if "criterion_code" in settings else []
     if (run_dir / INITIAL).exists():
-        first = load_run_model(run_dir / INITIAL)
-        if not same_model(first, settings["model"]):
+        initial = load_run_model(run_dir / INITIAL)
+        if not same_model(initial, settings["model"]):
             raise RunDirectoryError(
-                f"'{run_dir}' holds a run that began with another model, the one in "
-                f"its {INITIAL}. Choose another run directory, or give that model to "
-                "continue the run."
+                f"'{run_dir}' contains a run that began with another model, which is "
+                f"in its {INITIAL}. Choose another run directory, or pass that model "
+                "to continue the run."
             )
     elif (run_dir / "rounds.jsonl").exists():
-        unknown.append("model")
-    if unknown:
+        unchecked.append("model")
+    if unchecked:
         warnings.warn(
-            f"The run in '{run_dir}' was begun by an earlier version, and nothing in "
-            f"it shows whether it has the same {' and '.join(unknown)}. It is "
-            "continued as if it had.",
+            f"An earlier version began the run in '{run_dir}' and did not record its "
+            f"{' and '.join(unchecked)}, which therefore cannot be compared. The run "
+            "continues. Make sure that they are the same.",
             stacklevel=2,
         )
     return {
@@ -58,59 +59,59 @@ def comparable(run_dir, settings: dict) -> dict:
 
 
 def check_files(run_dir) -> None:
-    """Checks that every file that a run will read is whole, before any work.
+    """Checks, before any work, that the files that a run needs are intact.
 
-    Files that the run writes again, such as `final.json`, are not read.
+    Files that the run writes again, such as `final.json`, are not checked.
 
     Args:
-        run_dir: of a run that may have begun.
+        run_dir: path of a run directory, which may be new.
 
     Raises:
-        RunDirectoryError: if one is not; it says what to restore or to delete.
+        RunDirectoryError: if a file is damaged. The message states what to restore or
+            delete.
     """
     run_dir = pathlib.Path(run_dir)
     settings = read_settings(run_dir)
     read_lines(run_dir / "sessions.jsonl")
     check_history(run_dir)
     checkpoint.read_meta(run_dir / "state.npz")
-    RunDirectory(run_dir).diverged  # noqa: B018 - it is read, and so checked
+    RunDirectory(run_dir).diverged  # noqa: B018 - reading it checks it
     if settings is None:
         return
     for name in sorted({INITIAL, *needed_models(run_dir)}):
-        # The model as it was given is written again, or not needed, where it is
-        # missing.
+        # A missing initial model is written again or not needed.
         if name != INITIAL or (run_dir / name).exists():
             check_run_model(run_dir / name)
 
 
 def check_history(run_dir) -> None:
-    """Raises a RunDirectoryError if an epoch of a round is not in history.jsonl.
+    """Raises a RunDirectoryError if an epoch of a round is missing in history.jsonl.
 
-    The file may be missing, or begin with a later round, as in a run which took its
-    first round over, or whose damaged file was deleted. A round that is not finished
-    may be in it, since it is written before `rounds.jsonl`.
+    The file may be missing or begin with a later round, if round 0 was reused from
+    another run or a damaged file was deleted. It may contain a round that is not in
+    `rounds.jsonl`, because it is written first.
     """
     path, found = pathlib.Path(run_dir) / "history.jsonl", {}
     for number, line in enumerate(read_lines(path), start=1):
         if not isinstance(line.get("round"), int):
-            raise damaged(path, "it has no round", number)
+            raise damaged(path, "it has no integer `round`", number)
         found.setdefault(line["round"], []).append(line.get("epoch"))
     if not path.exists():
         return
     for record in read_rounds(run_dir):
         if record.round < min(found, default=0):
             continue
-        told = found.get(record.round, [])
-        # Where a recipe divides epochs, each part has a line, such as of epoch 0.25.
-        parts = told.index(1) + 1 if 1 in told else 1
-        counted = [(part + 1) / parts for part in range(len(told))]
-        if told != counted or len(told) != parts * record.epochs:
-            missing = f"not every epoch of round {record.round} is in it"
+        epochs = found.get(record.round, [])
+        # If the recipe divides epochs, each part has a line, such as of epoch 0.25.
+        parts = epochs.index(1) + 1 if 1 in epochs else 1
+        expected = [(part + 1) / parts for part in range(len(epochs))]
+        if epochs != expected or len(epochs) != parts * record.epochs:
+            missing = f"it does not contain every epoch of round {record.round}"
             raise damaged(path, f"{missing} (epochs: {record.epochs})")
 
 
 def check_run_model(path) -> None:
-    """Raises a RunDirectoryError unless the file of a run's model is whole."""
+    """Raises a RunDirectoryError if a model file of a run is damaged or missing."""
     try:
         check_whole(path)
     except ModelFileError as error:
@@ -118,14 +119,15 @@ def check_run_model(path) -> None:
 
 
 def load_run_model(path, record=None) -> keras.Model:
-    """A model of a run directory, not compiled.
+    """Loads a model of a run directory, not compiled.
 
     Args:
-        path: of its file.
-        record: the `Round` that it is the model of, if it is one's.
+        path: path of the file.
+        record: the `Round` of the model; None for the initial model or a teacher.
 
     Raises:
-        RunDirectoryError: if its file is missing, damaged, or that of another round.
+        RunDirectoryError: if the file is missing or damaged, or if its model is not
+            that of the round.
     """
     try:
         model = load_model(path, compile=False)
@@ -136,7 +138,7 @@ def load_run_model(path, record=None) -> keras.Model:
         if parameters != record.parameters:
             raise damaged(
                 path,
-                f"its model has {parameters:,} parameters, and that of round "
-                f"{record.round} had {record.parameters:,}",
+                f"its model has {parameters:,} parameters, but the model of round "
+                f"{record.round} has {record.parameters:,}",
             )
     return model

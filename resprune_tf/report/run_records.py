@@ -146,22 +146,25 @@ class RunRecords:
 
     @property
     def tolerance(self):
-        """How much worse counts as none, in the units of what is monitored."""
+        """The accepted deterioration, in the units of what is monitored."""
         return self.final.get("tolerance") or 0
 
     @property
     def tolerated(self):
         """The tolerance as text."""
-        if self.in_percent:
-            return f"{100 * self.tolerance:g} percentage points"
-        return f"{self.tolerance:g}"
+        if not self.in_percent:
+            return f"{self.tolerance:g}"
+        number = f"{100 * self.tolerance:g}"
+        return f"{number} percentage point{'' if number == '1' else 's'}"
 
     def holds(self, record):
-        """Whether a round kept what it is judged by, less the tolerance."""
+        """Whether the monitored value of a round is within the tolerance."""
         if self.watched(record) is None or self.initial is None:
             return False
         initial = self.worth({f"{self.split}_{self.monitor}": self.initial})
-        slack = 1e-9 + 1e-6 * abs(initial)  # of float32, as in `runs.judging.rounding`
+        # As in `runs.judging.within_tolerance`, whose import would start Keras. A test
+        # compares both.
+        slack = 1e-9 + 1e-6 * abs(initial)
         return self.worth(record) >= initial - self.tolerance - slack
 
     @property

@@ -1,1 +1,1 @@
-"""What a run writes, and what it is stopped and judged by."""
+"""Records, checkpoints and callbacks of a run, and how models are judged."""

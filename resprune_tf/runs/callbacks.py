@@ -1,7 +1,7 @@
-"""Callbacks of a run: state after every epoch, clean stops, live progress.
+"""Callbacks of a run: they save its state, stop it and show its progress.
 
-Where a recipe divides epochs, Keras's epochs are their parts, and counts of epochs here
-are fractions.
+If a recipe divides its epochs into parts, Keras counts each part as an epoch, and the
+numbers of epochs here are fractions.
 """
 
 import math
@@ -17,22 +17,22 @@ from resprune_tf.system.progress import clock, columns, fitted
 
 
 class RunInterrupted(Exception):
-    """A run stopped as asked, between two steps; calling it again continues it."""
+    """The run was stopped between two steps. The same call continues it."""
 
 
 class TrainingDiverged(RuntimeError):
-    """The training loss became infinite or not a number."""
+    """The training loss or a weight became NaN or infinite."""
 
 
 class StopCheck:
-    """When to stop a run: asked to, or out of time.
+    """Decides when to stop a run: on request, or when its time is used up.
 
     Args:
         should_stop: function that returns a reason to stop at once, or None.
-        deadline: `time.monotonic()` second before which to stop.
+        deadline: `time.monotonic()` value, in seconds, before which to stop.
         agree: for several workers, which must stop at the same place: function from
-            one's reason, or None, to that of all (`Strategy.agree`). A training then
-            stops after whole epochs only.
+            the reason of this worker, or None, to a reason that all workers share
+            (`Strategy.agree`). The training then stops only after whole epochs.
     """
 
     def __init__(self, should_stop=None, deadline=math.inf, agree=None):
@@ -41,7 +41,7 @@ class StopCheck:
         self.agree = agree
 
     def reason(self, ahead=0.0):
-        """Why to stop before another `ahead` seconds of work, or None."""
+        """The reason to stop before another `ahead` seconds of work, or None."""
         reason = self.should_stop()
         if not reason and time.monotonic() + ahead > self.deadline:
             reason = "the time budget is used up"
@@ -54,28 +54,29 @@ class StopCheck:
 
 
 def scalars(logs):
-    """The logged values that are one number, as floats."""
+    """The scalars among the logged values, as floats."""
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
-# The share of the time that saving may take: where epochs are short, the state is not
-# saved after each of them. What a kill can cost is 1 / SAVING_SHARE savings.
+# Largest share of the wall time for saving the state. If epochs are short, the state is
+# not saved after each of them. A killed process loses at most the work of the time that
+# 1 / SAVING_SHARE savings take.
 SAVING_SHARE = 0.02
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the state after epochs, and stops the training when asked.
+    """Saves the state of a training after epochs, and stops it on request.
 
     Args:
-        path: of the state file.
-        meta: dict kept with the state, such as the round.
-        history: list of the epochs done; each epoch adds its line.
-        stop: a `StopCheck`, asked before every dispatch of steps and after every
-            epoch; its deadline is met with the last whole epoch saved.
-        parts: of an epoch, each of which is an epoch to Keras.
+        path: path of the state file.
+        meta: dict of JSON values to save with the state, such as the round.
+        history: list of dicts, one per finished epoch; each epoch appends one.
+        stop: a `StopCheck`. It is called before every dispatch of steps and after
+            every epoch. The last whole epoch is saved before its deadline.
+        parts: number of parts of an epoch, each of which Keras counts as an epoch.
 
     Raises (out of `fit`):
-        RunInterrupted: when stopped.
+        RunInterrupted: when the training is stopped.
     """
 
     def __init__(self, path, meta, history, stop=None, parts=1):
@@ -88,7 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
 
-    # Not at the end of a batch: a callback there has Keras fetch all metrics each time.
+    # With a callback at the end of a batch, Keras would fetch all metrics each time.
     def on_train_batch_begin(self, batch, logs=None):
         if self.stop.agree is None:
             self.stop.check()
@@ -99,7 +100,7 @@ class Checkpoint(keras.callbacks.Callback):
         done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
         reason = self.stop.reason(ahead=1.5 * seconds)
-        # The last epoch is kept, too: measuring the net may take long.
+        # The last epoch is saved too, because the evaluation after it may take long.
         last = epoch + 1 == self.params["epochs"] or self.model.stop_training
         if reason or last or time.monotonic() >= self.next_saving:
             self._save(epoch + 1)
@@ -116,18 +117,18 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Live progress of a run of several rounds: one line, with the time left.
+    """Shows the progress of a run of several rounds in one line, with the time left.
 
-    On a terminal the line is rewritten in place. Elsewhere a line is printed when an
-    epoch ends, every few seconds at most, and twice a minute within long epochs.
-    `start_round` must be called before each fit.
+    On a terminal the line is rewritten in place. Elsewhere a line is printed at the end
+    of epochs, at most every 5 seconds, and every 30 seconds within long epochs.
+    `start_round` must be called before each `fit`.
 
     Args:
-        stream: where to write; standard output by default.
-        monitor: name of the logged value to show beside the loss.
+        stream: stream to write to. Defaults to standard output.
+        monitor: name of the logged value to show next to the loss.
     """
 
-    within = 30  # seconds, after which a log file gets a line within an epoch
+    line_interval = 30  # seconds between the lines within an epoch
 
     def __init__(self, stream=None, monitor="accuracy"):
         super().__init__()
@@ -138,33 +139,35 @@ class Progress(keras.callbacks.Callback):
         self.epochs_done = 0
         self.printed = -math.inf
         self.last = None
-        # Of the first step of each round, most of which is no training but compiling.
+        # The first step of each round, which is mostly compilation.
         self.first_seconds = self.first_epochs = 0.0
 
     def start_round(self, label, epochs, later_epochs, parts=1):
-        """Announces a round.
+        """Prepares the display of a round.
 
         Args:
-            label: its name.
-            epochs: of the round.
-            later_epochs: of the rounds after it.
-            parts: of an epoch, each of which is an epoch to Keras.
+            label: name of the round.
+            epochs: number of epochs of the round.
+            later_epochs: number of epochs of all rounds after it.
+            parts: number of parts of an epoch, each of which Keras counts as an epoch.
         """
         self.label, self.epochs, self.parts = label, epochs, parts
         self.later = later_epochs * parts
         self.last = self.steps = None
-        self.first = True
+        self.first_step = True
 
     def say(self, text):
-        """Prints a line of its own."""
+        """Prints a separate line."""
         self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
         self.stream.flush()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.started = epoch, time.monotonic()
-        if self.begun is None:  # building before it would weigh on few epochs at first
+        # The clock starts here and not earlier: the time to build the model would
+        # distort the estimate from the first few epochs.
+        if self.begun is None:
             self.begun = self.started
-        # Some pipelines do not know their length before they have come to its end.
+        # The length of some pipelines is unknown until their first pass is complete.
         self.steps = self.params["steps"] or self.steps
         self.batch = self.skipped = 0
         self.compiling = 0.0
@@ -173,15 +176,15 @@ class Progress(keras.callbacks.Callback):
         self.batch = batch
         if not batch:
             return
-        if self.first:
-            self.first, self.skipped = False, batch
+        if self.first_step:
+            self.first_step, self.skipped = False, batch
             self.compiling = time.monotonic() - self.started
             self.first_seconds += self.compiling
             self.first_epochs += batch / self.steps if self.steps else 0.0
         if self.live:
             if self.steps:
                 self._show(batch)
-        elif time.monotonic() - max(self.printed, self.started) >= self.within:
+        elif time.monotonic() - max(self.printed, self.started) >= self.line_interval:
             self._show(batch)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -203,12 +206,12 @@ class Progress(keras.callbacks.Callback):
             number = f"{(self.epoch + 1) / self.parts:.2f}"
         width = len(str(self.epochs)) + len(number) - len(number.split(".")[0])
         parts = [f"{self.label}  epoch {number:>{width}}/{self.epochs}"]
-        if self.last:  # of the last whole epoch
+        if self.last:  # values of the last whole epoch
             parts.append(f"loss {float(self.last['loss']):.4f}")
             if self.monitor in self.last and self.monitor != "loss":
                 value = format_value(self.monitor, float(self.last[self.monitor]))
                 parts.append(f"{self.monitor} {value:>6}")
-        if not self.steps:  # so that nothing is known of what is left
+        if not self.steps:  # then the time left is unknown
             parts.append(f"step {step}")
             self._print(parts)
             return
@@ -217,21 +220,21 @@ class Progress(keras.callbacks.Callback):
             left = spent * self.steps / timed * (self.parts - of_epoch)
             parts.append(f"epoch {clock(left)} left")
             parts.append(f"run {clock(self.seconds_left(step, now))} left")
-            self._print(self._in_a_line(parts, of_epoch / self.parts))
+            self._print(self._fit_line(parts, of_epoch / self.parts))
             return
         if step < self.steps:
             parts.append(f"step {step}/{self.steps}")
         spent *= self.steps / timed
-        parts.append(f"{clock(spent * self.parts)} an epoch")
+        parts.append(f"{clock(spent * self.parts)} per epoch")
         parts.append(f"run {clock(self.seconds_left(step, now))} left")
         self._print(parts)
 
-    def _in_a_line(self, parts, done):
-        """The parts that fit a line of the terminal, and a bar if there is room."""
+    def _fit_line(self, parts, done):
+        """The parts that fit into a terminal line, with a bar if there is room."""
         room = columns(self.stream) - 1
         parts = list(parts)
         while len("  ".join(parts)) > room and len(parts) > 2:
-            del parts[-2]  # the first and the last say most
+            del parts[-2]  # the first and the last are the most important
         room -= len("  ".join([*parts, "[]"]))
         if (length := min(20, room)) >= 5:
             filled = round(length * done)
@@ -239,9 +242,9 @@ class Progress(keras.callbacks.Callback):
         return parts
 
     def seconds_left(self, step, now):
-        """Estimated seconds to the end of the run, at a step of the epoch."""
-        # Mean over this process, building and measuring included, but without the
-        # first steps: a short run would promise far too much.
+        """Estimates the seconds to the end of the run, at a step of the epoch."""
+        # The mean over this process includes building and evaluating models, but not
+        # the first steps, whose compilation would distort the estimate of short runs.
         done = self.epochs_done + step / self.steps
         left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
         if done > self.first_epochs:
@@ -251,7 +254,7 @@ class Progress(keras.callbacks.Callback):
 
     def _print(self, parts):
         line = "  ".join(parts)
-        if self.live:  # a longer line would break, and could not be rewritten
+        if self.live:  # a longer line would wrap and could not be rewritten
             self.stream.write(f"\r\x1b[K{fitted(line, self.stream)}")
         else:
             self.stream.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""The state of a training run in one file: stop anywhere, continue exactly."""
+"""Saves and restores the exact state of a training in one file."""
 
 import json
 
@@ -8,12 +8,12 @@ import numpy as np
 from resprune_tf.system.array_files import ArrayFile
 from resprune_tf.system.whole_files import atomic_file, damaged
 
-_META_BYTES = 64 * 2**20  # most of the JSON values: the history of a round
+_META_BYTES = 64 * 2**20  # largest accepted size of the JSON values
 
 
 def _groups(model):
-    # Seed generators' states are among the non-trainable variables; `weights` lacks
-    # them, and a resumed run would augment differently.
+    # The non-trainable variables include the states of seed generators. `weights` does
+    # not, so a continued run would augment differently.
     return {
         "trainable": model.trainable_variables,
         "non_trainable": model.non_trainable_variables,
@@ -25,9 +25,9 @@ def save_state(path, model, **meta):
     """Writes all variables of a compiled model and JSON values, atomically.
 
     Args:
-        path: of an `.npz` file.
-        model: compiled `keras.Model` with a built optimizer.
-        **meta: what else to keep, such as the number of finished epochs.
+        path: path of an `.npz` file.
+        model: a compiled `keras.Model` with a built optimizer.
+        **meta: JSON values to save, such as the number of finished epochs.
     """
     arrays = {
         f"{group}_{index}": keras.ops.convert_to_numpy(variable)
@@ -40,7 +40,7 @@ def save_state(path, model, **meta):
 
 
 def read_meta(path):
-    """The JSON values of a state file, or None if there is no such file.
+    """Reads the JSON values of a state file; None if the file does not exist.
 
     Raises:
         RunDirectoryError: if the file is damaged.
@@ -51,7 +51,7 @@ def read_meta(path):
                 raise ValueError("its JSON values are too large")
             meta = json.loads(bytes(file.read("meta")))
         if not isinstance(meta, dict) or not isinstance(meta.get("round"), int):
-            raise ValueError("it does not say of which round it is")
+            raise ValueError("its JSON values do not contain the number of its round")
         return meta
     except FileNotFoundError:
         return None
@@ -62,19 +62,24 @@ def read_meta(path):
 
 
 def epochs_done(path, round):
-    """Epochs of a round that a state file holds; 0 if it is of another, or none."""
+    """The finished epochs of a round in a state file; 0 if it is of another round."""
     meta = read_meta(path) or {}
     return meta["epoch"] if meta.get("round") == round else 0
 
 
 def load_state(path, model):
-    """Sets all variables of a compiled model of the same structure.
+    """Sets all variables of a compiled model from a state file.
+
+    Args:
+        path: path of a file that `save_state` wrote.
+        model: a compiled `keras.Model` of the same structure as the saved one.
 
     Raises:
-        ValueError: if the file's variables do not fit the model's, before any is read.
+        ValueError: if the variables of the file do not fit the model. No variable is
+            changed then.
         RunDirectoryError: (a ValueError) if the file is damaged.
     """
-    # Once: building a LossScaleOptimizer again would make its counters anew.
+    # Built once only: a LossScaleOptimizer creates its counters again in each build.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     try:
@@ -98,15 +103,15 @@ def _check_headers(path, headers, model):
         saved = [name for name in headers if name.startswith(f"{group}_")]
         if len(saved) != len(variables):
             raise _OtherModel(
-                f"'{path}' holds {len(saved)} {group} variables, the model has "
-                f"{len(variables)}: it is the state of another net."
+                f"'{path}' contains {len(saved)} {group} variables, but the model has "
+                f"{len(variables)}. It is the state of another model."
             )
         for index, variable in enumerate(variables):
             name, shape = f"{group}_{index}", tuple(variable.shape)
             found = headers.get(name)
-            # Eight bytes a value, whatever its type.
+            # At most 8 bytes per value, which limits how much is read.
             if not found or found.shape != shape or found.dtype.itemsize > 8:
                 raise _OtherModel(
-                    f"'{path}' holds {name} as {found}, the model needs the shape "
-                    f"{shape}: it is the state of another net."
+                    f"'{path}' contains {name} as {found}, but the model needs the "
+                    f"shape {shape}. It is the state of another model."
                 )

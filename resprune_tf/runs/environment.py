@@ -1,4 +1,4 @@
-"""Where a run takes place: machine, versions, commit. Pure Python."""
+"""The environment of a run: machine, versions and commit. Pure Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("resprune_tf", "keras", "tensorflow", "jax", "numpy")
 
 
 def environment() -> dict:
-    """Machine, versions and commit of the code, as a flat dict for the records."""
+    """Returns machine, versions and commit of the code as a flat dict."""
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -28,7 +28,8 @@ def environment() -> dict:
             found[package] = importlib.metadata.version(package)
     if "keras" in sys.modules:
         found.update(_devices())
-    # Tracked: an installed package may lie in somebody else's repository.
+    # The commit counts only if git tracks this file: an installed package may be in a
+    # folder of another repository.
     if _git("ls-files", __file__) and (commit := _git("rev-parse", "HEAD")):
         changed = _git("status", "--porcelain", "--untracked-files=no")
         found["commit"] = commit + (" with changes" if changed else "")
@@ -36,7 +37,7 @@ def environment() -> dict:
 
 
 def _devices():
-    """Keras's backend and the devices it computes on."""
+    """The Keras backend and the devices on which it computes."""
     import keras
 
     backend, names = keras.backend.backend(), []

@@ -1,4 +1,4 @@
-"""Whether a net holds what it is watched by: one metric, in its right direction."""
+"""Judges models by one monitored metric: direction, tolerance and paired tests."""
 
 import math
 
@@ -10,20 +10,20 @@ AUTO = "auto"
 
 
 def is_accuracy(monitor):
-    """Whether a measure is a share of examples that are right, by its name."""
+    """Whether a measure is an accuracy (a fraction of examples), by its name."""
     return monitor is not None and monitor.endswith(("accuracy", "acc"))
 
 
 def auto_tolerance(accuracy: float, examples: int) -> float:
-    """The tolerance `"auto"`: one standard error of an accuracy.
+    """Returns the tolerance `"auto"`: one standard error of an accuracy.
 
-    `sqrt(p (1 - p) / n)` for an accuracy p on n examples, and at least one example:
-    `1 / n`. A smaller decrease says little, as other examples would change the
-    accuracy by as much.
+    That is `sqrt(p (1 - p) / n)` for an accuracy p on n examples, but at least one
+    example, `1 / n`. A smaller decrease is not significant: a different sample of
+    examples would change the accuracy by as much.
 
     Args:
-        accuracy: of the initial model, a fraction.
-        examples: number of examples that it was measured on.
+        accuracy: accuracy of the initial model, a fraction.
+        examples: number of examples on which it was measured.
 
     >>> round(auto_tolerance(0.9, 160), 4)
     0.0237
@@ -33,53 +33,56 @@ def auto_tolerance(accuracy: float, examples: int) -> float:
 
 
 def resolved(tolerance, initial, examples):
-    """A tolerance as a number: `"auto"` is that of the initial model, on `examples`."""
+    """Returns a tolerance as a number.
+
+    Args:
+        tolerance: a number, or `"auto"` for `auto_tolerance`.
+        initial: monitored value of the initial model.
+        examples: number of examples on which it was measured.
+    """
     return auto_tolerance(initial, examples) if tolerance == AUTO else tolerance
 
 
 def points(share):
-    """A difference of accuracies in words, such as `0.62 percentage points`."""
-    return f"{100 * share:.3g} percentage points"
+    """A difference of two accuracies as text, such as `0.62 percentage points`."""
+    number = f"{100 * share:.3g}"
+    return f"{number} percentage point{'' if number == '1' else 's'}"
 
 
 def within_tolerance(initial, value, tolerance, mode="max"):
-    """Whether a value is no more than `tolerance` worse than the initial one.
+    """Whether a value is at most `tolerance` worse than the initial one.
 
     Args:
-        initial, value: of the metric.
-        tolerance: in the metric's units.
-        mode: which way the metric is better, `"min"` or `"max"`; None for accuracy.
+        initial, value: values of the metric.
+        tolerance: accepted deterioration, in the units of the metric.
+        mode: better direction of the metric, `"min"` or `"max"`; None means `"max"`.
     """
     sign = -1 if mode == "min" else 1
-    return sign * (initial - value) <= tolerance + rounding(initial)
+    return sign * (initial - value) <= tolerance + _float32_slack(initial)
 
 
-def rounding(value):
-    """What the rounding of a measured value may amount to.
-
-    Keras measures in float32, and a model that lost exactly the tolerance, such as one
-    example, must not fail because of it.
-    """
+def _float32_slack(value):
+    # Keras measures in float32. A model that is worse by exactly the tolerance, such as
+    # one example, must not be rejected because of rounding.
     return 1e-9 + 1e-6 * abs(value) if math.isfinite(value) else 0.0
 
 
 def direction(model, monitor, mode=None):
-    """Which way a logged value of a compiled model is better.
+    """Returns the better direction of a logged value of a compiled model.
 
-    Losses are better when smaller. Keras's own metrics know their direction, as do
-    the callbacks of Keras that watch one.
+    Losses are better when smaller. The metrics of Keras state their direction.
 
     Args:
-        model: a compiled `keras.Model` that has trained on a batch, or measured one:
-            Keras makes the metrics then.
-        monitor: name of the value, as it is logged; `val_` before it does not matter.
-        mode: `"min"` or `"max"` if the caller knows; returned as it is.
+        model: a compiled `keras.Model` that was trained or evaluated on at least one
+            batch, because Keras creates the metrics then.
+        monitor: name of the value in the logs, with or without `val_`.
+        mode: `"min"` or `"max"`, which is returned unchanged, or None.
 
     Returns:
         `"min"` or `"max"`.
 
     Raises:
-        ValueError: for another `mode`, or if the direction is not known.
+        ValueError: if `mode` is another value, or if the direction is unknown.
     """
     check_mode(mode)
     if mode is not None:
@@ -92,7 +95,7 @@ def direction(model, monitor, mode=None):
         for group in model.metrics
         for metric in getattr(group, "metrics", [group])
     ]
-    # With several outputs, or weights, a prefix is logged before the metric's name.
+    # With several outputs, or with weighted metrics, the logged name has a prefix.
     found = [metric for metric in metrics if metric.name == name] or [
         metric for metric in metrics if name.endswith(f"_{metric.name}")
     ]
@@ -102,11 +105,11 @@ def direction(model, monitor, mode=None):
     if ways == {"down"}:
         return "min"
     raise ValueError(
-        f"Whether a larger or a smaller '{monitor}' is better is not known: its metric "
-        "does not say. "
+        f"It is unknown whether a larger or a smaller '{monitor}' is better, because "
+        "its metric does not state a direction. "
         + advice(
-            'Give `mode="max"` or `mode="min"`.',
-            "Watch another measure by --monitor, such as loss.",
+            'Pass `mode="max"` or `mode="min"`.',
+            "Choose another measure with --monitor, such as loss.",
         )
     )
 
@@ -118,41 +121,43 @@ def check_mode(mode):
 
 
 def format_value(monitor, value):
-    """A measure as text: accuracies in %."""
+    """A measured value as text; accuracies are in %."""
     return f"{value:.2%}" if monitor.endswith("accuracy") else f"{value:.5g}"
 
 
 def mcnemar(newly_wrong: int, newly_right: int) -> float:
-    """The two-sided p-value of McNemar's exact test of two paired classifiers.
+    """Returns the two-sided p-value of McNemar's exact test of two paired classifiers.
 
-    Only the examples count that one of the two models classifies correctly. If the
-    models are equally good, each of these is as likely to be newly wrong as to be newly
-    right, so that their numbers follow a binomial distribution of probability 1/2.
+    Only examples that exactly one of the two models classifies correctly count. If both
+    models are equally good, each of these examples is as likely to be newly wrong as
+    newly right, so their numbers follow a binomial distribution with probability 1/2.
 
     Args:
         newly_wrong: examples that the first model alone classifies correctly.
         newly_right: examples that the second model alone classifies correctly.
 
     Returns:
-        float in (0, 1]; 1 if the models are right on the same examples.
+        float in (0, 1]; 1 if both models are correct on the same examples.
 
     Reference: McNemar, Note on the sampling error of the difference between correlated
     proportions or percentages, Psychometrika 12 (1947).
     """
     count, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
     tail = sum(math.comb(count, number) for number in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**count)  # the middle is in both tails
+    return min(1.0, 2 * tail / 2**count)  # both tails contain the middle
 
 
 def compare_correct(first: str, second: str) -> dict:
-    """How two models differ on the examples that both have classified.
+    """Compares two models on the examples that both have classified.
 
     Args:
-        first, second: which examples each classifies correctly, as in `Round.correct`.
+        first, second: the examples that each model classifies correctly, encoded as in
+            `Round.correct`.
 
     Returns:
-        dict of `"newly_wrong"` and `"newly_right"`, numbers of examples that only the
-        first or only the second model classifies correctly, and `"p"`, of `mcnemar`.
+        dict with `"newly_wrong"` and `"newly_right"`, the numbers of examples that only
+        the first or only the second model classifies correctly, and `"p"`, the p-value
+        of `mcnemar`.
     """
     a, b = int(first or "0", 16), int(second or "0", 16)
     wrong, right = (a & ~b).bit_count(), (b & ~a).bit_count()
@@ -160,7 +165,12 @@ def compare_correct(first: str, second: str) -> dict:
 
 
 def format_paired(paired: dict, examples: int) -> str:
-    """What `compare_correct` found, on so many examples, as text."""
+    """The result of `compare_correct` as text.
+
+    Args:
+        paired: what `compare_correct` returned.
+        examples: number of examples that both models classified.
+    """
     return (
         f"{counted(paired['newly_wrong'], 'example')} newly wrong, "
         f"{paired['newly_right']:,} newly right of {examples:,}: "
@@ -170,5 +180,5 @@ def format_paired(paired: dict, examples: int) -> str:
 
 def format_p(p: float) -> str:
     """A p-value as text, such as `"p = 0.13"`."""
-    # A half, as in 0.125, is rounded up.
+    # The factor rounds halves up, as in 0.125.
     return "p < 0.001" if p < 0.001 else f"p = {p * (1 + 1e-9):.2g}"

@@ -1,18 +1,18 @@
-"""One run directory: what a run did, in files that survive any crash.
+"""The files of a run directory, which survive any crash. Pure Python.
 
-Pure Python. Every write goes to a temporary file that is synced and renamed, so a
-reader finds the old content or the new, never a half of either.
+Every write goes to a temporary file that is synced and renamed, so a reader always
+finds either the old or the new content, never an incomplete file.
 
-    run.json          settings; a run directory continues only under the same ones
-    sessions.jsonl    one line for every process that worked on the run
-    rounds.jsonl      one line a finished round (`Round`)
-    history.jsonl     one line a trained epoch of the finished rounds
-    final.json        the outcome, once there is one
+    run.json          settings; a run continues only with the same settings
+    sessions.jsonl    one line per process that worked on the run
+    rounds.jsonl      one line per finished round (`Round`)
+    history.jsonl     one line per trained epoch of the finished rounds
+    final.json        the outcome of a finished run
     models/           initial.keras, round-00.keras, ...: the model after each round;
-                      teacher.keras, if another net teaches in all of them
-    state.npz         the round in training, after its last whole epoch
+                      teacher.keras, if the user passed a teacher
+    state.npz         the round in training, after its last saved epoch
     diverged.json     the round whose training diverged, which ended the run, and why
-    status.json       where the training stands, for other processes to read
+    status.json       the progress of the training, for other processes to read
 """
 
 from __future__ import annotations
@@ -39,32 +39,43 @@ from resprune_tf.system.whole_files import (
 
 TEACHER = "models/teacher.keras"
 INITIAL = "models/initial.keras"
-# Settings that choose among rounds and change none: they may differ each time.
+# Settings that only select among the rounds. They may differ when a run continues.
 JUDGING = ("tolerance",)
 SPLITS = ("train", "validation", "test")
-_FAILED = "failed"  # instead of the checksum of a criterion that is to be mended
+_FAILED = "failed"  # replaces the checksum of a criterion that raised an error
 
 
 def model_name(number: int) -> str:
-    """Name of the model of a round in its run directory; no other is ever used."""
+    """Name of the model file of a round in its run directory."""
     return f"models/round-{number:02}.keras"
 
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """What one round of training (the first is round 0) came to.
+    """The record of one round of training. The initial training is round 0.
 
-    `macs` are of one image, `importances` are ω after training, `scores` the
-    criterion's values for the next removal. `train`, `validation` and `test` are
-    measures by name: `"loss"` and `"accuracy"` (a fraction), or what a model was
-    compiled with; those of `train` are means over the last epoch. `test` is empty where
-    there are no such data. `measured` holds the size of a file and a latency, where the
-    target limits them. `correct` says by split which examples a classifier classifies
-    correctly: one bit for each example in hexadecimal digits, filled up with zeros;
-    there is none where that is not known, as for a `tf.data.Dataset`. `kept`, in round
-    0, holds the reason for each unit that cannot be removed. `recalibrated` is the
-    number of training examples from which the statistics of BatchNormalization were
-    estimated anew after a short training; 0 if they are those of the training.
+    Attributes:
+        round: number of the round.
+        removed: names of the units that were removed before the training.
+        units: names of the remaining units.
+        layers, parameters: depth and number of trainable parameters of the model.
+        macs: multiply-accumulate operations for one image.
+        importances: dict from unit name to ω after the training.
+        scores: dict from unit name to the criterion's score for the next removal.
+        epochs: number of epochs of the training.
+        train, validation, test: dicts from measure to value: `"loss"` and `"accuracy"`
+            (a fraction), or the metrics that the model was compiled with. Those of
+            `train` are means over the last epoch. `test` is empty without test data.
+        seconds: wall time of the round.
+        model: path of the model file in the run directory.
+        measured: dict with the file size and the latency, if the target limits them.
+        recalibrated: number of training examples from which the statistics of
+            BatchNormalization were re-estimated after a short training; 0 if the
+            statistics of the training were kept.
+        correct: dict from split to the examples that a classifier classifies correctly:
+            one bit per example, as hexadecimal digits padded with zeros. Empty if this
+            is unknown, as for a `tf.data.Dataset`.
+        kept: dict from each unit that cannot be removed to the reason; in round 0 only.
     """
 
     round: int
@@ -87,22 +98,26 @@ class Round:
     kept: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def measure(self, split: str, name: str) -> float:
-        """A measure on `"train"`, `"validation"` or `"test"`."""
+        """Returns a measure on `"train"`, `"validation"` or `"test"`."""
         return getattr(self, split)[name]
 
     def line(self) -> dict:
-        """The JSON object of rounds.jsonl: measures are `test_accuracy` and so on."""
+        """Returns the JSON object for rounds.jsonl, with keys as `test_accuracy`."""
         line = {}
         for name, value in dataclasses.asdict(self).items():
             if name in SPLITS:
                 line.update({f"{name}_{measure}": v for measure, v in value.items()})
-            elif name not in _IF_ANY or value:
+            elif name not in _OPTIONAL or value:
                 line[name] = value
         return line
 
     @classmethod
     def from_line(cls, line: dict) -> Round:
-        """The round that a JSON object of rounds.jsonl tells of."""
+        """Creates a round from its JSON object in rounds.jsonl.
+
+        Raises:
+            ValueError, TypeError, KeyError: if the object is not a valid round.
+        """
         fields, measures = {}, {split: {} for split in SPLITS}
         for name, value in line.items():
             split, _, measure = name.partition("_")
@@ -124,7 +139,7 @@ class Round:
                 raise ValueError(f"the values of `{name}` must be text")
         for digits in found.correct.values():
             int(digits, 16)
-        # The name becomes a path that is read and written.
+        # The name is used as a path to read and write, so only this one is accepted.
         if found.model != model_name(found.round):
             raise ValueError(
                 f"the model of round {found.round} must be "
@@ -133,19 +148,19 @@ class Round:
         return found
 
 
-_IF_ANY = ("measured", "recalibrated", "correct", "kept")
+_OPTIONAL = ("measured", "recalibrated", "correct", "kept")
 _COUNTS = ("round", "layers", "parameters", "macs", "epochs", "recalibrated")
 
 
 class RunDirectory:
-    """A run's files. A context manager that holds the directory for one process.
+    """The files of a run. A context manager that locks the directory for one process.
 
     Args:
-        path: the directory; made on entry.
+        path: path of the directory, which is created on entry.
 
     Raises (on entry):
-        RunDirectoryError: if the directory cannot be written, or another process
-            holds it.
+        RunDirectoryError: if the directory cannot be written, or if another process
+            has locked it.
     """
 
     def __init__(self, path):
@@ -156,19 +171,19 @@ class RunDirectory:
         try:
             with writing(self.path):
                 (self.path / "models").mkdir(parents=True, exist_ok=True)
-                # The system drops the lock when the process dies, kill -9 included.
+                # The system releases the lock when the process ends, even by kill -9.
                 self._lock.acquire(blocking=False)
         except filelock.Timeout:
             raise RunDirectoryError(
-                f"Another process is working in '{self.path}'. Wait for it, stop it, "
-                "or choose another run directory."
+                f"Another process is working in '{self.path}'. Wait until it ends, "
+                "stop it, or choose another run directory."
             ) from None
         except DiskFullError:
             raise
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write the run directory '{self.path}': {error.strerror}. "
-                "Choose one in a folder that you may write to."
+                f"{_WRITABLE}"
             ) from None
         for folder in (self.path, self.path / "models"):
             remove_left_behind(folder)
@@ -178,43 +193,44 @@ class RunDirectory:
         self._lock.release()
 
     def claim(self, settings: dict) -> None:
-        """Writes the settings of a new run; checks those of one that continues.
+        """Writes the settings of a new run, or checks those of a run that continues.
 
-        Those that only judge rounds (`JUDGING`) are replaced, which takes away an
-        outcome that other ones led to.
+        Settings that only judge rounds (`JUDGING`) are replaced. If they change, the
+        outcome is deleted, because it depends on them.
 
         Raises:
-            RunDirectoryError: if the directory holds a run with other settings, or
-                files that are no run of ours.
+            RunDirectoryError: if the directory contains a run with other settings, or
+                rounds without settings.
         """
         settings = json.loads(json.dumps(settings))
-        known = read_settings(self.path)
-        if known is None:
+        recorded = read_settings(self.path)
+        if recorded is None:
             if (self.path / "rounds.jsonl").exists():
                 raise RunDirectoryError(
-                    f"'{self.path}' has rounds but no run.json, so it cannot be "
-                    "continued. Choose another run directory."
+                    f"'{self.path}' contains rounds.jsonl but no run.json, so the run "
+                    "cannot be continued. Choose another run directory."
                 )
             write_json(self.path / "run.json", settings)
             return
-        judged = {name: settings[name] for name in JUDGING if name in settings}
-        now = {**known, **judged}
-        if now.get("criterion_code") == _FAILED:
-            del now["criterion_code"]
+        judging = {name: settings[name] for name in JUDGING if name in settings}
+        updated = {**recorded, **judging}
+        if updated.get("criterion_code") == _FAILED:
+            del updated["criterion_code"]
             if "criterion_code" in settings:
-                now["criterion_code"] = settings["criterion_code"]
-        changes = _changes(now, settings)
+                updated["criterion_code"] = settings["criterion_code"]
+        changes = _changes(updated, settings)
         if changes:
             raise RunDirectoryError(
-                f"'{self.path}' holds a run with other settings ({changes}). Choose "
-                "another run directory, or repeat that run's settings to continue it."
+                f"'{self.path}' contains a run with other settings ({changes}). Choose "
+                "another run directory, or pass the settings of that run to continue "
+                "it."
             )
-        if now != known:
+        if updated != recorded:
             (self.path / "final.json").unlink(missing_ok=True)
-            write_json(self.path / "run.json", now)
+            write_json(self.path / "run.json", updated)
 
     def release_criterion(self) -> None:
-        """Lets the run continue with other code of its criterion, which has failed."""
+        """Allows the run to continue with corrected code of its failed criterion."""
         settings = read_settings(self.path)
         if "criterion_code" in settings:
             write_json(self.path / "run.json", {**settings, "criterion_code": _FAILED})
@@ -225,15 +241,15 @@ class RunDirectory:
         return read_rounds(self.path)
 
     def add_round(self, record: Round, history: list[dict]) -> None:
-        """Appends a finished round. Its line in rounds.jsonl is what commits it."""
-        kept = [
+        """Appends a finished round, which is complete with its line in rounds.jsonl."""
+        earlier = [
             line
             for line in read_lines(self.path / "history.jsonl")
             if line["round"] < record.round
         ]
         lines = [{"round": record.round, **epoch} for epoch in history]
-        if kept or lines:  # a first round may be taken over from a run without history
-            write_lines(self.path / "history.jsonl", kept + lines)
+        if earlier or lines:  # a reused round 0 may come from a run without history
+            write_lines(self.path / "history.jsonl", earlier + lines)
         write_lines(
             self.path / "rounds.jsonl",
             [*read_lines(self.path / "rounds.jsonl"), record.line()],
@@ -241,60 +257,64 @@ class RunDirectory:
 
     @property
     def diverged(self) -> dict | None:
-        """What is known of the next round, if its training diverged."""
+        """The content of diverged.json if the next round diverged, else None."""
         path = self.path / "diverged.json"
         found = read_json(path)
         if found is not None and not (
             isinstance(found, dict) and {"round", "reason"} <= found.keys()
         ):
-            raise damaged(path, "it does not say which round diverged, and why")
+            raise damaged(path, "it does not contain `round` and `reason`")
         return found if found and found["round"] == len(self.rounds) else None
 
     def add_session(self, **facts) -> None:
-        """Notes that a process begins to work here, and in which environment."""
+        """Records that a process begins to work here, with its environment."""
         line = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
         path = self.path / "sessions.jsonl"
         write_lines(path, [*read_lines(path), line])
 
 
+_WRITABLE = "Choose another run directory, in a folder that you may write to."
+
+
 def check_run_dir(path) -> None:
-    """Raises a RunDirectoryError for a path that no run directory can have."""
+    """Raises a RunDirectoryError if a run directory cannot be written at `path`."""
     if problem := folder_problem(path):
         raise RunDirectoryError(
-            f"Cannot write the run directory '{path}': {problem}. Choose one in a "
-            "folder that you may write to."
+            f"Cannot write the run directory '{path}': {problem}. {_WRITABLE}"
         )
 
 
 def check_same_start(path, settings: dict) -> None:
-    """Raises a RunDirectoryError unless a run begins as `settings` do.
+    """Raises a RunDirectoryError unless the run in `path` has the same round 0.
 
-    It must have finished its initial training, with the data, net, recipe, seed,
+    It must have finished its initial training, with the data, model, recipe, seed,
     teacher and backend of `settings`.
     """
     path = pathlib.Path(path)
-    known = read_settings(path)
-    if known is None or not read_lines(path / "rounds.jsonl"):
+    recorded = read_settings(path)
+    if recorded is None or not read_lines(path / "rounds.jsonl"):
         raise RunDirectoryError(
-            f"'{path}' holds no run that has finished its initial training."
+            f"'{path}' contains no run that has finished its initial training. Choose "
+            "the directory of another run, or train round 0 in this run."
         )
     settings = json.loads(json.dumps(settings))
     keys = ["dataset", "initial", "model", "recipe", "compiled", "seed", "backend"]
     keys.append("teacher")
-    if known.get("teacher") and settings.get("teacher"):
-        keys.append("guidance")  # of the initial training, too
+    if recorded.get("teacher") and settings.get("teacher"):
+        keys.append("guidance")  # it then affects the initial training too
     changes = _changes(
-        *({key: one.get(key) for key in keys} for one in (known, settings))
+        *({key: one.get(key) for key in keys} for one in (recorded, settings))
     )
     if changes:
         raise RunDirectoryError(
-            f"The run in '{path}' begins in another way ({changes}), so its initial "
-            "training cannot be taken over."
+            f"The initial training of the run in '{path}' has other settings "
+            f"({changes}), so it cannot be reused. Choose another run to start from, "
+            "or pass the settings of that run."
         )
 
 
 def _changes(old, new):
-    """What differs between two settings, in words; empty if nothing does."""
+    """The differences between two settings as text; empty if they are the same."""
     old, new = _flatten(old), _flatten(new)
     changes = [
         _change(key, old.get(key), new.get(key))
@@ -308,55 +328,55 @@ def _same(key, old, new):
     if key == "model.weights" and old and new:
         return weights_agree(old, new)
     if key.endswith("optimizer.module") and old and new:
-        # A class of this package is known by its name; the file may have moved.
+        # The name identifies a class of this package, whose file may have moved.
         if all(module.startswith("resprune_tf.") for module in (old, new)):
             return True
     return old == new
 
 
 def _change(key, old, new):
-    return _another(key.partition(".")[0]) or f"{key}: {old!r} there, {new!r} now"
+    return _explained(key.partition(".")[0]) or f"{key}: {old!r} there, {new!r} now"
 
 
-def _another(name):
-    """Why one setting of a run is not the same, without its value; None for others."""
+def _explained(name):
+    """The message for settings whose values are checksums; None for other settings."""
     if name == "model":
         return "model: the run began with another model" + advice(
-            ". Build it from the same seed (`keras.utils.set_random_seed` before the "
-            f"model is made), or load `{INITIAL}`, the run's own"
+            ". Build the model with the same seed (call `keras.utils.set_random_seed` "
+            f"first), or load the model of the run from `{INITIAL}`"
         )
     if name == "criterion_code":
         return advice(
-            "criterion_code: its code or the values that it uses are others. Give it "
-            "a `__name__` of its own, and its name alone is compared",
-            "criterion: it looks at other examples",
+            "criterion_code: the code of the criterion or the values that it uses have "
+            "changed. If you set its `__name__`, only the name is compared",
+            "criterion: it uses other examples",
         )
     return None
 
 
 def same_settings(old: dict, new: dict) -> bool:
-    """Whether two run.json are of one run."""
+    """Whether the settings of two run.json files belong to the same run."""
     return not _changes(old, new)
 
 
 def read_settings(run_dir) -> dict | None:
-    """The settings of a run, or None if it has not begun.
+    """Reads the settings of a run; None if it has not begun.
 
     Raises:
-        RunDirectoryError: if their file is damaged.
+        RunDirectoryError: if run.json is damaged.
     """
     path = pathlib.Path(run_dir) / "run.json"
     settings = read_json(path)
     if settings is not None and not isinstance(settings, dict):
-        raise damaged(path, "not a JSON object")
+        raise damaged(path, "it is not a JSON object")
     return settings
 
 
 def read_rounds(run_dir) -> list[Round]:
-    """The finished rounds of a run.
+    """Reads the finished rounds of a run.
 
     Raises:
-        RunDirectoryError: if their file is damaged.
+        RunDirectoryError: if rounds.jsonl is damaged.
     """
     path, rounds = pathlib.Path(run_dir) / "rounds.jsonl", []
     for number, line in enumerate(read_lines(path)):
@@ -365,7 +385,9 @@ def read_rounds(run_dir) -> list[Round]:
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise damaged(path, error, number + 1) from None
         if rounds[-1].round != number:
-            raise damaged(path, f"round {rounds[-1].round} is out of place", number + 1)
+            found = rounds[-1].round
+            reason = f"it is of round {found}, but round {number} is expected"
+            raise damaged(path, reason, number + 1)
     return rounds
 
 

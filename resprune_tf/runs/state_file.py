@@ -1,4 +1,4 @@
-"""What a run needs to go on elsewhere, in one file."""
+"""Packs everything that a run needs to continue on another machine into one file."""
 
 from __future__ import annotations
 
@@ -41,25 +41,31 @@ _MODEL = re.compile(r"models/round-\d{2,}\.keras")
 
 
 def pack_run(run_dir, path):
-    """Writes a run's records, its state and its `needed_models` into one file.
+    """Writes the records, the state and the needed models of a run into one file.
 
     Args:
-        run_dir: a run directory that no process works in.
-        path: of the `.tar` file, replaced as a whole. For the paper's ResNet-56 it
-            stays below 16 MiB.
+        run_dir: path of a run directory in which no process works.
+        path: path of the `.tar` file, which is replaced atomically. For the paper's
+            ResNet-56 the file stays below 16 MiB.
 
     Returns:
-        Size of the file in bytes.
+        int, size of the file in bytes.
+
+    Raises:
+        RunDirectoryError: if a file of the run is damaged or a symbolic link.
+        DiskFullError: if there is no space left.
+
+    >>> rp.pack_run("runs/c10", "c10.tar")
     """
     run_dir = pathlib.Path(run_dir)
     names = [*_RECORDS, *needed_models(run_dir)]
-    # The state file lies in a folder that is not the run's own.
+    # The packed file is usually in another folder, which a run never cleans up.
     remove_left_behind(pathlib.Path(path).parent, pathlib.Path(path).name)
     with atomic_file(path) as temporary:
         with tarfile.open(temporary, "w") as archive:
             for name in names:
                 if (run_dir / name).is_symlink():
-                    raise damaged(run_dir / name, "it is a link to another file")
+                    raise damaged(run_dir / name, "it is a symbolic link")
                 if (run_dir / name).exists():
                     with open(run_dir / name, "rb") as file:
                         archive.addfile(archive.gettarinfo(None, name, file), file)
@@ -67,12 +73,11 @@ def pack_run(run_dir, path):
 
 
 def needed_models(run_dir):
-    """Names of the models without which a run cannot go on or be concluded.
+    """Names of the model files that a run needs to continue and to select a model.
 
-    The net as it was given until its first training is done; then the first round's
-    (a teacher, perhaps), the last round's, and every one that may turn out to be the
-    smallest that held what the first measured: the last such one. And the teacher from
-    elsewhere, if there is one.
+    That is the initial model until round 0 is finished. Afterwards these are the model
+    of round 0 (which may be the teacher), that of the last round, and that of the last
+    round within the tolerance, which may be selected. A separate teacher is included.
     """
     run_dir = pathlib.Path(run_dir)
     teacher = [TEACHER] if (run_dir / TEACHER).exists() else []
@@ -89,91 +94,98 @@ def needed_models(run_dir):
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"it does not fit rounds.jsonl ({error})"
         raise damaged(run_dir / "run.json", reason) from None
-    good = [
-        r
-        for r, v in zip(rounds, values, strict=True)
-        if within_tolerance(values[0], v, *rule)
+    accepted = [
+        record
+        for record, value in zip(rounds, values, strict=True)
+        if within_tolerance(values[0], value, *rule)
     ]
-    # No round held, not even the first, if its value is no number.
-    kept = (rounds[0], *good[-1:], rounds[-1])
-    return sorted({record.model for record in kept}) + teacher
+    # If the value of round 0 is NaN, no round is accepted, not even round 0.
+    needed = (rounds[0], *accepted[-1:], rounds[-1])
+    return sorted({record.model for record in needed}) + teacher
 
 
 def unpack_run(path, run_dir):
-    """Brings a run directory to where a packed run stands, if that is further.
+    """Updates a run directory from a packed run, if that has made more progress.
 
     Args:
-        path: of a file that `pack` made.
-        run_dir: folder of the run; it may be new, or hold the same run.
+        path: path of a file that `pack_run` wrote.
+        run_dir: path of a run directory. It may be new, or contain the same run.
 
     Returns:
-        Whether the file was further.
+        bool, whether the directory was updated.
 
     Raises:
-        RunDirectoryError: if the file is no packed run, or of another run.
+        RunDirectoryError: if the file is not a packed run, is truncated, or belongs to
+            another run than the directory.
+        DiskFullError: if there is no space left.
+
+    >>> rp.unpack_run("c10.tar", "runs/c10")
     """
     with RunDirectory(run_dir) as files, writing(run_dir):
-        arrived = files.path / f".writing-{os.getpid()}-arrived"
+        extracted = files.path / f".writing-{os.getpid()}-arrived"
         try:
-            (arrived / "models").mkdir(parents=True)
-            names = _extract(path, arrived)
-            settings = read_settings(arrived)
+            (extracted / "models").mkdir(parents=True)
+            names = _extract(path, extracted)
+            settings = read_settings(extracted)
             if settings is None:
+                raise _not_packed(path, "it contains no run.json")
+            recorded = read_settings(files.path)
+            if recorded is not None and not same_settings(recorded, settings):
                 raise RunDirectoryError(
-                    f"'{path}' is no packed run: no run.json in it."
+                    f"'{path}' contains another run than '{run_dir}'. Choose another "
+                    "run directory or another state file."
                 )
-            known = read_settings(files.path)
-            if known is not None and not same_settings(known, settings):
-                raise RunDirectoryError(
-                    f"'{path}' holds another run than '{run_dir}'. Choose another run "
-                    "directory or another state file."
-                )
-            further = _progress(arrived) > _progress(files.path)
-            if further:
-                # Last what counts as progress: if this is killed, it is done again.
+            newer = _progress(extracted) > _progress(files.path)
+            if newer:
+                # The records count as progress and come last, so that the call can be
+                # repeated if the process is killed here.
                 order = [*sorted(set(names).difference(_RECORDS)), *_RECORDS]
                 for name in order:
                     if name in names:
-                        os.replace(arrived / name, files.path / name)
-            return further
+                        os.replace(extracted / name, files.path / name)
+            return newer
         finally:
-            shutil.rmtree(arrived, ignore_errors=True)
+            shutil.rmtree(extracted, ignore_errors=True)
+
+
+def _not_packed(path, reason):
+    return RunDirectoryError(
+        f"'{path}' is not a packed run: {reason}. Choose a file that `pack_run` wrote."
+    )
 
 
 def _extract(path, folder):
-    """Writes the members of a packed run into a folder; their names.
+    """Extracts the files of a packed run into a folder and returns their names.
 
-    Only plain files whose names `pack` writes are taken, so nothing can lie elsewhere,
-    and nothing is compressed, so none is larger than the archive.
+    Only plain files with names that `pack_run` writes are accepted, so no file is
+    written elsewhere. Nothing is compressed, so no file is larger than the archive.
     """
     names = []
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 name = member.name
-                known = name in (*_RECORDS, INITIAL, TEACHER) or _MODEL.fullmatch(name)
+                valid = name in (*_RECORDS, INITIAL, TEACHER) or _MODEL.fullmatch(name)
                 plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-                if not known or not plain or member.issparse() or name in names:
-                    raise RunDirectoryError(
-                        f"'{path}' is no packed run: '{name}' in it is not one of the "
-                        "files that a run is packed into."
-                    )
+                if not valid or not plain or member.issparse() or name in names:
+                    raise _not_packed(path, f"'{name}' in it is not a file of a run")
                 names.append(name)
                 with open(folder / name, "xb") as file:
                     shutil.copyfileobj(archive.extractfile(member), file)
                     if file.tell() != member.size:
                         raise RunDirectoryError(
-                            f"'{path}' is cut off: '{name}' has {file.tell():,} of "
-                            f"{member.size:,} bytes. Copy it again."
+                            f"'{path}' is truncated: '{name}' has {file.tell():,} of "
+                            f"{member.size:,} bytes. Copy the file again."
                         )
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         if isinstance(error, RunDirectoryError):
             raise
-        raise RunDirectoryError(f"'{path}' is no packed run: {error}.") from None
+        raise _not_packed(path, error) from None
     return names
 
 
 def _progress(run_dir):
+    """What orders two states of one run: rounds, epochs, and whether it is finished."""
     rounds = len(read_rounds(run_dir))
     epoch = checkpoint.epochs_done(run_dir / "state.npz", rounds)
     return rounds, epoch, (run_dir / "final.json").exists()

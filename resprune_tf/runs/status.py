@@ -1,4 +1,4 @@
-"""Where a run stands, in a file for whoever watches it from another process."""
+"""Writes the progress of a run to a file that other processes can read."""
 
 import contextlib
 import io
@@ -14,21 +14,21 @@ _EVERY = 10  # seconds
 
 
 class Status(Progress):
-    """Writes `status.json` into a run directory, every ten seconds at most.
+    """Writes `status.json` into a run directory, at most every 10 seconds.
 
-    It reads no metrics, for which the device would have to be waited for.
+    It reads no metrics, because that would stall the device.
 
-        round, rounds        the round in training, from 0, and how many follow round 0
-        epoch, epochs        the epoch in training, from 1, and those of the round
-        step, steps          of the epoch; null until they are known
-        images_per_second    of the epoch so far; null for data of unknown size
-        seconds_left         of the whole run
+        round, rounds        number of the round, from 0, and of the last expected one
+        epoch, epochs        number of the epoch, from 1, and epochs of the round
+        step, steps          number of the step and steps per epoch; null if unknown
+        images_per_second    mean of the epoch so far; null for data of unknown size
+        seconds_left         estimate for the whole run; null if unknown
 
     Args:
-        run_dir: folder of the run.
+        run_dir: path of the run directory.
     """
 
-    within = _EVERY
+    line_interval = _EVERY
 
     def __init__(self, run_dir):
         super().__init__(io.StringIO())
@@ -36,7 +36,7 @@ class Status(Progress):
         self.printed = time.monotonic()
 
     def place(self, number, rounds, images):
-        """Says which round of how many is trained, and the images of an epoch."""
+        """Sets the round in training, the last expected round, and images per epoch."""
         self.round, self.rounds, self.images = number, rounds, images
 
     def _show(self, step, last=False):
@@ -44,9 +44,9 @@ class Status(Progress):
         if now - self.printed < _EVERY:
             return
         self.printed = now
-        known = bool(self.steps)
+        steps_known = bool(self.steps)
         speed = None
-        if known and self.images:
+        if steps_known and self.images:
             seen = self.images / self.parts * step / self.steps
             speed = round(seen / (now - self.started), 1)
         status = {
@@ -57,10 +57,12 @@ class Status(Progress):
             "step": step,
             "steps": self.steps,
             "images_per_second": speed,
-            "seconds_left": round(self.seconds_left(step, now)) if known else None,
+            "seconds_left": round(self.seconds_left(step, now))
+            if steps_known
+            else None,
         }
-        # Nothing is lost with it, so it is not synced as the records are, and a disk
-        # that is full for a while ends no training.
+        # The file is not essential. It is not synced, and a full disk does not end the
+        # training.
         temporary = self.path.with_name(f".writing-{os.getpid()}-{NAME}")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(status) + "\n")

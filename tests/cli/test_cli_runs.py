@@ -467,7 +467,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     flags = (tmp_path / "flags.txt").read_text()
     assert flags.startswith("resprune prune ") and "--schedule cosine" in flags
     code, _, err = resprune(capsys, *argv, "--seed", 1)
-    assert code == 2 and "holds a run with other settings" in err
+    assert code == 2 and "contains a run with other settings" in err
     argv[argv.index("cosine")] = "constant"
     code, _, err = resprune(capsys, *argv)
     assert code == 2 and "schedule: 'cosine' there, 'constant' now" in err

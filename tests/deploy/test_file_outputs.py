@@ -65,8 +65,8 @@ def test_aliases_and_files_name_their_runtime(tmp_path):
 def test_the_work_of_others_is_told_apart(monkeypatch):
     """Seconds of all cores, of the busy ones, and of this process."""
     seconds = iter([(100.0, 40.0, 5.0), (104.0, 42.0, 6.0)])
-    monkeypatch.setattr(runtimes.OtherWork, "_read", lambda self: next(seconds))
+    monkeypatch.setattr(runtimes.BackgroundLoad, "_read", lambda self: next(seconds))
     monkeypatch.setattr(runtimes.time, "sleep", lambda seconds: None)
-    assert runtimes.OtherWork().share() == 0.25
-    monkeypatch.setattr(runtimes.OtherWork, "_read", lambda self: None)
-    assert runtimes.OtherWork().share() is None
+    assert runtimes.BackgroundLoad().share() == 0.25
+    monkeypatch.setattr(runtimes.BackgroundLoad, "_read", lambda self: None)
+    assert runtimes.BackgroundLoad().share() is None

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def test_refuses_unknown_formats():
     known = ", ".join(formats.FORMATS)
-    message = rf"Supported formats: {known}\. Received: .*'h5'"
+    message = rf"`formats` must be one or more of {known}\. Received: .*'h5'"
     for wrong in ("h5", ["keras", "h5"]):
         with pytest.raises(ValueError, match=message):
             check_formats(wrong)
@@ -31,9 +31,17 @@ def test_refuses_unknown_formats():
 @pytest.mark.parametrize(
     ("missing", "format", "message"),
     [
-        ("tensorflow", "saved_model", "needs tensorflow, .*`pip install tensorflow`"),
-        ("ai_edge_litert", "litert_int8", r"ai_edge_litert, .*\"resprune_tf\[litert\]"),
-        ("tf2onnx", "onnx", r"tf2onnx, .*`pip install \"resprune_tf\[onnx\]\"`"),
+        (
+            "tensorflow",
+            "saved_model",
+            r"not installed: tensorflow\. .*`pip install tensorflow`",
+        ),
+        (
+            "ai_edge_litert",
+            "litert_int8",
+            r"ai_edge_litert\. .*\"resprune_tf\[litert\]",
+        ),
+        ("tf2onnx", "onnx", r"tf2onnx\. .*`pip install \"resprune_tf\[onnx\]\"`"),
     ],
 )
 def test_says_what_to_install(monkeypatch, missing, format, message):
@@ -50,7 +58,9 @@ def test_says_what_to_install(monkeypatch, missing, format, message):
 
 def test_says_which_backend_writes_a_format(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="'onnx' is written .* tensorflow, not on jax"):
+    with pytest.raises(
+        ValueError, match="'onnx' requires .* tensorflow. Received: jax"
+    ):
         check_formats(("saved_model", "onnx"))
     assert check_formats(("saved_model", "keras")) == ("saved_model", "keras")
 

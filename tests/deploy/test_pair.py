@@ -55,13 +55,14 @@ def test_the_table(monkeypatch, tmp_path):
         "keras    3   4  0.750            -      -      -             -       -      -",
         "litert   3   4  0.750        1.000  2.000  0.500        32.000  64.000  0.500",
         f"MACs: {macs[0]:,} of {macs[1]:,}, ratio {macs[0] / macs[1]:.3f}. Both models "
-        "folded; times are medians on the processor, 1 thread, in turns.",
+        "are folded. Times are medians on the processor with 1 thread, measured in "
+        "turns.",
     ]
 
 
 def test_refuses_before_any_work(tmp_path):
     net = small_net(11)
-    with pytest.raises(ValueError, match="Supported formats"):
+    with pytest.raises(ValueError, match="`formats` must be one"):
         export_pair(net, net, tmp_path / "new", "h5")
     with pytest.raises(TypeError, match="cost"):
         export_pair(net, None, tmp_path / "new")

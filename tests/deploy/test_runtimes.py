@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
-from resprune_tf.deploy.runtimes import RUNTIMES, in_order, take_turns
+from resprune_tf.deploy.runtimes import RUNTIMES, sort_outputs, take_turns
 from tests.conftest import net_of
 
 
@@ -32,10 +32,10 @@ def test_turns(monkeypatch):
 
 
 def test_outputs_are_in_the_order_of_keras():
-    assert in_order([f"output_{i}" for i in (0, 1, 10, 2)]) == [
+    assert sort_outputs([f"output_{i}" for i in (0, 1, 10, 2)]) == [
         *("output_0", "output_1", "output_2", "output_10")
     ]
-    assert in_order(["b_10", "b_2", "a"]) == ["a", "b_10", "b_2"]
+    assert sort_outputs(["b_10", "b_2", "a"]) == ["a", "b_10", "b_2"]
 
 
 def test_the_fresh_process_says_what_is_wrong(tmp_path):

@@ -59,7 +59,7 @@ def make_own_final(rounds, selected, **changes):
         "tolerance": 0.0,
         "monitor": "mae",
         "mode": "min",
-        "stop_reason": "no unit is left that may go",
+        "stop_reason": "no removable unit is left",
         "initial_mae": rounds[0]["validation_mae"],
         "selection_examples": None,
         "test_examples": 20,

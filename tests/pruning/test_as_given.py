@@ -76,7 +76,7 @@ def test_a_result_prints_as_a_table_and_is_shown_in_a_line(run):
     _, result = run
     accuracy = f"{result.selected.validation['accuracy']:.2%}"
     assert repr(result) == (
-        f"<PruningResult: round 1 of 1 is selected, 4 layers, validation accuracy "
+        f"<PruningResult: selected round 1 of 1, 4 layers, validation accuracy "
         f"{accuracy}>"
     )
     lines = str(result).splitlines()
@@ -185,7 +185,7 @@ def test_a_data_set_too(tmp_path):
     "arguments, message",
     [
         ({"initial": "trained"}, "`initial` must be .* Received: 'trained'"),
-        ({"recipe": rp.Recipe(epochs=0)}, "`epochs` of 1 or more. Received: 0 in"),
+        ({"recipe": rp.Recipe(epochs=0)}, "`epochs` of .* must be >= 1. Received: 0."),
         (
             {"removal": rp.Removal(criterion=rp.criteria.importance)},
             "All importances ω of .* are 1",
@@ -400,7 +400,7 @@ def test_examples_on_which_no_mistake_is_made_are_doubted(trained, capsys, wrong
         initial="as_given",
         removal=rp.Removal(max_rounds=0),
     )
-    told = "NOTE: the model is right on 100.00% of the validation examples"
+    told = "NOTE: The model classifies 100.00% of the validation examples correctly"
     assert (told in capsys.readouterr().out) == (wrong == 0)
 
 

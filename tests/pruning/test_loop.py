@@ -145,7 +145,10 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_pa
     with mock.patch.object(Plan, "accepts", accepts):
         short = shorten(shallow_net(), run_dir=tmp_path, stop_on_drop=True)
         assert [short.selected.round, len(short.rounds)] == [0, 2]
-        assert short.final["stop_reason"] == "accuracy dropped"
+        assert (
+            short.final["stop_reason"]
+            == "accuracy decreased by more than the tolerance"
+        )
         arguments = {"run_dir": tmp_path, "stop_on_drop": True, "tolerance": 0.9}
         with pytest.raises(RunInterrupted):
             shorten(shallow_net(), should_stop=lambda: "enough", **arguments)
@@ -197,11 +200,23 @@ def rounds(run, *accuracies, split="validation"):
     ("arguments", "accuracies", "reason"),
     [
         ({"stop_on_drop": True}, (0.9, 0.9), None),
-        ({"stop_on_drop": True}, (0.9, 0.89), "accuracy dropped"),
+        (
+            {"stop_on_drop": True},
+            (0.9, 0.89),
+            "accuracy decreased by more than the tolerance",
+        ),
         ({"stop_on_drop": True, "tolerance": 0.01}, (0.9, 0.89), None),
-        ({"stop_on_drop": True, "tolerance": 0.01}, (0.9, 0.88), "accuracy dropped"),
+        (
+            {"stop_on_drop": True, "tolerance": 0.01},
+            (0.9, 0.88),
+            "accuracy decreased by more than the tolerance",
+        ),
         ({"stop_on_drop": False}, (0.9, 0.1), None),
-        ({"stop_on_drop": True}, (0.9, 0.89, 0.9), "accuracy dropped"),
+        (
+            {"stop_on_drop": True},
+            (0.9, 0.89, 0.9),
+            "accuracy decreased by more than the tolerance",
+        ),
     ],
 )
 def test_stop_on_drop(run, arguments, accuracies, reason):
@@ -211,7 +226,9 @@ def test_stop_on_drop(run, arguments, accuracies, reason):
 def test_selection_on_the_test_set_reads_the_test_set(run):
     made_up = rounds(run, 0.9, 0.1, split="test")
     on_test = plan(select_on="test", stop_on_drop=True)
-    assert on_test.stop_reason(made_up) == "accuracy dropped"
+    assert (
+        on_test.stop_reason(made_up) == "accuracy decreased by more than the tolerance"
+    )
     assert plan(stop_on_drop=True).stop_reason(made_up) is None
 
 
@@ -242,7 +259,7 @@ def test_later_rounds_are_foreseen():
 
 def test_nothing_left_to_remove(run):
     last = dataclasses.replace(run[1].rounds[0], scores={})
-    assert plan().stop_reason([last]) == "no unit is left that may go"
+    assert plan().stop_reason([last]) == "no removable unit is left"
 
 
 @pytest.mark.parametrize(
@@ -316,7 +333,7 @@ def test_another_start_is_refused(tmp_path, run):
 def test_training_alone_needs_no_removable_unit(tmp_path):
     result = shorten(shallow_net(importance=False), run_dir=tmp_path, max_rounds=0)
     assert len(result.rounds) == 1 and result.selected.round == 0
-    assert result.final["stop_reason"] == "only the initial training was asked for"
+    assert result.final["stop_reason"] == "only the initial training was requested"
     assert result.final["target_reached"] is False
     assert read_json(tmp_path / "run.json")["target"] is None
 

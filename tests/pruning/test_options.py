@@ -22,7 +22,7 @@ from tests.made.fits import regression_data, regression_net, shorten
         ({"tolerance": -1, "monitor": "mae"}, ValueError, "units of the metric.*-1"),
         ({"tolerance": "none"}, ValueError, "\"auto\" for an accuracy.*'none'"),
         ({"tolerance": "auto", "monitor": "mae"}, ValueError, "in the units of `mae`"),
-        ({"units_per_round": 0}, ValueError, "must say how often"),
+        ({"units_per_round": 0}, ValueError, "must be the number of retrainings"),
         (
             {"units_per_round": 0, "max_rounds": 2, "units": ["a"]},
             ValueError,
@@ -49,22 +49,22 @@ def judged(*accuracies):
 
 
 def test_an_automatic_tolerance_is_the_standard_error_of_round_0():
-    plan = plan_of("auto").judging(160)
+    plan = plan_of("auto").with_examples(160)
     rounds = judged(0.9, 0.88, 0.87)
     assert plan.tolerance(rounds) == pytest.approx(0.0237, abs=1e-4)
     assert [plan.accepts(each, rounds) for each in rounds] == [True, True, False]
-    assert plan.tolerance_told(rounds) == (
+    assert plan.tolerance_text(rounds) == (
         "160 validation examples, one is 0.625 percentage points; accepted decrease: "
         "2.37 percentage points (auto: one standard error)"
     )
-    assert plan_of(0.0).judging(None).tolerance(rounds) == 0.0
-    assert plan_of(0.0).judging(None).tolerance_told(rounds) is None
+    assert plan_of(0.0).with_examples(None).tolerance(rounds) == 0.0
+    assert plan_of(0.0).with_examples(None).tolerance_text(rounds) is None
 
 
 def test_an_automatic_tolerance_needs_the_number_of_examples():
     with pytest.raises(ValueError, match="number of `validation` examples"):
-        plan_of("auto").judging(None)
-    with pytest.raises(ValueError, match="is for `prune_and_retrain`"):
+        plan_of("auto").with_examples(None)
+    with pytest.raises(ValueError, match="works only in `prune_and_retrain`"):
         rp.LayerDeletion(epochs=1, monitor="val_accuracy", tolerance="auto")
 
 
@@ -89,7 +89,9 @@ def test_patterns_protect_all_units_that_they_fit(protected, left):
     model = regression_net(units=3)
     removal = rp.Removal(protected=protected, monitor="mae", mode="min")
     if not left:
-        with pytest.raises(ValueError, match=r"No unit .* may go: .*it is protected"):
+        with pytest.raises(
+            ValueError, match=r"No unit .* can be removed: .*it is protected"
+        ):
             Plan.check(model, removal)
         return
     plan = Plan.check(model, removal)

@@ -391,7 +391,8 @@ def uncounted():
 def test_macs_that_cannot_be_counted_are_said_to_be_left_out(capsys):
     result = shorten(uncounted(), regression_data(), max_rounds=0, verbose=True)
     assert result.rounds[0].macs == 6 * 6 + 6
-    assert "MACs leave out what cannot be counted: odd" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "do not include these operations, which cannot be counted: odd" in out
 
 
 SHARED = keras.optimizers.SGD(0.1)
@@ -420,13 +421,13 @@ REFUSED = {
         lambda: own(metrics=[distance]),
         {"monitor": "distance"},
         ValueError,
-        "'distance' is better is not known.*Give `mode=",
+        "unknown whether a larger or a smaller 'distance' is better.*Pass `mode=",
     ),
     "mode": (own, {"mode": "up"}, ValueError, '"min" or "max".*up'),
     "tolerance": (own, {"tolerance": -1}, ValueError, "units of the metric.*-1"),
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
     "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
-    "unloadable": (unloadable, {}, ValueError, "cannot be loaded.*register_keras"),
+    "unloadable": (unloadable, {}, ValueError, "cannot be restored.*register_keras"),
     "a training step of its own": (own_step, {}, ValueError, "its own `train_step`"),
     "uncounted": (
         uncounted,

@@ -38,7 +38,10 @@ def test_scores_are_checked_before_any_work(tmp_path, scores, error, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"protected": ["unit1", "unit2"]}, r"No unit of 'mine' may go: unit1 \(it is"),
+        (
+            {"protected": ["unit1", "unit2"]},
+            r"No unit of 'mine' can be removed: unit1 \(it is",
+        ),
         ({"units": ["unit1", "unit2"]}, "'unit2' of `units` has no score .*: unit1"),
     ],
 )
@@ -86,7 +89,7 @@ def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path):
             run_dir=tmp_path,
         )
 
-    message = "score of 'unit2' must be a finite number.*round 1 is done.*same call"
+    message = "score of 'unit2' must be a finite number.*round 1 is finished.*same call"
     with pytest.raises(ValueError, match=message):
         go()
     assert begun == [0, 1, 0, 1]
@@ -100,7 +103,9 @@ def test_scores_of_units_that_were_renamed_are_refused():
     """They would be no candidates, and the run at its end without a word."""
     plan = Plan.check(regression_net(), rp.Removal(monitor="loss", mode="min"))
     other = regression_net(units=3)
-    with pytest.raises(ValueError, match="the initial net has not: unit3. Layers must"):
+    with pytest.raises(
+        ValueError, match="the initial model does not have: unit3. Layers must"
+    ):
         plan.scores(other)
 
 
@@ -136,8 +141,10 @@ def test_every_round_is_scored(tmp_path):
 )
 def test_a_run_records_why_units_are_kept(settings, kept):
     plan = Plan.check(regression_net(), rp.Removal(monitor="mae", **settings))
-    assert plan.kept == kept
-    assert plan.kept.keys() == plan.known - set(plan.scores(regression_net()))
+    assert plan.not_removable == kept
+    assert plan.not_removable.keys() == plan.all_units - set(
+        plan.scores(regression_net())
+    )
 
 
 def test_what_cannot_be_removed_is_recorded_once(tmp_path):

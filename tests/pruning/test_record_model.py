@@ -46,7 +46,7 @@ def test_errors_list_what_exists(records, tmp_path):
 def test_unfinished_and_damaged_records(records):
     folder = records / NAME
     (folder / "final.json").write_text("{}")
-    with pytest.raises(rp.RunDirectoryError, match="which round was selected"):
+    with pytest.raises(rp.RunDirectoryError, match="does not contain `selected_round`"):
         rp.load_record_model(NAME, records=records)
     (folder / "final.json").unlink()
     with pytest.raises(ValueError, match="not finished, so no round is selected"):
@@ -56,7 +56,9 @@ def test_unfinished_and_damaged_records(records):
     (folder / "models/round-01.keras").write_bytes(
         (folder / "models/round-00.keras").read_bytes()
     )
-    with pytest.raises(rp.RunDirectoryError, match="parameters, and that of round 1"):
+    with pytest.raises(
+        rp.RunDirectoryError, match="parameters, but the model of round 1"
+    ):
         rp.load_record_model(NAME, 1, records=records)
     line = json.loads((folder / "rounds.jsonl").read_text().splitlines()[0])
     write_rounds(folder, [{**line, "model": "../../../elsewhere.keras"}])

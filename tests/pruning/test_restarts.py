@@ -79,7 +79,10 @@ def test_restarts_go_on_from_the_initial_training_of_a_pruning_run(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "`max_rounds` must say how often. Received: max_rounds=None"),
+        (
+            {},
+            "`max_rounds` must be the number of retrainings. Received: max_rounds=None",
+        ),
         ({"max_rounds": 2, "target": Target(layers=3)}, "`target` cannot be met"),
         ({"max_rounds": 2, "units": ["stage1_unit2"]}, "`units` cannot be met"),
         ({"max_rounds": 2, "criterion": lambda model: {"no": 1.0}}, "no unit 'no'"),

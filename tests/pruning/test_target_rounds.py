@@ -88,11 +88,11 @@ def test_exactly_the_units_of_a_solution_go(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"units": ["unit9"]}, "has no unit 'unit9'. Those that may go: unit1, unit2"),
-        ({"units": []}, "No unit was named. Those that may go: unit1"),
+        ({"units": ["unit9"]}, "has no unit 'unit9'. Removable units: unit1, unit2"),
+        ({"units": []}, "No unit was named. Removable units: unit1"),
         (
             {"units": ["unit1"], "protected": ["unit1"]},
-            "'unit1' of `units` may not go: it is protected. .* may go: unit2,",
+            "'unit1' of `units` cannot be removed: it is protected. .*units: unit2,",
         ),
         (
             {"target": rp.Target(units=2), "units": ["unit1"]},

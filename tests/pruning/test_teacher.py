@@ -92,7 +92,10 @@ def test_an_initial_training_is_not_taken_over_under_another_teacher(tmp_path, t
     shorten(shallow_net(), run_dir=alone, max_rounds=0)
     for start, teacher in ((alone, shallow_net()), (taught, None)):
         guidance = Guidance(teacher=teacher) if teacher else None
-        with pytest.raises(RunDirectoryError, match="begins in another way .*teacher"):
+        with pytest.raises(
+            RunDirectoryError,
+            match="initial training of .* has other settings .*teacher",
+        ):
             shorten(
                 shallow_net(),
                 run_dir=tmp_path / f"from-{start.name}",

@@ -21,7 +21,7 @@ from tests.made.runs import make_final, make_own_final, make_own_rounds, make_ro
             (0.9, 0.88),
             0,
             0.01,
-            "Nothing could be removed without a loss of more than 1 percentage points:",
+            "Nothing could be removed without a loss of more than 1 percentage point:",
         ),
         ((0.9,), 0, 0.0, "Nothing was removed: only the initial model of 29 layers"),
         ((0.9, 0.9), 0, 0.0, "The run selected the initial model of 29 layers"),

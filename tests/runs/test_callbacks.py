@@ -39,7 +39,7 @@ def shown(stream, monkeypatch, seconds_a_step=2.0, epochs=2, steps=3):
 
 def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
     lines = shown(io.StringIO(), monkeypatch).splitlines()
-    numbers = "loss 0.5000  accuracy 87.50%  0:06 an epoch"
+    numbers = "loss 0.5000  accuracy 87.50%  0:06 per epoch"
     assert lines == [
         "round 1: 53 layers",
         f"round 1  epoch 1/2  {numbers}  run 0:30 left",
@@ -49,7 +49,10 @@ def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
 
 def test_a_log_file_gets_lines_within_long_epochs(monkeypatch):
     out = shown(io.StringIO(), monkeypatch, seconds_a_step=20, epochs=1, steps=5)
-    within, whole = "1:40 an epoch  run", "loss 0.5000  accuracy 87.50%  1:40 an epoch"
+    within, whole = (
+        "1:40 per epoch  run",
+        "loss 0.5000  accuracy 87.50%  1:40 per epoch",
+    )
     # Every second step of 20 s; 60 s of this epoch and 4 of 100 s are left at first.
     assert out.splitlines()[1:] == [
         f"round 1  epoch 1/1  step 2/5  {within} 7:40 left",

@@ -98,7 +98,7 @@ def test_direction_follows_the_metric(model, monitor, mode):
 
 @pytest.mark.parametrize("monitor", ["near_gap", "far_mean", "made_by_a_callback"])
 def test_an_unknown_direction_is_asked_for(model, monitor):
-    with pytest.raises(ValueError, match=f"'{monitor}' is better is not known.*mode="):
+    with pytest.raises(ValueError, match=f"unknown .*'{monitor}' is better.*mode="):
         direction(model[0], monitor)
     assert direction(model[0], monitor, "min") == "min"
 

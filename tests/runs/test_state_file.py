@@ -119,7 +119,7 @@ def test_what_is_further_wins(tmp_path):
 def test_other_files_are_refused(tmp_path):
     run = made(tmp_path / "run", 0.9)
     (tmp_path / "text.tar").write_text("no archive")
-    with pytest.raises(RunDirectoryError, match="no packed run"):
+    with pytest.raises(RunDirectoryError, match="not a packed run"):
         unpack_run(tmp_path / "text.tar", run)
     with tarfile.open(tmp_path / "empty.tar", "w"):
         pass
@@ -128,5 +128,5 @@ def test_other_files_are_refused(tmp_path):
     other = made(tmp_path / "other", 0.9, 0.9)
     (other / "run.json").write_text('{"select_on": "test", "tolerance": 0}')
     pack_run(other, tmp_path / "other.tar")
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         unpack_run(tmp_path / "other.tar", run)

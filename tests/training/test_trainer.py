@@ -229,7 +229,7 @@ def test_state_of_another_net_is_refused(tmp_path):
     model.optimizer.build(model.trainable_variables)
     save_state(tmp_path / "s.npz", model)
     other = Trainer(small_net(20), toy_dataset(), RECIPE, 0).model
-    with pytest.raises(ValueError, match="state of another net"):
+    with pytest.raises(ValueError, match="state of another model"):
         load_state(tmp_path / "s.npz", other)
     assert read_meta(tmp_path / "none.npz") is None
 

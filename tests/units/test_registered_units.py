@@ -139,7 +139,9 @@ def test_units_keep_names_that_no_configuration_tells(nameless, data):
 
 def test_a_net_that_files_rename_is_refused_before_any_work(nameless, data, tmp_path):
     nameless.compile("sgd", "mse")
-    message = "'mine' is loaded with other names.*: a, b, c of type Block.*name=None"
+    message = (
+        "'mine' cannot be restored.*type Block get other names: a, b, c.*name=None"
+    )
     with pytest.raises(ValueError, match=message):
         rp.prune_and_retrain(
             nameless,
