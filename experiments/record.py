@@ -18,7 +18,7 @@ import shutil
 import sys
 
 from experiments.pages import manifest
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from experiments.pages.scales import check_scale
 
 _TEXT = (

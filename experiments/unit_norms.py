@@ -18,7 +18,7 @@ from absl.testing import flagsaver
 
 from experiments import cifar
 from experiments.pages import manifest
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from experiments.running import quiet
 
 NAME = "unit_norms.json"

@@ -24,8 +24,8 @@ from absl.testing import flagsaver
 
 from experiments import cifar, imagenet
 from experiments.pages import manifest
+from experiments.pages.library import RunRecords
 from experiments.pages.results import RECORDS
-from experiments.pages.run_records import RunRecords
 from experiments.running import quiet
 
 # Images of which one may be predicted otherwise than on the machine of the record.

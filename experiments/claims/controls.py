@@ -4,7 +4,7 @@ They belong to one pruning run, `MAIN`. Arms are compared at the end of that run
 depth that was fixed beforehand, so held-out images select nothing here.
 """
 
-from experiments.pages.cells import each, hours, percent, points
+from experiments.pages.cells import COUNTED_SEEDS, each, hours, percent, points
 from experiments.pages.differences import judged, no_drop, pair, summarize
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix
@@ -63,17 +63,18 @@ by seed.
 - *Test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on 10,000
   test and 5,000 held-out images.
 - *Difference*: control minus pruning run of the same seed in percentage points, mean
-  and 95 % t interval. *Pooled*: on test and held-out images together, which reduces the
+  [95 % t interval]. *Pooled*: on test and held-out images together, which reduces the
   standard deviation due to the number of images by a factor of 0.82.
-- *Epochs*, *hours*: per seed, from the start of the initial training.
+- *Epochs*, *hours*: per seed, from the start of the initial training. In all columns,
+  {COUNTED_SEEDS}.
 - A quarter of the epochs does not train a model to convergence. A pruning run is
   therefore compared with controls of equal epochs or equal compute, not only with its
   own initial model.
 - *ResNet-29*: three of six removable units are removed at once. The margin for "no
   worse" is {100 * SHORT_MARGIN:g} percentage points, fixed before the first run."""
 _ABOUT_SELECTED = """Selected on held-out images unless the command of a run states
-otherwise. *Change*: from the initial model of the same seed, on the test set. c10-basic
-starts from the common ResNet-56 of basic units.
+otherwise. *Change*: from the initial model of the same seed, on the test set, in
+percentage points. c10-basic starts from the common ResNet-56 of basic units.
 """
 RUNS = [
     run + suffix(scale)

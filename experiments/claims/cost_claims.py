@@ -24,9 +24,10 @@ def counts(sources, name):
     agree = all(abs(ours[key] - theirs[key]) <= _AGREE for key in theirs)
     numbers = f"{ours['macs']:.2f} %, {ours['parameters']:.2f} %"
     state = HOLDS if agree else FAILS
+    reason = ""
     if any(dataset == name for dataset, _ in published.NOT_REPRODUCIBLE):
-        state = IMPOSSIBLE
-    return Claim(text, name, Verdict(state, ""), numbers, "table2")
+        state, reason = IMPOSSIBLE, published.NOT_REPRODUCIBLE_BECAUSE
+    return Claim(text, name, Verdict(state, reason), numbers, "table2")
 
 
 def faster(sources, name):

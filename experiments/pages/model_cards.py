@@ -1,7 +1,7 @@
 """The page of the trained models in the records, one card each. No TensorFlow."""
 
+from experiments.pages.library import RunRecords, wilson
 from experiments.pages.results import RECORDS, Result, head, markdown_table
-from experiments.pages.run_records import RunRecords, wilson
 
 _ABOUT = """Trained models that the records of pruning runs hold: for each finished run
 the selected model, which is the smallest that maintained the accuracy of round 0, and

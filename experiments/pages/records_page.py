@@ -5,8 +5,8 @@ import re
 
 from experiments.pages import cells
 from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
+from experiments.pages.library import RunRecords, counted, percent, short, wilson
 from experiments.pages.results import RECORDS, head, markdown_table
-from experiments.pages.run_records import RunRecords, percent, short, wilson
 from experiments.pages.scales import WORDS, check_scale, is_smoke_test
 
 _ABOUT = f"""All committed records. The folder of a record has its flags, environment,
@@ -17,9 +17,9 @@ rounds and report.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
   everything runs; their numbers support no claim.
-- Several seeds: mean ± standard deviation over n seeds on the test set; numbers in
-  parentheses count seeds. *Change*: selected minus initial model of the same seed in
-  percentage points, mean and 95 % t interval. *No loss* holds if the interval lies
+- Several seeds: mean ± standard deviation over n seeds on the test set;
+  {cells.COUNTED_SEEDS}. *Change*: selected minus initial model of the same seed in
+  percentage points, mean [95 % t interval]. *No loss* holds if the interval lies
   above -{100 * MARGIN:g} percentage points, fails if it lies below, and is open
   otherwise.
 - Single runs: ± half of the 95 % Wilson interval for the number of images."""
@@ -123,7 +123,7 @@ def unfinished(records):
         records: as for `records_page`.
     """
     return ", ".join(
-        f"{name} ({_scale(name, run)}, {len(run.rounds)} rounds finished)"
+        f"{name} ({_scale(name, run)}, {counted(len(run.rounds), 'round')} finished)"
         for name, run in _unfinished(records)
     )
 

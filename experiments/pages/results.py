@@ -48,14 +48,14 @@ class NotRun:
     def cell(self, command):
         """The text of a cell that `command` fills."""
         number = self.commands.setdefault(command, len(self.commands) + 1)
-        return f"not run ({number})"
+        return f"not run: command {number}"
 
     def listing(self):
         """The commands as Markdown; empty if every cell has a record."""
         if not self.commands:
             return ""
         lines = [f"{number}. `{text}`" for text, number in self.commands.items()]
-        return "\n".join(["", "Not run yet. Commands:", "", *lines, ""])
+        return "\n".join(["", "Commands for what was not run:", "", *lines, ""])
 
 
 def file_name(*words):

@@ -9,8 +9,8 @@ import json
 import statistics
 import typing
 
+from experiments.pages.library import RunRecords
 from experiments.pages.results import short_commit
-from experiments.pages.run_records import RunRecords
 from experiments.paper import published
 from experiments.paper.rows import CHAINS
 from experiments.paper.series import kept_units

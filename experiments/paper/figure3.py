@@ -3,7 +3,7 @@
 from experiments.pages.cells import percent
 from experiments.pages.results import RECORDS
 from experiments.pages.scales import WORDS
-from experiments.pages.style import captioned, draw, legend, line, title
+from experiments.pages.style import DASHES, captioned, draw, legend, line, title
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
@@ -45,10 +45,10 @@ _STYLES = {
     "proposed, short retraining": line("blue", "o", hollow=True),
     "proposed, two units per round": line("blue", "D"),
     "proposed, two units, a quarter of the epochs": line(
-        "sky", "D", dashed=True, hollow=True
+        "sky", "D", DASHES, hollow=True
     ),
-    "plain": line("orange", "s", dashed=True),
-    "distilled": line("green", "^", dashed=True),
+    "plain": line("orange", "s", DASHES),
+    "distilled": line("green", "^", DASHES),
 }
 
 

@@ -2,7 +2,15 @@
 
 from experiments.pages.results import RECORDS
 from experiments.pages.scales import WORDS
-from experiments.pages.style import COLORS, captioned, draw, legend, line, title
+from experiments.pages.style import (
+    COLORS,
+    DASHES,
+    captioned,
+    draw,
+    legend,
+    line,
+    title,
+)
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
@@ -38,7 +46,7 @@ _UNITS = {
     "c10-k2": ("k = 2", line("blue", "D")),
     "c10-k2-quarter": (
         "k = 2, a quarter of the epochs",
-        line("sky", "D", dashed=True, hollow=True),
+        line("sky", "D", DASHES, hollow=True),
     ),
     "c10-k4": ("k = 4", line("orange", "v")),
 }

@@ -28,7 +28,7 @@ scale are pooled.
 hold if significantly fewer do. One seed is *observed once*."""
 _CAPTION = f"""Figure 6. Histogram of the importances ω (no unit) after the initial
 training, bins of 0.1; n is the number of models. Grey: the expected counts of the
-initial distribution U(-1, 1). Dotted lines: the two modes of the paper, near
+initial distribution U(-1, 1). Dashed lines: the two modes of the paper, near
 ±{published.MODE}. Source: the records listed below."""
 
 
@@ -124,8 +124,9 @@ def _paint_histogram(axes, values):
     for index, mode in enumerate((-published.MODE, published.MODE)):
         axes.axvline(
             mode,
-            color=COLORS["vermilion"],
-            linestyle=":",
+            color=COLORS["black"],
+            linestyle="--",
+            zorder=3,
             label=None if index else "modes in the paper",
         )
     axes.yaxis.get_major_locator().set_params(integer=True)

@@ -99,8 +99,9 @@ def _paint_bars(axes, net, times, share):
         share * times["original"]["median_ms"],
         0.6,
         1.4,
-        color=COLORS["vermilion"],
+        color=COLORS["black"],
         linestyle="--",
+        zorder=3,
         label="share in the paper",
     )
     layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])

@@ -8,6 +8,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments.pages import scales
+from experiments.pages.library import Architecture
 
 FLAGFILES = "experiments/flagfiles/rows"
 _DATA = {"c10": "cifar10", "c100": "cifar100", "in": "imagenet"}
@@ -216,13 +217,11 @@ def settings(row, seed=0):
 
 
 def rounds(row):
-    """`(epochs, share of the full net)` of every round that a row trains.
+    """`(epochs, share of the full model's layers)` of every round that a row trains.
 
-    Time is taken to be proportional to the number of layers, because the units that a
-    run will remove are not known beforehand.
+    Layers are counted because the units that a run will remove are not known
+    beforehand.
     """
-    from resprune_tf.nets.architecture import Architecture
-
     values = settings(row)
     if row.data == "imagenet":
         full = Architecture.imagenet(50)

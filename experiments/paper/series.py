@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments.pages.differences import pair
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from experiments.pages.scales import check_scale
 from experiments.paper.rows import Row
 

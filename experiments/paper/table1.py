@@ -1,6 +1,13 @@
 """Table 1: layers left in each stage of the smallest models without accuracy loss."""
 
-from experiments.pages.cells import each, hours, on_split, percent, points
+from experiments.pages.cells import (
+    COUNTED_SEEDS,
+    each,
+    hours,
+    on_split,
+    percent,
+    points,
+)
 from experiments.pages.differences import MARGIN, judged, no_drop, summarize
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS
@@ -12,13 +19,13 @@ from experiments.paper.sources import Sources
 _ABOUT = f"""The smallest model of each pruning run whose accuracy was at least the
 initial one on the images that select: held-out images, or the test set as in the paper.
 
-- *Units*: residual units left in each stage; a unit has three convolutions. Numbers in
-  parentheses count seeds. The paper states only the layers; we inferred its units from
-  its Table 2. *Difference*: our layers minus the paper's.
+- *Units*: residual units left in each stage; a unit has three convolutions.
+  {COUNTED_SEEDS}. The paper states only the layers; we inferred its units from its
+  Table 2. *Difference*: our layers minus the paper's.
 - *Initial*, *selected*: accuracy in %, mean ± standard deviation over n seeds.
-  *Change*: selected minus initial model of the same seed in percentage points, mean and
-  95 % t interval. On held-out images that select it cannot be negative, so the test set
-  decides.
+  *Change*: selected minus initial model of the same seed in percentage points, mean
+  [95 % t interval]. On held-out images that select it cannot be negative, so the test
+  set decides.
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
   (holds), below (does not hold), or neither (open). One seed decides nothing.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on

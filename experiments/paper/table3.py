@@ -1,7 +1,7 @@
 """Table 3: size of the original and the pruned models."""
 
+from experiments.pages.library import short
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
-from experiments.pages.run_records import short
 from experiments.paper import published
 from experiments.paper.cost_records import (
     COMMAND,

@@ -3,7 +3,7 @@
 import math
 import pathlib
 
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 
 
 def _rounds(run_dir, of_round):

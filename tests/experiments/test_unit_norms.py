@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from experiments import unit_norms
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from resprune_tf import Removal, RunOptions, prune_and_retrain
 from resprune_tf.criteria.sensitivity import UnitNorms
 from resprune_tf.criteria.sensitivity import unit_norms as norms_of

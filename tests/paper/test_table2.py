@@ -71,7 +71,7 @@ def test_times_beside_the_paper(tmp_path):
     assert cells == ["59.71", "60.00", "+0.29", "60.00 (55.00-65.00)"]
     # Of the other pairs there is no record yet.
     assert row(page, "ImageNet 2/2/5/3", "forward, batch 1")[1:] == [
-        *("not run (1)", "-", "-")
+        *("not run: command 1", "-", "-")
     ]
     assert page.text.endswith("1. `python -m experiments.costs`\n")
 
@@ -86,7 +86,7 @@ def test_nets_of_our_own_runs(tmp_path):
     assert "## Times" not in page.text
     write_machine(tmp_path)
     page = table2.make(tmp_path)
-    assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run (1)"]
+    assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run: command 1"]
     write_machine(tmp_path, made_pair(OWN))
     page = table2.make(tmp_path)
     assert row(page, OWN.title, "forward, batch 1") == [
@@ -122,9 +122,9 @@ def test_no_record_no_page(maker, tmp_path):
     own_run(tmp_path)  # its counts are known, its times and sizes are not
     write_machine(tmp_path, made_pair(PAPER[0]))
     page = maker.make(tmp_path)
-    assert "not run (1)" in page.text
+    assert "not run: command 1" in page.text
     assert page.text.endswith(
-        "Not run yet. Commands:\n\n1. `python -m experiments.costs`\n"
+        "Commands for what was not run:\n\n1. `python -m experiments.costs`\n"
     )
     assert list(page.files) == [f"{page.name}.md"]
 
@@ -147,4 +147,4 @@ def test_sizes(tmp_path):
     assert row(page, "CIFAR-10", "1/5/4") == [
         *("32", "400,000", "80.00", "50.00 M", "62.50", "3.00 MB", "1.00 MB")
     ]
-    assert row(page, "CIFAR-10", "2/3/2") == ["not run (1)", *"------"]
+    assert row(page, "CIFAR-10", "2/3/2") == ["not run: command 1", *"------"]

@@ -147,7 +147,7 @@ def test_the_page_says_what_the_record_says(record):
     result = page.make(record.parent.parent)
     text = result.text
     assert "## ResNet-20" in text and "`python -m mine`" in text
-    assert "resnet32: not run (1)" in text
+    assert "resnet32: not run: command 1" in text
     for name in page.NETS[1:]:
         assert f"--net={name} --data_dir=DATA`" in text
     row = cells(text.split("after removal, recalibrated")[1], "taylor")
