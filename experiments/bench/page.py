@@ -4,10 +4,10 @@ import json
 
 from experiments.bench.variants import VARIANTS
 from experiments.pages.results import (
+    background_load,
     head,
     markdown_table,
     short_commit,
-    taken_by_others,
     with_range,
 )
 
@@ -36,10 +36,10 @@ _PEERS = {"plain Keras": "keras", "PyTorch": "torch"}
 
 
 def bench_page(records):
-    """The page as text; None without records.
+    """The text of the page; None without records.
 
     Args:
-        records: folder with the records, one JSON file per machine and kind of unit.
+        records: folder of the records, one JSON file per machine and kind of unit.
     """
     paths = sorted(records.glob("*.json"))
     found = [json.loads(path.read_text("utf-8")) for path in paths]
@@ -54,7 +54,7 @@ def bench_page(records):
 
 
 def _compared(record):
-    """Rows of the summary: this package against the others on TensorFlow's backend."""
+    """Rows of the summary: this package on TensorFlow compared with the others."""
     for precision in ("float32", "bfloat16"):
         for title, peer in _PEERS.items():
             ours, theirs = f"ours-{precision}", f"{peer}-{precision}"
@@ -79,18 +79,18 @@ def _machine(record):
 
 
 def units_of(settings):
-    """The kind of residual units that a record's settings state, or the paper's."""
+    """The kind of residual units of a record; by default that of the paper."""
     kind = settings.get("unit_kind", "bottleneck")
     return f"{settings.get('activation', 'pre')}-activation {kind}"
 
 
 def speeds(record, name, measure):
-    """Images per second of a variant, one number a round; empty if it failed."""
+    """Images per second of a variant in each round; empty if it failed."""
     return [_speed(each[name][measure]) for each in _rounds(record, (name, measure))]
 
 
 def ratios(record, one, other):
-    """How many times as fast `one` is as `other`, each a name and a measure."""
+    """Speed of `one` divided by that of `other`, each a variant and a measure."""
     return [
         _speed(each[one[0]][one[1]]) / _speed(each[other[0]][other[1]])
         for each in _rounds(record, one, other)
@@ -102,7 +102,7 @@ def _speed(times):
 
 
 def _rounds(record, *pairs):
-    """The rounds that measured every pair of a variant and a measure."""
+    """The rounds in which all pairs of a variant and a measure were measured."""
     if any(record["variants"].get(n, {}).get("status") != "measured" for n, _ in pairs):
         return []
     return [
@@ -122,7 +122,7 @@ def section(record):
     ]
     parts = [
         _facts(record),
-        taken_by_others(results),
+        background_load(results),
         _table("Training", record, ["train"]),
         _table("Inference", record, [_FOLDED, "infer"]),
         _absent(record),

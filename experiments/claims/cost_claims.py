@@ -1,4 +1,4 @@
-"""The paper's claims on cost: counts, true by construction, and measured times."""
+"""The paper's claims about cost: counts, true by construction, and measured times."""
 
 from experiments.claims.claims import Claim
 from experiments.pages.differences import FAILS, HOLDS, IMPOSSIBLE, OPEN, Verdict
@@ -12,7 +12,7 @@ RULES = f"""- *MACs and parameters* agree to {_AGREE} pp. Numbers that no model 
 
 
 def counts(sources, name):
-    """Table 2: the counts of the paper's smallest model, as a `Claim`."""
+    """Table 2: the counts of the paper's smallest model."""
     net = next(net for net in cost_records.PAPER if net.dataset == name)
     theirs = {key: published.COSTS[name][key] for key in ("macs", "parameters")}
     macs, parameters = theirs.values()
@@ -31,7 +31,7 @@ def counts(sources, name):
 
 
 def faster(sources, name):
-    """Figure 7: the pruned model takes less time, as a `Claim`."""
+    """Figure 7: the pruned model takes less time."""
     net = next(net for net in cost_records.PAPER if net.dataset == name)
     text = "training and testing are faster"
     measures = {"training": cost_records.TRAIN[name], "testing": cost_records.TEST}

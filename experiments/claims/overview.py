@@ -20,7 +20,7 @@ from experiments.paper import (
     published,
     table1,
 )
-from experiments.paper.rows import BY_RUN, CHAINS, paper_chains
+from experiments.paper.rows import BY_RUN, PRUNING_RUNS, full_length_runs
 from experiments.paper.sources import QUEUE, Sources
 from experiments.removal_study import defaults_page
 
@@ -60,7 +60,7 @@ _SHORT = {
     "times": "random weights",
     "counts": "by construction",
 }
-# Title, and what its records come from.
+# Title, and the command that makes its records.
 _PAGES = {
     "table1": ("Table 1: layers left without loss of accuracy", "queue"),
     "table2": ("Table 2: computational cost", "costs"),
@@ -142,7 +142,7 @@ def grouped_claims(sources):
 
 
 def accuracy_claims(sources):
-    """What the paper shows, or argues, with trained models.
+    """The claims that the paper shows or argues with trained models.
 
     Args:
         sources: `Sources`.
@@ -150,7 +150,7 @@ def accuracy_claims(sources):
     Returns:
         list of `Claim`, in the order of the paper's tables and figures.
     """
-    chains = {name: sources.fullest(*paper_chains(name)) for name in CHAINS}
+    chains = {name: sources.fullest(*full_length_runs(name)) for name in PRUNING_RUNS}
     return [
         *(claims.no_loss(name, chain) for name, chain in chains.items()),
         *(claims.first_stage(name, chain) for name, chain in chains.items()),
@@ -164,7 +164,7 @@ def accuracy_claims(sources):
 
 
 def quarter_claims(sources):
-    """The claims that runs at a quarter of the paper's epochs are about."""
+    """The claims about runs at a quarter of the paper's epochs."""
     name, scale = "cifar10", "quarter"
     chain = sources.series(controls.MAIN, scale)
     return [
@@ -179,7 +179,7 @@ def quarter_claims(sources):
 
 
 def further_claims(sources):
-    """What the paper leaves open: the effect of restarts and of long training alone."""
+    """Questions that the paper leaves open: effects of restarts and long training."""
     return [
         *claims.restarts(sources),
         *claims.from_scratch(sources),
@@ -188,13 +188,13 @@ def further_claims(sources):
 
 
 def omitted(sources):
-    """Names of the pages that are not generated, because they have no data yet."""
+    """Names of the pages that are not generated because they have no data."""
     records = sources.records
     costs = bool(cost_records.read_machines(records))
     known = {name: sources.on_record(runs) for name, runs in _OF_RUNS.items()}
     known["records"] = any(records.glob("*/*/rounds.jsonl"))
-    known["table2"] = costs or bool(cost_records.own_nets(records))
-    known["table3"] = costs or cost_records.all_nets(records) != [*cost_records.PAPER]
+    known["table2"] = costs or bool(cost_records.own_models(records))
+    known["table3"] = costs or cost_records.all_models(records) != [*cost_records.PAPER]
     known["figure7"] = costs
     return [
         name
@@ -290,7 +290,7 @@ def _to_decide(found, done, speeds):
 
 
 def _runs(records):
-    """What is on record: the paper's rows, unfinished runs, everything else."""
+    """The recorded runs: of the paper, unfinished ones, all others."""
     ours = records_page.over_seeds(records, only=BY_RUN, brief=True)
     begun = records_page.unfinished(records)
     others = records_page.over_seeds(records, without=BY_RUN, brief=True)
@@ -329,7 +329,7 @@ def _label(page):
 
 
 def _missing(groups, found):
-    """The other claims with the rows that they need, by data set and scale."""
+    """The open claims with the rows that they need, by data set and scale."""
     shown = {id(claim) for _, claim in found}
     scales, needs = collections.defaultdict(list), collections.defaultdict(list)
     for name, claims_of in groups.items():

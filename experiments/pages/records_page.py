@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 def records_page(records=RECORDS):
-    """The page as text; None without records.
+    """The text of the page; None without records.
 
     Args:
         records: folder with `<experiment>/<row>/final.json` and the rest of a record.
@@ -77,7 +77,7 @@ _SEED = re.compile(r"-seed\d+$")
 
 
 def _groups(records):
-    """The finished runs without smoke tests: `RunRecords` by seed, by name of run."""
+    """Finished runs without smoke tests: `RunRecords` by seed, by name of the run."""
     groups = collections.defaultdict(dict)
     for path in sorted(records.glob("*/*/final.json")):
         name = path.parent.relative_to(records).as_posix()
@@ -117,7 +117,7 @@ def _unfinished(records):
 
 
 def unfinished(records):
-    """The unfinished runs as text, with the rounds that they finished.
+    """The unfinished runs and their finished rounds, as text.
 
     Args:
         records: as for `records_page`.
@@ -129,7 +129,7 @@ def unfinished(records):
 
 
 def _in_progress(records):
-    """The finished rounds of unfinished runs, as a list of one part or none."""
+    """A list with the table of the finished rounds of unfinished runs, or empty."""
     rows = []
     for name, run in _unfinished(records):
         link = f"[{name}](../../records/{name})"
@@ -147,7 +147,7 @@ def _in_progress(records):
 
 
 def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
-    """A table of the runs on record without smoke tests; "" without any.
+    """A table of the recorded runs without smoke tests; "" without any.
 
     Args:
         records: as for `records_page`.

@@ -28,9 +28,9 @@ def draw(paint, content, height):
     """SVG text of a figure of the common width.
 
     Args:
-        paint: function of an empty figure of matplotlib and the content.
-        content: what `paint` draws.
-        height: in inches.
+        paint: function that draws `content` on an empty figure of matplotlib.
+        content: second argument of `paint`.
+        height: height in inches.
     """
     return library.draw(paint, content, width=WIDTH, height=height)
 
@@ -52,7 +52,7 @@ def title(axes, text, pad=None):
 
 
 def legend(figure, panels, columns=3):
-    """Adds one legend for all panels above the figure, each label once."""
+    """Adds one legend for all panels above the figure, without repeated labels."""
     found = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -69,11 +69,11 @@ def legend(figure, panels, columns=3):
 
 
 def captioned(file, caption):
-    """Markdown of a figure with its caption, which also describes it without images.
+    """Markdown of a figure with its caption; the first sentence is the alt text.
 
     Args:
         file: name of the SVG file.
-        caption: what it shows, n and source, in full sentences.
+        caption: content, units, n and source, in full sentences.
     """
     caption = " ".join(caption.split())
     alt = re.sub(r"^Figure \d\. ", "", caption).split(". ")[0]

@@ -91,7 +91,7 @@ def make(records=RECORDS):
 
 
 def _panel(sources, runs):
-    """The `Curve`s on record, and the initial accuracies at the scales of these."""
+    """The recorded `Curve`s, and the initial accuracies at their scales."""
     curves = [
         Curve(label, (sources.series(run),), style)
         for run, (label, style) in runs.items()
@@ -104,7 +104,7 @@ def _panel(sources, runs):
 
 
 def paint(figure, panels):
-    """The panels that have curves, (a) and (b)."""
+    """Draws the panels (a) and (b), if they have curves."""
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(name, curves), pad=20)

@@ -17,7 +17,7 @@ _SCALES = ("quarter", "paper")
 RUNS = [RUN + suffix(scale) for scale in _SCALES]
 _FILE = "unit_norms.json"
 _ALPHA = 0.05
-# What is compared with |ω|, by its key in the records.
+# The norms that are compared with |ω|, by their keys in the records.
 _NORMS = {
     "scaled": "‖ω·F(x)‖",
     "branch": "‖F(x)‖",
@@ -49,7 +49,7 @@ class Point(typing.NamedTuple):
 
 
 def make(records=RECORDS):
-    """The page and, once a model is measured, its drawing; None without records.
+    """The page, and its drawing if a model is measured; None without records.
 
     Args:
         records: folder of all records.
@@ -84,7 +84,7 @@ def make(records=RECORDS):
 
 
 def measured_points(sources, scale="paper"):
-    """`Point`s by name of the unit, by seed, of the models that were measured.
+    """The `Point`s of the measured models, by seed and name of the unit.
 
     Args:
         sources: `Sources`. The files are those of `experiments.unit_norms`.
@@ -109,7 +109,7 @@ def monotone(nets):
     """The `Verdict` on whether the norm of what units add grows with |ω|.
 
     Args:
-        nets: what `measured_points` returned.
+        nets: the result of `measured_points`.
     """
     if not nets:
         return Verdict(OPEN, "not run")
@@ -128,7 +128,7 @@ def monotone(nets):
 
 
 def paint(figure, shown):
-    """A row for each scale with a panel for each norm; colours and marks by stage."""
+    """Draws a row per scale and a panel per norm, with a marker per stage."""
     grid = figure.subplots(len(shown), len(_NORMS), squeeze=False)
     for row, (scale, nets) in zip(grid, shown.items(), strict=True):
         for axes, (key, norm) in zip(row, _NORMS.items(), strict=True):

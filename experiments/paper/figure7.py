@@ -7,7 +7,7 @@ from experiments.paper.cost_records import COMMAND, PAPER, TEST, TRAIN, read_mac
 
 _ABOUT = """Time per step of training and per call of inference, original against pruned
 models. The models have random weights and the units that we inferred for the paper's
-smallest models (Table 2). The two models of a pair were measured in turns.
+smallest models ([Table 2](table2.md)). The two models of a pair were measured in turns.
 
 *Training* is the forward and the backward pass in one compiled step, without the
 optimizer. *Testing* is the forward pass, of models that are not folded. The text of the
@@ -21,8 +21,8 @@ _PHASES = {
     "training": ("(a) training", lambda net: TRAIN[net.dataset]),
     "testing": ("(b) testing", lambda net: TEST),
 }
-_SHARES = {"training": "backward", "testing": "forward"}  # in `paper.COSTS`
-# A hatch tells the bars apart in greyscale.
+_SHARES = {"training": "backward", "testing": "forward"}  # in `published.COSTS`
+# The hatch distinguishes the bars in greyscale.
 _BARS = {
     "original": {"color": COLORS["prior"], "edgecolor": COLORS["muted"]},
     "pruned": {"color": COLORS["sky"], "edgecolor": COLORS["ink"], "hatch": "///"},
@@ -42,7 +42,7 @@ def make(records=RECORDS):
     parts = [head("Figure 7: times of training and testing", "figure7", _ABOUT)]
     for machine in machines:
         parts.append(f"## {machine.title}\n")
-        if measured_nets(machine):
+        if measured_models(machine):
             file = f"figure7-{machine.name}.svg"
             drawings[file] = draw(paint_times, machine, height=4.8)
             parts.append(captioned(file, _caption(machine)))
@@ -50,8 +50,8 @@ def make(records=RECORDS):
     return Result("figure7", "\n".join(parts) + not_run.listing(), drawings)
 
 
-def measured_nets(machine):
-    """The paper's models of which a machine measured a phase."""
+def measured_models(machine):
+    """The models of the paper for which a machine measured a phase."""
     measures = [measure for _, measure in _PHASES.values()]
     return [n for n in PAPER if any(machine.times(n, each(n)) for each in measures)]
 
@@ -64,8 +64,8 @@ def _caption(machine):
 
 
 def paint_times(figure, machine):
-    """Bars of a machine's times: a row for each phase, a column for each data set."""
-    nets = measured_nets(machine)
+    """Draws the times of a machine: a row per phase, a column per data set."""
+    nets = measured_models(machine)
     panels = figure.subplots(len(_PHASES), len(nets), squeeze=False)
     for row, (phase, (name, measure)) in zip(panels, _PHASES.items(), strict=True):
         for axes, net in zip(row, nets, strict=True):

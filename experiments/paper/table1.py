@@ -12,7 +12,7 @@ from experiments.pages.differences import MARGIN, judged, no_drop, summarize
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
-from experiments.paper.rows import CHAINS
+from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.series import kept_units
 from experiments.paper.sources import Sources
 
@@ -31,7 +31,7 @@ initial one on the images that select: held-out images, or the test set as in th
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
   ImageNet. Runs of different scales are never averaged. A quarter of the epochs does
   not train to convergence: the page of controls compares runs of equal epochs."""
-RUNS = [run for chains in CHAINS.values() for run in chains]
+RUNS = [run for chains in PRUNING_RUNS.values() for run in chains]
 
 
 def make(records=RECORDS):
@@ -45,7 +45,7 @@ def make(records=RECORDS):
         return None
     found = [
         (name, series)
-        for name, runs in CHAINS.items()
+        for name, runs in PRUNING_RUNS.items()
         for run in runs
         if (series := sources.series(run)).runs
     ]
@@ -61,7 +61,7 @@ def make(records=RECORDS):
 
 def _title(name, series):
     row = series.row
-    label = CHAINS[name][row.run].removesuffix(f", {WORDS[row.scale]}")
+    label = PRUNING_RUNS[name][row.run].removesuffix(f", {WORDS[row.scale]}")
     words = f"{row.run}: {label}"
     return [published.TITLES[name], words, WORDS[row.scale], str(len(series.runs))]
 

@@ -8,9 +8,9 @@ from experiments.paper.cost_records import (
     COMMAND,
     MEASURES,
     PAPER,
-    all_nets,
+    all_models,
     counts,
-    own_nets,
+    own_models,
     read_machines,
     share,
 )
@@ -39,7 +39,7 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     machines, not_run = read_machines(records), NotRun()
-    own, nets = own_nets(records), all_nets(records)
+    own, nets = own_models(records), all_models(records)
     if not machines and not own:
         return None
     parts = [

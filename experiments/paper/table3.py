@@ -6,7 +6,7 @@ from experiments.paper import published
 from experiments.paper.cost_records import (
     COMMAND,
     PAPER,
-    all_nets,
+    all_models,
     counts,
     read_machines,
 )
@@ -30,7 +30,7 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     machines, not_run = read_machines(records), NotRun()
-    nets = all_nets(records)
+    nets = all_models(records)
     if not machines and nets == [*PAPER]:
         return None
     rows = []

@@ -3,10 +3,10 @@
     python -m experiments.queue
     python -m experiments.queue --run --data_dir=DATA
 
-The first command regenerates the page, the second one runs the experiments (`runner`).
+The first command regenerates the page, the second runs the experiments (`runner`).
 
-The experiments are those of `planned`; epochs come from the flagfiles, progress and
-times from the records.
+`planned` lists the experiments. Epochs come from the flagfiles, progress and times from
+the records.
 """
 
 import argparse
@@ -181,8 +181,8 @@ def main(argv):
     parser.add_argument(
         "--run",
         action="store_true",
-        help="run the next experiment that is not done, then the one after it, and so "
-        "on; SIGTERM or the time budget stops it, the same command continues",
+        help="run all experiments that are not done, in order; SIGTERM or the time "
+        "budget stops this, and the same command continues",
     )
     parser.add_argument("--data_dir", help="folder of the data sets", **folder)
     parser.add_argument(
@@ -202,8 +202,8 @@ def main(argv):
         parser.add_argument(f"--{name}", default=default, help=text, **folder)
     parser.add_argument(
         "--state_dir",
-        help="folder of the state files: a run continues from its file if that is "
-        "further",
+        help="folder of the state files: a run continues from its file if that has "
+        "more than the run directory",
         **folder,
     )
     given = parser.parse_args(argv)
@@ -218,7 +218,7 @@ def main(argv):
     entries = [e for e in PLAN if given.only in (None, e.row.run)]
     if not entries:
         rows = ", ".join(dict.fromkeys(entry.row.run for entry in PLAN))
-        parser.error(f"no row {given.only}; choose one of {rows}")
+        parser.error(f"there is no row {given.only}. Choose from {rows}.")
     paths = (given.data_dir, given.runs, given.records, given.state_dir)
     folders = Folders(*(path and path.absolute() for path in paths))
     try:

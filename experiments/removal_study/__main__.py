@@ -1,20 +1,19 @@
-"""Measures what removal alone, without training, does to trained networks.
+"""Measures the effect of removing units from trained models without retraining.
 
     python -m experiments.removal_study --pretrained=DIR --data_dir=DATA
 
-DIR holds resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 networks of
-github.com/akamaster/pytorch_resnet_cifar10 as arrays under the names of their
-state_dict. --model=FILE measures a model of one's own instead, trained on CIFAR-10 by
-this package. Records are written into records/removal_study, one for each network;
-what a record holds is not measured again, so the command may be stopped and given
-again. --again measures everything again.
+DIR has resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 models of
+github.com/akamaster/pytorch_resnet_cifar10 as arrays with the names of their
+state_dict. --model=FILE measures your own model instead, trained on CIFAR-10 by this
+package. There is one record per model in records/removal_study. Recorded parts are not
+measured again, so the command can be stopped and repeated; --again measures everything
+again.
 """
 
-import argparse
 import pathlib
 import sys
 
-from experiments.pages.results import RECORDS, command
+from experiments.pages.results import RECORDS, command, parser_of
 from experiments.removal_study.page import COMMAND, FOLDER, NETS
 from experiments.running.quiet import quiet_start
 
@@ -28,7 +27,7 @@ def main(argv=None, records=RECORDS):
         sys.exit(f"error: --random must be >= 1. Received: {arguments.random}.")
     print("Starting Keras ...", flush=True)
     with quiet_start():
-        from experiments.removal_study.nets import PUBLISHED, read_net
+        from experiments.removal_study.public_models import PUBLISHED, read_model
         from experiments.removal_study.study import Settings, Study
         from resprune_tf import load_dataset
         from resprune_tf.system.model_files import load_model
@@ -43,12 +42,12 @@ def main(argv=None, records=RECORDS):
             if record and record["settings"] != settings.to_dict():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
-                    "Give the same ones, or --again."
+                    "Give the same settings, or --again."
                 )
             if arguments.model:
                 model, fill = load_model(each), dataset.mean
             else:
-                model, fill = read_net(each, arguments.pretrained), 0.0
+                model, fill = read_model(each, arguments.pretrained), 0.0
                 record["published_accuracy"] = PUBLISHED[each]
             record["command"] = _command(parser, arguments, name)
             record["settings"] = settings.to_dict()
@@ -60,7 +59,7 @@ def main(argv=None, records=RECORDS):
 
 
 def _command(parser, arguments, name):
-    """The command that measures one network, without the folders of one machine."""
+    """The command that measures one model, without the folders of this machine."""
     source = f"--model={name}.keras" if arguments.model else "--pretrained=DIR"
     net = "" if arguments.model else f" --net={name}"
     omitted = ("again", "pretrained", "data_dir", "model", "net")
@@ -69,24 +68,28 @@ def _command(parser, arguments, name):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--pretrained", metavar="DIR", help="folder of the weights")
+    parser = parser_of(COMMAND, __doc__)
     parser.add_argument(
-        "--net", action="append", choices=NETS, help="one of them; may be repeated"
+        "--pretrained", metavar="DIR", help="folder of the public weights"
     )
     parser.add_argument(
-        "--model", action="append", metavar="FILE", help="a .keras file; repeatable"
+        "--net",
+        action="append",
+        choices=NETS,
+        help="public model to measure (default: all); can be repeated",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="FILE",
+        help="a .keras file; can be repeated",
     )
     parser.add_argument("--data_dir", metavar="DATA", help="folder of CIFAR-10")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--random", type=int, default=100, help="random sets for each number of units"
+        "--random", type=int, default=100, help="random sets per number of units"
     )
-    parser.add_argument("--again", action="store_true", help="measure all again")
+    parser.add_argument("--again", action="store_true", help="measure everything again")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The drawing of the study: accuracy against units removed."""
+"""The figure of the study: accuracy against the number of removed units."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _STYLES = {
 
 
 def paint(figure, networks):
-    """A row for each network, a panel without and one with recalibration."""
+    """Draws a row per model, with one panel without and one with recalibration."""
     grid = figure.subplots(len(networks), 2, sharey="row", squeeze=False)
     for row, network in zip(grid, networks, strict=True):
         for axes, kind in zip(row, KINDS, strict=True):

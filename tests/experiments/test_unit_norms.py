@@ -116,7 +116,7 @@ def test_other_data_or_no_model_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="not the data of the run"):
         unit_norms.measure(folder)
     shutil.rmtree(folder / "models")
-    with pytest.raises(ValueError, match="holds no initial net"):
+    with pytest.raises(ValueError, match="has no initial model"):
         unit_norms.measure(folder)
     with pytest.raises(SystemExit, match="error: .*holds no records of a run"):
         unit_norms.main([str(tmp_path / "nowhere")])

@@ -3,12 +3,12 @@
 import pytest
 
 from experiments.paper import published, table2, table3
-from experiments.paper.cost_records import PAPER, Net, own_nets
+from experiments.paper.cost_records import PAPER, PrunedModel, own_models
 from tests.made.costs import made_pair, write_machine
 from tests.made.runs import make_final, make_rounds, write_records
 
 RUN = "cifar10/c10-main-seed0"
-OWN = Net("cifar10", (2, 3, 2))
+OWN = PrunedModel("cifar10", (2, 3, 2))
 
 
 def row(page, *beginning):
@@ -43,7 +43,7 @@ def test_counts_beside_the_paper(tmp_path):
         f"Not reproducible (CIFAR-10): {published.NOT_REPRODUCIBLE_BECAUSE}."
         in page.text
     )
-    assert "Not run yet" not in page.text
+    assert "not run" not in page.text
 
 
 def test_a_difference_that_rounds_to_zero_has_no_minus():
@@ -109,10 +109,10 @@ def test_smoke_tests_and_demonstrations_are_not_in_the_tables(tmp_path):
         for path in (tmp_path / RUN).iterdir():
             (tmp_path / "cifar10" / name / path.name).write_bytes(path.read_bytes())
     write_machine(tmp_path)
-    assert list(own_nets(tmp_path)) == [RUN]
+    assert list(own_models(tmp_path)) == [RUN]
     assert "proof" not in table2.make(tmp_path).text
     (tmp_path / RUN / "flags.txt").write_text("--scale=smoke\n")
-    assert not own_nets(tmp_path)
+    assert not own_models(tmp_path)
     assert "## Models of our own runs" not in table2.make(tmp_path).text
 
 
