@@ -174,12 +174,10 @@ def main(argv=None, records=RECORDS):
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
 
         facts = environment()
     path = arguments.out or records / "costs" / f"{machine_name(facts)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = read_json(path) or {"pairs": []}
+    record = manifest.read_record(path) or {"pairs": []}
     if "pairs" not in record:
         sys.exit(
             f"error: '{path}' is not a record of costs. Choose another file with --out."
@@ -215,8 +213,7 @@ def main(argv=None, records=RECORDS):
         record["pairs"] = sorted(
             [*others, pair], key=lambda p: (p["dataset"], p["units"])
         )
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
         print(f"{os.path.relpath(path)}: {model.title} written", flush=True)
 
 

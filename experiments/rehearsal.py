@@ -124,14 +124,11 @@ def main(argv=None):
     reproduce.main([f"--records={out / 'records'}", f"--out={out / 'results'}"])
     if arguments.keep:
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
 
-        REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
-        last = (read_json(REHEARSAL) or {"rows": {}})["rows"]
-        found = {**last, **results}
+        found = {**manifest.read_record(REHEARSAL).get("rows", {}), **results}
         ordered = {name: found[name] for name in known if name in found}
-        write_json(REHEARSAL, {"environment": environment(), "rows": ordered})
-        manifest.note(REHEARSAL)
+        content = {"environment": environment(), "rows": ordered}
+        manifest.write_record(REHEARSAL, content)
     return sum(not result["ran"] for result in results.values())
 
 

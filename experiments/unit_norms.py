@@ -51,7 +51,6 @@ def measure(run_dir, data_dir=None):
     with quiet.quiet_start():
         from resprune_tf.criteria.sensitivity import unit_norms
         from resprune_tf.system.model_files import load_model
-        from resprune_tf.system.whole_files import write_json
 
     dataset, used = _dataset(run_dir, data_dir), run.settings["dataset"]
     if dataset.fingerprint != used.get("fingerprint"):
@@ -63,7 +62,7 @@ def measure(run_dir, data_dir=None):
     images = dataset.validation.images
     norms = unit_norms(load_model(model, compile=False), images)
     path = run_dir / NAME
-    write_json(
+    manifest.write_record(
         path,
         {
             "round": 0,
@@ -72,7 +71,6 @@ def measure(run_dir, data_dir=None):
             "units": {unit: dataclasses.asdict(norm) for unit, norm in norms.items()},
         },
     )
-    manifest.note(path)
     return path
 
 

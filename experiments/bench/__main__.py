@@ -130,7 +130,6 @@ def main(argv=None, records=RECORDS):
     begun = time.monotonic()
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import write_json
 
         facts = environment()
     record = {
@@ -152,9 +151,7 @@ def main(argv=None, records=RECORDS):
         record["devices"] = sorted(known)
         record["minutes"] = round((time.monotonic() - begun) / 60, 1)
         path = given.out or records / "bench" / _file_name(record)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
     print(f"{os.path.relpath(path)}: written; `make reproduce-bench` shows it")
 
 
@@ -199,15 +196,8 @@ def _parser():
 
 def _settings(given):
     """The settings that all variants share."""
-    names = (
-        "depth",
-        "unit_kind",
-        "width",
-        "image_size",
-        "batch_size",
-        "steps",
-        "repeats",
-    )
+    names = ["depth", "unit_kind", "width", "image_size", "batch_size", "steps"]
+    names.append("repeats")
     activation = {"bottleneck": "pre", "basic": "post"}[given.unit_kind]
     return {name: getattr(given, name) for name in names} | {"activation": activation}
 

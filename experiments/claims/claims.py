@@ -156,39 +156,34 @@ def distilled(sources, name, chain):
 
 def epochs_and_units(sources):
     """Figure 4: short retraining suffices, and fewer units at once are better."""
-    main, short, two, four = map(
-        sources.series, ("c10-main", "c10-retrain30", "c10-k2", "c10-k4")
-    )
+    names = "c10-main", "c10-retrain30", "c10-k2", "c10-k4"
+    main, short, two, four = map(sources.series, names)
     layers = published.SMALLEST_BY_TWO
 
-    def some_extent(paired):
-        return above(paired, -_SOME_EXTENT)
+    def claim(text, series, paired, judge):
+        doubts = [each.doubt(each.at(layers)) for each in series]
+        return _claim(text, "cifar10", "figure4", series, doubts, paired, judge)
 
-    kept = short.change(short.at(layers))
-    by_two = two.change(two.at(layers))
-    gain = pair(main.accuracies(main.at(layers)), four.accuracies(four.at(layers)))
-    texts = (
-        f"30 epochs of retraining maintain accuracy to some extent, at {layers} layers",
-        f"no loss at {layers} layers with two units per round",
-        f"one unit per round is better than four, at {layers} layers",
-    )
     return [
-        _claim(
-            text,
-            "cifar10",
-            "figure4",
-            series,
-            [each.doubt(each.at(layers)) for each in series],
-            paired,
-            judge,
-        )
-        for text, series, paired, judge in zip(
-            texts,
-            ([short], [two], [main, four]),
-            (kept, by_two, gain),
-            (some_extent, no_drop, _better),
-            strict=True,
-        )
+        claim(
+            f"30 epochs of retraining maintain accuracy to some extent, at {layers} "
+            "layers",
+            [short],
+            short.change(short.at(layers)),
+            lambda paired: above(paired, -_SOME_EXTENT),
+        ),
+        claim(
+            f"no loss at {layers} layers with two units per round",
+            [two],
+            two.change(two.at(layers)),
+            no_drop,
+        ),
+        claim(
+            f"one unit per round is better than four, at {layers} layers",
+            [main, four],
+            pair(main.accuracies(main.at(layers)), four.accuracies(four.at(layers))),
+            _better,
+        ),
     ]
 
 

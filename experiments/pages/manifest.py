@@ -1,4 +1,4 @@
-"""The SHA-256 hashes of all files under records/, in the form of `sha256sum`.
+"""Writes records, and the SHA-256 hashes of all files under records/ (`sha256sum`).
 
 `records/SHA256SUMS` is committed with the records. Code that writes a record calls
 `note`, which updates the list; `python -m experiments.verify --renew` writes the whole
@@ -13,6 +13,22 @@ import re
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+def read_record(path):
+    """The content of a JSON record; an empty dict if there is no file."""
+    from resprune_tf.system.whole_files import read_json
+
+    return read_json(path) or {}
+
+
+def write_record(path, content):
+    """Writes a JSON record, makes its folder if necessary, and notes the file."""
+    from resprune_tf.system.whole_files import write_json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+    note(path)
 
 
 def note(path):

@@ -130,7 +130,6 @@ def main(argv=None, records=RECORDS):
         from resprune_tf.data.imagenet_files import load_imagenet
         from resprune_tf.data.readers import DataError
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import write_json
     try:
         dataset = load_imagenet(
             arguments.data_dir, arguments.manual_dir, validation_examples=1
@@ -140,7 +139,6 @@ def main(argv=None, records=RECORDS):
     facts = environment()
     name = f"{machine_name(facts)}-{arguments.longer_side or 'as-they-are'}.json"
     path = arguments.out or records / "pipeline" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     count = min(arguments.examples, len(dataset.train))
     split = dataset.train.part(0, count)
     with tempfile.TemporaryDirectory() as folder:
@@ -166,8 +164,7 @@ def main(argv=None, records=RECORDS):
                     for name in PIPELINES
                 }
             )
-            write_json(path, record)
-            manifest.note(path)
+            manifest.write_record(path, record)
     print(f"{os.path.relpath(path)}: written")
 
 

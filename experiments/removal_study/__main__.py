@@ -13,6 +13,7 @@ again.
 import pathlib
 import sys
 
+from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command, parser_of
 from experiments.removal_study.page import COMMAND, FOLDER, NETS
 from experiments.running.quiet import quiet_start
@@ -31,14 +32,13 @@ def main(argv=None, records=RECORDS):
         from experiments.removal_study.study import Settings, Study
         from resprune_tf import load_dataset
         from resprune_tf.system.model_files import load_model
-        from resprune_tf.system.whole_files import read_json
     settings = Settings(seed=arguments.seed, random=arguments.random)
     try:
         dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
         for each in arguments.model or arguments.net or NETS:
             name = pathlib.Path(each).stem
             path = records / FOLDER / f"{name}.json"
-            record = {} if arguments.again else read_json(path) or {}
+            record = {} if arguments.again else manifest.read_record(path)
             if record and record["settings"] != settings.to_dict():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
@@ -51,7 +51,6 @@ def main(argv=None, records=RECORDS):
                 record["published_accuracy"] = PUBLISHED[each]
             record["command"] = _command(parser, arguments, name)
             record["settings"] = settings.to_dict()
-            path.parent.mkdir(parents=True, exist_ok=True)
             Study(model, dataset, settings, fill, record, path).run()
             print(f"{name}: finished: {path}", flush=True)
     except ValueError as error:

@@ -34,13 +34,12 @@ def main(argv=None, records=RECORDS):
         import resprune_tf as rp
         from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
     path = records / PLACE
     try:
         net = read_model(NET, arguments.pretrained)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    record = read_json(path) or {}
+    record = manifest.read_record(path)
     for name, part in {"defaults": _by_default, "paper": _as_the_paper}.items():
         if name in record:
             continue
@@ -52,9 +51,7 @@ def main(argv=None, records=RECORDS):
             f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
             "--pretrained=DIR --data_dir=DATA"
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
     print(f"finished: {path}")
 
 
@@ -80,20 +77,9 @@ def _by_default(rp, net, arguments):
         f"--data cifar10 --augment flip,crop=4 --batch-size 128 "
         f"--target macs={TARGET:g} --tolerance {TOLERANCE:g}"
     )
-    code = resprune(
-        [
-            "prune",
-            str(model),
-            *words.split(),
-            "--data-dir",
-            str(arguments.data_dir),
-            "--seed",
-            str(arguments.seed),
-            "--out",
-            str(folder / "pruned"),
-        ]
-    )
-    if code:
+    own = [f"--data-dir={arguments.data_dir}", f"--seed={arguments.seed}"]
+    own.append(f"--out={folder / 'pruned'}")
+    if code := resprune(["prune", str(model), *words.split(), *own]):
         sys.exit(code)
     rounds = rp.runs.records.read_rounds(folder / "pruned")
     return _lines(rounds), {"how": f"resprune prune {NET}.keras {words}"}

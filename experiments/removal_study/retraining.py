@@ -76,7 +76,6 @@ def main(argv=None, records=RECORDS):
         import resprune_tf as rp
         from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
     path = records / PLACE
     try:
         dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
@@ -85,7 +84,7 @@ def main(argv=None, records=RECORDS):
         sys.exit(f"error: {error}")
     # Training padded the crops with black.
     dataset = dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0))
-    record = read_json(path) or {"ways": {}}
+    record = manifest.read_record(path) or {"ways": {}}
     record["command"] = (
         f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
         "--pretrained=DIR --data_dir=DATA"
@@ -96,9 +95,7 @@ def main(argv=None, records=RECORDS):
         print(f"{way.name} ...", flush=True)
         found = _run(rp, net, dataset, way, arguments)
         record["ways"][way.name] = {**found, "environment": environment()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
     print(f"finished: {path}")
 
 

@@ -21,7 +21,6 @@ from resprune_tf.criteria.registry import NAMES
 from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.graph.cost import cost
 from resprune_tf.runs.environment import environment
-from resprune_tf.system.whole_files import write_json
 from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.units.finding import scored_units
 
@@ -113,8 +112,7 @@ class Study:
     def save(self):
         """Writes the record."""
         if self.path is not None:
-            write_json(self.path, self.record)
-            manifest.note(self.path)
+            manifest.write_record(self.path, self.record)
 
     def scoring_images(self, count, draw=0):
         """Training images for the scores, and labels; two draws share no image."""

@@ -42,8 +42,7 @@ def main(argv=None):
         )
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
-    record = read_json(arguments.out) or {"kinds": {}}
+    record = manifest.read_record(arguments.out) or {"kinds": {}}
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         folder = pathlib.Path(folder)
@@ -72,9 +71,7 @@ def main(argv=None):
                 "environment": environment(),
                 "cases": cases,
             }
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            write_json(arguments.out, record)
-            manifest.note(arguments.out)
+            manifest.write_record(arguments.out, record)
             if not counts[False]:
                 shutil.rmtree(place)
     print(f"{counted(wrong, 'case')} went wrong; record: {arguments.out}")

@@ -405,39 +405,29 @@ def _(subject, place, outside):
     return subject.train(place / "run", start_from=source, criterion="largest")
 
 
+def _replace_arrays(folder, bad):
+    """Replaces the arrays `*_0` of a training state by the bytes of an .npy file."""
+    with np.load(folder / "state.npz") as arrays:
+        arrays = dict(arrays)
+    with zipfile.ZipFile(folder / "state.npz", "w") as archive:
+        for name, value in arrays.items():
+            content = io.BytesIO()
+            np.save(content, value)
+            good = content.getvalue()
+            archive.writestr(f"{name}.npy", bad if name.endswith("_0") else good)
+
+
 @_file("run directory: a state of pickled objects")
 def _(subject, place, outside):
-    def pickled(folder):
-        with np.load(folder / "state.npz") as arrays:
-            arrays = dict(arrays)
-        with zipfile.ZipFile(folder / "state.npz", "w") as archive:
-            for name, value in arrays.items():
-                content = io.BytesIO()
-                np.save(content, value)
-                content = content.getvalue()
-                if name.endswith("_0"):
-                    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
-                    bad = pickle.dumps([_MakesFolder(outside / "written")])
-                    content = _npy(header, bad)
-                archive.writestr(f"{name}.npy", content)
-
-    return _run(subject, place, pickled)
+    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
+    bad = _npy(header, pickle.dumps([_MakesFolder(outside / "written")]))
+    return _run(subject, place, lambda folder: _replace_arrays(folder, bad))
 
 
 @_file("run directory: a state that declares 100 GB")
 def _(subject, place, outside):
-    def grow(folder):
-        with np.load(folder / "state.npz") as arrays:
-            arrays = dict(arrays)
-        header = "{'descr': '<f4', 'fortran_order': False, 'shape': (26843545600,)}"
-        with zipfile.ZipFile(folder / "state.npz", "w") as archive:
-            for name, value in arrays.items():
-                content = io.BytesIO()
-                np.save(content, value)
-                content = _npy(header) if name.endswith("_0") else content.getvalue()
-                archive.writestr(f"{name}.npy", content)
-
-    return _run(subject, place, grow)
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (26843545600,)}"
+    return _run(subject, place, lambda folder: _replace_arrays(folder, _npy(header)))
 
 
 @_file("run directory: numbers that are no numbers")

@@ -182,7 +182,6 @@ def main(argv=None, records=RECORDS, nets=NETS):
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
 
         facts = environment() | _versions()
     if arguments.latency:
@@ -200,8 +199,7 @@ def main(argv=None, records=RECORDS, nets=NETS):
         work = {
             f"{net.name}, {net.source}": lambda net=net: survey(net) for net in nets
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = read_json(path) or {"nets": {}}
+    record = manifest.read_record(path) or {"nets": {}}
     for name, measure in work.items():
         if name in record["nets"] and not arguments.again:
             continue
@@ -212,8 +210,7 @@ def main(argv=None, records=RECORDS, nets=NETS):
         }
         record["environment"] = facts
         record["command"] = COMMAND + (" --latency" if arguments.latency else "")
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
         print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
     print(f"written: {os.path.relpath(path)}")
 
