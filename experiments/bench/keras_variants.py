@@ -70,21 +70,21 @@ class Ours(Plain):
         if settings["repeatable"]:
             rp.make_repeatable()
         super().__init__(settings)
-        net = architecture(settings)
+        described = architecture(settings)
         split = Split(*random_images(settings))
         dataset = Dataset(
             name="random",
             train=split,
             validation=split,
             test=split,
-            class_names=tuple(map(str, range(net.num_classes))),
+            class_names=tuple(map(str, range(described.num_classes))),
             mean=_MEAN,
             std=_STD,
             flip=True,
             crop_padding=4,
             source="random numbers",
         )
-        core = rp.build_resnet(net, mean=_MEAN, std=_STD)
+        core = rp.build_resnet(described, mean=_MEAN, std=_STD)
         recipe = rp.Recipe(1, self.batch, precision=settings["precision"])
         self.trainer = Trainer(core, dataset, recipe, seed=0)
         self.folded = rp.fold(self.model)

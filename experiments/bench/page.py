@@ -131,21 +131,22 @@ def section(record):
 
 
 def _facts(record):
-    net, machine = record["settings"], record["environment"]
+    settings, machine = record["settings"], record["environment"]
     versions = {"python": machine["python"]}
     for variant in record["variants"].values():
         versions |= variant.get("versions", {})
     (parameters,) = {
         v["parameters"] for v in record["variants"].values() if "parameters" in v
     }
-    size = net["image_size"]
+    size = settings["image_size"]
     return (
-        f"## {_machine(record)}: {units_of(net).split()[-1]} units\n\n"
-        f"ResNet-{net['depth']} of {units_of(net)} units, "
+        f"## {_machine(record)}: {units_of(settings).split()[-1]} units\n\n"
+        f"ResNet-{settings['depth']} of {units_of(settings)} units, "
         f"{parameters:,} trainable parameters with ω, "
-        f"{size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
-        f"of {net['repeats']} rounds of {net['steps']} steps, {record['minutes']:g} "
-        f"minutes, {record['started'][:10]}.\n\n"
+        f"{size}x{size} images, batch {settings['batch_size']}; "
+        f"{len(record['rounds'])} of {settings['repeats']} rounds of "
+        f"{settings['steps']} steps, {record['minutes']:g} minutes, "
+        f"{record['started'][:10]}.\n\n"
         f"Command: `{record['command']}` at commit "
         f"{short_commit(machine.get('commit', 'unknown'))}. "
         f"{', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "

@@ -118,9 +118,11 @@ class Peer:
         )
         layout = {"device": self.device, "memory_format": torch.channels_last}
         post = settings["activation"] == "post"
-        self.net = ResNet(settings["depth"], settings["width"], post=post).to(**layout)
+        self.model = ResNet(settings["depth"], settings["width"], post=post).to(
+            **layout
+        )
         self.optimizer = torch.optim.SGD(
-            self.net.parameters(),
+            self.model.parameters(),
             lr=0.1,
             momentum=0.9,
             nesterov=True,
@@ -134,17 +136,17 @@ class Peer:
         """Parameters of the model, device and versions."""
         on_gpu = self.device == "cuda"
         return {
-            "parameters": sum(p.numel() for p in self.net.parameters()),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "versions": {"torch": torch.__version__},
         }
 
     def train(self):
         """One epoch."""
-        self.net.train()
+        self.model.train()
         for images, labels in zip(self.images, self.labels, strict=True):
             with self.precision():
-                logits = self.net(images)
+                logits = self.model(images)
             loss = functional.cross_entropy(logits.float(), labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -156,10 +158,10 @@ class Peer:
     @torch.inference_mode()
     def infer(self):
         """Logits of all images."""
-        self.net.eval()
+        self.model.eval()
         with self.precision():
             for images in self.images:
-                self.net(images)
+                self.model(images)
         self.wait()
 
     def precision(self):

@@ -1,7 +1,7 @@
 """The claims about trained models, each with the rule that decides it.
 
 The functions take `Sources` and return a `Claim` or a list of them. `name` is a data
-set as in `published.TITLES`, `chain` the `Series` of its pruning run.
+set as in `published.TITLES`, `pruning` the `Series` of its pruning run.
 """
 
 import typing
@@ -95,62 +95,62 @@ def _better(paired):
     return above(paired, 0)
 
 
-def no_loss(name, chain):
+def no_loss(name, pruning):
     """Table 1: accuracy is maintained down to the paper's smallest model."""
     layers = published.SMALLEST_LAYERS[name]
-    nets = chain.at(layers)
+    records = pruning.at(layers)
     text = f"no loss of accuracy at {layers} layers"
-    doubts = [chain.doubt(nets)]
-    paired = chain.change(nets)
-    return _claim(text, name, "table1", [chain], doubts, paired, no_drop)
+    doubts = [pruning.doubt(records)]
+    paired = pruning.change(records)
+    return _claim(text, name, "table1", [pruning], doubts, paired, no_drop)
 
 
-def first_stage(name, chain):
+def first_stage(name, pruning):
     """Table 1: most of the removed units are in the first stage."""
     layers = published.SMALLEST_LAYERS[name]
-    kept = [list(kept_units(r).values()) for r in chain.at(layers).values()]
+    kept = [list(kept_units(r).values()) for r in pruning.at(layers).values()]
     fewest = sum(counts[0] == min(counts) for counts in kept)
-    numbers, needs = f"in {fewest} of {len(kept)} models; {chain.row.run}", ()
+    numbers, needs = f"in {fewest} of {len(kept)} models; {pruning.row.run}", ()
     if not kept:
-        needs = _missing(chain)
+        needs = _missing(pruning)
         numbers = not_run(needs) if needs else "no model of that depth"
     state = OPEN
-    if kept and not chain.doubt(chain.at(layers)):
+    if kept and not pruning.doubt(pruning.at(layers)):
         state = {len(kept): HOLDS, 0: FAILS}.get(fewest, OPEN)
     state = of_seeds(state, len(kept))
     text = "the first stage keeps the fewest units"
-    verdict, rows = Verdict(state, numbers), (chain.row.run,)
+    verdict, rows = Verdict(state, numbers), (pruning.row.run,)
     return Claim(text, name, verdict, numbers, "table1", needs, rows)
 
 
-def plain(sources, name, chain):
+def plain(sources, name, pruning):
     """Figure 3: models trained from scratch are worse."""
     depth, layers = _BASELINE[name]
     plain = sources.series(f"{PREFIXES[name]}-plain{depth}")
-    mine, theirs = chain.at(layers), plain.initial()
-    paired = pair(chain.accuracies(mine), plain.accuracies(theirs))
+    mine, theirs = pruning.at(layers), plain.initial()
+    paired = pair(pruning.accuracies(mine), plain.accuracies(theirs))
     text = f"better, at {layers} layers, than a plain model of {depth}"
-    series, doubts = [chain, plain], [chain.doubt(mine), plain.doubt(theirs)]
+    series, doubts = [pruning, plain], [pruning.doubt(mine), plain.doubt(theirs)]
     return _claim(text, name, "figure3", series, doubts, paired, _better)
 
 
-def distilled(sources, name, chain):
+def distilled(sources, name, pruning):
     """Figure 3: distilled models are as accurate on CIFAR-10, worse elsewhere."""
     depth, layers = _BASELINE[name]
     distilled = sources.series(f"{PREFIXES[name]}-distilled{depth}")
     taught = distilled.accuracies(distilled.initial())
     if name == "cifar10":
         text, judge = f"like distillation, at {depth} layers", equal
-        nets = chain.at(layers)
+        records = pruning.at(layers)
     else:
         text, judge = (
             f"distillation to {depth} layers is below the initial model",
             _better,
         )
-        nets = chain.initial()
-    paired = pair(chain.accuracies(nets), taught)
-    series = [chain, distilled]
-    doubts = [chain.doubt(nets), distilled.doubt(distilled.initial())]
+        records = pruning.initial()
+    paired = pair(pruning.accuracies(records), taught)
+    series = [pruning, distilled]
+    doubts = [pruning.doubt(records), distilled.doubt(distilled.initial())]
     return _claim(text, name, "figure3", series, doubts, paired, judge)
 
 
@@ -189,11 +189,11 @@ def epochs_and_units(sources):
 
 def monotone(sources, scale="paper"):
     """Figure 5: the larger |ω|, the more a unit adds."""
-    nets = figure5.measured_points(sources, scale)
-    verdict = figure5.monotone(nets)
+    records = figure5.measured_points(sources, scale)
+    verdict = figure5.monotone(records)
     series = sources.series(figure5.RUN, scale)
     claim = _tested("units with a small |ω| add little: monotone", series, verdict, 5)
-    if series.runs and not nets:
+    if series.runs and not records:
         claim = claim._replace(
             numbers="not measured", needs=(figure5.measuring(series),)
         )

@@ -13,11 +13,11 @@ RULES = f"""- *MACs and parameters* agree to {_AGREE} pp. Numbers that no model 
 
 def counts(sources, name):
     """Table 2: the counts of the paper's smallest model."""
-    net = next(net for net in cost_records.PAPER if net.dataset == name)
+    model = next(model for model in cost_records.PAPER if model.dataset == name)
     theirs = {key: published.COSTS[name][key] for key in ("macs", "parameters")}
     macs, parameters = theirs.values()
     text = f"MACs cut to {macs:.2f} %, parameters to {parameters:.2f} %"
-    found = cost_records.counts(cost_records.read_machines(sources.records), net)
+    found = cost_records.counts(cost_records.read_machines(sources.records), model)
     if not found:
         return _not_measured(text, name, "table2")
     ours = {key: cost_records.share(found, key) for key in theirs}
@@ -32,14 +32,14 @@ def counts(sources, name):
 
 def faster(sources, name):
     """Figure 7: the pruned model takes less time."""
-    net = next(net for net in cost_records.PAPER if net.dataset == name)
+    model = next(model for model in cost_records.PAPER if model.dataset == name)
     text = "training and testing are faster"
     measures = {"training": cost_records.TRAIN[name], "testing": cost_records.TEST}
     ratios = [
         (machine.name, phase, times["ratio"], times["runs"])
         for machine in cost_records.read_machines(sources.records)
         for phase, measure in measures.items()
-        if (times := machine.times(net, measure))
+        if (times := machine.times(model, measure))
     ]
     if len(ratios) < max(1, len({title for title, *_ in ratios})) * len(measures):
         return _not_measured(text, name, "figure7")

@@ -150,12 +150,12 @@ def accuracy_claims(sources):
     Returns:
         list of `Claim`, in the order of the paper's tables and figures.
     """
-    chains = {name: sources.fullest(*full_length_runs(name)) for name in PRUNING_RUNS}
+    runs = {name: sources.fullest(*full_length_runs(name)) for name in PRUNING_RUNS}
     return [
-        *(claims.no_loss(name, chain) for name, chain in chains.items()),
-        *(claims.first_stage(name, chain) for name, chain in chains.items()),
-        *(claims.plain(sources, name, chain) for name, chain in chains.items()),
-        *(claims.distilled(sources, name, chain) for name, chain in chains.items()),
+        *(claims.no_loss(name, pruning) for name, pruning in runs.items()),
+        *(claims.first_stage(name, pruning) for name, pruning in runs.items()),
+        *(claims.plain(sources, name, pruning) for name, pruning in runs.items()),
+        *(claims.distilled(sources, name, pruning) for name, pruning in runs.items()),
         *claims.epochs_and_units(sources),
         claims.monotone(sources),
         claims.modes(sources),
@@ -166,13 +166,13 @@ def accuracy_claims(sources):
 def quarter_claims(sources):
     """The claims about runs at a quarter of the paper's epochs."""
     name, scale = "cifar10", "quarter"
-    chain = sources.series(controls.MAIN, scale)
+    pruning = sources.series(controls.MAIN, scale)
     return [
-        claims.no_loss(name, chain),
+        claims.no_loss(name, pruning),
         *claims.restarts(sources, scale),
         *claims.argued(sources, scale),
         *claims.from_scratch(sources, scale),
-        claims.first_stage(name, chain),
+        claims.first_stage(name, pruning),
         claims.monotone(sources, scale),
         claims.modes(sources, scale),
     ]

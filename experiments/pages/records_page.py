@@ -229,13 +229,13 @@ def _processor(run):
 
 
 def _cells(run):
-    first, net = run.rounds[0], run.selected
+    first, chosen = run.rounds[0], run.selected
     return [
         _sizes(run),
-        f"{first['layers']} → {net['layers']}",
-        f"{short(first['macs'])} → {100 * net['macs'] / first['macs']:.1f} %",
+        f"{first['layers']} → {chosen['layers']}",
+        f"{short(first['macs'])} → {100 * chosen['macs'] / first['macs']:.1f} %",
         f"{short(first['parameters'])} → "
-        f"{100 * net['parameters'] / first['parameters']:.1f} %",
+        f"{100 * chosen['parameters'] / first['parameters']:.1f} %",
         cells.on_split(run.split),
         _accuracies(run, run.split),
         _accuracies(run, "test"),

@@ -106,7 +106,7 @@ def own_models(records):
 
 def all_models(records):
     """The models of the paper and those of our runs, without repetition."""
-    own = (net for _, net in own_models(records).values())
+    own = (model for _, model in own_models(records).values())
     return list(dict.fromkeys([*PAPER, *own]))
 
 
@@ -159,9 +159,9 @@ class Machine:
     def _facts(self):
         return next(iter(self.pairs.values()))["environment"]
 
-    def times(self, net, measure):
+    def times(self, model, measure):
         """Recorded times of a pair and their ratio; None if it was not measured."""
-        return self.pairs.get(net, {}).get("times", {}).get(measure.title)
+        return self.pairs.get(model, {}).get("times", {}).get(measure.title)
 
 
 def read_machines(records):
@@ -175,17 +175,17 @@ def read_machines(records):
     return machines
 
 
-def counts(machines, net):
+def counts(machines, model):
     """Counts of a model and its original from the first record; None without one.
 
     Returns:
         A dict with `"original"` and `"shortened"`, each with `"unfolded"` and
         `"folded"`: layers, parameters, weights, MACs and those of convolutions.
     """
-    return next((m.pairs[net]["counts"] for m in machines if net in m.pairs), None)
+    return next((m.pairs[model]["counts"] for m in machines if model in m.pairs), None)
 
 
 def share(counts, key):
     """A count of the pruned model in % of the original's."""
-    nets = [counts[net]["unfolded"][key] for net in ("shortened", "original")]
-    return 100 * nets[0] / nets[1]
+    models = [counts[model]["unfolded"][key] for model in ("shortened", "original")]
+    return 100 * models[0] / models[1]

@@ -18,8 +18,8 @@ _CAPTION = """Figure 7. Time (ms) of original and pruned models. Bars are median
 dashed line is the median of the original times the share in the paper's Table 2.
 Source: `records/costs/{name}.json`."""
 _PHASES = {
-    "training": ("(a) training", lambda net: TRAIN[net.dataset]),
-    "testing": ("(b) testing", lambda net: TEST),
+    "training": ("(a) training", lambda model: TRAIN[model.dataset]),
+    "testing": ("(b) testing", lambda model: TEST),
 }
 _SHARES = {"training": "backward", "testing": "forward"}  # in `published.COSTS`
 # The hatch distinguishes the bars in greyscale.
@@ -58,30 +58,30 @@ def measured_models(machine):
 
 def _caption(machine):
     measures = [measure for _, measure in _PHASES.values()]
-    found = [machine.times(net, each(net)) for net in PAPER for each in measures]
+    found = [machine.times(model, each(model)) for model in PAPER for each in measures]
     runs = sorted({times["runs"] for times in found if times})
     return _CAPTION.format(runs=" or ".join(map(str, runs)), name=machine.name)
 
 
 def paint_times(figure, machine):
     """Draws the times of a machine: a row per phase, a column per data set."""
-    nets = measured_models(machine)
-    panels = figure.subplots(len(_PHASES), len(nets), squeeze=False)
+    models = measured_models(machine)
+    panels = figure.subplots(len(_PHASES), len(models), squeeze=False)
     for row, (phase, (name, measure)) in zip(panels, _PHASES.items(), strict=True):
-        for axes, net in zip(row, nets, strict=True):
-            batch = measure(net).batch_size
-            title(axes, f"{published.TITLES[net.dataset]}, batch {batch}")
+        for axes, model in zip(row, models, strict=True):
+            batch = measure(model).batch_size
+            title(axes, f"{published.TITLES[model.dataset]}, batch {batch}")
             axes.grid(axis="x", visible=False)
-            if times := machine.times(net, measure(net)):
-                share = published.COSTS[net.dataset][_SHARES[phase]] / 100
-                _paint_bars(axes, net, times, share)
+            if times := machine.times(model, measure(model)):
+                share = published.COSTS[model.dataset][_SHARES[phase]] / 100
+                _paint_bars(axes, model, times, share)
         row[0].set_ylabel(
             f"{name} (ms per {'step' if phase == 'training' else 'call'})"
         )
     legend(figure, panels.flat)
 
 
-def _paint_bars(axes, net, times, share):
+def _paint_bars(axes, model, times, share):
     for place, (name, style) in enumerate(_BARS.items()):
         own = times[_RECORDED[name]]
         middle = own["median_ms"]
@@ -104,14 +104,14 @@ def _paint_bars(axes, net, times, share):
         zorder=3,
         label="share in the paper",
     )
-    layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])
+    layers = (_initial_layers(model), published.SMALLEST_LAYERS[model.dataset])
     axes.set_xticks(range(len(_BARS)), [f"{count} layers" for count in layers])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(_BARS) - 0.4)
 
 
-def _initial_layers(net):
-    return 3 * sum(published.INITIAL_UNITS[net.dataset]) + 2
+def _initial_layers(model):
+    return 3 * sum(published.INITIAL_UNITS[model.dataset]) + 2
 
 
 def _table(machine, not_run):
@@ -119,14 +119,14 @@ def _table(machine, not_run):
     columns += ["median, ms", "p10-p90, ms", "mean, ms"]
     rows = []
     for phase, (_, measure) in _PHASES.items():
-        for net in PAPER:
-            layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])
-            times = machine.times(net, measure(net))
+        for model in PAPER:
+            layers = (_initial_layers(model), published.SMALLEST_LAYERS[model.dataset])
+            times = machine.times(model, measure(model))
             for name, count in zip(_BARS, layers, strict=True):
                 row = [
                     phase,
-                    published.TITLES[net.dataset],
-                    str(measure(net).batch_size),
+                    published.TITLES[model.dataset],
+                    str(measure(model).batch_size),
                 ]
                 row += [name, str(count)]
                 if times:

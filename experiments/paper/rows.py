@@ -225,12 +225,12 @@ def rounds(row):
     values = settings(row)
     if row.data == "imagenet":
         full = Architecture.imagenet(50)
-        net = Architecture.imagenet(values["depth"])
+        model = Architecture.imagenet(values["depth"])
     else:
         full = Architecture.cifar(56, values["unit_kind"])
-        net = Architecture.cifar(values["depth"], values["unit_kind"])
+        model = Architecture.cifar(values["depth"], values["unit_kind"])
     epochs = scales.epochs(values["epochs"], row.scale)
-    share = net.depth / full.depth
+    share = model.depth / full.depth
     if values["twin_of"]:
         share = _rounds_of(values["twin_of"])[-1][1]
     if values["epochs_of"]:
@@ -246,10 +246,10 @@ def rounds(row):
     work = [] if values["start_from"] else [(epochs, share)]
     if not values["units_per_round"]:
         return [*work, *[(again, share)] * values["max_rounds"]]
-    while net.depth > values["target_layers"]:
-        for _ in range(min(values["units_per_round"], len(net.removable))):
-            net = net.without(net.removable[:1])
-        work.append((again, net.depth / full.depth))
+    while model.depth > values["target_layers"]:
+        for _ in range(min(values["units_per_round"], len(model.removable))):
+            model = model.without(model.removable[:1])
+        work.append((again, model.depth / full.depth))
     return work
 
 

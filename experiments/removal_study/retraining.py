@@ -79,7 +79,7 @@ def main(argv=None, records=RECORDS):
     path = records / PLACE
     try:
         dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
-        net = read_model("resnet32", arguments.pretrained)
+        model = read_model("resnet32", arguments.pretrained)
     except ValueError as error:
         sys.exit(f"error: {error}")
     # Training padded the crops with black.
@@ -93,18 +93,18 @@ def main(argv=None, records=RECORDS):
         if way.name in record["ways"]:
             continue
         print(f"{way.name} ...", flush=True)
-        found = _run(rp, net, dataset, way, arguments)
+        found = _run(rp, model, dataset, way, arguments)
         record["ways"][way.name] = {**found, "environment": environment()}
         manifest.write_record(path, record)
     print(f"finished: {path}")
 
 
-def _run(rp, net, dataset, way, arguments):
+def _run(rp, model, dataset, way, arguments):
     """The results of one way as JSON values."""
     criterion = rp.criteria.named("block_influence", dataset, seed=arguments.seed)
-    chosen = sorted(scores := criterion(net), key=scores.get)[:UNITS]
+    chosen = sorted(scores := criterion(model), key=scores.get)[:UNITS]
     result = rp.prune_and_retrain(
-        net,
+        model,
         dataset,
         _recipe(rp, way),
         initial="as_given",
@@ -115,7 +115,7 @@ def _run(rp, net, dataset, way, arguments):
         run=rp.RunOptions(arguments.runs / way.name, seed=arguments.seed),
     )
     given, last = result.rounds
-    pruned = rp.remove_units(net, chosen)
+    pruned = rp.remove_units(model, chosen)
     return {
         **dataclasses.asdict(way),
         "removed": list(last.removed),
@@ -130,10 +130,10 @@ def _run(rp, net, dataset, way, arguments):
     }
 
 
-def _test(rp, net, dataset):
+def _test(rp, model, dataset):
     from resprune_tf.training.trainer import evaluate
 
-    return evaluate(net, dataset.test)[1]
+    return evaluate(model, dataset.test)[1]
 
 
 def _recipe(rp, way):

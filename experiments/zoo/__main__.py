@@ -54,7 +54,7 @@ def cheapest_third(units):
     return [unit.name for unit in sorted(removable, key=lambda u: u.macs)[:count]]
 
 
-def survey(net):
+def survey(entry):
     """Units of a model, and how exactly and fast they are removed."""
     import keras
 
@@ -62,8 +62,8 @@ def survey(net):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    images = _images(net)
-    model = randomize(net.build(), images)
+    images = _images(entry)
+    model = randomize(entry.build(), images)
     begun = time.perf_counter()
     units = find_units(model)
     found = {
@@ -71,8 +71,8 @@ def survey(net):
         "removable": sum(unit.removable for unit in units),
         "projections": sum(unit.kind == "projection" for unit in units),
         "opaque": [f"{each.name} ({each.kind})" for each in units.opaque],
-        "opened": net.opened,
-        "input": [net.size, net.size, 3],
+        "opened": entry.opened,
+        "input": [entry.size, entry.size, 3],
         "seconds_to_find": round(time.perf_counter() - begun, 3),
         "full": _size(cost(model)),
     }
@@ -98,11 +98,11 @@ def survey(net):
     return found
 
 
-def _images(net):
+def _images(entry):
     """Noise in the range of pixels, float32 `(images, size, size, 3)`."""
     import numpy as np
 
-    shape = _IMAGES, net.size, net.size, 3
+    shape = _IMAGES, entry.size, entry.size, 3
     return np.random.default_rng(1).uniform(0, 255, shape).astype("float32")
 
 
@@ -129,7 +129,7 @@ def _difference(found, expected):
     return float(max(abs(a - b).max() for a, b in pairs) / largest)
 
 
-def time_model(net, runtime, runs):
+def time_model(entry, runtime, runs):
     """Latency without the cheapest third and without all removable units.
 
     Returns:
@@ -142,7 +142,7 @@ def time_model(net, runtime, runs):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = randomize(net.build(), _images(net))
+    model = randomize(entry.build(), _images(entry))
     units = find_units(model)
     everything = [unit.name for unit in units if unit.removable]
     models = {
@@ -187,17 +187,18 @@ def main(argv=None, records=RECORDS, nets=NETS):
     if arguments.latency:
         path = records / "zoo" / f"latency-{machine_name(facts)}.json"
         work = {
-            f"{net.name}, {runtime}": lambda net=net, runtime=runtime: time_model(
-                net, runtime, arguments.runs
+            f"{entry.name}, {runtime}": lambda entry=entry, runtime=runtime: time_model(
+                entry, runtime, arguments.runs
             )
-            for net in nets
-            if net.name in TIMED
+            for entry in nets
+            if entry.name in TIMED
             for runtime in RUNTIMES
         }
     else:
         path = records / "zoo" / "units.json"
         work = {
-            f"{net.name}, {net.source}": lambda net=net: survey(net) for net in nets
+            f"{entry.name}, {entry.source}": lambda entry=entry: survey(entry)
+            for entry in nets
         }
     record = manifest.read_record(path) or {"nets": {}}
     for name, measure in work.items():
