@@ -27,7 +27,7 @@ from experiments.removal_study import defaults_page
 _TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules), none
 is set by hand. *Not reproducible*: no model can have the printed numbers. Hours are
 [estimated](../../experiments/queue.md) for one CPU or one accelerator, for all planned
-seeds, without ImageNet, whose speed was not measured.
+seeds, without ImageNet, whose speed was not measured. Groups share some runs.
 """
 _WORDS = """A *pruning run* trains a model, removes residual units and retrains, round
 by round. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet, and
@@ -225,7 +225,7 @@ def _in_short(groups):
     )
     against = [
         f"[{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
-        f"{_AGAINST[claim.verdict.state]}: we measured {claim.numbers}"
+        f"{_AGAINST[claim.verdict.state]}: ours are {claim.numbers}"
         + (f"; {claim.verdict.reason}" if claim.verdict.state == IMPOSSIBLE else "")
         for name, found in groups.items()
         for claim in found

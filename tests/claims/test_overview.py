@@ -295,8 +295,8 @@ def test_costs(tmp_path):
     # The first paragraph states what contradicts the paper.
     (line,) = lines(page, "**The paper makes 20 claims about trained models; none ")
     assert "2 hold, 2 fail, 1 not reproducible, 1 open. What contradicts" in line
-    assert "(CIFAR-10) is not reproducible: we measured 57.59 %, 69.29 %; a " in line
-    assert "(ImageNet) does not hold: we measured 70.00 %, 93.15 %" in line
+    assert "(CIFAR-10) is not reproducible: ours are 57.59 %, 69.29 %; a " in line
+    assert "(ImageNet) does not hold: ours are 70.00 %, 93.15 %" in line
 
 
 def test_records_that_leave_doubts_decide_nothing(tmp_path):

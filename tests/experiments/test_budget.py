@@ -29,7 +29,7 @@ def test_an_unfinished_run_has_no_budget(tmp_path):
 
 
 def test_the_initial_net_must_be_there(run):
-    with pytest.raises(ValueError, match="no trained initial net"):
+    with pytest.raises(ValueError, match="no trained initial model"):
         budget.initial_model(run)
     (run / "models").mkdir()
     (run / "models" / "round-00.keras").touch()

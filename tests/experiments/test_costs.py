@@ -229,7 +229,7 @@ def test_senseless_arguments(tmp_path):
         costs.main(["--runs=0"])
     other = tmp_path / "other.json"
     other.write_text('{"rounds": []}')
-    with pytest.raises(SystemExit, match="'.*other.json' is no record of costs"):
+    with pytest.raises(SystemExit, match="'.*other.json' is not a record of costs"):
         costs.main([f"--out={other}"])
 
 

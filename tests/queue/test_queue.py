@@ -140,5 +140,5 @@ def test_progress_and_hours_come_from_the_records(tmp_path):
 
 def test_the_page_refuses_a_record_of_another_scale(tmp_path):
     keep(tmp_path, "c10-k2-quarter", 0, chain(), scale="paper")
-    with pytest.raises(ValueError, match="of --scale=quarter by its name"):
+    with pytest.raises(ValueError, match="states --scale=quarter, but its"):
         queue.page(tmp_path)

@@ -132,7 +132,8 @@ def test_a_record_of_another_run_is_not_replaced(folders, capsys):
     other.mkdir(parents=True)
     (other / "run.json").write_text("{}")
     assert Runner(folders, PLAN[:1]).run() == 1
-    assert f"{NAMES[0]}: failed: '{other}' exists and is" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{NAMES[0]}: failed: '{other}' exists and belongs" in out
 
 
 def test_a_failing_run_is_reported_and_not_tried_again(folders, tmp_path, capsys):
