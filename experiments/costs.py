@@ -12,6 +12,7 @@ replaces each one when it is done.
 
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import sys
@@ -126,31 +127,16 @@ def _times(models, measure, runs):
     return found
 
 
-class _Progress:
-    """Prints every measurement and the estimated time left."""
-
-    def __init__(self, pairs):
-        self.left = sum(_work(p, m) for p in pairs for m in MEASURES[p.dataset])
-        self.spent, self.begun = 0, time.monotonic()
-
-    def show(self, pair, measure, times):
-        work = _work(pair, measure)
-        self.spent, self.left = self.spent + work, self.left - work
-        seconds = (time.monotonic() - self.begun) * self.left / self.spent
-        original, pruned = (times[name]["median_ms"] for name in _NAMES)
-        ratio = {key: 100 * value for key, value in times["ratio"].items()}
-        print(
-            f"{pair.title}, {measure.title}: {original:.1f} -> {pruned:.1f} ms, "
-            f"{ratio['median']:.1f} % ({ratio['p10']:.1f}-{ratio['p90']:.1f}); "
-            f"about {seconds / 60:.1f} minutes left",
-            flush=True,
-        )
-
-
-def _work(pair, measure):
-    """Rough duration of a measurement, in forward passes of a CIFAR image."""
-    images = measure.batch_size * (20 if pair.dataset == "imagenet2012" else 1)
-    return 3 + images * (2 if measure.backward else 1)  # 3: the call itself
+def _show(done, total, pair, measure, times):
+    """Prints a measurement, which is number `next(done)` of `total`."""
+    original, pruned = (times[name]["median_ms"] for name in _NAMES)
+    ratio = {key: 100 * value for key, value in times["ratio"].items()}
+    print(
+        f"{next(done)} of {total}: {pair.title}, {measure.title}: "
+        f"{original:.1f} -> {pruned:.1f} ms, {ratio['median']:.1f} % "
+        f"({ratio['p10']:.1f}-{ratio['p90']:.1f})",
+        flush=True,
+    )
 
 
 def missing(pairs, record):
@@ -190,7 +176,8 @@ def main(argv=None, records=RECORDS):
         models = missing(models, record)
     if not models:
         print(f"{os.path.relpath(path)} is complete; --again measures again")
-    progress = _Progress(models)
+    total = sum(len(MEASURES[model.dataset]) for model in models)
+    done = itertools.count(1)
     for model in models:
         initial = initial_architecture(model.dataset)
         pair = {
@@ -204,7 +191,7 @@ def main(argv=None, records=RECORDS):
                 with_units(initial, model.units),
                 MEASURES[model.dataset],
                 arguments.runs,
-                functools.partial(progress.show, model),
+                functools.partial(_show, done, total, model),
             ),
         }
         others = [

@@ -5,7 +5,7 @@ so held-out images select nothing here.
 """
 
 from experiments.pages.cells import COUNTED_SEEDS, each, hours, percent, points
-from experiments.pages.differences import judged, no_drop, pair, summarize
+from experiments.pages.differences import judged, no_drop, pair
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix
 from experiments.paper.rows import BY_RUN
@@ -168,7 +168,7 @@ def _table(sources, reference, controls, scale="paper"):
                 WORDS[scale],
                 each(record["layers"] for record in found.values()),
                 *(
-                    percent(summarize(series.accuracies(found, split).values()))
+                    percent(series.summary(found, split))
                     for split in ("test", "validation")
                 ),
                 *(
@@ -199,8 +199,8 @@ def _restarts(sources, main, restart, scale="paper"):
             [
                 str(number),
                 each(record["layers"] for record in ours.values()),
-                percent(summarize(main.accuracies(ours).values())),
-                percent(summarize(restart.accuracies(theirs).values())),
+                percent(main.summary(ours)),
+                percent(restart.summary(theirs)),
                 *(
                     points(
                         pair(
@@ -238,8 +238,8 @@ def _selected(sources):
                 each(record["layers"] for record in first.values()),
                 each(record["layers"] for record in chosen.values()),
                 *left,
-                percent(summarize(series.accuracies(first).values())),
-                percent(summarize(series.accuracies(chosen).values())),
+                percent(series.summary(first)),
+                percent(series.summary(chosen)),
                 points(change),
                 judged(no_drop, change, series.doubt(chosen, chosen=True)).state,
                 each(series.spent("epochs", chosen).values()),

@@ -3,7 +3,6 @@
 import typing
 
 from experiments.pages.cells import on_split, percent
-from experiments.pages.differences import summarize
 from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.pages.style import COLORS, DASHES
@@ -35,9 +34,8 @@ class Curve(typing.NamedTuple):
         found = {}
         for series in self.series:
             for layers in series.layers:
-                values = series.accuracies(series.at(layers), split).values()
-                if values:
-                    found[layers] = summarize(values)
+                if summary := series.summary(series.at(layers), split):
+                    found[layers] = summary
         return dict(sorted(found.items(), reverse=True))
 
 
@@ -55,11 +53,6 @@ def seeds_of(curves):
 def _span(counts):
     ends = sorted(counts)
     return "-".join(map(str, dict.fromkeys([ends[0], ends[-1]])))
-
-
-def initial(series):
-    """The `Summary` of a series' initial accuracies on the test set; None without."""
-    return summarize(series.accuracies(series.initial()).values())
 
 
 def paint_curves(axes, curves, layers, starts):

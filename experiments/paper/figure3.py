@@ -7,7 +7,6 @@ from experiments.pages.style import DASHES, captioned, draw, legend, line, title
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
-    initial,
     mark_accuracy,
     mark_layers,
     paint_curves,
@@ -121,7 +120,8 @@ def starts(sources, name):
     found = {}
     for run in PRUNING_RUNS[name]:
         found.setdefault(BY_RUN[run].scale, []).append(run)
-    return {scale: initial(sources.fullest(*runs)) for scale, runs in found.items()}
+    series = {scale: sources.fullest(*runs) for scale, runs in found.items()}
+    return {scale: each.summary(each.initial()) for scale, each in series.items()}
 
 
 def paint(figure, panels):

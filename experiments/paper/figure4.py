@@ -14,7 +14,6 @@ from experiments.pages.style import (
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
-    initial,
     mark_accuracy,
     mark_layers,
     paint_curves,
@@ -100,7 +99,8 @@ def _panel(sources, runs):
     scales = [
         scale for scale in WORDS if scale in {c.series[0].row.scale for c in curves}
     ]
-    return curves, {scale: initial(sources.series("c10-k2", scale)) for scale in scales}
+    starts = {scale: sources.series("c10-k2", scale) for scale in scales}
+    return curves, {scale: s.summary(s.initial()) for scale, s in starts.items()}
 
 
 def paint(figure, panels):

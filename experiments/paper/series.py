@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.pages.differences import pair
+from experiments.pages.differences import pair, summarize
 from experiments.pages.library import RunRecords
 from experiments.pages.scales import check_scale
 from experiments.paper.rows import Row
@@ -109,6 +109,10 @@ class Series:
         """
         found = {s: _accuracy(self.runs[s], r, split) for s, r in records.items()}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    def summary(self, records, split="test"):
+        """The `Summary` of the accuracies of records; None without any."""
+        return summarize(self.accuracies(records, split).values())
 
     def change(self, records, split="test"):
         """`Paired` differences from the initial accuracy of the same seed."""

@@ -8,7 +8,7 @@ from experiments.pages.cells import (
     percent,
     points,
 )
-from experiments.pages.differences import MARGIN, judged, no_drop, summarize
+from experiments.pages.differences import MARGIN, judged, no_drop
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
@@ -114,8 +114,8 @@ def _accuracy(found):
                         *_title(name, series),
                         on_split(series.split),
                         on_split(split),
-                        percent(summarize(series.accuracies(initial, split).values())),
-                        percent(summarize(series.accuracies(chosen, split).values())),
+                        percent(series.summary(initial, split)),
+                        percent(series.summary(chosen, split)),
                         points(change),
                         why,
                     ]
