@@ -2,12 +2,12 @@
 
     python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
-The run may be unfinished: its finished rounds are kept, and a later call replaces them
-when the same run is further. The record of a finished run holds its trained models:
-that of round 0, that of the selected round, and the others where all take at most 1 MB.
-That of an unfinished run holds those of all rounds, to continue from, if --models
-requests them. Exports are always left out, because flags.txt reproduces them. The new
-files are listed in records/SHA256SUMS.
+An unfinished run can be recorded, too. Its finished rounds are copied, and a later call
+replaces them when the run has more rounds. The record of a finished run has the trained
+models of round 0 and of the selected round, and all models if they take at most 1 MB.
+With --models, the record of an unfinished run has the models of all rounds, from which
+it can continue. Exports are left out, because flags.txt reproduces them. The new files
+are listed in records/SHA256SUMS.
 """
 
 import argparse

@@ -90,10 +90,10 @@ def native_bfloat16():
     """Whether this machine computes bfloat16 natively, according to the package."""
     code = "import resprune_tf as rp; print(rp.native_precision())"
     # In another process, so that the runner does not start TensorFlow.
-    asked = subprocess.run(
+    answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
-    return asked.stdout.split()[-1:] == ["bfloat16"]
+    return answer.stdout.split()[-1:] == ["bfloat16"]
 
 
 def settings(run_dir, state=None):
