@@ -35,7 +35,7 @@ the test set. The criteria therefore score on images seen in training, and test
 accuracies are slightly too high for all methods alike. There is one model per depth (n
 = 1): these are observations, not estimates for a population of models.
 
-Criteria are described in [Which unit goes first](../scores.md). *leave_one_out,
+Criteria are described in [Scoring units](../scores.md). *leave_one_out,
 recalibrated* recalibrates after removing each candidate. Greedy search removes one unit
 and scores the rest again; where the result is recalibrated, it recalibrates in
 between."""
