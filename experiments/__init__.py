@@ -5,9 +5,9 @@ import sys
 
 
 def _in_one_sentence(kind, error, traceback):
-    """What is printed of an error that ends a command: of a full disk, one sentence."""
+    """Prints the error that ends a command; for a full disk one sentence."""
     of_disk = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    # The library starts Keras, which what only reads and draws records does not need.
+    # The library starts Keras, which code that only reads records does not need.
     if of_disk or "resprune_tf.system.disk" in sys.modules:
         from resprune_tf.system.disk import full_disk
 

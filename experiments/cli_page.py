@@ -1,10 +1,10 @@
-"""Updates the outputs in docs/cli.md: those of a session that was really run.
+"""Updates the outputs in docs/cli.md from a recorded session of commands.
 
 python -m experiments.cli_page            from the committed session
 python -m experiments.cli_page --record   runs the session again first (minutes)
 
 The text of the page is written by hand. A block that begins with `$ ` and one of the
-commands below gets the output that was recorded for it.
+commands below gets the recorded output of that command.
 """
 
 import json
@@ -22,7 +22,7 @@ from resprune_tf.runs.environment import environment
 
 PAGE = ROOT / "docs" / "cli.md"
 SESSION = RECORDS / "cli" / "session.json"
-# The commands of a session. The page shows those that it wants.
+# The commands of the session. The page may show only some of them.
 STEPS = (
     "resprune inspect net.keras",
     "resprune scores net.keras --data digits "
@@ -34,14 +34,14 @@ STEPS = (
     "--data digits --beside net.keras --out deploy",
     "resprune prune net.keras --data digits --epochs 0 --recalibrate "
     "--target macs=0.8 --out once",
-    # The target cannot be reached: exit code 1.
+    # This target cannot be reached: exit code 1.
     "resprune prune net.keras --data digits --epochs 0 --target macs=0.05 --out no",
 )
-# A block of the page that shows a command and what it printed.
+# A block of the page that shows a command and its output.
 _BLOCK = re.compile(r"^```\n\$ (.*)\n(?:.*\n)*?```$", re.MULTILINE)
 
 
-def make_net():
+def make_model():
     """A residual network of plain Keras layers, trained on the built-in digits."""
     import keras
     from keras import layers
@@ -69,23 +69,22 @@ def make_net():
             x = layers.Add(name=f"stage{stage}_unit{unit}_add")([x, y])
     x = layers.BatchNormalization(momentum=0.9)(x)
     x = layers.GlobalAveragePooling2D()(layers.Activation("relu")(x))
-    net = keras.Model(
-        image, layers.Dense(10, activation="softmax")(x), name="digits_net"
-    )
-    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    outputs = layers.Dense(10, activation="softmax")(x)
+    model = keras.Model(image, outputs, name="digits_net")
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     digits = load_dataset("digits")
-    net.fit(digits.train.images, digits.train.labels, epochs=15, verbose=0)
-    return net
+    model.fit(digits.train.images, digits.train.labels, epochs=15, verbose=0)
+    return model
 
 
 def record():
-    """Runs the session; records what every command printed, and its exit code."""
+    """Runs the session and records the output and exit code of every command."""
     session = []
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # Importing JAX, where it is installed, has this process's notes told.
+    # An import of JAX sets this variable, which would change the output.
     variables.pop("TF_CPP_MIN_LOG_LEVEL", None)
     with tempfile.TemporaryDirectory() as folder:
-        make_net().save(pathlib.Path(folder) / "net.keras")
+        make_model().save(pathlib.Path(folder) / "net.keras")
         for command in STEPS:
             print(f"$ {command}", flush=True)
             done = subprocess.run(
@@ -97,13 +96,13 @@ def record():
                 text=True,
             )
             lines = done.stdout.splitlines(keepends=True)
-            told = "".join(line for line in lines if not line.endswith(" ...\n"))
+            output = "".join(line for line in lines if not line.endswith(" ...\n"))
             session.append(
-                {"command": command, "code": done.returncode, "output": told}
+                {"command": command, "code": done.returncode, "output": output}
             )
     SESSION.parent.mkdir(parents=True, exist_ok=True)
-    told = {"environment": environment(), "steps": session}
-    SESSION.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    content = {"environment": environment(), "steps": session}
+    SESSION.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     manifest.note(SESSION)
 
 
@@ -111,10 +110,10 @@ def page(text):
     """The page with the recorded outputs.
 
     Args:
-        text: of the page as it is.
+        text: the current text of the page.
 
     Raises:
-        KeyError: if a block shows a command that the session does not have.
+        KeyError: if a block shows a command that is not in the session.
     """
     session = json.loads(SESSION.read_text("utf-8"))
     outputs = {step["command"]: step["output"] for step in session["steps"]}

@@ -1,16 +1,18 @@
-"""Measures what the paper's nets cost before and after, for Tables 2 and 3, Figure 7.
+"""Measures the cost of original and pruned models, for Tables 2 and 3 and Figure 7.
 
     python -m experiments.costs
 
-Nothing is trained: cost depends on the shape of a net, not on its weights. Nets are the
-paper's three pairs of an original and its smallest, and those that our own records
-chose. The two of a pair are timed in turns, folded against folded. A pair that this
-machine's record holds is not measured again, so the command may be stopped and given
-again; --again measures all anew and replaces each pair once it is done.
+Nothing is trained: cost depends on the architecture, not on the weights. The models are
+the paper's three pairs of an original and its smallest pruned model, and the pruned
+models that our own records selected. The two models of a pair are timed in turns,
+folded against folded. A pair that is in the record of this machine is not measured
+again, so the command can be stopped and repeated; --again measures all pairs again and
+replaces each one when it is done.
 """
 
-import argparse
 import dataclasses
+import functools
+import itertools
 import os
 import pathlib
 import sys
@@ -18,17 +20,17 @@ import time
 
 from experiments.bench.worker import time_run
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, command, machine_name
-from experiments.paper.cost_records import COMMAND, MEASURES, Net, all_nets
+from experiments.pages.results import RECORDS, command, machine_name, parser_of
+from experiments.paper.cost_records import COMMAND, MEASURES, PrunedModel, all_models
 from experiments.running.quiet import quiet_start
 
 _RUNS = 100  # as in the paper
-_WARMUP = 3  # compiled by the first; a net of the paper needs up to a second
+_WARMUP = 3  # the first call compiles
 _NAMES = ("original", "shortened")
 
 
 def initial_architecture(dataset):
-    """The net that the paper starts from, as an `Architecture`."""
+    """The `Architecture` that the paper starts from."""
     from resprune_tf import Architecture
 
     if dataset == "imagenet2012":
@@ -36,48 +38,48 @@ def initial_architecture(dataset):
     return Architecture.cifar(56, num_classes={"cifar10": 10, "cifar100": 100}[dataset])
 
 
-def shorten(architecture, units):
-    """The architecture with so many units in each stage; the last ones go.
+def with_units(architecture, units):
+    """The architecture with `units` units in each stage, without the last ones.
 
-    Which ones of a stage go makes no difference to the cost.
+    Which units of a stage are removed makes no difference to the cost.
     """
     return architecture.without(
         unit for unit in architecture.removable if unit.unit > units[unit.stage - 1]
     )
 
 
-def measure_pair(original, shortened, measures, runs, done):
-    """Counts and times of two nets.
+def measure_pair(original, pruned, measures, runs, done):
+    """Counts and times of two models.
 
     Args:
-        original, shortened: an `Architecture` each.
-        measures: what to time, each a `Measure`.
-        runs: timed calls of each net for each measure.
-        done: called with each measure and its record.
+        original, pruned: an `Architecture` each.
+        measures: list of `Measure`.
+        runs: number of timed calls of each model for each measure.
+        done: function that is called with each measure and its record.
 
     Returns:
-        `"counts"` and `"times"` of the pair's record.
+        dict with `"counts"` and `"times"` for the record of the pair.
     """
     import keras
 
     from resprune_tf import build_resnet, fold
 
     keras.backend.clear_session()
-    # Experiments normalise pixels in the net; by which constants costs nothing.
-    nets = [
-        build_resnet(net, mean=(128,) * 3, std=(64,) * 3)
-        for net in (original, shortened)
+    # Experiments normalise pixels in the model; the constants do not affect the cost.
+    models = [
+        build_resnet(architecture, mean=(128,) * 3, std=(64,) * 3)
+        for architecture in (original, pruned)
     ]
-    folded = [fold(net) for net in nets]
+    folded = [fold(model) for model in models]
     found = {
         "counts": {
-            name: {"unfolded": _counts(net), "folded": _counts(plain)}
-            for name, net, plain in zip(_NAMES, nets, folded, strict=True)
+            name: {"unfolded": _counts(model), "folded": _counts(plain)}
+            for name, model, plain in zip(_NAMES, models, folded, strict=True)
         },
         "times": {},
     }
     for measure in measures:
-        times = _times(folded if measure.folded else nets, measure, runs)
+        times = _times(folded if measure.folded else models, measure, runs)
         found["times"][measure.title] = times
         done(measure, times)
     return found
@@ -88,12 +90,12 @@ def _counts(model):
 
     found = dataclasses.asdict(cost(model))
     if uncounted := found.pop("uncounted"):
-        raise ValueError(f"MACs of {', '.join(uncounted)} are not counted.")
-    # Of everything that is stored: also ω and the moving statistics.
+        raise ValueError(f"The MACs of {', '.join(uncounted)} are not counted.")
+    # All stored values, including ω and the moving statistics.
     return {**found, "weights": model.count_params()}
 
 
-def _times(nets, measure, runs):
+def _times(models, measure, runs):
     import numpy as np
 
     from resprune_tf import latencies
@@ -102,18 +104,18 @@ def _times(nets, measure, runs):
     clock = time_run(
         lambda: both.extend(
             latencies(
-                nets, measure.batch_size, measure.backward, runs=runs, warmup=_WARMUP
+                models, measure.batch_size, measure.backward, runs=runs, warmup=_WARMUP
             )
         ),
-        images=len(nets) * runs * measure.batch_size,
+        images=len(models) * runs * measure.batch_size,
     )
-    original, shortened = both
-    low, middle, high = np.percentile(shortened.ratios(original), [10, 50, 90])
+    original, pruned = both
+    low, middle, high = np.percentile(pruned.ratios(original), [10, 50, 90])
     found = {
         "runs": runs,
         "device": original.device,
         "precision": original.precision,
-        "elsewhere": clock["elsewhere"],  # processors' share that other programs took
+        "elsewhere": clock["elsewhere"],  # background load
     }
     for name, times in zip(_NAMES, both, strict=True):
         found[name] = {
@@ -125,43 +127,28 @@ def _times(nets, measure, runs):
     return found
 
 
-class _Progress:
-    """Prints every measurement and the time that is left."""
-
-    def __init__(self, nets):
-        self.left = sum(_work(net, m) for net in nets for m in MEASURES[net.dataset])
-        self.spent, self.begun = 0, time.monotonic()
-
-    def tell(self, net, measure, times):
-        work = _work(net, measure)
-        self.spent, self.left = self.spent + work, self.left - work
-        seconds = (time.monotonic() - self.begun) * self.left / self.spent
-        original, shortened = (times[name]["median_ms"] for name in _NAMES)
-        ratio = {key: 100 * value for key, value in times["ratio"].items()}
-        print(
-            f"{net.title}, {measure.title}: {original:.1f} -> {shortened:.1f} ms, "
-            f"{ratio['median']:.1f} % ({ratio['p10']:.1f}-{ratio['p90']:.1f}); "
-            f"about {seconds / 60:.1f} minutes left",
-            flush=True,
-        )
+def _show(done, total, pair, measure, times):
+    """Prints a measurement, which is number `next(done)` of `total`."""
+    original, pruned = (times[name]["median_ms"] for name in _NAMES)
+    ratio = {key: 100 * value for key, value in times["ratio"].items()}
+    print(
+        f"{next(done)} of {total}: {pair.title}, {measure.title}: "
+        f"{original:.1f} -> {pruned:.1f} ms, {ratio['median']:.1f} % "
+        f"({ratio['p10']:.1f}-{ratio['p90']:.1f})",
+        flush=True,
+    )
 
 
-def _work(net, measure):
-    """How long a measurement takes, in forward passes of a CIFAR image, roughly."""
-    images = measure.batch_size * (20 if net.dataset == "imagenet2012" else 1)
-    return 3 + images * (2 if measure.backward else 1)  # 3: the call itself
-
-
-def missing(nets, record):
-    """The nets of which the record lacks anything."""
+def missing(pairs, record):
+    """The `PrunedModel`s whose record lacks a measurement."""
     known = {
-        Net(pair["dataset"], tuple(pair["units"])): set(pair["times"])
+        PrunedModel(pair["dataset"], tuple(pair["units"])): set(pair["times"])
         for pair in record["pairs"]
     }
     return [
-        net
-        for net in nets
-        if not {m.title for m in MEASURES[net.dataset]} <= known.get(net, set())
+        pair
+        for pair in pairs
+        if not {m.title for m in MEASURES[pair.dataset]} <= known.get(pair, set())
     ]
 
 
@@ -173,69 +160,65 @@ def main(argv=None, records=RECORDS):
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
 
         facts = environment()
     path = arguments.out or records / "costs" / f"{machine_name(facts)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = read_json(path) or {"pairs": []}
+    record = manifest.read_record(path) or {"pairs": []}
     if "pairs" not in record:
-        sys.exit(f"error: '{path}' is no record of costs; choose another --out")
+        sys.exit(
+            f"error: '{path}' is not a record of costs. Choose another file with --out."
+        )
     backend = os.environ.get("KERAS_BACKEND")
     call = f"KERAS_BACKEND={backend} " if backend else ""
     call += command(parser, arguments, ("out", "again"))
-    nets = all_nets(records)
+    models = all_models(records)
     if not arguments.again:
-        nets = missing(nets, record)
-    if not nets:
-        print(f"{os.path.relpath(path)} holds all; --again measures anew")
-    progress = _Progress(nets)
-    for net in nets:
-        initial = initial_architecture(net.dataset)
+        models = missing(models, record)
+    if not models:
+        print(f"{os.path.relpath(path)} is complete; --again measures again")
+    total = sum(len(MEASURES[model.dataset]) for model in models)
+    done = itertools.count(1)
+    for model in models:
+        initial = initial_architecture(model.dataset)
         pair = {
-            "dataset": net.dataset,
-            "units": list(net.units),
+            "dataset": model.dataset,
+            "units": list(model.units),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": call,
             "environment": facts,
             **measure_pair(
                 initial,
-                shorten(initial, net.units),
-                MEASURES[net.dataset],
+                with_units(initial, model.units),
+                MEASURES[model.dataset],
                 arguments.runs,
-                lambda measure, times, net=net: progress.tell(net, measure, times),
+                functools.partial(_show, done, total, model),
             ),
         }
         others = [
-            p for p in record["pairs"] if (p["dataset"], tuple(p["units"])) != net
+            p for p in record["pairs"] if (p["dataset"], tuple(p["units"])) != model
         ]
         record["pairs"] = sorted(
             [*others, pair], key=lambda p: (p["dataset"], p["units"])
         )
-        write_json(path, record)
-        manifest.note(path)
-        print(f"{os.path.relpath(path)}: {net.title} written", flush=True)
+        manifest.write_record(path, record)
+        print(f"{os.path.relpath(path)}: {model.title} written", flush=True)
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(COMMAND, __doc__)
     parser.add_argument(
         "--out",
         type=pathlib.Path,
-        help="record to write or add to; default: records/costs/MACHINE.json",
+        help="record to write or extend (default: records/costs/MACHINE.json)",
     )
     parser.add_argument(
-        "--again", action="store_true", help="measure again what the record holds"
+        "--again", action="store_true", help="measure again what is recorded"
     )
     parser.add_argument(
         "--runs",
         type=int,
         default=_RUNS,
-        help="timed calls of a net; default: %(default)s",
+        help="timed calls of each model (default: %(default)s)",
     )
     return parser
 

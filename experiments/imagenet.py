@@ -3,9 +3,10 @@
     python -m experiments.imagenet --flagfile=experiments/flagfiles/imagenet.txt \
         --manual_dir=FOLDER_OF_THE_TWO_ARCHIVES --data_dir=FOLDER_FOR_TFDS
 
-The official archives in --manual_dir are prepared once, by tensorflow_datasets, into
---data_dir; with a prepared --data_dir alone they are not needed. All else is as in
-`experiments.cifar`. A run that is stopped or killed continues inside the epoch.
+tensorflow_datasets prepares the official archives in --manual_dir once and writes the
+result to --data_dir. If --data_dir is prepared already, the archives are not needed.
+Everything else is as in `experiments.cifar`. A run that was stopped or killed continues
+inside the epoch.
 """
 
 import sys
@@ -14,30 +15,30 @@ from absl import app, flags
 
 from experiments.running import (
     experiment,
-    net_flags,
+    model_flags,
     recipe_flags,
     removal_flags,
     run_flags,
 )
 
-for _module in (run_flags, net_flags, recipe_flags, removal_flags):
+for _module in (run_flags, model_flags, recipe_flags, removal_flags):
     flags.adopt_module_key_flags(_module)  # --helpshort shows them too
 
 _MANUAL_DIR = flags.DEFINE_string(
     "manual_dir",
     None,
-    "Folder of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar (image-net.org).",
+    "Folder with ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar (image-net.org).",
 )
 
 DEFAULTS = {
     "depth": 50,
     "epochs": 90,
     "batch_size": 512,
-    # In full, so that a run from Python with the same fractions is the same run.
+    # All digits, so that a run from Python with the same fractions is the same run.
     "drops": ["0.34444444444444444", "0.6777777777777778"],  # 31 and 61 of 90
     "parts": 20,
 }
-# A whole run in minutes: the nets at their depth, on few images.
+# A whole run in minutes: the models at their full depth, on few images.
 SMOKE = {
     "epochs": 1,
     "retrain_epochs": 1,
@@ -52,32 +53,32 @@ SMOKE = {
 
 
 def apply_scale():
-    """Gives flags the values of ImageNet and of the scale."""
+    """Sets the flags to the values of ImageNet and of the scale."""
     run_flags.apply_scale(DEFAULTS, SMOKE)
 
 
 def load_dataset():
-    """The `Dataset` that the flags ask for."""
+    """The `Dataset` that the flags request."""
     from resprune_tf.data.imagenet_files import load_imagenet
 
     return load_imagenet(
-        data_dir=net_flags.DATA_DIR.value,
+        data_dir=model_flags.DATA_DIR.value,
         manual_dir=_MANUAL_DIR.value,
-        validation_examples=net_flags.VALIDATION_EXAMPLES.value or 10_000,
-        train_examples=net_flags.TRAIN_EXAMPLES.value,
-        test_examples=net_flags.TEST_EXAMPLES.value,
+        validation_examples=model_flags.VALIDATION_EXAMPLES.value or 10_000,
+        train_examples=model_flags.TRAIN_EXAMPLES.value,
+        test_examples=model_flags.TEST_EXAMPLES.value,
         seed=run_flags.data_seed(),
     )
 
 
 def build_model(dataset):
-    """The model to shorten."""
+    """The model to prune."""
     from resprune_tf import Architecture
 
     architecture = Architecture.imagenet(
-        net_flags.DEPTH.value, **net_flags.architecture_fields(dataset)
+        model_flags.DEPTH.value, **model_flags.architecture_fields(dataset)
     )
-    return net_flags.build(architecture, dataset)
+    return model_flags.build(architecture, dataset)
 
 
 def main(argv):

@@ -2,12 +2,12 @@
 
     python -m experiments.record runs/demo records/digits/demo-seed0 [--models]
 
-The run may be unfinished: its finished rounds are kept, and a later call replaces them
-when the same run is further. The record of a finished run holds its trained models:
-that of round 0, that of the selected round, and the others where all take at most 1 MB.
-That of an unfinished run holds those of all rounds, to continue from, if --models
-requests them. Exports are always left out, because flags.txt reproduces them, and so is
-the report, because `resprune report RECORD_DIR` writes it. The new files are listed in
+An unfinished run can be recorded, too. Its finished rounds are copied, and a later call
+replaces them when the run has more rounds. The record of a finished run has the trained
+models of round 0 and of the selected round, and all models if they take at most 1 MB.
+With --models, the record of an unfinished run has the models of all rounds, from which
+it can continue. Exports are left out, because flags.txt reproduces them, and so is the
+report, which `resprune report RECORD_DIR` writes. The new files are listed in
 records/SHA256SUMS.
 """
 
@@ -19,7 +19,7 @@ import shutil
 import sys
 
 from experiments.pages import manifest
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from experiments.pages.scales import check_scale
 
 _TEXT = (
@@ -30,11 +30,11 @@ _TEXT = (
     "rounds.jsonl",
     "history.jsonl",
 )
-# What a finished run has in addition.
+# Files that a finished run has in addition.
 _KEPT = (*_TEXT, "final.json")
-# Some runs have a further measurement.
+# A measurement that some runs have.
 _MEASURED = "unit_norms.json"
-# Bytes of the models of all rounds up to which none is left out of a finished record.
+# Size in bytes up to which a finished record keeps the models of all rounds.
 SMALL = 1_000_000
 _RUN_PATH = re.compile(
     "(--(?:run_dir|start_from|twin_of|teacher_from|epochs_of|compute_of)=).*/([^/\n]+)"
@@ -46,14 +46,14 @@ def keep(run_dir, record, models=False):
 
     Args:
         run_dir: folder of the run.
-        record: folder of the record. It is replaced as a whole if it is of the same
-            run and has fewer rounds.
-        models: whether to keep the model of each round of an unfinished run, too.
+        record: folder of the record. It is replaced as a whole if it belongs to the
+            same run and has fewer rounds.
+        models: whether to keep also the model of each round of an unfinished run.
 
     Raises:
         ValueError: if the run has finished no round, the name of the record states
-            another scale than the flags of the run, or the record is of another run
-            or has as many rounds.
+            another scale than the flags of the run, or the record belongs to another
+            run or has as many rounds.
     """
     run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
     finished = (run_dir / "final.json").is_file()
@@ -76,7 +76,7 @@ def keep(run_dir, record, models=False):
     for name in names:
         shutil.copyfile(run_dir / name, new / name)
     _name_runs_alone(new)
-    for folder in (record, run_dir):  # measured in the record, or in the run
+    for folder in (record, run_dir):  # either can have been measured
         if (folder / _MEASURED).is_file():
             shutil.copyfile(folder / _MEASURED, new / _MEASURED)
     for name in _models(run_dir, run) if finished or models else ():
@@ -90,7 +90,7 @@ def keep(run_dir, record, models=False):
 
 
 def _models(run_dir, run):
-    """Names of the models to keep, of those that the run still has."""
+    """Names of the models to keep, among those that the run still has."""
     names = {line["round"]: line.get("model") for line in run.rounds}
     sizes = {
         number: (run_dir / name).stat().st_size
@@ -121,13 +121,13 @@ def _check_replaced(run_dir, record):
     ours, theirs = (_settings(folder) for folder in (run_dir, record))
     if ours != theirs:
         raise ValueError(
-            f"'{record}' exists and is of another run than '{run_dir}': their run.json "
-            "differ. Choose another name for the record."
+            f"'{record}' exists and belongs to another run than '{run_dir}': their "
+            "run.json differ. Choose another name for the record."
         )
     if progress(run_dir) <= progress(record):
         raise ValueError(
-            f"'{record}' exists and is as far as '{run_dir}'; records are replaced "
-            "only by those of the same run that is further."
+            f"'{record}' exists and has as many rounds as '{run_dir}'. A record is "
+            "replaced only when its run has more rounds."
         )
 
 
@@ -151,14 +151,14 @@ def main(argv):
     parser.add_argument(
         "--models",
         action="store_true",
-        help="of an unfinished run, keep the models of all rounds, to continue from",
+        help="keep the models of all rounds of an unfinished run, to continue it later",
     )
     arguments = parser.parse_args(argv)
     try:
         keep(arguments.run_dir, arguments.record, arguments.models)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"{arguments.record}: kept; `make reproduce` rebuilds the pages")
+    print(f"{arguments.record}: written; `make reproduce` regenerates the pages")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Every command of the queue at the scale smoke, and the pages that come of it.
+"""Runs every command of the queue as a smoke test and generates all pages from it.
 
     python -m experiments.rehearsal --out=runs/rehearsal --cifar10=DATA --imagenet=DATA
 
-Tries commands and pages; their numbers mean nothing. Keeps the records of all rows in
-OUT/records and makes the tables and figures of docs/results from them in OUT/results.
-Continues where it was stopped. Exit status: the number of commands that failed.
+This tests the commands and the pages; the numbers mean nothing. The records of all rows
+go to OUT/records, and the tables and figures made from them to OUT/results. The command
+continues where it was stopped. Exit status: the number of commands that failed.
 """
 
 import argparse
@@ -28,9 +28,9 @@ def command(row, seed, out, data):
     Args:
         row: a `Row`.
         seed: int.
-        out: folder, for whose `runs` the runs of rows and of those they name lie.
-        data: folder by name of the data set, of those that are at hand; in place of
-            CIFAR the digits are used.
+        out: folder; run directories are in its folder `runs`.
+        data: folders of the available data sets, by name. The digits replace a missing
+            CIFAR.
     """
     made = [a.replace("=runs/", f"={out}/runs/") for a in row.command(seed)]
     made.append("--scale=smoke")
@@ -40,10 +40,10 @@ def command(row, seed, out, data):
 
 
 def rehearse(rows, seeds, out, data):
-    """Runs rows in their order, and keeps their records.
+    """Runs rows in their order and keeps their records.
 
     Returns:
-        dict from a row's run to its data, whether it ran to its end, and its seconds.
+        dict from the name of a row to its data, whether it finished, and its seconds.
     """
     results = {}
     for row in rows:
@@ -63,13 +63,13 @@ def rehearse(rows, seeds, out, data):
         seconds = round(time.monotonic() - begun, 1)
         name = row.data if row.data in data else "digits"
         results[row.run] = {"data": name, "ran": ran, "seconds": seconds}
-        said = "ok" if ran else "FAILED"
-        print(f"{row.run:18} {name:9} {seconds:6.1f} s  {said}", flush=True)
+        outcome = "ok" if ran else "FAILED"
+        print(f"{row.run:18} {name:9} {seconds:6.1f} s  {outcome}", flush=True)
     return results
 
 
 def _run(module, *arguments):
-    """Whether a command ran to its end; what it complained of is printed."""
+    """Whether a command finished without an error; prints the error otherwise."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
@@ -85,24 +85,24 @@ def main(argv=None):
     """Command line; returns the number of commands that failed."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.rehearsal",
-        description="Runs every command of the queue at the scale smoke.",
+        description="Runs every command of the queue as a smoke test.",
     )
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="output folder")
     for name in ("cifar10", "cifar100"):
-        text = f"data folder of {name}; the digits take its place if it is not given"
+        text = f"data folder of {name} (default: use the digits instead)"
         parser.add_argument(f"--{name}", metavar="DATA", help=text)
     parser.add_argument(
         "--imagenet",
         metavar="DATA",
-        help="data folder; without it, its rows are left out",
+        help="data folder of ImageNet (default: leave its rows out)",
     )
-    parser.add_argument("--rows", help="some of the rows, such as c10-k2,c10-plain56")
-    parser.add_argument("--seeds", default="0", help="such as 0,1,2")
+    parser.add_argument("--rows", help="rows to run, such as c10-k2,c10-plain56")
+    parser.add_argument("--seeds", default="0", help="seeds, such as 0,1,2")
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="note in records/queue/rehearsal.json what ran, for the queue's page; "
-        "other rows keep their last result there",
+        help="write the outcome to records/queue/rehearsal.json, which the page of the "
+        "queue shows; rows that were not run keep their last outcome",
     )
     arguments = parser.parse_args(argv)
     known = [row.run for row in ROWS]
@@ -124,14 +124,11 @@ def main(argv=None):
     reproduce.main([f"--records={out / 'records'}", f"--out={out / 'results'}"])
     if arguments.keep:
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
 
-        REHEARSAL.parent.mkdir(parents=True, exist_ok=True)
-        last = (read_json(REHEARSAL) or {"rows": {}})["rows"]
-        found = {**last, **results}
+        found = {**manifest.read_record(REHEARSAL).get("rows", {}), **results}
         ordered = {name: found[name] for name in known if name in found}
-        write_json(REHEARSAL, {"environment": environment(), "rows": ordered})
-        manifest.note(REHEARSAL)
+        content = {"environment": environment(), "rows": ordered}
+        manifest.write_record(REHEARSAL, content)
     return sum(not result["ran"] for result in results.values())
 
 

@@ -2,9 +2,9 @@
 
     python -m experiments.reproduce [NAME ...] [--records=DIR] [--out=DIR]
 
-Without NAME all of them. It only reads text files: no TensorFlow, no data set and no
-accelerator is needed. The same records give the same files, byte for byte; for figures,
-with the same version of matplotlib. A page without any record is left out.
+Without NAME it generates all of them. It only reads text files and needs no TensorFlow,
+data set or accelerator. The same records give the same files, byte for byte; figures
+need the same version of matplotlib for this. A page without any record is left out.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from experiments.zoo import page as zoo_page
 
 
 def _page(name, text, folder=""):
-    """A maker of a page without drawings, from a part of the records."""
+    """A function that makes a page without drawings from a folder of the records."""
 
     def make(records):
         page = text(records / folder)
@@ -66,7 +66,7 @@ MAKERS = {
 
 
 def files(name, records=RECORDS):
-    """Text by file name of a result, as it is written; empty without records.
+    """The texts of the files of a result, by file name; empty without records.
 
     Args:
         name: one of `MAKERS`.
@@ -80,7 +80,7 @@ def files(name, records=RECORDS):
 
 
 def _drawn_by():
-    """The last line of drawings: other versions of matplotlib draw other bytes."""
+    """The last line of a drawing: its bytes depend on the version of matplotlib."""
     import matplotlib
 
     return f"<!-- matplotlib {matplotlib.__version__} -->\n"

@@ -1,17 +1,16 @@
-"""Runs the code of docs/tutorial.md and renews its outputs, figures and notebook.
+"""Runs the code of docs/tutorial.md and updates its outputs, figures and notebook.
 
     python -m experiments.tutorial                  about ten minutes on two cores
     python -m experiments.tutorial --data_dir=DATA  with the CIFAR-10 of a folder
-    python -m experiments.tutorial --small          one epoch a training
-    python -m experiments.tutorial --notebook       no training: the notebook alone
+    python -m experiments.tutorial --small          one epoch per training
+    python -m experiments.tutorial --notebook       no training, only the notebook
 
-Each block of Python is run in turn, in one namespace and an empty folder. What it
-prints stands in the block of text behind it; figures that it saves go to docs/tutorial.
-docs/tutorial.ipynb has the same cells. Nothing is written with --small, or if CIFAR-10
-was not found and the code ran on the digits.
+The blocks of Python run one after another, in one namespace and an empty folder. The
+output of a block replaces the text block after it, and the figures that it saves go to
+docs/tutorial. docs/tutorial.ipynb has the same cells. Nothing is written with --small,
+or if CIFAR-10 was not found and the code ran on the digits.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import io
@@ -22,7 +21,7 @@ import re
 import shutil
 import tempfile
 
-from experiments.pages.results import ROOT
+from experiments.pages.results import ROOT, parser_of
 from experiments.running.quiet import quiet_start
 
 PAGE = ROOT / "docs" / "tutorial.md"
@@ -33,7 +32,7 @@ _BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTAL
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Markdown, or code with what it printed."""
+    """Markdown, or code with its output."""
 
     source: str
     is_code: bool = False
@@ -41,7 +40,7 @@ class Cell:
 
 
 def cells_of_page(page):
-    """The cells of Markdown: each block of Python is one, the text between another."""
+    """The cells of a page: the blocks of Python and the text between them."""
     cells, end = [], 0
     for match in _BLOCK.finditer(page):
         cells.append(Cell(page[end : match.start()]))
@@ -92,7 +91,7 @@ def _notebook_cell(number, cell):
 
 
 def cells_of_notebook(text):
-    """The cells of a notebook, without what they printed."""
+    """The cells of a notebook, without their outputs."""
     return [
         Cell("".join(cell["source"]) + "\n", cell["cell_type"] == "code")
         for cell in json.loads(text)["cells"]
@@ -100,18 +99,18 @@ def cells_of_notebook(text):
 
 
 def run(cells, folder, small=False, data_dir=None):
-    """Runs cells in turn, and shows what they print.
+    """Runs cells one after another and prints their outputs.
 
     Args:
-        cells: list of `Cell`s.
-        folder: where the code is run; files that it writes stay there.
-        small: whether to train for one epoch on few images, and remove little.
+        cells: list of `Cell`.
+        folder: working directory of the code; files that it writes stay there.
+        small: whether to train for one epoch on few images and remove few units.
         data_dir: folder of CIFAR-10; None for that of tensorflow_datasets.
 
     Returns:
-        `(cells, namespace)`: the cells with what they print now, and their variables.
+        `(cells, namespace)`: the cells with their new outputs, and their variables.
     """
-    # `Block` is looked up by the module that it says it belongs to.
+    # Keras looks up the class `Block` by the name of its module.
     namespace = {"__name__": "tutorial"}
     changes = dict(_SMALL) if small else {}
     if data_dir is not None:
@@ -136,15 +135,13 @@ def _run(cell, namespace, changes):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tutorial",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m experiments.tutorial", __doc__)
     parser.add_argument("--data_dir", help="folder of CIFAR-10, see BUILD.md")
-    parser.add_argument("--small", action="store_true", help="only see whether it runs")
     parser.add_argument(
-        "--notebook", action="store_true", help="only write the notebook of the page"
+        "--small", action="store_true", help="only check that the code runs"
+    )
+    parser.add_argument(
+        "--notebook", action="store_true", help="only write the notebook"
     )
     options = parser.parse_args(argv)
     if options.data_dir is not None and not os.path.isdir(options.data_dir):
@@ -183,7 +180,7 @@ def _write(page):
 
 
 def _signed(page, facts):
-    """The page with a last line that says where its outputs come from."""
+    """The page with a last line that states where its outputs come from."""
     page = re.sub(r"\n<sub>.*</sub>\n$", "", page)
     return (
         f"{page}\n<sub>Outputs: `make tutorial` on {facts['cpu']}, {facts['cores']} "

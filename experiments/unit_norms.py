@@ -1,11 +1,11 @@
-"""Measures what each unit of a run's initial net adds: the points of Figure 5.
+"""Measures what each unit of the initial model of a run adds, for Figure 5.
 
     python -m experiments.unit_norms runs/c10-k2-quarter-seed0 --data_dir=DATA
 
-Takes the net after round 0 of a CIFAR run, finished or going, and the images that the
-run held out of training, and writes `unit_norms.json` into the run's directory, where
-`experiments.record` finds it: measure first, then keep the record. Norms are explained
-in `resprune_tf.criteria.sensitivity.UnitNorms`.
+Uses the model after round 0 of a CIFAR run, finished or not, and the images that the
+run held out of training. Writes `unit_norms.json` to the run directory, from where
+`experiments.record` copies it: measure first, then record the run.
+`resprune_tf.criteria.sensitivity.UnitNorms` explains the norms.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from absl.testing import flagsaver
 
 from experiments import cifar
 from experiments.pages import manifest
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from experiments.running import quiet
 
 NAME = "unit_norms.json"
 
 
 def measure(run_dir, data_dir=None):
-    """Measures the initial net of a run and writes the record.
+    """Measures the initial model of a run and writes the record.
 
     Args:
         run_dir: directory of a run of `experiments.cifar`, with its models.
@@ -35,8 +35,8 @@ def measure(run_dir, data_dir=None):
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: if there is no such run, it has not trained its initial net yet, or
-            the data are not those that it held out.
+        ValueError: if there is no such run, its initial model is not trained yet, or
+            the data are not those of the run.
     """
     run_dir = pathlib.Path(run_dir)
     run = RunRecords.read(run_dir)
@@ -45,25 +45,24 @@ def measure(run_dir, data_dir=None):
         or not (model := run_dir / run.rounds[0].get("model", "")).is_file()
     ):
         raise ValueError(
-            f"'{run_dir}' holds no initial net: round 0 is not finished, or these are "
-            "the records of a run without its models."
+            f"'{run_dir}' has no initial model: either round 0 is not finished, or "
+            "this is a record without models. Give the run directory."
         )
     with quiet.quiet_start():
         from resprune_tf.criteria.sensitivity import unit_norms
         from resprune_tf.system.model_files import load_model
-        from resprune_tf.system.whole_files import write_json
 
     dataset, used = _dataset(run_dir, data_dir), run.settings["dataset"]
     if dataset.fingerprint != used.get("fingerprint"):
         raise ValueError(
             f"These are not the data of the run: {dataset.name} has the fingerprint "
-            f"{dataset.fingerprint}, the run's {used['name']} "
-            f"{used.get('fingerprint')}."
+            f"{dataset.fingerprint}, but {used['name']} of the run has "
+            f"{used.get('fingerprint')}. Give the data of the run with --data_dir."
         )
     images = dataset.validation.images
     norms = unit_norms(load_model(model, compile=False), images)
     path = run_dir / NAME
-    write_json(
+    manifest.write_record(
         path,
         {
             "round": 0,
@@ -72,12 +71,11 @@ def measure(run_dir, data_dir=None):
             "units": {unit: dataclasses.asdict(norm) for unit, norm in norms.items()},
         },
     )
-    manifest.note(path)
     return path
 
 
 def _dataset(run_dir, data_dir):
-    """The data set of a run, by the flags on its record."""
+    """The data set that the recorded flags of a run state."""
     arguments = [f"--flagfile={run_dir / 'flags.txt'}"]
     if data_dir is not None:
         arguments.append(f"--data_dir={data_dir}")
@@ -102,7 +100,10 @@ def main(argv):
         path = measure(arguments.run_dir, arguments.data_dir)
     except (ValueError, flags.Error) as error:
         sys.exit(f"error: {error}")
-    print(f"{path}: written; keep the run's record, then reproduce figure5")
+    print(
+        f"{path}: written. Record the run with `python -m experiments.record`, then "
+        "run `make reproduce-figure5`."
+    )
 
 
 if __name__ == "__main__":

@@ -24,17 +24,17 @@ from absl.testing import flagsaver
 
 from experiments import cifar, imagenet
 from experiments.pages import manifest
+from experiments.pages.library import RunRecords, counted
 from experiments.pages.results import RECORDS
-from experiments.pages.run_records import RunRecords
 from experiments.running import quiet
 
-# Images of which one may be predicted otherwise than on the machine of the record.
+# One prediction per so many images may differ from that of the recording machine.
 PER_DIFFERENCE = 2000
 
 
 @dataclasses.dataclass
 class Check:
-    """One model of a record, and how it compares.
+    """The check of one model of a record.
 
     Attributes:
         record: name of the record.
@@ -69,7 +69,7 @@ class Check:
 
 
 class SkippedError(Exception):
-    """A model cannot be measured here, and why."""
+    """A model cannot be measured here; the text states why."""
 
 
 class _TestSets:
@@ -90,7 +90,7 @@ class _TestSets:
             run: its `RunRecords`.
 
         Raises:
-            SkippedError: if the data are missing, or hold no such subset.
+            SkippedError: if the data or this subset of them are missing.
         """
         from resprune_tf.data.readers import DataError
 
@@ -151,9 +151,9 @@ def check_models(records, data_dir=None):
             _check(check, path, records, tests)
         except SkippedError as error:
             check.result = f"skipped: {error}"
-        except Exception as error:  # whatever a damaged file leads to
-            told = str(error).splitlines() or [type(error).__name__]
-            check.result = f"WRONG: {told[0]}"
+        except Exception as error:  # a damaged file can raise anything
+            lines = str(error).splitlines() or [type(error).__name__]
+            check.result = f"WRONG: {lines[0]}"
         checks.append(check)
     return checks
 
@@ -201,7 +201,7 @@ def table(checks):
 
 
 def _check_files(records):
-    """Prints which files differ from the manifest; how many do."""
+    """Prints which files differ from the manifest and returns their number."""
     print(f"Comparing the files of {records} with {manifest.NAME} ...", flush=True)
     try:
         found = manifest.problems(records)
@@ -211,7 +211,7 @@ def _check_files(records):
         print(f"WRONG: {problem}")
     if found:
         print(
-            "If these are records of your own, `python -m experiments.verify --renew` "
+            "If you changed these records, `python -m experiments.verify --renew` "
             "lists them; otherwise `git checkout records` restores the files."
         )
     return len(found)
@@ -263,8 +263,9 @@ def main(argv=None):
     skipped = sum(check.result.startswith("skipped") for check in checks)
     print(f"\n{table(checks)}\n" if checks else "There are no models.")
     print(
-        f"{'FAILED' if wrong or failed else 'Verified'}: {wrong} files differ; of "
-        f"{len(checks)} models {len(checks) - failed - skipped} agree with their "
+        f"{'FAILED' if wrong or failed else 'Verified'}: {counted(wrong, 'file')} "
+        f"differ{'s' * (wrong == 1)}; of {counted(len(checks), 'model')} "
+        f"{len(checks) - failed - skipped} agree with their "
         f"records, {failed} do not, {skipped} were skipped."
     )
     return 1 if wrong or failed else 0

@@ -7,6 +7,11 @@ import shlex
 
 import pytest
 
+from experiments.claims import overview
+from experiments.pages.differences import HOLDS, IMPOSSIBLE, OPEN
+from experiments.pages.results import RECORDS
+from experiments.paper import published
+from experiments.paper.sources import Sources
 from resprune_cli.main import make_parser
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -71,3 +76,17 @@ def test_the_numbers_in_the_readme_are_those_of_the_record():
         f"({100 * first['test']:.2f} % to {100 * last['test']:.2f} %",
     ):
         assert number in text
+
+
+def test_the_readme_states_which_cost_claims_hold():
+    groups = overview.grouped_claims(Sources(RECORDS))
+    claims = groups["times"] + groups["counts"]
+    (odd,) = (claim for claim in claims if claim.verdict.state != HOLDS)
+    assert len(claims) == 6 and odd.verdict.state == IMPOSSIBLE
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert "Five of its six claims about computational cost are reproduced." in text
+    printed = published.COSTS[odd.data]["macs"]
+    assert f"the paper prints {printed:.2f} % of the MACs for 32 layers" in text
+    assert f"removing eight of them leaves {odd.numbers.split(',')[0]} (" in text
+    trained = groups["trained"] + groups["quarter"]
+    assert {claim.verdict.state for claim in trained} == {OPEN}  # "none ... decided"

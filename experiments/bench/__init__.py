@@ -1,1 +1,1 @@
-"""How fast training and inference are."""
+"""Benchmark of training and inference."""

@@ -1,14 +1,13 @@
-"""Measures how fast the paper's ResNet-56 trains and runs here, next to its peers.
+"""Measures the speed of the paper's ResNet-56 here and in plain Keras and PyTorch.
 
     python -m experiments.bench
 
-Each round measures all variants, one after another, each in a new process that
-compiles and warms up before it is timed. After every round the record is written to
-records/bench/MACHINE.json; `make reproduce-bench` makes a page of all records. A
-variant that fails is named in the record with the reason and left out of later rounds.
+Each round measures all variants one after another, each in a new process that compiles
+and warms up before it is timed. After every round the record is written to
+records/bench/MACHINE.json; `make reproduce-bench` generates the page of all records. If
+a variant fails, the record states the reason and later rounds leave it out.
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -20,32 +19,32 @@ import time
 
 from experiments.bench.variants import ROOT, TORCH_PYTHON, VARIANTS
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, command, file_name
+from experiments.pages.results import RECORDS, command, file_name, parser_of
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.bench"
-_TIMEOUT = 20 * 60  # seconds; a process that takes longer has failed
-_LAYERS = {"bottleneck": 9, "basic": 6}  # of a unit in each of the three stages
+_TIMEOUT = 20 * 60  # seconds after which a process counts as failed
+_LAYERS = {"bottleneck": 9, "basic": 6}  # of one unit in each of three stages
 
 
 class BenchFailed(Exception):
-    """A variant cannot be measured; the text says why."""
+    """A variant cannot be measured; the text states why."""
 
 
 def measure(name, settings, torch_python):
     """Measures a variant once, in a new process.
 
     Args:
-        name: of the variant.
+        name: name of the variant.
         settings: dict with `depth`, `width`, `image_size`, `batch_size`, `steps`,
             `unit_kind` and `activation`.
         torch_python: path of an interpreter that has PyTorch.
 
     Returns:
-        facts about the variant, and what was measured by measure, a dict each.
+        Two dicts: facts about the variant, and the results of each measure.
 
     Raises:
-        Failed: if the process fails or hangs.
+        BenchFailed: if the process fails or hangs.
     """
     variant = VARIANTS[name]
     asked = settings | dataclasses.asdict(variant) | {"measures": variant.measures}
@@ -64,12 +63,12 @@ def measure(name, settings, torch_python):
             timeout=_TIMEOUT,
         )
     except FileNotFoundError:
-        raise BenchFailed("its Python is not there; `make bench` installs it") from None
+        raise BenchFailed("its Python is missing; `make bench` installs it") from None
     except subprocess.TimeoutExpired:
         raise BenchFailed(f"no result within {_TIMEOUT} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1][:300]
-        # An absolute path would only show whose machine it was.
+        # Records do not name the home directory.
         last = last.replace(str(pathlib.Path.home()), "~")
         raise BenchFailed(f"exit status {done.returncode}: {last}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -79,8 +78,8 @@ def measure_round(record, number, torch_python):
     """Measures all variants that have not failed, and adds a round to the record.
 
     Args:
-        record: dict with `settings` and `variants`, by name what is known of each.
-        number: of the round, from 0. It decides which variant is the first.
+        record: dict with `settings` and `variants`, the facts of each by name.
+        number: number of the round, from 0, which determines the first variant.
         torch_python: path of an interpreter that has PyTorch.
     """
     variants, found = record["variants"], {}
@@ -94,9 +93,7 @@ def measure_round(record, number, torch_python):
                 v.get("parameters", facts["parameters"]) for v in variants.values()
             }
             if counts != {facts["parameters"]}:
-                raise BenchFailed(
-                    f"another network: {facts['parameters']:,} parameters"
-                )
+                raise BenchFailed(f"another model: {facts['parameters']:,} parameters")
         except BenchFailed as error:
             variants[name] = {"status": f"failed: {error}"}
             print(variants[name]["status"])
@@ -121,8 +118,8 @@ def main(argv=None, records=RECORDS):
     names = given.variants.split(",")
     if unknown := set(names) - set(VARIANTS):
         parser.error(
-            f"no variant {', '.join(sorted(unknown))}; "
-            f"choose from {', '.join(VARIANTS)}"
+            f"there is no variant {', '.join(sorted(unknown))}. "
+            f"Choose from {', '.join(VARIANTS)}."
         )
     layers = _LAYERS[given.unit_kind]
     if (given.depth - 2) % layers or given.depth < 8:
@@ -133,7 +130,6 @@ def main(argv=None, records=RECORDS):
     begun = time.monotonic()
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import write_json
 
         facts = environment()
     record = {
@@ -151,65 +147,63 @@ def main(argv=None, records=RECORDS):
         measure_round(record, number, ROOT / given.torch_python)
         known = {v["device"] for v in record["variants"].values() if "device" in v}
         if not known:
-            sys.exit("error: nothing was measured; see the reasons above")
+            sys.exit("error: nothing was measured. See the reasons above.")
         record["devices"] = sorted(known)
         record["minutes"] = round((time.monotonic() - begun) / 60, 1)
         path = given.out or records / "bench" / _file_name(record)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        manifest.note(path)
-    print(f"{os.path.relpath(path)}: written; `make reproduce-bench` makes the page")
+        manifest.write_record(path, record)
+    print(f"{os.path.relpath(path)}: written; `make reproduce-bench` shows it")
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(COMMAND, __doc__)
     add = parser.add_argument
-    add("--variants", default=",".join(VARIANTS), help="default: %(default)s")
+    add(
+        "--variants",
+        default=",".join(VARIANTS),
+        help="variants to measure (default: %(default)s)",
+    )
     add(
         "--unit_kind",
         default="bottleneck",
         choices=_LAYERS,
-        help="pre-activation bottleneck or post-activation basic units; %(default)s",
+        help="pre-activation bottleneck or post-activation basic units "
+        "(default: %(default)s)",
     )
     for name, default, text in (
         ("repeats", 5, "rounds"),
-        ("steps", 100 if shutil.which("nvidia-smi") else 10, "steps of a measurement"),
+        ("steps", 100 if shutil.which("nvidia-smi") else 10, "steps per measurement"),
         ("batch_size", 128, "images per step"),
-        ("depth", 56, "layers of the network"),
+        ("depth", 56, "layers of the model"),
         ("width", 16, "inner channels of its first stage"),
-        ("image_size", 32, "pixels of an image's side"),
+        ("image_size", 32, "height and width of the images in pixels"),
     ):
-        add(f"--{name}", type=int, default=default, help=f"{text}; %(default)s")
-    add("--out", type=pathlib.Path, help="record; default: in records/bench")
+        add(
+            f"--{name}",
+            type=int,
+            default=default,
+            help=f"{text} (default: %(default)s)",
+        )
+    add("--out", type=pathlib.Path, help="record to write (default: in records/bench)")
     add(
         "--torch_python",
         default=os.environ.get("BENCH_TORCH_PYTHON", TORCH_PYTHON),
-        help="interpreter that has PyTorch; also the variable BENCH_TORCH_PYTHON",
+        help="Python interpreter with PyTorch (default: %(default)s, or the variable "
+        "BENCH_TORCH_PYTHON)",
     )
     return parser
 
 
 def _settings(given):
-    """What all variants are built and measured with."""
-    names = (
-        "depth",
-        "unit_kind",
-        "width",
-        "image_size",
-        "batch_size",
-        "steps",
-        "repeats",
-    )
+    """The settings that all variants share."""
+    names = ["depth", "unit_kind", "width", "image_size", "batch_size", "steps"]
+    names.append("repeats")
     activation = {"bottleneck": "pre", "basic": "post"}[given.unit_kind]
     return {name: getattr(given, name) for name in names} | {"activation": activation}
 
 
 def _file_name(record):
-    """Of the record, such as `amd-epyc-7b13-2-cores.json`."""
+    """File name of a record, such as `amd-epyc-7b13-2-cores.json`."""
     facts, kind = record["environment"], record["settings"]["unit_kind"]
     accelerators = [device for device in record["devices"] if device != "cpu"]
     name = file_name(facts["cpu"], facts["cores"], "cores", *accelerators)

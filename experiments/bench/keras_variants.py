@@ -1,7 +1,7 @@
-"""The variants of the benchmark that train and run the network with Keras.
+"""The variants of the benchmark that train and run the model with Keras.
 
-`Ours` is what the commands and the library do; `Plain` is what a user of Keras would
-write without it. The backend is the process's.
+`Ours` uses this package; `Plain` is what a user of Keras would write without it. Both
+use the backend of the process.
 """
 
 import keras
@@ -29,12 +29,12 @@ class Plain:
             metrics=["accuracy"],
         )
         pixels, self.labels = random_images(settings)
-        # float32 images as a user of Keras would prepare them.
+        # float32 images, as a user of Keras would prepare them.
         images = pixels.astype("float32")
         self.images = (images - np.float32(_MEAN)) / np.float32(_STD)
 
     def facts(self):
-        """What the network is, and what it is computed with."""
+        """Parameters of the model, device and versions."""
         found = environment()
         count, devices = found["devices"].split(" ", 1)
         return {
@@ -59,10 +59,10 @@ class Plain:
 
 
 class Ours(Plain):
-    """Our training, and inference on the network as it is and folded.
+    """Training of this package, and inference with the model as it is and folded.
 
-    Its numbers hold more work than those of the others: it shuffles, augments and
-    normalises the images in the compiled step.
+    It does more work than the other variants: it also shuffles, augments and normalises
+    the images in the compiled step.
     """
 
     def __init__(self, settings):
@@ -70,28 +70,28 @@ class Ours(Plain):
         if settings["repeatable"]:
             rp.make_repeatable()
         super().__init__(settings)
-        net = architecture(settings)
+        described = architecture(settings)
         split = Split(*random_images(settings))
         dataset = Dataset(
             name="random",
             train=split,
             validation=split,
             test=split,
-            class_names=tuple(map(str, range(net.num_classes))),
+            class_names=tuple(map(str, range(described.num_classes))),
             mean=_MEAN,
             std=_STD,
             flip=True,
             crop_padding=4,
             source="random numbers",
         )
-        core = rp.build_resnet(net, mean=_MEAN, std=_STD)
+        core = rp.build_resnet(described, mean=_MEAN, std=_STD)
         recipe = rp.Recipe(1, self.batch, precision=settings["precision"])
         self.trainer = Trainer(core, dataset, recipe, seed=0)
         self.folded = rp.fold(self.model)
         self.epoch = 0
 
     def train(self):
-        """One epoch, as Algorithm 1 trains it."""
+        """One epoch, trained as in Algorithm 1."""
         recipe, history = self.trainer.recipe, keras.callbacks.History()
         self.trainer.recipe = recipe.replace(epochs=self.epoch + 1, milestones=())
         self.trainer.fit(initial_epoch=self.epoch, callbacks=[history])
@@ -99,18 +99,18 @@ class Ours(Plain):
         check_finite(history)
 
     def infer(self, model=None):
-        """Logits of all images, by one compiled call for each batch."""
+        """Logits of all images, with one compiled call per batch."""
         for start in range(0, len(self.images), self.batch):
             batch = self.images[start : start + self.batch]
             (model or self.model).predict_on_batch(batch)
 
     def infer_folded(self):
-        """As `infer`, by the folded network."""
+        """Logits of all images from the folded model."""
         self.infer(self.folded)
 
 
 def architecture(settings):
-    """The network that all variants share."""
+    """The architecture that all variants share."""
     size = settings["image_size"]
     return rp.Architecture.cifar(
         settings["depth"],
@@ -131,12 +131,12 @@ def random_images(settings):
 
 
 def check_finite(history):
-    """Raises if a training diverged: its time would mean nothing."""
+    """Raises an error if the training diverged, which makes its time meaningless."""
     if not np.isfinite(history.history["loss"][-1]):
         raise ArithmeticError("the loss is not finite")
 
 
 def make(settings):
-    """The variant that the settings describe."""
+    """The variant for some settings."""
     keras.utils.set_random_seed(0)
     return {"ours": Ours, "keras": Plain}[settings["path"]](settings)

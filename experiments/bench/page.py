@@ -4,10 +4,10 @@ import json
 
 from experiments.bench.variants import VARIANTS
 from experiments.pages.results import (
+    background_load,
     head,
     markdown_table,
     short_commit,
-    taken_by_others,
     with_range,
 )
 
@@ -36,10 +36,10 @@ _PEERS = {"plain Keras": "keras", "PyTorch": "torch"}
 
 
 def bench_page(records):
-    """The page as text; None without records.
+    """The text of the page; None without records.
 
     Args:
-        records: folder with the records, one JSON file per machine and kind of unit.
+        records: folder of the records, one JSON file per machine and kind of unit.
     """
     paths = sorted(records.glob("*.json"))
     found = [json.loads(path.read_text("utf-8")) for path in paths]
@@ -54,7 +54,7 @@ def bench_page(records):
 
 
 def _compared(record):
-    """Rows of the summary: this package against the others on TensorFlow's backend."""
+    """Rows of the summary: this package on TensorFlow compared with the others."""
     for precision in ("float32", "bfloat16"):
         for title, peer in _PEERS.items():
             ours, theirs = f"ours-{precision}", f"{peer}-{precision}"
@@ -79,18 +79,18 @@ def _machine(record):
 
 
 def units_of(settings):
-    """The kind of residual units that a record's settings state, or the paper's."""
+    """The kind of residual units of a record; by default that of the paper."""
     kind = settings.get("unit_kind", "bottleneck")
     return f"{settings.get('activation', 'pre')}-activation {kind}"
 
 
 def speeds(record, name, measure):
-    """Images per second of a variant, one number a round; empty if it failed."""
+    """Images per second of a variant in each round; empty if it failed."""
     return [_speed(each[name][measure]) for each in _rounds(record, (name, measure))]
 
 
 def ratios(record, one, other):
-    """How many times as fast `one` is as `other`, each a name and a measure."""
+    """Speed of `one` divided by that of `other`, each a variant and a measure."""
     return [
         _speed(each[one[0]][one[1]]) / _speed(each[other[0]][other[1]])
         for each in _rounds(record, one, other)
@@ -102,7 +102,7 @@ def _speed(times):
 
 
 def _rounds(record, *pairs):
-    """The rounds that measured every pair of a variant and a measure."""
+    """The rounds in which all pairs of a variant and a measure were measured."""
     if any(record["variants"].get(n, {}).get("status") != "measured" for n, _ in pairs):
         return []
     return [
@@ -122,7 +122,7 @@ def section(record):
     ]
     parts = [
         _facts(record),
-        taken_by_others(results),
+        background_load(results),
         _table("Training", record, ["train"]),
         _table("Inference", record, [_FOLDED, "infer"]),
         _absent(record),
@@ -131,21 +131,22 @@ def section(record):
 
 
 def _facts(record):
-    net, machine = record["settings"], record["environment"]
+    settings, machine = record["settings"], record["environment"]
     versions = {"python": machine["python"]}
     for variant in record["variants"].values():
         versions |= variant.get("versions", {})
     (parameters,) = {
         v["parameters"] for v in record["variants"].values() if "parameters" in v
     }
-    size = net["image_size"]
+    size = settings["image_size"]
     return (
-        f"## {_machine(record)}: {units_of(net).split()[-1]} units\n\n"
-        f"ResNet-{net['depth']} of {units_of(net)} units, "
+        f"## {_machine(record)}: {units_of(settings).split()[-1]} units\n\n"
+        f"ResNet-{settings['depth']} of {units_of(settings)} units, "
         f"{parameters:,} trainable parameters with ω, "
-        f"{size}x{size} images, batch {net['batch_size']}; {len(record['rounds'])} "
-        f"of {net['repeats']} rounds of {net['steps']} steps, {record['minutes']:g} "
-        f"minutes, {record['started'][:10]}.\n\n"
+        f"{size}x{size} images, batch {settings['batch_size']}; "
+        f"{len(record['rounds'])} of {settings['repeats']} rounds of "
+        f"{settings['steps']} steps, {record['minutes']:g} minutes, "
+        f"{record['started'][:10]}.\n\n"
         f"Command: `{record['command']}` at commit "
         f"{short_commit(machine.get('commit', 'unknown'))}. "
         f"{', '.join(f'{k} {versions[k]}' for k in sorted(versions))}; "

@@ -1,8 +1,8 @@
-"""The same ResNet in PyTorch, written by hand, as the benchmark's peer.
+"""The same ResNet in PyTorch, for comparison.
 
-It is given what speeds it up at no cost: channels last, all cores, images that are
-normalised beforehand and lie on the device. It has no augmentation and no metrics to
-compute. Needs nothing but PyTorch.
+It uses what makes it faster at no cost: channels last, all cores, and images that are
+normalised beforehand and stored on the device. It computes no augmentation and no
+metrics. This module needs only PyTorch.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class PostUnit(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The CIFAR network of either kind, from normalised images to logits."""
+    """The CIFAR ResNet with either kind of unit, from normalised images to logits."""
 
     def __init__(self, depth=56, width=16, num_classes=10, post=False):
         super().__init__()
@@ -83,7 +83,8 @@ class ResNet(nn.Module):
                 units[name] = kind(channels, inner, stride, unit == 1)
                 channels = expansion * inner
         self.units = nn.ModuleDict(units)
-        # Post-activation units take an activated input, pre-activation ones leave none.
+        # Post-activation units need an activated input; pre-activation units need a
+        # final normalization.
         self.stem_bn = nn.BatchNorm2d(width) if post else None
         self.final_bn = None if post else nn.BatchNorm2d(channels)
         self.logits = nn.Linear(channels, num_classes)
@@ -103,7 +104,7 @@ class ResNet(nn.Module):
 
 
 class Peer:
-    """The network with its data and optimizer."""
+    """The model with its data and optimizer."""
 
     def __init__(self, settings):
         torch.manual_seed(0)
@@ -117,9 +118,11 @@ class Peer:
         )
         layout = {"device": self.device, "memory_format": torch.channels_last}
         post = settings["activation"] == "post"
-        self.net = ResNet(settings["depth"], settings["width"], post=post).to(**layout)
+        self.model = ResNet(settings["depth"], settings["width"], post=post).to(
+            **layout
+        )
         self.optimizer = torch.optim.SGD(
-            self.net.parameters(),
+            self.model.parameters(),
             lr=0.1,
             momentum=0.9,
             nesterov=True,
@@ -130,45 +133,45 @@ class Peer:
         self.images, self.labels = images.split(batch), labels.split(batch)
 
     def facts(self):
-        """What the network is, and what it is computed with."""
+        """Parameters of the model, device and versions."""
         on_gpu = self.device == "cuda"
         return {
-            "parameters": sum(p.numel() for p in self.net.parameters()),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "versions": {"torch": torch.__version__},
         }
 
     def train(self):
         """One epoch."""
-        self.net.train()
+        self.model.train()
         for images, labels in zip(self.images, self.labels, strict=True):
             with self.precision():
-                logits = self.net(images)
+                logits = self.model(images)
             loss = functional.cross_entropy(logits.float(), labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-        if not torch.isfinite(loss):  # reads the result, so waits for the device
+        if not torch.isfinite(loss):  # waits for the device
             raise ArithmeticError("the loss is not finite")
         self.wait()
 
     @torch.inference_mode()
     def infer(self):
         """Logits of all images."""
-        self.net.eval()
+        self.model.eval()
         with self.precision():
             for images in self.images:
-                self.net(images)
+                self.model(images)
         self.wait()
 
     def precision(self):
-        """The context of the forward pass."""
+        """Context of the forward pass."""
         if not self.bfloat16:
             return contextlib.nullcontext()
         return torch.autocast(self.device, torch.bfloat16)
 
     def wait(self):
-        """Returns when the device has done its work."""
+        """Waits until the device has finished."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 

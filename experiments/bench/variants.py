@@ -1,4 +1,4 @@
-"""What `make bench` compares: ways to train and to run one and the same network."""
+"""The variants that `make bench` compares: ways to train and run the same model."""
 
 import dataclasses
 import pathlib
@@ -11,12 +11,12 @@ _BACKENDS = {"tensorflow": " on TensorFlow", "jax": " on JAX", "": ""}
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One way to train and run the network.
+    """One way to train and run the model.
 
     Attributes:
         path: `"ours"`, `"keras"` (stock layers and `fit`) or `"torch"`.
         precision: `"float32"` or `"bfloat16"` (mixed).
-        backend: of Keras; `""` for PyTorch.
+        backend: backend of Keras; `""` for PyTorch.
         repeatable: whether TensorFlow runs one operation at a time.
     """
 
@@ -27,13 +27,13 @@ class Variant:
 
     @property
     def title(self):
-        """What it is, in words."""
+        """The variant in words."""
         words = f"{_TITLES[self.path]}{_BACKENDS[self.backend]} {self.precision}"
         return words + (", repeatable" if self.repeatable else "")
 
     @property
     def measures(self):
-        """What is measured, each the name of a method: training first."""
+        """Names of the measured methods, training first."""
         if self.repeatable:
             return ("train",)
         folded = ("infer_folded",) if self.path == "ours" else ()
@@ -41,7 +41,7 @@ class Variant:
 
     @property
     def reference(self):
-        """Name of the variant that it is compared with."""
+        """Name of the variant that this one is compared with."""
         if self.path == "ours":
             return DEFAULT
         return f"ours-{'jax-' if self.backend == 'jax' else ''}{self.precision}"

@@ -1,9 +1,10 @@
-"""One turn of the benchmark: one variant, measured in a process of its own.
+"""One measurement of the benchmark: one variant in its own process.
 
     python -m experiments.bench.worker '{"path": "torch", ...}'
 
-The last line of its output is JSON: facts about the variant, and its measurements. Only
-the standard library is imported here: PyTorch lives in an environment without Keras.
+The last line of the output is JSON: facts about the variant and its measurements. This
+module imports only the standard library, because PyTorch is installed in an environment
+without Keras.
 """
 
 import importlib
@@ -21,10 +22,10 @@ _MODULES = {
 
 
 def time_run(run, images):
-    """Wall-clock and processor time of a call that handles so many images.
+    """Wall-clock and processor time of a call that processes `images` images.
 
-    `elsewhere` is the share of the machine's processors that other processes took
-    meanwhile, where the system states it.
+    `elsewhere` is the background load: the share of the processors that other processes
+    used meanwhile, or None if the system does not report it.
     """
     busy, cpu, start = _busy_seconds(), time.process_time(), time.perf_counter()
     run()
@@ -32,7 +33,7 @@ def time_run(run, images):
     elsewhere = None
     if busy is not None:
         others = _busy_seconds() - busy - cpu
-        # The system counts in ticks: a short call may come out below 0 or above 1.
+        # The system counts ticks, so short calls can give values outside 0 to 1.
         elsewhere = min(max(0.0, others / (seconds * os.cpu_count())), 1.0)
     return {
         "images": images,
@@ -61,7 +62,7 @@ def _peak_mb():
 
 
 def main(settings):
-    """Builds the variant that the settings describe, and measures it."""
+    """Builds and measures the variant that the settings describe."""
     module = importlib.import_module(f"experiments.bench.{_MODULES[settings['path']]}")
     variant = module.make(settings)
     measured, facts = {}, variant.facts()

@@ -1,1 +1,1 @@
-"""Whether what the paper claims held here."""
+"""Verdicts on the claims of the paper."""

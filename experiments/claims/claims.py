@@ -1,7 +1,7 @@
-"""The claims that trained models decide, each by a rule.
+"""The claims about trained models, each with the rule that decides it.
 
-Every function here takes `Sources` and returns a `Claim`, or a list of them. `name` is
-a data set as in `published.TITLES`, `chain` the `Series` of its pruning run.
+The functions take `Sources` and return a `Claim` or a list of them. `name` is a data
+set as in `published.TITLES`, `pruning` the `Series` of its pruning run.
 """
 
 import typing
@@ -49,12 +49,13 @@ class Claim(typing.NamedTuple):
     """The state of a claim.
 
     Attributes:
-        text: what is claimed.
+        text: the claim.
         data: name of the data set, as in `published.TITLES`.
         verdict: a `Verdict`.
-        numbers: what decides, as text.
+        numbers: the numbers that decide it, as text.
         page: name of the result with the details.
         needs: what is missing: names of rows without a record, or a command.
+        rows: names of the rows whose records decide.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Claim(typing.NamedTuple):
     numbers: str
     page: str
     needs: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 def _missing(*series):
@@ -71,131 +73,127 @@ def _missing(*series):
 
 
 def not_run(needs):
-    """The numbers of a claim that needs rows without a record."""
+    """The text in place of numbers for a claim that needs rows without a record."""
     return f"not run: {', '.join(needs)}"
 
 
 def _claim(text, data, page, series, doubts, paired, judge):
-    """A claim that an interval decides, unless there are doubts about its records."""
-    needs = _missing(*series)
+    """A claim that an interval decides, unless its records leave doubts."""
+    needs, rows = _missing(*series), tuple(each.row.run for each in series)
     verdict = judged(judge, paired, *doubts)
     if needs:
         numbers = not_run(needs)
     elif paired is None:
         numbers = "no model of that depth"
     else:
-        runs = " and ".join(each.row.run for each in series)
+        runs = " and ".join(rows)
         numbers = "; ".join([points(paired), runs, *filter(None, doubts)])
-    return Claim(text, data, verdict, numbers, page, needs)
+    return Claim(text, data, verdict, numbers, page, needs, rows)
 
 
 def _better(paired):
     return above(paired, 0)
 
 
-def no_loss(name, chain):
+def no_loss(name, pruning):
     """Table 1: accuracy is maintained down to the paper's smallest model."""
     layers = published.SMALLEST_LAYERS[name]
-    nets = chain.at(layers)
+    records = pruning.at(layers)
     text = f"no loss of accuracy at {layers} layers"
-    doubts = [chain.doubt(nets)]
-    paired = chain.change(nets)
-    return _claim(text, name, "table1", [chain], doubts, paired, no_drop)
+    doubts = [pruning.doubt(records)]
+    paired = pruning.change(records)
+    return _claim(text, name, "table1", [pruning], doubts, paired, no_drop)
 
 
-def first_stage(name, chain):
+def first_stage(name, pruning):
     """Table 1: most of the removed units are in the first stage."""
     layers = published.SMALLEST_LAYERS[name]
-    kept = [list(kept_units(r).values()) for r in chain.at(layers).values()]
+    kept = [list(kept_units(r).values()) for r in pruning.at(layers).values()]
     fewest = sum(counts[0] == min(counts) for counts in kept)
-    numbers, needs = f"in {fewest} of {len(kept)} models; {chain.row.run}", ()
+    numbers, needs = f"in {fewest} of {len(kept)} models; {pruning.row.run}", ()
     if not kept:
-        needs = _missing(chain)
+        needs = _missing(pruning)
         numbers = not_run(needs) if needs else "no model of that depth"
     state = OPEN
-    if kept and not chain.doubt(chain.at(layers)):
+    if kept and not pruning.doubt(pruning.at(layers)):
         state = {len(kept): HOLDS, 0: FAILS}.get(fewest, OPEN)
     state = of_seeds(state, len(kept))
     text = "the first stage keeps the fewest units"
-    return Claim(text, name, Verdict(state, numbers), numbers, "table1", needs)
+    verdict, rows = Verdict(state, numbers), (pruning.row.run,)
+    return Claim(text, name, verdict, numbers, "table1", needs, rows)
 
 
-def plain(sources, name, chain):
+def plain(sources, name, pruning):
     """Figure 3: models trained from scratch are worse."""
     depth, layers = _BASELINE[name]
     plain = sources.series(f"{PREFIXES[name]}-plain{depth}")
-    mine, theirs = chain.at(layers), plain.initial()
-    paired = pair(chain.accuracies(mine), plain.accuracies(theirs))
+    mine, theirs = pruning.at(layers), plain.initial()
+    paired = pair(pruning.accuracies(mine), plain.accuracies(theirs))
     text = f"better, at {layers} layers, than a plain model of {depth}"
-    series, doubts = [chain, plain], [chain.doubt(mine), plain.doubt(theirs)]
+    series, doubts = [pruning, plain], [pruning.doubt(mine), plain.doubt(theirs)]
     return _claim(text, name, "figure3", series, doubts, paired, _better)
 
 
-def distilled(sources, name, chain):
-    """Figure 3: distilled models are like it on CIFAR-10, worse elsewhere."""
+def distilled(sources, name, pruning):
+    """Figure 3: distilled models are as accurate on CIFAR-10, worse elsewhere."""
     depth, layers = _BASELINE[name]
     distilled = sources.series(f"{PREFIXES[name]}-distilled{depth}")
     taught = distilled.accuracies(distilled.initial())
     if name == "cifar10":
         text, judge = f"like distillation, at {depth} layers", equal
-        nets = chain.at(layers)
+        records = pruning.at(layers)
     else:
         text, judge = (
             f"distillation to {depth} layers is below the initial model",
             _better,
         )
-        nets = chain.initial()
-    paired = pair(chain.accuracies(nets), taught)
-    series = [chain, distilled]
-    doubts = [chain.doubt(nets), distilled.doubt(distilled.initial())]
+        records = pruning.initial()
+    paired = pair(pruning.accuracies(records), taught)
+    series = [pruning, distilled]
+    doubts = [pruning.doubt(records), distilled.doubt(distilled.initial())]
     return _claim(text, name, "figure3", series, doubts, paired, judge)
 
 
 def epochs_and_units(sources):
-    """Figure 4: short retraining suffices, and few units per round are better."""
-    main, short, two, four = map(
-        sources.series, ("c10-main", "c10-retrain30", "c10-k2", "c10-k4")
-    )
+    """Figure 4: short retraining suffices, and fewer units at once are better."""
+    names = "c10-main", "c10-retrain30", "c10-k2", "c10-k4"
+    main, short, two, four = map(sources.series, names)
     layers = published.SMALLEST_BY_TWO
 
-    def some_extent(paired):
-        return above(paired, -_SOME_EXTENT)
+    def claim(text, series, paired, judge):
+        doubts = [each.doubt(each.at(layers)) for each in series]
+        return _claim(text, "cifar10", "figure4", series, doubts, paired, judge)
 
-    kept = short.change(short.at(layers))
-    by_two = two.change(two.at(layers))
-    gain = pair(main.accuracies(main.at(layers)), four.accuracies(four.at(layers)))
-    texts = (
-        f"30 epochs of retraining maintain accuracy to some extent, at {layers} layers",
-        f"no loss at {layers} layers with two units per round",
-        f"one unit per round is better than four, at {layers} layers",
-    )
     return [
-        _claim(
-            text,
-            "cifar10",
-            "figure4",
-            series,
-            [each.doubt(each.at(layers)) for each in series],
-            paired,
-            judge,
-        )
-        for text, series, paired, judge in zip(
-            texts,
-            ([short], [two], [main, four]),
-            (kept, by_two, gain),
-            (some_extent, no_drop, _better),
-            strict=True,
-        )
+        claim(
+            f"30 epochs of retraining maintain accuracy to some extent, at {layers} "
+            "layers",
+            [short],
+            short.change(short.at(layers)),
+            lambda paired: above(paired, -_SOME_EXTENT),
+        ),
+        claim(
+            f"no loss at {layers} layers with two units per round",
+            [two],
+            two.change(two.at(layers)),
+            no_drop,
+        ),
+        claim(
+            f"one unit per round is better than four, at {layers} layers",
+            [main, four],
+            pair(main.accuracies(main.at(layers)), four.accuracies(four.at(layers))),
+            _better,
+        ),
     ]
 
 
 def monotone(sources, scale="paper"):
-    """Figure 5: ω indicates how much a unit adds."""
-    nets = figure5.measured_points(sources, scale)
-    verdict = figure5.monotone(nets)
+    """Figure 5: the larger |ω|, the more a unit adds."""
+    records = figure5.measured_points(sources, scale)
+    verdict = figure5.monotone(records)
     series = sources.series(figure5.RUN, scale)
     claim = _tested("units with a small |ω| add little: monotone", series, verdict, 5)
-    if series.runs and not nets:
+    if series.runs and not records:
         claim = claim._replace(
             numbers="not measured", needs=(figure5.measuring(series),)
         )
@@ -203,7 +201,7 @@ def monotone(sources, scale="paper"):
 
 
 def modes(sources, scale="paper"):
-    """Figure 6: ω stays away from 0."""
+    """Figure 6: the values of ω have two modes away from 0."""
     series = sources.series(figure6.RUN, scale)
     verdict = figure6.judged_modes(series)
     text = f"ω has two modes near ±{published.MODE}, not one at 0"
@@ -211,21 +209,39 @@ def modes(sources, scale="paper"):
 
 
 def _tested(text, series, verdict, figure):
-    """A claim that a test of each model decides."""
+    """A claim that a test on each model decides."""
     if series.smoke:
         verdict = Verdict(OPEN, "smoke records")
     needs = _missing(series)
     numbers = not_run(needs) if needs else f"{verdict.reason}; {series.row.run}"
-    return Claim(text, "cifar10", verdict, numbers, f"figure{figure}", needs)
+    page, rows = f"figure{figure}", (series.row.run,)
+    return Claim(text, "cifar10", verdict, numbers, page, needs, rows)
+
+
+_ARGUED = {
+    "c10-random": "better than removing random units",
+    "c10-largest": "better than removing the largest |ω|",
+    "c10-small-lr": "better than retraining at a small rate",
+}
+_FROM_SCRATCH = {
+    "c10-scratch-b": "better than the pruned architecture trained from scratch, "
+    "for as much compute",
+    "c10-scratch-e": "better than the pruned architecture trained from scratch, "
+    "for as many epochs",
+}
 
 
 def argued(sources, scale="paper"):
     """What the paper argues without numbers, at the depth of its smallest model."""
-    texts = {
-        "c10-random": "better than removing random units",
-        "c10-largest": "better than removing the largest |ω|",
-        "c10-small-lr": "better than retraining at a small rate",
-    }
+    return _all_better(sources, _ARGUED, scale)
+
+
+def from_scratch(sources, scale="paper"):
+    """Whether pruning is better than training the pruned architecture."""
+    return _all_better(sources, _FROM_SCRATCH, scale)
+
+
+def _all_better(sources, texts, scale):
     return [
         _against(sources, run, texts[run], _better, scale)
         for run in controls.known(texts, scale)
@@ -244,36 +260,13 @@ def restarts(sources, scale="paper"):
         series = sources.series(restart, scale)
         paired, doubts = series.change(series.last()), [series.doubt(series.last())]
         text = f"the restarts of {main} alone raise the full model's accuracy"
-        found.append(
-            _claim(
-                text,
-                "cifar10",
-                "controls",
-                [series],
-                doubts,
-                paired,
-                _better,
-            )
-        )
+        args = text, "cifar10", "controls", [series], doubts, paired, _better
+        found.append(_claim(*args))
     return found
 
 
-def from_scratch(sources, scale="paper"):
-    """Whether pruning is better than training the pruned architecture."""
-    texts = {
-        "c10-scratch-b": "better than the pruned architecture trained from scratch, "
-        "for as much compute",
-        "c10-scratch-e": "better than the pruned architecture trained from scratch, "
-        "for as many epochs",
-    }
-    return [
-        _against(sources, run, texts[run], _better, scale)
-        for run in controls.known(texts, scale)
-    ]
-
-
 def short(sources):
-    """ResNet-29, three units at once: the comparison with most seeds."""
+    """ResNet-29, three units at once: the comparison with the most seeds."""
     margin = 100 * controls.SHORT_MARGIN
 
     def no_worse(paired):
@@ -297,7 +290,7 @@ def short(sources):
 
 
 def _against(sources, run, text, judge, scale="paper", main=controls.MAIN):
-    """The ends of a pruning run against a control, as on the page of controls."""
+    """The last models of a pruning run compared with those of a control."""
     main, control = sources.series(main, scale), sources.series(run, scale)
     mine, theirs = main.last(), controls.compared(main, control)
     paired = pair(main.accuracies(mine), control.accuracies(theirs))

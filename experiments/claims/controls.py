@@ -1,18 +1,18 @@
-"""Controls: how much of a result is due to the method, and how much to long training.
+"""Controls: how much of a result is due to pruning, and how much to long training.
 
-They belong to one pruning run, `MAIN`. Arms are compared at the end of that run, at a
-depth that was fixed beforehand, so held-out images select nothing here.
+Arms are compared with a pruning run at its end, at a depth that was fixed beforehand,
+so held-out images select nothing here.
 """
 
-from experiments.pages.cells import each, hours, percent, points
-from experiments.pages.differences import judged, no_drop, pair, summarize
+from experiments.pages.cells import COUNTED_SEEDS, each, hours, percent, points
+from experiments.pages.differences import judged, no_drop, pair
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix
 from experiments.paper.rows import BY_RUN
 from experiments.paper.sources import Sources
 
 MAIN, RESTART = "c10-k2", "c10-restart"
-# Arms that continue from the initial model of the main one, or train once.
+# Arms that start from the initial model of `MAIN`, or train once.
 CONTROLS = {
     RESTART: "the full model with the same restarts, nothing removed",
     "c10-random": "random units removed",
@@ -21,15 +21,15 @@ CONTROLS = {
     "c10-largest": "units with the largest |ω| removed",
     "c10-scratch-e": "the pruned model from scratch, for as many epochs",
 }
-# One unit per round, and what goes beyond the paper from there.
+# One unit per round, and the arms beyond the paper.
 SINGLE, SINGLE_RESTART = "c10-main", "c10-main-restart"
 BEYOND = {
     SINGLE_RESTART: "the full model with the same restarts, nothing removed",
     "c10-guided": "cosine schedule, initial model as teacher, Taylor scores",
     "c10-cosine": "cosine schedule alone",
 }
-# The comparison that is large enough to decide, with the margin that was fixed
-# before its first run.
+# The comparison with enough seeds to decide, and its margin, which was fixed before its
+# first run.
 SHORT, SHORT_MARGIN = "c10-r29", 0.003
 SHORT_ARMS = {
     "c10-r29-restart": "the full model with the same restart, nothing removed",
@@ -63,17 +63,18 @@ by seed.
 - *Test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on 10,000
   test and 5,000 held-out images.
 - *Difference*: control minus pruning run of the same seed in percentage points, mean
-  and 95 % t interval. *Pooled*: on test and held-out images together, which reduces the
+  [95 % t interval]. *Pooled*: on test and held-out images together, which reduces the
   standard deviation due to the number of images by a factor of 0.82.
-- *Epochs*, *hours*: per seed, from the start of the initial training.
+- *Epochs*, *hours*: per seed, from the start of the initial training. In all columns,
+  {COUNTED_SEEDS}.
 - A quarter of the epochs does not train a model to convergence. A pruning run is
   therefore compared with controls of equal epochs or equal compute, not only with its
   own initial model.
 - *ResNet-29*: three of six removable units are removed at once. The margin for "no
   worse" is {100 * SHORT_MARGIN:g} percentage points, fixed before the first run."""
 _ABOUT_SELECTED = """Selected on held-out images unless the command of a run states
-otherwise. *Change*: from the initial model of the same seed, on the test set. c10-basic
-starts from the common ResNet-56 of basic units.
+otherwise. *Change*: from the initial model of the same seed, on the test set, in
+percentage points. c10-basic starts from the common ResNet-56 of basic units.
 """
 RUNS = [
     run + suffix(scale)
@@ -106,16 +107,16 @@ def make(records=RECORDS):
 
 
 def compared(main, series):
-    """The records of a series to compare with the ends of a pruning run.
+    """The records of a control to compare with the last round of a pruning run.
 
     Args:
         main: the `Series` of the pruning run.
         series: the `Series` of a control.
 
     Returns:
-        A dict by seed: the only round there is, the round of the same number if the
-        control removes nothing, or else the one with as many layers. Seeds that lack
-        it, or that the pruning run lacks, are left out.
+        A dict by seed: the only round, the round of the same number if the control
+        removes nothing, or else the round with as many layers. Seeds without such a
+        round in both are left out.
     """
     ends = main.last()
     by_layers = series.at({seed: r["layers"] for seed, r in ends.items()})
@@ -134,7 +135,7 @@ def compared(main, series):
 
 
 def difference(main, series, split="test"):
-    """`Paired` accuracies of a control less those at the end of the pruning run."""
+    """`Paired` accuracies of a control minus those at the end of the pruning run."""
     return pair(
         series.accuracies(compared(main, series), split),
         main.accuracies(main.last(), split),
@@ -142,7 +143,7 @@ def difference(main, series, split="test"):
 
 
 def known(runs, scale):
-    """Those of some runs that are planned at a scale."""
+    """The runs among `runs` that are planned at a scale."""
     return [run for run in runs if run + suffix(scale) in BY_RUN]
 
 
@@ -167,7 +168,7 @@ def _table(sources, reference, controls, scale="paper"):
                 WORDS[scale],
                 each(record["layers"] for record in found.values()),
                 *(
-                    percent(summarize(series.accuracies(found, split).values()))
+                    percent(series.summary(found, split))
                     for split in ("test", "validation")
                 ),
                 *(
@@ -198,8 +199,8 @@ def _restarts(sources, main, restart, scale="paper"):
             [
                 str(number),
                 each(record["layers"] for record in ours.values()),
-                percent(summarize(main.accuracies(ours).values())),
-                percent(summarize(restart.accuracies(theirs).values())),
+                percent(main.summary(ours)),
+                percent(restart.summary(theirs)),
                 *(
                     points(
                         pair(
@@ -237,8 +238,8 @@ def _selected(sources):
                 each(record["layers"] for record in first.values()),
                 each(record["layers"] for record in chosen.values()),
                 *left,
-                percent(summarize(series.accuracies(first).values())),
-                percent(summarize(series.accuracies(chosen).values())),
+                percent(series.summary(first)),
+                percent(series.summary(chosen)),
                 points(change),
                 judged(no_drop, change, series.doubt(chosen, chosen=True)).state,
                 each(series.spent("epochs", chosen).values()),

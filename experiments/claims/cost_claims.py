@@ -1,4 +1,4 @@
-"""The paper's claims on cost: counts, true by construction, and measured times."""
+"""The paper's claims about cost: counts, true by construction, and measured times."""
 
 from experiments.claims.claims import Claim
 from experiments.pages.differences import FAILS, HOLDS, IMPOSSIBLE, OPEN, Verdict
@@ -12,33 +12,34 @@ RULES = f"""- *MACs and parameters* agree to {_AGREE} pp. Numbers that no model 
 
 
 def counts(sources, name):
-    """Table 2: the counts of the paper's smallest model, as a `Claim`."""
-    net = next(net for net in cost_records.PAPER if net.dataset == name)
+    """Table 2: the counts of the paper's smallest model."""
+    model = next(model for model in cost_records.PAPER if model.dataset == name)
     theirs = {key: published.COSTS[name][key] for key in ("macs", "parameters")}
     macs, parameters = theirs.values()
     text = f"MACs cut to {macs:.2f} %, parameters to {parameters:.2f} %"
-    found = cost_records.counts(cost_records.read_machines(sources.records), net)
+    found = cost_records.counts(cost_records.read_machines(sources.records), model)
     if not found:
         return _not_measured(text, name, "table2")
     ours = {key: cost_records.share(found, key) for key in theirs}
     agree = all(abs(ours[key] - theirs[key]) <= _AGREE for key in theirs)
     numbers = f"{ours['macs']:.2f} %, {ours['parameters']:.2f} %"
     state = HOLDS if agree else FAILS
+    reason = ""
     if any(dataset == name for dataset, _ in published.NOT_REPRODUCIBLE):
-        state = IMPOSSIBLE
-    return Claim(text, name, Verdict(state, ""), numbers, "table2")
+        state, reason = IMPOSSIBLE, published.NOT_REPRODUCIBLE_BECAUSE
+    return Claim(text, name, Verdict(state, reason), numbers, "table2")
 
 
 def faster(sources, name):
-    """Figure 7: the pruned model takes less time, as a `Claim`."""
-    net = next(net for net in cost_records.PAPER if net.dataset == name)
+    """Figure 7: the pruned model takes less time."""
+    model = next(model for model in cost_records.PAPER if model.dataset == name)
     text = "training and testing are faster"
     measures = {"training": cost_records.TRAIN[name], "testing": cost_records.TEST}
     ratios = [
         (machine.name, phase, times["ratio"], times["runs"])
         for machine in cost_records.read_machines(sources.records)
         for phase, measure in measures.items()
-        if (times := machine.times(net, measure))
+        if (times := machine.times(model, measure))
     ]
     if len(ratios) < max(1, len({title for title, *_ in ratios})) * len(measures):
         return _not_measured(text, name, "figure7")

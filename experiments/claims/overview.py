@@ -1,11 +1,14 @@
-"""The front page of the results: what was run, what was found, what is still open."""
+"""The front page of the results: what was found, what was run, what is still open."""
 
 import collections
 import dataclasses
 
 from experiments.claims import claims, controls, cost_claims
+from experiments.claims.estimates import Speeds, runs_of
 from experiments.pages import records_page
+from experiments.pages.cells import COUNTED_SEEDS
 from experiments.pages.differences import FAILS, HOLDS, IMPOSSIBLE, ONCE, OPEN
+from experiments.pages.library import counted
 from experiments.pages.results import RECORDS, head, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import (
@@ -17,31 +20,38 @@ from experiments.paper import (
     published,
     table1,
 )
-from experiments.paper.rows import BY_RUN, CHAINS, paper_chains
+from experiments.paper.rows import BY_RUN, PRUNING_RUNS, full_length_runs
 from experiments.paper.sources import QUEUE, Sources
+from experiments.removal_study import defaults_page
 
-_ABOUT = """Which of the paper's claims have been reproduced so far. Every verdict
-follows from committed records by a rule in the code; none is set by hand."""
+_TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules), none
+is set by hand. *Not reproducible*: no model can have the printed numbers. Hours are
+[estimated](../../experiments/queue.md) for one CPU or one accelerator, for all planned
+seeds, without ImageNet, whose speed was not measured. Groups share some runs.
+"""
 _WORDS = """A *pruning run* trains a model, removes residual units and retrains, round
-by round. *Full length* means the paper's epochs; *a quarter of the epochs* means 50,
-then 15 per retraining. ω is the learned importance of a unit ([the paper, as
+by round. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet, and
+as many or 60 per retraining. *A quarter of the epochs* means 50, then 15 per
+retraining. ω is the learned importance of a unit ([the paper, as
 implemented](../paper.md)).
 """
-_DEMONSTRATIONS = """Demonstrations on scikit-learn's digits, which are not part of the
-paper. *Change*: selected minus initial model of the same seed.
+_DEMONSTRATIONS = f"""Demonstrations on scikit-learn's digits, which are not part of the
+paper. *Initial*, *selected*: test accuracy in %, mean ± standard deviation over n
+seeds. *Layers*: {COUNTED_SEEDS}. *Change*: selected minus initial model of the same
+seed in percentage points, mean [95 % t interval].
 """
-_FOUND = """Accuracies: differences in percentage points, n seeds. Times: medians in %
-of the original model, n paired calls.
+_FOUND = """Accuracies: differences in percentage points, mean [95 % t interval], n
+seeds. Times: medians in % of the original model, n paired calls.
 """
 _DECIDE = f"""A verdict needs at least two seeds of every run named (ImageNet is planned
 with one). {QUEUE} has the commands and the estimated hours.
 """
 _GROUPS = {
-    "trained": "Trained models, full length",
-    "quarter": "Trained models, a quarter of the epochs",
-    "further": "Trained models, full length, beyond the paper",
-    "times": "Times, measured with random weights",
-    "counts": "Counts, true by construction",
+    "trained": ("Trained models", WORDS["paper"]),
+    "quarter": ("Trained models, CIFAR-10", WORDS["quarter"]),
+    "further": ("Controls beyond the paper, CIFAR-10", WORDS["paper"]),
+    "times": ("Times", "random weights"),
+    "counts": ("MACs and parameters", "by construction"),
 }
 _SHORT = {
     "trained": WORDS["paper"],
@@ -50,7 +60,7 @@ _SHORT = {
     "times": "random weights",
     "counts": "by construction",
 }
-# Title, and what its records come from.
+# Title, and the command that makes its records.
 _PAGES = {
     "table1": ("Table 1: layers left without loss of accuracy", "queue"),
     "table2": ("Table 2: computational cost", "costs"),
@@ -93,10 +103,9 @@ def make(records=RECORDS):
     sources = Sources(records)
     groups = grouped_claims(sources)
     parts = [
-        head("Results", "overview", _ABOUT),
+        head("Results", "overview", _in_short(groups)),
         *sources.warning(),
-        _status(groups),
-        f"## What was run\n\n{_WORDS}\n{_runs(records)}",
+        f"{_status(groups, sources)}\n{_TABLE_WORDS}",
     ]
     found = [
         (name, claim)
@@ -106,6 +115,9 @@ def make(records=RECORDS):
     ]
     if found:
         parts.append(f"## What was found\n\n{_FOUND}\n{_table(found)}")
+    if brief := defaults_page.in_brief(records):
+        parts.append(brief)
+    parts.append(f"## What was run\n\n{_WORDS}\n{_runs(records)}")
     if missing := _missing(groups, found):
         parts.append(f"## What is open\n\n{_DECIDE}\n{missing}")
     parts.append(f"## Rules\n\n{claims.RULES}{cost_claims.RULES}")
@@ -130,7 +142,7 @@ def grouped_claims(sources):
 
 
 def accuracy_claims(sources):
-    """What the paper shows, or argues, with trained models.
+    """The claims that the paper shows or argues with trained models.
 
     Args:
         sources: `Sources`.
@@ -138,12 +150,12 @@ def accuracy_claims(sources):
     Returns:
         list of `Claim`, in the order of the paper's tables and figures.
     """
-    chains = {name: sources.fullest(*paper_chains(name)) for name in CHAINS}
+    runs = {name: sources.fullest(*full_length_runs(name)) for name in PRUNING_RUNS}
     return [
-        *(claims.no_loss(name, chain) for name, chain in chains.items()),
-        *(claims.first_stage(name, chain) for name, chain in chains.items()),
-        *(claims.plain(sources, name, chain) for name, chain in chains.items()),
-        *(claims.distilled(sources, name, chain) for name, chain in chains.items()),
+        *(claims.no_loss(name, pruning) for name, pruning in runs.items()),
+        *(claims.first_stage(name, pruning) for name, pruning in runs.items()),
+        *(claims.plain(sources, name, pruning) for name, pruning in runs.items()),
+        *(claims.distilled(sources, name, pruning) for name, pruning in runs.items()),
         *claims.epochs_and_units(sources),
         claims.monotone(sources),
         claims.modes(sources),
@@ -152,22 +164,22 @@ def accuracy_claims(sources):
 
 
 def quarter_claims(sources):
-    """The claims that runs at a quarter of the paper's epochs are about."""
+    """The claims about runs at a quarter of the paper's epochs."""
     name, scale = "cifar10", "quarter"
-    chain = sources.series(controls.MAIN, scale)
+    pruning = sources.series(controls.MAIN, scale)
     return [
-        claims.no_loss(name, chain),
+        claims.no_loss(name, pruning),
         *claims.restarts(sources, scale),
         *claims.argued(sources, scale),
         *claims.from_scratch(sources, scale),
-        claims.first_stage(name, chain),
+        claims.first_stage(name, pruning),
         claims.monotone(sources, scale),
         claims.modes(sources, scale),
     ]
 
 
 def further_claims(sources):
-    """What the paper leaves open: the effect of restarts and of long training alone."""
+    """Questions that the paper leaves open: effects of restarts and long training."""
     return [
         *claims.restarts(sources),
         *claims.from_scratch(sources),
@@ -176,13 +188,13 @@ def further_claims(sources):
 
 
 def omitted(sources):
-    """Names of the pages that are not generated, because they have no data yet."""
+    """Names of the pages that are not generated because they have no data."""
     records = sources.records
     costs = bool(cost_records.read_machines(records))
     known = {name: sources.on_record(runs) for name, runs in _OF_RUNS.items()}
     known["records"] = any(records.glob("*/*/rounds.jsonl"))
-    known["table2"] = costs or bool(cost_records.own_nets(records))
-    known["table3"] = costs or cost_records.all_nets(records) != [*cost_records.PAPER]
+    known["table2"] = costs or bool(cost_records.own_models(records))
+    known["table3"] = costs or cost_records.all_models(records) != [*cost_records.PAPER]
     known["figure7"] = costs
     return [
         name
@@ -191,33 +203,94 @@ def omitted(sources):
     ]
 
 
-def _status(groups):
-    """The headline: a line for each kind of claim."""
-    lines = []
-    for name, found in groups.items():
-        states = [claim.verdict.state for claim in found]
-        counts = {word: states.count(state) for word, state in _COUNTED.items()}
-        counts["open"] = sum(state.startswith(OPEN) for state in states)
-        always = ("hold", "fail", "open")
-        numbers = ", ".join(
-            f"{number} {word}"
-            for word, number in counts.items()
-            if number or word in always
-        )
-        lines.append(f"- **{_GROUPS[name]}: {len(states)} claims; {numbers}.**\n")
-    return "".join(lines)
-
-
 _COUNTED = {
     "hold": HOLDS,
     "fail": FAILS,
-    "observed once": ONCE,
     "not reproducible": IMPOSSIBLE,
+    "observed once": ONCE,
 }
 
 
+def _in_short(groups):
+    """The first paragraph: what is decided, and what contradicts the paper."""
+    trained, costs = groups["trained"], groups["times"] + groups["counts"]
+    words = f"The paper makes {counted(len(trained), 'claim')} about trained models"
+    if _open(trained) == len(trained):
+        words = f"**{words}; none of them is decided yet.**"
+    else:
+        words = f"**{words}: {_numbers(trained)}.**"
+    words += (
+        f" It makes {counted(len(costs), 'claim')} about computational cost: "
+        f"{_numbers(costs)}. "
+    )
+    against = [
+        f"[{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
+        f"{_AGAINST[claim.verdict.state]}: ours are {claim.numbers}"
+        + (f"; {claim.verdict.reason}" if claim.verdict.state == IMPOSSIBLE else "")
+        for name, found in groups.items()
+        for claim in found
+        if name != "further" and claim.verdict.state in _AGAINST
+    ]
+    if not against:
+        return f"{words}No record contradicts the paper so far."
+    return f"{words}What contradicts the paper: {'. '.join(against)}."
+
+
+_AGAINST = {FAILS: "does not hold", IMPOSSIBLE: "is not reproducible"}
+
+
+def _open(found):
+    return sum(claim.verdict.state.startswith(OPEN) for claim in found)
+
+
+def _numbers(found):
+    """How many of some claims have each verdict, such as `5 hold, 1 open`."""
+    states = [claim.verdict.state for claim in found]
+    counts = {word: states.count(state) for word, state in _COUNTED.items()}
+    counts["open"] = _open(found)
+    return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+
+
+def _status(groups, sources):
+    """The table of all kinds of claims: verdicts, runs, and what decides the rest."""
+    done = {(run, seed) for run in BY_RUN for seed in sources.series(run).runs}
+    speeds, rows = Speeds(sources.records), []
+    for name, found in groups.items():
+        runs = runs_of({run for claim in found for run in claim.rows})
+        finished = f"{len(runs & done)} of {counted(len(runs), 'run')}"
+        if not runs:
+            machines = cost_records.read_machines(sources.records)
+            finished = "; ".join(machine.title for machine in machines) or "nothing"
+        rows.append(
+            [
+                *_GROUPS[name],
+                finished,
+                str(len(found)),
+                f"**{_numbers(found)}**",
+                _to_decide(found, done, speeds),
+            ]
+        )
+    columns = "claims about", "scale", "finished", "claims", "verdicts", "left to run"
+    return markdown_table(columns, rows)
+
+
+def _to_decide(found, done, speeds):
+    """What the open ones of some claims need: runs and hours, or a command."""
+    still = [claim for claim in found if claim.verdict.state.startswith((OPEN, ONCE))]
+    if not still:
+        return "-"
+    runs = runs_of({run for claim in still for run in claim.rows}) - done
+    if not runs:
+        needs = dict.fromkeys(need for claim in still for need in claim.needs)
+        return ", ".join(f"`{need}`" for need in needs) or "more seeds"
+    hours = [found for run, _ in runs if (found := speeds.hours(BY_RUN[run]))]
+    cpu, accelerator = map(sum, zip(*hours, strict=True))
+    times = f"{cpu:,.0f} h on a CPU or {accelerator:,.0f} h on an accelerator"
+    return f"{counted(len(runs), 'run')}: {times}"
+
+
 def _runs(records):
-    """What is on record: the paper's rows, unfinished runs, everything else."""
+    """The recorded runs: of the paper, unfinished ones, all others."""
     ours = records_page.over_seeds(records, only=BY_RUN, brief=True)
     begun = records_page.unfinished(records)
     others = records_page.over_seeds(records, without=BY_RUN, brief=True)
@@ -256,7 +329,7 @@ def _label(page):
 
 
 def _missing(groups, found):
-    """The other claims with the rows that they need, by data set and scale."""
+    """The open claims with the rows that they need, by data set and scale."""
     shown = {id(claim) for _, claim in found}
     scales, needs = collections.defaultdict(list), collections.defaultdict(list)
     for name, claims_of in groups.items():

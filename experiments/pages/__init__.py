@@ -1,1 +1,1 @@
-"""Records of runs, as tables, drawings and pages."""
+"""Tables, figures and pages from records."""

@@ -2,6 +2,9 @@
 
 import collections
 
+# For the text of every page with cells of `each`.
+COUNTED_SEEDS = "`11 (7)` means that 7 seeds have the value 11"
+
 
 def percent(summary):
     """Mean and standard deviation over seeds, such as `92.88 ± 0.12 (n = 3)`."""
@@ -22,7 +25,7 @@ def points(paired):
 
 
 def each(values):
-    """Values over seeds, with how many have each: `32 (2), 35 (1)`; one is bare."""
+    """Values over seeds with their counts, such as `32 (2), 35 (1)`; one has none."""
     counts = collections.Counter(values)
     if len(counts) == 1:
         return str(next(iter(counts)))
@@ -35,5 +38,5 @@ def hours(seconds):
 
 
 def on_split(split):
-    """The words for the split that selects."""
+    """The name of a split on the pages."""
     return "test set" if split == "test" else "held-out images"

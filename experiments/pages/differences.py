@@ -1,4 +1,4 @@
-"""Numbers over seeds: mean and spread, paired differences, and the verdicts on them.
+"""Statistics over seeds: mean and spread, paired differences, verdicts.
 
 Accuracies and their differences are fractions.
 """
@@ -9,11 +9,11 @@ import typing
 
 from scipy import stats
 
-MARGIN = 0.002  # 0.2 percentage points: what counts as no loss of accuracy
+MARGIN = 0.002  # 0.2 percentage points: a smaller decrease counts as no loss
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
-# Of one seed: an interval that is not known, and what a test of one model found.
+# With one seed: an unknown interval, and a test of one model that was passed.
 OPEN_ONCE, ONCE = "open (n = 1)", "observed once"
-# Of printed numbers that no model can have: not counted as a failed claim.
+# For printed numbers that no model can have; not counted as a failed claim.
 IMPOSSIBLE = "not reproducible"
 
 
@@ -39,7 +39,7 @@ class Paired(typing.NamedTuple):
 
 
 class Verdict(typing.NamedTuple):
-    """`HOLDS`, `FAILS`, `OPEN`, `OPEN_ONCE`, `ONCE` or `IMPOSSIBLE`, and why."""
+    """`HOLDS`, `FAILS`, `OPEN`, `OPEN_ONCE`, `ONCE` or `IMPOSSIBLE`, and the reason."""
 
     state: str
     reason: str
@@ -58,7 +58,7 @@ def pair(first, second):
     """The `Paired` differences `first - second`; None if nothing can be paired.
 
     Args:
-        first, second: numbers by seed. Seeds that only one of them has are left out.
+        first, second: numbers by seed. Seeds that one of them lacks are left out.
     """
     common = sorted(first.keys() & second.keys())
     summary = summarize(first[seed] - second[seed] for seed in common)
@@ -79,19 +79,19 @@ def above(paired, bound):
 
 
 def judged(judge, paired, *doubts):
-    """The verdict of a rule, unless there is a doubt about the records.
+    """The verdict of a rule, or `OPEN` if there is a doubt about the records.
 
     Args:
         judge: function from `Paired` to a `Verdict`.
         paired: `Paired`, or None.
-        *doubts: reasons to leave it open, in words; "" if there is none.
+        *doubts: reasons to leave the verdict open; "" for none.
     """
     doubt = next(filter(None, doubts), None)
     return Verdict(OPEN, doubt) if doubt else judge(paired)
 
 
 def of_seeds(state, seeds):
-    """The verdict of a test of single models of so many seeds: one decides nothing."""
+    """The verdict of a test of single models; one seed decides nothing."""
     if seeds == 1:
         return ONCE if state == HOLDS else OPEN_ONCE
     return state
@@ -108,7 +108,7 @@ def equal(paired):
 
 
 def _judge(paired, low, high):
-    """Whether the mean difference lies between two bounds, as far as it is known."""
+    """The `Verdict` on whether the mean difference lies between two bounds."""
     if paired is None:
         return Verdict(OPEN, "not run")
     if paired.low is None:

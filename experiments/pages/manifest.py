@@ -1,10 +1,10 @@
-"""The SHA-256 hashes of all files under records/, in the form of `sha256sum`.
+"""Writes records, and the SHA-256 hashes of all files under records/ (`sha256sum`).
 
-`records/SHA256SUMS` is committed with the records. What writes a record calls `note`
-for it, so that the list stays up to date; `python -m experiments.verify --renew`
-writes it again as a whole. `cd records && sha256sum -c SHA256SUMS` checks it without
-Python. Files whose name begins with a dot, which are being written, and reports, which
-`resprune report` writes, are not part of it.
+`records/SHA256SUMS` is committed with the records. Code that writes a record calls
+`note`, which updates the list; `python -m experiments.verify --renew` writes the whole
+list again. `cd records && sha256sum -c SHA256SUMS` checks it without Python. Files
+whose name begins with a dot are being written and are not listed, nor are reports,
+which `resprune report` writes.
 """
 
 import hashlib
@@ -16,15 +16,31 @@ NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
-def note(path):
-    """Renews the lines of a file, or of a folder, that has just been written.
+def read_record(path):
+    """The content of a JSON record; an empty dict if there is no file."""
+    from resprune_tf.system.whole_files import read_json
 
-    Does nothing where no folder above it has a manifest: other places need none. Lines
-    that cannot be read are dropped, so that a damaged manifest never stops a run;
-    `problems` finds what they listed.
+    return read_json(path) or {}
+
+
+def write_record(path, content):
+    """Writes a JSON record, makes its folder if necessary, and notes the file."""
+    from resprune_tf.system.whole_files import write_json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+    note(path)
+
+
+def note(path):
+    """Updates the lines of a file or folder that was just written.
+
+    Does nothing if no folder above it has a manifest. Lines that cannot be read are
+    dropped, so that a damaged manifest never stops a run; `problems` reports their
+    files.
 
     Args:
-        path: of the file or folder.
+        path: path of the file or folder.
     """
     path = pathlib.Path(path).absolute()
     records = next((f for f in path.parents if (f / NAME).is_file()), None)
@@ -41,13 +57,13 @@ def note(path):
 
 
 def renew(records):
-    """Writes the manifest of a folder of records as a whole.
+    """Writes the whole manifest of a folder of records.
 
     Args:
         records: the folder.
 
     Returns:
-        list of what was changed, a sentence each; empty if it was up to date.
+        list of changes, a sentence each; empty if the manifest was up to date.
     """
     records = pathlib.Path(records)
     changes = problems(records) if (records / NAME).is_file() else ["It is new."]
@@ -56,17 +72,17 @@ def renew(records):
 
 
 def problems(records):
-    """How the files of a folder of records differ from its manifest.
+    """The differences between the files of a folder of records and its manifest.
 
     Args:
         records: the folder.
 
     Returns:
         list of sentences, one for each file that is damaged, missing, not listed or
-        listed twice; empty if all files are as they were recorded.
+        listed twice; empty if all files agree.
 
     Raises:
-        ValueError: if there is no manifest, or one of its lines cannot be read.
+        ValueError: if the manifest or one of its lines cannot be read.
     """
     records = pathlib.Path(records)
     listed, found = {}, []

@@ -1,10 +1,10 @@
-"""The page of the trained models in the records, one card each. No TensorFlow."""
+"""The page with a card for each trained model in the records. No TensorFlow."""
 
+from experiments.pages.library import RunRecords, wilson
 from experiments.pages.results import RECORDS, Result, head, markdown_table
-from experiments.pages.run_records import RunRecords, wilson
 
-_ABOUT = """Trained models that the records of pruning runs hold: for each finished run
-the selected model, which is the smallest that maintained the accuracy of round 0, and
+_ABOUT = """Trained models in the records of pruning runs: for each finished run the
+selected model, which is the smallest that maintained the accuracy of round 0, and
 the model of round 0, which is not pruned. Load them in a checkout of this repository:
 
 ```python
@@ -37,7 +37,7 @@ model is of no use."""
 
 
 def make(records=RECORDS):
-    """The page, or None if no record holds a model.
+    """The page, or None if no record has a model.
 
     Args:
         records: folder of all records.
@@ -140,26 +140,26 @@ def _recipe(run):
 
 
 def _removed(run):
-    gone = [
+    removed = [
         unit
         for line in run.rounds
         if line["round"] <= run.selected["round"]
         for unit in line["removed"]
     ]
     return (
-        f"Removed up to the selected round: {', '.join(gone) or 'nothing'}. Round "
+        f"Removed up to the selected round: {', '.join(removed) or 'nothing'}. Round "
         f"{run.rounds[-1]['round']} was the last of the run."
     )
 
 
 def _selected_by(run):
     lines = dict.fromkeys(line["round"] for line in (run.rounds[0], run.selected))
-    told = [
+    parts = [
         f"{_accuracy(run, line, run.split)} in round {line['round']}"
         for line in run.rounds
         if line["round"] in lines
     ]
     return (
         f"Selected by the accuracy on the {run.split} images "
-        f"(n = {run.examples(run.split):,}): {', '.join(told)}."
+        f"(n = {run.examples(run.split):,}): {', '.join(parts)}."
     )

@@ -5,8 +5,8 @@ import re
 
 from experiments.pages import cells
 from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
+from experiments.pages.library import RunRecords, counted, percent, short, wilson
 from experiments.pages.results import RECORDS, head, markdown_table
-from experiments.pages.run_records import RunRecords, percent, short, wilson
 from experiments.pages.scales import WORDS, check_scale, is_smoke_test
 
 _ABOUT = f"""All committed records. The folder of a record has its flags, environment
@@ -17,9 +17,9 @@ and rounds; `resprune report FOLDER` writes its report.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
   everything runs; their numbers support no claim.
-- Several seeds: mean ± standard deviation over n seeds on the test set; numbers in
-  parentheses count seeds. *Change*: selected minus initial model of the same seed in
-  percentage points, mean and 95 % t interval. *No loss* holds if the interval lies
+- Several seeds: mean ± standard deviation over n seeds on the test set;
+  {cells.COUNTED_SEEDS}. *Change*: selected minus initial model of the same seed in
+  percentage points, mean [95 % t interval]. *No loss* holds if the interval lies
   above -{100 * MARGIN:g} percentage points, fails if it lies below, and is open
   otherwise.
 - Single runs: ± half of the 95 % Wilson interval for the number of images."""
@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 def records_page(records=RECORDS):
-    """The page as text; None without records.
+    """The text of the page; None without records.
 
     Args:
         records: folder with `<experiment>/<row>/final.json` and the rest of a record.
@@ -77,7 +77,7 @@ _SEED = re.compile(r"-seed\d+$")
 
 
 def _groups(records):
-    """The finished runs without smoke tests: `RunRecords` by seed, by name of run."""
+    """Finished runs without smoke tests: `RunRecords` by seed, by name of the run."""
     groups = collections.defaultdict(dict)
     for path in sorted(records.glob("*/*/final.json")):
         name = path.parent.relative_to(records).as_posix()
@@ -117,19 +117,19 @@ def _unfinished(records):
 
 
 def unfinished(records):
-    """The unfinished runs as text, with the rounds that they finished.
+    """The unfinished runs and their finished rounds, as text.
 
     Args:
         records: as for `records_page`.
     """
     return ", ".join(
-        f"{name} ({_scale(name, run)}, {len(run.rounds)} rounds finished)"
+        f"{name} ({_scale(name, run)}, {counted(len(run.rounds), 'round')} finished)"
         for name, run in _unfinished(records)
     )
 
 
 def _in_progress(records):
-    """The finished rounds of unfinished runs, as a list of one part or none."""
+    """A list with the table of the finished rounds of unfinished runs, or empty."""
     rows = []
     for name, run in _unfinished(records):
         link = f"[{name}](../../records/{name})"
@@ -147,7 +147,7 @@ def _in_progress(records):
 
 
 def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
-    """A table of the runs on record without smoke tests; "" without any.
+    """A table of the recorded runs without smoke tests; "" without any.
 
     Args:
         records: as for `records_page`.
@@ -229,13 +229,13 @@ def _processor(run):
 
 
 def _cells(run):
-    first, net = run.rounds[0], run.selected
+    first, chosen = run.rounds[0], run.selected
     return [
         _sizes(run),
-        f"{first['layers']} → {net['layers']}",
-        f"{short(first['macs'])} → {100 * net['macs'] / first['macs']:.1f} %",
+        f"{first['layers']} → {chosen['layers']}",
+        f"{short(first['macs'])} → {100 * chosen['macs'] / first['macs']:.1f} %",
         f"{short(first['parameters'])} → "
-        f"{100 * net['parameters'] / first['parameters']:.1f} %",
+        f"{100 * chosen['parameters'] / first['parameters']:.1f} %",
         cells.on_split(run.split),
         _accuracies(run, run.split),
         _accuracies(run, "test"),

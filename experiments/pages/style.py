@@ -1,19 +1,19 @@
 """The style of all figures of docs/results, in one place: sizes, colours, captions.
 
 Series have the colours of Okabe and Ito (2008), which can be distinguished with any
-kind of colour vision. Every series also has its own marker, line style or hatch, so
-that a figure can be read in greyscale.
+kind of colour vision. Every series also has its own marker, line style or hatch, and
+reference lines are black where they cross bars, so that figures work in greyscale.
 """
 
 import re
 
-from experiments.pages import plots
+from experiments.pages import library
 
 WIDTH = 7.2  # inches: the text width of a two-column paper
-TITLE_SIZE = 10.5  # points; `plots` sets all other text sizes
+TITLE_SIZE = 10.5  # points; `library.draw` sets all other text sizes
 DASHES = (0, (5, 3))
 COLORS = {
-    **{role: plots.COLORS[role] for role in ("surface", "ink", "muted", "prior")},
+    **{role: library.COLORS[role] for role in ("surface", "ink", "muted", "prior")},
     "black": "#000000",
     "blue": "#0072b2",
     "sky": "#56b4e9",
@@ -28,20 +28,21 @@ def draw(paint, content, height):
     """SVG text of a figure of the common width.
 
     Args:
-        paint: function of an empty figure of matplotlib and the content.
-        content: what `paint` draws.
-        height: in inches.
+        paint: function that draws `content` on an empty figure of matplotlib.
+        content: second argument of `paint`.
+        height: height in inches.
     """
-    return plots.draw(paint, content, width=WIDTH, height=height)
+    return library.draw(paint, content, width=WIDTH, height=height)
 
 
-def line(color, marker, dashed=False, hollow=False):
+def line(color, marker="", style="-", hollow=False, **more):
     """Keyword arguments of a line of matplotlib; the colour is a key of `COLORS`."""
     return {
         "color": COLORS[color],
         "marker": marker,
-        "linestyle": DASHES if dashed else "-",
+        "linestyle": style,
         "markerfacecolor": COLORS["surface" if hollow else color],
+        **more,
     }
 
 
@@ -51,22 +52,28 @@ def title(axes, text, pad=None):
 
 
 def legend(figure, panels, columns=3):
-    """Adds one legend for all panels above the figure, each label once."""
+    """Adds one legend for all panels above the figure, without repeated labels."""
     found = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if found:
         columns = min(columns, len(found))
-        figure.legend(found.values(), found, loc="outside upper left", ncols=columns)
+        figure.legend(
+            found.values(),
+            found,
+            loc="outside upper left",
+            ncols=columns,
+            handlelength=3.2,  # long enough to show the line style
+        )
 
 
 def captioned(file, caption):
-    """Markdown of a figure with its caption, which also describes it without images.
+    """Markdown of a figure with its caption; the first sentence is the alt text.
 
     Args:
         file: name of the SVG file.
-        caption: what it shows, n and source, in full sentences.
+        caption: content, units, n and source, in full sentences.
     """
     caption = " ".join(caption.split())
     alt = re.sub(r"^Figure \d\. ", "", caption).split(". ")[0]

@@ -1,4 +1,4 @@
-"""The records of measured costs: what they hold, how they are read. No TensorFlow.
+"""Reads the records of measured costs. No TensorFlow.
 
 There is one JSON file per machine and backend, `records/costs/MACHINE.json`, with a
 list of pairs: an original model and a pruned one, which were timed in turns.
@@ -9,10 +9,10 @@ import json
 import statistics
 import typing
 
+from experiments.pages.library import RunRecords
 from experiments.pages.results import short_commit
-from experiments.pages.run_records import RunRecords
 from experiments.paper import published
-from experiments.paper.rows import CHAINS
+from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.series import kept_units
 
 COMMAND = "python -m experiments.costs"
@@ -26,7 +26,7 @@ _INITIAL = {
 
 
 class Measure(typing.NamedTuple):
-    """What is timed: a forward pass, or one with gradients, of a batch."""
+    """A timed call: a forward pass of a batch, with or without gradients."""
 
     batch_size: int
     backward: bool = False
@@ -34,7 +34,7 @@ class Measure(typing.NamedTuple):
 
     @property
     def title(self):
-        """Such as `"forward + backward, batch 32"`; its key in the records, too."""
+        """Such as `"forward + backward, batch 32"`; also its key in the records."""
         what = "forward + backward" if self.backward else "forward"
         folded = ", folded" if self.folded else ""
         return f"{what}{folded}, batch {self.batch_size}"
@@ -54,8 +54,8 @@ MEASURES = {
 }
 
 
-class Net(typing.NamedTuple):
-    """A pruned model: the data set by its name, and the units of each stage."""
+class PrunedModel(typing.NamedTuple):
+    """A pruned model: name of its data set, and number of units of each stage."""
 
     dataset: str
     units: tuple[int, ...]
@@ -66,23 +66,25 @@ class Net(typing.NamedTuple):
         return f"{published.TITLES[self.dataset]} {'/'.join(map(str, self.units))}"
 
 
-PAPER = tuple(Net(name, units) for name, units in published.SMALLEST_UNITS.items())
+PAPER = tuple(
+    PrunedModel(name, units) for name, units in published.SMALLEST_UNITS.items()
+)
 
 
-def own_nets(records):
-    """The pruned models that our own runs selected, from the paper's original models.
+def own_models(records):
+    """The pruned models that our runs selected from the paper's original models.
 
-    Only of rows that reproduce Table 1: no controls, no demonstrations, no smoke tests.
+    Only rows that reproduce Table 1 count: no controls, demonstrations or smoke tests.
 
     Args:
-        records: folder with `<experiment>/<run>/final.json` and the rest of a record.
+        records: folder of all records.
 
     Returns:
         A dict from the name of a record, such as `"cifar10/c10-main-seed0"`, to its
-        `Run` and the `Net` that it selected.
+        `RunRecords` and the selected `PrunedModel`.
     """
     found = {}
-    rows = [run for chains in CHAINS.values() for run in chains]
+    rows = [run for chains in PRUNING_RUNS.values() for run in chains]
     for path in sorted(records.glob("*/*/final.json")):
         if path.parent.name.rsplit("-seed", 1)[0] not in rows:
             continue
@@ -95,19 +97,22 @@ def own_nets(records):
         units = tuple(kept_units(run.selected).values())
         if units == published.INITIAL_UNITS[dataset]:
             continue
-        found[path.parent.relative_to(records).as_posix()] = run, Net(dataset, units)
+        found[path.parent.relative_to(records).as_posix()] = (
+            run,
+            PrunedModel(dataset, units),
+        )
     return found
 
 
-def all_nets(records):
-    """The paper's models, then those of our own runs, each once."""
-    own = (net for _, net in own_nets(records).values())
+def all_models(records):
+    """The models of the paper and those of our runs, without repetition."""
+    own = (model for _, model in own_models(records).values())
     return list(dict.fromkeys([*PAPER, *own]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What was measured on a machine: `pairs`, dicts of the record by `Net`."""
+    """Measurements on a machine: `pairs`, dicts of the record by `PrunedModel`."""
 
     name: str
     pairs: dict
@@ -121,7 +126,7 @@ class Machine:
 
     @property
     def about(self):
-        """Versions, commits, days, commands and other programs, as text."""
+        """Versions, commits, days, commands and background load, as text."""
         facts = self._facts()
         versions = [
             f"{package} {facts[package]}"
@@ -137,10 +142,10 @@ class Machine:
             f"{', '.join(sorted({p['started'][:10] for p in pairs}))} at commit "
             f"{', '.join(sorted(commits))} by "
             f"{', '.join(sorted({'`' + p['command'] + '`' for p in pairs}))}."
-            f"{self._company()}"
+            f"{self._background_load()}"
         )
 
-    def _company(self):
+    def _background_load(self):
         """A sentence on the background load, if the system reported it."""
         pairs = self.pairs.values()
         found = [times["elsewhere"] for p in pairs for times in p["times"].values()]
@@ -154,33 +159,33 @@ class Machine:
     def _facts(self):
         return next(iter(self.pairs.values()))["environment"]
 
-    def times(self, net, measure):
-        """Times of a pair and their ratio, as recorded; None if there are none."""
-        return self.pairs.get(net, {}).get("times", {}).get(measure.title)
+    def times(self, model, measure):
+        """Recorded times of a pair and their ratio; None if it was not measured."""
+        return self.pairs.get(model, {}).get("times", {}).get(measure.title)
 
 
 def read_machines(records):
-    """The machines with a record, by name."""
+    """The list of `Machine` with a record, ordered by name."""
     machines = []
     for path in sorted((records / "costs").glob("*.json")):
         pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
-        named = {Net(p["dataset"], tuple(p["units"])): p for p in pairs}
+        named = {PrunedModel(p["dataset"], tuple(p["units"])): p for p in pairs}
         if named:
             machines.append(Machine(path.stem, named))
     return machines
 
 
-def counts(machines, net):
-    """Counts of a model and its original, from the first record; None without one.
+def counts(machines, model):
+    """Counts of a model and its original from the first record; None without one.
 
     Returns:
         A dict with `"original"` and `"shortened"`, each with `"unfolded"` and
         `"folded"`: layers, parameters, weights, MACs and those of convolutions.
     """
-    return next((m.pairs[net]["counts"] for m in machines if net in m.pairs), None)
+    return next((m.pairs[model]["counts"] for m in machines if model in m.pairs), None)
 
 
 def share(counts, key):
     """A count of the pruned model in % of the original's."""
-    nets = [counts[net]["unfolded"][key] for net in ("shortened", "original")]
-    return 100 * nets[0] / nets[1]
+    models = [counts[model]["unfolded"][key] for model in ("shortened", "original")]
+    return 100 * models[0] / models[1]

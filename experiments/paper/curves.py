@@ -1,24 +1,23 @@
-"""Accuracy against layers, deep to shallow: several series in one drawing and table."""
+"""Accuracy against the number of layers: several series in a figure and a table."""
 
 import typing
 
 from experiments.pages.cells import on_split, percent
-from experiments.pages.differences import summarize
 from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.pages.style import COLORS, DASHES
 
-# The initial accuracy at each scale has a line style of its own.
+# The initial accuracies of the scales have different line styles.
 _INITIAL_LINES = {"paper": DASHES, "quarter": (0, (1, 2))}
 
 
 class Curve(typing.NamedTuple):
-    """What is drawn as one line.
+    """One line of a figure.
 
     Attributes:
-        label: in the legend and in the table.
-        series: the `Series` behind it: one pruning run, or one for each point.
-        style: keyword arguments of its line, as from `style.line`.
+        label: label in the legend and the table.
+        series: its `Series`: one pruning run, or one series for each point.
+        style: keyword arguments of the line, from `style.line`.
     """
 
     label: str
@@ -35,9 +34,8 @@ class Curve(typing.NamedTuple):
         found = {}
         for series in self.series:
             for layers in series.layers:
-                values = series.accuracies(series.at(layers), split).values()
-                if values:
-                    found[layers] = summarize(values)
+                if summary := series.summary(series.at(layers), split):
+                    found[layers] = summary
         return dict(sorted(found.items(), reverse=True))
 
 
@@ -57,23 +55,18 @@ def _span(counts):
     return "-".join(map(str, dict.fromkeys([ends[0], ends[-1]])))
 
 
-def initial(series):
-    """The `Summary` of a series' initial accuracies on the test set; None without."""
-    return summarize(series.accuracies(series.initial()).values())
-
-
 def paint_curves(axes, curves, layers, starts):
     """Draws curves with their standard deviations, and the initial accuracies.
 
     Args:
         axes: of matplotlib.
-        curves: list of `Curve`. Those without records are left out.
-        layers: numbers of layers to span, the deepest first.
-        starts: `Summary` of the initial accuracy, or None, by scale.
+        curves: list of `Curve`. Curves without records are left out.
+        layers: ticks of the axis, the deepest first.
+        starts: `Summary` of the initial accuracy by scale, or None.
     """
     drawn = [(curve, points) for curve in curves if (points := curve.points())]
     for index, (curve, points) in enumerate(drawn):
-        # Curves stand a little apart, so that their bars do not cover each other.
+        # Curves are shifted a little, so that error bars do not overlap.
         shift = 0.25 * (index - (len(drawn) - 1) / 2)
         axes.errorbar(
             [place - shift for place in points],
@@ -103,7 +96,7 @@ def paint_curves(axes, curves, layers, starts):
 
 
 def mark_layers(axes, layers, text):
-    """A grey band at the number of layers that the paper reports."""
+    """Draws a grey band at the number of layers that the paper reports."""
     axes.axvline(layers, color=COLORS["prior"], linewidth=7, alpha=0.7, zorder=0)
     axes.annotate(
         text,
@@ -116,7 +109,7 @@ def mark_layers(axes, layers, text):
 
 
 def mark_accuracy(axes, accuracy):
-    """A dotted line at the initial accuracy of the paper, in %."""
+    """Draws a line at the initial accuracy of the paper, in %."""
     axes.axhline(
         accuracy,
         color=COLORS["muted"],
@@ -139,10 +132,10 @@ def split_tables(curves):
 
 
 def curves_table(curves, split="test"):
-    """The numbers that are drawn: a row for each number of layers.
+    """The table of the drawn numbers, with a row for each number of layers.
 
     Args:
-        curves: list of `Curve`. Those without records have no column.
+        curves: list of `Curve`. Curves without records have no column.
         split: `"validation"` or `"test"`.
     """
     found = {curve.label: points for curve in curves if (points := curve.points(split))}

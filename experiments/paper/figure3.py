@@ -3,11 +3,10 @@
 from experiments.pages.cells import percent
 from experiments.pages.results import RECORDS
 from experiments.pages.scales import WORDS
-from experiments.pages.style import captioned, draw, legend, line, title
+from experiments.pages.style import DASHES, captioned, draw, legend, line, title
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
-    initial,
     mark_accuracy,
     mark_layers,
     paint_curves,
@@ -15,7 +14,7 @@ from experiments.paper.curves import (
     seeds_of,
     split_tables,
 )
-from experiments.paper.rows import BY_RUN, CHAINS, DEPTHS, PREFIXES
+from experiments.paper.rows import BY_RUN, DEPTHS, PREFIXES, PRUNING_RUNS
 from experiments.paper.sources import Sources
 
 _ABOUT = """Test accuracy (on ImageNet: on the validation images) against the number of
@@ -45,24 +44,24 @@ _STYLES = {
     "proposed, short retraining": line("blue", "o", hollow=True),
     "proposed, two units per round": line("blue", "D"),
     "proposed, two units, a quarter of the epochs": line(
-        "sky", "D", dashed=True, hollow=True
+        "sky", "D", DASHES, hollow=True
     ),
-    "plain": line("orange", "s", dashed=True),
-    "distilled": line("green", "^", dashed=True),
+    "plain": line("orange", "s", DASHES),
+    "distilled": line("green", "^", DASHES),
 }
 
 
 def _groups(name):
-    """The rows behind each curve of a data set, by its label."""
+    """The rows of each curve of a data set, by label."""
     prefix = PREFIXES[name]
-    depths = DEPTHS[BY_RUN[next(iter(CHAINS[name]))].data]
-    groups = {f"proposed, {label}": (run,) for run, label in CHAINS[name].items()}
+    depths = DEPTHS[BY_RUN[next(iter(PRUNING_RUNS[name]))].data]
+    groups = {f"proposed, {label}": (run,) for run, label in PRUNING_RUNS[name].items()}
     groups["plain"] = [f"{prefix}-plain{depth}" for depth in depths]
     groups["distilled"] = [f"{prefix}-distilled{depth}" for depth in depths[1:]]
     return groups
 
 
-RUNS = [run for name in CHAINS for runs in _groups(name).values() for run in runs]
+RUNS = [run for name in PRUNING_RUNS for runs in _groups(name).values() for run in runs]
 
 
 def make(records=RECORDS):
@@ -75,7 +74,7 @@ def make(records=RECORDS):
     if not sources.on_record(RUNS):
         return None
     panels, parts = {}, []
-    for name in CHAINS:
+    for name in PRUNING_RUNS:
         curves, begins = curves_of(sources, name), starts(sources, name)
         if not any(curve.points() for curve in curves):
             continue
@@ -119,13 +118,14 @@ def curves_of(sources, name):
 def starts(sources, name):
     """`Summary` of the initial accuracy on the test set by scale; None without one."""
     found = {}
-    for run in CHAINS[name]:
+    for run in PRUNING_RUNS[name]:
         found.setdefault(BY_RUN[run].scale, []).append(run)
-    return {scale: initial(sources.fullest(*runs)) for scale, runs in found.items()}
+    series = {scale: sources.fullest(*runs) for scale, runs in found.items()}
+    return {scale: each.summary(each.initial()) for scale, each in series.items()}
 
 
 def paint(figure, panels):
-    """A panel for each data set."""
+    """Draws a panel for each data set."""
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(published.TITLES[name], curves), pad=20)

@@ -2,11 +2,18 @@
 
 from experiments.pages.results import RECORDS
 from experiments.pages.scales import WORDS
-from experiments.pages.style import COLORS, captioned, draw, legend, line, title
+from experiments.pages.style import (
+    COLORS,
+    DASHES,
+    captioned,
+    draw,
+    legend,
+    line,
+    title,
+)
 from experiments.paper import published
 from experiments.paper.curves import (
     Curve,
-    initial,
     mark_accuracy,
     mark_layers,
     paint_curves,
@@ -38,7 +45,7 @@ _UNITS = {
     "c10-k2": ("k = 2", line("blue", "D")),
     "c10-k2-quarter": (
         "k = 2, a quarter of the epochs",
-        line("sky", "D", dashed=True, hollow=True),
+        line("sky", "D", DASHES, hollow=True),
     ),
     "c10-k4": ("k = 4", line("orange", "v")),
 }
@@ -83,7 +90,7 @@ def make(records=RECORDS):
 
 
 def _panel(sources, runs):
-    """The `Curve`s on record, and the initial accuracies at the scales of these."""
+    """The recorded `Curve`s, and the initial accuracies at their scales."""
     curves = [
         Curve(label, (sources.series(run),), style)
         for run, (label, style) in runs.items()
@@ -92,11 +99,12 @@ def _panel(sources, runs):
     scales = [
         scale for scale in WORDS if scale in {c.series[0].row.scale for c in curves}
     ]
-    return curves, {scale: initial(sources.series("c10-k2", scale)) for scale in scales}
+    starts = {scale: sources.series("c10-k2", scale) for scale in scales}
+    return curves, {scale: s.summary(s.initial()) for scale, s in starts.items()}
 
 
 def paint(figure, panels):
-    """The panels that have curves, (a) and (b)."""
+    """Draws the panels (a) and (b), if they have curves."""
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(name, curves), pad=20)

@@ -17,7 +17,7 @@ _SCALES = ("quarter", "paper")
 RUNS = [RUN + suffix(scale) for scale in _SCALES]
 _FILE = "unit_norms.json"
 _ALPHA = 0.05
-# What is compared with |ω|, by its key in the records.
+# The norms that are compared with |ω|, by their keys in the records.
 _NORMS = {
     "scaled": "‖ω·F(x)‖",
     "branch": "‖F(x)‖",
@@ -49,7 +49,7 @@ class Point(typing.NamedTuple):
 
 
 def make(records=RECORDS):
-    """The page and, once a model is measured, its drawing; None without records.
+    """The page, and its drawing if a model is measured; None without records.
 
     Args:
         records: folder of all records.
@@ -58,17 +58,19 @@ def make(records=RECORDS):
     if not sources.on_record(RUNS):
         return None
     found = {scale: measured_points(sources, scale) for scale in _SCALES}
-    shown = {scale: nets for scale, nets in found.items() if nets}
+    shown = {scale: models for scale, models in found.items() if models}
     parts, drawings = [], {}
     if shown:
         parts.append(captioned("figure5.svg", _CAPTION))
         height = 0.5 + 2.6 * len(shown)
         drawings["figure5"] = draw(paint, shown, height=height)
-    for scale, nets in shown.items():
-        words, verdict = f"{WORDS[scale]}, n = {len(nets)}", monotone(nets)
-        parts.append(f"## Rank correlation with |ω|, {words}\n\n{_correlations(nets)}")
+    for scale, models in shown.items():
+        words, verdict = f"{WORDS[scale]}, n = {len(models)}", monotone(models)
+        parts.append(
+            f"## Rank correlation with |ω|, {words}\n\n{_correlations(models)}"
+        )
         parts.append(f"Monotone: {verdict.state} ({verdict.reason}).\n")
-        parts.append(f"### Numbers, {words}\n\n{_numbers(nets)}")
+        parts.append(f"### Numbers, {words}\n\n{_numbers(models)}")
     for scale in _SCALES:
         series = sources.series(RUN, scale)
         if series.runs and not found[scale]:
@@ -84,19 +86,19 @@ def make(records=RECORDS):
 
 
 def measured_points(sources, scale="paper"):
-    """`Point`s by name of the unit, by seed, of the models that were measured.
+    """The `Point`s of the measured models, by seed and name of the unit.
 
     Args:
         sources: `Sources`. The files are those of `experiments.unit_norms`.
         scale: of the runs.
     """
-    series, nets = sources.series(RUN, scale), {}
+    series, models = sources.series(RUN, scale), {}
     for seed in series.runs:
         path = sources.records / series.row.record(seed) / _FILE
         if path.is_file():
             units = json.loads(path.read_text(encoding="utf-8"))["units"]
-            nets[seed] = {name: _point(name, norms) for name, norms in units.items()}
-    return nets
+            models[seed] = {name: _point(name, norms) for name, norms in units.items()}
+    return models
 
 
 def measuring(series):
@@ -105,41 +107,43 @@ def measuring(series):
     return f"python -m experiments.unit_norms {run} --data_dir=DATA"
 
 
-def monotone(nets):
+def monotone(models):
     """The `Verdict` on whether the norm of what units add grows with |ω|.
 
     Args:
-        nets: what `measured_points` returned.
+        models: the result of `measured_points`.
     """
-    if not nets:
+    if not models:
         return Verdict(OPEN, "not run")
     positive, negative = (
         sum(
             stats.spearmanr(*_columns(points, "scaled"), alternative=side).pvalue
             < _ALPHA
-            for points in nets.values()
+            for points in models.values()
         )
         for side in ("greater", "less")
     )
-    state = HOLDS if positive == len(nets) else OPEN
+    state = HOLDS if positive == len(models) else OPEN
     if negative and not positive:
         state = FAILS
-    return Verdict(of_seeds(state, len(nets)), f"in {positive} of {len(nets)} models")
+    return Verdict(
+        of_seeds(state, len(models)), f"in {positive} of {len(models)} models"
+    )
 
 
 def paint(figure, shown):
-    """A row for each scale with a panel for each norm; colours and marks by stage."""
+    """Draws a row per scale and a panel per norm, with a marker per stage."""
     grid = figure.subplots(len(shown), len(_NORMS), squeeze=False)
-    for row, (scale, nets) in zip(grid, shown.items(), strict=True):
+    for row, (scale, models) in zip(grid, shown.items(), strict=True):
         for axes, (key, norm) in zip(row, _NORMS.items(), strict=True):
-            _paint_panel(axes, nets, key)
+            _paint_panel(axes, models, key)
             title(axes, norm)
-        row[0].set_ylabel(f"mean norm, {WORDS[scale]}\n(n = {len(nets)})")
+        row[0].set_ylabel(f"mean norm, {WORDS[scale]}\n(n = {len(models)})")
     legend(figure, grid.flat)
 
 
-def _paint_panel(axes, nets, key):
-    points = [p for net in nets.values() for p in net.values()]
+def _paint_panel(axes, models, key):
+    points = [p for model in models.values() for p in model.values()]
     for stage, style in _STYLES.items():
         own = [point for point in points if point.stage == stage]
         x, y = _columns(dict(enumerate(own)), key)
@@ -150,16 +154,16 @@ def _paint_panel(axes, nets, key):
     axes.set_ylim(bottom=0)
 
 
-def _correlations(nets):
+def _correlations(models):
     rows = []
     groups = {"all": [*_STYLES], **{f"stage {stage}": [stage] for stage in _STYLES}}
     for words, stages in groups.items():
         own = [
-            {name: point for name, point in net.items() if point.stage in stages}
-            for net in nets.values()
+            {name: point for name, point in model.items() if point.stage in stages}
+            for model in models.values()
         ]
         cells = [_spread([_spearman(points, key) for points in own]) for key in _NORMS]
-        rows.append([words, str(len(nets)), *cells])
+        rows.append([words, str(len(models)), *cells])
     return markdown_table(["units", "n", *_NORMS.values()], rows)
 
 
@@ -172,7 +176,7 @@ def _spread(values):
     return f"{statistics.fmean(values):+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-def _numbers(nets):
+def _numbers(models):
     rows = [
         [
             str(seed),
@@ -180,8 +184,8 @@ def _numbers(nets):
             f"{point.importance:.4f}",
             *(f"{point.norms[key]:.4g}" for key in _NORMS),
         ]
-        for seed, net in nets.items()
-        for name, point in net.items()
+        for seed, model in models.items()
+        for name, point in model.items()
     ]
     return markdown_table(["seed", "unit", "|ω|", *_NORMS.values()], rows)
 

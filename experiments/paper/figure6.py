@@ -15,7 +15,7 @@ RUN = "c10-k2"
 _SCALES = ("quarter", "paper")
 RUNS = [RUN + suffix(scale) for scale in _SCALES]
 _NEAR_ZERO = 0.1
-# Two bands of |ω| of one width: by the start, U(-1, 1), each holds as many.
+# Two bands of |ω| of equal width. Under the initial U(-1, 1) they have equal counts.
 _LOW, _HIGH = (0.0, 0.4), (0.5, 0.9)
 _ALPHA = 0.05
 _ABOUT = f"""The importances ω of the removable units of ResNet-56 on CIFAR-10 after the
@@ -28,7 +28,7 @@ scale are pooled.
 hold if significantly fewer do. One seed is *observed once*."""
 _CAPTION = f"""Figure 6. Histogram of the importances ω (no unit) after the initial
 training, bins of 0.1; n is the number of models. Grey: the expected counts of the
-initial distribution U(-1, 1). Dotted lines: the two modes of the paper, near
+initial distribution U(-1, 1). Dashed lines: the two modes of the paper, near
 ±{published.MODE}. Source: the records listed below."""
 
 
@@ -58,18 +58,18 @@ def make(records=RECORDS):
 
 
 def pooled(series):
-    """All ω after the initial training, of all seeds."""
+    """All ω of all seeds after the initial training."""
     return [w for run in series.runs.values() for w in run.importances.values()]
 
 
 def judged_modes(series):
-    """The `Verdict` on two modes away from 0, of the runs of a `Series`."""
+    """The `Verdict` on two modes away from 0 for the runs of a `Series`."""
     verdict = two_modes(pooled(series))
     return verdict._replace(state=of_seeds(verdict.state, len(series.runs)))
 
 
 def two_modes(values):
-    """The `Verdict` on two modes of some values, whatever number of seeds they have."""
+    """The `Verdict` on two modes of some values, from any number of seeds."""
     if not values:
         return Verdict(OPEN, "not run")
     low, high = (
@@ -90,7 +90,7 @@ def two_modes(values):
 
 
 def paint(figure, panels):
-    """A histogram of ω for each scale."""
+    """Draws a histogram of ω for each scale."""
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, values) in zip(row, panels.items(), strict=True):
         title(axes, name)
@@ -124,8 +124,9 @@ def _paint_histogram(axes, values):
     for index, mode in enumerate((-published.MODE, published.MODE)):
         axes.axvline(
             mode,
-            color=COLORS["vermilion"],
-            linestyle=":",
+            color=COLORS["black"],
+            linestyle="--",
+            zorder=3,
             label=None if index else "modes in the paper",
         )
     axes.yaxis.get_major_locator().set_params(integer=True)

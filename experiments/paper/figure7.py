@@ -7,7 +7,7 @@ from experiments.paper.cost_records import COMMAND, PAPER, TEST, TRAIN, read_mac
 
 _ABOUT = """Time per step of training and per call of inference, original against pruned
 models. The models have random weights and the units that we inferred for the paper's
-smallest models (Table 2). The two models of a pair were measured in turns.
+smallest models ([Table 2](table2.md)). The two models of a pair were measured in turns.
 
 *Training* is the forward and the backward pass in one compiled step, without the
 optimizer. *Testing* is the forward pass, of models that are not folded. The text of the
@@ -18,11 +18,11 @@ _CAPTION = """Figure 7. Time (ms) of original and pruned models. Bars are median
 dashed line is the median of the original times the share in the paper's Table 2.
 Source: `records/costs/{name}.json`."""
 _PHASES = {
-    "training": ("(a) training", lambda net: TRAIN[net.dataset]),
-    "testing": ("(b) testing", lambda net: TEST),
+    "training": ("(a) training", lambda model: TRAIN[model.dataset]),
+    "testing": ("(b) testing", lambda model: TEST),
 }
-_SHARES = {"training": "backward", "testing": "forward"}  # in `paper.COSTS`
-# A hatch tells the bars apart in greyscale.
+_SHARES = {"training": "backward", "testing": "forward"}  # in `published.COSTS`
+# The hatch distinguishes the bars in greyscale.
 _BARS = {
     "original": {"color": COLORS["prior"], "edgecolor": COLORS["muted"]},
     "pruned": {"color": COLORS["sky"], "edgecolor": COLORS["ink"], "hatch": "///"},
@@ -42,7 +42,7 @@ def make(records=RECORDS):
     parts = [head("Figure 7: times of training and testing", "figure7", _ABOUT)]
     for machine in machines:
         parts.append(f"## {machine.title}\n")
-        if measured_nets(machine):
+        if measured_models(machine):
             file = f"figure7-{machine.name}.svg"
             drawings[file] = draw(paint_times, machine, height=4.8)
             parts.append(captioned(file, _caption(machine)))
@@ -50,38 +50,38 @@ def make(records=RECORDS):
     return Result("figure7", "\n".join(parts) + not_run.listing(), drawings)
 
 
-def measured_nets(machine):
-    """The paper's models of which a machine measured a phase."""
+def measured_models(machine):
+    """The models of the paper for which a machine measured a phase."""
     measures = [measure for _, measure in _PHASES.values()]
     return [n for n in PAPER if any(machine.times(n, each(n)) for each in measures)]
 
 
 def _caption(machine):
     measures = [measure for _, measure in _PHASES.values()]
-    found = [machine.times(net, each(net)) for net in PAPER for each in measures]
+    found = [machine.times(model, each(model)) for model in PAPER for each in measures]
     runs = sorted({times["runs"] for times in found if times})
     return _CAPTION.format(runs=" or ".join(map(str, runs)), name=machine.name)
 
 
 def paint_times(figure, machine):
-    """Bars of a machine's times: a row for each phase, a column for each data set."""
-    nets = measured_nets(machine)
-    panels = figure.subplots(len(_PHASES), len(nets), squeeze=False)
+    """Draws the times of a machine: a row per phase, a column per data set."""
+    models = measured_models(machine)
+    panels = figure.subplots(len(_PHASES), len(models), squeeze=False)
     for row, (phase, (name, measure)) in zip(panels, _PHASES.items(), strict=True):
-        for axes, net in zip(row, nets, strict=True):
-            batch = measure(net).batch_size
-            title(axes, f"{published.TITLES[net.dataset]}, batch {batch}")
+        for axes, model in zip(row, models, strict=True):
+            batch = measure(model).batch_size
+            title(axes, f"{published.TITLES[model.dataset]}, batch {batch}")
             axes.grid(axis="x", visible=False)
-            if times := machine.times(net, measure(net)):
-                share = published.COSTS[net.dataset][_SHARES[phase]] / 100
-                _paint_bars(axes, net, times, share)
+            if times := machine.times(model, measure(model)):
+                share = published.COSTS[model.dataset][_SHARES[phase]] / 100
+                _paint_bars(axes, model, times, share)
         row[0].set_ylabel(
             f"{name} (ms per {'step' if phase == 'training' else 'call'})"
         )
     legend(figure, panels.flat)
 
 
-def _paint_bars(axes, net, times, share):
+def _paint_bars(axes, model, times, share):
     for place, (name, style) in enumerate(_BARS.items()):
         own = times[_RECORDED[name]]
         middle = own["median_ms"]
@@ -99,18 +99,19 @@ def _paint_bars(axes, net, times, share):
         share * times["original"]["median_ms"],
         0.6,
         1.4,
-        color=COLORS["vermilion"],
+        color=COLORS["black"],
         linestyle="--",
+        zorder=3,
         label="share in the paper",
     )
-    layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])
+    layers = (_initial_layers(model), published.SMALLEST_LAYERS[model.dataset])
     axes.set_xticks(range(len(_BARS)), [f"{count} layers" for count in layers])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(_BARS) - 0.4)
 
 
-def _initial_layers(net):
-    return 3 * sum(published.INITIAL_UNITS[net.dataset]) + 2
+def _initial_layers(model):
+    return 3 * sum(published.INITIAL_UNITS[model.dataset]) + 2
 
 
 def _table(machine, not_run):
@@ -118,14 +119,14 @@ def _table(machine, not_run):
     columns += ["median, ms", "p10-p90, ms", "mean, ms"]
     rows = []
     for phase, (_, measure) in _PHASES.items():
-        for net in PAPER:
-            layers = (_initial_layers(net), published.SMALLEST_LAYERS[net.dataset])
-            times = machine.times(net, measure(net))
+        for model in PAPER:
+            layers = (_initial_layers(model), published.SMALLEST_LAYERS[model.dataset])
+            times = machine.times(model, measure(model))
             for name, count in zip(_BARS, layers, strict=True):
                 row = [
                     phase,
-                    published.TITLES[net.dataset],
-                    str(measure(net).batch_size),
+                    published.TITLES[model.dataset],
+                    str(measure(model).batch_size),
                 ]
                 row += [name, str(count)]
                 if times:

@@ -1,12 +1,12 @@
-"""The paper's numbers, typed in here and nowhere else.
+"""All numbers from the paper.
 
-Data sets have the names of the library. Percentages are what is left of the original
-model: 60 means cut to 60 %.
+Data sets have the names of the library. Percentages are relative to the original model:
+60 means reduced to 60 %.
 """
 
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet2012": "ImageNet"}
 
-# The models it starts from, ResNet-56 and ResNet-50: units of each stage.
+# The original models, ResNet-56 and ResNet-50: units of each stage.
 INITIAL_UNITS = {
     "cifar10": (6, 6, 6),
     "cifar100": (6, 6, 6),
@@ -15,8 +15,8 @@ INITIAL_UNITS = {
 # Layers of the smallest models that maintained the accuracy (Table 1, Figure 3).
 SMALLEST_LAYERS = {"cifar10": 32, "cifar100": 35, "imagenet2012": 38}
 # The units of these models. The text of the paper does not state them. They follow from
-# Table 2: of all models with so many layers, only these have its parameters, and their
-# MACs agree, too. On CIFAR-10 no model has, and this one is the nearest.
+# Table 2: of all models with this number of layers, only these have its parameters, and
+# their MACs agree. On CIFAR-10 no model does; this one is the nearest.
 SMALLEST_UNITS = {
     "cifar10": (1, 5, 4),
     "cifar100": (1, 4, 6),
@@ -57,7 +57,7 @@ NOT_REPRODUCIBLE_BECAUSE = (
 # with the pruned models. The text gives no numbers: it only states that those of the
 # pruned models are smaller, on all three data sets.
 
-# Initial accuracy in % (Figure 3); of the other data sets it is only drawn.
+# Initial accuracy in % (Figure 3); for the other data sets it is only drawn.
 INITIAL_ACCURACY = {"cifar10": 92.88}
 # Figure 4b, 60 epochs per round: the smallest model that maintained the accuracy with
 # two units per round, and layers and accuracy (%) of one with four.

@@ -1,4 +1,4 @@
-"""Every experiment behind the tables and figures: command, scale, seeds, epochs."""
+"""The experiments of the tables and figures: command, scale, seeds, epochs."""
 
 import dataclasses
 import importlib
@@ -8,6 +8,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments.pages import scales
+from experiments.pages.library import Architecture
 
 FLAGFILES = "experiments/flagfiles/rows"
 _DATA = {"c10": "cifar10", "c100": "cifar100", "in": "imagenet"}
@@ -23,13 +24,13 @@ class Row:
     """One experiment, run once for each seed.
 
     Attributes:
-        name: of the flagfile and of the records, `<name>-seed<k>`.
-        feeds: the table, figure or claim it is for.
-        extra: further flags; `{seed}` stands for the seed, `{scale}` for what the
-            scale adds to the name of a run.
-        label: of the record, where one flagfile serves several.
-        seeds: of its runs.
-        scale: as of `--scale`; the names of its runs and records state it.
+        name: name of the flagfile and of the records, `<name>-seed<k>`.
+        feeds: the table, figure or claim that uses it.
+        extra: further flags; `{seed}` stands for the seed, `{scale}` for the suffix
+            that the scale adds to the name of a run.
+        label: name of the record, if several rows share a flagfile.
+        seeds: seeds of its runs.
+        scale: value of `--scale`; the names of its runs and records state it.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Row:
 
     @property
     def run(self):
-        """Its name in records and run directories, without the seed."""
+        """The name of its records and run directories, without the seed."""
         name = (self.label or self.name).replace("_", "-")
         return f"{name}{scales.suffix(self.scale)}"
 
@@ -52,15 +53,15 @@ class Row:
 
     @property
     def module(self):
-        """The experiment that runs it."""
+        """Name of the experiment that runs it."""
         return "imagenet" if self.data == "imagenet" else "cifar"
 
     def record(self, seed):
-        """Folder of a seed's record, relative to `records`."""
+        """Folder of the record of a seed, relative to `records`."""
         return f"{self.data}/{self.run}-seed{seed}"
 
     def command(self, seed):
-        """Arguments of its experiment, without data folder."""
+        """Arguments of its experiment, without the data folder."""
         extra = self.extra.format(seed=seed, scale=scales.suffix(self.scale))
         return [
             f"--flagfile={FLAGFILES}/{self.name}.txt",
@@ -76,7 +77,7 @@ class Row:
         return f"python -m experiments.{self.module} {arguments} --data_dir=DATA"
 
     def needs(self, seed):
-        """Names of the runs that must be there before a seed is run."""
+        """Names of the runs that must exist before a seed is run."""
         named = (re.fullmatch(r"--(\w+)=runs/(.+)", a) for a in self.command(seed))
         found = [match[2] for match in named if match and match[1] != "run_dir"]
         return list(dict.fromkeys(found))
@@ -99,11 +100,11 @@ def _baselines(prefix):
 
 
 def _run_of(name):
-    """The folder of another row's run, of the same seed and scale."""
+    """Folder of the run of another row, of the same seed and scale."""
     return f"runs/{name}{{scale}}-seed{{seed}}"
 
 
-# Rows of ResNet-56 on CIFAR-10 share the initial training of the first one.
+# Rows of ResNet-56 on CIFAR-10 share the initial training of c10-k2.
 _K2, _R29 = map(_run_of, ("c10-k2", "c10-r29"))
 _SHARED = f"--start_from={_K2}"
 _CONTROLS = (
@@ -183,10 +184,10 @@ QUARTER = (
     dataclasses.replace(_CONTROLS[2], scale="quarter", seeds=(0,)),
 )
 BY_RUN = {row.run: row for row in (*ROWS, *QUARTER)}
-# By the names of data sets in `paper`: the beginning of their rows' names, and the
-# pruning runs to the paper's smallest models, its own setting first.
+# By data set: the prefix of the names of its rows, and the pruning runs that lead to
+# the paper's smallest model, starting with the setting of the paper.
 PREFIXES = {"cifar10": "c10", "cifar100": "c100", "imagenet2012": "in"}
-CHAINS = {
+PRUNING_RUNS = {
     "cifar10": {
         "c10-paper": "as in the paper",
         "c10-main": "short retraining",
@@ -198,13 +199,13 @@ CHAINS = {
 }
 
 
-def paper_chains(name):
-    """Those of `CHAINS` of a data set that have the paper's epochs."""
-    return [run for run in CHAINS[name] if BY_RUN[run].scale == "paper"]
+def full_length_runs(name):
+    """The `PRUNING_RUNS` of a data set with the epochs of the paper."""
+    return [run for run in PRUNING_RUNS[name] if BY_RUN[run].scale == "paper"]
 
 
 def settings(row, seed=0):
-    """Values of the flags of a row's command, as a dict."""
+    """The values of the flags of the command of a row, by name."""
     module = importlib.import_module(f"experiments.{row.module}")
     with flagsaver.flagsaver():
         flags.FLAGS([row.run, *row.command(seed)])
@@ -216,22 +217,20 @@ def settings(row, seed=0):
 
 
 def rounds(row):
-    """`(epochs, share of the full net)` of every round that a row trains.
+    """`(epochs, share of the full model's layers)` of every round that a row trains.
 
-    Time is taken to be proportional to the number of layers, because the units that a
-    run will remove are not known beforehand.
+    Layers are counted because the units that a run will remove are not known
+    beforehand.
     """
-    from resprune_tf.nets.architecture import Architecture
-
     values = settings(row)
     if row.data == "imagenet":
         full = Architecture.imagenet(50)
-        net = Architecture.imagenet(values["depth"])
+        model = Architecture.imagenet(values["depth"])
     else:
         full = Architecture.cifar(56, values["unit_kind"])
-        net = Architecture.cifar(values["depth"], values["unit_kind"])
+        model = Architecture.cifar(values["depth"], values["unit_kind"])
     epochs = scales.epochs(values["epochs"], row.scale)
-    share = net.depth / full.depth
+    share = model.depth / full.depth
     if values["twin_of"]:
         share = _rounds_of(values["twin_of"])[-1][1]
     if values["epochs_of"]:
@@ -247,13 +246,13 @@ def rounds(row):
     work = [] if values["start_from"] else [(epochs, share)]
     if not values["units_per_round"]:
         return [*work, *[(again, share)] * values["max_rounds"]]
-    while net.depth > values["target_layers"]:
-        for _ in range(min(values["units_per_round"], len(net.removable))):
-            net = net.without(net.removable[:1])
-        work.append((again, net.depth / full.depth))
+    while model.depth > values["target_layers"]:
+        for _ in range(min(values["units_per_round"], len(model.removable))):
+            model = model.without(model.removable[:1])
+        work.append((again, model.depth / full.depth))
     return work
 
 
 def _rounds_of(folder):
-    """`rounds` of the row whose run has a folder, such as `runs/c10-k2-seed0`."""
+    """`rounds` of the row with a run folder such as `runs/c10-k2-seed0`."""
     return rounds(BY_RUN[re.fullmatch(r"runs/(.+)-seed\d+", folder)[1]])

@@ -2,19 +2,19 @@
 
 import dataclasses
 
-from experiments.pages.differences import pair
-from experiments.pages.run_records import RunRecords
+from experiments.pages.differences import pair, summarize
+from experiments.pages.library import RunRecords
 from experiments.pages.scales import check_scale
 from experiments.paper.rows import Row
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """The finished runs of a row that are on record.
+    """The recorded finished runs of a row.
 
     Attributes:
         row: the experiment.
-        runs: a `Run` by seed; empty if there are no records.
+        runs: `RunRecords` by seed; empty without records.
     """
 
     row: Row
@@ -26,11 +26,11 @@ class Series:
 
         Args:
             records: folder of all records.
-            row: a `Row`. Seeds that are not its own are not read.
+            row: a `Row`. Only its own seeds are read.
 
         Raises:
             ValueError: if a record cannot be read, its selected round is missing, or
-                its flags state another scale than its name.
+                its flags and its name state different scales.
         """
         runs = {}
         for seed in row.seeds:
@@ -42,7 +42,7 @@ class Series:
 
     @property
     def smoke(self):
-        """Whether a record was made at the scale smoke, so that it proves nothing."""
+        """Whether a record is a smoke test, which decides nothing."""
         return any(run.smoke for run in self.runs.values())
 
     @property
@@ -52,21 +52,21 @@ class Series:
 
     @property
     def layers(self):
-        """Numbers of layers that any of the runs had, deep to shallow."""
+        """Numbers of layers of all rounds of all runs, in decreasing order."""
         found = {r["layers"] for run in self.runs.values() for r in run.rounds}
         return sorted(found, reverse=True)
 
     @property
     def processors(self):
-        """The processors that the runs took, each once."""
+        """The processors of the runs, each once."""
         found = (_processor(run) for run in self.runs.values())
         return ", ".join(dict.fromkeys(found))
 
     def at(self, layers):
-        """The record of the round with so many layers, by seed.
+        """The record of the round with `layers` layers, by seed.
 
         Args:
-            layers: int, or a dict of one for each seed.
+            layers: int, or a dict of int by seed.
         """
         return self._where("layers", layers)
 
@@ -79,14 +79,14 @@ class Series:
         return {seed: run.selected for seed, run in self.runs.items()}
 
     def last(self):
-        """The record of the last round, by seed: where no images chose the model."""
+        """The record of the last round, by seed, which no images selected."""
         return {seed: run.rounds[-1] for seed, run in self.runs.items()}
 
     def rounds(self, number):
         """The record of a round, by seed.
 
         Args:
-            number: int, or a dict of one for each seed.
+            number: int, or a dict of int by seed.
         """
         return self._where("round", number)
 
@@ -101,26 +101,30 @@ class Series:
         }
 
     def accuracies(self, records, split="test"):
-        """Accuracies of records, by seed; what was not measured is left out.
+        """Accuracies of records, by seed; seeds without a measurement are left out.
 
         Args:
-            records: what `at`, `rounds`, `initial`, `chosen` or `last` returned.
+            records: result of `at`, `rounds`, `initial`, `chosen` or `last`.
             split: `"validation"`, `"test"`, or `"pooled"` for the images of both.
         """
         found = {s: _accuracy(self.runs[s], r, split) for s, r in records.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
+    def summary(self, records, split="test"):
+        """The `Summary` of the accuracies of records; None without any."""
+        return summarize(self.accuracies(records, split).values())
+
     def change(self, records, split="test"):
-        """`Paired` differences to the initial accuracy of the same seed."""
+        """`Paired` differences from the initial accuracy of the same seed."""
         initial = self.accuracies(self.initial(), split)
         return pair(self.accuracies(records, split), initial)
 
     def doubt(self, records, chosen=False):
-        """Why test accuracies of records decide nothing, in words; "" if they may.
+        """Why the test accuracies of records decide nothing; "" if they can decide.
 
         Args:
-            records: what `at`, `initial` or `chosen` returned.
-            chosen: whether their accuracy selected them.
+            records: result of `at`, `initial` or `chosen`.
+            chosen: whether they were selected by their accuracy.
         """
         if self.smoke:
             return "smoke records"
@@ -134,11 +138,11 @@ class Series:
         return ""
 
     def spent(self, key, until=None):
-        """What the runs took, by seed.
+        """Epochs or seconds of the runs, by seed.
 
         Args:
             key: `"epochs"` or `"seconds"`.
-            until: records, as from `at`, to count up to; by default all rounds count.
+            until: records, as from `at`, up to which rounds count; by default all.
         """
         if until is None:
             return {seed: run.total(key) for seed, run in self.runs.items()}
@@ -165,7 +169,7 @@ def _accuracy(run, record, split):
 
 
 def kept_units(record):
-    """Units left in each stage, by the name of the stage: `{"stage1": 6, ...}`."""
+    """Number of units left by stage: `{"stage1": 6, ...}`."""
     kept = {}
     for unit in record["units"]:
         stage = unit.split("_")[0]

@@ -1,4 +1,4 @@
-"""What a page is made from: series of records, those used and those not run yet."""
+"""The records of a page: series that it uses, and rows that are not run yet."""
 
 from experiments.pages.results import Result, head
 from experiments.pages.scales import WORDS, suffix
@@ -13,7 +13,7 @@ _SMOKE = (
 
 
 class Sources:
-    """Reads the series for one page and remembers which.
+    """Reads the series of one page and remembers them.
 
     Args:
         records: folder of all records.
@@ -24,14 +24,14 @@ class Sources:
         self._used = {}
 
     def series(self, run, scale="paper"):
-        """The `Series` of a row, by its name at the paper's scale, and its scale."""
+        """The `Series` of a row, given by its name at full length and its scale."""
         run += suffix(scale)
         if run not in self._used:
             self._used[run] = Series.read(self.records, BY_RUN[run])
         return self._used[run]
 
     def on_record(self, runs):
-        """Whether any of some rows has a finished run on record.
+        """Whether any of some rows has a recorded finished run.
 
         Args:
             runs: names of rows, each with the suffix of its scale.
@@ -39,16 +39,16 @@ class Sources:
         return any(self.series(run).runs for run in runs)
 
     def fullest(self, *runs):
-        """The series with most seeds on record, the first of equals.
+        """The series with the most recorded seeds; of equals, the first.
 
-        Without any records, the last: the one that is run first.
+        Without any record it is the last series, which is run first.
         """
         found = [self.series(run) for run in runs]
         known = [series for series in found if series.runs]
         return max(known, key=lambda series: len(series.runs), default=found[-1])
 
     def result(self, title, name, about, *parts, **drawings):
-        """The `Result`: what it shows, from which records, and which runs are missing.
+        """The `Result` with the list of its records and of missing runs.
 
         Args:
             title, name, about: as for `head`.
@@ -65,11 +65,11 @@ class Sources:
         return Result(name, "\n".join(blocks), files)
 
     def warning(self):
-        """A list of one part if a record that was used is a smoke test, else empty."""
+        """A list with a warning if a used record is a smoke test, else empty."""
         return [_SMOKE] if any(series.smoke for series in self._used.values()) else []
 
     def listing(self):
-        """The records that were used, then the rows that are not run yet."""
+        """The used records, then the rows that are not run yet."""
         lines, missing = [], []
         for series in self._used.values():
             row = series.row

@@ -1,30 +1,37 @@
 """Table 1: layers left in each stage of the smallest models without accuracy loss."""
 
-from experiments.pages.cells import each, hours, on_split, percent, points
-from experiments.pages.differences import MARGIN, judged, no_drop, summarize
+from experiments.pages.cells import (
+    COUNTED_SEEDS,
+    each,
+    hours,
+    on_split,
+    percent,
+    points,
+)
+from experiments.pages.differences import MARGIN, judged, no_drop
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
-from experiments.paper.rows import CHAINS
+from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.series import kept_units
 from experiments.paper.sources import Sources
 
 _ABOUT = f"""The smallest model of each pruning run whose accuracy was at least the
 initial one on the images that select: held-out images, or the test set as in the paper.
 
-- *Units*: residual units left in each stage; a unit has three convolutions. Numbers in
-  parentheses count seeds. The paper states only the layers; we inferred its units from
-  its Table 2. *Difference*: our layers minus the paper's.
+- *Units*: residual units left in each stage; a unit has three convolutions.
+  {COUNTED_SEEDS}. The paper states only the layers; we inferred its units from its
+  Table 2. *Difference*: our layers minus the paper's.
 - *Initial*, *selected*: accuracy in %, mean ± standard deviation over n seeds.
-  *Change*: selected minus initial model of the same seed in percentage points, mean and
-  95 % t interval. On held-out images that select it cannot be negative, so the test set
-  decides.
+  *Change*: selected minus initial model of the same seed in percentage points, mean
+  [95 % t interval]. On held-out images that select it cannot be negative, so the test
+  set decides.
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
   (holds), below (does not hold), or neither (open). One seed decides nothing.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
   ImageNet. Runs of different scales are never averaged. A quarter of the epochs does
   not train to convergence: the page of controls compares runs of equal epochs."""
-RUNS = [run for chains in CHAINS.values() for run in chains]
+RUNS = [run for chains in PRUNING_RUNS.values() for run in chains]
 
 
 def make(records=RECORDS):
@@ -38,7 +45,7 @@ def make(records=RECORDS):
         return None
     found = [
         (name, series)
-        for name, runs in CHAINS.items()
+        for name, runs in PRUNING_RUNS.items()
         for run in runs
         if (series := sources.series(run)).runs
     ]
@@ -54,7 +61,7 @@ def make(records=RECORDS):
 
 def _title(name, series):
     row = series.row
-    label = CHAINS[name][row.run].removesuffix(f", {WORDS[row.scale]}")
+    label = PRUNING_RUNS[name][row.run].removesuffix(f", {WORDS[row.scale]}")
     words = f"{row.run}: {label}"
     return [published.TITLES[name], words, WORDS[row.scale], str(len(series.runs))]
 
@@ -107,8 +114,8 @@ def _accuracy(found):
                         *_title(name, series),
                         on_split(series.split),
                         on_split(split),
-                        percent(summarize(series.accuracies(initial, split).values())),
-                        percent(summarize(series.accuracies(chosen, split).values())),
+                        percent(series.summary(initial, split)),
+                        percent(series.summary(chosen, split)),
                         points(change),
                         why,
                     ]

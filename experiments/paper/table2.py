@@ -8,9 +8,9 @@ from experiments.paper.cost_records import (
     COMMAND,
     MEASURES,
     PAPER,
-    all_nets,
+    all_models,
     counts,
-    own_nets,
+    own_models,
     read_machines,
     share,
 )
@@ -39,7 +39,7 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     machines, not_run = read_machines(records), NotRun()
-    own, nets = own_nets(records), all_nets(records)
+    own, models = own_models(records), all_models(records)
     if not machines and not own:
         return None
     parts = [
@@ -54,7 +54,7 @@ def make(records=RECORDS):
         parts.append(
             f"## Times: {machine.title}\n\nOne pair of models each, "
             f"{' or '.join(map(str, sorted(runs)))} paired calls, in %.\n\n"
-            f"{_times_table(machine, nets, not_run)}\n{machine.about}\n"
+            f"{_times_table(machine, models, not_run)}\n{machine.about}\n"
         )
     return Result("table2", "\n".join(parts) + not_run.listing())
 
@@ -64,18 +64,18 @@ def _counts_table(machines, not_run):
     for name in ("MACs", "parameters"):
         columns += [f"{name}: paper", "ours", "difference"]
     rows = []
-    for net in PAPER:
-        found = counts(machines, net)
+    for model in PAPER:
+        found = counts(machines, model)
         layers = "-"
         if found:
             layers = " → ".join(
                 str(found[name]["unfolded"]["layers"])
                 for name in ("original", "shortened")
             )
-        row = [published.TITLES[net.dataset], layers, net.title.split()[-1]]
+        row = [published.TITLES[model.dataset], layers, model.title.split()[-1]]
         for key in ("macs", "parameters"):
-            theirs = published.COSTS[net.dataset][key]
-            odd = (net.dataset, key) in published.NOT_REPRODUCIBLE
+            theirs = published.COSTS[model.dataset][key]
+            odd = (model.dataset, key) in published.NOT_REPRODUCIBLE
             row.append(f"{theirs:.2f}" + (", not reproducible" if odd else ""))
             if found:
                 ours = share(found, key)
@@ -99,14 +99,14 @@ def _own_table(own):
     columns = ["record (n = 1)", "scale", "training images", "model", "layers", "MACs"]
     columns += ["parameters", "accuracy maintained"]
     rows = []
-    for name, (run, net) in own.items():
+    for name, (run, model) in own.items():
         first, last = run.rounds[0], run.selected
         rows.append(
             [
                 f"[{name}](../../records/{name})",
                 WORDS[run.scale],
                 f"{run.settings['dataset']['train']:,}",
-                net.title,
+                model.title,
                 f"{first['layers']} → {last['layers']}",
                 f"{100 * last['macs'] / first['macs']:.2f}",
                 f"{100 * last['parameters'] / first['parameters']:.2f}",
@@ -116,17 +116,21 @@ def _own_table(own):
     return markdown_table(columns, rows)
 
 
-def _times_table(machine, nets, not_run):
+def _times_table(machine, models, not_run):
     columns = ["model", "measured", "paper", "ours", "difference", "paired (p10-p90)"]
     rows = []
-    for net in nets:
-        for measure in MEASURES[net.dataset]:
+    for model in models:
+        for measure in MEASURES[model.dataset]:
             theirs = None
-            if net in PAPER:
+            if model in PAPER:
                 what = "backward" if measure.backward else "forward"
-                theirs = published.COSTS[net.dataset][what]
-            row = [net.title, measure.title, "-" if theirs is None else f"{theirs:.2f}"]
-            times = machine.times(net, measure)
+                theirs = published.COSTS[model.dataset][what]
+            row = [
+                model.title,
+                measure.title,
+                "-" if theirs is None else f"{theirs:.2f}",
+            ]
+            times = machine.times(model, measure)
             if not times:
                 rows.append([*row, not_run.cell(COMMAND), "-", "-"])
                 continue

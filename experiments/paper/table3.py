@@ -1,12 +1,12 @@
 """Table 3: size of the original and the pruned models."""
 
+from experiments.pages.library import short
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
-from experiments.pages.run_records import short
 from experiments.paper import published
 from experiments.paper.cost_records import (
     COMMAND,
     PAPER,
-    all_nets,
+    all_models,
     counts,
     read_machines,
 )
@@ -30,21 +30,21 @@ def make(records=RECORDS):
         records: folder of all records.
     """
     machines, not_run = read_machines(records), NotRun()
-    nets = all_nets(records)
-    if not machines and nets == [*PAPER]:
+    models = all_models(records)
+    if not machines and models == [*PAPER]:
         return None
     rows = []
-    for net in nets:
-        found = counts(machines, net)
-        title = published.TITLES[net.dataset]
+    for model in models:
+        found = counts(machines, model)
+        title = published.TITLES[model.dataset]
         if not found:
             cell = not_run.cell(COMMAND)
-            rows.append([title, net.title.split()[-1], cell, *["-"] * 6])
+            rows.append([title, model.title.split()[-1], cell, *["-"] * 6])
             continue
         for name in ("original", "shortened"):
             row = [
                 title,
-                *_cells(net, name, found[name], found["original"]["unfolded"]),
+                *_cells(model, name, found[name], found["original"]["unfolded"]),
             ]
             if row not in rows:  # models of one data set share their original
                 rows.append(row)
@@ -54,8 +54,10 @@ def make(records=RECORDS):
     return Result("table3", f"{page}\n{table}{not_run.listing()}")
 
 
-def _cells(net, name, found, original):
-    units = net.units if name == "shortened" else published.INITIAL_UNITS[net.dataset]
+def _cells(model, name, found, original):
+    units = (
+        model.units if name == "shortened" else published.INITIAL_UNITS[model.dataset]
+    )
     plain = found["unfolded"]
     return [
         "/".join(map(str, units)),

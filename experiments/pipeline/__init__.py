@@ -1,1 +1,1 @@
-"""How fast ImageNet is read."""
+"""Speed of the ImageNet input pipeline."""

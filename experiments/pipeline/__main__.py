@@ -1,14 +1,13 @@
-"""Measures how many ImageNet images a second this machine can prepare for training.
+"""Measures how many ImageNet images per second this machine prepares for training.
 
     python -m experiments.pipeline --data_dir=DIR
 
-No network is trained. The pipelines of training and of testing are measured in turns,
-each from its own start. As nearly all time goes into JPEGs, speed depends on their
-size; all are first brought to one size, that of many in ImageNet, unless
---longer_side=0 leaves them as they are.
+Nothing is trained. The pipelines of training and testing are measured in turns, each
+from its own start. Nearly all time is spent on JPEG decoding, so the speed depends on
+the size of the images. They are therefore resized to one common size first;
+--longer_side=0 keeps their own sizes.
 """
 
-import argparse
 import os
 import pathlib
 import sys
@@ -17,23 +16,24 @@ import time
 
 from experiments.bench.worker import time_run
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, command, machine_name
+from experiments.pages.library import counted
+from experiments.pages.results import RECORDS, command, machine_name, parser_of
 from experiments.pipeline.page import COMMAND, PIPELINES
 from experiments.running.quiet import quiet_start
 
-_QUALITY = 95  # of the JPEGs that are brought to another size
+_QUALITY = 95  # of resized JPEGs
 
 
 def resized(split, longer_side, folder):
-    """The images of a split with their longer side of that many pixels.
+    """The images of a split, resized to a longer side of `longer_side` pixels.
 
     Args:
         split: `StreamedSplit`.
         longer_side: pixels.
-        folder: where to write them.
+        folder: folder to write the images to.
 
     Returns:
-        a `StreamedSplit`.
+        `StreamedSplit`.
     """
     import tensorflow as tf
 
@@ -64,7 +64,7 @@ def resized(split, longer_side, folder):
 
 
 def size_of(split):
-    """Number of images, and means of their pixels and bytes."""
+    """Number of images, and mean numbers of pixels and bytes."""
     import numpy as np
     import tensorflow as tf
 
@@ -103,7 +103,7 @@ def pipeline(name, split, batch_size):
 
 
 def measure(name, split, batch_size, batches):
-    """Times of some batches, after as many to warm up; see `timed`."""
+    """Time of some batches after as many to warm up; see `time_run`."""
     iterator = iter(pipeline(name, split, batch_size))
 
     def run():
@@ -130,7 +130,6 @@ def main(argv=None, records=RECORDS):
         from resprune_tf.data.imagenet_files import load_imagenet
         from resprune_tf.data.readers import DataError
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import write_json
     try:
         dataset = load_imagenet(
             arguments.data_dir, arguments.manual_dir, validation_examples=1
@@ -140,12 +139,11 @@ def main(argv=None, records=RECORDS):
     facts = environment()
     name = f"{machine_name(facts)}-{arguments.longer_side or 'as-they-are'}.json"
     path = arguments.out or records / "pipeline" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     count = min(arguments.examples, len(dataset.train))
     split = dataset.train.part(0, count)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.longer_side:
-            print(f"Bringing {count} images to one size ...", flush=True)
+            print(f"Resizing {counted(count, 'image')} ...", flush=True)
             split = resized(split, arguments.longer_side, folder)
         record = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -166,29 +164,25 @@ def main(argv=None, records=RECORDS):
                     for name in PIPELINES
                 }
             )
-            write_json(path, record)
-            manifest.note(path)
+            manifest.write_record(path, record)
     print(f"{os.path.relpath(path)}: written")
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(COMMAND, __doc__)
     add = parser.add_argument
-    add("--data_dir", type=pathlib.Path, help="folder of tfds, or one that holds it")
+    add("--data_dir", type=pathlib.Path, help="folder of tensorflow_datasets")
     add("--manual_dir", type=pathlib.Path, help="folder of the official archives")
-    add("--out", type=pathlib.Path, help="record; default: in records/pipeline")
+    add("--out", type=pathlib.Path, help="record to write (default: records/pipeline)")
     for name, default, text in (
-        ("longer_side", 500, "pixels to bring images to; 0: as they are"),
-        ("examples", 1000, "images to go over again and again"),
-        ("batch_size", 64, "images a batch"),
-        ("batches", 15, "timed batches of each measurement"),
+        ("longer_side", 500, "longer side of the resized images in pixels; 0: keep"),
+        ("examples", 1000, "number of images, which are repeated"),
+        ("batch_size", 64, "images per batch"),
+        ("batches", 15, "timed batches per measurement"),
         ("repeats", 5, "rounds of measurements"),
     ):
-        add(f"--{name}", type=int, default=default, help=f"{text}; %(default)s")
+        text = f"{text} (default: %(default)s)"
+        add(f"--{name}", type=int, default=default, help=text)
     return parser
 
 

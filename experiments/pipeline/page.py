@@ -1,4 +1,4 @@
-"""The page of the input pipeline's speed; imports no framework."""
+"""The page of the speed of the input pipeline. Imports no framework."""
 
 import json
 import statistics
@@ -6,14 +6,14 @@ import statistics
 from experiments.pages.results import (
     RECORDS,
     Result,
+    background_load,
     head,
     markdown_table,
-    taken_by_others,
     with_range,
 )
 
 COMMAND = "python -m experiments.pipeline"
-# What is measured. Older records hold more.
+# The measured pipelines. Older records have more.
 PIPELINES = {
     "training": "training: read, shuffle, augment, batch",
     "test": "testing: read, resize, crop, batch",
@@ -52,7 +52,7 @@ def _section(record):
         f"{record['mean_bytes'] / 1e3:,.0f} kB, {origin}; batches of "
         f"{record['batch_size']}; {len(record['rounds'])} rounds, "
         f"{record['started'][:10]}.\n\nCommand: `{record['command']}`\n\n"
-        f"{taken_by_others(results)}\n{_table(record)}"
+        f"{background_load(results)}\n{_table(record)}"
     )
 
 

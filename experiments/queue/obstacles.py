@@ -1,4 +1,4 @@
-"""Why a planned run cannot be run here and now: what it needs, and where that lies."""
+"""Why a planned run cannot start now: what it needs and where that is stored."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import tarfile
 from experiments import record
 from experiments.pages.results import ROOT
 
-# Where a data set may lie in the folder of the data, or in its folder `tfds`.
+# Folders of a data set within the data folder or within its folder `tfds`.
 _DATA = {
     "cifar10": ("cifar10", "cifar-10-batches-bin"),
     "cifar100": ("cifar100", "cifar-100-binary"),
@@ -21,7 +21,7 @@ _DATA = {
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
-    """Where a runner works.
+    """The folders of a runner.
 
     Attributes:
         data: folder of the data sets.
@@ -36,7 +36,7 @@ class Folders:
     states: pathlib.Path | None = None
 
     def run(self, name):
-        """The folder to read a run from: its directory, or else its record."""
+        """The folder to read a run from: its run directory, or else its record."""
         return next(
             (
                 folder
@@ -52,7 +52,7 @@ class Folders:
 
 
 def obstacle(entry, folders):
-    """Why an entry cannot be run here and now, or None.
+    """Why an entry cannot start now, or None.
 
     Args:
         entry: a `planned.Entry`.
@@ -68,20 +68,18 @@ def obstacle(entry, folders):
     begun = settings(folders.runs / entry.run, folders.state(entry.run))
     precision = begun.get("recipe", {}).get("precision")
     if precision == "bfloat16" and not native_bfloat16():
-        return (
-            "it was begun in bfloat16, which this processor does not compute natively"
-        )
+        return "it started in bfloat16, which this processor does not compute natively"
     return None
 
 
 def _missing(entry, name, folders):
-    """What a run that an entry needs lacks, or None."""
+    """What is missing of a run that an entry needs, or None."""
     folder = folders.run(name)
     rounds, finished = record.progress(folder)
     start = [f"--{flag}=runs/{name}" for flag in ("start_from", "teacher_from")]
     if set(start).intersection(entry.row.command(entry.seed)):
         if not (rounds and (folder / "models" / "round-00.keras").is_file()):
-            return f"it needs the initial model of {name}, which is not there"
+            return f"it needs the initial model of {name}, which is missing"
     elif not finished:
         return f"it needs {name}, which is not finished"
     return None
@@ -89,22 +87,22 @@ def _missing(entry, name, folders):
 
 @functools.cache
 def native_bfloat16():
-    """Whether this machine computes bfloat16 natively, as the package finds."""
+    """Whether this machine computes bfloat16 natively, according to the package."""
     code = "import resprune_tf as rp; print(rp.native_precision())"
-    # A process of its own: the runner's is to stay without TensorFlow.
-    asked = subprocess.run(
+    # In another process, so that the runner does not start TensorFlow.
+    answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
-    return asked.stdout.split()[-1:] == ["bfloat16"]
+    return answer.stdout.split()[-1:] == ["bfloat16"]
 
 
 def settings(run_dir, state=None):
-    """The recorded settings of a run that is begun, from its folder or state file."""
+    """The recorded settings of a started run, from its folder or state file."""
     path = run_dir / "run.json"
     if path.is_file():
         return json.loads(path.read_text())
     if state and state.is_file():
-        with tarfile.open(state, "r:") as archive:  # never compressed, nor a link
+        with tarfile.open(state, "r:") as archive:  # neither compressed nor a link
             member = archive.getmember("run.json")
             return json.load(archive.extractfile(member)) if member.isfile() else {}
     return {}

@@ -1,4 +1,4 @@
-"""The planned work: which seed of which row comes next."""
+"""The planned runs and their order."""
 
 import dataclasses
 
@@ -14,10 +14,10 @@ PARTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A planned piece of work: one seed of a row.
+    """A planned run: one seed of a row.
 
     Attributes:
-        part: the part of the plan that it belongs to.
+        part: its part of the plan.
         row: a `Row`.
         seed: int.
     """
@@ -28,12 +28,12 @@ class Entry:
 
     @property
     def run(self):
-        """Name of its run directory and of its record."""
+        """Name of the run directory and of the record."""
         return f"{self.row.run}-seed{self.seed}"
 
 
 def _entries(part, rows, *groups):
-    """Entries seed group by seed group, row by row within a group."""
+    """Entries ordered by group of seeds, then by row."""
     for seeds in groups:
         for row in rows:
             yield from (Entry(part, row, seed) for seed in seeds if seed in row.seeds)
@@ -51,5 +51,5 @@ def _plan():
         yield from _entries(rest, [row], row.seeds)
 
 
-# All planned work, in its order.
+# All planned runs, in order.
 PLAN = tuple(_plan())

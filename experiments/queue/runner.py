@@ -1,4 +1,4 @@
-"""Takes the next run of the queue that is not done, continues it, and goes on.
+"""Runs the entries of the queue that are not done, one after another.
 
 Every run is a child process, `python -m experiments.cifar ...`. Imports no TensorFlow.
 """
@@ -23,24 +23,24 @@ from resprune_cli.start import StopRequest
 PYTHON = (sys.executable, "-m")
 POLL_SECONDS = 2
 STATUS_SECONDS = 60
-# Less is not worth starting a child for, which takes half of it to load its data.
+# With less time left, no child is started: loading the data takes half of it.
 _LEAST_SECONDS = 60
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def _end_with_parent():
-    """Has Linux stop this child when the runner is killed, as SIGTERM would."""
+    """Makes Linux send SIGTERM to this child when the runner is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Runner:
-    """One call of the queue: runs entries in their order until it is stopped.
+    """One call of the queue: runs entries in order until it is stopped.
 
     Args:
         folders: `Folders`.
-        entries: `planned.Entry`s, in their order.
+        entries: list of `planned.Entry`, in order.
         minutes: time budget; None for no limit.
     """
 
@@ -52,13 +52,13 @@ class Runner:
         self.cut_short = False  # a child stopped because of the time budget
 
     def run(self):
-        """Works through the entries; returns the exit status.
+        """Runs the entries and returns the exit status.
 
-        0 when all is done or the time is used up, 1 if a run failed, 128 + the number
-        of the signal that ended it.
+        The status is 0 when all is done or the time budget ended, 1 if a run failed,
+        and 128 + the number of the signal that stopped it.
 
         Raises:
-            ValueError: if another runner works in the same folder of runs.
+            ValueError: if another runner uses the same folder of runs.
         """
         self.folders.runs.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.folders.runs / "queue.lock")
@@ -66,8 +66,8 @@ class Runner:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise ValueError(
-                f"Another runner works in --runs={self.folders.runs}. Wait for it, "
-                "stop it with SIGTERM, or give another folder."
+                f"Another runner uses --runs={self.folders.runs}. Wait for it, stop "
+                "it with SIGTERM, or give another folder."
             ) from None
         with lock, self.stop:
             for entry in self.entries:
@@ -79,16 +79,16 @@ class Runner:
 
     def _leave(self):
         if self.stop.signal:
-            self._say(f"stopped: {self.stop.reason()}. The same command continues.")
+            self._log(f"stopped: {self.stop.reason()}. The same command continues.")
             return self.stop.code
         if self._out_of_time():
-            self._say("stopped: the time is used up. The same command continues.")
+            self._log("stopped: the time budget ended. The same command continues.")
         if self.failed:
-            self._say(f"failed: {', '.join(self.failed)}")
+            self._log(f"failed: {', '.join(self.failed)}")
         return 1 if self.failed else 0
 
     def _left(self):
-        """Seconds of the time budget that are left; None without a budget."""
+        """Seconds left of the time budget; None without a budget."""
         return None if self.deadline is None else self.deadline - time.monotonic()
 
     def _out_of_time(self):
@@ -102,16 +102,16 @@ class Runner:
         return self.folders.records / entry.row.record(entry.seed)
 
     def _take(self, entry):
-        """Runs an entry to its end, or to where it is stopped, or says why not."""
+        """Runs an entry until it ends or is stopped, or logs why it cannot run."""
         failed = {name.rsplit("-seed", 1)[0] for name in self.failed}
         reason = obstacle(entry, self.folders)
         if entry.row.run in failed:
-            reason = f"{entry.row.run} failed before in this call"
+            reason = f"{entry.row.run} already failed in this call"
         if reason:
-            self._say(f"{entry.run}: skipped: {reason}")
+            self._log(f"{entry.run}: skipped: {reason}")
             return
         self._restore(entry)
-        self._say(f"{entry.run}: begins or continues")
+        self._log(f"{entry.run}: starts or continues")
         log = self.folders.runs / f"{entry.run}.log"
         with log.open("a") as output:
             child = subprocess.Popen(
@@ -119,53 +119,53 @@ class Runner:
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # So that Ctrl-C reaches this process alone, which passes it on.
+                # Ctrl-C reaches only this process, which passes it on.
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
         try:
             code = self._watch(entry, child)
-            # A run that was ended while it wrote its report writes it again.
+            # A run that was stopped while it wrote its report writes it again.
             self._keep(entry, finished=code == 0)
-        except ValueError as error:  # its record cannot be kept
+        except ValueError as error:  # its record cannot be written
             self._fail(entry, str(error))
             return
         finally:
             child.terminate()
             child.wait()
         if self._done(entry):
-            self._say(f"{entry.run}: done")
+            self._log(f"{entry.run}: done")
         elif code == 0 and self.deadline is not None:
             self.cut_short = True
         elif not self.stop.signal:
             last = log.read_text(errors="replace").splitlines()[-10:]
             lines = "".join(f"\n    {line}" for line in last)
-            self._fail(entry, f"exit status {code}. Its last lines:{lines}")
+            self._fail(entry, f"exit status {code}. Last lines of its log:{lines}")
 
     def _fail(self, entry, reason):
         self.failed.append(entry.run)
-        self._say(f"{entry.run}: failed: {reason}")
+        self._log(f"{entry.run}: failed: {reason}")
 
     def _watch(self, entry, child):
-        """Waits for a child, keeps its records, passes a signal on; its exit status."""
-        told, asked = time.monotonic(), False
+        """Waits for a child, records it, passes signals on; returns its exit status."""
+        reported, asked = time.monotonic(), False
         begun = record.progress(self.folders.runs / entry.run)
         while True:
             try:
                 return child.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                # The child writes its flags first, which the record must agree with.
+                # The child has written its flags first, with which the record agrees.
                 if record.progress(self.folders.runs / entry.run) != begun:
                     self._keep(entry, finished=False)
             if self.stop.signal and not asked:
                 child.send_signal(signal.SIGTERM)
                 asked = True
-            if time.monotonic() - told >= STATUS_SECONDS:
-                told = time.monotonic()
-                self._say(self._status(entry))
+            if time.monotonic() - reported >= STATUS_SECONDS:
+                reported = time.monotonic()
+                self._log(self._status(entry))
 
     def _restore(self, entry):
-        """Makes a lost run directory again from a record with models, if it is of use.
+        """Restores a lost run directory from a record with models, if that has more.
 
         The run then continues after its last finished round.
         """
@@ -175,11 +175,11 @@ class Runner:
             shutil.copytree(kept, run_dir, dirs_exist_ok=True)
 
     def _keep(self, entry, finished):
-        """Keeps the record of a run if it is further than what is kept.
+        """Records a run if it has more rounds than its record.
 
         Args:
             entry: an entry.
-            finished: whether to keep a finished run, too: its report comes last.
+            finished: whether to record a finished run, which writes its report last.
         """
         run_dir, kept = self.folders.runs / entry.run, self._record(entry)
         now = record.progress(run_dir)
@@ -209,7 +209,7 @@ class Runner:
         return [*PYTHON, f"experiments.{row.module}", *arguments]
 
     def _status(self, entry):
-        """One line on where a run stands."""
+        """One line on the progress of a run."""
         path = self.folders.runs / entry.run / "status.json"
         try:
             age = time.time() - path.stat().st_mtime
@@ -230,8 +230,8 @@ class Runner:
             parts.append(f"{now['seconds_left'] / 3600:.1f} h left")
         return "  ".join(parts)
 
-    def _say(self, text):
-        """Prints a line with the time, and adds it to the log."""
+    def _log(self, text):
+        """Prints a line with the time and appends it to the log."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
         print(line, flush=True)
         with (self.folders.runs / "queue.log").open("a") as log:

@@ -1,1 +1,1 @@
-"""What removal alone, without training, does to trained networks."""
+"""Studies of units removed from trained models, without and with retraining."""

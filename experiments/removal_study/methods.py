@@ -1,4 +1,4 @@
-"""What the record of a network says of each method of choosing units. Pure Python."""
+"""The results of each method of selecting units in a record. Pure Python."""
 
 import dataclasses
 import math
@@ -9,11 +9,11 @@ FULL = ()
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network and its record.
+    """A model and its record.
 
     Attributes:
-        name: of its file.
-        record: dict.
+        name: name of its file.
+        record: dict of JSON values.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Network:
 
     @property
     def settings(self):
-        """With how much of what it was measured."""
+        """The settings of the measurement; see `study.Settings`."""
         return self.record["settings"]
 
     @property
@@ -38,7 +38,7 @@ class Network:
 
     @property
     def most(self):
-        """How many units were removed at once, at most."""
+        """The largest number of units that were removed at once."""
         return max(map(int, self.record["random"]))
 
     @property
@@ -58,20 +58,20 @@ class Network:
         return [*self.record["orders"], *greedy]
 
     def chosen(self, method, count, kind):
-        """The units that a method removes; None if its measurement is not finished."""
+        """The units that a method removes; None if not measured completely."""
         name = method.removeprefix("greedy ")
         if method == name:
             return self.record["orders"][name][:count]
         order = self.record["greedy"][name].get(kind, {}).get("order", ())[:count]
-        known = order and _key(order) in self.record["subset_images"]
+        known = order and key(order) in self.record["subset_images"]
         return order if known else None
 
     def on_all(self, units):
-        """Whether the network without units was measured on all test images."""
-        return _key(units) in self.record["test_images"]
+        """Whether the model without `units` was measured on all test images."""
+        return key(units) in self.record["test_images"]
 
     def accuracy(self, units, kind, some=False):
-        """Test accuracy without units, on all or on some of the images."""
+        """Test accuracy without `units`, on all or on some of the images."""
         return self._measured(units, kind, some)[0]
 
     def loss(self, units, kind):
@@ -80,32 +80,32 @@ class Network:
 
     def _measured(self, units, kind, some):
         known = self.record["test_images"]
-        if some and _key(units) in self.record["subset_images"]:
+        if some and key(units) in self.record["subset_images"]:
             known = self.record["subset_images"]
-        return known[_key(units)][kind]
+        return known[key(units)][kind]
 
     def random_accuracies(self, count, kind):
-        """Accuracies without each random set, on some of the images."""
+        """Accuracies without each of the random sets, on some of the images."""
         known = self.record["subset_images"]
         return [known[each][kind][0] for each in self.record["random"][str(count)]]
 
     def possible(self, count):
-        """How many sets of so many units there are."""
+        """The number of sets of `count` units."""
         return math.comb(len(self.units), count)
 
     def gains(self, count):
-        """By how many points recalibration raises the accuracy, for each criterion."""
+        """Gain by recalibration in percentage points, for each criterion."""
         sets = [order[:count] for order in self.record["orders"].values()]
         pairs = [[self.accuracy(s, kind, True) for kind in KINDS] for s in sets]
         return [100 * (again - plain) for plain, again in pairs]
 
     def scores(self):
-        """Scores of all units by criterion, on the images that chose."""
+        """Scores of all units by criterion, on the images that selected units."""
         own = self.record["scores"][f"{self.settings['scored_on']} images, draw 0"]
         return {name: found["scores"] for name, found in own.items()}
 
     def draws(self, name, size):
-        """Scores of a criterion on two draws of images; empty where there are none."""
+        """Scores of a criterion on two draws of images; empty without them."""
         found = [
             self.record["scores"].get(f"{size} images, draw {draw}", {}).get(name)
             for draw in (0, 1)
@@ -114,12 +114,12 @@ class Network:
 
 
 def random_set_rank(network, method, count, kind):
-    """Percentile of a method's choice among random sets; None if it cannot be said.
+    """Percentile of a method's choice among random sets; None if it is unknown.
 
     Args:
         network: `Network`.
         method: one of its methods.
-        count: how many units are removed.
+        count: number of removed units.
         kind: one of `KINDS`.
     """
     units = network.chosen(method, count, kind)
@@ -131,5 +131,6 @@ def random_set_rank(network, method, count, kind):
     return 100 * (below + sum(other == own for other in others) / 2) / len(others)
 
 
-def _key(units):
+def key(units):
+    """A set of units as text, such as `"0+3"`; the full model is `""`."""
     return "+".join(map(str, sorted(units)))

@@ -6,6 +6,7 @@ import statistics
 import numpy as np
 from scipy import stats
 
+from experiments.pages.library import counted
 from experiments.pages.results import (
     RECORDS,
     NotRun,
@@ -41,7 +42,7 @@ EfficientNet-Lite0 has the ImageNet weights of the Python package
 Its images, one half for the criteria and the other for the test, come from ImageNet's
 training archive: the model may have been trained on both halves.
 
-Criteria are described in [Which unit goes first](../scores.md). *leave_one_out,
+Criteria are described in [Scoring units](../scores.md). *leave_one_out,
 recalibrated* recalibrates after removing each candidate. Greedy search removes one unit
 and scores the rest again; where the result is recalibrated, it recalibrates in
 between."""
@@ -85,7 +86,7 @@ def make(records=RECORDS):
 
 
 def _read(records):
-    """The `Network`s on record that are measured far enough, the public ones first."""
+    """The recorded `Network`s with random sets, the public ones first."""
     paths = {path.stem: path for path in sorted((records / FOLDER).glob("*.json"))}
     names = [name for name in NETS if name in paths]
     names += [name for name in paths if name not in NETS]
@@ -124,8 +125,8 @@ def _gains(network):
     for count in sorted({1, min(3, network.most), min(5, network.most)}):
         gains = network.gains(count)
         low, middle, high = min(gains), statistics.median(gains), max(gains)
-        units = "1 unit" if count == 1 else f"{count} units"
-        parts.append(f"{middle:+.1f} ({low:+.1f} to {high:+.1f}) without {units}")
+        units = counted(count, "removed unit")
+        parts.append(f"{middle:+.1f} ({low:+.1f} to {high:+.1f}) for {units}")
     return ", ".join(parts)
 
 
@@ -174,8 +175,8 @@ def _choices(network, kind):
                 cells.append("-")
                 continue
             rank = random_set_rank(network, name, count, kind)
-            beside = "" if rank is None else f" ({rank:.0f})"
-            cells.append(f"{100 * network.accuracy(units, kind):.1f}{beside}")
+            percentile = "" if rank is None else f" ({rank:.0f})"
+            cells.append(f"{100 * network.accuracy(units, kind):.1f}{percentile}")
         rows.append([name, *cells])
     medians = [
         f"{100 * statistics.median(network.random_accuracies(count, kind)):.1f}"

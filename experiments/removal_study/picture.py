@@ -1,35 +1,29 @@
-"""The drawing of the study: accuracy against units removed."""
+"""The figure of the study: accuracy against the number of removed units."""
 
 import numpy as np
 
-from experiments.pages.style import COLORS, legend, title
+from experiments.pages.style import COLORS, DASHES, legend, line, title
 from experiments.removal_study.methods import FULL, KINDS
 
 _STYLES = {
-    "importance": {"color": COLORS["black"], "marker": "*"},
-    "output_norm": {"color": COLORS["orange"], "marker": "v"},
-    "block_influence": {"color": COLORS["blue"], "marker": "o"},
-    "cka": {"color": COLORS["sky"], "marker": "s"},
-    "taylor": {"color": COLORS["purple"], "marker": "D"},
-    "leave_one_out": {"color": COLORS["green"], "marker": "^"},
-    "leave_one_out, recalibrated": {
-        "color": COLORS["green"],
-        "marker": "^",
-        "linestyle": "--",
-        "markerfacecolor": COLORS["surface"],
-    },
-    "l1_importance": {"color": COLORS["black"], "marker": "x", "linestyle": "-."},
-    "greedy block_influence": {"color": COLORS["blue"], "linewidth": 3.2},
-    "greedy leave_one_out": {
-        "color": COLORS["vermilion"],
-        "linewidth": 3.2,
-        "linestyle": (0, (2, 0.6)),
-    },
+    "importance": line("black", "*"),
+    "output_norm": line("orange", "v", "-."),
+    "block_influence": line("blue", "o"),
+    "cka": line("sky", "s", DASHES),
+    "taylor": line("purple", "D", hollow=True),
+    "leave_one_out": line("green", "^"),
+    "leave_one_out, recalibrated": line("green", "^", DASHES, hollow=True),
+    "l1_importance": line("black", "x", "-."),
+    # Thick and behind the other lines, which they often coincide with.
+    "greedy block_influence": line("blue", linewidth=4, alpha=0.55, zorder=1.8),
+    "greedy leave_one_out": line(
+        "vermilion", style=(0, (1.5, 0.7)), linewidth=4, zorder=1.7
+    ),
 }
 
 
 def paint(figure, networks):
-    """A row for each network, a panel without and one with recalibration."""
+    """Draws a row per model, with one panel without and one with recalibration."""
     grid = figure.subplots(len(networks), 2, sharey="row", squeeze=False)
     for row, network in zip(grid, networks, strict=True):
         for axes, kind in zip(row, KINDS, strict=True):

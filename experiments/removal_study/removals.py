@@ -1,9 +1,8 @@
-"""Measures one network without many sets of its units, and computes nothing twice.
+"""Measures a model without many sets of its units and shares common computations.
 
-The network is cut in front of and behind each removable unit. A set of units is a path
-through the pieces that leaves some out, and the paths of several sets form a tree: what
-they have in common is computed once. Of 128 sets of 7 units that is about a seventh
-of the work.
+The model is cut before and after each removable unit. A set of removed units is a path
+through the pieces, and the paths of several sets form a tree, in which common parts are
+computed once. For the 128 sets of 7 units this takes about a seventh of the work.
 """
 
 import dataclasses
@@ -15,23 +14,23 @@ from resprune_tf import graph
 from resprune_tf.training.recalibration import Recalibration
 from resprune_tf.units.finding import scored_units
 
-_AT_ONCE = 2000  # images whose activations are held in memory at each unit
+_AT_ONCE = 2000  # images whose activations are in memory at each unit
 _BATCH = 250
 
 
 class Removals:
-    """A network and what is left of it without sets of its units.
+    """A model from which sets of units can be removed.
 
     Args:
         model: a functional `keras.Model` with one input, from images to logits, whose
-            removable units lie one behind the other; it is only read.
+            removable units form a sequence. It is not changed.
 
     Attributes:
         units: names of the removable units, in order. A set of units is a frozenset
             of their indices.
 
     Raises:
-        ValueError: if the units do not lie in a chain.
+        ValueError: if the units do not form a sequence.
     """
 
     def __init__(self, model):
@@ -39,13 +38,13 @@ class Removals:
         units = scored_units(copy)
         self.units = [unit.name for unit in units]
         self._pieces = _cut(copy, units)
-        self._found = {}  # statistics of a piece behind a set of removed units
+        self._found = {}  # statistics by piece and set of removed units before it
 
     def recalibrate(self, sets, images, batch_size=256):
         """Estimates the BatchNormalization statistics without each set of units.
 
-        They are those that `training.recalibration.recalibrate` finds. `measure` uses
-        them until the next call.
+        They equal those of `training.recalibration.recalibrate`. `measure` uses them
+        until the next call.
 
         Args:
             sets: list of sets of units.
@@ -64,18 +63,18 @@ class Removals:
             pass
 
     def measure(self, sets, images, labels, recalibrated=False):
-        """Which images are classified correctly without each set, and their losses.
+        """Correctness and loss of each image without each set of units.
 
         Args:
-            sets: list of sets of units, each once.
+            sets: list of different sets of units.
             images: `(images, height, width, channels)`.
             labels: integers `(images,)`.
-            recalibrated: whether with the statistics that `recalibrate` estimated for
-                these sets, instead of those of the network.
+            recalibrated: whether to use the statistics that `recalibrate` estimated
+                for these sets instead of those of the model.
 
         Returns:
-            dict from set to a pair of arrays `(images,)`: whether an image is
-            classified correctly, and its cross entropy.
+            dict from set to two arrays `(images,)`: whether each image is classified
+            correctly, and its cross entropy.
         """
 
         def step(place, removed, values):
@@ -95,7 +94,7 @@ class Removals:
         }
 
     def _walk(self, sets, values, step, place=0, removed=frozenset()):
-        """Pairs of a set and what comes out of the network without it."""
+        """Yields each set with the outputs of the model without it."""
         if place == len(self._pieces):
             yield sets[0], values
             return
@@ -112,10 +111,10 @@ class Removals:
 
 @dataclasses.dataclass(eq=False)
 class _Piece:
-    """A part of the network: a removable unit, or what lies between two of them.
+    """A part of the model: a removable unit, or the layers between two of them.
 
     Attributes:
-        model: from what enters it to what leaves it.
+        model: `keras.Model` from the inputs to the outputs of the part.
         unit: index of the unit; None for other parts.
     """
 
@@ -123,7 +122,7 @@ class _Piece:
     unit: int | None
 
     def __post_init__(self):
-        self.model.compile(jit_compile=False)  # slower on processors, and to compile
+        self.model.compile(jit_compile=False)  # XLA is slower here
         self._norms = [
             layer
             for layer in self.model._flatten_layers()
@@ -133,24 +132,24 @@ class _Piece:
         self._recalibration = None
 
     def run(self, values):
-        """What leaves the piece, as an array."""
+        """The outputs of the piece, as an array."""
         starts = range(0, len(values), _BATCH)
         batches = (values[start : start + _BATCH] for start in starts)
         return np.concatenate([self.model.predict_on_batch(each) for each in batches])
 
     def use(self, statistics):
-        """Sets the statistics of normalization layers."""
+        """Sets the statistics of the BatchNormalization layers."""
         for norm, (mean, variance) in zip(self._norms, statistics, strict=True):
             norm.moving_mean.assign(mean)
             norm.moving_variance.assign(variance)
 
     def recalibrated(self, values, batch_size):
-        """What leaves the piece while its statistics are estimated, and these."""
+        """Estimates the statistics; returns the outputs meanwhile, and them."""
         if not self._norms:
             return self.run(values), []
         if self._recalibration is None:
             self._recalibration = Recalibration(self.model)
-            recorder = self._recalibration.recorder = _Keeping(
+            recorder = self._recalibration.recorder = _Recorder(
                 self._recalibration.recorder
             )
             recorder.model.compile(jit_compile=False)
@@ -165,8 +164,8 @@ class _Piece:
         ]
 
 
-class _Keeping:
-    """A model that keeps what it puts out."""
+class _Recorder:
+    """A model that keeps its outputs."""
 
     def __init__(self, model):
         self.model, self.outputs = model, []
@@ -176,7 +175,7 @@ class _Keeping:
 
 
 def _cut(model, units):
-    """The `_Piece`s of a model, in order."""
+    """The list of `_Piece` of a model, in order."""
     pieces, start = [], model.inputs[0]
     try:
         for index, unit in enumerate(units):
@@ -188,8 +187,8 @@ def _cut(model, units):
             pieces.append(_Piece(keras.Model(start, model.outputs[0]), None))
     except ValueError as error:
         raise ValueError(
-            f"The units of '{model.name}' do not lie one behind the other in the model "
-            f"itself, so that it cannot be cut between them: {error}"
+            f"The units of '{model.name}' do not form a sequence at the top level of "
+            f"the model, so it cannot be cut between them: {error}"
         ) from error
     return pieces
 

@@ -1,20 +1,20 @@
-"""Measures ways to retrain a trained network that lost five units at once.
+"""Compares ways to retrain a trained model after five units are removed at once.
 
     python -m experiments.removal_study.retraining --pretrained=DIR --data_dir=DATA
 
-The network is the public CIFAR-10 ResNet-32 of the removal study, without the five
-units of smallest block influence. Each way is a run of `prune_and_retrain` that begins
-with the network as it is. A way that the record holds is not run again, and a run that
-was stopped goes on, so the command may be stopped and given again.
+The model is the public CIFAR-10 ResNet-32 of the removal study, without the five units
+of smallest block influence. Each way is a run of `prune_and_retrain` that starts from
+the model as given. A recorded way is not run again and a stopped run continues, so the
+command can be stopped and repeated.
 """
 
-import argparse
 import dataclasses
 import pathlib
 import sys
 
 from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command
+from experiments.removal_study.defaults import folders_parser
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.removal_study.retraining"
@@ -27,12 +27,12 @@ class Way:
     """A way to retrain.
 
     Attributes:
-        optimizer: `"sgd"`, with Nesterov's momentum of 0.9 and an L2 penalty of 1e-4,
+        optimizer: `"sgd"`, with a Nesterov momentum of 0.9 and an L2 penalty of 1e-4,
             or `"adam"`.
         rate: the highest learning rate.
-        schedule: of the rate.
-        epochs: of 45,000 images.
-        teacher: whether the network as it was is the teacher.
+        schedule: name of the learning rate schedule.
+        epochs: number of epochs of 45,000 images.
+        teacher: whether the unpruned model is the teacher.
     """
 
     optimizer: str
@@ -47,7 +47,7 @@ class Way:
         return f"{self.optimizer}-{self.rate:g}-{self.schedule}-{self.epochs}{teacher}"
 
 
-# In the order of what they decide.
+# In order of importance.
 WAYS = (
     Way("sgd", 0.02),
     Way("sgd", 0.02, teacher=True),
@@ -60,7 +60,7 @@ WAYS = (
     Way("sgd", 0.1, "step"),
     Way("sgd", 0.02, "linear"),
     Way("sgd", 0.005),
-    # The end of a usual schedule, which is what learning-rate rewinding repeats.
+    # The end of a usual schedule, which learning rate rewinding repeats.
     Way("sgd", 0.01, "step"),
 )
 
@@ -74,18 +74,17 @@ def main(argv=None, records=RECORDS):
 
         keep_memory()
         import resprune_tf as rp
-        from experiments.removal_study.nets import read_net
+        from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
     path = records / PLACE
     try:
         dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
-        net = read_net("resnet32", arguments.pretrained)
+        model = read_model("resnet32", arguments.pretrained)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    # Crops of the training had black borders.
+    # Training padded the crops with black.
     dataset = dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0))
-    record = read_json(path) or {"ways": {}}
+    record = manifest.read_record(path) or {"ways": {}}
     record["command"] = (
         f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
         "--pretrained=DIR --data_dir=DATA"
@@ -94,20 +93,18 @@ def main(argv=None, records=RECORDS):
         if way.name in record["ways"]:
             continue
         print(f"{way.name} ...", flush=True)
-        found = _run(rp, net, dataset, way, arguments)
+        found = _run(rp, model, dataset, way, arguments)
         record["ways"][way.name] = {**found, "environment": environment()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
     print(f"finished: {path}")
 
 
-def _run(rp, net, dataset, way, arguments):
-    """One way, as JSON values."""
+def _run(rp, model, dataset, way, arguments):
+    """The results of one way as JSON values."""
     criterion = rp.criteria.named("block_influence", dataset, seed=arguments.seed)
-    chosen = sorted(scores := criterion(net), key=scores.get)[:UNITS]
+    chosen = sorted(scores := criterion(model), key=scores.get)[:UNITS]
     result = rp.prune_and_retrain(
-        net,
+        model,
         dataset,
         _recipe(rp, way),
         initial="as_given",
@@ -118,14 +115,14 @@ def _run(rp, net, dataset, way, arguments):
         run=rp.RunOptions(arguments.runs / way.name, seed=arguments.seed),
     )
     given, last = result.rounds
-    short = rp.remove_units(net, chosen)
+    pruned = rp.remove_units(model, chosen)
     return {
         **dataclasses.asdict(way),
         "removed": list(last.removed),
         "macs_ratio": last.macs / given.macs,
         "given": given.test["accuracy"],
-        "removed_only": _test(rp, short, dataset),
-        "recalibrated": _test(rp, rp.recalibrate(short, dataset), dataset),
+        "removed_only": _test(rp, pruned, dataset),
+        "recalibrated": _test(rp, rp.recalibrate(pruned, dataset), dataset),
         "retrained": last.test["accuracy"],
         "train": last.train["accuracy"],
         "seconds": last.seconds,
@@ -133,10 +130,10 @@ def _run(rp, net, dataset, way, arguments):
     }
 
 
-def _test(rp, net, dataset):
+def _test(rp, model, dataset):
     from resprune_tf.training.trainer import evaluate
 
-    return evaluate(net, dataset.test)[1]
+    return evaluate(model, dataset.test)[1]
 
 
 def _recipe(rp, way):
@@ -145,7 +142,7 @@ def _recipe(rp, way):
     from resprune_tf.training.recipe import StepSchedule
 
     class Adam(rp.Recipe):
-        """A recipe with Adam, without a penalty."""
+        """A recipe with Adam and without an L2 penalty."""
 
         def optimizer(self, steps=None):
             rate = StepSchedule(self.schedule, self.learning_rate, steps or 1)
@@ -161,22 +158,8 @@ def _recipe(rp, way):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--pretrained", metavar="DIR", required=True)
-    parser.add_argument("--data_dir", metavar="DATA", required=True)
-    parser.add_argument(
-        "--runs",
-        metavar="DIR",
-        type=pathlib.Path,
-        default=pathlib.Path("runs/retraining"),
-        help="run directories (default: %(default)s)",
-    )
-    parser.add_argument("--ways", type=int, help="only the first N ways")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = folders_parser(COMMAND, __doc__)
+    parser.add_argument("--ways", type=int, help="run only the first N ways")
     return parser
 
 

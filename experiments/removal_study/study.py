@@ -1,8 +1,8 @@
-"""The parts of the study of one network, and its record.
+"""The parts of the study of one model, and its record.
 
-A part is a function of a `Study` that fills its place in the record. The record is
-written after every part, and within the long ones after every group of sets, so that an
-interrupted study continues where it was.
+A part is a function that takes a `Study` and adds its results to the record. The record
+is written after every part, and in long parts after every group of sets, so that an
+interrupted study continues from there.
 """
 
 import dataclasses
@@ -14,40 +14,40 @@ import typing
 import numpy as np
 
 from experiments.pages import manifest
+from experiments.removal_study.methods import key
 from experiments.removal_study.removals import Removals
 from resprune_tf import criteria
 from resprune_tf.criteria.registry import NAMES
 from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.graph.cost import cost
 from resprune_tf.runs.environment import environment
-from resprune_tf.system.whole_files import write_json
 from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.units.finding import scored_units
 
 ALL, SOME = "test_images", "subset_images"
 # `largest` is the opposite of `importance`.
 _COMPARED = tuple(name for name in NAMES if name != "largest")
-# Too slow to be repeated on other images: it trains.
+# This criterion trains, so it is too slow to be repeated on other images.
 _ONCE = ("l1_importance",)
 # Numbers of removed units that are measured on all test images.
 REPORTED = (1, 3, 5, 8)
-_GROUP = 64  # sets that are measured at once, between two writings of the record
+_GROUP = 64  # sets that are measured between two writings of the record
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """Amounts of data and of sets.
 
     Attributes:
-        seed: of every random choice.
-        scored_on: training images that criteria score on; of as many others, once more.
-        fewer: smaller numbers of images that criteria are compared on.
-        recalibrated_on: augmented training images for the statistics.
-        recalibration_sizes: numbers of images that recalibration is compared for.
-        draws: of images for each of these.
-        most: units that are removed at once.
-        random: sets of units drawn for each number of them; all, if there are fewer.
-        subset_images: test images, the first of all, that all sets are measured on.
+        seed: seed of every random choice.
+        scored_on: training images for the scores, and as many others for a repetition.
+        fewer: smaller numbers of images on which criteria are compared.
+        recalibrated_on: augmented training images for recalibration.
+        recalibration_sizes: numbers of images for which recalibration is compared.
+        draws: draws of images for each of these numbers.
+        most: largest number of units removed at once.
+        random: random sets per number of units, or all sets if there are fewer.
+        subset_images: number of the first test images, on which all sets are measured.
     """
 
     seed: int = 0
@@ -61,21 +61,21 @@ class Settings:
     subset_images: int = 2000
 
     def to_dict(self):
-        """The settings in types that JSON has."""
+        """The settings as JSON values."""
         values = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 class Study:
-    """One network and what has been measured of it so far.
+    """One model and its measurements so far.
 
     Args:
         model: a functional `keras.Model` from pixels to logits.
         dataset: `Dataset`.
         settings: `Settings`.
-        fill: pixel values that images are padded with in augmentation.
-        record: dict, what is known from before; it is changed in place.
-        path: of its file, or None.
+        fill: pixel values of the padding in augmentation.
+        record: dict of earlier measurements; it is changed in place.
+        path: path of its file, or None.
     """
 
     def __init__(self, model, dataset, settings, fill, record, path=None):
@@ -83,13 +83,13 @@ class Study:
         self.fill, self.record, self.path = fill, record, path
         self.removals = Removals(model)
         self.units = range(len(self.removals.units))
-        self.most = min(settings.most, len(self.units) - 1)  # without all: one set
+        self.most = min(settings.most, len(self.units) - 1)
         order = np.random.default_rng(settings.seed).permutation(len(dataset.train))
         self._order = order
         self.calibration = self.augmented(settings.recalibrated_on, settings.seed)
 
     def run(self):
-        """All parts that the record does not hold yet."""
+        """Runs all parts that are not in the record."""
         facts = self.record["environment"] = environment()
         parts = self.record.setdefault("parts", {})
         for name, part in PARTS.items():
@@ -112,23 +112,22 @@ class Study:
     def save(self):
         """Writes the record."""
         if self.path is not None:
-            write_json(self.path, self.record)
-            manifest.note(self.path)
+            manifest.write_record(self.path, self.record)
 
     def scoring_images(self, count, draw=0):
-        """Training images to score on, and their labels; two draws share none."""
+        """Training images for the scores, and labels; two draws share no image."""
         start = draw * self.settings.scored_on
         rows = self._order[start : start + count]
         train = self.dataset.train
         return train.images[rows].astype("float32"), train.labels[rows]
 
     def calibration_images(self, count, seed):
-        """Training images as they are, uint8."""
+        """Training images without augmentation, uint8."""
         rows = np.random.default_rng([1, seed]).permutation(len(self.dataset.train))
         return self.dataset.train.images[np.sort(rows[:count])]
 
     def augmented(self, count, seed):
-        """The same, shifted and mirrored as in training."""
+        """The same images, shifted and mirrored as in training."""
         augment = RandomCropFlip(
             self.dataset.crop_padding, self.dataset.flip, self.fill, seed
         )
@@ -150,7 +149,7 @@ class Study:
         return found
 
     def measure(self, sets, which):
-        """Fills in accuracy and loss without sets of units, as far as not known.
+        """Measures accuracy and loss without each set of units that is not recorded.
 
         Args:
             sets: frozensets of indices of units.
@@ -161,7 +160,7 @@ class Study:
         images = self.dataset.test.images[:count]
         labels = self.dataset.test.labels[:count]
         sets = [each for each in dict.fromkeys(sets) if key(each) not in known]
-        # Sets that begin alike come together: what they share is computed once.
+        # Sets with the same first units are adjacent: shared parts are computed once.
         sets.sort(key=lambda each: [index in each for index in self.units])
         begun = time.monotonic()
         for start in range(0, len(sets), _GROUP):
@@ -180,13 +179,8 @@ class Study:
             print(f"  {done} of {len(sets)} sets, {left:.0f} min left", flush=True)
 
 
-def key(units):
-    """A set of units as text, such as `"0+3"`; the full network is `""`."""
-    return "+".join(map(str, sorted(units)))
-
-
 def summary(judged):
-    """Accuracy and mean loss, from what `Removals.measure` found of each image."""
+    """Accuracy and mean loss, from the result of `Removals.measure` for each image."""
     correct, losses = judged
     return [round(float(correct.mean()), 6), round(float(losses.mean()), 6)]
 
@@ -206,18 +200,18 @@ def _network(study):
     if abs(accuracy - published) > 5e-4:
         raise ValueError(
             f"{study.model.name} classifies {accuracy:.2%} of the test images "
-            f"correctly, but {published:.2%} were published: these are other weights "
-            "or images."
+            f"correctly, but {published:.2%} were published: the weights or images are "
+            "different. Check --pretrained and --data_dir."
         )
 
 
 def _scores(study):
-    """Scores by criterion, on the images that choose."""
+    """Scores by criterion, on the images that select units."""
     _score(study, study.settings.scored_on, 0)
 
 
 def _draws(study):
-    """Scores on other images, and on fewer."""
+    """Scores on other images and on fewer images."""
     for count in (study.settings.scored_on, *study.settings.fewer):
         for draw in (0, 1):
             _score(study, count, draw, without=_ONCE)
@@ -231,7 +225,7 @@ def _score(study, count, draw, without=()):
             continue
         begun, cpu = time.monotonic(), time.process_time()
         scores = criterion(study.model)
-        if not scores:  # a network without ω
+        if not scores:  # a model without ω
             continue
         own[name] = {
             "scores": [scores[unit] for unit in study.removals.units],
@@ -247,7 +241,7 @@ def _single(study):
 
 
 def _orders(study):
-    """The units in the order of each criterion's scores, and that without them."""
+    """The order of the units by each criterion, and the model without them."""
     scores = study.record["scores"][f"{study.settings.scored_on} images, draw 0"]
     orders = study.record["orders"] = {
         name: np.argsort(found["scores"], kind="stable").tolist()
@@ -280,7 +274,7 @@ def _greedy(study):
             criterion = leave_one_out(study.removals, images, labels, recalibrate)
         begun, cpu = time.monotonic(), time.process_time()
         search = greedy_search(
-            study.model, criterion, count=study.most, images=again, on_step=_told
+            study.model, criterion, count=study.most, images=again, on_step=_print_step
         )
         found[name][kind] = {
             "order": [study.removals.units.index(unit) for unit in search.units],
@@ -294,23 +288,23 @@ def _greedy(study):
     )
 
 
-def _told(step):
-    print(f"  greedily: {step.unit} (score {step.score:.4g})", flush=True)
+def _print_step(step):
+    print(f"  greedy: {step.unit} (score {step.score:.4g})", flush=True)
 
 
 def leave_one_out(removals, images, labels, recalibrate=False):
-    """`criteria.leave_one_out`, with what its sets share computed once.
+    """`criteria.leave_one_out`, with the shared parts of its sets computed once.
 
     Args:
-        removals: `Removals` of a network. The criterion scores that network and what
-            removals leave of it.
-        images, labels, recalibrate: as there.
+        removals: `Removals` of a model. The criterion scores this model and its pruned
+            versions.
+        images, labels, recalibrate: as in `criteria.leave_one_out`.
     """
 
     def criterion(model):
         left = [removals.units.index(unit.name) for unit in scored_units(model)]
-        gone = frozenset(range(len(removals.units))).difference(left)
-        sets = [gone, *(gone | {index} for index in left)]
+        removed = frozenset(range(len(removals.units))).difference(left)
+        sets = [removed, *(removed | {index} for index in left)]
         if recalibrate:
             removals.recalibrate(sets, images)
         judged = removals.measure(sets, images, labels, recalibrate)
@@ -322,7 +316,7 @@ def leave_one_out(removals, images, labels, recalibrate=False):
 
 
 def _random(study):
-    """Sets of units drawn at random, without the full network."""
+    """Random sets of units, without the empty set."""
     rng = np.random.default_rng([2, study.settings.seed])
     drawn = {
         count: _draw(rng, len(study.units), count, study.settings.random)
@@ -335,7 +329,7 @@ def _random(study):
 
 
 def _draw(rng, units, count, most):
-    """Different sets of `count` units: all of them, or `most` at random."""
+    """Different sets of `count` units: all of them, or `most` random ones."""
     if math.comb(units, count) <= most:
         return [frozenset(s) for s in itertools.combinations(range(units), count)]
     found = {}
@@ -345,7 +339,7 @@ def _draw(rng, units, count, most):
 
 
 def _recalibration(study):
-    """What recalibration is worth by number and kind of its images."""
+    """Accuracy after recalibration, by number and kind of its images."""
     found = study.record["recalibration"] = []
     images = study.dataset.test.images[: study.settings.subset_images]
     labels = study.dataset.test.labels[: study.settings.subset_images]

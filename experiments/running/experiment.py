@@ -1,4 +1,4 @@
-"""What every experiment does: load, run or continue, stop cleanly, show and export."""
+"""Common steps of all experiments: load, run or continue, stop, report, export."""
 
 import os
 import pathlib
@@ -15,20 +15,19 @@ STATE_SECONDS = 20 * 60
 
 
 def run(argv, module):
-    """Runs an experiment to its end, or to where it is stopped.
+    """Runs an experiment until it ends or is stopped.
 
     Args:
-        argv: what is left of the command line: its name alone.
-        module: the experiment's, whose key flags are recorded. It has
-            `apply_scale()`, which gives flags their values, `load_dataset()`, which
-            returns a `Dataset`, and `build_model(dataset)`, which returns the model to
-            shorten.
+        argv: the command line without flags, that is, its name alone.
+        module: module of the experiment, whose key flags are recorded. It has
+            `apply_scale()`, which sets the flags, `load_dataset()`, which returns a
+            `Dataset`, and `build_model(dataset)`, which returns the model to prune.
     """
     stop = StopRequest(patience=1)
     try:
         stop.listen()
         _run(argv, module, stop)
-    except StopNow as stopped:  # while it starts, or exports what it came to
+    except StopNow as stopped:  # during the start or the export
         stop.reason()
         print(f"\nStopped: {stopped}. The same command continues it.", flush=True)
         sys.exit(stop.code)
@@ -37,12 +36,12 @@ def run(argv, module):
 def _run(argv, module, stop):
     begun = time.monotonic()
     if len(argv) > 1:
-        sys.exit(f"error: unknown argument {argv[1]!r}; every flag begins with --")
+        sys.exit(f"error: unknown argument {argv[1]!r}. Every flag begins with --.")
     module.apply_scale()
     folder = _check_run_dir()
     print("Starting Keras and loading the data ...", flush=True)
     if not flags.FLAGS["verbosity"].present:
-        # tfds reports every file it opens, TensorFlow that each round is compiled anew.
+        # tfds reports every file that it opens, TensorFlow every compilation.
         logging.set_verbosity(logging.ERROR)
     with quiet_start():
         import keras
@@ -57,15 +56,15 @@ def _run(argv, module, stop):
     try:
         strategy = rp.training_strategy(run_flags.STRATEGY.value)
         if strategy.workers > 1:
-            stop.patience = None  # for they must stop at the same place
-        stop.listen()  # TensorFlow's workers take SIGTERM for themselves
+            stop.patience = None  # all workers must stop at the same step
+        stop.listen()  # TensorFlow's workers replace the handler of SIGTERM
         formats = run_flags.formats()
         if formats:
             formats = rp.check_formats(formats)
             check_place(folder / "export", formats)
         if strategy.is_chief:
-            _arrive(rp, folder)
-        recipe_flags.settings(rp)  # refuses before data are read
+            _restore(rp, folder)
+        recipe_flags.settings(rp)  # checks the flags before data are read
         removal_flags.removal(rp)
         dataset = module.load_dataset()
         print(f"{dataset.name}: {dataset.source}; {_sizes(dataset)}", flush=True)
@@ -89,13 +88,13 @@ def _run(argv, module, stop):
             ),
         )
     except (rp.RunInterrupted, StopNow) as interruption:
-        stop.reason()  # so that what follows is let be
+        stop.reason()  # later signals do not interrupt what follows
         if strategy.is_chief:
             known = (folder / "run.json").exists()
-            report = _leave(rp, folder) if known else ""
+            report = _write_state_and_report(rp, folder) if known else ""
             print(f"\nStopped: {interruption}. The same command continues it.")
             print(report)
-        # Out of time is no failure here: the next call continues.
+        # The end of the time budget is no failure: the next call continues.
         sys.exit(stop.code if stop.signal else 0)
     except (ValueError, TypeError, ImportError, rp.TrainingDiverged) as error:
         if full := full_disk(error):
@@ -111,14 +110,14 @@ def _show(rp, result, dataset, run_dir, formats):
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
     if formats:
         _export(rp, result.model, dataset, run_dir, formats)
-    print(f"Report: {_leave(rp, run_dir)}")
+    print(f"Report: {_write_state_and_report(rp, run_dir)}")
 
 
 class _StateFile:
-    """Why to stop, or None; keeps the state file up to date whenever it is asked.
+    """Returns why to stop, or None, and keeps the state file up to date.
 
-    A machine may vanish without a warning. So a run is packed when a round has ended,
-    and every 20 minutes. Training asks between two steps, when no file is written.
+    A machine can disappear without warning, so the run is packed after each round and
+    every 20 minutes. Training calls this between two steps, when it writes no file.
     """
 
     def __init__(self, rp, stop, folder, is_chief):
@@ -137,22 +136,22 @@ class _StateFile:
         return self.stop.reason()
 
     def _rounds(self):
-        """Changes when a round is added."""
+        """Size of the file of rounds, which changes when a round is added."""
         path = self.folder / "rounds.jsonl"
         return path.stat().st_size if path.exists() else 0
 
 
-def _arrive(rp, run_dir):
-    """Brings a run to where its state file stands, and says how it stands."""
+def _restore(rp, run_dir):
+    """Restores a run from its state file if that has more; prints what was found."""
     state = run_flags.STATE_FILE.value
     if state and os.path.exists(state) and rp.unpack_run(state, run_dir):
         print(f"Continuing from {state}.")
     if (run_dir / "final.json").exists():
-        print(f"The run in '{run_dir}' finished before; this shows its result.")
+        print(f"The run in '{run_dir}' is already finished. Its result follows.")
 
 
-def _leave(rp, run_dir):
-    """Writes the state file, if one is asked for, and the report; its path."""
+def _write_state_and_report(rp, run_dir):
+    """Writes the report and, if requested, the state file; path of the report."""
     state = run_flags.STATE_FILE.value
     if state:
         size = rp.pack_run(run_dir, state)
@@ -161,11 +160,11 @@ def _leave(rp, run_dir):
 
 
 def _export(rp, model, dataset, run_dir, formats):
-    print("Exporting, and comparing what was exported with the model ...", flush=True)
+    print("Exporting and comparing the exported models ...", flush=True)
     images, _ = next(iter(dataset.test.batches(64)))
     for made in rp.export(model, run_dir / "export", formats, images):
         print(
-            f"  {made.path}  {made.bytes / 1e6:.2f} MB, outputs agree to "
+            f"  {made.path}  {made.bytes / 1e6:.2f} MB, largest difference of outputs "
             f"{made.max_abs_difference:.1e}"
         )
 
@@ -173,21 +172,23 @@ def _export(rp, model, dataset, run_dir, formats):
 def _check_run_dir():
     """The run directory, writable."""
     if not run_flags.RUN_DIR.value:
-        sys.exit("error: --run_dir is missing: name a folder for this run's records")
+        sys.exit(
+            "error: --run_dir is missing. Give a folder for the records of this run."
+        )
     path = pathlib.Path(run_flags.RUN_DIR.value)
     state = run_flags.STATE_FILE.value
     if state and (
         os.path.isdir(state) or not os.path.isdir(os.path.dirname(state) or ".")
     ):
         sys.exit(
-            f"error: cannot write --state_file={state}: it must be a file in a folder "
-            "that exists."
+            f"error: cannot write --state_file={state}: it must be a file in an "
+            "existing folder."
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writing-probe"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another worker's is the same
+        probe.unlink(missing_ok=True)  # another worker may have deleted it
     except OSError as error:
         sys.exit(
             f"error: cannot write --run_dir={path}: {error.strerror}. "
@@ -197,13 +198,13 @@ def _check_run_dir():
 
 
 def _write_report(run_dir):
-    """Where the report is, or why there is none."""
+    """Path of the report, or why there is none."""
     from resprune_tf import write_report
 
     try:
         return write_report(run_dir)
-    except ImportError as error:  # no plots, which may be drawn elsewhere
-        return f"none, {error}; make it with `resprune report {run_dir}`"
+    except ImportError as error:  # matplotlib is missing
+        return f"none: {error}. `resprune report {run_dir}` writes it later."
 
 
 def _sizes(dataset):

@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's notes on its own build away."""
+"""Suppresses the messages that TensorFlow prints when it starts."""
 
 import contextlib
 import os
@@ -8,8 +8,8 @@ from resprune_cli.start import quiet
 
 @contextlib.contextmanager
 def quiet_start():
-    """Around the imports that start TensorFlow: standard error goes nowhere."""
+    """Context for imports that start TensorFlow: discards standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Some notes come from C++ before it reads its log level.
+    # C++ prints some messages before it reads its log level.
     with quiet():
         yield

@@ -1,4 +1,4 @@
-"""Flags of Algorithm 1: what goes, how much at a time, when to stop, what to keep."""
+"""Flags of Algorithm 1: units to remove, units per round, target, selection."""
 
 from absl import flags
 
@@ -8,69 +8,69 @@ from resprune_cli.options.registries import registry
 _UNITS_PER_ROUND = flags.DEFINE_integer(
     "units_per_round",
     1,
-    "Units to remove before each retraining (k). 0: retrain --max_rounds times and "
-    "remove nothing, without a target.",
+    "Units to remove before each retraining (k). 0: retrain --max_rounds times, remove "
+    "nothing and use no target.",
     0,
 )
 _TARGET_LAYERS = flags.DEFINE_integer(
-    "target_layers", None, "Stop at so many layers. Default: remove all units."
+    "target_layers", None, "Stop at this number of layers. Default: remove all."
 )
 _TARGET_UNITS = flags.DEFINE_integer(
-    "target_units", None, "Stop at so many residual units, fixed ones included."
+    "target_units", None, "Stop at this number of residual units of any kind."
 )
 _TARGET_MACS = flags.DEFINE_float(
-    "target_macs", None, "Stop at so many MACs; below 1: a fraction of the initial."
+    "target_macs", None, "Stop at these MACs; below 1: a fraction of the initial."
 )
 _TARGET_PARAMETERS = flags.DEFINE_float(
     "target_parameters",
     None,
-    "Stop at so many parameters; below 1: a fraction of the initial.",
+    "Stop at this number of parameters; below 1: a fraction of the initial.",
 )
 _MAX_ROUNDS = flags.DEFINE_integer(
-    "max_rounds", None, "Most removals; 0 only trains, as baselines do.", 0
+    "max_rounds", None, "Largest number of rounds; 0 only trains (baselines).", 0
 )
 _PROTECT = flags.DEFINE_list(
-    "protect", [], "Units that must stay, such as stage1_unit3,stage2_unit2."
+    "protect", [], "Units to keep, such as stage1_unit3,stage2_unit2."
 )
 _STOP_ON_DROP = flags.DEFINE_bool(
-    "stop_on_drop", False, "Stop at the first round below the initial accuracy."
+    "stop_on_drop", False, "Stop after the first round below the initial accuracy."
 )
 _TOLERANCE = flags.DEFINE_float(
-    "tolerance", 0.0, "Accuracy (a fraction) that may be lost and counts as held."
+    "tolerance", 0.0, "Accepted accuracy decrease, as a fraction."
 )
 _CRITERION = flags.DEFINE_enum(
     "criterion",
     "importance",
     registry("criteria.registry").NAMES,
-    "Which units go first: docs/scores.md tells what each criterion looks at.",
+    "Criterion that selects the units to remove (docs/scores.md).",
 )
 _CRITERION_EXAMPLES = flags.DEFINE_integer(
-    "criterion_examples", 512, "Training images for criteria that look at images.", 1
+    "criterion_examples", 512, "Training images for criteria that need images.", 1
 )
 _RECALIBRATE = flags.DEFINE_bool(
-    "recalibrate", False, "Estimate BatchNormalization statistics anew before scoring."
+    "recalibrate", False, "Recalibrate BatchNormalization before scoring."
 )
 _SELECT_ON = flags.DEFINE_enum(
     "select_on",
     "validation",
     ["validation", "test"],
-    "What rounds are judged by: images held out of training, or the test set as in "
-    "the paper.",
+    "Images that select the round: held out of training, or the test set as in the "
+    "paper.",
 )
 START_FROM = flags.DEFINE_string(
     "start_from",
     None,
-    "Folder of a run with the same data, net, recipe and seed: its initial training "
-    "is taken over.",
+    "Folder of a run with the same data, model, recipe and seed, whose initial "
+    "training is reused.",
 )
 
 
 def removal(rp, dataset=None):
-    """The `Removal` that the flags ask for.
+    """The `Removal` that the flags request.
 
     Args:
-        rp: the package, imported once the flags are known.
-        dataset: that a criterion is measured on; None to check the other flags.
+        rp: the package, imported after the flags are parsed.
+        dataset: the data for the criterion; None to check the other flags.
 
     Raises:
         ValueError: if a flag is out of range.

@@ -1,4 +1,4 @@
-"""Flags of a run as a whole: its folder, seed, scale, machine and pieces."""
+"""Flags of a run as a whole: folder, seed, scale, devices, time budget, export."""
 
 import importlib.util
 import sys
@@ -8,69 +8,69 @@ from absl import flags
 RUN_DIR = flags.DEFINE_string(
     "run_dir",
     None,
-    "Folder of this run's records; a run there is continued.",
+    "Folder for the records of this run. An existing run is continued.",
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "Of weights, held-out images, image order and augmentation.", 0
+    "seed", 0, "Seed of weights, held-out images, image order and augmentation.", 0
 )
 _DATA_SEED = flags.DEFINE_integer(
-    "data_seed", None, "Of the held-out images. Default: --seed.", 0
+    "data_seed", None, "Seed of the held-out images. Default: --seed.", 0
 )
 SCALE = flags.DEFINE_enum(
     "scale",
     "paper",
     ["paper", "quarter", "smoke"],
-    "paper: as the other flags say. quarter: a quarter of their epochs, with the "
-    "schedule compressed in proportion; epochs from --epochs_of or --compute_of are "
-    "those of a run of this scale and are not divided. smoke: minutes on a CPU, to see "
-    "that it runs; few images and epochs, on small images a narrow net, whatever a "
-    "flagfile says on these. Flags on the command line that say otherwise are refused.",
+    "paper: the values of the other flags. quarter: a quarter of their epochs, with "
+    "the schedule compressed in proportion; epochs from --epochs_of or --compute_of "
+    "come from a run of this scale and are not divided. smoke: a test of minutes on a "
+    "CPU with few images and epochs and, on small images, a narrow model. smoke "
+    "replaces the values of a flagfile and refuses other values on the command line.",
 )
 TIME_BUDGET = flags.DEFINE_float(
     "time_budget_minutes",
     None,
-    "Stop before so many minutes, resumably; measuring a trained net is not cut short. "
-    "Default: none.",
+    "Stop within this time; the same command continues. Measuring a trained model is "
+    "not interrupted. Default: no limit.",
     lower_bound=0,
 )
 STATE_FILE = flags.DEFINE_string(
     "state_file",
     None,
-    "File (.tar) in which the run travels: continued from if it is further than "
-    "--run_dir, and written whenever a round ends, every 20 minutes, and when the run "
-    "stops or ends.",
+    "File (.tar) that carries the run to other machines. The run continues from it if "
+    "it has more than --run_dir. It is written after every round, every 20 minutes, "
+    "and when the run stops or ends.",
 )
 _EXPORT = flags.DEFINE_list(
     "export",
     None,
-    "Formats to export the chosen net to. Default: saved_model and keras, without "
-    "TensorFlow keras alone.",
+    "Formats to export the selected model to. Default: saved_model and keras; without "
+    "TensorFlow only keras.",
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",
     "none",
     ["none", "mirrored", "multiworker"],
-    "Devices to train on: one, all of this machine, or those of several workers, each "
-    "with this command and its own TF_CONFIG.",
+    "Devices to train on: one, all of this machine, or those of several workers. Each "
+    "worker runs this command with its own TF_CONFIG.",
 )
 REPEATABLE = flags.DEFINE_bool(
     "repeatable",
     True,
-    "Same seed, same weights, to the last bit: TensorFlow on a CPU then runs one "
-    "operation at a time.",
+    "Train bit-for-bit repeatably: TensorFlow on a CPU then runs one operation at a "
+    "time.",
 )
-NOTE = flags.DEFINE_string("note", None, "A remark to show in the report.")
+NOTE = flags.DEFINE_string("note", None, "Note to show in the report.")
 
-# Of a machine or a call, not of the run: not recorded.
+# These flags belong to a machine or a call and are not recorded.
 _PER_CALL = ("data_dir", "manual_dir", "time_budget_minutes", "state_file")
 
 
 def apply_scale(defaults, smoke):
-    """Gives flags the values of an experiment and of the scale.
+    """Sets the flags to the values of an experiment and of the scale.
 
     Args:
-        defaults: values by name, of flags that were not given.
-        smoke: values by name at the scale smoke, whatever a flagfile says.
+        defaults: values of flags that were not given, by name.
+        smoke: values at the scale smoke, by name; they replace those of a flagfile.
 
     Raises:
         SystemExit: for a flag on the command line that the scale would override.
@@ -79,19 +79,19 @@ def apply_scale(defaults, smoke):
         if flags.FLAGS[name].using_default_value:
             flags.FLAGS[name].value = value
     if SCALE.value == "smoke":
-        # A run without removals stays one.
+        # A run without removals remains one.
         removes = flags.FLAGS["max_rounds"].value != 0
         for name, value in {**smoke, "max_rounds": 2 if removes else 0}.items():
             given = flags.FLAGS[name].value
-            if name in _typed() and given != value:
+            if name in _on_command_line() and given != value:
                 sys.exit(
-                    f"error: --scale=smoke sets --{name} to {value}, and --{name}="
+                    f"error: --scale=smoke sets --{name} to {value}, but --{name}="
                     f"{given} was given. Leave one of them out."
                 )
             flags.FLAGS[name].value = value
 
 
-def _typed():
+def _on_command_line():
     """Names of the flags on the command line itself, not in a flagfile."""
     words = (word.lstrip("-").partition("=")[0] for word in sys.argv[1:])
     return set(words)
@@ -103,7 +103,7 @@ def data_seed():
 
 
 def formats():
-    """What to export the chosen net to."""
+    """Formats to export the selected model to."""
     if _EXPORT.value is not None:
         return _EXPORT.value
     tensorflow = importlib.util.find_spec("tensorflow") is not None
@@ -111,7 +111,7 @@ def formats():
 
 
 def flag_lines(module):
-    """Text of flags.txt, of which `--flagfile` makes the same run again."""
+    """Text of flags.txt, from which `--flagfile` repeats the run."""
     lines = [
         flag.serialize()
         for flag in flags.FLAGS.get_key_flags_for_module(module)

@@ -1,1 +1,1 @@
-"""A campaign against the package: kills, damage, full disks, two writers, bad files."""
+"""Tests under kills, damaged files, full disks, two writers and hostile files."""

@@ -2,8 +2,8 @@
 
     python -m experiments.torture [--only=KIND,...] [--seed=N] [--out=FILE]
 
-It uses small models and scikit-learn's digits, in a temporary folder, and the commands
-that users give. It needs Linux. Running a kind again replaces its cases in the record.
+It runs the users' commands with small models and scikit-learn's digits in a temporary
+folder. It needs Linux. Running a kind again replaces its cases in the record.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import tempfile
 import time
 
 from experiments.pages import manifest
+from experiments.pages.library import counted
 from experiments.pages.results import RECORDS
 from experiments.running.quiet import quiet_start
 from experiments.torture import damage, disk, hostile, kills, writers
@@ -41,8 +42,7 @@ def main(argv=None):
         )
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
-    record = read_json(arguments.out) or {"kinds": {}}
+    record = manifest.read_record(arguments.out) or {"kinds": {}}
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         folder = pathlib.Path(folder)
@@ -71,12 +71,10 @@ def main(argv=None):
                 "environment": environment(),
                 "cases": cases,
             }
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            write_json(arguments.out, record)
-            manifest.note(arguments.out)
+            manifest.write_record(arguments.out, record)
             if not counts[False]:
                 shutil.rmtree(place)
-    print(f"{wrong} case{'s' * (wrong != 1)} went wrong; record: {arguments.out}")
+    print(f"{counted(wrong, 'case')} went wrong; record: {arguments.out}")
     sys.exit(1 if wrong else 0)
 
 

@@ -1,4 +1,4 @@
-"""What one case of the campaign found."""
+"""The outcome of one case of the campaign."""
 
 import dataclasses
 
@@ -8,11 +8,11 @@ class Case:
     """One case.
 
     Attributes:
-        kind: of the campaign, such as "damage".
+        kind: kind of the campaign, such as "damage".
         name: what was done.
-        outcome: what came of it, in words.
-        right: whether that is what must come of it.
-        kills: processes that were killed.
+        outcome: the outcome in words.
+        right: whether it is the required outcome.
+        kills: number of killed processes.
     """
 
     kind: str
@@ -23,16 +23,16 @@ class Case:
 
 
 def same(kind, name, difference, kills=0):
-    """The case of a command that must lead to what the unbroken one led to."""
+    """The case of a command that must give the result of an undisturbed command."""
     outcome = difference or "same result as undisturbed"
     return Case(kind, name, outcome, difference is None, kills)
 
 
 def refused(kind, name, ended, *mentions):
-    """The case of a command that must fail with one sentence.
+    """The case of a command that must fail with one error message.
 
     Args:
-        mentions: what the sentence must hold.
+        mentions: texts that the message must contain.
     """
     fault = ended.fault()
     missing = [text for text in mentions if str(text) not in ended.output]

@@ -1,4 +1,4 @@
-"""Every file of a run directory damaged in three ways: said by name, or not needed."""
+"""Damages every file of a run directory in three ways."""
 
 import os
 import shutil
@@ -29,13 +29,13 @@ WAYS = {"cut in half": _cut, "emptied": _empty, "overwritten in the middle": _ov
 
 
 def cases(subject, rng, folder):
-    """Damages each file of an interrupted run, then gives its command again.
+    """Damages each file of an interrupted run, then repeats its command.
 
-    What must come of it: an error that names the file, after which the restored file
-    lets the run go on; or the result of the unbroken run.
+    Required is either an error that names the file, after which the run continues with
+    the restored file, or the result of the undisturbed run.
 
     Yields:
-        `Case`s.
+        `Case`.
     """
     start, broken = subject.interrupted, folder / "run"
     files = [path.relative_to(start) for path in sorted(start.rglob("*"))]

@@ -1,4 +1,4 @@
-"""A full disk: one sentence, and the same command goes on where there is room."""
+"""Runs commands on a full disk, and again with enough space."""
 
 from experiments.torture import process
 from experiments.torture.case import Case, refused, same
@@ -8,13 +8,15 @@ _SHARES = {"training": (0.02, 0.3, 0.6, 0.9), "prune": (0.2, 0.7), "export": (0.
 
 
 def cases(subject, rng, folder):
-    """Runs each kind of work on a disk that holds a share of what it writes.
+    """Runs each command on a disk that has room for a part of its output.
 
     Yields:
-        `Case`s.
+        `Case`.
     """
     if not process.small_disks():
-        yield Case("disk", "all", "not run: this system lets us mount no disk", False)
+        yield Case(
+            "disk", "all", "not run: this system does not allow mounting a disk", False
+        )
         return
     makers = {
         "training": (subject.train, subject.trained),

@@ -1,10 +1,10 @@
-"""Runs a command in a process that may kill itself at a chosen write.
+"""Runs a command in a process that can kill itself at a chosen write.
 
     python -m experiments.torture.dying DEATH MODULE [ARGUMENT ...]
 
-DEATH is `never`, `N:during` (SIGKILL when half of the bytes of the N-th file that is
-put in place are there) or `N:after` (right after it is put in place). Training states
-are saved after every epoch, however short it is, to have many writes to be killed in.
+DEATH is `never`, `N:during` (SIGKILL when half of the N-th file is written) or
+`N:after` (right after the N-th file is renamed to its place). Training saves its state
+after every epoch, however short, so that there are many writes.
 """
 
 import os
@@ -15,7 +15,7 @@ import sys
 
 
 def die_at(number, moment):
-    """Replaces `os.replace`, by which every file is put in place."""
+    """Replaces `os.replace`, which renames every finished file to its place."""
     replace, count = os.replace, 0
 
     def dying(source, target, **options):

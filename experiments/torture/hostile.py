@@ -1,11 +1,11 @@
-"""Files from elsewhere that mean harm: refused, or harmless, and small in memory."""
+"""Gives hostile files to the commands, which must refuse them or stay unharmed."""
 
 import shutil
 
 from experiments.torture import hostile_files, process
 from experiments.torture.case import Case
 
-_MORE_MEGABYTES = 500  # than the same command on a good file
+_MORE_MEGABYTES = 500  # more than the same command with a good file
 _MORE_SECONDS = 60
 
 
@@ -13,7 +13,7 @@ def cases(subject, rng, folder):
     """Gives every hostile file to a command that reads such files.
 
     Yields:
-        `Case`s.
+        `Case`.
     """
     good = process.run(subject.prune(folder / "good"))
     trained = process.run(subject.train(folder / "trained"))

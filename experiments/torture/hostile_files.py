@@ -1,7 +1,7 @@
-"""Hostile files. Each maker returns a command that reads the file that it made.
+"""Makes hostile files. Each maker returns a command that reads its file.
 
-A maker gets the `Subject`, an empty folder, and a folder outside of all that the
-command may touch, which must stay as it is.
+A maker gets the `Subject`, an empty folder, and an outside folder, which the command
+must not change.
 """
 
 import io
@@ -16,7 +16,7 @@ import numpy as np
 
 _GIGABYTES = 3
 _IMAGES = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 8, 8, 1)}"
-# Whose command may also succeed, as long as nothing else happens.
+# Files whose command may also succeed, if it does no harm.
 HARMLESS = (
     "image folder: a link to a folder outside",
     ".keras: a member outside the folder",
@@ -32,8 +32,8 @@ def _file(title):
     return register
 
 
-class _Runs:
-    """An object whose unpickling writes a file."""
+class _MakesFolder:
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -43,7 +43,7 @@ class _Runs:
 
 
 def _keras(subject, place, change):
-    """`resprune prune` of the model's file after a change to its members."""
+    """`resprune prune` with the model file after a change to its members."""
     with zipfile.ZipFile(subject.folder / "net.keras") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
@@ -55,7 +55,7 @@ def _keras(subject, place, change):
 
 
 def _config(subject, place, change):
-    """The same with a change to its architecture."""
+    """`resprune prune` with the model file after a change to its architecture."""
 
     def changed(members):
         config = json.loads(members["config.json"])
@@ -66,7 +66,7 @@ def _config(subject, place, change):
 
 
 def _h5(subject, place, change):
-    """The same with a change to its first weight: `change(file, name)`."""
+    """`resprune prune` after `change(file, name)` of the first convolution weight."""
     import h5py
 
     def changed(members):
@@ -242,7 +242,7 @@ def _(subject, place, outside):
 @_file(".npz: pickled objects that run code")
 def _(subject, place, outside):
     header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
-    content = _npy(header, pickle.dumps([_Runs(outside / "written")]))
+    content = _npy(header, pickle.dumps([_MakesFolder(outside / "written")]))
     return _npz(subject, place, {"x.npy": content, "y.npy": content})
 
 
@@ -302,7 +302,7 @@ def _member(archive, name, content=b"written", **facts):
 
 @_file("state file: a chain of links that leads outside")
 def _(subject, place, outside):
-    # A path that is too long to be resolved as a whole is taken for what it says.
+    # `realpath` does not resolve a path that is too long.
     def fill(archive):
         steps, path = "abcdefghijklmnop", ""
         for step in steps:
@@ -405,39 +405,29 @@ def _(subject, place, outside):
     return subject.train(place / "run", start_from=source, criterion="largest")
 
 
+def _replace_arrays(folder, bad):
+    """Replaces the arrays `*_0` of a training state by the bytes of an .npy file."""
+    with np.load(folder / "state.npz") as arrays:
+        arrays = dict(arrays)
+    with zipfile.ZipFile(folder / "state.npz", "w") as archive:
+        for name, value in arrays.items():
+            content = io.BytesIO()
+            np.save(content, value)
+            good = content.getvalue()
+            archive.writestr(f"{name}.npy", bad if name.endswith("_0") else good)
+
+
 @_file("run directory: a state of pickled objects")
 def _(subject, place, outside):
-    def pickled(folder):
-        with np.load(folder / "state.npz") as arrays:
-            arrays = dict(arrays)
-        with zipfile.ZipFile(folder / "state.npz", "w") as archive:
-            for name, value in arrays.items():
-                content = io.BytesIO()
-                np.save(content, value)
-                content = content.getvalue()
-                if name.endswith("_0"):
-                    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
-                    bad = pickle.dumps([_Runs(outside / "written")])
-                    content = _npy(header, bad)
-                archive.writestr(f"{name}.npy", content)
-
-    return _run(subject, place, pickled)
+    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
+    bad = _npy(header, pickle.dumps([_MakesFolder(outside / "written")]))
+    return _run(subject, place, lambda folder: _replace_arrays(folder, bad))
 
 
 @_file("run directory: a state that declares 100 GB")
 def _(subject, place, outside):
-    def grow(folder):
-        with np.load(folder / "state.npz") as arrays:
-            arrays = dict(arrays)
-        header = "{'descr': '<f4', 'fortran_order': False, 'shape': (26843545600,)}"
-        with zipfile.ZipFile(folder / "state.npz", "w") as archive:
-            for name, value in arrays.items():
-                content = io.BytesIO()
-                np.save(content, value)
-                content = _npy(header) if name.endswith("_0") else content.getvalue()
-                archive.writestr(f"{name}.npy", content)
-
-    return _run(subject, place, grow)
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (26843545600,)}"
+    return _run(subject, place, lambda folder: _replace_arrays(folder, _npy(header)))
 
 
 @_file("run directory: numbers that are no numbers")

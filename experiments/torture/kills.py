@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of work: the same command goes on, and nothing is lost."""
+"""Kills commands with SIGKILL and repeats them; nothing may be lost."""
 
 import shutil
 
@@ -7,21 +7,21 @@ from experiments.torture.case import Case, same
 from experiments.torture.subject import difference
 
 _KILLS = {"training": 22, "prune": 12, "start from": 10, "state file": 10, "export": 12}
-_IN_A_ROW = 6  # kills of one run before it may finish
+_IN_A_ROW = 6  # kills of one run before it is left to finish
 
 
 def cases(subject, rng, folder):
-    """Kills every kind of work many times.
+    """Kills every kind of command many times.
 
     Yields:
-        `Case`s.
+        `Case`.
     """
     makers = {
         "training": (subject.train, lambda: subject.trained),
         "prune": (subject.prune, lambda: subject.pruned),
         "export": (subject.export, lambda: subject.exported),
         "start from": (subject.start_from, lambda: subject.started_from),
-        "state file": (_travelling(subject), lambda: subject.trained),
+        "state file": (_from_state_file(subject), lambda: subject.trained),
     }
     for name, count in _KILLS.items():
         command, expected = makers[name]
@@ -30,15 +30,15 @@ def cases(subject, rng, folder):
         while killed < count:
             run += 1
             place, seconds = folder / f"{name}-{run}", subject.seconds[expected]
-            found = _chain(name, command, expected, rng, place, seconds)
+            found = _killed_run(name, command, expected, rng, place, seconds)
             killed += found.kills
             yield found
             if not found.right:
                 break
 
 
-def _chain(name, command, expected, rng, folder, seconds):
-    """One run that is killed again and again, within `seconds`, until it is done."""
+def _killed_run(name, command, expected, rng, folder, seconds):
+    """One run that is killed repeatedly, within `seconds`, and then finished."""
     kills = 0
     for _ in range(_IN_A_ROW):
         if rng.random() < 0.5:
@@ -53,12 +53,12 @@ def _chain(name, command, expected, rng, folder, seconds):
         if ended.code != -9:
             return Case("kills", name, f"after a kill: {ended.error}", False, kills)
         kills += 1
-        if wrong := _half(folder, expected):
+        if wrong := _incomplete(folder, expected):
             return Case("kills", name, f"after a kill: {wrong}", False, kills)
     ended = process.run(command(folder))
     if ended.code:
-        return Case("kills", name, f"at last: {ended.error}", False, kills)
-    may_lack = _staying(expected) if name == "state file" else ()
+        return Case("kills", name, f"last attempt: {ended.error}", False, kills)
+    may_lack = _not_packed(expected) if name == "state file" else ()
     wrong = difference(folder, expected, may_lack)
     if left := [path.name for path in folder.parent.glob(f".*{folder.name}*")]:
         wrong = wrong or f"{left[0]} is left over"  # of the state file
@@ -68,26 +68,26 @@ def _chain(name, command, expected, rng, folder, seconds):
     return found
 
 
-def _half(folder, expected):
-    """A file under its own name that is not whole; None if there is none."""
+def _incomplete(folder, expected):
+    """An incomplete file under its final name; None if there is none."""
     for path in folder.glob("*"):
         twin = expected / path.name
         if path.suffix in (".tflite", ".onnx") and twin.exists():
             if path.read_bytes() != twin.read_bytes():
-                return f"{path.name} is not whole"
+                return f"{path.name} is incomplete"
     return None
 
 
-def _staying(run_dir):
-    """Names of the models that do not travel in a state file."""
+def _not_packed(run_dir):
+    """Names of the models that a state file leaves out."""
     from resprune_tf.runs.state_file import needed_models
 
     every = (str(path.relative_to(run_dir)) for path in run_dir.glob("models/*"))
     return {*every}.difference(needed_models(run_dir))
 
 
-def _travelling(subject):
-    """Every other process works in a new folder, with nothing but the state file."""
+def _from_state_file(subject):
+    """Every other process works in an empty folder with the state file alone."""
     turns = 0
 
     def command(run_dir, death="never"):

@@ -3,6 +3,7 @@
 import collections
 import json
 
+from experiments.pages.library import counted
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.torture"
@@ -31,7 +32,7 @@ _REQUIRED = {
     "to exhaust the memory. They must be refused or harmless, with at most 500 MB more "
     "memory than a good file takes.",
 }
-# The part of a case's name that says what it is done to, up to the first of these.
+# The subject in the name of a case ends before the first of these.
 _ENDS = {"damage": " ", "disk": ",", "writers": ",", "hostile files": ":"}
 SAME = "same result as undisturbed"
 _OUTCOMES = {
@@ -82,7 +83,7 @@ def _row(kind, record, not_run):
 
 
 def _outcomes(kinds):
-    """Numbers of cases by what was attacked, and the wrong ones in full."""
+    """Numbers of cases by subject, and the wrong cases in full."""
     rows, wrong = [], []
     for kind in _REQUIRED:
         counts = collections.defaultdict(collections.Counter)
@@ -96,7 +97,7 @@ def _outcomes(kinds):
                 )
         for subject, found in counts.items():
             known = [found[outcome] for outcome in _OUTCOMES]
-            # What an older or newer campaign may state in other words.
+            # Records of other versions can have other words.
             known[-1] = found.total() - sum(known[:-1]) - found["wrong"]
             numbers = [found.total(), *known, found["wrong"]]
             rows.append([kind, subject, *(str(n) if n else "-" for n in numbers)])
@@ -107,7 +108,7 @@ def _outcomes(kinds):
 
 
 def _hostile(record):
-    """The files by what they are."""
+    """The hostile files by kind."""
     found = collections.defaultdict(list)
     for case in record["cases"]:
         subject, _, what = case["case"].partition(": ")
@@ -116,13 +117,13 @@ def _hostile(record):
 
 
 def _environments(kinds):
-    """Where the kinds were run, each machine once."""
+    """The machines on which the kinds were run."""
     found = {}
     for kind, record in kinds.items():
         facts = record["environment"]
         words = (
-            f"{facts['cpu']}, {facts['cores']} processor"
-            f"{'s' * (facts['cores'] != 1)}, Keras {facts['keras']}, "
+            f"{facts['cpu']}, {counted(facts['cores'], 'processor')}, "
+            f"Keras {facts['keras']}, "
             f"{facts['backend']}, seed {record['seed']}"
         )
         found.setdefault(words, []).append(kind)

@@ -1,4 +1,4 @@
-"""Runs a command as a process: what it printed, its exit code, time and memory."""
+"""Runs commands as processes and measures output, exit code, time and memory."""
 
 import dataclasses
 import os
@@ -14,9 +14,9 @@ import time
 from experiments.pages.results import ROOT
 
 LIMIT_SECONDS = 300
-# Of experiments; of the command line, after the command's name.
+# Error messages of experiments, and of the command line.
 _ERROR = re.compile(r"(resprune( \w+)?: )?error: ")
-_DATA_LIMIT = 6 << 30  # bytes; a hostile file must not take the machine down
+_DATA_LIMIT = 6 << 30  # bytes; protects the machine from hostile files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Ended:
 
     Attributes:
         code: exit code; negative for the signal that killed it.
-        output: what it printed, both streams.
-        seconds: from its start to its end.
-        megabytes: the most memory that it had at once.
+        output: standard output and standard error.
+        seconds: wall-clock time.
+        megabytes: peak memory.
     """
 
     code: int
@@ -37,12 +37,12 @@ class Ended:
 
     @property
     def error(self):
-        """The line that says what is wrong, or the last one."""
+        """The line with the error message, or the last line."""
         lines = self.output.strip().splitlines() or [""]
         return next((line for line in lines if _ERROR.match(line)), lines[-1])
 
     def fault(self):
-        """What is wrong with a refusal; None if it is an exit code and one sentence."""
+        """What is wrong with a refusal; None if it has an exit code and one message."""
         if self.code == 0:
             return "accepted"
         if self.code < 0:
@@ -55,13 +55,13 @@ class Ended:
 
 
 def started(module, *arguments, death="never"):
-    """The command line of a module in a child that may kill itself (see `dying`)."""
+    """The command of a module in a process that can kill itself (see `dying`)."""
     child = [sys.executable, "-m", "experiments.torture.dying", death, module]
     return [*child, *map(str, arguments)]
 
 
 def run(command, kill_after=None, stop_after=None):
-    """Runs a command to its end.
+    """Runs a command until it ends.
 
     Args:
         command: list of words.
@@ -114,12 +114,12 @@ def _limited():
 def on_small_disk(command, folder, kilobytes):
     """Runs a command with a folder on a disk of a given size.
 
-    The disk is a tmpfs in a mount namespace of its own (Linux; see `small_disks`). What
-    the command left on it is in the folder afterwards.
+    The disk is a tmpfs in its own mount namespace (Linux; see `small_disks`). Its files
+    are copied to the folder afterwards.
 
     Args:
         command: list of words.
-        folder: path of the folder, which may hold files.
+        folder: path of the folder, which can have files.
         kilobytes: size of the disk.
 
     Returns:
@@ -135,7 +135,7 @@ def on_small_disk(command, folder, kilobytes):
 
 
 def small_disks():
-    """Whether this system lets us mount a small disk."""
+    """Whether this system allows mounting a small disk."""
     if shutil.which("unshare") is None:
         return False
     words = [*_NAMESPACE, "mount -t tmpfs none /mnt"]

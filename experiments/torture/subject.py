@@ -1,4 +1,4 @@
-"""What is tortured: small runs on real digits, their commands, and what equals what."""
+"""The tested commands: small runs on real digits, and the comparison of results."""
 
 import functools
 import io
@@ -25,7 +25,7 @@ _RUN = {
     "units_per_round": 2,
 }
 _FORMATS = "keras,saved_model,litert,onnx"
-# Facts of a process, not of a run.
+# Keys that describe a process, not a run.
 _OF_THE_MOMENT = {"seconds", "total_seconds", "started", "command", "written", "sha256"}
 _MAKE_FILES = """
 import sys, numpy as np, keras
@@ -51,13 +51,13 @@ np.savez(f"{folder}/data.npz", x=images[:400], y=labels[:400])
 
 
 class Subject:
-    """A folder with a trained model and data; commands; what they lead to untouched.
+    """A folder with a trained model and data, commands, and undisturbed results.
 
     Args:
         folder: an empty folder.
 
     Attributes:
-        seconds: dict from the folder of an unbroken command to the time that it took.
+        seconds: time of each undisturbed command, by folder of its result.
     """
 
     def __init__(self, folder):
@@ -72,7 +72,7 @@ class Subject:
         return process.started("experiments.cifar", *words, death=death)
 
     def start_from(self, run_dir, death="never"):
-        """The command of a run that takes over the first round of another."""
+        """The command of a run that starts from the first round of another."""
         extra = {"start_from": self.trained, "criterion": "largest"}
         return self.train(run_dir, death, **extra)
 
@@ -92,27 +92,27 @@ class Subject:
 
     @functools.cached_property
     def trained(self):
-        """Folder of the unbroken run."""
+        """Folder of the undisturbed run."""
         return self._made(self.train, "trained")
 
     @functools.cached_property
     def started_from(self):
-        """Folder of the unbroken run that takes over a first round."""
+        """Folder of the undisturbed run that starts from another run."""
         return self._made(self.start_from, "started-from")
 
     @functools.cached_property
     def pruned(self):
-        """Folder of the unbroken `resprune prune`."""
+        """Folder of the undisturbed `resprune prune`."""
         return self._made(self.prune, "pruned")
 
     @functools.cached_property
     def exported(self):
-        """Folder of the unbroken exports."""
+        """Folder of the undisturbed exports."""
         return self._made(self.export, "exported")
 
     @functools.cached_property
     def interrupted(self):
-        """Folder of a run that was killed in the training of its second round."""
+        """Folder of a run that was killed while its second round was trained."""
         folder = self.folder / "interrupted"
         # Its tenth write is the state in round 1.
         for number in range(8, 20):
@@ -126,22 +126,21 @@ class Subject:
         folder = self.folder / name
         ended = process.run(command(folder))
         if ended.code:
-            raise RuntimeError(f"The unbroken run failed: {ended.output}")
+            raise RuntimeError(f"The undisturbed run failed: {ended.output}")
         self.seconds[folder] = ended.seconds
         return folder
 
 
 def difference(folder, expected, may_lack=()):
-    """What is different between what two commands left; None if nothing is.
+    """The first difference between the results of two commands; None if equal.
 
-    Records are compared but for times, models weight by weight, other files byte by
-    byte. Temporary files count.
+    Records are compared without times, models weight by weight, other files byte by
+    byte. Remaining temporary files are a difference.
 
     Args:
-        folder: what is looked at.
-        expected: what the unbroken command left.
-        may_lack: names of files that need not be there; if they are, they must be
-            equal.
+        folder: the result to check.
+        expected: the result of the undisturbed command.
+        may_lack: names of files that may be missing; existing ones must be equal.
     """
     for path in sorted(pathlib.Path(expected).rglob("*")):
         name = path.relative_to(expected)
@@ -166,17 +165,17 @@ def difference(folder, expected, may_lack=()):
 
 
 def _unique(name):
-    """Whether a file says who wrote it when, or is drawn of what does."""
+    """Whether a file differs between processes by design."""
     return name.name in {
         *("sessions.jsonl", "environment.json", "report.html", "flags.txt", "lock"),
-        # TensorFlow writes the graph of a SavedModel in an order of the moment.
+        # TensorFlow writes the graph of a SavedModel in varying order.
         *("fingerprint.pb", "saved_model.pb", "variables.index"),
         "variables.data-00000-of-00001",
     }
 
 
 def _content(path):
-    """What is to be equal in a file."""
+    """The content of a file that must be equal."""
     if path.suffix == ".keras":
         return _weights(path)
     if path.suffix in (".json", ".jsonl"):
@@ -191,14 +190,14 @@ def _content(path):
 
 
 def _lasting(value):
-    """JSON values without what is of the moment."""
+    """JSON values without the keys that describe a process."""
     if isinstance(value, dict):
         return {k: _lasting(v) for k, v in value.items() if k not in _OF_THE_MOMENT}
     return [_lasting(each) for each in value] if isinstance(value, list) else value
 
 
 def _weights(path):
-    """Bytes of every weight of a .keras file, by name."""
+    """The bytes of every weight of a .keras file, by name."""
     import h5py
 
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Two processes that write to one place: one is refused, or both are right."""
+"""Starts each command twice: one must be refused, or both must be right."""
 
 import concurrent.futures
 import time
@@ -11,10 +11,10 @@ _APART = (0.0, 1.0, 4.0)  # seconds
 
 
 def cases(subject, rng, folder):
-    """Gives each command twice at almost the same time.
+    """Starts each command twice at almost the same time.
 
     Yields:
-        `Case`s.
+        `Case`.
     """
     makers = {
         "training": (subject.train, subject.trained),
@@ -35,6 +35,6 @@ def cases(subject, rng, folder):
 def _judged(name, both, place, expected):
     wrong = [fault for each in both if each.code and (fault := each.fault())]
     if wrong or all(each.code for each in both):
-        said = wrong or [each.error for each in both]
-        return Case("writers", name, "; ".join(said), False)
+        errors = wrong or [each.error for each in both]
+        return Case("writers", name, "; ".join(errors), False)
     return same("writers", name, difference(place, expected))

@@ -1,1 +1,1 @@
-"""Units of well-known networks."""
+"""Units of well-known models."""

@@ -1,14 +1,13 @@
-"""Finds and removes the units of well-known models and of an odd one, and records it.
+"""Finds and removes the units of well-known models and of an unusual one.
 
     python -m experiments.zoo             units, exactness, MACs
     python -m experiments.zoo --latency   latency on LiteRT and ONNX Runtime
 
-Nothing is trained or downloaded: weights are random, and so are the statistics of
-normalization layers, so that every branch has an effect. What is in the record already
-is not measured again, so the command can be stopped and repeated.
+Nothing is trained or downloaded. Weights and the statistics of normalization layers are
+random, so that every branch has an effect. Recorded models are not measured again, so
+the command can be stopped and repeated.
 """
 
-import argparse
 import contextlib
 import importlib.metadata
 import os
@@ -16,21 +15,21 @@ import sys
 import time
 
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, machine_name
+from experiments.pages.results import RECORDS, machine_name, parser_of
 from experiments.running.quiet import quiet_start
-from experiments.zoo.nets import NETS, TIMED
+from experiments.zoo.models import NETS, TIMED
 from experiments.zoo.page import COMMAND
 
 RUNTIMES = ("litert", "onnxruntime")
 _IMAGES = 2
 
 
-def enliven(model, images, seed=0):
-    """A copy with random weights where they begin at 0 or 1, and lively signals.
+def randomize(model, images, seed=0):
+    """A copy with random values in place of constant weights, and recalibrated.
 
-    A branch whose last normalization is scaled by 0, as some nets begin, would be
-    removed without a trace; and random convolutions alone let signals die away or
-    explode, so that BatchNormalization gets the statistics of `images`.
+    Some models initialise the last scale of a branch with 0, so that removing the
+    branch would have no effect. BatchNormalization gets the statistics of `images`,
+    because signals would vanish or explode in random convolutions otherwise.
     """
     import numpy as np
 
@@ -49,22 +48,22 @@ def enliven(model, images, seed=0):
 
 
 def cheapest_third(units):
-    """Names of the third of the removable units that saves the fewest MACs."""
+    """Names of the third of the removable units whose removal saves the fewest MACs."""
     removable = [unit for unit in units if unit.removable]
     count = max(1, len(removable) // 3) if removable else 0
     return [unit.name for unit in sorted(removable, key=lambda u: u.macs)[:count]]
 
 
-def survey(net):
-    """What is found in a net, and how exactly and quickly it is removed."""
+def survey(entry):
+    """Units of a model, and how exactly and fast they are removed."""
     import keras
 
     from resprune_tf import add_importance, cost, find_units, remove_units
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    images = _images(net)
-    model = enliven(net.build(), images)
+    images = _images(entry)
+    model = randomize(entry.build(), images)
     begun = time.perf_counter()
     units = find_units(model)
     found = {
@@ -72,8 +71,8 @@ def survey(net):
         "removable": sum(unit.removable for unit in units),
         "projections": sum(unit.kind == "projection" for unit in units),
         "opaque": [f"{each.name} ({each.kind})" for each in units.opaque],
-        "opened": net.opened,
-        "input": [net.size, net.size, 3],
+        "opened": entry.opened,
+        "input": [entry.size, entry.size, 3],
         "seconds_to_find": round(time.perf_counter() - begun, 3),
         "full": _size(cost(model)),
     }
@@ -85,25 +84,25 @@ def survey(net):
     everything = [unit.name for unit in units if unit.removable]
     for key, names in (("third", cheapest_third(units)), ("all", everything)):
         begun = time.perf_counter()
-        shorter = remove_units(model, names)
+        pruned = remove_units(model, names)
         seconds = time.perf_counter() - begun
-        silenced = _run(add_importance(model, names, value=0.0), images)
-        without = _run(shorter, images)
+        zeroed = _run(add_importance(model, names, value=0.0), images)
+        without = _run(pruned, images)
         found[key] = {
             "removed": len(names),
             "seconds_to_remove": round(seconds, 3),
-            **_size(cost(shorter)),
-            "difference_to_silenced": _difference(without, silenced),
+            **_size(cost(pruned)),
+            "difference_to_silenced": _difference(without, zeroed),
             "difference_to_full": _difference(without, outputs),
         }
     return found
 
 
-def _images(net):
+def _images(entry):
     """Noise in the range of pixels, float32 `(images, size, size, 3)`."""
     import numpy as np
 
-    shape = _IMAGES, net.size, net.size, 3
+    shape = _IMAGES, entry.size, entry.size, 3
     return np.random.default_rng(1).uniform(0, 255, shape).astype("float32")
 
 
@@ -130,11 +129,11 @@ def _difference(found, expected):
     return float(max(abs(a - b).max() for a, b in pairs) / largest)
 
 
-def time_net(net, runtime, runs):
-    """Latency without the cheapest third, and without all removable units.
+def time_model(entry, runtime, runs):
+    """Latency without the cheapest third and without all removable units.
 
     Returns:
-        dict with the MACs' and the times' ratios to the full net, in turns.
+        dict with the ratios of MACs and times to the full model, measured in turns.
     """
     import keras
     import numpy as np
@@ -143,16 +142,16 @@ def time_net(net, runtime, runs):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = enliven(net.build(), _images(net))
+    model = randomize(entry.build(), _images(entry))
     units = find_units(model)
     everything = [unit.name for unit in units if unit.removable]
-    nets = {
+    models = {
         "full": model,
         "third": remove_units(model, cheapest_third(units)),
         "all": remove_units(model, everything),
     }
-    measured = runtime_latencies(nets.values(), runtime, runs=runs)
-    times = dict(zip(nets, measured, strict=True))
+    measured = runtime_latencies(models.values(), runtime, runs=runs)
+    times = dict(zip(models, measured, strict=True))
     found = {
         "runs": runs,
         "batch_size": 1,
@@ -166,7 +165,7 @@ def time_net(net, runtime, runs):
         )
         found[key] = {
             "median_ms": round(times[key].median_ms, 3),
-            "macs_ratio": round(cost(nets[key]).macs / macs, 4),
+            "macs_ratio": round(cost(models[key]).macs / macs, 4),
             "ratio": {
                 "median": round(float(middle), 4),
                 "p10": round(float(low), 4),
@@ -183,26 +182,25 @@ def main(argv=None, records=RECORDS, nets=NETS):
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.runs.environment import environment
-        from resprune_tf.system.whole_files import read_json, write_json
 
         facts = environment() | _versions()
     if arguments.latency:
         path = records / "zoo" / f"latency-{machine_name(facts)}.json"
         work = {
-            f"{net.name}, {runtime}": lambda net=net, runtime=runtime: time_net(
-                net, runtime, arguments.runs
+            f"{entry.name}, {runtime}": lambda entry=entry, runtime=runtime: time_model(
+                entry, runtime, arguments.runs
             )
-            for net in nets
-            if net.name in TIMED
+            for entry in nets
+            if entry.name in TIMED
             for runtime in RUNTIMES
         }
     else:
         path = records / "zoo" / "units.json"
         work = {
-            f"{net.name}, {net.source}": lambda net=net: survey(net) for net in nets
+            f"{entry.name}, {entry.source}": lambda entry=entry: survey(entry)
+            for entry in nets
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = read_json(path) or {"nets": {}}
+    record = manifest.read_record(path) or {"nets": {}}
     for name, measure in work.items():
         if name in record["nets"] and not arguments.again:
             continue
@@ -213,8 +211,7 @@ def main(argv=None, records=RECORDS, nets=NETS):
         }
         record["environment"] = facts
         record["command"] = COMMAND + (" --latency" if arguments.latency else "")
-        write_json(path, record)
-        manifest.note(path)
+        manifest.write_record(path, record)
         print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
     print(f"written: {os.path.relpath(path)}")
 
@@ -228,15 +225,11 @@ def _versions():
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(COMMAND, __doc__)
     parser.add_argument(
         "--latency",
         action="store_true",
-        help="measure latency instead of finding units",
+        help="measure latency instead of units",
     )
     parser.add_argument(
         "--runs",

@@ -1,4 +1,4 @@
-"""A net of no known family, with residual units in every disguise."""
+"""A model of no known family, with residual units written in many ways."""
 
 import keras
 from keras import layers, ops
@@ -6,7 +6,7 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable(package="odd_net")
 class SqueezeBlock(layers.Layer):
-    """A residual block as a layer: its unit is seen once `expand` has opened it."""
+    """A residual block as a layer, whose unit is found after `expand` opened it."""
 
     def build(self, input_shape):
         filters = input_shape[-1]
@@ -38,7 +38,7 @@ def _unit(x, name, merge):
 
 
 def _stage(shape, name):
-    """A nested model with an Add layer, an ops.add and an `x - y`."""
+    """A nested model with an Add layer, an `ops.add` and an `x - y`."""
     inputs = keras.Input(shape, name=f"{name}_in")
     add = layers.Add(name=f"{name}_a_add")
     x = _unit(inputs, f"{name}_a", lambda x, y: add([x, y]))
@@ -48,10 +48,10 @@ def _stage(shape, name):
 
 
 def odd_net(size=64):
-    """Nested models, one called twice, blocks as layers, a projection, attention.
+    """Has nested models, one called twice, blocks as layers, a projection, attention.
 
     Args:
-        size: of the square input images, a multiple of 4.
+        size: height and width of the input images, a multiple of 4.
 
     Returns:
         A functional `keras.Model` from `(size, size, 3)` to 10 logits.

@@ -2,6 +2,7 @@
 
 import json
 
+from experiments.pages.library import counted
 from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.zoo"
@@ -88,16 +89,15 @@ def _row(name, net):
     both = net["third"], net["all"]
     return [
         *row,
-        *(f"{1 - each['macs'] / full:.1%} ({_units_of(each)})" for each in both),
+        *(
+            f"{1 - each['macs'] / full:.1%} ({counted(each['removed'], 'unit')})"
+            for each in both
+        ),
         f"{max(each['difference_to_silenced'] for each in both):.1g}",
         f"{net['difference_inserted']:.1g}",
         f"{net['third']['difference_to_full']:.1g}",
         f"{net['seconds_to_find']:.2f}, {net['third']['seconds_to_remove']:.1f}",
     ]
-
-
-def _units_of(removal):
-    return f"{removal['removed']} unit{'s' if removal['removed'] > 1 else ''}"
 
 
 def _notes(record):
@@ -119,7 +119,7 @@ def _notes(record):
 
 def _latency(record):
     columns = ["model, runtime", "full, ms", "without", "MACs", "latency"]
-    columns.append("difference, points")
+    columns.append("difference, percentage points")
     rows = []
     for name, timed in record["nets"].items():
         for key, title in (("third", "cheapest third"), ("all", "all removable")):

@@ -2,6 +2,7 @@
 
 from resprune_tf.report.run_records import RunRecords, short
 from resprune_tf.runs.judging import compare_correct, format_paired
+from resprune_tf.system.wording import counted
 
 
 def format_rounds(rounds, final):
@@ -119,8 +120,8 @@ def _change(run, *net):
     if net and paired(run, *net, "test"):
         images = None  # the paired test says how much so many images show
     if images and run.in_percent and parts and parts[-1].startswith("test"):
-        point = f"{100 / images:.2g}"
-        parts[-1] += f" ({images:,} test images: 1 image is {point} percentage points)"
+        point = counted(float(f"{100 / images:.2g}"), "percentage point")
+        parts[-1] += f" ({images:,} test images: 1 image is {point})"
     if parts and run.split == "test":
         parts[-1] += ", selected on the test set and so optimistic"
     return ", ".join(parts) or f"no {run.monitor} recorded"

@@ -1,6 +1,7 @@
 """The front page: every claim, decided by its rule from made-up records."""
 
 import json
+import re
 
 import pytest
 
@@ -44,14 +45,18 @@ def test_without_records_all_is_open_and_says_what_to_run(tmp_path):
     result = overview.make(tmp_path)
     assert result.name == "README"
     count = len(overview.accuracy_claims(Sources(tmp_path)))
-    line = f"full length: {count} claims; 0 hold, 0 fail, {count} open.**"
-    assert f"- **Trained models, {line}" in result.text
-    times, counts = (
-        "Times, measured with random weights",
-        "Counts, true by construction",
-    )
-    for title in (times, counts):
-        assert f"- **{title}: 3 claims; 0 hold, 0 fail, 3 open.**" in result.text
+    row = cells(result.text, "Trained models", "full length")
+    assert row[2:5] == ["0 of 46 runs", str(count), f"**{count} open**"]
+    assert re.fullmatch(r"46 runs: \S+ h on a CPU or 7 h on an accelerator", row[5])
+    for title in ("Times", "MACs and parameters"):
+        row = cells(result.text, title)
+        assert row[2:] == [
+            "nothing",
+            "3",
+            "**3 open**",
+            "`python -m experiments.costs`",
+        ]
+    assert "No record contradicts the paper so far." in result.text
     assert "No run of the paper's experiments is finished yet." in result.text
     assert "## What was found" not in result.text
     (line,) = lines(result.text, "- CIFAR-100, full length: no loss of accuracy at 35")
@@ -194,8 +199,9 @@ def test_one_seed_is_an_observation(tmp_path):
         *("a quarter of the epochs", "**open (n = 1)**"),
         "+0.20 (n = 1); c10-k2-quarter",
     ]
-    (line,) = lines(page, "- **Trained models, a quarter of the epochs: 9 claims; 0 ")
-    assert "0 hold, 0 fail, 1 observed once, 8 open.**" in line
+    row = cells(page, "Trained models, CIFAR-10", "a quarter of the epochs")
+    assert row[2:5] == ["2 of 13 runs", "9", "**1 observed once, 8 open**"]
+    assert row[5].startswith("11 runs: ")
     # The run itself, with its scale; what it lacks; the claims that are still open.
     row = cells(page, "cifar10/c10-k2-quarter")
     assert row[1:4] == ["a quarter of the epochs", "56 → 32", "93.00 (n = 1)"]
@@ -252,6 +258,10 @@ def test_costs(tmp_path):
                 {
                     "dataset": net.dataset,
                     "units": net.units,
+                    "environment": {
+                        **{"cpu": machine, "cores": 2},
+                        **{"devices": "1 cpu", "backend": "jax"},
+                    },
                     "counts": {
                         "original": {"unfolded": {"macs": 100, "parameters": 100}},
                         "shortened": {
@@ -279,8 +289,14 @@ def test_costs(tmp_path):
     both = "training 70 %, testing 70 % (n = 100)"
     assert row[2:] == ["random weights", "**holds**", f"{both}; {both}"]
     # What no model can have is no failed claim.
-    line = "by construction: 3 claims; 1 hold, 1 fail, 1 not reproducible, 0 open.**"
-    assert line in page
+    row = cells(page, "MACs and parameters", "by construction")
+    assert row[2] == "a, 2 cores, jax; b, 2 cores, jax"
+    assert row[3:] == ["3", "**1 hold, 1 fail, 1 not reproducible**", "-"]
+    # The first paragraph states what contradicts the paper.
+    (line,) = lines(page, "**The paper makes 20 claims about trained models; none ")
+    assert "2 hold, 2 fail, 1 not reproducible, 1 open. What contradicts" in line
+    assert "(CIFAR-10) is not reproducible: ours are 57.59 %, 69.29 %; a " in line
+    assert "(ImageNet) does not hold: ours are 70.00 %, 93.15 %" in line
 
 
 def test_records_that_leave_doubts_decide_nothing(tmp_path):

@@ -68,5 +68,5 @@ def test_experiments_stop_while_they_start(capsys):
 def test_a_state_file_needs_its_folder_before_any_work(tmp_path):
     state = str(tmp_path / "none" / "run.tar")
     with flagsaver.flagsaver(run_dir=str(tmp_path / "run"), state_file=state):
-        with pytest.raises(SystemExit, match="a file in a folder that exists"):
+        with pytest.raises(SystemExit, match="a file in an existing folder"):
             experiment._check_run_dir()

@@ -46,7 +46,7 @@ def test_end_to_end(tmp_path, capsys):
         assert result["elsewhere"] is None or 0 <= result["elsewhere"] <= 1
     section = bench_page.section(record)
     assert section.count("plain Keras on TensorFlow float32 |") == 2
-    assert "PyTorch float32: failed: its Python is not there" in section
+    assert "PyTorch float32: failed: its Python is missing" in section
 
 
 def parameters(model):
@@ -126,7 +126,7 @@ def test_the_others_go_on_when_one_fails(rounds, capsys):
 
 def test_another_network_is_left_out(rounds):
     record, asked = rounds({"torch-float32": "other network"})
-    status = "failed: another network: 7 parameters"
+    status = "failed: another model: 7 parameters"
     assert record["variants"]["torch-float32"] == {"status": status}
     assert set(record["rounds"][0]) == {"ours-float32", "keras-float32"}
     assert asked.count("torch-float32") == 1
@@ -135,7 +135,10 @@ def test_another_network_is_left_out(rounds):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--variants=none", "error: no variant none; choose from ours-float32, "),
+        (
+            "--variants=none",
+            "error: there is no variant none. Choose from ours-float32, ",
+        ),
         (
             "--depth=12",
             "error: --depth must be 9n.2 for bottleneck units. Received: 12",

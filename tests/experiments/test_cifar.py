@@ -79,7 +79,7 @@ def test_a_run_prints_its_progress_and_what_it_achieved(finished):
         "round 0: 14 layers",
         "left",
         "round 2: 8 layers",
-        "outputs agree to",
+        "largest difference of outputs",
         "report.html",
     ):
         assert text in done.stdout
@@ -139,7 +139,7 @@ def test_a_finished_run_shows_its_result_again(finished, capsys):
     folder, _ = finished
     command(run_dir=str(folder), export=[])
     out = capsys.readouterr().out
-    assert "finished before" in out and "report.html" in out
+    assert "is already finished" in out and "report.html" in out
     assert "epoch" not in out
 
 
@@ -288,7 +288,7 @@ def test_a_machine_without_matplotlib_gets_no_report(finished, monkeypatch):
     """Accelerators need not have it; the records are drawn elsewhere."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = experiment._write_report(finished[0])
-    assert said.startswith("none, ") and f"resprune report {finished[0]}`" in said
+    assert said.startswith("none: ") and f"resprune report {finished[0]}`" in said
 
 
 def test_every_criterion_can_be_asked_for():

@@ -8,7 +8,7 @@ import pytest
 from experiments import costs
 from experiments.pages.results import RECORDS, machine_name
 from experiments.paper import cost_records, published
-from experiments.paper.cost_records import PAPER, Measure, Net
+from experiments.paper.cost_records import PAPER, Measure, PrunedModel
 from resprune_tf import Architecture, build_resnet, cost
 from tests.made.costs import made_pair
 from tests.made.runs import make_final, make_rounds, write_records
@@ -24,7 +24,9 @@ def savings():
     found = {}
     for dataset, units in published.INITIAL_UNITS.items():
         net = costs.initial_architecture(dataset)
-        two = costs.shorten(net, [2] * len(units))  # builds faster; units cost the same
+        two = costs.with_units(
+            net, [2] * len(units)
+        )  # builds faster; units cost the same
         before = cost(build_resnet(two))
         saved = []
         for unit in two.removable:
@@ -52,7 +54,7 @@ def nets_of(dataset, layers=None):
     """All nets of a data set's lattice, or those with so many layers."""
     initial = published.INITIAL_UNITS[dataset]
     return [
-        Net(dataset, units)
+        PrunedModel(dataset, units)
         for units in itertools.product(*(range(1, n + 1) for n in initial))
         if layers in (None, 3 * sum(units) + 2)
     ]
@@ -63,7 +65,7 @@ def test_nets_of_the_paper(savings, net):
     initial = costs.initial_architecture(net.dataset)
     full, _ = savings[net.dataset]
     assert (full.layers, full.parameters) == cost_records._INITIAL[net.dataset]
-    small = cost(build_resnet(costs.shorten(initial, net.units)))
+    small = cost(build_resnet(costs.with_units(initial, net.units)))
     assert small.layers == published.SMALLEST_LAYERS[net.dataset]
     found = 100 * small.parameters / full.parameters, 100 * small.macs / full.macs
     assert found == pytest.approx(shares(savings, net))
@@ -79,7 +81,7 @@ def test_one_net_fits_the_printed_costs(savings, dataset):
         for net in nets_of(dataset)
         if shares(savings, net) == pytest.approx(printed, abs=0.055)
     ]
-    assert fitting == [Net(dataset, published.SMALLEST_UNITS[dataset])]
+    assert fitting == [PrunedModel(dataset, published.SMALLEST_UNITS[dataset])]
 
 
 def test_no_net_fits_the_printed_costs_of_cifar10(savings):
@@ -102,7 +104,7 @@ def test_no_net_fits_the_printed_costs_of_cifar10(savings):
 
 def test_a_pair_is_counted_and_timed():
     full = Architecture.cifar(29, **TINY)
-    short = costs.shorten(full, (1, 2, 3))
+    short = costs.with_units(full, (1, 2, 3))
     assert short.kept == ((1,), (1, 2), (1, 2, 3))
     measures = [Measure(1, folded=True), Measure(2, backward=True)]
     told = []
@@ -144,11 +146,14 @@ def test_own_nets_start_from_that_of_the_paper(tmp_path):
     own_run(tmp_path, "c10-main-seed1", parameters=100_000)
     own_run(tmp_path, "c10-main-seed2", dataset="digits")
     own_run(tmp_path, "narrow-seed0")
-    found = cost_records.own_nets(tmp_path)
+    found = cost_records.own_models(tmp_path)
     assert [(name, net) for name, (_, net) in found.items()] == [
-        ("cifar10/c10-main-seed0", Net("cifar10", (2, 3, 2)))
+        ("cifar10/c10-main-seed0", PrunedModel("cifar10", (2, 3, 2)))
     ]
-    assert cost_records.all_nets(tmp_path) == [*PAPER, Net("cifar10", (2, 3, 2))]
+    assert cost_records.all_models(tmp_path) == [
+        *PAPER,
+        PrunedModel("cifar10", (2, 3, 2)),
+    ]
 
 
 @pytest.fixture
@@ -159,7 +164,7 @@ def measured(monkeypatch):
     def measure_pair(original, shortened, measures, runs, done):
         units = tuple(map(len, shortened.kept))
         calls.append(units)
-        net = Net(
+        net = PrunedModel(
             next(d for d, u in published.SMALLEST_UNITS.items() if u == units), units
         )
         pair = made_pair(net, short_ms=float(runs))
@@ -176,14 +181,14 @@ def test_what_is_on_record_is_not_measured_again(tmp_path, measured, capsys):
     assert measured == [net.units for net in PAPER]
     printed = capsys.readouterr().out
     assert "CIFAR-10 1/5/4, forward, batch 1: 10.0 -> 7.0 ms, 70.0 %" in printed
-    assert printed.count("about 0.0 minutes left") >= 1
+    assert printed.count("1 of ") >= 1
     (path,) = (tmp_path / "costs").iterdir()
     pair = json.loads(path.read_text())["pairs"][0]
     assert path.stem == machine_name(pair["environment"])
     assert pair["command"].endswith("python -m experiments.costs --runs=7")
     costs.main([], tmp_path)
     assert len(measured) == 3
-    assert "holds all; --again measures anew" in capsys.readouterr().out
+    assert "is complete; --again measures again" in capsys.readouterr().out
     costs.main(["--again"], tmp_path)
     assert len(measured) == 6
     machine = cost_records.read_machines(tmp_path)[0]
@@ -224,12 +229,12 @@ def test_senseless_arguments(tmp_path):
         costs.main(["--runs=0"])
     other = tmp_path / "other.json"
     other.write_text('{"rounds": []}')
-    with pytest.raises(SystemExit, match="'.*other.json' is no record of costs"):
+    with pytest.raises(SystemExit, match="'.*other.json' is not a record of costs"):
         costs.main([f"--out={other}"])
 
 
 def test_committed_records_count_alike():
     machines = cost_records.read_machines(RECORDS)
-    for net in cost_records.all_nets(RECORDS):
+    for net in cost_records.all_models(RECORDS):
         found = [m.pairs[net]["counts"] for m in machines if net in m.pairs]
         assert all(counts == found[0] for counts in found)

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from experiments import unit_norms
-from experiments.pages.run_records import RunRecords
+from experiments.pages.library import RunRecords
 from resprune_tf import Removal, RunOptions, prune_and_retrain
 from resprune_tf.criteria.sensitivity import UnitNorms
 from resprune_tf.criteria.sensitivity import unit_norms as norms_of
@@ -116,7 +116,7 @@ def test_other_data_or_no_model_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="not the data of the run"):
         unit_norms.measure(folder)
     shutil.rmtree(folder / "models")
-    with pytest.raises(ValueError, match="holds no initial net"):
+    with pytest.raises(ValueError, match="has no initial model"):
         unit_norms.measure(folder)
     with pytest.raises(SystemExit, match="error: .*holds no records of a run"):
         unit_norms.main([str(tmp_path / "nowhere")])

@@ -8,14 +8,14 @@ import pytest
 import resprune_tf as rp
 from experiments.zoo import __main__ as zoo
 from experiments.zoo import page as zoo_page
-from experiments.zoo.nets import NETS, TIMED, ZooNet
+from experiments.zoo.models import NETS, TIMED, ZooModel
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_page_says_what_the_record_says(tmp_path, capsys):
     """A real survey and timing of the odd net, small."""
-    odd = ZooNet("odd_net", "experiments/zoo/odd_net.py", 16, opened=True)
+    odd = ZooModel("odd_net", "experiments/zoo/odd_net.py", 16, opened=True)
     zoo.main([], records=tmp_path, nets=[odd])
     zoo.main(["--latency", "--runs=2"], records=tmp_path, nets=[odd])
     record = json.loads((tmp_path / "zoo" / "units.json").read_text())
@@ -49,7 +49,7 @@ def survives(model):
     """Removes every second unit of a model exactly."""
     shape = (2, *model.input_shape[1:])
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
-    model = zoo.enliven(model, x)
+    model = zoo.randomize(model, x)
     names = [u.name for u in rp.find_units(model) if u.removable][::2]
     shorter = rp.remove_units(model, names)
     silenced = rp.add_importance(model, names, value=0.0)

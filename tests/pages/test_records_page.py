@@ -96,7 +96,7 @@ def test_keeping_a_run(tmp_path):
     assert more == {*record._KEPT, "unit_norms.json"}
     final = json.loads((tmp_path / "kept/final.json").read_text())
     assert final["selected_round"] == 2
-    with pytest.raises(ValueError, match="exists and is as far as"):
+    with pytest.raises(ValueError, match="exists and has as many rounds as"):
         record.keep(run, tmp_path / "kept")
 
 
@@ -123,7 +123,7 @@ def test_a_record_grows_with_its_run(tmp_path):
         page = records_page.records_page(tmp_path)
         assert cells(page, "[digits/demo-seed0]", "full length", str(count - 1))
         assert "## Single runs" not in page
-    with pytest.raises(ValueError, match="is as far as"):
+    with pytest.raises(ValueError, match="has as many rounds as"):
         record.keep(run, kept)
     (run / "final.json").write_text(final)
     record.keep(run, kept, models=True)
@@ -135,7 +135,7 @@ def test_a_record_grows_with_its_run(tmp_path):
     assert "In progress" not in records_page.records_page(tmp_path)
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
     (run / "run.json").write_text('{"seed": 1}')
-    with pytest.raises(ValueError, match="is of another run"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         record.keep(run, kept)
     (run / "rounds.jsonl").unlink()
     with pytest.raises(ValueError, match="it has no rounds.jsonl. Continue the run"):

@@ -70,7 +70,7 @@ def test_names_state_the_scale():
 )
 def test_records_of_another_scale_than_their_name_are_refused(run, scale, tmp_path):
     folder = keep(tmp_path, run, 0, chain(), scale=scale)
-    message = f"'cifar10/{run}-seed0' is of --scale=.* states --scale={scale}"
+    message = f"'cifar10/{run}-seed0' states --scale=.* states --scale={scale}"
     with pytest.raises(ValueError, match=message):
         Series.read(tmp_path, BY_RUN[run])
     with pytest.raises(ValueError, match=message):

@@ -68,7 +68,8 @@ def test_what_was_not_measured_has_no_panel(tmp_path):
     drawing = page.drawings["figure7-some-cpu.svg"]
     assert ">CIFAR-100, batch 32<" in drawing and "ImageNet" not in drawing
     assert (
-        "| testing | CIFAR-10 | 1 | original | 56 | not run (1) | - | - |" in page.text
+        "| testing | CIFAR-10 | 1 | original | 56 | not run: command 1 | - | - |"
+        in page.text
     )
     assert page.text.endswith("1. `python -m experiments.costs`\n")
 

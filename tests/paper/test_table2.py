@@ -3,12 +3,12 @@
 import pytest
 
 from experiments.paper import published, table2, table3
-from experiments.paper.cost_records import PAPER, Net, own_nets
+from experiments.paper.cost_records import PAPER, PrunedModel, own_models
 from tests.made.costs import made_pair, write_machine
 from tests.made.runs import make_final, make_rounds, write_records
 
 RUN = "cifar10/c10-main-seed0"
-OWN = Net("cifar10", (2, 3, 2))
+OWN = PrunedModel("cifar10", (2, 3, 2))
 
 
 def row(page, *beginning):
@@ -43,7 +43,7 @@ def test_counts_beside_the_paper(tmp_path):
         f"Not reproducible (CIFAR-10): {published.NOT_REPRODUCIBLE_BECAUSE}."
         in page.text
     )
-    assert "Not run yet" not in page.text
+    assert "not run" not in page.text
 
 
 def test_a_difference_that_rounds_to_zero_has_no_minus():
@@ -71,7 +71,7 @@ def test_times_beside_the_paper(tmp_path):
     assert cells == ["59.71", "60.00", "+0.29", "60.00 (55.00-65.00)"]
     # Of the other pairs there is no record yet.
     assert row(page, "ImageNet 2/2/5/3", "forward, batch 1")[1:] == [
-        *("not run (1)", "-", "-")
+        *("not run: command 1", "-", "-")
     ]
     assert page.text.endswith("1. `python -m experiments.costs`\n")
 
@@ -86,7 +86,7 @@ def test_nets_of_our_own_runs(tmp_path):
     assert "## Times" not in page.text
     write_machine(tmp_path)
     page = table2.make(tmp_path)
-    assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run (1)"]
+    assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run: command 1"]
     write_machine(tmp_path, made_pair(OWN))
     page = table2.make(tmp_path)
     assert row(page, OWN.title, "forward, batch 1") == [
@@ -109,10 +109,10 @@ def test_smoke_tests_and_demonstrations_are_not_in_the_tables(tmp_path):
         for path in (tmp_path / RUN).iterdir():
             (tmp_path / "cifar10" / name / path.name).write_bytes(path.read_bytes())
     write_machine(tmp_path)
-    assert list(own_nets(tmp_path)) == [RUN]
+    assert list(own_models(tmp_path)) == [RUN]
     assert "proof" not in table2.make(tmp_path).text
     (tmp_path / RUN / "flags.txt").write_text("--scale=smoke\n")
-    assert not own_nets(tmp_path)
+    assert not own_models(tmp_path)
     assert "## Models of our own runs" not in table2.make(tmp_path).text
 
 
@@ -122,9 +122,9 @@ def test_no_record_no_page(maker, tmp_path):
     own_run(tmp_path)  # its counts are known, its times and sizes are not
     write_machine(tmp_path, made_pair(PAPER[0]))
     page = maker.make(tmp_path)
-    assert "not run (1)" in page.text
+    assert "not run: command 1" in page.text
     assert page.text.endswith(
-        "Not run yet. Commands:\n\n1. `python -m experiments.costs`\n"
+        "Commands for what was not run:\n\n1. `python -m experiments.costs`\n"
     )
     assert list(page.files) == [f"{page.name}.md"]
 
@@ -147,4 +147,4 @@ def test_sizes(tmp_path):
     assert row(page, "CIFAR-10", "1/5/4") == [
         *("32", "400,000", "80.00", "50.00 M", "62.50", "3.00 MB", "1.00 MB")
     ]
-    assert row(page, "CIFAR-10", "2/3/2") == ["not run (1)", *"------"]
+    assert row(page, "CIFAR-10", "2/3/2") == ["not run: command 1", *"------"]

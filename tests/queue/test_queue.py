@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from experiments.claims import estimates
 from experiments.paper.rows import BY_RUN, rounds, settings
 from experiments.queue import __main__ as queue
 from experiments.queue.planned import PARTS, PLAN
@@ -105,16 +106,16 @@ def test_minutes_go_by_the_accelerator_that_was_measured(tmp_path):
     }
     (tmp_path / "bench").mkdir()
     write_json(tmp_path / "bench" / "swift.json", record)
-    assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
-    assert queue.epoch_seconds(tmp_path, accelerator=False) is None
+    assert estimates.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
+    assert estimates.epoch_seconds(tmp_path, accelerator=False) is None
     # A network of other units takes another time, however fast it is.
     record["settings"] |= {"unit_kind": "basic", "activation": "post"}
     for each in record["rounds"]:
         each["ours-jax-bfloat16"]["train"]["seconds"] /= 2
     write_json(tmp_path / "bench" / "swift-basic-post.json", record)
-    assert queue.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
+    assert estimates.epoch_seconds(tmp_path, accelerator=True) == ("Swift 1", 1.0)
     page = queue.page(tmp_path)
-    assert "from 1.0 seconds per epoch\n  (measured on Swift 1)" in page
+    assert "from\n  1.0 seconds per epoch (measured on Swift 1)" in page
 
 
 def test_progress_and_hours_come_from_the_records(tmp_path):
@@ -128,16 +129,16 @@ def test_progress_and_hours_come_from_the_records(tmp_path):
     begun = keep(tmp_path, "c10-k2-quarter", 0, chain(accuracies=(0.9,)))
     (begun / "final.json").unlink()
     page = queue.page(tmp_path)
-    assert f"2 runs are done, 1 are begun, {len(PLAN) - 3} are planned." in page
+    assert f"2 are done, 1 are\nbegun and {len(PLAN) - 3} are not begun." in page
     row = cells(page, "c10-k2-quarter")
     assert row[4] == "2.0 (measured)"
     assert cells(page, "c10-random-quarter")[4] == "1.0 (measured)"
-    assert row[6] == "0 begun (1 rounds finished); 1 done; 2 planned"
+    assert row[6] == "0 begun (1 round finished); 1 done; 2 planned"
     # 200 epochs in an hour: 18 s an epoch.
-    assert "from 18 seconds per epoch of ResNet-56 (Swift CPU)" in page
+    assert "18 seconds per epoch of ResNet-56 (Swift CPU)" in page
 
 
 def test_the_page_refuses_a_record_of_another_scale(tmp_path):
     keep(tmp_path, "c10-k2-quarter", 0, chain(), scale="paper")
-    with pytest.raises(ValueError, match="of --scale=quarter by its name"):
+    with pytest.raises(ValueError, match="states --scale=quarter, but its"):
         queue.page(tmp_path)

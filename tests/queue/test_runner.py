@@ -62,7 +62,7 @@ def test_runs_one_after_another_and_keeps_their_records(folders, tmp_path, capsy
         **dict.fromkeys(NAMES[1:], (1, True)),
     }
     out = capsys.readouterr().out
-    begun = [line.split()[2] for line in out.splitlines() if "begins" in line]
+    begun = [line.split()[2] for line in out.splitlines() if "starts or" in line]
     assert begun == [f"{name}:" for name in NAMES]
     assert (folders.runs / "queue.log").read_text() == out
     models = folders.records / "cifar10" / NAMES[0] / "models"
@@ -77,7 +77,7 @@ def test_the_time_budget_stops_it_and_the_same_command_continues(
 ):
     behave(tmp_path, c10_k2_quarter_seed0=(3, 1.0, False))
     assert Runner(folders, PLAN, minutes=2.5 / 60).run() == 0
-    assert "stopped: the time is used up" in capsys.readouterr().out
+    assert "stopped: the time budget ended" in capsys.readouterr().out
     rounds, finished = kept(folders)[NAMES[0]]
     assert rounds >= 1 and not finished and list(kept(folders)) == NAMES[:1]
     page = records_page.records_page(folders.records)
@@ -132,15 +132,19 @@ def test_a_record_of_another_run_is_not_replaced(folders, capsys):
     other.mkdir(parents=True)
     (other / "run.json").write_text("{}")
     assert Runner(folders, PLAN[:1]).run() == 1
-    assert f"{NAMES[0]}: failed: '{other}' exists and is" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{NAMES[0]}: failed: '{other}' exists and belongs" in out
 
 
 def test_a_failing_run_is_reported_and_not_tried_again(folders, tmp_path, capsys):
     behave(tmp_path, c10_random_quarter_seed0=(1, 0.0, True))
     assert Runner(folders, PLAN).run() == 1
     out = capsys.readouterr().out
-    assert f"{NAMES[1]}: failed: exit status 1. Its last lines:\n    error: made" in out
-    reason = "c10-random-quarter failed before in this call"
+    assert (
+        f"{NAMES[1]}: failed: exit status 1. Last lines of its log:\n    error: made"
+        in out
+    )
+    reason = "c10-random-quarter already failed in this call"
     assert f"{NAMES[3]}: skipped: {reason}" in out
     assert list(kept(folders)) == [NAMES[0], NAMES[2]]
     assert out.endswith(f"failed: {NAMES[1]}\n")
@@ -157,7 +161,7 @@ def test_what_is_missing_is_named(folders, capsys):
     assert Runner(folders, [Entry("", row, 0) for row in rows]).run() == 0
     out = capsys.readouterr().out
     for reason in (
-        "it needs the initial model of c10-k2-quarter-seed0, which is not there",
+        "it needs the initial model of c10-k2-quarter-seed0, which is missing",
         "it needs c10-k2-seed0, which is not finished",
         "no cifar100 or cifar-100-binary in --data_dir=",
         "no imagenet2012 in --data_dir=",
@@ -173,13 +177,13 @@ def test_a_run_begun_in_bfloat16_waits_for_a_processor(folders, monkeypatch, cap
     (run_dir / "run.json").write_text(json.dumps(settings))
     monkeypatch.setattr(obstacles, "native_bfloat16", lambda: False)
     assert Runner(folders, PLAN[:1]).run() == 0
-    assert "skipped: it was begun in bfloat16" in capsys.readouterr().out
+    assert "skipped: it started in bfloat16" in capsys.readouterr().out
 
 
 def test_a_second_runner_is_refused(folders):
     folders.runs.mkdir()
     with filelock.FileLock(folders.runs / "queue.lock"):
-        with pytest.raises(ValueError, match="Another runner works in --runs="):
+        with pytest.raises(ValueError, match="Another runner uses --runs="):
             Runner(folders, PLAN).run()
 
 
@@ -216,7 +220,10 @@ def test_status_lines(folders, tmp_path, monkeypatch, capsys):
     [
         ([], "--run needs --data_dir=DATA, an existing folder; given: None"),
         (["--data_dir=/none"], "given: /none"),
-        ([f"--data_dir={ROOT}", "--only=c10"], "no row c10; choose one of c10-k2-"),
+        (
+            [f"--data_dir={ROOT}", "--only=c10"],
+            "there is no row c10. Choose from c10-k2-",
+        ),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):

@@ -8,7 +8,7 @@ import pytest
 import resprune_tf as rp
 from experiments.removal_study import page, study
 from experiments.removal_study.methods import Network, random_set_rank
-from experiments.removal_study.nets import build_net, read_net
+from experiments.removal_study.public_models import build_resnet, read_model
 from experiments.removal_study.removals import Removals
 from resprune_tf import Dataset, Split, criteria
 from resprune_tf.training.recalibration import recalibrate
@@ -44,7 +44,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def model(dataset):
-    net = build_net("tiny", 2, (4, 8, 16), 8)
+    net = build_resnet("tiny", 2, (4, 8, 16), 8)
     return recalibrate(net, dataset.train.images.astype("float32"))
 
 
@@ -147,7 +147,7 @@ def test_the_page_says_what_the_record_says(record):
     result = page.make(record.parent.parent)
     text = result.text
     assert "## ResNet-20" in text and "`python -m mine`" in text
-    assert "resnet32: not run (1)" in text
+    assert "resnet32: not run: command 1" in text
     for name in page.NETS[1:]:
         assert f"--net={name} --data_dir=DATA`" in text
     row = cells(text.split("after removal, recalibrated")[1], "taylor")
@@ -181,7 +181,7 @@ def test_without_records_there_is_no_page(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no file .*resnet20.npz"):
-        read_net("resnet20", tmp_path)
+        read_model("resnet20", tmp_path)
     np.savez(tmp_path / "resnet20.npz", **{"conv1.weight": np.zeros((16, 3, 3, 3))})
-    with pytest.raises(ValueError, match="has no arrays of bn1"):
-        read_net("resnet20", tmp_path)
+    with pytest.raises(ValueError, match="has no arrays .* for bn1"):
+        read_model("resnet20", tmp_path)

@@ -1,18 +1,18 @@
-"""The nets of other people that units are looked for in."""
+"""The models in which units are searched."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class ZooNet:
-    """A net with untrained weights.
+class ZooModel:
+    """A model with random weights.
 
     Attributes:
-        name: in the records and on the page.
-        source: package it comes from.
-        size: of the square input images.
-        options: of its constructor.
-        opened: whether its blocks are layers, which `expand` opens first.
+        name: name in the records and on the page.
+        source: package that it comes from.
+        size: height and width of the input images.
+        options: options of its constructor.
+        opened: whether `expand` opens its blocks, which are layers.
     """
 
     name: str
@@ -71,26 +71,26 @@ _VIT = {
     "mlp_dim": 768,
 }
 NETS = (
-    *(ZooNet(f"ResNet{depth}{v}") for v in ("", "V2") for depth in (50, 101, 152)),
-    ZooNet("MobileNetV2"),
-    ZooNet("MobileNetV3Small"),
-    ZooNet("MobileNetV3Large"),
-    ZooNet("EfficientNetB0"),
-    ZooNet("EfficientNetV2B0"),
-    ZooNet("ConvNeXtTiny"),
-    ZooNet("Xception", size=299),
-    ZooNet("InceptionResNetV2", size=299),
-    ZooNet("DenseNet121"),
-    ZooNet("ResNet-18", "keras_hub", 224, _resnet([2, 2, 2, 2], "basic_block")),
-    ZooNet("ResNet-50", "keras_hub", 224, _resnet([3, 4, 6, 3], _BOTTLENECK)),
-    ZooNet(
+    *(ZooModel(f"ResNet{depth}{v}") for v in ("", "V2") for depth in (50, 101, 152)),
+    ZooModel("MobileNetV2"),
+    ZooModel("MobileNetV3Small"),
+    ZooModel("MobileNetV3Large"),
+    ZooModel("EfficientNetB0"),
+    ZooModel("EfficientNetV2B0"),
+    ZooModel("ConvNeXtTiny"),
+    ZooModel("Xception", size=299),
+    ZooModel("InceptionResNetV2", size=299),
+    ZooModel("DenseNet121"),
+    ZooModel("ResNet-18", "keras_hub", 224, _resnet([2, 2, 2, 2], "basic_block")),
+    ZooModel("ResNet-50", "keras_hub", 224, _resnet([3, 4, 6, 3], _BOTTLENECK)),
+    ZooModel(
         "ResNet-50 V2",
         "keras_hub",
         224,
         _resnet([3, 4, 6, 3], "bottleneck_block", True),
     ),
-    ZooNet("ViT-Tiny/16", "keras_hub", 224, _VIT, opened=True),
-    ZooNet("odd_net", "experiments/zoo/odd_net.py", 64, opened=True),
+    ZooModel("ViT-Tiny/16", "keras_hub", 224, _VIT, opened=True),
+    ZooModel("odd_net", "experiments/zoo/odd_net.py", 64, opened=True),
 )
-# Those that are timed: from plain to unusual, none of them slow.
+# Models whose latency is measured: from plain to unusual, all fast.
 TIMED = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ViT-Tiny/16", "odd_net")

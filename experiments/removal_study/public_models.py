@@ -1,7 +1,8 @@
-"""The public CIFAR-10 networks of the study, built in Keras from arrays of weights.
+"""The public CIFAR-10 models of the study, built in Keras from arrays of weights.
 
-Basic units after He et al., arXiv:1512.03385, section 4.2: batch normalization and ReLU
-after each convolution, ReLU after the sum, and shortcuts without weights.
+They have basic units after He et al., arXiv:1512.03385, section 4.2: batch
+normalization and ReLU after each convolution, ReLU after the sum, and shortcuts without
+weights.
 """
 
 import pathlib
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-# Accuracy on the 10,000 test images that the weights were published with.
+# Published accuracy on the 10,000 test images.
 PUBLISHED = {"resnet20": 0.9173, "resnet32": 0.9263, "resnet44": 0.9310}
 _UNITS = {"resnet20": 3, "resnet32": 5, "resnet44": 7}  # per stage
 _WIDTHS = 16, 32, 64
@@ -18,12 +19,12 @@ _MEAN = np.array([0.485, 0.456, 0.406])
 _STD = np.array([0.229, 0.224, 0.225])
 
 
-def read_net(name, folder):
-    """A network with its published weights.
+def read_model(name, folder):
+    """A model with its published weights.
 
     Args:
         name: one of `PUBLISHED`.
-        folder: holds `NAME.npz`: arrays under the names of the publication, such as
+        folder: folder with `NAME.npz`, arrays with the published names, such as
             `layer2.0.conv1.weight`, `(out, in, 3, 3)`.
 
     Returns:
@@ -31,27 +32,27 @@ def read_net(name, folder):
         logits `(images, 10)`.
 
     Raises:
-        ValueError: if there is no such file, or its arrays are others.
+        ValueError: if the file is missing or has other arrays.
     """
     path = pathlib.Path(folder) / f"{name}.npz"
     if not path.is_file():
         raise ValueError(
-            f"There is no file '{path}'. --pretrained=DIR names the folder that holds "
-            f"{name}.npz."
+            f"There is no file '{path}'. Give the folder that has {name}.npz with "
+            "--pretrained=DIR."
         )
-    model = build_net(name, _UNITS[name])
+    model = build_resnet(name, _UNITS[name])
     with np.load(path) as arrays:
         _load(model, {key: arrays[key] for key in arrays.files}, path)
     return model
 
 
-def build_net(name, units, widths=_WIDTHS, size=32):
-    """A network of three stages with random weights.
+def build_resnet(name, units, widths=_WIDTHS, size=32):
+    """A model of three stages with random weights.
 
     Args:
-        name: of the model.
-        units: how many per stage.
-        widths: channels of each stage, each a multiple of the first.
+        name: name of the model.
+        units: number of units per stage.
+        widths: channels of each stage, multiples of the first.
         size: height and width of the images.
     """
     pixels = keras.Input((size, size, 3), name="pixels")
@@ -88,7 +89,7 @@ def _convolution(x, width, stride, name, norm):
 
 
 def _load(model, arrays, path):
-    """Sets the weights; every array must have its place, and every weight its array."""
+    """Sets the weights; every array and every weight must be used exactly once."""
     left = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
     for layer in model.layers:
         if isinstance(layer, layers.Normalization) or not layer.weights:
@@ -102,10 +103,10 @@ def _load(model, arrays, path):
         elif isinstance(layer, layers.Dense):
             found = [a if a is None else a.T for a in found]
         if [getattr(a, "shape", None) for a in found] != expected:
-            raise ValueError(f"'{path}' has no arrays of {layer.name} of {expected}.")
+            raise ValueError(f"'{path}' has no arrays {expected} for {layer.name}.")
         layer.set_weights(found)
     if left:
-        raise ValueError(f"'{path}' has arrays that are not used: {', '.join(left)}.")
+        raise ValueError(f"'{path}' has unexpected arrays: {', '.join(left)}.")
 
 
 def _parts(layer):
@@ -115,7 +116,7 @@ def _parts(layer):
 
 
 def _published(name):
-    """`stage2_unit1_conv1` is `layer2.0.conv1` there."""
+    """The published name of a layer: `layer2.0.conv1` for `stage2_unit1_conv1`."""
     if not name.startswith("stage"):
         return name
     stage, unit, part = name.split("_")

@@ -1,4 +1,4 @@
-"""Flags of the net and of its data that experiments share."""
+"""Flags of the model and its data that the experiments share."""
 
 from absl import flags
 
@@ -7,33 +7,36 @@ from experiments.running import budget
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of the data: of tfds, or of the original files. By default tfds looks in "
-    "its own place (TFDS_DATA_DIR or ~/tensorflow_datasets).",
+    "Folder of the data, either of tensorflow_datasets or of the original files. "
+    "Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 TRAIN_EXAMPLES = flags.DEFINE_integer(
-    "train_examples", None, "Train on a subset of so many images.", lower_bound=1
+    "train_examples", None, "Number of training images to use.", lower_bound=1
 )
 VALIDATION_EXAMPLES = flags.DEFINE_integer(
     "validation_examples",
     None,
-    "Images held out of the training images for selection. Default: 10,000 for "
+    "Number of training images held out for selection. Default: 10,000 for "
     "ImageNet, 5,000 for CIFAR, 360 for the digits, a tenth of an archive.",
     lower_bound=1,
 )
 TEST_EXAMPLES = flags.DEFINE_integer(
-    "test_examples", None, "Test on a subset of so many images.", lower_bound=1
+    "test_examples", None, "Number of test images to use.", lower_bound=1
 )
 DEPTH = flags.DEFINE_integer(
     "depth",
     56,
-    "Layers of the net. CIFAR: 9n+2 (bottleneck) or 6n+2 (basic). ImageNet: 18, 34, "
+    "Layers of the model. CIFAR: 9n+2 (bottleneck) or 6n+2 (basic). ImageNet: 18, 34, "
     "50, 101 or 152; default 50.",
 )
 ACTIVATION = flags.DEFINE_enum(
     "activation", "pre", ["pre", "post"], "Pre- or post-activation units."
 )
 SHORTCUT = flags.DEFINE_enum(
-    "shortcut", "projection", ["projection", "zero_pad"], "Where the shape changes."
+    "shortcut",
+    "projection",
+    ["projection", "zero_pad"],
+    "Shortcut of units that change the shape.",
 )
 _WITHOUT = flags.DEFINE_list(
     "without", [], "Units to leave out from the start, such as stage1_unit3."
@@ -41,26 +44,26 @@ _WITHOUT = flags.DEFINE_list(
 _TWIN_OF = flags.DEFINE_string(
     "twin_of",
     None,
-    "Folder of a run: leave out what its net of --of_round lost, to train the same net "
-    "from scratch.",
+    "Folder of a run: leave out the units that it removed up to --of_round, to train "
+    "the same architecture from scratch.",
 )
 OF_ROUND = flags.DEFINE_enum(
     "of_round",
     "selected",
     ["selected", "last"],
-    "The round of the run of --twin_of, --epochs_of and --compute_of that counts: the "
-    "one that held-out images selected, or the last.",
+    "Round of the run of --twin_of, --epochs_of and --compute_of: the one that was "
+    "selected on held-out images, or the last.",
 )
 IMPORTANCE = flags.DEFINE_bool(
-    "importance", True, "A learned scalar ω on each branch; plain nets have none."
+    "importance", True, "Learned scalar ω on each branch; plain models have none."
 )
 _IMPORTANCE_L1 = flags.DEFINE_float(
-    "importance_l1", 0.0, "L1 penalty on ω; the paper has none.", lower_bound=0
+    "importance_l1", 0.0, "L1 penalty on ω; the paper uses none.", lower_bound=0
 )
 
 
 def architecture_fields(dataset):
-    """Fields of the `Architecture` that flags and data decide."""
+    """Fields of the `Architecture` that flags and data determine."""
     return {
         "activation": ACTIVATION.value,
         "shortcut": SHORTCUT.value,
@@ -75,8 +78,8 @@ def build(architecture, dataset):
     from resprune_tf import build_resnet
 
     twin_of = _TWIN_OF.value
-    lost = budget.lost(twin_of, OF_ROUND.value) if twin_of else []
-    without = [*_WITHOUT.value, *lost]
+    removed = budget.removed_units(twin_of, OF_ROUND.value) if twin_of else []
+    without = [*_WITHOUT.value, *removed]
     return build_resnet(
         architecture.without(without) if without else architecture,
         mean=dataset.mean,

@@ -1,0 +1,118 @@
+"""Estimated time of runs, from the epoch times that are on record."""
+
+import json
+import math
+import statistics
+
+from experiments.bench.page import speeds, units_of
+from experiments.paper.rows import BY_RUN, rounds, settings
+
+# Assumed until an accelerator has a benchmark on record: seconds per epoch of ResNet-56
+# and per compilation of a model.
+_EPOCH_SECONDS = 2.0
+COMPILE_SECONDS = 40
+_EPOCH_IMAGES = 45_000
+
+
+class Speeds:
+    """Seconds per epoch of ResNet-56 on a CPU and on an accelerator.
+
+    Args:
+        records: folder of all records.
+        runs: `RunRecords` whose epochs were timed.
+
+    Attributes:
+        cpu, accelerator: seconds; `nan` without a record of a CPU.
+        cpu_name: the CPU.
+        source: words on where the time of the accelerator comes from.
+    """
+
+    def __init__(self, records, runs=()):
+        slow = measured_epoch(runs) or epoch_seconds(records, accelerator=False)
+        self.cpu_name, self.cpu = slow or ("a CPU", math.nan)
+        fast = epoch_seconds(records, accelerator=True)
+        device, self.accelerator = fast or ("", _EPOCH_SECONDS)
+        self.source = f"measured on {device}" if fast else "assumed: not measured yet"
+
+    def hours(self, row):
+        """Estimated hours of one seed of a row on a CPU and on an accelerator.
+
+        None for ImageNet, whose speed has not been measured. Time is taken to be
+        proportional to the number of layers.
+        """
+        if row.data == "imagenet":
+            return None
+        work = rounds(row)
+        epochs = sum(number * share for number, share in work)
+        compiling = COMPILE_SECONDS * len(work)
+        fast = epochs * self.accelerator + compiling
+        return epochs * self.cpu / 3600, fast / 3600
+
+
+def epoch_seconds(records, accelerator):
+    """Median seconds of an epoch of ResNet-56 in bfloat16, as benchmarks measured.
+
+    Args:
+        records: folder of the records.
+        accelerator: True for JAX on an accelerator, False for TensorFlow on a CPU.
+
+    Returns:
+        `(device, seconds)` of the fastest, or None if there is no such record.
+    """
+    variant = "ours-jax-bfloat16" if accelerator else "ours-bfloat16"
+    found = []
+    for path in (records / "bench").glob("*.json"):
+        record = json.loads(path.read_text())
+        device = record["variants"].get(variant, {}).get("device")
+        measured = speeds(record, variant, "train")
+        stated = record["settings"]
+        size = (stated["depth"], stated["width"], stated["batch_size"])
+        same = size == (56, 16, 128) and units_of(stated) == units_of({})
+        if measured and (device != "cpu") == accelerator and same:
+            name = device if accelerator else path.stem.replace("-", " ")
+            found.append((_EPOCH_IMAGES / statistics.median(measured), name))
+    return min(found)[::-1] if found else None
+
+
+def measured_epoch(runs):
+    """Median seconds of an epoch of ResNet-56 on a CPU, in the records of runs.
+
+    Returns:
+        `(CPU, seconds)`; None if there is no such record.
+    """
+    found = [
+        (r["seconds"] / r["epochs"], run.environment.get("cpu", "a CPU"))
+        for run in runs
+        for r in run.rounds
+        if r["layers"] == 56
+        and run.environment.get("devices") == "1 cpu"
+        and run.settings.get("dataset", {}).get("train") == _EPOCH_IMAGES
+    ]
+    if not found:
+        return None
+    return sorted(found)[-1][1], statistics.median(seconds for seconds, _ in found)
+
+
+def runs_of(names):
+    """The planned runs of some rows, and those that they start from.
+
+    Args:
+        names: names of rows, each with the suffix of its scale.
+
+    Returns:
+        Set of `(row name, seed)`.
+    """
+    found = set()
+    left = [(name, seed) for name in names for seed in BY_RUN[name].seeds]
+    while left:
+        name, seed = left.pop()
+        if (name, seed) not in found:
+            found.add((name, seed))
+            needed = (run.rsplit("-seed", 1) for run in BY_RUN[name].needs(seed))
+            left += ((run, int(number)) for run, number in needed)
+    return found
+
+
+def starts_from_another(row):
+    """Whether the initial training of a row is that of another one."""
+    return bool(settings(row)["start_from"])
