@@ -139,7 +139,10 @@ def export(
         directory.mkdir(parents=True, exist_ok=True)
         staging = stack.enter_context(staging_folder(directory, "export"))
         done = []
-        for name in tracked(formats, "Writing and checking {}".format):
+        for name in tracked(
+            formats,
+            lambda name: f"Writing and checking {directory / FORMATS[name].file}",
+        ):
             path = write(name, plain, staging, calibration)
             found = _found(name, path, plain, images)
             difference = _difference(name, found, expected, tolerances[name])

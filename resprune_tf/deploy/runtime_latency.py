@@ -88,7 +88,10 @@ def runtime_latencies(
             paths.append(
                 pathlib.Path(model) if is_file else _written(format, model, place)
             )
-        say(f"Timing on {runtime}: {counted(len(models), 'model')} in turns ...")
+        say(
+            f"Timing on {runtime}, batch size {batch_size}: "
+            f"{counted(len(models), 'model')} in turns ..."
+        )
         job = {
             "name": "times",
             "paths": [str(path.resolve()) for path in paths],

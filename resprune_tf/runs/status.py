@@ -22,7 +22,7 @@ class Status(Progress):
         epoch, epochs        the epoch in training, from 1, and those of the round
         step, steps          of the epoch; null until they are known
         images_per_second    of the epoch so far; null for data of unknown size
-        seconds_left         of the whole run
+        seconds_left         of the whole run; null before a second step was timed
 
     Args:
         run_dir: folder of the run.
@@ -49,6 +49,7 @@ class Status(Progress):
         if known and self.images:
             seen = self.images / self.parts * step / self.steps
             speed = round(seen / (now - self.started), 1)
+        left = self.seconds_left(step, now) if known else None
         status = {
             "round": self.round,
             "rounds": self.rounds,
@@ -57,7 +58,7 @@ class Status(Progress):
             "step": step,
             "steps": self.steps,
             "images_per_second": speed,
-            "seconds_left": round(self.seconds_left(step, now)) if known else None,
+            "seconds_left": None if left is None else round(left),
         }
         # Nothing is lost with it, so it is not synced as the records are, and a disk
         # that is full for a while ends no training.
