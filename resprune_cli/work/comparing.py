@@ -132,7 +132,7 @@ def _measured(models, files, data, found, args):
                 right = measuring.correct(model, x, y, args.batch_size, measured)
             else:
                 measured, right = deployed.measures_of_outputs(
-                    outputs[-1][0], y, model, args
+                    outputs[-1][0], y, model, args, name
                 )
             correct.append(right)
             for measure_name, value in measured.items():

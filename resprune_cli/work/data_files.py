@@ -122,8 +122,8 @@ def _check_finite(what, array):
 def _folder(folder, shape):
     if importlib.util.find_spec("tensorflow") is None:
         raise WrongUse(
-            f"'{folder}' is a folder of images, which TensorFlow reads. Run `pip "
-            "install tensorflow`, or give an .npz file."
+            f"'{folder}' is a folder of images, which TensorFlow reads. Install "
+            "it by `pip install tensorflow`, or give an .npz file."
         )
     if len(shape) != 3 or None in shape or shape[2] not in (1, 3, 4):
         raise WrongUse(

@@ -69,7 +69,7 @@ def outputs(path, runtime, examples, model, args, name=None):
     return file_outputs(path, runtime, examples, model, args.batch_size)
 
 
-def measures_of_outputs(found, labels, like, args):
+def measures_of_outputs(found, labels, like, args, name=None):
     """Computes loss and metrics from outputs.
 
     Args:
@@ -77,6 +77,7 @@ def measures_of_outputs(found, labels, like, args):
         labels: labels in the form of the loss.
         like: compiled model with the loss and metrics to compute.
         args: parsed arguments.
+        name: name of the model in the line of progress.
 
     Returns:
         dict from the name of a measure to its value, and the result of
@@ -90,7 +91,7 @@ def measures_of_outputs(found, labels, like, args):
             f"The loss and the metrics of '{like.name}' cannot be computed from the "
             f"outputs of an exported file: {error} Give others by --loss and --metric."
         ) from error
-    say(f"Measuring loss and metrics of {counted(len(found), 'output')} ...")
+    say(f"Measuring loss and metrics of {name or 'the file'} ...")
     measured = measuring.evaluate(identity, found, labels, args.batch_size)
     right = measuring.correct(identity, found, labels, args.batch_size, measured, like)
     return measured, right

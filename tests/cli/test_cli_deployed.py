@@ -33,13 +33,13 @@ def files(monkeypatch):
     """
     written = []
 
-    def write(model, runtime, folder, data=None):
+    def write(model, runtime, folder, data=None, name=None):
         folder.mkdir()
         written.append((runtime, data is not None))
         (folder / "file").write_bytes(b"four")
         return folder / "file"
 
-    def outputs(path, runtime, inputs, model, args):
+    def outputs(path, runtime, inputs, model, args, name=None):
         """Half of them of the first class, the others as the model says."""
         found = model.predict(inputs[0], verbose=0)
         found[: len(found) // 2] = [0.6, 0.2, 0.2]

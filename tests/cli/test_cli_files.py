@@ -457,7 +457,7 @@ def test_folders_may_be_divided_already(tmp_path):
 
 
 def test_folders_that_do_not_fit(tmp_path):
-    with pytest.raises(WrongUse, match="one folder of images for each class"):
+    with pytest.raises(WrongUse, match="one folder of images per class"):
         data_source.read(options(tmp_path), plain_net())
     with pytest.raises(
         WrongUse, match="images of a fixed size. The inputs of this model are 2"
@@ -665,6 +665,6 @@ def test_what_needs_tensorflow_says_so_without_it(tmp_path, capsys):
     compare = ("compare", tmp_path / "net.keras", tmp_path / "net.keras")
     with mock.patch("importlib.util.find_spec", return_value=None):
         code, _, err = resprune(capsys, *score)
-        assert code == 2 and "which TensorFlow reads: `pip install" in err
+        assert code == 2 and "TensorFlow reads. Install it by `pip install" in err
         code, _, err = resprune(capsys, *compare)
         assert code == 2 and "--runtime none times nothing" in err
