@@ -347,7 +347,7 @@ def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
             2,
             "no such unit. Give one of these: unit1,",
         ),
-        (["--target", "layers=3", "--criterion", "importance"], 2, "trained import"),
+        (["--target", "layers=3", "--criterion", "importance"], 2, "trained factors"),
     ],
 )
 def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
@@ -459,7 +459,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
     *_, size, legend, paired, written, report = out.splitlines()
     assert size.startswith("exported_keras_bytes")
-    assert "--target size=... is of that" in legend
+    assert "--target size=... refers to this" in legend
     assert re.fullmatch(
         r"Validation: \d examples newly wrong, \d newly right of 6: p = .* \(McNemar.*",
         paired,
