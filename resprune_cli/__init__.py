@@ -1,7 +1,6 @@
-"""The command line `resprune`: shorter residual networks for people without Python.
+"""The command line `resprune`: depth pruning of residual networks without Python code.
 
-Beside the package `resprune_tf`, not in it: importing that starts TensorFlow, for
-which a question for help or a wrong argument need not wait. Modules named `*_command`,
-and those they import at the top, know arguments only; what reads models is imported
-behind their `run`.
+It is a package of its own, because importing `resprune_tf` imports TensorFlow, which
+takes seconds. Help and refusals of wrong arguments do not need it: `commands` and
+`options` import the library only inside the functions that run a command.
 """

@@ -1,4 +1,4 @@
-"""`python -m resprune_cli`: the same as `resprune`."""
+"""Runs `resprune` by `python -m resprune_cli`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`resprune COMMAND ...`: reads arguments, runs a command, ends with an exit code."""
+"""Entry point of `resprune COMMAND ...`: parses arguments and runs a command."""
 
 import argparse
 import importlib
@@ -7,6 +7,7 @@ import os
 import pathlib
 import shlex
 import sys
+import textwrap
 import traceback
 
 from resprune_cli.commands import (
@@ -18,6 +19,7 @@ from resprune_cli.commands import (
     report,
     scores,
 )
+from resprune_cli.options import values
 from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse, as_options
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
@@ -37,21 +39,22 @@ EXIT_CODES = {
     0: "done.",
     1: "failed: the target is unreachable, accuracy fell by more than the tolerance, "
     "or the exported model does not match.",
-    2: "wrong use: an argument, a file or data that do not fit.",
-    OUT_OF_TIME: "stopped by --minutes; the same command continues.",
-    "128 + N": "stopped by signal N (130: Ctrl-C); the same command continues.",
+    2: "wrong use: an argument, a file or the data are unsuitable.",
+    OUT_OF_TIME: "stopped by --minutes; the same command continues the run.",
+    "128 + N": "stopped by signal N (130: Ctrl-C); the same command continues the run.",
 }
 
 
 def make_parser():
-    """The parser of the whole command line, an `argparse.ArgumentParser`."""
+    """Makes the `argparse.ArgumentParser` of all commands."""
     codes = "".join(f"\n  {code:<7}  {text}" for code, text in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="resprune",
-        usage="resprune COMMAND ... (resprune COMMAND --help explains a command)",
-        description="Prunes the depth of residual networks in Keras: removes whole "
-        "residual units,\nretrains what is left, and exports files to deploy. For a "
-        "model saved as .keras\nor .h5; no Python needed.",
+        usage="resprune COMMAND ... (resprune COMMAND --help describes a command)",
+        description="Depth pruning of residual networks in Keras: removes whole "
+        "residual units, retrains\nthe remaining model, and exports files for "
+        "deployment. No Python code is needed.\n"
+        + textwrap.fill(f"A model is {values.MODEL_FILE}.", 80),
         epilog="a first session:\n"
         "  resprune inspect net.keras\n"
         "  resprune prune net.keras --data images.npz --target macs=0.7 "
@@ -83,11 +86,14 @@ def main(argv=None):
     """Runs the command line.
 
     Args:
-        argv: list of str, without the program's name; by default the process's.
+        argv: list of str without the name of the program; defaults to the arguments
+            of the process.
 
     Returns:
-        The exit code; see `EXIT_CODES`. Arguments that argparse refuses raise its
-        SystemExit, of code 2.
+        The exit code; see `EXIT_CODES`.
+
+    Raises:
+        SystemExit: with code 2, if argparse refuses the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv:
@@ -112,24 +118,24 @@ def main(argv=None):
             return _end(args, 1, full)
         return _end(args, 1 if isinstance(error, Failed) else 2, error)
     except Stopped as stopped:
-        print(f"\n{stopped} The same command continues.", flush=True)
+        print(f"\n{stopped} The same command continues the run.", flush=True)
         return stopped.code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head` has read enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's last flush
-        # Some commands have nothing more to do than to print; others were cut short.
+    except BrokenPipeError:  # such as `| head`, which reads some lines only
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - flushed when Python exits
+        # Commands that only print are done; others were interrupted.
         return 0 if args.command in _PRINTERS else 128 + 13
     except Exception as error:
         if full := _full_disk(args, error):
             return _end(args, 1, full)
         name = type(error).__name__
-        hint = "" if args.debug else " --debug shows where."
+        hint = "" if args.debug else " --debug shows the traceback."
         return _end(args, 1, f"{name}: {error}{hint}")
 
 
 def _check_out(args):
-    """Raises WrongUse if what is asked for could not be written, before any work."""
+    """Raises WrongUse if the output folder cannot be written, before any work."""
     from resprune_tf.system.disk import folder_problem
 
     if "out" in args and (problem := folder_problem(args.out)):
@@ -140,10 +146,8 @@ def _check_out(args):
 
 
 def _full_disk(args, error):
-    """What to say of an error that a full disk caused; None for any other."""
-    if (
-        "resprune_tf" not in sys.modules
-    ):  # an argument is wrong, and nothing was written
+    """The message for an error that a full disk caused; None for any other error."""
+    if "resprune_tf" not in sys.modules:  # an argument is wrong; nothing was written
         return None
     from resprune_tf.system.disk import full_disk
 
@@ -158,12 +162,12 @@ def _end(args, code, error):
 
 
 def _import(names):
-    """Imports the modules that the user named, and makes their classes known."""
+    """Imports the modules of `--import`, and registers their classes with Keras."""
     folder = str(pathlib.Path.cwd())
     if names and folder not in sys.path:
         sys.path.insert(0, folder)
     for name in names:
-        print(f"Importing {name}, whose code runs.", file=sys.stderr)
+        print(f"Importing {name}. Its code runs.", file=sys.stderr)
         try:
             module = importlib.import_module(name)
         except Exception as error:
@@ -174,9 +178,9 @@ def _import(names):
 
 
 def _register(module):
-    """Has Keras find the classes and functions of a module by their names.
+    """Registers the classes and functions of a module under their names.
 
-    As `register_keras_serializable` would do: Keras imports no module by itself.
+    Keras imports no module by itself. This replaces `register_keras_serializable`.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Starting Keras quietly, and stopping when asked."""
+"""Imports Keras without its messages, and stops work on signals."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """Work was stopped by a signal, or the time is up.
+    """Work was stopped by a signal, or the time is used up.
 
     Attributes:
         code: exit code.
@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 
 def start():
-    """Imports Keras and this package, without what they say of themselves."""
+    """Imports Keras and this package without their messages."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if "keras" in sys.modules else quiet():
         import keras
@@ -33,8 +33,8 @@ def start():
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.get_logger().setLevel("ERROR")  # that each round is traced anew
-            # Where there is no GPU, the first look for one says so.
+            tf.get_logger().setLevel("ERROR")  # each round traces its functions again
+            # The first search for a GPU prints a message if there is none.
             tf.config.list_logical_devices("GPU")
     logging.set_verbosity(logging.ERROR)
     rp.keep_memory()
@@ -42,7 +42,7 @@ def start():
 
 @contextlib.contextmanager
 def quiet():
-    """Sends standard error nowhere: TensorFlow's notes from C++ know no level."""
+    """Discards standard error, because TensorFlow's C++ messages have no level."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -55,17 +55,17 @@ def quiet():
 
 
 class StopNow(BaseException):
-    """Work that asks for no signal is to end here, and to clean up."""
+    """Ends work that does not check for signals, so that it can clean up."""
 
 
 class StopRequest:
-    """Remembers a signal until the training next asks; a second one ends at once.
+    """Remembers a signal until the work checks for it; a second one ends the process.
 
-    As a context manager it listens at once and puts the former handlers back.
+    As a context manager it installs signal handlers, and restores the former ones.
 
     Args:
-        patience: seconds after which work that has not asked, since it compiles,
-            measures or exports, is ended by a StopNow; None to wait until it asks.
+        patience: seconds until a StopNow ends work that does not check for signals,
+            such as compiling, measuring or exporting; None to wait for the check.
 
     Attributes:
         signal: the first signal received, or None.
@@ -85,7 +85,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def listen(self):
-        """Takes the signals, also where somebody else has taken them since."""
+        """Installs the signal handlers, also if other code has replaced them."""
         for number in _SIGNALS:
             signal.signal(number, self._receive)
 
@@ -98,16 +98,16 @@ class StopRequest:
             signal.setitimer(signal.ITIMER_REAL, self.patience / 2, self.patience / 2)
 
     def _end(self, number, frame):
-        # The first time may be at the end of a long step, which is about to ask.
+        # The first alarm may come at the end of a long step, just before a check.
         if not self._waited:
             self._waited = True
             return
-        # Python drops what is raised while it destroys an object: so later once more.
+        # Python ignores exceptions raised while it destroys an object, so try again.
         signal.setitimer(signal.ITIMER_REAL, 5 * self.patience, 5 * self.patience)
         raise StopNow(f"{self.signal.name} received")
 
     def reason(self):
-        """Why to stop, or None; who asks is given the time to stop."""
+        """Reason to stop, or None. The caller is then given the time to stop."""
         if self.signal is None:
             return None
         self._rest()
@@ -119,5 +119,5 @@ class StopRequest:
 
     @property
     def code(self):
-        """Exit code of work that was stopped: by a signal, else by the time."""
+        """Exit code of stopped work: of a signal, or of the time limit."""
         return 128 + self.signal if self.signal else OUT_OF_TIME

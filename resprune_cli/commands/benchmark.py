@@ -1,8 +1,8 @@
-"""`resprune benchmark`: the latency of one model, and what its file measures."""
+"""`resprune benchmark`: latency of one model, and accuracy of its exported file."""
 
 import json
 
-from resprune_cli.options import usage, values
+from resprune_cli.options import data_options, usage, values
 from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import WrongUse
 
@@ -15,21 +15,21 @@ def add_parser(commands):
         run,
         check,
         usage="MODEL [--runtime NAME] [--data DATA] [options]",
-        help="latency of one model on a runtime, and the accuracy of its file",
+        help="latency of one model on a runtime, and accuracy of its exported file",
         description="""
-            Times a model on this machine's processor, and states the spread of the
-            times and how busy the machine was. A Keras model is exported for the
-            runtime first, with BatchNormalization folded; a file that `resprune
-            export` wrote is timed as it is. With --data, accuracy is measured on
-            held-out examples with the exported file itself, not with the Keras model.
+            Times a model on this machine's processor, and prints the spread of the
+            times and how busy the machine was. A Keras model is first exported for the
+            runtime, with BatchNormalization folded. A file that `resprune export` wrote
+            is timed directly. With --data, the accuracy of the exported file, not of
+            the Keras model, is measured on held-out examples.
             """,
         examples=[
             (
-                "latency in 8 bits, and the accuracy of the 8-bit file",
+                "latency in 8 bits, and accuracy of the 8-bit file",
                 "resprune benchmark net.keras --runtime litert_int8 --data images.npz",
             ),
             (
-                "a file that was exported before",
+                "an exported file",
                 "resprune benchmark deploy/model.tflite --data images.npz",
             ),
         ],
@@ -38,13 +38,13 @@ def add_parser(commands):
         "model",
         type=values.model_or_export,
         metavar="MODEL",
-        help="a Keras model (.keras or .h5), or what `resprune export` wrote: a "
-        ".tflite or .onnx file or the folder of a SavedModel.",
+        help=f"{values.MODEL_FILE}; or an output of `resprune export`: a .tflite or "
+        ".onnx file, or the folder of a SavedModel.",
     )
     usage.add_runtime_option(
         parser,
-        help="what runs the model (default: tensorflow for a Keras model, otherwise "
-        "the runtime of the file).",
+        help="runtime (default: tensorflow for a Keras model, otherwise the runtime "
+        "of the file).",
     )
     usage.add_latency_options(parser)
     parser.add_argument(
@@ -62,14 +62,14 @@ def add_parser(commands):
         help="repeats, each in a new process (default 3).",
     )
     usage.add_json_option(parser)
-    usage.add_data_options(parser)
+    data_options.add_data_options(parser)
     usage.add_loss_options(parser)
     usage.add_trust_options(parser)
 
 
 def check(args):
-    """Raises WrongUse for arguments that do not go together."""
-    usage.check_data(args)
+    """Raises WrongUse for arguments that contradict each other."""
+    data_options.check_data(args)
     if args.data is None and (args.loss or args.metric):
         raise WrongUse("--loss and --metric need --data.")
     known = registry("deploy.registry")
@@ -78,13 +78,13 @@ def check(args):
     formats = known.FORMATS, known.RUNTIME_FORMATS
     if own and _program(args.runtime, *formats) != _program(own, *formats):
         raise WrongUse(
-            f"--runtime {args.runtime} does not run '{args.model}'. Leave --runtime "
-            f"out: the file is run by {own}."
+            f"--runtime {args.runtime} cannot run '{args.model}'. Leave --runtime "
+            f"out: the runtime of this file is {own}."
         )
     if own and args.input_shape:
         raise WrongUse(
-            f"--input-shape is for Keras models; the inputs of '{args.model}' have "
-            "their sizes already."
+            f"--input-shape is for Keras models. The input sizes of '{args.model}' are "
+            "fixed. Leave --input-shape out."
         )
 
 
@@ -93,9 +93,9 @@ def _program(runtime, formats, runtime_formats):
 
 
 def run(args):
-    """Prints what was measured; returns the exit code."""
+    """Prints the measurements; returns the exit code."""
     from resprune_cli.work import benchmarking
 
-    told = benchmarking.benchmark(args)
-    print(json.dumps(told, indent=1) if args.json else benchmarking.table(told))
+    result = benchmarking.benchmark(args)
+    print(json.dumps(result, indent=1) if args.json else benchmarking.table(result))
     return 0

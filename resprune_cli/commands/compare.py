@@ -1,8 +1,8 @@
-"""`resprune compare`: two models side by side."""
+"""`resprune compare`: size, cost, latency and accuracy of two models."""
 
 import json
 
-from resprune_cli.options import usage, values
+from resprune_cli.options import data_options, usage, values
 from resprune_cli.options.usage import WrongUse
 
 
@@ -14,15 +14,15 @@ def add_parser(commands):
         run,
         check,
         usage="A B [--data DATA] [--runtime NAME] [options]",
-        help="two models side by side: size, cost, latency, accuracy",
+        help="size, cost, latency and accuracy of two models",
         description="""
-            Compares a model B, such as a pruned one, with A: bytes of the file and of
-            what `resprune export` makes of it; layers, residual units, MACs and
-            parameters. Both are exported for --runtime, with BatchNormalization
-            folded, and timed in turns on this machine. With --data, the files that
-            were timed are also run on held-out examples: their accuracy and the
-            differences of their outputs are shown. With --runtime none, these are of
-            the Keras models.
+            Compares a model B, such as a pruned one, with a model A: size of the file
+            and of the file that `resprune export` writes, layers, residual units, MACs
+            and parameters. Both models are exported for --runtime, with
+            BatchNormalization folded, and timed on this machine by alternating calls.
+            With --data, the exported files also run on held-out examples: the command
+            prints their accuracy and how much their outputs differ. With --runtime
+            none, the Keras models are measured instead, and nothing is timed.
             """,
         examples=[
             (
@@ -30,33 +30,36 @@ def add_parser(commands):
                 "resprune compare net.keras short/pruned.keras --runtime litert",
             ),
             (
-                "accuracy, too",
+                "accuracy as well",
                 "resprune compare net.keras short/pruned.keras --data images.npz",
             ),
         ],
     )
     for name in ("a", "b"):
         parser.add_argument(
-            name, type=values.model_path, metavar=name.upper(), help="a .keras file."
+            name,
+            type=values.model_path,
+            metavar=name.upper(),
+            help=f"{values.MODEL_FILE}.",
         )
     usage.add_runtime_option(
         parser,
         "none",
         default="tensorflow",
-        help="what runs the exported models, on the processor (default tensorflow); "
+        help="runtime for the exported models, on the processor (default tensorflow); "
         "none exports and times nothing.",
     )
     usage.add_latency_options(parser)
     usage.add_expand_option(parser)
     usage.add_json_option(parser)
-    usage.add_data_options(parser)
+    data_options.add_data_options(parser)
     usage.add_loss_options(parser)
     usage.add_trust_options(parser)
 
 
 def check(args):
-    """Raises WrongUse for arguments that do not go together."""
-    usage.check_data(args)
+    """Raises WrongUse for arguments that contradict each other."""
+    data_options.check_data(args)
     if args.data is None and (args.loss or args.metric):
         raise WrongUse("--loss and --metric need --data.")
 
@@ -65,6 +68,6 @@ def run(args):
     """Prints the table; returns the exit code."""
     from resprune_cli.work import comparing
 
-    told = comparing.compare(args)
-    print(json.dumps(told, indent=1) if args.json else comparing.table(told))
+    result = comparing.compare(args)
+    print(json.dumps(result, indent=1) if args.json else comparing.table(result))
     return 0

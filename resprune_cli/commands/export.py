@@ -1,10 +1,10 @@
-"""`resprune export`: files to deploy."""
+"""`resprune export`: writes files for deployment."""
 
 import dataclasses
 import json
 import pathlib
 
-from resprune_cli.options import result_files, usage, values
+from resprune_cli.options import data_options, result_files, usage, values
 from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
@@ -22,94 +22,94 @@ def add_parser(commands):
         run,
         check,
         usage="MODEL --formats NAMES --out DIR [--data DATA] [--beside FILE] [options]",
-        help="files to deploy: SavedModel, LiteRT, ONNX",
+        help="files for deployment: SavedModel, LiteRT, ONNX",
         description="""
             Writes a model in formats that run without this package. Each file is
-            loaded by a fresh process that has its runtime alone and compared with the
-            model, before it is put in place; a file that computes something else is
-            not written. BatchNormalization and importances are folded into the layers
-            before them. With --beside, the model that it was shortened from is
-            exported, too, to DIR/unpruned, and sizes and latencies of both are told.
+            loaded in a new process that has only its runtime, and its outputs are
+            compared with those of the model. A file whose outputs differ is not
+            written. BatchNormalization and factors ω are folded into the layers before
+            them. With --beside, the unpruned model is also exported, to DIR/unpruned,
+            and the sizes and latencies of both models are printed.
             """,
         examples=[
             (
-                "for phones, in float32",
+                "for phones in float32",
                 "resprune export short/pruned.keras --formats litert --out deploy",
             ),
             (
-                "in 8 bits, beside the model it came from",
+                "in 8 bits, compared with the unpruned model",
                 "resprune export short/pruned.keras --formats litert_int8,onnx "
                 "--data images.npz --beside net.keras --out deploy",
             ),
         ],
     )
     parser.add_argument(
-        "model", type=values.model_path, metavar="MODEL", help="a .keras file."
+        "model", type=values.model_path, metavar="MODEL", help=f"{values.MODEL_FILE}."
     )
     parser.add_argument(
         "--formats",
         metavar="NAMES",
         type=values.formats,
         required=True,
-        help=f"some of {', '.join(usage.FORMATS)}, with commas between them. "
-        f"{' and '.join(registry('deploy.registry').CALIBRATED)} needs --data, on "
-        f"which the ranges of activations are measured. Other names: {_ALIASES}.",
+        help=f"one or more of {', '.join(usage.FORMATS)}, separated by commas. "
+        f"{' and '.join(registry('deploy.registry').CALIBRATED)} needs --data to "
+        f"calibrate the ranges of activations. Aliases: {_ALIASES}.",
     )
     parser.add_argument(
         "--out",
         metavar="DIR",
         type=values.folder,
         required=True,
-        help="folder for the files; made if missing.",
+        help="folder for the files; it is created if missing.",
     )
     parser.add_argument(
         "--beside",
         metavar="FILE",
         type=values.model_path,
-        help="the .keras file of the model before pruning.",
+        help=f"the model before pruning: {values.MODEL_FILE}.",
     )
     parser.add_argument(
         "--tolerance",
         metavar="SHARE",
         type=values.positive,
-        help="largest difference of an output, as a share of the largest output or of "
-        "1 (default 1e-5; 0.01 for float16, 0.2 for int8).",
+        help="largest accepted difference of an output, relative to the largest output "
+        "or to 1 (default 1e-5; 0.01 for float16, 0.2 for int8).",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
         type=values.count,
         default=1,
-        help="processor threads of the runtimes, with --beside (default 1).",
+        help="processor threads for the latencies with --beside (default 1).",
     )
     usage.add_json_option(parser)
-    usage.add_data_options(parser)
+    data_options.add_data_options(parser)
     usage.add_trust_options(parser)
 
 
 def check(args):
-    """Raises WrongUse for arguments that do not go together."""
-    usage.check_data(args)
+    """Raises WrongUse for arguments that contradict each other."""
+    data_options.check_data(args, labels=False)
     usage.check_names(args.formats, usage.FORMATS, "format")
     calibrated = set(registry("deploy.registry").CALIBRATED).intersection(args.formats)
     if calibrated and args.data is None:
         raise WrongUse(
-            f"{sorted(calibrated)[0]} measures the ranges of activations on real "
-            "examples: give --data."
+            f"{sorted(calibrated)[0]} calibrates the ranges of activations on real "
+            "examples. Give --data."
         )
     inputs = [path for path in (args.model, args.beside) if path is not None]
     if args.data is not None and pathlib.Path(args.data).exists():
         inputs.append(args.data)
     places = [args.out] + [args.out / "unpruned"] * (args.beside is not None)
     known = registry("deploy.registry").FORMATS
-    result_files.check_kept(
+    result_files.check_inputs_kept(
         inputs,
         [place / known[each].file for place in places for each in args.formats],
     )
 
 
 def run(args):
-    """Exports and prints what was written; returns the exit code."""
+    """Exports the model and prints the files; returns the exit code."""
     import resprune_tf as rp
     from resprune_cli.work import data_source, model_file
     from resprune_tf.deploy.fresh_process import RuntimeFailed
@@ -126,16 +126,17 @@ def run(args):
         if args.beside is None:
             with quiet():
                 made = rp.export(model, args.out, **options)
-            told = {"files": [_file(each) for each in made]}
-            text = _table(told["files"])
+            result = {"files": [_file(each) for each in made]}
+            text = _table(result["files"])
         else:
             unpruned = model_file.load(args.beside, args)
             with quiet():
                 beside = rp.export_pair(
                     model, unpruned, args.out, threads=args.threads, **options
                 )
-            told = _beside(beside)
-            text = f"{_table(told['files'])}\n\nBeside the unpruned model:\n{beside}"
+            result = _beside(beside)
+            files = _table(result["files"])
+            text = f"{files}\n\nCompared with the unpruned model:\n{beside}"
     except (TypeError, ValueError, ImportError) as error:
         raise WrongUse(str(error)) from error
     except (rp.ExportError, RuntimeFailed) as error:
@@ -146,7 +147,7 @@ def run(args):
         raise WrongUse(
             f"Cannot write --out '{args.out}': {error.strerror or error}."
         ) from error
-    print(json.dumps(told, indent=1) if args.json else text)
+    print(json.dumps(result, indent=1) if args.json else text)
     return 0
 
 
@@ -155,7 +156,7 @@ def _file(exported):
 
 
 def _beside(beside):
-    """What both models come to, as JSON values."""
+    """Files, sizes and latencies of both models as JSON values."""
     return {
         "files": [_file(row.model) for row in beside.formats],
         "unpruned": [_file(row.unpruned) for row in beside.formats],

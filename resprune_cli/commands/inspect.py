@@ -1,9 +1,9 @@
-"""`resprune inspect`: what a model is made of, and how far it can be shortened."""
+"""`resprune inspect`: the residual units of a model, and how far it can be pruned."""
 
 import dataclasses
 import json
 
-from resprune_cli.options import usage, values
+from resprune_cli.options import data_options, usage, values
 from resprune_cli.options.usage import WrongUse
 
 
@@ -15,31 +15,31 @@ def add_parser(commands):
         run,
         check,
         usage="MODEL [--picture FILE] [--scores --data DATA] [options]",
-        help="a model's residual units, and what it can be shortened to",
+        help="residual units of a model, and how far it can be pruned",
         description="""
-            Lists the residual units of a model: where each is, what its removal would
-            save, and why some must stay. Then says what the whole model costs, and
-            what is left without every unit that may go: between the two lie the
-            targets that `resprune prune` can meet. Nothing is written but a picture.
+            Lists the residual units of a model, the cost that the removal of each unit
+            saves, and the reasons why units cannot be removed. Then prints the cost of
+            the whole model and the cost without all removable units. `resprune prune`
+            can meet targets between the two. Only --picture writes a file.
             """,
         examples=[
             (
-                "the units, as a table and as a picture",
+                "the units as a table and as a picture",
                 "resprune inspect net.keras --picture units.svg",
             ),
             (
-                "also, how much each unit matters on your images",
+                "the units and their scores on your images",
                 "resprune inspect net.keras --scores --data images.npz",
             ),
         ],
     )
     parser.add_argument(
-        "model", type=values.model_path, metavar="MODEL", help="a .keras file."
+        "model", type=values.model_path, metavar="MODEL", help=f"{values.MODEL_FILE}."
     )
     parser.add_argument(
         "--picture",
         metavar="FILE",
-        help="draw the units to FILE: .svg, .png or .pdf.",
+        help="draw the units to FILE, an .svg, .png or .pdf file.",
     )
     parser.add_argument(
         "--scores",
@@ -48,32 +48,32 @@ def add_parser(commands):
     )
     usage.add_expand_option(parser)
     usage.add_json_option(parser)
-    usage.add_data_options(parser)
+    data_options.add_data_options(parser)
     usage.add_loss_options(parser)
     usage.add_trust_options(parser)
 
 
 def check(args):
-    """Raises WrongUse for arguments that do not go together."""
+    """Raises WrongUse for arguments that contradict each other."""
     if args.scores and args.data is None:
-        raise WrongUse("--scores needs --data to score the units on.")
+        raise WrongUse("--scores needs --data: units are scored on examples.")
     if args.data is not None and not args.scores:
-        raise WrongUse("--data belongs to --scores, which is missing.")
+        raise WrongUse("--data needs --scores, which is missing.")
     if args.picture and not args.picture.endswith((".svg", ".png", ".pdf")):
         raise WrongUse(f"--picture '{args.picture}' must end in .svg, .png or .pdf.")
-    usage.check_data(args)
+    data_options.check_data(args)
 
 
 def run(args):
-    """Prints what there is to say; returns the exit code."""
+    """Prints units, cost and scores; returns the exit code."""
     import resprune_tf as rp
     from resprune_cli.work import model_file, scoring
     from resprune_tf.system.progress import say
 
     model = model_file.open_layers(args, compile=args.scores)
-    say("Finding residual units, and measuring the exported file ...")
+    say("Finding residual units and measuring the exported file ...")
     units = rp.find_units(model)
-    told = {
+    result = {
         "file": str(args.model),
         "file_bytes": args.model.stat().st_size,
         "model": model.name,
@@ -83,20 +83,21 @@ def run(args):
         "opaque": [dataclasses.asdict(each) for each in units.opaque],
         "achievable": None,
     }
-    lines = [str(units), "", _cost_told(told)]
+    lines = [str(units), "", _cost_text(result)]
     if any(unit.removable for unit in units):
-        say("Counting what is left without the removable units ...")
+        say("Measuring the model without the removable units ...")
         reach = _achievable(model)
         if reach is not None:
-            told["achievable"] = reach.to_dict()
+            result["achievable"] = reach.to_dict()
             lines += ["", str(reach).partition("\nUnits that cannot be removed")[0]]
     if args.scores:
         table, doubt = scoring.table(model, args)
-        told["scores"] = {**table.to_dict(), "doubt": doubt}
-        lines += ["", str(table), *filter(None, [doubt])]
+        result["scores"] = {**table.to_dict(), "doubt": doubt}
+        lines += ["", str(table)]
     if args.picture:
         if not units:
             raise WrongUse(f"There is nothing to draw: {units}")
+        say("Drawing the units ...")
         try:
             rp.draw_units(model, path=args.picture)
         except OSError as error:
@@ -104,12 +105,12 @@ def run(args):
                 f"Cannot write --picture '{args.picture}': {error.strerror}."
             ) from error
         lines += ["", f"Drawn: {args.picture}"]
-    print(json.dumps(told, indent=1) if args.json else "\n".join(lines))
+    print(json.dumps(result, indent=1) if args.json else "\n".join(lines))
     return 0
 
 
 def _unit(unit):
-    """A unit's attributes in types that JSON has."""
+    """The attributes of a unit as JSON values."""
     names = [f.name for f in dataclasses.fields(unit) if f.repr]
     return {
         **{name: getattr(unit, name) for name in names},
@@ -118,7 +119,7 @@ def _unit(unit):
 
 
 def _cost(model):
-    """What a model costs; None where that depends on sizes that are not known."""
+    """The cost of a model as a dict; None if it depends on open input sizes."""
     import resprune_tf as rp
 
     try:
@@ -128,35 +129,36 @@ def _cost(model):
 
 
 def _exported_bytes(model):
-    """Bytes of the file that `resprune export` writes; None if it cannot."""
+    """Size of the file that `resprune export` writes; None if it cannot write one."""
     from resprune_tf.targets.measures import file_bytes
 
     try:
         return file_bytes(model, "keras")
-    except ValueError:  # such as of a layer that cannot be cloned
+    except ValueError:  # such as a layer that cannot be cloned
         return None
 
 
-def _cost_told(told):
-    if told["cost"] is None:
+def _cost_text(result):
+    if result["cost"] is None:
         return (
-            "Layers and MACs depend on the size of the input, which is open here: say "
-            "it by --input-shape, such as 224,224,3."
+            "Layers and MACs depend on the size of the input, which is open in this "
+            "model. Give it by --input-shape, such as 224,224,3."
         )
-    cost = told["cost"]
+    cost = result["cost"]
     text = (
-        f"The whole model: {cost['layers']} layers on its longest path, "
+        f"The whole model: {cost['layers']} layers on the longest path, "
         f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs, "
-        f"file_bytes {told['file_bytes']:,}"
+        f"file_bytes {result['file_bytes']:,}"
     )
-    if told["exported_keras_bytes"] is None:
+    if result["exported_keras_bytes"] is None:
         text += f".\n{usage.FILE_BYTES}"
     else:
-        text += f", exported_keras_bytes {told['exported_keras_bytes']:,}."
+        text += f", exported_keras_bytes {result['exported_keras_bytes']:,}."
         text += f"\n{usage.FILE_BYTES}\n{usage.EXPORTED_BYTES}"
     if cost["uncounted"]:
         text += (
-            f"\nMACs leave out what cannot be counted: {', '.join(cost['uncounted'])}."
+            "\nThe MACs of these layers are unknown and not included: "
+            f"{', '.join(cost['uncounted'])}."
         )
     return text
 

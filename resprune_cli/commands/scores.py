@@ -1,9 +1,11 @@
-"""`resprune scores`: how much each unit matters, by several measures."""
+"""`resprune scores`: scores of the removable units by several criteria."""
 
 import json
 
-from resprune_cli.options import usage, values
+from resprune_cli.options import data_options, usage, values
 from resprune_cli.options.registries import registry
+
+_LABELLED = registry("criteria.registry").LABELLED
 
 
 def add_parser(commands):
@@ -14,12 +16,13 @@ def add_parser(commands):
         run,
         check,
         usage="MODEL --data DATA [options]",
-        help="how much each unit matters, by several criteria side by side",
+        help="scores of the removable units by several criteria",
         description="""
-            Scores the units that may go, by every criterion that can be computed for
-            the model and the data, and says how far the criteria agree. The unit of
-            the smallest score is removed first. Scores are taken on training examples:
-            what is held out must not choose what is removed.
+            Scores the removable units by every criterion that can be computed for the
+            model and the data, and prints the rank correlations of the criteria. The
+            unit with the smallest score is removed first. Scores are computed on
+            training examples, because held-out examples must not decide what is
+            removed.
             """,
         examples=[
             (
@@ -27,43 +30,44 @@ def add_parser(commands):
                 "resprune scores net.keras --data photos",
             ),
             (
-                "two of them, on 200 images",
+                "two criteria on 200 images",
                 "resprune scores net.keras --data images.npz "
                 "--criteria block_influence,taylor --score-examples 200",
             ),
         ],
     )
     parser.add_argument(
-        "model", type=values.model_path, metavar="MODEL", help="a .keras file."
+        "model", type=values.model_path, metavar="MODEL", help=f"{values.MODEL_FILE}."
     )
     parser.add_argument(
         "--criteria",
         metavar="NAMES",
         type=values.names,
-        help=f"some of {', '.join(usage.CRITERIA)}, with commas between them. "
-        "importance is the learned factor |ω|, where the model has it; random a "
-        f"control. {', '.join(registry('criteria.registry').LABELLED)} need labels. "
-        "Default: all but "
-        f"{' and '.join(usage.LEFT_OUT)}.",
+        help=f"one or more of {', '.join(usage.CRITERIA)}, separated by commas. "
+        "importance is the absolute value of the trained factor ω, if the model has "
+        f"one; random is a control. {', '.join(_LABELLED)} need labels. Default: all "
+        f"except {' and '.join(usage.LEFT_OUT)}.",
     )
     usage.add_expand_option(parser)
     usage.add_score_options(parser)
     parser.add_argument(
         "--recalibrate",
         action="store_true",
-        help="estimate BatchNormalization statistics anew from these examples first.",
+        help="first re-estimate BatchNormalization statistics from these examples.",
     )
     usage.add_json_option(parser)
-    usage.add_data_options(parser, required=True)
+    data_options.add_data_options(parser, required=True)
     usage.add_loss_options(parser)
     usage.add_trust_options(parser)
 
 
 def check(args):
-    """Raises WrongUse for arguments that do not go together."""
-    usage.check_data(args)
+    """Raises WrongUse for arguments that contradict each other."""
+    labelled = data_options.check_data(args)
     if args.criteria is not None:
         usage.check_names(args.criteria, usage.CRITERIA, "criterion")
+        for name in args.criteria:
+            usage.check_labels(name, labelled, "--criteria")
 
 
 def run(args):
@@ -75,5 +79,5 @@ def run(args):
     if args.json:
         print(json.dumps({**table.to_dict(), "doubt": doubt}, indent=1))
     else:
-        print("\n".join([str(table), *filter(None, [doubt])]))
+        print(table)
     return 0

@@ -1,1 +1,1 @@
-"""What several commands read from their arguments."""
+"""Options of the commands, and the checks of their values."""

@@ -5,168 +5,174 @@ from resprune_cli.options.registries import registry
 
 
 def add_target_options(parser):
-    """Options on what is to be reached."""
+    """Adds the options that say how small or fast the pruned model must be."""
     group = parser.add_argument_group("target")
     group.add_argument(
         "--target",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="layers=32 or units=10 (so many left), macs=0.6 (a share of the model's; "
-        "or 60%%, or 50M), flops=100M (one multiply-accumulate is two FLOPs: the same "
-        "as macs=50M; shares are equal), parameters=0.6, size=0.6 (of the file that "
-        "`resprune export` writes, folded and without an optimizer, not of MODEL "
-        "itself; or 2MB), latency=0.7 (or 5ms). May be repeated: all must "
-        "hold.",
+        help="layers=32 or units=10 (number that remains); macs=0.6 (fraction of the "
+        "model's MACs; or 60%%, or 50M); flops=100M (one multiply-accumulate is two "
+        "FLOPs, so this is macs=50M; fractions are equal); parameters=0.6; size=0.6 "
+        "(of the file that `resprune export` writes, folded and without an optimizer, "
+        "not of MODEL itself; or 2MB); latency=0.7 (or 5ms). May be repeated; all "
+        "targets must be met.",
     )
     group.add_argument(
         "--file-format",
         type=registry("deploy.registry").known_as,
         choices=usage.FORMATS,
-        help="of the exported file that a size is of (default keras).",
+        help="format of the exported file for a size target (default keras).",
     )
     usage.add_runtime_option(
-        group, help="what runs the model to measure a latency, on this processor."
+        group, help="runtime on which a latency target is measured, on this processor."
     )
-    usage.add_latency_options(group, " for a latency")
+    usage.add_latency_options(group, " for a latency target")
 
 
 def add_choice_options(parser):
-    """Options on which units go."""
-    group = parser.add_argument_group("which units go")
+    """Adds the options that say which units are removed."""
+    group = parser.add_argument_group("units to remove")
     group.add_argument(
         "--criterion",
         choices=usage.CRITERIA,
-        help="what units are scored by; see `resprune scores --help`. Default: "
-        "block_influence, how far a unit turns its input, or importance, if the model "
-        "has learned factors ω. With retraining, --criterion importance gives each "
-        "residual branch such a factor: train long, for all of them begin at 1.",
+        help="criterion that scores the units; see `resprune scores --help`. Default: "
+        "importance if the model has trained factors ω, otherwise block_influence: 1 - "
+        "cosine similarity between a unit's input and output. With retraining, "
+        "--criterion importance adds a factor ω to each residual branch. All factors "
+        "start at 1, so train for many epochs.",
     )
     group.add_argument(
         "--protect",
         metavar="UNIT",
         action="append",
         default=[],
-        help="name of a unit that must stay, as `resprune inspect` lists it. May be "
-        "repeated.",
+        help="name of a unit that must not be removed, as `resprune inspect` lists it. "
+        "May be repeated.",
     )
     usage.add_expand_option(group)
     usage.add_score_options(group)
     group.add_argument(
         "--recalibrate",
         action="store_true",
-        help="estimate BatchNormalization statistics anew from training examples: "
-        "before units are scored, and with --epochs 0 of the shorter model.",
+        help="re-estimate BatchNormalization statistics from training examples before "
+        "units are scored, and with --epochs 0 also for the pruned model.",
     )
 
 
 def add_training_options(parser):
-    """Options on retraining, and on what counts as held."""
+    """Adds the options for retraining, and for which decrease is accepted."""
     group = parser.add_argument_group("retraining")
     group.add_argument(
         "--epochs",
         metavar="N",
         type=values.epochs,
         default=10,
-        help="of each retraining (default 10); 0 retrains nothing.",
+        help="epochs of each retraining (default 10); 0 prunes without retraining.",
     )
     group.add_argument(
         "--initial-epochs",
         metavar="N",
         type=values.epochs,
-        help="of a training before the first removal (default 0: the model is taken "
-        "as it is, and what is left is compared with that; as --epochs for one that "
-        "guesses, with --allow-guessing, or gets its importances only now).",
+        help="epochs of training before the first removal. The default is 0 for a "
+        "trained model: pruned models are then compared with the given model. It is "
+        "the value of --epochs if the model is no better than guessing (see "
+        "--allow-guessing), or if --criterion importance adds the factors ω.",
     )
     group.add_argument(
         "--units-per-round",
         metavar="N",
         type=values.count_or_all,
-        help="units to remove before each retraining; all: as many as the target "
-        "requires at once, chosen one by one, and retrained once (default: all for a "
-        "model that is taken as it is and has a --target, without --stop-on-drop; "
-        "else 1).",
+        help="number of units to remove before each retraining. With all, the units "
+        "that the target requires are removed one by one and the model is retrained "
+        "once. The default is all if there is a --target, and neither initial training "
+        "nor --stop-on-drop; otherwise 1.",
     )
     group.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="of the computations in training; weights and the written model are "
-        "float32. auto (default): bfloat16, if this machine computes it natively and "
-        "all layers are Keras's own, else float32.",
+        help="precision of the computations in training. Weights and the written "
+        "model are float32. auto (default) is bfloat16 if this machine supports it "
+        "natively and all layers are Keras's own, otherwise float32.",
     )
     group.add_argument(
         "--optimizer",
         metavar="NAME",
-        help="of Keras, such as sgd (default: as the model was compiled, else adam).",
+        help="optimizer of Keras, such as sgd (default: the one that the model was "
+        "compiled with, otherwise adam).",
     )
     group.add_argument(
         "--learning-rate",
         metavar="RATE",
         type=values.positive,
-        help="the highest of every training (default: for a model that is taken as it "
-        "is, 0.02 with sgd and 0.0005 with other optimizers; else that which it was "
-        "compiled with).",
+        help="highest learning rate of each training. The default without initial "
+        "training is 0.02 with sgd and 0.0005 with other optimizers; otherwise it is "
+        "the learning rate that the model was compiled with.",
     )
     group.add_argument(
         "--schedule",
         choices=usage.SCHEDULES,
-        help="of the learning rate within a training (default: for a model that is "
-        "taken as it is, warmup_linear, up over the first tenth and down to 0; else "
-        "constant).",
+        help="schedule of the learning rate within each training. The default without "
+        "initial training is warmup_linear, which rises over the first tenth and then "
+        "decreases to 0; otherwise it is constant.",
     )
     group.add_argument(
         "--no-teacher",
         action="store_true",
-        help="retrain by the labels alone. By default the model as given is the "
-        "teacher of a shorter classifier, which takes more time a step and keeps more "
+        help="retrain on the labels alone. By default the given model is the teacher "
+        "of a pruned classifier. This takes more time per step and maintains more "
         "accuracy.",
     )
     group.add_argument(
         "--augment",
         metavar="HOW",
         type=values.augmentation,
-        help="how training images are changed at random: flip (mirrored), crop=4 "
-        "(shifted by up to 4 pixels), or flip,crop=4. Say here what the model was "
-        "trained with: without it, retraining and the statistics of "
-        "BatchNormalization lose accuracy.",
+        help="random augmentation of training images: flip (mirrored), crop=4 (shifted "
+        "by up to 4 pixels), or flip,crop=4. Give the augmentation that the model was "
+        "trained with. Without it, retraining and BatchNormalization statistics lose "
+        "accuracy.",
     )
     group.add_argument(
         "--monitor",
         metavar="NAME",
-        help="the metric, or loss, that must hold (default accuracy, if it is "
-        "measured).",
+        help="metric or loss that pruned models are judged by (default accuracy, if "
+        "it is measured).",
     )
     group.add_argument(
         "--tolerance",
         metavar="AMOUNT",
         type=values.tolerance,
-        help="accepted decrease of the metric. Of an accuracy: a fraction below 1, "
+        help="accepted decrease of the metric. For an accuracy: a fraction below 1, "
         "such as 0.005 for half a percentage point, or auto: one standard error of the "
-        "accuracy of round 0, sqrt(p (1 - p) / n) on n held-out examples, at least one "
-        "example. Of another metric, or the loss: an amount in its own units. Default: "
-        "auto for an accuracy, 0 otherwise; with --epochs 0 nothing is judged. When "
-        "the command is repeated with another tolerance, the finished rounds are "
-        "judged again without training.",
+        "accuracy p of round 0 on n held-out examples, sqrt(p (1 - p) / n), and at "
+        "least one example. For another metric or the loss: an amount in its own "
+        "units. The default is auto for an accuracy and 0 otherwise; with --epochs 0 "
+        "no model is judged by default. If the command is repeated with another "
+        "tolerance, the finished rounds are judged again without training.",
     )
     group.add_argument(
         "--allow-guessing",
         action="store_true",
-        help="prune a classifier whose accuracy is that of guessing, such as one that "
-        "is not trained yet. Without it that is an error: as a rule the pixels are "
-        "scaled otherwise than the model takes them (--pixels).",
+        help="prune a classifier whose accuracy is no better than guessing, such as an "
+        "untrained one. Without this option it is an error, because usually the pixels "
+        "are scaled differently from what the model expects (--pixels).",
     )
     group.add_argument(
         "--stop-on-drop",
         action="store_true",
-        help="end at the first round that does not hold it.",
+        help="stop at the first round whose decrease exceeds the tolerance.",
     )
     group.add_argument(
-        "--max-rounds", metavar="N", type=values.count, help="end after N removals."
+        "--max-rounds",
+        metavar="N",
+        type=values.count,
+        help="stop after N rounds of removal.",
     )
     group.add_argument(
         "--minutes",
         metavar="N",
         type=values.positive,
-        help="stop after N minutes; the same command continues.",
+        help="stop after N minutes; the same command continues the run.",
     )

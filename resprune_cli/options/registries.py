@@ -1,7 +1,7 @@
-"""What the library keeps by name, read without importing the library.
+"""Reads single modules of the library without importing the library.
 
-`resprune_tf` takes seconds to import; help and wrong use must not wait for it. Its
-registries are pure Python files, which are loaded by their place.
+Importing `resprune_tf` takes seconds. Help and refusals of wrong arguments need only a
+few of its modules, which do not import the package and are loaded by their path.
 """
 
 import functools
@@ -12,12 +12,16 @@ import sys
 
 @functools.cache
 def registry(name):
-    """A pure module of `resprune_tf`, such as `"criteria.registry"`."""
+    """Loads a module of `resprune_tf` that does not import the package.
+
+    Args:
+        name: name within the package, such as `"criteria.registry"`.
+    """
     package = importlib.util.find_spec("resprune_tf").origin
     path = pathlib.Path(package).parent.joinpath(*name.split(".")).with_suffix(".py")
-    # A name of its own: the library's module of this file is another one.
+    # Another name than the library's, which may load the same file as a module.
     spec = importlib.util.spec_from_file_location(f"resprune_cli registry {name}", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look up annotations
+    sys.modules[spec.name] = module  # dataclasses look up annotations there
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,7 @@
-"""The files that commands write, and whose they are already. Pure Python."""
+"""Protects files that exist from being overwritten by the results of a command.
+
+This module does not import the library.
+"""
 
 import hashlib
 import json
@@ -7,17 +10,17 @@ import shlex
 
 from resprune_cli.options.usage import WrongUse
 
-# Of `prune`; with retraining, beside the files of a run directory.
+# Files that `prune` writes. With retraining, they are in the run directory.
 PRUNED, SUMMARY, RUN = "pruned.keras", "summary.json", "run.json"
 REPORT = "report.html"
 
 
-def check_kept(inputs, written):
-    """Raises WrongUse if what a command reads would be lost by what it writes.
+def check_inputs_kept(inputs, written):
+    """Raises WrongUse if a command would overwrite its own input.
 
     Args:
-        inputs: paths of files or folders that exist.
-        written: paths of files and folders that it replaces, those there or not.
+        inputs: paths of existing files or folders that the command reads.
+        written: paths of files and folders that it writes, which may exist.
     """
     for given in map(pathlib.Path, inputs):
         for place in map(pathlib.Path, written):
@@ -25,16 +28,16 @@ def check_kept(inputs, written):
                 continue
             if given.samefile(place) or given.resolve().is_relative_to(place.resolve()):
                 raise WrongUse(
-                    f"'{given}' would be lost: the result is written to '{place}'. "
-                    "Choose another --out."
+                    f"'{given}' would be lost, because the result is written to "
+                    f"'{place}'. Choose another --out."
                 )
 
 
 def check_pruned_out(args):
-    """Raises WrongUse if `prune` would take away a file that it did not write.
+    """Raises WrongUse if `prune` would overwrite a file that another command wrote.
 
-    A command may be repeated, and one with retraining be given another tolerance;
-    what another one wrote stays, lest it be lost or be taken for the result.
+    The same command may be repeated and overwrites its result. With retraining it may
+    also be repeated with another tolerance.
     """
     out, retrains = args.out, args.epochs > 0
     results = [out / PRUNED, out / SUMMARY, out / REPORT]
@@ -43,43 +46,44 @@ def check_pruned_out(args):
         written += [out / "state.npz", *out.glob("models/round-*.keras")]
         written += [out / "models" / "initial.keras"]
     data = [args.data] if args.data and pathlib.Path(args.data).exists() else []
-    check_kept([args.model, *data], written)
+    check_inputs_kept([args.model, *data], written)
     run = (out / RUN).exists()
     if run and not retrains:
         raise WrongUse(
-            f"--out '{out}' holds a run with retraining, whose result would be lost. "
-            "Choose another folder."
+            f"--out '{out}' contains a run with retraining, whose result would be "
+            "lost. Choose another folder."
         )
     if not any(path.exists() for path in results):
         return
-    told = _summary(out / SUMMARY)
-    # Whether a run's settings are these is for the run directory to say.
-    same = told.get("command") == told_command(args)
+    summary = _read_summary(out / SUMMARY)
+    same = summary.get("command") == recorded_command(args)
+    # The run directory itself refuses a run with other settings.
     ours = same or (retrains and run)
     if (out / PRUNED).exists():
-        ours = ours and told.get("sha256") == sha256(out / PRUNED)
+        ours = ours and summary.get("sha256") == sha256(out / PRUNED)
     if not ours:
         raise WrongUse(
-            f"--out '{out}' holds the result of another command. Choose another --out."
+            f"--out '{out}' contains the result of another command. Choose another "
+            "--out."
         )
 
 
-def told_command(args):
-    """The command line, without what changes only what is printed."""
+def recorded_command(args):
+    """The command line without the options that only change what is printed."""
     words = shlex.split(args.command_line)
     return shlex.join(word for word in words if word not in ("--json", "--debug"))
 
 
 def sha256(path):
-    """Checksum of a file, in hexadecimal digits."""
+    """The SHA-256 checksum of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _summary(path):
-    """What an earlier command told; an empty dict if it is none."""
+def _read_summary(path):
+    """The summary of an earlier command; an empty dict if it cannot be read."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return summary if isinstance(summary, dict) else {}

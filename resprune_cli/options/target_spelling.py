@@ -1,4 +1,4 @@
-"""How targets are spelled on the command line. Pure Python."""
+"""Syntax of `--target`. This module does not import the library."""
 
 import re
 
@@ -6,7 +6,7 @@ from resprune_cli.options.usage import WrongUse
 
 _NUMBERS = {"k": 1e3, "M": 1e6, "G": 1e9}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-# By name of a target: the units of an absolute limit, and examples.
+# For each name of a target: units of an absolute limit, and examples.
 _SPELLINGS = {
     "layers": ({}, "layers=32"),
     "units": ({}, "units=10"),
@@ -16,29 +16,27 @@ _SPELLINGS = {
     "size": (_BYTES, "size=0.6, size=60% or size=2MB"),
     "latency": ({"ms": 1.0}, "latency=0.7, latency=70% or latency=5ms"),
 }
-# By name of a target: the limits of `Target`, for a share and for an absolute number.
+# For each name of a target: arguments of `Target` for a fraction and for a number.
 _FIELDS = {
     "flops": ("macs", "macs"),
     "size": ("file_ratio", "file_bytes"),
     "latency": ("latency_ratio", "latency_ms"),
 }
-
-
 _FLOPS = 2  # per multiply-accumulate
 
 
 def limits(texts):
-    """Arguments of `Target` for what was said by `--target`.
+    """Converts the values of `--target` to arguments of `Target`.
 
     Args:
         texts: list of `NAME=VALUE`.
 
     Returns:
-        dict from the name of a limit of `Target` to a number.
+        dict from an argument of `Target` to a number.
 
     Raises:
-        WrongUse: for a target that cannot be read, with how it is spelled, or two of
-            one name.
+        WrongUse: if a target has wrong syntax, or if two targets limit the same
+            measure.
 
     >>> limits(["macs=60%", "latency=5ms"])
     {'macs': 0.6, 'latency_ms': 5.0}
@@ -48,15 +46,15 @@ def limits(texts):
         name, _, value = text.partition("=")
         if name not in _SPELLINGS:
             raise WrongUse(
-                f"--target '{text}' is none. Targets: "
+                f"--target '{text}' names an unknown measure. Known targets: "
                 f"{'; '.join(example for _, example in _SPELLINGS.values())}."
             )
         if name in named:
-            raise WrongUse(f"--target {name} is given twice.")
+            raise WrongUse(f"--target {name} is given twice. Give it once.")
         named.add(name)
         if {"macs", "flops"} <= named:
             raise WrongUse(
-                "--target macs and --target flops limit the same: one "
+                "--target macs and --target flops limit the same measure: one "
                 f"multiply-accumulate is {_FLOPS} FLOPs. Give one of them."
             )
         field, limit = _limit(name, value, text)
@@ -69,7 +67,7 @@ def limits(texts):
 def _limit(name, value, text):
     units, example = _SPELLINGS[name]
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?(%|[A-Za-z]*)", value)
-    wrong = WrongUse(f"--target '{text}' cannot be read. It is spelled {example}.")
+    wrong = WrongUse(f"--target '{text}' has wrong syntax. Write {example}.")
     if match is None or float(match[1]) == 0:
         raise wrong
     number, unit = float(match[1]), match[2]
@@ -81,16 +79,18 @@ def _limit(name, value, text):
     if unit == "%" or (not unit and number < 1):
         number = number / 100 if unit else number
         if number >= 1:
-            raise WrongUse(f"--target '{text}': a share of the model lies below 100%.")
+            raise WrongUse(
+                f"--target '{text}': a fraction of the model must be below 100%."
+            )
         return relative, number
     if unit in units:
         return absolute, number * units[unit]
-    # A plain count needs no unit; bytes and milliseconds do.
+    # A number without unit is a count; bytes and milliseconds need their unit.
     if not unit and units is _NUMBERS:
         if number <= 100:
             raise WrongUse(
-                f"--target '{text}' asks for {match[1]} of them. For a share of the "
-                f"model's say {name}=0.6 or {name}=60%."
+                f"--target '{text}' means {match[1]} {name} in total. For a fraction "
+                f"of the model's {name}, write {name}=0.6 or {name}=60%."
             )
         return absolute, number
     raise wrong

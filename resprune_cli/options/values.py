@@ -1,4 +1,7 @@
-"""What the values of arguments may be: types for argparse. Pure Python."""
+"""Types of arguments for argparse, which refuse unsuitable values.
+
+This module does not import the library.
+"""
 
 import argparse
 import pathlib
@@ -6,125 +9,131 @@ import zipfile
 
 from resprune_cli.options.registries import registry
 
+# The files that commands read models from. SavedModels have no graph of Keras layers.
+_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+MODEL_FILE = (
+    "a .keras file, or an .h5 or .hdf5 file that contains a whole model (not a "
+    "SavedModel, and not weights alone)"
+)
 _KERAS_2 = (
-    "Of Keras 2 (tf.keras before TensorFlow 2.16): load it with tf_keras (`pip install "
-    "tf_keras`), build the same model in Keras 3, and copy the weights: "
+    "For a model of Keras 2 (tf.keras before TensorFlow 2.16): load it with tf_keras "
+    "(`pip install tf_keras`), build the same model in Keras 3, and copy the weights: "
     "new.set_weights(old.get_weights())."
 )
 
 
 def model_path(text):
-    """A model's file that can be opened, without starting TensorFlow."""
+    """Path of a model file, which is checked without importing Keras."""
     path = pathlib.Path(text)
     if path.name.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(
-            f"'{text}' holds weights without a model. Weights are read by the order of "
-            "layers, and in a model with fewer layers that can go wrong without an "
-            "error. Load them in the code that made the model, and save the whole "
-            f"model: model.save('model.keras'). {_KERAS_2}"
+            f"'{text}' contains weights without a model. Weights are assigned by the "
+            "order of the layers, which can load wrong weights into a pruned model "
+            "without an error. Load them in the code that built the model, and save "
+            f"the whole model: model.save('model.keras'). {_KERAS_2}"
         )
     if path.suffix == ".json":
         raise argparse.ArgumentTypeError(
-            f"'{text}' holds an architecture without weights. Make the model from it "
-            "(keras.models.model_from_json), load its weights, and save the whole "
+            f"'{text}' contains an architecture without weights. Build the model from "
+            "it (keras.models.model_from_json), load its weights, and save the whole "
             f"model: model.save('model.keras'). {_KERAS_2}"
         )
     if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no file '{text}'.")
-    if path.suffix not in (".keras", ".h5", ".hdf5") or path.is_dir():
+    if path.suffix not in _MODEL_SUFFIXES or path.is_dir():
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no .keras file, which model.save('model.keras') writes, and "
-            "no .h5 file of a whole model."
+            f"'{text}' is not a model file. Give {MODEL_FILE}. "
+            "model.save('model.keras') writes one."
         )
     if path.suffix != ".keras":
         with open(path, "rb") as file:
             if file.read(8) != b"\x89HDF\r\n\x1a\n":
                 raise argparse.ArgumentTypeError(
-                    f"'{text}' is broken or cut off: it is no HDF5 file. Copy or save "
-                    "the model again."
+                    f"'{text}' is damaged or incomplete: it is not an HDF5 file. Copy "
+                    "or save the model again."
                 )
         return path
     if not zipfile.is_zipfile(path):
         raise argparse.ArgumentTypeError(
-            f"'{text}' is broken or cut off: a file that model.save('model.keras') "
-            "wrote is a zip archive. Copy or save it again."
+            f"'{text}' is damaged or incomplete: a file written by "
+            "model.save('model.keras') is a zip archive. Copy or save it again."
         )
     return path
 
 
 def model_or_export(text):
-    """A model's file, or what `export` wrote."""
+    """Path of a model file, or of a file or folder that `export` wrote."""
     if registry("deploy.registry").runtime_of(text) and pathlib.Path(text).exists():
         return pathlib.Path(text)
     return model_path(text)
 
 
 def folder(text):
-    """A folder to write to, which need not be there yet."""
+    """Path of an output folder, which need not exist yet."""
     if not text:
         raise argparse.ArgumentTypeError("the name of the folder is empty.")
     path = pathlib.Path(text)
     try:
         if path.exists() and not path.is_dir():
-            raise argparse.ArgumentTypeError(f"'{text}' is a file, and no folder.")
+            raise argparse.ArgumentTypeError(f"'{text}' is a file, not a folder.")
     except OSError as error:  # such as a name that is too long
         raise argparse.ArgumentTypeError(f"'{text}': {error.strerror}.") from error
     return path
 
 
 def names(text):
-    """Names with commas between them, and perhaps blanks."""
+    """List of names that are separated by commas and optional blanks."""
     return [name for part in text.split(",") if (name := part.strip())]
 
 
 def formats(text):
-    """Names of formats, or their aliases, with commas between them."""
+    """List of names or aliases of formats that are separated by commas."""
     return list(dict.fromkeys(map(registry("deploy.registry").known_as, names(text))))
 
 
 def module(text):
-    """A module's name; of a file in this folder, the name that Python imports it by."""
+    """Name of a Python module, also if the name of its file is given."""
     name = text.removesuffix(".py") if pathlib.Path(text).is_file() else text
     if not all(part.isidentifier() for part in name.split(".")):
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no name of a module, such as mylayers for the file "
-            "mylayers.py in this folder."
+            f"'{text}' is not the name of a Python module, such as mylayers for the "
+            "file mylayers.py in the current folder."
         )
     return name
 
 
 def shape(text):
-    """Sizes with commas between them."""
+    """Tuple of sizes that are separated by commas."""
     try:
         sizes = [int(part) for part in text.split(",")]
     except ValueError:
         sizes = [0]
     if min(sizes) < 1:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no shape of an input, such as 224,224,3."
+            f"'{text}' is not an input size, such as 224,224,3."
         )
     return tuple(sizes)
 
 
 def count(text):
-    """A whole number from 1 up."""
+    """An integer >= 1."""
     try:
         value = int(text)
     except ValueError:
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 up.")
+        raise argparse.ArgumentTypeError(f"'{text}' is not an integer >= 1.")
     return value
 
 
 def count_or_all(text):
-    """A whole number from 1 up, or `all`."""
+    """An integer >= 1, or `all`."""
     return text if text == "all" else count(text)
 
 
 def share(text):
-    """A number between 0 and 1."""
-    return _number(text, lambda value: 0 < value < 1, "between 0 and 1")
+    """A number above 0 and below 1."""
+    return _number(text, lambda value: 0 < value < 1, "above 0 and below 1")
 
 
 def positive(text):
@@ -133,16 +142,16 @@ def positive(text):
 
 
 def epochs(text):
-    """A whole number from 0 up."""
+    """An integer >= 0."""
     return 0 if text == "0" else count(text)
 
 
 def tolerance(text):
-    """A number from 0 up, or `auto`."""
+    """A number >= 0, or `auto`."""
     return (
         text
         if text == "auto"
-        else _number(text, lambda value: 0 <= value < float("inf"), "from 0 up")
+        else _number(text, lambda value: 0 <= value < float("inf"), ">= 0")
     )
 
 
@@ -150,14 +159,14 @@ def _number(text, fits, wanted):
     try:
         value = float(text)
     except ValueError:
-        value = float("nan")  # which fits nowhere
+        value = float("nan")  # not in any range
     if not fits(value):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number {wanted}.")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number {wanted}.")
     return value
 
 
 def augmentation(text):
-    """`flip,crop=4` as a dict from the name to its number of pixels, or 1."""
+    """Dict from the name of an augmentation to its pixels, or to 1 for `flip`."""
     found = {}
     for part in names(text):
         name, _, pixels = part.partition("=")
@@ -167,6 +176,6 @@ def augmentation(text):
             found["crop"] = int(pixels)
         else:
             raise argparse.ArgumentTypeError(
-                f"'{part}' is no augmentation: flip, crop=4, or flip,crop=4."
+                f"'{part}' is not an augmentation. Give flip, crop=4, or flip,crop=4."
             )
     return found

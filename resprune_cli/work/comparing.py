@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from resprune_cli.options import usage
-from resprune_cli.work import data_source, deployed, model_file, terms
+from resprune_cli.work import data_source, deployed, measuring, model_file
 from resprune_tf import find_units
 from resprune_tf.deploy.example_inputs import images_to_compare
 from resprune_tf.deploy.runtime_latency import runtime_latencies
@@ -18,22 +18,24 @@ from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import file_bytes, measure
 from resprune_tf.units.table import aligned
 
-_COMPARED = 256  # examples whose outputs are compared
+_COMPARED = 256  # number of examples whose outputs are compared
+_NAMES = ("A", "B")  # both models often have the same name
 
 
 def compare(args):
-    """What two models cost and measure.
+    """Measures two models and compares them.
 
     Args:
         args: parsed arguments.
 
     Returns:
-        dict of JSON values: of `"a"` and of `"b"` a dict from measure to number,
-        `"ratios"` of what both have, and `"outputs"`, how far these differ.
+        dict of JSON values: `"a"` and `"b"`, dicts from the name of a measure to a
+        number; `"ratios"` of the measures that both have; and `"outputs"`, the
+        difference of the outputs.
 
     Raises:
-        WrongUse: if data do not fit the models.
-        Failed: if a runtime does not take one.
+        WrongUse: if the data do not fit the models.
+        Failed: if the runtime does not support a model.
     """
     paths = args.a, args.b
     models = [
@@ -44,8 +46,8 @@ def compare(args):
     say("Counting layers, MACs and bytes ...")
     found = [_size(model, path) for model, path in zip(models, paths, strict=True)]
     data = _data(models, args)
-    told = {"files": [str(path) for path in paths], "a": found[0], "b": found[1]}
-    told["closed"] = [_closed(model) for model in models]
+    result = {"files": [str(path) for path in paths], "a": found[0], "b": found[1]}
+    result["closed"] = [_closed(model) for model in models]
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
         files = [None, None]
         if args.runtime != "none":
@@ -53,24 +55,26 @@ def compare(args):
             with deployed.on_runtime(args.runtime, hint):
                 files = [
                     deployed.write(
-                        model, args.runtime, pathlib.Path(folder, name), of_model
+                        model, args.runtime, pathlib.Path(folder, name), of_model, name
                     )
-                    for name, model, of_model in zip("ab", models, data, strict=True)
+                    for name, model, of_model in zip(_NAMES, models, data, strict=True)
                 ]
-                told["latency"] = _timed(files, found, args)
         if args.data is None:
-            told["outputs"] = _outputs(models, files, None, False, args)
-        else:
-            told.update(_measured(models, files, data, found, args))
+            result["outputs"] = _outputs(models, files, None, False, args)
+        else:  # before timing, because it may print a warning
+            result.update(_measured(models, files, data, found, args))
+        if args.runtime != "none":
+            with deployed.on_runtime(args.runtime):
+                result["latency"] = _timed(files, found, args)
     a, b = found
     ratios = {name: b[name] / a[name] for name in a if a[name] and name in b}
-    if "latency" in told:
-        ratios["latency_ms"] = told["latency"].pop("ratio")
-    return {**told, "ratios": ratios}
+    if "latency" in result:
+        ratios["latency_ms"] = result["latency"].pop("ratio")
+    return {**result, "ratios": ratios}
 
 
 def _data(models, args):
-    """The `Data` of each model, read once if both take the same; None without any."""
+    """The `Data` of each model, read once if both have the same input; or Nones."""
     if args.data is None:
         return [None, None]
     first = data_source.read(args, models[0])
@@ -80,7 +84,10 @@ def _data(models, args):
 
 
 def _timed(files, found, args):
-    """Times files in turns: the medians go into `found`, the rest is returned."""
+    """Times files by alternating calls.
+
+    Adds the medians to `found`, and returns everything else.
+    """
     times = runtime_latencies(
         files, args.runtime, args.runtime_batch, threads=args.threads
     )
@@ -100,82 +107,94 @@ def _timed(files, found, args):
 
 
 def _measured(models, files, data, found, args):
-    """What both measure on held-out examples, and how far their outputs differ there.
+    """Measures both models on held-out examples, and compares their outputs.
 
-    Measures go into `found`. Where models are timed they are of the timed files.
+    Adds the measures to `found`. If the models were exported, they are those of the
+    exported files.
     """
     doubts, outputs, correct = [], [], []
-    for each, model, file, of_model in zip(found, models, files, data, strict=True):
+    for name, each, model, file, of_model in zip(
+        _NAMES, found, models, files, data, strict=True
+    ):
         split = of_model.held_out
         x, y = of_model.splits[split]
         if of_model.labelled:
-            y = terms.compile_for_labels(model, of_model, args)[split][1]
+            y = measuring.compile_for_labels(model, of_model, args)[split][1]
         if file is not None:
             with deployed.on_runtime(args.runtime):
-                outputs.append(deployed.outputs(file, args.runtime, [x], model, args))
+                outputs.append(
+                    deployed.outputs(file, args.runtime, [x], model, args, name)
+                )
         if of_model.labelled:
             if file is None:
-                say(f"Measuring '{model.name}' on {counted(len(x), 'example')} ...")
-                measured = terms.evaluate(model, x, y, args.batch_size)
-                right = terms.correct(model, x, y, args.batch_size, measured)
+                say(f"Measuring {name} on {counted(len(x), 'example')} ...")
+                measured = measuring.evaluate(model, x, y, args.batch_size)
+                right = measuring.correct(model, x, y, args.batch_size, measured)
             else:
-                measured, right = deployed.judged(outputs[-1][0], y, model, args)
+                measured, right = deployed.measures_of_outputs(
+                    outputs[-1][0], y, model, args, name
+                )
             correct.append(right)
-            for name, value in measured.items():
-                each[f"{split} {name}"] = value
-            if doubt := terms.doubt(model, measured):
-                doubts.append(doubt)
-    losses = [terms.full_loss_name(model) for model in models if model.compiled]
+            for measure_name, value in measured.items():
+                each[f"{split} {measure_name}"] = value
+            if warning := measuring.guessing_warning(model, measured):
+                doubts.append(f"{name}: {warning}")
+                measuring.warn(doubts[-1], args)
+    losses = [measuring.full_loss_name(model) for model in models if model.compiled]
     labelled = data[0].labelled
     if labelled and len(set(losses)) > 1:
         doubts.append(f"The losses differ: {' and '.join(losses)}.")
+        measuring.warn(doubts[-1], args)
     of_classes = not labelled or data[0].of_classes
     of_classes = of_classes and all(decides(model) for model in models)
     examples = data[0].splits[data[0].held_out][0][:_COMPARED]
-    told = {"data": data[0].told, "doubts": doubts}
+    result = {"data": data[0].description, "doubts": doubts}
     if labelled and None not in correct:
-        told["paired"] = {**compare_correct(*correct), "examples": len(x)}
-    told["outputs"] = _outputs(models, files, examples, of_classes, args, outputs)
-    return told
+        result["paired"] = {**compare_correct(*correct), "examples": len(x)}
+    result["outputs"] = _outputs(models, files, examples, of_classes, args, outputs)
+    return result
 
 
-def table(told):
-    """What `compare` returned, as lines of text."""
-    a, b = told["files"]
+def table(result):
+    """Formats the result of `compare` as text."""
+    a, b = result["files"]
     rows = [("", a, b, "ratio")]
-    for name in {**told["a"], **told["b"]}:
-        texts = [_told(name, each.get(name)) for each in (told["a"], told["b"])]
-        ratio = told["ratios"].get(name)
+    for name in {**result["a"], **result["b"]}:
+        texts = [_cell(name, each.get(name)) for each in (result["a"], result["b"])]
+        ratio = result["ratios"].get(name)
         rows.append((name, *texts, "" if ratio is None else f"{ratio:.3f}"))
     lines = [*aligned(*rows), usage.FILE_BYTES, usage.EXPORTED_BYTES]
-    for path, closed in zip(told["files"], told["closed"], strict=True):
+    for name, path, closed in zip(
+        _NAMES, result["files"], result["closed"], strict=True
+    ):
         if closed:
             lines.append(
-                f"Not looked into, in {path}: {', '.join(closed)}. Residual units in "
-                "there are not counted (--expand opens such layers, where it can)."
+                f"Not searched for residual units in {name}, {path}: "
+                f"{', '.join(closed)}. Units inside are not counted. --expand opens "
+                "such layers if possible."
             )
-    if "latency" in told:
-        how = told["latency"]
+    if "latency" in result:
+        how = result["latency"]
         low, high = how["ratio_p10_p90"]
         lines.append(
             f"Latency: median of a call on {how['runtime']}, batch size "
             f"{how['batch_size']}, {counted(how['threads'], 'thread')}. Both models "
-            "were folded and timed in turns; four in five of the ratios lie between "
-            f"{low:.3f} and {high:.3f}."
+            "were folded, and calls of the two alternated. The 10th to 90th percentile "
+            f"of the ratios is {low:.3f} to {high:.3f}."
         )
         if how["busy"]:
             lines.append(how["busy"])
-        if "data" in told:
+        if "data" in result:
             lines.append(
                 "Held-out measures and outputs are those of the exported "
                 f"{how['runtime']} files that were timed."
             )
-    if "data" in told:
-        lines.append(f"Data: {told['data']}.")
-    if paired := told.get("paired"):
+    if "data" in result:
+        lines.append(f"Data: {result['data']}.")
+    if paired := result.get("paired"):
         lines.append(f"B instead of A: {format_paired(paired, paired['examples'])}.")
-    lines.append(_difference_told(told["outputs"]))
-    return "\n".join([*lines, *dict.fromkeys(told.get("doubts", ()))])
+    lines.append(_outputs_text(result["outputs"]))
+    return "\n".join(lines)
 
 
 def _size(model, path):
@@ -187,20 +206,24 @@ def _size(model, path):
 
 
 def _closed(model):
-    """Names of the layers in which units may lie that are not found."""
+    """Names of the layers that may contain units which are not found."""
     return [each.name for each in find_units(model).opaque]
 
 
 def _outputs(models, files, examples, of_classes, args, known=()):
-    """How far outputs differ on examples, or on noise; None if they cannot be.
+    """Compares the outputs of both models on examples or on noise.
 
     Args:
         models: both `keras.Model`s.
-        files: what was written of each, whose outputs count; None where nothing was.
+        files: paths of their exported files, whose outputs are compared; two Nones
+            compare the Keras models.
         examples: array, or None for noise.
-        of_classes: whether the largest output is a decision.
+        of_classes: whether the largest output is the predicted class.
         args: parsed arguments.
         known: the outputs of each file for `examples` and more, if they are known.
+
+    Returns:
+        dict of JSON values; None if the outputs cannot be compared.
     """
     shapes = [
         [tuple(tensor.shape[1:]) for tensor in (*model.inputs, *model.outputs)]
@@ -213,7 +236,7 @@ def _outputs(models, files, examples, of_classes, args, known=()):
         on = "inputs of noise"
         try:
             examples = images_to_compare(models[0])
-        except ValueError:  # noise will not do
+        except ValueError:  # the model does not accept noise
             return None
     else:
         examples = [examples]
@@ -223,13 +246,16 @@ def _outputs(models, files, examples, of_classes, args, known=()):
     elif files[0] is not None:
         with deployed.on_runtime(args.runtime):
             values = [
-                deployed.outputs(file, args.runtime, examples, model, args)
-                for file, model in zip(files, models, strict=True)
+                deployed.outputs(file, args.runtime, examples, model, args, name)
+                for file, model, name in zip(files, models, _NAMES, strict=True)
             ]
     else:
-        values = [_predicted(model, examples) for model in models]
+        values = [
+            _predicted(model, examples, name)
+            for model, name in zip(models, _NAMES, strict=True)
+        ]
     first, other = values
-    told = {
+    result = {
         "on": on,
         "of": "Keras models" if files[0] is None else f"{args.runtime} files",
         "count": count,
@@ -239,29 +265,34 @@ def _outputs(models, files, examples, of_classes, args, known=()):
         "max_abs": max(float(np.abs(x).max()) for x in first),
     }
     if of_classes:
-        told["agreement"] = float((first[0].argmax(-1) == other[0].argmax(-1)).mean())
-    return told
+        result["agreement"] = float((first[0].argmax(-1) == other[0].argmax(-1)).mean())
+    return result
 
 
-def _predicted(model, examples):
+def _predicted(model, examples, name):
+    say(f"Running {name} on {counted(len(examples[0]), 'example')} ...")
     inputs = keras.tree.pack_sequence_as(model._inputs_struct, examples)
     outputs = keras.tree.flatten(model.predict(inputs, verbose=0))
     return [np.asarray(each, "float32") for each in outputs]
 
 
-def _difference_told(outputs):
+def _outputs_text(outputs):
     if outputs is None:
-        return "Outputs cannot be compared: inputs or outputs have other shapes."
+        return (
+            "Outputs cannot be compared: inputs or outputs have different shapes, or "
+            "the inputs cannot be noise."
+        )
     text = (
-        f"Outputs on {outputs['count']} {outputs['on']}: differ by at most "
-        f"{outputs['max_abs_difference']:.3g}, the largest is {outputs['max_abs']:.3g}"
+        f"Outputs on {outputs['count']} {outputs['on']} differ by at most "
+        f"{outputs['max_abs_difference']:.3g}; the largest output is "
+        f"{outputs['max_abs']:.3g}"
     )
     if "agreement" in outputs:
-        text += f"; the same class for {outputs['agreement']:.1%}"
+        text += f"; the predicted class is the same for {outputs['agreement']:.1%}"
     return f"{text}."
 
 
-def _told(name, value):
+def _cell(name, value):
     if value is None:
         return "-"
     if isinstance(value, int):

@@ -1,39 +1,32 @@
-"""Files of data that people have without Python: archives, images, data sets."""
+"""Reads `--data`: `.npz` files, folders of images, and data sets by name."""
 
 import importlib.util
 import pathlib
 
 import numpy as np
 
+from resprune_cli.options.archives import archive_layout
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.memory import check_memory
 from resprune_tf.data.examples import check_finite
 from resprune_tf.data.registry import BUILT_IN
-
-# Names under which an .npz file may hold what is wanted, the first ones preferred.
-_NAMES = {
-    ("train", "x"): ("x", "images", "x_train", "train_images"),
-    ("train", "y"): ("y", "labels", "y_train", "train_labels"),
-    ("validation", "x"): ("x_val", "x_validation"),
-    ("validation", "y"): ("y_val", "y_validation"),
-    ("test", "x"): ("x_test", "test_images"),
-    ("test", "y"): ("y_test", "test_labels"),
-}
+from resprune_tf.system.wording import counted
 
 
 def splits_of(args, shape):
-    """What `--data` holds: dict from the name of a split to `(x, y)`.
+    """Reads the splits of `--data`.
 
     Args:
         args: parsed arguments of `add_data_options`.
-        shape: of an example as the model takes it, unknown sizes None.
+        shape: shape of an example that the model expects; None for unknown sizes.
 
     Returns:
-        `"train"` and, if they are there, `"validation"` and `"test"`: arrays
-        `(examples, ...)`, for x perhaps `ImageFiles`; y None without labels.
+        dict from `"train"` and, if the data have them, `"validation"` and `"test"` to
+        `(x, y)`: arrays `(examples, ...)`. x may be `ImageFiles`, and y is None
+        without labels.
 
     Raises:
-        WrongUse: if data cannot be read; it says what was found.
+        WrongUse: if the data cannot be read; the message says what was found.
     """
     if args.data_dir is not None:
         return _data_set(args.data, shape, args)
@@ -44,11 +37,11 @@ def splits_of(args, shape):
 
 
 class ImageFiles:
-    """Images in files, read as they are chosen: `files[rows]` is an array.
+    """Image files that are read when rows are selected: `files[rows]` is an array.
 
     Args:
-        paths: of the files.
-        shape: `(height, width, channels)` that they are brought to.
+        paths: paths of the files.
+        shape: `(height, width, channels)` to which the images are converted.
     """
 
     dtype = np.dtype("uint8")
@@ -61,7 +54,7 @@ class ImageFiles:
 
     @property
     def shape(self):
-        """As of an array of all."""
+        """Shape of the array of all images."""
         return len(self), *self._shape
 
     def __getitem__(self, rows):
@@ -106,45 +99,17 @@ def _archive(path):
 
     try:
         with ArrayFile(path) as archive:
-            names = list(archive.headers)
-            places = {place: _found(known, names) for place, known in _NAMES.items()}
-            places = {place: name for place, name in places.items() if name}
-            headers = {place: archive.headers[name] for place, name in places.items()}
-            # Before an array is read: those that do not fit may be huge.
-            splits = _check_lengths(path, names, places, headers)
-            check_memory(path, sum(header.nbytes for header in headers.values()))
+            # Checked before an array is read, because unsuitable arrays may be huge.
+            places = archive_layout(path, archive.headers, labels=False)
+            headers = [archive.headers[name] for name in places.values()]
+            check_memory(path, sum(header.nbytes for header in headers))
             arrays = {place: archive.read(name) for place, name in places.items()}
     except (OSError, ValueError) as error:
         raise WrongUse(f"Cannot read {path}: {error}") from error
     for place, array in arrays.items():
         _check_finite(f"{path}: {places[place]}", array)
-    return {split: (arrays[split, "x"], arrays.get((split, "y"))) for split in splits}
-
-
-def _check_lengths(path, names, places, headers):
-    """The splits in an archive, whose examples and labels are as many."""
-    if ("train", "x") not in places:
-        raise WrongUse(
-            f"{path} holds {', '.join(names) or 'nothing'}. Its examples must be named "
-            f"{' or '.join(_NAMES['train', 'x'])}."
-        )
     splits = [split for split, kind in places if kind == "x"]
-    for split in splits:
-        x, y = (headers.get((split, kind)) for kind in "xy")
-        if ("train", "y") in places and y is None:
-            raise WrongUse(
-                f"{path} has labels for training and none named "
-                f"{' or '.join(_NAMES[split, 'y'])}."
-            )
-        counts = [each.shape[0] if each.shape else 0 for each in (x, y) if each]
-        if len({*counts}) > 1:
-            raise WrongUse(
-                f"{path}: {places[split, 'x']} has {counts[0]:,} examples and "
-                f"{places[split, 'y']} {counts[1]:,}."
-            )
-        if not counts[0]:
-            raise WrongUse(f"{path}: {places[split, 'x']} is empty.")
-    return splits
+    return {split: (arrays[split, "x"], arrays.get((split, "y"))) for split in splits}
 
 
 def _check_finite(what, array):
@@ -154,23 +119,16 @@ def _check_finite(what, array):
         raise WrongUse(str(error)) from error
 
 
-def _found(known, names):
-    """The first known name that is there, in whichever case; or None."""
-    spelled = {name.lower(): name for name in names}
-    spelled.update({name: name for name in names})
-    return next((spelled[name] for name in known if name in spelled), None)
-
-
 def _folder(folder, shape):
     if importlib.util.find_spec("tensorflow") is None:
         raise WrongUse(
-            f"'{folder}' is a folder of images, which TensorFlow reads: "
-            "`pip install tensorflow`, or give an .npz file."
+            f"'{folder}' is a folder of images, which TensorFlow reads. Install "
+            "it by `pip install tensorflow`, or give an .npz file."
         )
     if len(shape) != 3 or None in shape or shape[2] not in (1, 3, 4):
         raise WrongUse(
-            f"A folder of images fits models that take images of a fixed size. This "
-            f"one takes {sizes(shape)}."
+            "A folder of images needs a model whose inputs are images of a fixed size. "
+            f"The inputs of this model are {sizes(shape)}."
         )
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     named = {"train", "validation", "val", "test"}
@@ -188,8 +146,8 @@ def _images_by_class(place, shape):
 
     if not any(path.is_dir() for path in place.iterdir()):
         raise WrongUse(
-            f"'{place}' must hold one folder of images for each class. It holds "
-            f"{len(list(place.iterdir()))} files and no folder."
+            f"'{place}' must contain one folder of images per class. It contains "
+            f"{counted(len(list(place.iterdir())), 'file')} and no folder."
         )
     try:
         listed = keras.utils.image_dataset_from_directory(
@@ -219,7 +177,9 @@ def _data_set(name, shape, args):
             f"command line downloads nothing: {line}"
         ) from error
     if "train" not in splits:
-        raise WrongUse(f"'{name}' has no split train; it has {', '.join(splits)}.")
+        raise WrongUse(
+            f"'{name}' must have a split train. It has: {', '.join(splits)}."
+        )
     found = {}
     for split in ("train", "validation", "test"):
         if split not in splits:
@@ -246,7 +206,7 @@ def _data_set(name, shape, args):
 
 
 def sizes(shape):
-    """A shape as it is told, such as `8x8x1`."""
+    """A shape as text, such as `8x8x1`."""
     return (
         "x".join("?" if size is None else str(size) for size in shape) or "one number"
     )

@@ -1,4 +1,4 @@
-"""Data that people have without Python, as arrays that fit a model."""
+"""Prepares the data of the command line as arrays that a model accepts."""
 
 import dataclasses
 
@@ -9,21 +9,22 @@ from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
 from resprune_tf.data.augment import random_crop_flip
 from resprune_tf.system.progress import say
+from resprune_tf.system.wording import counted
 from resprune_tf.training.data_check import check_scale
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Examples as a model takes them.
+    """Examples in the form that a model accepts.
 
     Attributes:
         splits: dict from `"train"`, `"validation"` and, if there is one, `"test"` to
-            `(x, y)`: arrays `(examples, ...)`; y None where there are no labels.
-        told: where they come from and how they are divided, in words.
+            `(x, y)`: arrays `(examples, ...)`; y is None without labels.
+        description: source, splits and range of the examples, as text.
     """
 
     splits: dict
-    told: str
+    description: str
 
     @property
     def labelled(self):
@@ -32,30 +33,33 @@ class Data:
 
     @property
     def of_classes(self):
-        """Whether labels are numbers of classes, or one-hot rows."""
+        """Whether labels are class numbers or one-hot rows."""
         return self.labelled and classes_of(self.splits["train"][1]) is not None
 
     @property
     def held_out(self):
-        """The split to measure on: the test's, if there is one."""
+        """The split to measure on: `"test"` if there is one."""
         return "test" if "test" in self.splits else "validation"
 
 
 def read(args, model):
-    """The `Data` that arguments name, prepared for a model.
+    """Reads `--data` and prepares them for a model.
 
     Args:
         args: parsed arguments of `add_data_options`.
-        model: a functional `keras.Model` of one input.
+        model: a functional `keras.Model` with one input.
+
+    Returns:
+        A `Data`.
 
     Raises:
-        WrongUse: if data cannot be read or do not fit the model; it says what was
-            found.
+        WrongUse: if the data cannot be read or do not fit the model; the message says
+            what was found.
     """
     if len(model.inputs) != 1:
         raise WrongUse(
-            f"'{model.name}' takes {len(model.inputs)} inputs; the command line feeds "
-            "models of one."
+            f"'{model.name}' has {len(model.inputs)} inputs, but the command line "
+            "supports only models with one input."
         )
     say(f"Reading {args.data} ...")
     shape = tuple(model.inputs[0].shape[1:])
@@ -78,21 +82,21 @@ def read(args, model):
 
 
 def augmentation(args, images):
-    """What `--augment` asks for, as `FitData` takes it; None for nothing.
+    """The augmentation of `--augment` for `FitData`; None without one.
 
     Args:
         args: parsed arguments.
-        images: the training inputs; their mean fills what is shifted in.
+        images: training inputs. Pixels that are shifted in get their mean.
 
     Raises:
-        WrongUse: if they are no images.
+        WrongUse: if the inputs are not images.
     """
     if not args.augment:
         return None
     if images.ndim != 4:
         raise WrongUse(
-            "--augment changes images (height, width, channels). Received: inputs of "
-            f"shape {images.shape[1:]}."
+            "--augment needs images (height, width, channels). Received: inputs of "
+            f"shape {images.shape[1:]}. Leave --augment out."
         )
     fill = images.mean(axis=(0, 1, 2), dtype="float64").round(3).tolist()
     return random_crop_flip(
@@ -101,24 +105,27 @@ def augmentation(args, images):
 
 
 def sample(x, y, count, seed):
-    """A random choice of examples, in their order; all, if there are fewer.
+    """Chooses examples at random, and keeps their order.
 
     Args:
         x: array `(examples, ...)`.
-        y: array of as many labels, or None.
-        count: int.
+        y: array of labels, one per example, or None.
+        count: largest number of examples.
         seed: int.
+
+    Returns:
+        `(x, y)` of the chosen examples.
     """
     rows = _some(len(x), count, seed)
     return x[rows], None if y is None else y[rows]
 
 
 def classes_of(y):
-    """The class of each example, as `(examples,)`; None if labels tell no classes.
+    """The class of each example, as `(examples,)`; None if labels are not classes.
 
     Args:
-        y: labels: whole numbers `(examples,)` or `(examples, 1)`, of which floats
-            may be a regression's; or one-hot rows `(examples, classes)`.
+        y: labels: integers `(examples,)` or `(examples, 1)`, also as floats; or one-hot
+            rows `(examples, classes)`.
     """
     if y.dtype.kind not in "fiub" or y.size == 0 or not np.array_equal(y, np.rint(y)):
         return None
@@ -129,14 +136,14 @@ def classes_of(y):
 
 
 def _some(whole, count, seed):
-    """At most `count` rows of `whole`, a random choice in their order."""
+    """Indices of at most `count` of `whole` rows, chosen at random and sorted."""
     return np.sort(np.random.default_rng(seed).permutation(whole)[:count])
 
 
 def _rows(found, args):
-    """Which rows make which split, and in words how that was decided.
+    """The rows of each split, and how they were chosen, as text.
 
-    Of what is not used nothing need be read: of files of images, for one.
+    Rows are chosen before they are read, so that unused image files are not read.
     """
     rows = {name: (name, np.arange(len(x))) for name, (x, _) in found.items()}
     how = ""
@@ -155,21 +162,24 @@ def _rows(found, args):
 
 
 def _taken(array, rows):
-    """Rows of an array or of files; an array of which all are wanted as it is."""
+    """Rows of an array or of files; an array itself if all rows are used."""
     if array is None or (len(rows) == len(array) and isinstance(array, np.ndarray)):
         return array
     return array[rows]
 
 
 def _held_out(whole, y, args):
-    """Rows to train on and to hold out, classes in the same proportions if there are.
+    """Rows to train on and rows to hold out, with the same proportions of classes.
 
-    Other labels, as of a regression, are divided at random.
+    Without classes, as in a regression, rows are divided at random.
     """
     from sklearn.model_selection import train_test_split
 
     if whole < 2:
-        raise WrongUse(f"There are {whole} examples: too few to hold some out.")
+        raise WrongUse(
+            f"The data have {counted(whole, 'example')}, too few to hold some out for "
+            "validation. Give more examples."
+        )
     count, stratify = max(1, round(whole * args.hold_out)), None
     labels = None if y is None else classes_of(y)
     if labels is not None:
@@ -186,32 +196,34 @@ def _held_out(whole, y, args):
 
 
 def _prepared(x, y, model, args):
-    """Inputs of the model's shape and range; labels without an axis of 1."""
+    """Converts inputs to the model's shape and range, and labels to one axis."""
     shape = tuple(model.inputs[0].shape[1:])
     if x.dtype.kind not in "fiub":
-        raise WrongUse(f"Examples must be numbers. Found: {x.dtype} {list(x.shape)}.")
+        raise WrongUse(
+            f"Examples must be numbers. Received: {x.dtype} of shape {list(x.shape)}."
+        )
     if len(shape) == 3 and x.ndim == 3 and shape[2] in (1, None):
-        x = x[..., None]  # grey images without their axis of channels
+        x = x[..., None]  # grey images without an axis of channels
     fits = len(x.shape[1:]) == len(shape) and all(
         wanted in (None, found)
         for found, wanted in zip(x.shape[1:], shape, strict=True)
     )
     if not fits:
         raise WrongUse(
-            f"'{model.name}' takes examples of {sizes(shape)}. --data holds "
+            f"'{model.name}' expects examples of {sizes(shape)}, but --data contains "
             f"examples of {sizes(x.shape[1:])}."
         )
     if args.pixels != "raw":
         if x.dtype != np.uint8:
             raise WrongUse(
                 f"--pixels {args.pixels} is for pixels from 0 to 255 (uint8). The data "
-                f"hold {x.dtype} from {x.min():g} to {x.max():g}: leave it out if that "
-                "is what the model takes."
+                f"contain {x.dtype} from {x.min():g} to {x.max():g}. Leave --pixels "
+                "out if the model expects this range."
             )
         if x.max() == 1:
             raise WrongUse(
-                f"--pixels {args.pixels} is for pixels from 0 to 255. The data hold "
-                "nothing but 0 and 1: as they are, they are scaled already."
+                f"--pixels {args.pixels} is for pixels from 0 to 255. The data contain "
+                "only 0 and 1, so they are scaled already. Leave --pixels out."
             )
         x = x.astype("float32") / (255 if args.pixels == "unit" else 127.5)
         x = x - 1 if args.pixels == "signed" else x

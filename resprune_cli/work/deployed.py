@@ -1,4 +1,4 @@
-"""Models as they are deployed: files that a runtime times, runs and is judged by."""
+"""Exports models for a runtime, and measures the exported files."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import keras
 
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
-from resprune_cli.work import model_file, terms
+from resprune_cli.work import measuring, model_file
 from resprune_tf.deploy.example_inputs import images_to_calibrate
 from resprune_tf.deploy.export import ExportError
 from resprune_tf.deploy.file_outputs import file_outputs
@@ -14,12 +14,12 @@ from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 from resprune_tf.system.progress import say
-from resprune_tf.system.wording import busy_note
+from resprune_tf.system.wording import busy_note, counted
 
 
 @contextlib.contextmanager
 def on_runtime(runtime, hint=""):
-    """Inside, what a runtime or its converter refuses is told as the option's fault."""
+    """Context in which errors of a runtime or its converter name `--runtime`."""
     try:
         yield
     except (ImportError, ValueError) as error:
@@ -28,69 +28,80 @@ def on_runtime(runtime, hint=""):
         raise Failed(f"--runtime {runtime}: {error}") from error
 
 
-def write(model, runtime, folder, data=None):
-    """Writes a model for a runtime, in a new folder; returns the path of the file.
+def write(model, runtime, folder, data=None, name=None):
+    """Exports a model for a runtime into a new folder.
 
     Args:
         model: a functional `keras.Model`.
-        runtime: of `--runtime`.
+        runtime: value of `--runtime`.
         folder: `pathlib.Path`.
-        data: `Data`, on whose training examples ranges of activations are measured,
-            where the format needs them; by default noise.
+        data: `Data` whose training examples calibrate the ranges of activations if the
+            format needs them; noise by default.
+        name: name of the model in the line of progress; its own name by default.
+
+    Returns:
+        The path of the exported file.
     """
-    (name,) = check_formats(RUNTIME_FORMATS[runtime])
+    (format,) = check_formats(RUNTIME_FORMATS[runtime])
     calibration = None
-    if FORMATS[name].calibrated and data is not None:
+    if FORMATS[format].calibrated and data is not None:
         calibration = images_to_calibrate(model, data.splits["train"][0][:500])
-    say(f"Writing '{model.name}' as {name} ...")
+    say(f"Exporting {name or repr(model.name)} as {format} ...")
     folder.mkdir()
     with quiet():
-        return write_folded(name, model, folder, calibration)
+        return write_folded(format, model, folder, calibration)
 
 
-def outputs(path, runtime, examples, model, args):
-    """Outputs of a written model: list of arrays.
+def outputs(path, runtime, examples, model, args, name=None):
+    """Computes the outputs of an exported file: list of arrays.
 
     Args:
-        path: of the file.
-        runtime: of `--runtime`.
-        examples: list of arrays, one for each input.
-        model: the Keras model that was written, or None.
+        path: path of the file.
+        runtime: value of `--runtime`.
+        examples: list of arrays, one per input.
+        model: the Keras model that was exported, or None.
         args: parsed arguments.
+        name: name of the model in the line of progress.
     """
-    say(f"Running the {runtime} file on {len(examples[0]):,} examples ...")
+    of_model = f" of {name}" if name else ""
+    count = counted(len(examples[0]), "example")
+    say(f"Running the {runtime} file{of_model} on {count} ...")
     return file_outputs(path, runtime, examples, model, args.batch_size)
 
 
-def judged(found, labels, like, args):
-    """What a loss and metrics say of outputs, and which of them are correct.
+def measures_of_outputs(found, labels, like, args, name=None):
+    """Computes loss and metrics from outputs.
 
     Args:
         found: outputs, an array `(examples, ...)`.
-        labels: as the loss takes them.
-        like: the compiled model whose loss and metrics are meant.
+        labels: labels in the form of the loss.
+        like: compiled model with the loss and metrics to compute.
         args: parsed arguments.
+        name: name of the model in the line of progress.
 
     Returns:
-        dict from the name of a measure to its value, and what `terms.correct` returns.
+        dict from the name of a measure to its value, and the result of
+        `measuring.correct`.
     """
     answer = keras.Input(found.shape[1:])
     try:
-        net = model_file.compiled_as(keras.Model(answer, answer), like)
+        identity = model_file.compiled_as(keras.Model(answer, answer), like)
     except ValueError as error:
         raise WrongUse(
             f"The loss and the metrics of '{like.name}' cannot be computed from the "
-            f"outputs of a file: {error} Give others by --loss and --metric."
+            f"outputs of an exported file: {error} Give others by --loss and --metric."
         ) from error
-    measured = terms.evaluate(net, found, labels, args.batch_size)
-    return measured, terms.correct(net, found, labels, args.batch_size, measured, like)
+    say(f"Measuring loss and metrics of {name or 'the file'} ...")
+    measured = measuring.evaluate(identity, found, labels, args.batch_size)
+    right = measuring.correct(identity, found, labels, args.batch_size, measured, like)
+    return measured, right
 
 
-def latency_told(times):
-    """What was timed of one model, as JSON values.
+def latency_summary(times):
+    """The latencies of one model as JSON values.
 
     Args:
-        times: list of `Latency` of the same model, each of a process of its own.
+        times: list of `Latency` of the same model, each measured in a new process.
     """
     medians = sorted(time.median_ms for time in times)
     middle = times[[time.median_ms for time in times].index(medians[len(times) // 2])]

@@ -1,59 +1,53 @@
-"""What a pruning is judged by, settled before any work is done on the model."""
+"""Determines the measure and the tolerance by which pruned models are judged."""
 
+from resprune_cli.options.tolerances import check_tolerance
 from resprune_cli.options.usage import WrongUse
-from resprune_cli.work import terms
+from resprune_cli.work import measuring
 from resprune_tf.runs.judging import AUTO, direction, is_accuracy
+from resprune_tf.system.progress import say
 
 
 def choose_monitor(model, splits, args):
-    """The name of the measure that must hold.
+    """Determines the name of the measure that pruned models are judged by.
 
     Args:
         model: a compiled `keras.Model`.
         splits: labelled examples by the name of their split.
-        args: parsed arguments: `monitor`, `tolerance`.
+        args: parsed arguments with `monitor` and `tolerance`.
 
     Raises:
-        WrongUse: if loss and metrics do not fit the data, the measure asked for is not
-            measured, its direction is not known, or the tolerance is none of it.
+        WrongUse: if loss and metrics do not fit the data, if the model does not measure
+            `monitor`, if its direction is unknown, or if the tolerance does not suit
+            it.
     """
     x, y = splits["validation"]
+    say("Compiling the evaluation of loss and metrics ...")
     try:
-        measured = terms.evaluate(
+        measured = measuring.evaluate(
             model, x[: args.batch_size], y[: args.batch_size], args.batch_size
         )
     except Exception as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WrongUse(
-            f"Loss and metrics do not fit the data: {line} Perhaps other ones do: "
-            "--loss, --metric."
+            f"Loss and metrics do not fit the data: {line} Give others by --loss and "
+            "--metric."
         ) from error
-    monitor = terms.monitored(list(measured), args.monitor)
+    monitor = measuring.monitored(list(measured), args.monitor)
     try:
         direction(model, monitor)
     except ValueError as error:
         raise WrongUse(f"--monitor {monitor}: {error}") from error
-    if args.tolerance == AUTO:
-        if not is_accuracy(monitor):
-            raise WrongUse(
-                "--tolerance auto is the standard error of an accuracy. For "
-                f"--monitor {monitor} give an amount in its units, such as 0.01."
-            )
-    elif monitor == "accuracy" and (args.tolerance or 0) >= 1:
-        raise WrongUse(
-            "--tolerance of an accuracy is a fraction below 1: 0.01 is one percentage "
-            f"point. Received: {args.tolerance:g}."
-        )
+    check_tolerance(monitor, args.tolerance)
     return monitor
 
 
-def usual_tolerance(monitor):
-    """The tolerance of a run with retraining that is given none."""
+def default_tolerance(monitor):
+    """The default tolerance of a run with retraining; prints it if it is 0."""
     if is_accuracy(monitor):
         return AUTO
     print(
-        f"No decrease of {monitor} is accepted. --tolerance accepts one, as an amount "
-        "in its units.",
+        f"No decrease of {monitor} is accepted. Give --tolerance, an amount in its "
+        "units, to accept one.",
         flush=True,
     )
     return 0.0

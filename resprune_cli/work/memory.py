@@ -1,35 +1,35 @@
-"""What data take in memory, said before they are read. Pure Python."""
+"""Checks the memory that data need before they are read."""
 
 import sys
 
 from resprune_cli.options.usage import WrongUse
 
-_TOLD = 1e9  # bytes from which on a reader may wonder what takes so long
+_LARGE = 1e9  # bytes; reading more takes long, so the size is printed
 
 
 def check_memory(what, size):
-    """Tells of large data, on standard error, and refuses what cannot be held.
+    """Prints the size of large data on standard error, and refuses too large data.
 
     Args:
-        what: what the data are called.
-        size: bytes that they take in memory.
+        what: name of the data.
+        size: number of bytes that they need in memory.
 
     Raises:
-        WrongUse: if that is more than the machine has.
+        WrongUse: if the machine has less memory.
     """
     whole = machine_bytes()
     if whole is not None and size > whole:
         raise WrongUse(
-            f"{what} takes {size / 1e9:.1f} GB in memory; this machine has "
-            f"{whole / 1e9:.1f} GB. Of a folder of images, --examples N reads N alone; "
-            "make an .npz file of fewer examples."
+            f"{what} needs {size / 1e9:.1f} GB of memory, but this machine has "
+            f"{whole / 1e9:.1f} GB. For a folder of images, give --examples N to read "
+            "only N images. Otherwise make an .npz file with fewer examples."
         )
-    if size >= _TOLD:
-        print(f"{what} takes {size / 1e9:.1f} GB in memory.", file=sys.stderr)
+    if size >= _LARGE:
+        print(f"{what} needs {size / 1e9:.1f} GB of memory.", file=sys.stderr)
 
 
 def machine_bytes():
-    """Bytes of memory that the machine has, or None if it does not tell."""
+    """The machine's memory in bytes, or None if it is unknown."""
     from resprune_tf.system import memory
 
     return memory.machine_bytes()

@@ -1,4 +1,4 @@
-"""Reading models from files that others made."""
+"""Loads models from files that may come from untrusted sources."""
 
 import contextlib
 import sys
@@ -12,30 +12,30 @@ from resprune_tf.system.model_files import ModelFileError, load_model, read_conf
 from resprune_tf.system.progress import say
 
 _CLASS = ("class_name", "module", "registered_name")
-# Classes that Keras finds by itself, and ours.
+# Packages whose classes Keras finds without `--import`.
 _KNOWN_MODULES = ("keras", "keras_hub", "resprune_tf")
 
 
 def load(path, args, compile=False):
-    """A functional model from a `.keras` file, or an `.h5` file of a whole model.
+    """Loads a functional model from a file (see `values.MODEL_FILE`).
 
-    Nothing in the file is unpickled and `safe_mode` stays on, unless `allow_lambda`.
+    Nothing is unpickled, and `safe_mode` is on unless `allow_lambda` is given.
 
     Args:
-        path: of the file.
+        path: path of the file.
         args: parsed arguments with `imports`, `allow_lambda` and `input_shape`.
-        compile: whether to restore loss, metrics and optimizer, where they can be.
+        compile: whether to restore loss, metrics and optimizer if possible.
 
     Raises:
-        WrongUse: if it is no such file, has a Lambda that is not allowed, a class
-            that no `--import` registered, or no graph to read.
+        WrongUse: if the file contains no model, a Lambda layer that is not allowed, a
+            class that no `--import` registered, or a model without a graph.
     """
     say(f"Loading {path} ...")
     classes = _classes(path)
     if "Lambda" in classes and not args.allow_lambda:
         raise WrongUse(
             f"'{path}' has a Lambda layer, whose code is stored in the file and would "
-            "run. If you trust the file: --allow-lambda."
+            "run. If you trust the file, give --allow-lambda."
         )
     unknown = sorted(
         name
@@ -46,8 +46,8 @@ def load(path, args, compile=False):
     )
     if unknown and not args.imports:
         raise WrongUse(
-            f"'{path}' has layers of its own: {', '.join(unknown)}. Name the Python "
-            "module that defines them: --import MODULE."
+            f"'{path}' has custom layers: {', '.join(unknown)}. Name the Python module "
+            "that defines them by --import MODULE."
         )
     safe = not args.allow_lambda
     try:
@@ -57,16 +57,16 @@ def load(path, args, compile=False):
     except Exception as error:
         reason = _first_line(error)
         if unknown:
-            reason = f"no module that was imported defines {', '.join(unknown)}."
+            reason = f"no imported module defines {', '.join(unknown)}."
         raise WrongUse(f"'{path}' cannot be loaded: {reason}") from error
     try:
         graph.check_functional(model, "The command line")
     except TypeError as error:
         raise WrongUse(
-            f"'{path}' holds a {type(model).__name__} without a graph of layers to "
-            "read. A Sequential must be built, by being called once, before it is "
-            "saved. A model with a `call` of its own must be made functional by "
-            "whoever has its code (Python: resprune_tf.expand(model, inputs=...))."
+            f"'{path}' contains a {type(model).__name__} without a graph of layers. "
+            "Build a Sequential before saving it, by calling it once. Convert a model "
+            "with its own `call` to a functional model with the code that defines it "
+            "(Python: resprune_tf.expand(model, inputs=...))."
         ) from error
     return model if args.input_shape is None else _sized(model, args.input_shape)
 
@@ -75,14 +75,14 @@ def _sized(model, shape):
     try:
         return compiled_as(with_input_shape(model, shape), model)
     except ValueError as error:
-        raise WrongUse(f"--input-shape does not fit: {error}") from error
+        raise WrongUse(f"--input-shape does not fit the model: {error}") from error
 
 
 def open_layers(args, compile=False):
-    """The model of `args.model`, its blocks opened with `args.expand`.
+    """Loads `args.model`, and expands its blocks if `args.expand` is set.
 
     Raises:
-        WrongUse: as `load` does; or if no block can be opened.
+        WrongUse: as `load`; or if no block can be expanded.
     """
     model = load(args.model, args, compile)
     if not args.expand:
@@ -94,7 +94,7 @@ def open_layers(args, compile=False):
 
 
 def opened_as_far_as_possible(model):
-    """A model with the blocks opened that can be; itself where none can be."""
+    """Expands the blocks of a model; returns the model itself if none can be."""
     try:
         return compiled_as(expand(model), model)
     except (ValueError, TypeError):
@@ -104,25 +104,25 @@ def opened_as_far_as_possible(model):
 def _loaded(path, compile, safe):
     if compile:
         with contextlib.suppress(Exception), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the optimizer's state, not needed
+            warnings.simplefilter("ignore")  # the optimizer's state is not needed
             return load_model(path, safe_mode=safe)
     model = load_model(path, compile=False, safe_mode=safe)
-    if compile:  # a loss or metric of the user's own; the net will do
+    if compile:  # a custom loss or metric; the model itself is usable
         print(
-            f"{path}: its loss, metrics and optimizer cannot be restored.",
+            f"{path}: loss, metrics and optimizer cannot be restored.",
             file=sys.stderr,
         )
     return model
 
 
 def _classes(path):
-    """Classes in the model of a file: dict from name to module and registered name."""
+    """Classes that a model file uses: dict from name to module and registered name."""
     try:
         config, _ = read_config(path)
     except ModelFileError as error:
         raise WrongUse(str(error)) from error
     found, left = {}, [config["config"], config]
-    config.pop("compile_config", None)  # what cannot be restored is left out
+    config.pop("compile_config", None)  # is omitted if it cannot be restored
     while left:
         value = left.pop()
         if isinstance(value, dict):
@@ -133,9 +133,9 @@ def _classes(path):
                     each is None or isinstance(each, str) for each in place
                 ):
                     raise WrongUse(
-                        f"'{path}' is no model as model.save('model.keras') writes it: "
-                        "in its config.json a class must be named by strings. "
-                        f"Received: {[name, *place]}."
+                        f"'{path}' is not a model as written by "
+                        "model.save('model.keras'): classes in its config.json must be "
+                        f"named by strings. Received: {[name, *place]}."
                     )
                 found[name] = tuple(place)
             left += value.values()
@@ -150,16 +150,16 @@ def _first_line(error):
 
 
 def compiled_as(new, model):
-    """`new`, compiled as a model is, if that is compiled."""
+    """Compiles `new` like `model` if that is compiled; returns `new`."""
     if model.compiled:
         compile_like(new, model)
     return new
 
 
 def without_importances(model):
-    """A model of Keras's own layers: each ω a constant in a `Rescaling`.
+    """Copies a model and replaces each factor ω by a `Rescaling` of Keras.
 
-    Unlike a folded one it can be trained on. Not compiled.
+    Unlike a folded model, the copy can be trained further. It is not compiled.
     """
 
     def clone(operation):

@@ -1,4 +1,4 @@
-"""What came of a pruning."""
+"""The result of a pruning command, with or without retraining."""
 
 import dataclasses
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a pruning.
+    """The result of a pruning command, with or without retraining.
 
     Attributes:
-        model: the shorter model, or None if there is none to hand over.
-        removed: names of the units it lost.
-        before, after: dicts from a measure's name, such as `"test accuracy"`, to its
-            value for the model given and for the shorter one.
-        failure: why this is not what was asked for; None if it is.
-        notes: dict of what else a summary should keep, as JSON values.
+        model: the pruned model, or None if no model is to be written.
+        removed: names of the removed units.
+        before, after: dicts from the name of a measure, such as `"test accuracy"`, to
+            its value for the given model and for the pruned model.
+        failure: message that says why the request was not met; None if it was met.
+        notes: dict of further JSON values for the summary.
     """
 
     model: Any

@@ -1,4 +1,4 @@
-"""The work of `resprune prune`: what both ways to a shorter model share."""
+"""The work of `resprune prune` that is the same with and without retraining."""
 
 import contextlib
 import json
@@ -8,12 +8,12 @@ from resprune_cli.options import result_files, usage
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 from resprune_cli.work import (
-    at_once,
     data_source,
     judging,
+    measuring,
     model_file,
     retraining,
-    terms,
+    without_retraining,
 )
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import Target, find_units, write_report
@@ -29,32 +29,34 @@ from resprune_tf.units.table import aligned
 
 
 def run(args):
-    """Prunes as the arguments say; returns the exit code.
+    """Prunes a model; returns the exit code.
 
     Raises:
-        WrongUse: if arguments, model and data do not fit.
-        Failed: if the target is not reached, or the metric not held.
+        WrongUse: if arguments, model and data do not fit together.
+        Failed: if the target is not reached, or the metric decreases by more than the
+            tolerance.
     """
-    # What a program reads is not mixed with what a person watches.
-    watched = sys.stderr if args.json else sys.stdout
-    with contextlib.redirect_stdout(watched):
+    # With --json, standard output contains nothing but the JSON values.
+    progress = sys.stderr if args.json else sys.stdout
+    with contextlib.redirect_stdout(progress):
         model = _model(args)
         compiled = model.compiled
         outcome = _pruned(model, args)
-        told = _summary(model, outcome, args, compiled)
-        if told["report"]:
+        summary = _summary(model, outcome, args, compiled)
+        if summary["report"]:
+            say("Writing the report ...")
             write_report(args.out)
         if not args.json:
-            print("\n".join(_lines(told)), flush=True)
+            print("\n".join(_lines(summary)), flush=True)
     if args.json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(summary, indent=1))
     if outcome.failure:
         raise Failed(outcome.failure)
     return 0
 
 
 def _model(args):
-    """The model of the file, which has something to remove."""
+    """Loads the model, and checks that it has units to remove."""
     model = model_file.open_layers(args, compile=True)
     if model.compiled:
         try:
@@ -67,20 +69,21 @@ def _model(args):
     names = [unit.name for unit in units]
     if unknown := [name for name in args.protect if name not in names]:
         raise WrongUse(
-            f"--protect {unknown[0]}: there is no such unit. Units: {', '.join(names)}."
+            f"--protect {unknown[0]}: there is no such unit. Give one of these: "
+            f"{', '.join(names)}."
         )
     removable = [u.name for u in units if u.removable and u.name not in args.protect]
     count = args.units_per_round
     if isinstance(count, int) and count > max(1, len(removable)):
         raise WrongUse(
-            f"--units-per-round must be from 1 to {len(removable)}, the units that may "
-            f"go. Received: {count}."
+            f"--units-per-round must be from 1 to {len(removable)}, the number of "
+            f"removable units. Received: {count}."
         )
     return model
 
 
 def _pruned(model, args):
-    """The `Outcome`; compiles the model where there are labels."""
+    """Returns the `Outcome`; compiles the model if there are labels."""
     target = None
     if args.limits:
         target = Target(
@@ -90,32 +93,28 @@ def _pruned(model, args):
             batch_size=args.runtime_batch,
             threads=args.threads,
         )
-    _make(args.out)
+    _make_folder(args.out)
     data, splits = None, {}
     if args.data is not None:
         data = data_source.read(args, model)
-        print(f"Data: {data.told}.")
+        print(f"Data: {data.description}.")
         if data.labelled:
-            splits = terms.compile_for_labels(model, data, args)
-            print(f"Loss and optimizer: {terms.describe_compiled(model)}.")
+            splits = measuring.compile_for_labels(model, data, args)
+            print(f"Loss and optimizer: {measuring.describe_compiled(model)}.")
         sys.stdout.flush()
     if splits and (args.epochs or args.tolerance is not None):
         args.monitor = judging.choose_monitor(model, splits, args)
-    elif args.tolerance is not None:
-        raise WrongUse("--tolerance needs labels, and the data have none.")
-    if args.epochs and not splits:
-        raise WrongUse("Retraining needs labels, and the data have none.")
     if args.epochs and args.tolerance is None:
-        args.tolerance = judging.usual_tolerance(args.monitor)
-    way = retraining if args.epochs else at_once
+        args.tolerance = judging.default_tolerance(args.monitor)
+    method = retraining if args.epochs else without_retraining
     try:
-        return way.prune(model, data, splits, target, args)
+        return method.prune(model, data, splits, target, args)
     except TargetMet as met:
         print(f"\nAlready met: {met}", flush=True)
         return Outcome(model, (), {}, {}, notes={"already_met": str(met)})
 
 
-def _make(folder):
+def _make_folder(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -123,12 +122,12 @@ def _make(folder):
 
 
 def _summary(model, outcome, args, compiled):
-    """What came of it, as JSON values; writes the shorter model and this."""
-    told = {
-        "command": result_files.told_command(args),
+    """The summary as JSON values; writes the pruned model and the summary."""
+    summary = {
+        "command": result_files.recorded_command(args),
         "model": str(args.model),
         "written": None,
-        # None where the target is met already, and nothing was done to report on.
+        # There is no report if the target is met already and nothing was removed.
         "report": str(args.out / result_files.REPORT)
         if "rounds" in outcome.notes
         else None,
@@ -137,67 +136,71 @@ def _summary(model, outcome, args, compiled):
         "before": {**measure(model), **outcome.before},
         **outcome.notes,
     }
-    shorter = None
+    pruned = None
     say(f"Writing the result to {args.out} ...")
     if outcome.model is not None:
-        shorter = model_file.without_importances(outcome.model)
+        pruned = model_file.without_importances(outcome.model)
         if compiled:
-            model_file.compiled_as(shorter, model)
-        told["written"] = str(args.out / result_files.PRUNED)
-        told["after"] = {**measure(shorter), **outcome.after}
-        # Not of the files themselves, which may or may not hold an optimizer's state.
+            model_file.compiled_as(pruned, model)
+        summary["written"] = str(args.out / result_files.PRUNED)
+        summary["after"] = {**measure(pruned), **outcome.after}
+        # Model files themselves may or may not contain the state of an optimizer.
         formats = dict.fromkeys(["keras", args.file_format or "keras"])
-        for net, measured in ((model, told["before"]), (shorter, told["after"])):
-            for each in formats:
+        for each, measured in ((model, summary["before"]), (pruned, summary["after"])):
+            for format in formats:
                 with quiet():
-                    measured[f"exported_{each}_bytes"] = file_bytes(net, each)
-    _write(shorter, told, args.out)
-    return told
+                    measured[f"exported_{format}_bytes"] = file_bytes(each, format)
+    _write(pruned, summary, args.out)
+    return summary
 
 
-def _write(shorter, told, out):
-    """Writes a model, if there is one, and what is told of it.
+def _write(pruned, summary, out):
+    """Writes the pruned model, if there is one, and the summary.
 
-    Over the files of the same command before: `result_files.check_pruned_out` has
-    seen to that. At any time the summary has the checksum of the model beside it.
+    This overwrites only files of the same command (see `check_pruned_out`). The
+    summary always has the checksum of the model next to it.
     """
-    pruned, summary = out / result_files.PRUNED, out / result_files.SUMMARY
-    if shorter is None:
-        pruned.unlink(missing_ok=True)
-        write_json(summary, told)
+    model_path, summary_path = out / result_files.PRUNED, out / result_files.SUMMARY
+    if pruned is None:
+        model_path.unlink(missing_ok=True)
+        write_json(summary_path, summary)
         return
-    with atomic_file(pruned) as temporary:
-        shorter.save(temporary)
-        told["sha256"] = result_files.sha256(temporary)
-        pruned.unlink(missing_ok=True)
-        write_json(summary, told)
+    with atomic_file(model_path) as temporary:
+        pruned.save(temporary)
+        summary["sha256"] = result_files.sha256(temporary)
+        model_path.unlink(missing_ok=True)
+        write_json(summary_path, summary)
 
 
-def _lines(told):
-    report = [f"Report: {told['report']}"] if told["report"] else []
-    if told["written"] is None:
+def _lines(summary):
+    report = [f"Report: {summary['report']}"] if summary["report"] else []
+    if summary["written"] is None:
         return report
-    before, after = told["before"], told["after"]
-    trained = told.get("round_0", {})
-    rows = [("", "given", *["round 0"] * bool(trained), "shorter", "ratio")]
+    before, after = summary["before"], summary["after"]
+    trained = summary.get("round_0", {})
+    rows = [("", "given", *["round 0"] * bool(trained), "pruned", "ratio")]
     for name, value in before.items():
-        texts = [_told(name, value)]
+        texts = [_cell(name, value)]
         if trained:
-            texts.append(_told(name, trained.get(name, value)))
-        texts.append(_told(name, after[name]))
+            texts.append(_cell(name, trained.get(name, value)))
+        texts.append(_cell(name, after[name]))
         ratio = f"{after[name] / value:.3f}" if isinstance(value, int) and value else ""
         rows.append((name, *texts, ratio))
     return [
         "",
-        f"Removed: {', '.join(told['removed']) or 'nothing'}.",
+        f"Removed: {', '.join(summary['removed']) or 'nothing'}.",
         *aligned(*rows),
         usage.EXPORTED_BYTES,
-        *(paired_tests(RunRecords(told["rounds"], told["final"])) if report else []),
-        *([told["doubt"]] if "doubt" in told else []),
-        f"Written: {told['written']}",
+        *(_paired_tests(summary) if report else []),
+        *([summary["doubt"]] if "doubt" in summary else []),
+        f"Written: {summary['written']}",
         *report,
     ]
 
 
-def _told(name, value):
+def _paired_tests(summary):
+    return paired_tests(RunRecords(summary["rounds"], summary["final"]))
+
+
+def _cell(name, value):
     return f"{value:,}" if isinstance(value, int) else format_value(name, value)

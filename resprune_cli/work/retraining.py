@@ -1,4 +1,4 @@
-"""Pruning in rounds, each of which retrains what is left."""
+"""Prunes in rounds, each of which retrains the remaining model."""
 
 import math
 import time
@@ -8,7 +8,7 @@ import keras
 import resprune_tf as rp
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
-from resprune_cli.work import data_source, model_file, scoring, terms
+from resprune_cli.work import data_source, measuring, model_file, scoring
 from resprune_cli.work.outcome import Outcome
 from resprune_tf.runs.judging import format_value
 from resprune_tf.runs.records import read_settings
@@ -18,7 +18,7 @@ from resprune_tf.targets.target import TargetMet
 
 
 def prune(model, data, splits, target, args):
-    """Removes and retrains until a target is met, or the metric drops.
+    """Removes units and retrains until the target is met or the metric decreases.
 
     Args:
         model: a compiled functional `keras.Model`.
@@ -28,12 +28,13 @@ def prune(model, data, splits, target, args):
         args: parsed arguments.
 
     Returns:
-        An `Outcome`, whose `model` is the smallest that held the metric.
+        An `Outcome`, whose `model` is the smallest whose metric is within the
+        tolerance.
 
     Raises:
-        WrongUse: if `out` holds another run, or settings do not fit.
-        Failed: if the target cannot be met, or a training diverges.
-        Stopped: by a signal or the time; the same call continues.
+        WrongUse: if `out` contains another run, or if settings do not fit together.
+        Failed: if the target cannot be met, or if a training diverges.
+        Stopped: by a signal or the time limit; the same call continues the run.
     """
     begun = time.monotonic()
     keras.utils.set_random_seed(args.seed)
@@ -44,12 +45,13 @@ def prune(model, data, splits, target, args):
         augment=data_source.augmentation(args, splits["train"][0]),
     )
     given = _given(model, splits, args)
-    name = args.criterion or scoring.usual_criterion(model)
-    print(f"Units are scored by {name}.", flush=True)
+    name = args.criterion or scoring.default_criterion(model)
+    print(f"Criterion: {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
-    untrained = scaled is not model  # its importances are
+    untrained = scaled is not model  # the factors ω are new
     first, each = _recipes(model, args, given["guesses"] or untrained)
+    say("Checking the model, the data and the settings ...")
     with StopRequest(patience=1) as stop:
         try:
             result = rp.prune_and_retrain(
@@ -90,21 +92,22 @@ def prune(model, data, splits, target, args):
 
 
 def _given(model, splits, args):
-    """What the model measures before anything is done to it."""
-    say("Measuring the model as given ...")
+    """Measures the given model; returns a dict with the results."""
+    counts = [len(x) for split, (x, _) in splits.items() if split != "train"]
+    say(f"Measuring the given model on {counted(sum(counts), 'example')} ...")
     measured = {
-        split: terms.evaluate(model, x, y, args.batch_size)
+        split: measuring.evaluate(model, x, y, args.batch_size)
         for split, (x, y) in splits.items()
         if split != "train"
     }
     monitor = args.monitor
     print(
-        f"The model as given: validation {monitor} "
-        f"{format_value(monitor, measured['validation'][monitor])}, on "
+        f"The given model: validation {monitor} "
+        f"{format_value(monitor, measured['validation'][monitor])} on "
         f"{counted(len(splits['validation'][0]), 'example')}.",
         flush=True,
     )
-    guesses = terms.check_doubt(model, measured["validation"], args)
+    guesses = measuring.check_better_than_guessing(model, measured["validation"], args)
     return {"monitor": monitor, "measured": measured, "guesses": guesses}
 
 
@@ -120,7 +123,7 @@ def _with_importances(model):
 
 
 def _recipes(model, args, untrained):
-    """The `FitRecipe` of a first training, None without one, and of each retraining."""
+    """The `FitRecipe` of the initial training, or None, and of each retraining."""
     epochs = args.initial_epochs
     if epochs is None:
         epochs = args.epochs if untrained else 0
@@ -131,13 +134,13 @@ def _recipes(model, args, untrained):
         precision=_precision(model, args),
     )
     if epochs:
-        print(f"It is trained first: {counted(epochs, 'epoch')}.", flush=True)
+        print(f"Initial training: {counted(epochs, 'epoch')}.", flush=True)
         return each.replace(epochs=epochs), each
     each = each.for_trained(model)
     print(
-        f"It is taken as it is. Each retraining: {counted(args.epochs, 'epoch')}, "
-        f"learning rate {each.learning_rate:g}, schedule {each.schedule}, computed in "
-        f"{each.precision}.",
+        "The model is pruned without initial training. Each retraining: "
+        f"{counted(args.epochs, 'epoch')}, learning rate {each.learning_rate:g}, "
+        f"schedule {each.schedule}, computations in {each.precision}.",
         flush=True,
     )
     return None, each
@@ -150,7 +153,7 @@ def _units_per_round(first, args):
 
 
 def _precision(model, args):
-    """What --precision says; for auto that of the run which goes on, if one does."""
+    """The precision of `--precision`; for auto that of a run that is continued."""
     if args.precision != "auto":
         return args.precision
     begun = (read_settings(args.out) or {}).get("retrain_recipe")
@@ -170,7 +173,7 @@ def _outcome(model, result, target, given, args):
         {f"{split} {monitor}": each[monitor] for split, each in measures.items()}
         for measures in (
             given["measured"],
-            *map(terms.held_out, (first, selected)),
+            *map(measuring.held_out, (first, selected)),
         )
     )
     notes = {
@@ -178,10 +181,10 @@ def _outcome(model, result, target, given, args):
         "final": result.final,
         "rounds": [r.line() for r in result.rounds],
     }
-    # Where that was told of the model as given, it need not be told again.
-    if terms.guessing(model, given["measured"]["validation"]) is None:
-        if guessing := terms.guessing(model, selected.validation):
-            notes["doubt"] = f"The shorter model: {guessing}"
+    # If the given model was no better than guessing, the warning was printed before.
+    if measuring.guessing(model, given["measured"]["validation"]) is None:
+        if guessing := measuring.guessing(model, selected.validation):
+            notes["doubt"] = f"The pruned model: {guessing}"
     removed = tuple(
         name for r in result.rounds[: selected.round + 1] for name in r.removed
     )
@@ -196,32 +199,38 @@ def _outcome(model, result, target, given, args):
 
 
 def failure(result, target, monitor, args):
-    """Why the outcome is not what was asked for, or None."""
+    """Message that says why the request was not met, or None if it was."""
     last, selected = result.rounds[-1], result.selected
     if diverged := result.final.get("diverged"):
-        written = "the smallest model that held its metric before that is written"
+        written = (
+            "the smallest model of the earlier rounds whose metric is within the "
+            "tolerance is written"
+        )
         if selected.round == 0:
-            written = "no shorter model held its metric before that"
-        return f"{diverged['reason']} The round is not kept; {written}."
+            written = "no earlier pruned model has a metric within the tolerance"
+        return f"{diverged['reason']} This round is discarded; {written}."
     met = result.final["target_reached"]
     if selected.round > 0 and (target is None or (met and selected is last)):
         return None
     values = [each.measure("validation", monitor) for each in (result.rounds[0], last)]
-    lost = " went from {} to {}".format(
+    change = " changed from {} to {}".format(
         *(format_value(monitor, value) for value in values)
     )
-    ways = (
-        "The same command with a larger --tolerance chooses anew among the rounds in "
-        f"{args.out}. More --epochs, in another --out, may lose less."
+    advice = (
+        "Repeat the command with a larger --tolerance to select again among the rounds "
+        f"in {args.out}, or train for more --epochs with another --out."
     )
     if met:
-        ways = (
-            f"The model that meets the target is {args.out / last.model}; validation "
-            f"{monitor}{lost} on the way there. {ways}"
+        advice = (
+            f"The model that meets the target is {args.out / last.model}; its "
+            f"validation {monitor}{change}. {advice}"
         )
     if selected.round > 0:
         return (
-            "No model that meets the target held its metric; the smallest that held "
-            f"it is written. {ways}"
+            "No model that meets the target has a metric within the tolerance. The "
+            f"smallest model within the tolerance is written. {advice}"
         )
-    return f"No shorter model held its metric, and none is written. {ways}"
+    return (
+        "No pruned model has a metric within the tolerance, and none is written. "
+        f"{advice}"
+    )

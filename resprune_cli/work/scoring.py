@@ -1,34 +1,48 @@
-"""Criteria by name, on the data of the command line."""
+"""Scores units by the criteria that the command line names."""
 
 import dataclasses
 
 from resprune_cli.options.usage import WrongUse
-from resprune_cli.work import data_source, terms
+from resprune_cli.work import data_source, measuring
 from resprune_tf import criteria
 from resprune_tf.criteria.comparison import compare_scores
 from resprune_tf.criteria.registry import ANOTHER, CRITERIA
+from resprune_tf.system.progress import say
+from resprune_tf.system.wording import counted
 from resprune_tf.units.finding import find_units, scored_units
 
 
 def table(model, args, names=None):
-    """The `ScoreTable` of a model on data, and a doubt about it in words, or None.
+    """Scores the units of a model on data.
+
+    If the model is no better than guessing, a warning is printed before units are
+    scored, because scoring may take minutes.
 
     Args:
         model: a functional `keras.Model`.
         args: parsed arguments.
-        names: list of criteria, or None for all that can be.
+        names: list of criteria; None for all that can be computed.
+
+    Returns:
+        The `ScoreTable`, and the warning or None.
 
     Raises:
-        WrongUse: if data do not fit, or a criterion cannot be computed.
+        WrongUse: if the data do not fit the model, or if a criterion cannot be
+            computed.
     """
     if not scored_units(model):
         raise WrongUse(f"There is nothing to score. {find_units(model)}")
     data = data_source.read(args, model)
-    for name in names or ():
-        _check_labels(name, data.labelled, "--criteria")
     x, y, loss = scored_on(model, data, args)
     if names is not None:
-        names = [_rated(name, x, y, loss, args) for name in names]
+        names = [_with_learning_rate(name, x, y, loss, args) for name in names]
+    doubt = None
+    if data.labelled:
+        say(f"Measuring the accuracy on {counted(len(x), 'training example')} ...")
+        measured = measuring.evaluate(model, x, y, args.batch_size)
+        doubt = measuring.guessing_warning(model, measured)
+        if doubt:
+            measuring.warn(doubt, args)
     try:
         found = compare_scores(
             model,
@@ -43,59 +57,50 @@ def table(model, args, names=None):
     except ValueError as error:
         raise WrongUse(str(error)) from error
     omitted = {name: why.removesuffix(ANOTHER) for name, why in found.omitted.items()}
-    doubt = None
-    if data.labelled:
-        doubt = terms.doubt(model, terms.evaluate(model, x, y, args.batch_size))
     return dataclasses.replace(found, omitted=omitted), doubt
 
 
-def _rated(name, x, y, loss, args):
-    """A criterion's name, or it itself if it is given another learning rate."""
+def _with_learning_rate(name, x, y, loss, args):
+    """The criterion with the learning rate of the arguments; else its name."""
     rate = args.l1_learning_rate
     if rate is None or "learning_rate" not in CRITERIA[name].options:
         return name
     criterion = criteria.make(
         name, x, y, loss, args.batch_size, seed=args.seed, learning_rate=rate
     )
-    criterion.__name__ = name  # of its column
+    criterion.__name__ = name  # heading of its column
     return criterion
 
 
-def _check_labels(name, labelled, option):
-    if name in criteria.LABELLED and not labelled:
-        raise WrongUse(f"{option} {name} needs labels, and the data have none.")
-
-
 def scored_on(model, data, args):
-    """Inputs, labels (or None) and loss (or None) that scores are taken on."""
+    """Inputs, labels and loss for scoring; labels and loss may be None."""
     x, y = data.splits["train"]
     loss = None
     if data.labelled:
-        y = terms.compile_for_labels(model, data, args)["train"][1]
+        y = measuring.compile_for_labels(model, data, args)["train"][1]
         loss = model.loss
     count = getattr(args, "score_examples", 512)  # `inspect` has no such option
     return *data_source.sample(x, y, count, args.seed), loss
 
 
-def usual_criterion(model):
-    """Name of what a model's units are scored by if nothing else is asked for."""
-    # An ω that is still 1 was never trained, and tells nothing.
+def default_criterion(model):
+    """Name of the criterion that scores a model's units by default."""
+    # A factor ω that is still 1 was never trained.
     trained = any(factor != 1 for factor in criteria.importance(model).values())
     return "importance" if trained else "block_influence"
 
 
 def criterion(name, model, data, args):
-    """The criterion of a name, on training examples.
+    """The criterion with this name, which scores on training examples.
 
     Raises:
-        WrongUse: if it needs data or labels and there are none.
+        WrongUse: if it needs data and there are none, or if it cannot be computed.
     """
     x = y = loss = None
     if name in criteria.ON_EXAMPLES:
         if data is None:
-            raise WrongUse(f"--criterion {name} looks at examples: give --data.")
+            raise WrongUse(f"--criterion {name} scores on examples. Give --data.")
         x, y, loss = scored_on(model, data, args)
-        _check_labels(name, data.labelled, "--criterion")
     try:
         return criteria.make(
             name,

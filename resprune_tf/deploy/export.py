@@ -143,7 +143,10 @@ def export(
         directory.mkdir(parents=True, exist_ok=True)
         staging = stack.enter_context(staging_folder(directory, "export"))
         results = []
-        for name in tracked(formats, "Writing and checking {}".format):
+        for name in tracked(
+            formats,
+            lambda name: f"Writing and checking {directory / FORMATS[name].file}",
+        ):
             path = write(name, plain, staging, calibration)
             outputs = _exported_outputs(name, path, plain, images)
             tolerance = tolerances[name]

@@ -92,7 +92,10 @@ def runtime_latencies(
                 place = pathlib.Path(folder) / str(len(paths))
                 place.mkdir()
                 paths.append(write_folded(format, model, place))
-        say(f"Timing on {runtime}: {counted(len(models), 'model')} in turns ...")
+        say(
+            f"Timing on {runtime}, batch size {batch_size}: "
+            f"{counted(len(models), 'model')} in turns ..."
+        )
         job = {
             "name": "times",
             "paths": [str(path.resolve()) for path in paths],

@@ -20,6 +20,7 @@ from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.advice import advice
 from resprune_tf.system.memory import Release
+from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.target import LOAD
@@ -233,6 +234,7 @@ class PruningRun:
 
     def _scores(self, model, number):
         """The scores of a model after its training, which is not lost by an error."""
+        say("Scoring the removable units ...")
         try:
             return self.deletion.score(model)
         except (TypeError, ValueError) as error:

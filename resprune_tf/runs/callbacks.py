@@ -139,7 +139,8 @@ class Progress(keras.callbacks.Callback):
         self.epochs_done = 0
         self.printed = -math.inf
         self.last = None
-        # The first step of each round, which is mostly compilation.
+        # The first step of each round, which is mostly compilation, is not part of
+        # estimates.
         self.first_seconds = self.first_epochs = 0.0
 
     def start_round(self, label, epochs, later_epochs, parts=1):
@@ -176,11 +177,7 @@ class Progress(keras.callbacks.Callback):
         self.batch = batch
         if not batch:
             return
-        if self.first_step:
-            self.first_step, self.skipped = False, batch
-            self.compiling = time.monotonic() - self.started
-            self.first_seconds += self.compiling
-            self.first_epochs += batch / self.steps if self.steps else 0.0
+        self._leave_out_first(batch)
         if self.live:
             if self.steps:
                 self._show(batch)
@@ -190,17 +187,29 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.last = logs
         self.steps = self.steps or self.batch + 1
+        self._leave_out_first(self.steps)
         self._show(self.steps, last=epoch + 1 == self.epochs * self.parts)
         self.epochs_done += 1
+
+    def _leave_out_first(self, step):
+        """Excludes the steps before `step` from estimates if none was timed yet."""
+        if self.first_step:
+            self.first_step, self.skipped = False, step
+            self.compiling = time.monotonic() - self.started
+            self.first_seconds += self.compiling
+            self.first_epochs += step / self.steps if self.steps else 0.0
 
     def _show(self, step, last=False):
         now = time.monotonic()
         if now - self.printed < (0.2 if self.live else 5) and not last:
             return
         self.printed = now
-        spent, timed = now - self.started, step
-        if step > self.skipped:
-            spent, timed = spent - self.compiling, step - self.skipped
+        timed = step - self.skipped
+        epoch = None  # seconds per epoch, known once a second step was timed
+        if timed and self.steps:
+            epoch = (now - self.started - self.compiling) / timed * self.steps
+        left = self.seconds_left(step, now) if self.steps else None
+        run = [] if left is None else [f"run {clock(left)} left"]
         number = f"{self.epoch + 1}"
         if self.parts > 1:
             number = f"{(self.epoch + 1) / self.parts:.2f}"
@@ -217,17 +226,15 @@ class Progress(keras.callbacks.Callback):
             return
         if self.live:
             of_epoch = self.epoch % self.parts + step / self.steps
-            left = spent * self.steps / timed * (self.parts - of_epoch)
-            parts.append(f"epoch {clock(left)} left")
-            parts.append(f"run {clock(self.seconds_left(step, now))} left")
-            self._print(self._fit_line(parts, of_epoch / self.parts))
+            if epoch is not None:
+                parts.append(f"epoch {clock(epoch * (self.parts - of_epoch))} left")
+            self._print(self._fit_line(parts + run, of_epoch / self.parts))
             return
         if step < self.steps:
             parts.append(f"step {step}/{self.steps}")
-        spent *= self.steps / timed
-        parts.append(f"{clock(spent * self.parts)} per epoch")
-        parts.append(f"run {clock(self.seconds_left(step, now))} left")
-        self._print(parts)
+        if epoch is not None:
+            parts.append(f"{clock(epoch * self.parts)} per epoch")
+        self._print(parts + run)
 
     def _fit_line(self, parts, done):
         """The parts that fit into a terminal line, with a bar if there is room."""
@@ -242,15 +249,17 @@ class Progress(keras.callbacks.Callback):
         return parts
 
     def seconds_left(self, step, now):
-        """Estimates the seconds to the end of the run, at a step of the epoch."""
+        """Estimated seconds to the end of the run; None before a second step."""
         # The mean over this process includes building and evaluating models, but not
         # the first steps, whose compilation would distort the estimate of short runs.
         done = self.epochs_done + step / self.steps
         left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
-        if done > self.first_epochs:
-            seconds = now - self.begun - self.first_seconds
-            return seconds / (done - self.first_epochs) * left
-        return (now - self.begun) / done * left
+        if left <= 0:
+            return 0.0
+        if done <= self.first_epochs:
+            return None
+        seconds = now - self.begun - self.first_seconds
+        return seconds / (done - self.first_epochs) * left
 
     def _print(self, parts):
         line = "  ".join(parts)

@@ -2,16 +2,11 @@
 
 import math
 
+from resprune_tf.runs.monitor_names import AUTO, is_accuracy  # noqa: F401
 from resprune_tf.system.advice import advice
 from resprune_tf.system.wording import counted
 
 MODES = ("min", "max")
-AUTO = "auto"
-
-
-def is_accuracy(monitor):
-    """Whether a measure is an accuracy (a fraction of examples), by its name."""
-    return monitor is not None and monitor.endswith(("accuracy", "acc"))
 
 
 def auto_tolerance(accuracy: float, examples: int) -> float:

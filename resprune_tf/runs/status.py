@@ -22,7 +22,7 @@ class Status(Progress):
         epoch, epochs        number of the epoch, from 1, and epochs of the round
         step, steps          number of the step and steps per epoch; null if unknown
         images_per_second    mean of the epoch so far; null for data of unknown size
-        seconds_left         estimate for the whole run; null if unknown
+        seconds_left         of the whole run; null before a second step was timed
 
     Args:
         run_dir: path of the run directory.
@@ -49,6 +49,7 @@ class Status(Progress):
         if steps_known and self.images:
             seen = self.images / self.parts * step / self.steps
             speed = round(seen / (now - self.started), 1)
+        left = self.seconds_left(step, now) if steps_known else None
         status = {
             "round": self.round,
             "rounds": self.rounds,
@@ -57,9 +58,7 @@ class Status(Progress):
             "step": step,
             "steps": self.steps,
             "images_per_second": speed,
-            "seconds_left": round(self.seconds_left(step, now))
-            if steps_known
-            else None,
+            "seconds_left": None if left is None else round(left),
         }
         # The file is not essential. It is not synced, and a full disk does not end the
         # training.

@@ -12,13 +12,14 @@ import sys
 import time
 
 _REPORTER = contextvars.ContextVar("reporter", default=None)
-_EVERY = 5  # seconds between two lines of a count, where there is no terminal
+_EVERY = 5  # seconds between two lines of a long count, where there is no terminal
+_FEW = 10  # items, each of which gets a line
 
 
 class Reporter:
     """Lines on a stream: a count is rewritten in place on a terminal.
 
-    Elsewhere every line is a plain one, and a count has one every few seconds.
+    Elsewhere every line is a plain one, and a long count has one every few seconds.
 
     Args:
         stream: by default standard error, even while file descriptor 2 is redirected.
@@ -35,12 +36,12 @@ class Reporter:
         if self.lines:
             self._write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
 
-    def count(self, text, first):
-        """Shows where a count stands."""
+    def count(self, text, due):
+        """Shows where a count stands: in a plain line if one is `due` by now."""
         now = time.monotonic()
         if self.live:
             self._write(f"\r\x1b[K{fitted(text, self.stream)}")
-        elif self.lines and (first or now - self._printed >= _EVERY):
+        elif self.lines and (due or now - self._printed >= _EVERY):
             self._printed = now
             self._write(f"{text}\n")
 
@@ -102,7 +103,9 @@ def tracked(items, what):
             text = what(item) if callable(what) else what
             left = (time.monotonic() - begun) / max(done, 1) * (len(items) - done)
             told = f", {clock(left)} left" if done else ""
-            reporter.count(f"{text} ({done + 1} of {len(items)}{told}) ...", not done)
+            # One of few items may take long, and is announced when it begins.
+            due = not done or len(items) <= _FEW
+            reporter.count(f"{text} ({done + 1} of {len(items)}{told}) ...", due)
             yield item
     finally:
         reporter.clear()

@@ -11,6 +11,7 @@ from resprune_tf.graph.outputs import decides
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
 from resprune_tf.system.advice import advice
+from resprune_tf.system.progress import say
 from resprune_tf.training.distillation import guided_model
 from resprune_tf.training.fast_copy import fast_copy
 from resprune_tf.training.labels import classified
@@ -105,6 +106,8 @@ class FitTrainer:
         average = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self._average()
         )
+        if initial_epoch < self.recipe.epochs:
+            say("Compiling the training step (up to a minute) ...")
         # Called even if all epochs are done, because Keras sets averaged weights at
         # the end of `fit`.
         with self.strategy.scope():

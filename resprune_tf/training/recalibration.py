@@ -14,6 +14,7 @@ from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import batches, check_images
 from resprune_tf.data.fit_data import FitData
+from resprune_tf.system.progress import say
 
 # More examples change the accuracy of CIFAR models by less than 0.1 percentage points.
 EXAMPLES = 4096
@@ -166,6 +167,7 @@ def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> i
     """
     if steps == 0 or stale_share(model, steps) <= STALE:
         return 0
+    say("Re-estimating the BatchNormalization statistics ...")
     try:
         recalibration = Recalibration(model, frozen=False, seed=seed)
     except ValueError as error:

@@ -14,7 +14,7 @@ from resprune_cli.options import usage, values
 from resprune_cli.options.target_spelling import limits
 from resprune_cli.options.usage import CRITERIA, WrongUse, as_options
 from resprune_cli.work import memory
-from tests.made.cli import resprune
+from tests.made.cli import resprune, write_npz
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -43,7 +43,8 @@ def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
     (tmp_path / "short").mkdir()
     (tmp_path / "photos").mkdir()
     (tmp_path / "deploy").mkdir()
-    write_empty(tmp_path, "net.keras", "short/pruned.keras", "images.npz")
+    write_empty(tmp_path, "net.keras", "short/pruned.keras")
+    write_npz(tmp_path / "images.npz")
     write_empty(tmp_path, "deploy/model.tflite")
     parser = make_parser()
     shown = []
@@ -122,13 +123,13 @@ def test_targets(texts, found):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("depth=3", "Targets: layers=32; units=10; macs="),
-        ("macs", "is spelled macs=0.6, macs=60% or macs=50M"),
-        ("layers=0.5", "is spelled layers=32"),
+        ("depth=3", "Known targets: layers=32; units=10; macs="),
+        ("macs", "Write macs=0.6, macs=60% or macs=50M"),
+        ("layers=0.5", "Write layers=32"),
         ("macs=120%", "below 100%"),
-        ("macs=0", "is spelled macs="),
-        ("size=200", "is spelled size=0.6, size=60% or size=2MB"),
-        ("latency=5s", "is spelled latency=0.7"),
+        ("macs=0", "Write macs="),
+        ("size=200", "Write size=0.6, size=60% or size=2MB"),
+        ("latency=5s", "Write latency=0.7"),
     ],
 )
 def test_wrong_targets_say_how_they_are_spelled(text, message):
@@ -164,58 +165,73 @@ PRUNE = "prune net.keras --out out"
     [
         ("shrink net.keras", "invalid choice: 'shrink'"),
         ("inspect none.keras", "there is no file 'none.keras'"),
-        ("inspect net.h5", "'net.h5' is broken or cut off: it is no HDF5 file"),
-        ("inspect net.weights.h5", "read by the order of layers"),
-        ("inspect net.txt", "is no .keras file"),
-        ("benchmark net.txt", "is no .keras file"),
+        ("inspect net.h5", "'net.h5' is damaged or incomplete: it is not an HDF5 file"),
+        ("inspect net.weights.h5", "assigned by the order of the layers"),
+        ("inspect net.txt", "is not a model file. Give a .keras file"),
+        ("benchmark net.txt", "is not a model file. Give a .keras file"),
         (
             "benchmark net.onnx --runtime int8",
-            "Leave --runtime out: the file is run by",
+            "Leave --runtime out: the runtime of this file is",
         ),
         ("benchmark net.onnx --loss mse", "need --data"),
         (f"{PRUNE} --data digits --target flops=9M --target macs=9M", "limit the same"),
-        ("inspect broken.keras", "'broken.keras' is broken or cut off"),
-        ("compare net.keras broken.keras", "'broken.keras' is broken or cut off"),
-        ("scores net.keras --data broken.npz", "--data 'broken.npz' is broken or cut"),
-        ("export net.keras --formats onnx --out file", "'file' is a file, and no fol"),
+        ("inspect broken.keras", "'broken.keras' is damaged or incomplete"),
+        ("compare net.keras broken.keras", "'broken.keras' is damaged or incomplete"),
+        (
+            "scores net.keras --data broken.npz",
+            "--data 'broken.npz' is damaged or incomplete",
+        ),
+        (
+            "export net.keras --formats onnx --out file",
+            "'file' is a file, not a folder",
+        ),
         ("export net.keras --formats , --out out", "No format is named. Known: saved"),
         ("inspect net.keras --scores", "--scores needs --data"),
-        ("inspect net.keras --data digits", "belongs to --scores"),
+        ("inspect net.keras --data digits", "needs --scores"),
         ("inspect net.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
         ("inspect net.keras --pic a.png", "unrecognized arguments: --pic"),
         ("scores net.keras", "arguments are required: --data"),
         ("scores net.keras --data x.npz", "There is no file --data 'x.npz'"),
-        ("scores net.keras --data mnist", "is no folder and no .npz file"),
+        ("scores net.keras --data mnist", "is neither a folder nor an .npz file"),
         ("scores net.keras --data mnist --data-dir x", "no folder --data-dir 'x'"),
         ("scores net.keras --data digits --criteria size", "no criterion 'size'"),
-        (f"{PRUNE} --data digits", "How far"),
+        (f"{PRUNE} --data digits", "extent of pruning"),
         (f"{PRUNE} --target macs=0.5", "--data is missing: retraining needs it"),
         (f"{PRUNE} --epochs 0 --data digits", "--epochs 0 needs a --target"),
         (f"{PRUNE} --epochs 0 --target macs=0.5", "units are scored on examples"),
         (f"{PRUNE} --data digits --target latency=0.5", "--runtime tensorflow|litert"),
-        (f"{PRUNE} --data digits --target macs=0.5 --runtime litert", "belongs to"),
-        (f"{PRUNE} --data digits --target macs=0.5 --file-format onnx", "belongs to"),
-        (f"{PRUNE} --data digits --target macs=0.5 --epochs x", "'x' is no whole"),
-        (f"{PRUNE} --data digits --target macs=0.5 --tolerance -1", "'-1' is no num"),
+        (
+            f"{PRUNE} --data digits --target macs=0.5 --runtime litert",
+            "--runtime needs",
+        ),
+        (
+            f"{PRUNE} --data digits --target macs=0.5 --file-format onnx",
+            "needs --target size",
+        ),
+        (f"{PRUNE} --data digits --target macs=0.5 --epochs x", "'x' is not an int"),
+        (f"{PRUNE} --data digits --target macs=0.5 --tolerance -1", "'-1' is not a n"),
         (
             f"{PRUNE} --data digits --target macs=0.5 --epochs 0 --stop-on-drop",
-            "belongs to retraining",
+            "applies to retraining",
         ),
         *(
             (f"{PRUNE} --data digits --target macs=0.5 --epochs 0 {option}", message)
             for option, message in (
-                ("--schedule cosine", "--schedule belongs to retraining"),
-                ("--units-per-round 2", "--units-per-round belongs to retraining"),
-                ("--learning-rate 0.1", "--learning-rate belongs to retraining"),
-                ("--optimizer sgd", "--optimizer belongs to retraining"),
-                ("--monitor auc", "--monitor names what --tolerance is of"),
+                ("--schedule cosine", "--schedule applies to retraining"),
+                ("--units-per-round 2", "--units-per-round applies to retraining"),
+                ("--learning-rate 0.1", "--learning-rate applies to retraining"),
+                ("--optimizer sgd", "--optimizer applies to retraining"),
+                ("--monitor auc", "--monitor names the metric of --tolerance"),
             )
         ),
         (
             f"{PRUNE} --epochs 0 --criterion random --target units=1 --tolerance 0.1",
             "--tolerance needs --data",
         ),
-        ("inspect net.keras --import my-layers.py", "is no name of a module"),
+        (
+            "inspect net.keras --import my-layers.py",
+            "is not the name of a Python module",
+        ),
         ("inspect net.keras --import ./file.py", "such as mylayers for the file"),
         ("export net.keras --formats h5 --out out", "no format 'h5'"),
         ("export net.keras --formats litert_int8 --out out", "on real examples"),
@@ -245,7 +261,7 @@ def test_a_module_may_be_named_by_its_file(tmp_path, monkeypatch):
 
 
 def test_a_few_macs_are_a_misspelt_share():
-    with pytest.raises(WrongUse, match="asks for 70 of them. .* say macs=0.6 or"):
+    with pytest.raises(WrongUse, match="means 70 macs in total. .* write macs=0.6 or"):
         limits(["macs=70"])
 
 
@@ -272,8 +288,10 @@ def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):
     memory.check_memory("small.npz", 1e6)
     assert capsys.readouterr().err == ""
     memory.check_memory("large.npz", 2e9)
-    assert capsys.readouterr().err == "large.npz takes 2.0 GB in memory.\n"
-    with pytest.raises(WrongUse, match="takes 5.0 GB in memory; this machine has 4.0"):
+    assert capsys.readouterr().err == "large.npz needs 2.0 GB of memory.\n"
+    with pytest.raises(
+        WrongUse, match="needs 5.0 GB of memory, but this machine has 4.0"
+    ):
         memory.check_memory("huge.npz", 5e9)
     monkeypatch.setattr(memory, "machine_bytes", lambda: None)
     memory.check_memory("huge.npz", 5e9)

@@ -33,13 +33,13 @@ def files(monkeypatch):
     """
     written = []
 
-    def write(model, runtime, folder, data=None):
+    def write(model, runtime, folder, data=None, name=None):
         folder.mkdir()
         written.append((runtime, data is not None))
         (folder / "file").write_bytes(b"four")
         return folder / "file"
 
-    def outputs(path, runtime, inputs, model, args):
+    def outputs(path, runtime, inputs, model, args, name=None):
         """Half of them of the first class, the others as the model says."""
         found = model.predict(inputs[0], verbose=0)
         found[: len(found) // 2] = [0.6, 0.2, 0.2]
@@ -86,7 +86,7 @@ def test_benchmark_tells_the_spread_and_how_busy_the_machine_was(given, files, c
     _, out, _ = resprune(capsys, *argv)
     assert "tensorflow, exported for this measurement:" in out
     assert "3 repeats of 3 calls" in out and busy_note(0.5) in out
-    assert "50% of the processor cores meanwhile" in out
+    assert "Meanwhile other processes used 50% of the processor cores" in out
 
 
 def test_a_real_file_is_timed_and_judged(given, capsys):
@@ -102,4 +102,4 @@ def test_a_real_file_is_timed_and_judged(given, capsys):
     assert code == 0, err  # a doubt, not an error
     wide = write_npz(given / "wide.npz", x=np.zeros((9, 9, 9), "uint8"))
     code, _, err = resprune(capsys, *argv[:3], wide)
-    assert code == 2 and "takes examples of 8x8x1" in err
+    assert code == 2 and "expects examples of 8x8x1" in err

@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from resprune_cli.options.usage import WrongUse
-from resprune_cli.work import data_files, data_source, memory, model_file, terms
+from resprune_cli.work import data_files, data_source, measuring, memory, model_file
 from resprune_tf.system.advice import for_commands
 from tests.conftest import net_of, outputs
 from tests.made.cli import (
@@ -118,13 +118,13 @@ def test_a_layer_of_ones_own_needs_its_module(decorator, tmp_path, capsys, monke
         forget()
         code, _, err = resprune(capsys, "inspect", "net.keras")
         assert code == 2
-        assert "layers of its own: Twice" in err and "--import MODULE" in err
+        assert "custom layers: Twice" in err and "--import MODULE" in err
         code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "bisect")
         assert code == 2
-        assert "no module that was imported defines Twice" in err
+        assert "no imported module defines Twice" in err
         code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "my_layers")
         assert code == 0
-        assert besides_progress(err) == ["Importing my_layers, whose code runs."]
+        assert besides_progress(err) == ["Importing my_layers. Its code runs."]
     finally:
         forget()
     code, _, err = resprune(capsys, "inspect", "net.keras", "--import", "nowhere_at")
@@ -177,7 +177,9 @@ def test_odd_configurations_are_no_models(tmp_path, config, told):
 def test_a_model_without_a_graph_says_how_it_comes_by_one(tmp_path):
     net = keras.Sequential([layers.Dense(2)])
     path = saved(net, tmp_path / "net.keras")
-    with pytest.raises(WrongUse, match="holds a Sequential without a graph .* built"):
+    with pytest.raises(
+        WrongUse, match="contains a Sequential without a graph .* Build"
+    ):
         model_file.load(path, TRUST)
 
 
@@ -224,7 +226,7 @@ def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path):
     together = np.concatenate([data.splits[s][0] for s in ("train", "validation")])
     assert sorted(map(bytes, together)) == sorted(map(bytes, examples()[0]))
     assert data.held_out == "validation"
-    assert "48 train, 12 validation examples (held out with seed 0)" in data.told
+    assert "48 train, 12 validation examples (held out with seed 0)" in data.description
 
 
 @pytest.mark.parametrize("form", ["one-hot", "float"])
@@ -267,7 +269,7 @@ def test_splits_of_an_archive_are_kept(tmp_path):
     np.testing.assert_array_equal(data.splits["train"][0], x[..., None])
     np.testing.assert_array_equal(data.splits["train"][1], y)
     np.testing.assert_array_equal(data.splits["test"][1], y_test)
-    assert data.held_out == "test" and "held out" not in data.told
+    assert data.held_out == "test" and "held out" not in data.description
 
 
 def test_names_of_arrays_may_be_in_capitals(tmp_path):
@@ -275,7 +277,7 @@ def test_names_of_arrays_may_be_in_capitals(tmp_path):
     path = write_npz(
         tmp_path / "data.npz", X_train=images, Y_Train=labels, x=images[:5]
     )
-    with pytest.raises(WrongUse, match="x has 5 examples and Y_Train 10"):
+    with pytest.raises(WrongUse, match="x has 5 examples, but Y_Train has 10"):
         data_source.read(options(path), plain_net())
     path = write_npz(tmp_path / "data.npz", X=images, Y=labels, y=labels[::-1])
     data = data_source.read(options(path, hold_out=0.1), plain_net())
@@ -302,16 +304,19 @@ def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path)
 @pytest.mark.parametrize(
     "arrays, message",
     [
-        ({"a": np.ones(3)}, "holds a. Its examples must be named x or images or"),
-        ({"x": np.ones((4, 9, 9))}, "takes examples of 8x8x1. .* 9x9"),
-        ({"x": np.ones((4, 8, 8)), "y": np.ones(3)}, "x has 4 examples and y 3"),
+        (
+            {"a": np.ones(3)},
+            "contains a. The array of examples must be named x or images or",
+        ),
+        ({"x": np.ones((4, 9, 9))}, "expects examples of 8x8x1, .* 9x9"),
+        ({"x": np.ones((4, 8, 8)), "y": np.ones(3)}, "x has 4 examples, but y has 3"),
         ({"x": np.ones((0, 8, 8))}, "x is empty"),
-        ({"x": np.ones((1, 8, 8))}, "1 examples: too few"),
+        ({"x": np.ones((1, 8, 8))}, "1 example, too few"),
         ({"x": np.array([{}, {}])}, "Object arrays cannot be loaded"),
         ({"x": np.array(["a", "b"])}, "must be numbers"),
         (
             {"x": np.ones((4, 8, 8)), "y": np.ones(4), "x_val": np.ones((4, 8, 8))},
-            "none named y_val",
+            "no array named y_val",
         ),
     ],
 )
@@ -345,7 +350,7 @@ def test_pixels_are_not_scaled_twice(tmp_path):
     with pytest.raises(WrongUse, match="too small for 'plain'.*by 255"):
         data_source.read(options(path), plain_net())
     path = write_npz(tmp_path / "cast.npz", x=(x / 255 + 0.5).astype("uint8"))
-    with pytest.raises(WrongUse, match="nothing but 0 and 1"):
+    with pytest.raises(WrongUse, match="only 0 and 1"):
         data_source.read(options(path, pixels="unit"), brightness_net())
 
 
@@ -422,7 +427,7 @@ def test_images_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
     write_images(tmp_path)
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 64)
     data_source.read(options(tmp_path), plain_net())
-    with pytest.raises(WrongUse, match="--examples N reads N alone"):
+    with pytest.raises(WrongUse, match="--examples N to read only N"):
         data_source.read(options(tmp_path, pixels="unit"), plain_net())
 
 
@@ -431,7 +436,7 @@ def test_archives_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64 + 128)
     data_source.read(options(path), plain_net())
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64)
-    with pytest.raises(WrongUse, match="data.npz takes 0.0 GB in memory"):
+    with pytest.raises(WrongUse, match="data.npz needs 0.0 GB of memory"):
         data_source.read(options(path), plain_net())
 
 
@@ -452,9 +457,11 @@ def test_folders_may_be_divided_already(tmp_path):
 
 
 def test_folders_that_do_not_fit(tmp_path):
-    with pytest.raises(WrongUse, match="one folder of images for each class"):
+    with pytest.raises(WrongUse, match="one folder of images per class"):
         data_source.read(options(tmp_path), plain_net())
-    with pytest.raises(WrongUse, match="images of a fixed size. This one takes 2"):
+    with pytest.raises(
+        WrongUse, match="images of a fixed size. The inputs of this model are 2"
+    ):
         data_source.read(options(tmp_path), net_of((2,), layers.Dense(1)))
 
 
@@ -467,7 +474,7 @@ def test_what_tensorflow_datasets_does_not_have_is_not_downloaded(tmp_path):
 def test_models_of_several_inputs_are_refused(tmp_path):
     pair = [keras.Input((2,)), keras.Input((2,))]
     net = keras.Model(pair, layers.Add()(pair))
-    with pytest.raises(WrongUse, match="takes 2 inputs"):
+    with pytest.raises(WrongUse, match="has 2 inputs"):
         data_source.read(options("digits"), net)
 
 
@@ -481,9 +488,9 @@ def test_classes_are_measured_by_cross_entropy(activation, logits):
     x, y = examples(6)
     net = net_of((8, 8, 1), layers.Flatten(), layers.Dense(3, activation=activation))
     data = data_source.Data({"train": (x[..., None], y)}, "")
-    terms.compile_for_labels(net, data, options(""))
+    measuring.compile_for_labels(net, data, options(""))
     assert net.loss.get_config()["from_logits"] is logits
-    assert terms.full_loss_name(net) == "sparse_categorical_crossentropy"
+    assert measuring.full_loss_name(net) == "sparse_categorical_crossentropy"
 
 
 def nested_softmax(x):
@@ -507,7 +514,7 @@ def test_probabilities_behind_other_layers_are_no_logits(ending):
     net = keras.Model(image, ending(layers.Dense(3)(layers.Flatten()(image))))
     x, y = examples(6)
     data = data_source.Data({"train": (x[..., None], y)}, "")
-    terms.compile_for_labels(net, data, options(""))
+    measuring.compile_for_labels(net, data, options(""))
     assert net.loss.get_config()["from_logits"] is False
 
 
@@ -517,12 +524,12 @@ def test_labels_take_the_form_of_the_loss():
     net = plain_net()
     one_hot = data_source.Data({"train": (x[..., None], rows)}, "")
     np.testing.assert_array_equal(
-        terms.compile_for_labels(net, one_hot, options(""))["train"][1], y
+        measuring.compile_for_labels(net, one_hot, options(""))["train"][1], y
     )
     net.compile("sgd", "categorical_crossentropy")
     whole = data_source.Data({"train": (x[..., None], y)}, "")
     np.testing.assert_array_equal(
-        terms.compile_for_labels(net, whole, options(""))["train"][1], rows
+        measuring.compile_for_labels(net, whole, options(""))["train"][1], rows
     )
 
 
@@ -530,9 +537,9 @@ def test_labels_take_the_form_of_the_loss():
     "labels, given, message",
     [
         (None, {}, "The data have no labels"),
-        (np.arange(6), {}, "tells 3 classes, 0 to 2; labels are 0 to 5"),
-        (np.linspace(0, 1, 6), {"loss": None}, "Labels must be classes"),
-        (np.full((6, 3), 1 / 3), {}, r"one-hot rows. Found: rows such as \[0.33"),
+        (np.arange(6), {}, "3 classes, 0 to 2, but the labels range from 0 to 5"),
+        (np.linspace(0, 1, 6), {"loss": None}, "Labels must be class numbers"),
+        (np.full((6, 3), 1 / 3), {}, r"one-hot rows. Received: rows such as \[0.33"),
         (np.ones((6, 3), int), {}, r"such as \[1, 1, 1\].*--loss binary_cross"),
         (np.eye(5)[:, [0, 1, 2, 3, 4, 0]].T, {}, r"shape \(6, 5\) and.*\(None, 3\)"),
         (np.ones((6, 1)), {"loss": "mse"}, r"shape \(6, 1\) and.*\(None, 3\)"),
@@ -544,25 +551,25 @@ def test_labels_take_the_form_of_the_loss():
 def test_labels_and_names_that_do_not_fit(labels, given, message):
     data = data_source.Data({"train": (examples(6)[0][..., None], labels)}, "")
     with pytest.raises(WrongUse, match=message):
-        terms.compile_for_labels(plain_net(), data, options("", **given))
+        measuring.compile_for_labels(plain_net(), data, options("", **given))
 
 
 def test_a_loss_that_cannot_be_guessed_is_asked_for():
     data = data_source.Data({"train": (np.ones((4, 2)), np.linspace(0, 1, 4))}, "")
     net = net_of((2,), layers.Dense(1))
     with pytest.raises(WrongUse, match="Give --loss, such as mean_squared_error"):
-        terms.compile_for_labels(net, data, options(""))
-    terms.compile_for_labels(net, data, options("", loss="mean_squared_error"))
-    assert terms.full_loss_name(net) == "mean_squared_error"
-    assert terms.monitored(["loss"]) == "loss"
+        measuring.compile_for_labels(net, data, options(""))
+    measuring.compile_for_labels(net, data, options("", loss="mean_squared_error"))
+    assert measuring.full_loss_name(net) == "mean_squared_error"
+    assert measuring.monitored(["loss"]) == "loss"
 
 
 def test_what_is_watched():
-    assert terms.monitored(["loss", "mae", "accuracy"]) == "accuracy"
-    assert terms.monitored(["loss", "mae"]) == "mae"
-    assert terms.monitored(["loss", "mae"], "loss") == "loss"
+    assert measuring.monitored(["loss", "mae", "accuracy"]) == "accuracy"
+    assert measuring.monitored(["loss", "mae"]) == "mae"
+    assert measuring.monitored(["loss", "mae"], "loss") == "loss"
     with pytest.raises(WrongUse, match="--monitor 'auc' is not measured"):
-        terms.monitored(["loss", "mae"], "auc")
+        measuring.monitored(["loss", "mae"], "auc")
 
 
 @pytest.mark.parametrize(
@@ -580,7 +587,7 @@ def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
     measured = {"loss": loss}
     if accuracy is not None:
         measured["accuracy"] = accuracy
-    found = terms.doubt(plain_net(), measured)
+    found = measuring.guessing_warning(plain_net(), measured)
     assert bool(found) is doubted
     assert not doubted or "1 in 3" in found and "--pixels" in found
     assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
@@ -588,14 +595,14 @@ def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
 
 @pytest.mark.parametrize("name", ["acc", "sparse_categorical_accuracy"])
 def test_an_accuracy_of_another_name_counts(name):
-    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.3})
-    assert terms.doubt(plain_net(), {"loss": 1.0, name: 0.9}) is None
+    assert measuring.guessing_warning(plain_net(), {"loss": 1.0, name: 0.3})
+    assert measuring.guessing_warning(plain_net(), {"loss": 1.0, name: 0.9}) is None
 
 
 def test_keras_numbering_of_optimizers_is_not_shown():
     net = plain_net()
     net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
-    assert terms.describe_compiled(net) == "mean_squared_error, sgd"
+    assert measuring.describe_compiled(net) == "mean_squared_error, sgd"
 
 
 def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
@@ -616,7 +623,9 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
     np.testing.assert_array_equal(y, labels[6:])
     del builder.as_dataset.return_value["train"]
     with mock.patch.object(tfds, "builder", return_value=builder):
-        with pytest.raises(WrongUse, match="'mine' has no split train; it has test"):
+        with pytest.raises(
+            WrongUse, match="'mine' must have a split train. It has: test"
+        ):
             data_source.read(args, plain_net())
 
 
@@ -635,7 +644,7 @@ def test_open_sizes_are_said_by_an_option(tmp_path, capsys):
     code, _, err = resprune(capsys, *inspect, "--input-shape", "8,8,1")
     assert code == 2 and "--input-shape does not fit" in err
     code, _, err = resprune(capsys, *inspect, "--input-shape", "8,x")
-    assert code == 2 and "'8,x' is no shape of an input, such as" in err
+    assert code == 2 and "'8,x' is not an input size, such as" in err
     prune = ("prune", tmp_path / "open.keras", "--criterion", "random", "--epochs", 0)
     out = ("--out", tmp_path / "out")
     code, _, err = resprune(capsys, *prune, "--target", "macs=0.5", *out)
@@ -656,6 +665,6 @@ def test_what_needs_tensorflow_says_so_without_it(tmp_path, capsys):
     compare = ("compare", tmp_path / "net.keras", tmp_path / "net.keras")
     with mock.patch("importlib.util.find_spec", return_value=None):
         code, _, err = resprune(capsys, *score)
-        assert code == 2 and "which TensorFlow reads: `pip install" in err
+        assert code == 2 and "TensorFlow reads. Install it by `pip install" in err
         code, _, err = resprune(capsys, *compare)
         assert code == 2 and "--runtime none times nothing" in err

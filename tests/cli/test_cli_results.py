@@ -88,7 +88,7 @@ def test_what_stays_may_lie_near_by(line, folder):
 
 def test_the_result_of_another_command_stays(folder):
     """One that is repeated may write over its own, as long as it is its own."""
-    refused = pytest.raises(WrongUse, match="holds the result of another command")
+    refused = pytest.raises(WrongUse, match="contains the result of another command")
     at_once, retrained = (
         f"{PRUNE} net.keras --out out{more}" for more in (" --epochs 0", "")
     )
@@ -112,7 +112,7 @@ def test_the_result_of_another_command_stays(folder):
     (folder / "out" / "run.json").write_text("{}")
     check(retrained)
     check(f"{retrained} --tolerance 0.1")
-    with pytest.raises(WrongUse, match="holds a run with retraining"):
+    with pytest.raises(WrongUse, match="contains a run with retraining"):
         check(at_once)
     pruned.write_bytes(b"trained on since")
     with refused:

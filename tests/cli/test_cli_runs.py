@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_cli.work import data_source, retraining, terms
+from resprune_cli.work import data_source, measuring, retraining
 from resprune_cli.work.comparing import table
 from resprune_tf import (
     PruningResult,
@@ -77,7 +77,7 @@ def test_inspect_lists_units_and_what_can_be_reached(given, net, capsys):
     assert code == 0
     assert out.startswith(f"{find_units(net)}\n")
     assert "'plain': 3 of 3 residual units can be removed." in out
-    assert "5 layers on its longest path" in out
+    assert "5 layers on the longest path" in out
 
 
 def test_inspect_tells_programs_the_same(given, capsys):
@@ -174,7 +174,9 @@ def test_more_units_a_round_than_there_are(given, tmp_path, capsys):
     code, _, err = resprune(capsys, *argv)
     assert code == 2 and "--units-per-round must be from 1 to 3" in err
     code, _, err = resprune(capsys, *argv[:-1], 3, "--protect", "unit1")
-    assert code == 2 and "from 1 to 2, the units that may go. Received: 3." in err
+    assert (
+        code == 2 and "from 1 to 2, the number of removable units. Received: 3." in err
+    )
 
 
 def test_a_tolerance_of_an_accuracy_is_a_fraction(given, tmp_path, capsys):
@@ -187,7 +189,8 @@ def test_a_tolerance_of_an_accuracy_is_a_fraction(given, tmp_path, capsys):
     line = [*argv[:-2], "--epochs", 0, "--monitor", "auc"]
     code, _, err = resprune(capsys, *line)
     assert (
-        code == 2 and "--monitor 'auc' is not measured. Measured: accuracy, loss" in err
+        code == 2
+        and "--monitor 'auc' is not measured. Give one of these: accuracy, loss" in err
     )
     line[line.index(given / "data.npz")] = given / "unlabelled.npz"
     code, _, err = resprune(capsys, *line)
@@ -292,15 +295,15 @@ def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
     accuracies = iter([0.9, 0.9, 0.4])  # of a batch, before and after
 
     def measured(*arguments):
-        return {**terms_measured(*arguments), "accuracy": next(accuracies)}
+        return {**really_measured(*arguments), "accuracy": next(accuracies)}
 
-    terms_measured = terms.evaluate
-    with mock.patch("resprune_cli.work.terms.evaluate", measured):
+    really_measured = measuring.evaluate
+    with mock.patch("resprune_cli.work.measuring.evaluate", measured):
         code, out, err = resprune(
             capsys, *argv, "--tolerance", 0.1, "--out", tmp_path / "b"
         )
-    assert code == 1 and "from 0.9 to 0.4, further than --tolerance 0.1" in err
-    assert "The shorter model: The accuracy is 40.00%, and guessing" in out
+    assert code == 1 and "from 0.9 to 0.4, by more than --tolerance 0.1" in err
+    assert "The pruned model: The accuracy is 40.00%, and guessing" in out
     assert (tmp_path / "b" / "pruned.keras").exists()
 
 
@@ -339,8 +342,12 @@ def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
     "options, code, message",
     [
         (["--target", "layers=1"], 1, "cannot be reached: .* leaves 2 layers"),
-        (["--target", "layers=3", "--protect", "x"], 2, "no such unit. Units: unit1,"),
-        (["--target", "layers=3", "--criterion", "importance"], 2, "trained import"),
+        (
+            ["--target", "layers=3", "--protect", "x"],
+            2,
+            "no such unit. Give one of these: unit1,",
+        ),
+        (["--target", "layers=3", "--criterion", "importance"], 2, "trained factors"),
     ],
 )
 def test_what_cannot_be_pruned(options, code, message, given, tmp_path, capsys):
@@ -441,7 +448,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     argv += ["--criterion", "importance"]
     code, out, _ = resprune(capsys, *argv, "--minutes", 1e-6)
     assert code == 3
-    assert "the time budget is used up. The same command continues." in out
+    assert "the time budget is used up. The same command continues the run." in out
     assert not (tmp_path / "pruned.keras").exists()
     code, out, err = resprune(capsys, *argv)
     assert (code, besides_progress(err)) == (0, [])
@@ -452,7 +459,7 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert accuracies == [line["validation_accuracy"] for line in told["rounds"]]
     *_, size, legend, paired, written, report = out.splitlines()
     assert size.startswith("exported_keras_bytes")
-    assert "--target size=... is of that" in legend
+    assert "--target size=... refers to this" in legend
     assert re.fullmatch(
         r"Validation: \d examples newly wrong, \d newly right of 6: p = .* \(McNemar.*",
         paired,
@@ -485,7 +492,9 @@ def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, cap
     with worse:
         argv[place] = 0
         code, _, err = resprune(capsys, *argv)
-        assert code == 1 and "a larger --tolerance chooses anew among the rounds" in err
+        assert (
+            code == 1 and "a larger --tolerance to select again among the rounds" in err
+        )
         assert not (tmp_path / "pruned.keras").exists()
         rounds = (tmp_path / "rounds.jsonl").read_text()
         argv[place] = 0.9
@@ -541,18 +550,24 @@ def made_result(*accuracies, selected=0, stop_reason="it is over", met=True):
         (
             made_result(0.9, 0.8),
             [
-                "No shorter model held its metric, and none is written",
+                "No pruned model has a metric within the tolerance, and none is",
                 "meets the target is out/models/round-01.keras",
                 "from 90.00% to 80.00%",
             ],
         ),
         (
             made_result(0.9, 0.91, 0.8, selected=1),
-            ["the smallest that held it is written", "out/models/round-02.keras"],
+            [
+                "smallest model within the tolerance is written",
+                "out/models/round-02.keras",
+            ],
         ),
         (
             made_result(0.9, 0.91, selected=1, met=False),
-            ["No model that meets the target held its metric", "--epochs"],
+            [
+                "No model that meets the target has a metric within the tolerance",
+                "--epochs",
+            ],
         ),
     ],
 )
@@ -623,7 +638,7 @@ def test_compare_measures_both(given, net, tmp_path, capsys):
         {**told, "paired": {"newly_wrong": 4, "newly_right": 0, "p": 1, "examples": 9}}
     )
     code, out, _ = resprune(capsys, *argv)
-    assert code == 0 and "Outputs on 8 inputs of noise: differ by" in out
+    assert code == 0 and "Outputs on 8 inputs of noise differ by" in out
     assert "newly" not in out
 
 
@@ -653,7 +668,7 @@ def test_compare_of_what_measures_other_things(given, tmp_path, capsys):
     assert lines["validation accuracy"][2].endswith("%")
     assert lines["validation accuracy"][3] == "-" == lines["validation mae"][2]
     assert "losses differ: sparse_categorical_crossentropy and mean_sq" in out
-    assert "the same class" not in out and "newly" not in out
+    assert "the predicted class" not in out and "newly" not in out
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -686,7 +701,9 @@ def test_compare_tells_of_blocks_and_opens_them(tmp_path, capsys):
     argv = ["compare", tmp_path / "blocks.keras", tmp_path / "plain.keras"]
     argv += ["--runtime", "none", "--import", "tests.made.cli"]
     code, out, _ = resprune(capsys, *argv)
-    assert code == 0 and f"Not looked into, in {argv[1]}: block. Residual" in out
+    assert (
+        code == 0 and f"Not searched for residual units in A, {argv[1]}: block." in out
+    )
     told = resprune_json(capsys, *argv)
     assert (told["a"]["units"], told["closed"]) == (0, [["block"], []])
     told = resprune_json(capsys, *argv, "--expand")

@@ -61,6 +61,27 @@ def test_a_log_file_gets_lines_within_long_epochs(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_compiling_in_the_first_step_is_no_part_of_the_time_left(monkeypatch, steps):
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    progress = Progress(io.StringIO())
+    progress.set_params({"steps": steps, "epochs": 3})
+    progress.start_round("round 1", 3, later_epochs=0)
+    for epoch in range(3):
+        progress.on_epoch_begin(epoch)
+        for step in range(steps):
+            progress.on_train_batch_begin(step)
+            now += 6 / steps + 20 * (not epoch and not step)
+        progress.on_epoch_end(epoch, LOGS)
+    first, second, _ = progress.stream.getvalue().splitlines()
+    if steps == 1:  # no other step was timed yet
+        assert first.endswith("accuracy 87.50%")
+    else:
+        assert first.endswith("0:06 an epoch  run 0:12 left")
+    assert second.endswith("0:06 an epoch  run 0:06 left")
+
+
 def test_a_log_file_hears_of_a_pipeline_of_unknown_length(monkeypatch):
     out = shown(io.StringIO(), monkeypatch, seconds_a_step=40, epochs=1, steps=None)
     assert out.splitlines()[1:3] == [
@@ -83,9 +104,10 @@ def test_a_terminal_shows_steps_in_place_with_both_times_left(monkeypatch):
     parts = out.split("\r\x1b[K")
     assert parts[1] == "round 1: 53 layers\n"
     assert "\n" not in "".join(parts[2:])
-    # The first step: 2 of 6 seconds of the epoch, and 5 epochs of 6 seconds later.
-    assert "epoch 1/2  [=======             ]" in parts[2]
-    assert "epoch 0:04 left  run 0:34 left" in parts[2]
+    # The first step, which mostly compiles, is no basis for an estimate.
+    assert parts[2].endswith("epoch 1/2  [=======             ]")
+    # The second step: 4 of 6 seconds of the epoch, and 5 epochs of 6 seconds later.
+    assert "epoch 0:02 left  run 0:32 left" in parts[3]
     assert "[====================]" in parts[-1] and "run 0:24 left" in parts[-1]
 
 
@@ -96,7 +118,8 @@ def test_a_line_fits_the_terminal(monkeypatch, columns):
     lines = shown(Terminal(), monkeypatch).split("\r\x1b[K")[2:]
     assert max(map(len, lines)) < columns
     if columns >= 40:  # what is told of all is where it stands and when it ends
-        assert all("epoch" in line and line.endswith(" left") for line in lines)
+        assert all("epoch" in line for line in lines)
+        assert all(line.endswith(" left") for line in lines[1:])
         assert lines[-1].endswith("run 0:24 left")
 
 
@@ -161,3 +184,17 @@ def test_status_file(tmp_path, monkeypatch):
     status.on_epoch_end(0, LOGS)
     assert path.read_text() == before  # 4 s later
     assert status.stream.getvalue() == ""
+
+
+def test_status_of_the_first_step_has_no_time_left(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    status = Status(tmp_path)
+    status.set_params({"steps": 4})
+    status.place(0, 0, images=400)
+    status.start_round("round 0", 2, later_epochs=0)
+    status.on_epoch_begin(0)
+    status.on_train_batch_begin(0)
+    now += 50.0
+    status.on_train_batch_begin(1)
+    assert json.loads((tmp_path / "status.json").read_text())["seconds_left"] is None

@@ -50,10 +50,19 @@ def test_a_terminal_shows_a_count_in_place_with_the_time_left(clock):
     assert "\n" not in out and lines[-1] == ""  # nothing is left of it
 
 
-def test_a_log_file_gets_a_plain_line_now_and_then(clock):
-    assert count(io.StringIO(), clock, 2).splitlines() == [
-        "Scoring by 0 (1 of 4) ...",
-        "Scoring by 3 (4 of 4, 0:02 left) ...",  # 6 s later
+def test_a_log_file_gets_a_plain_line_of_a_long_count_now_and_then(clock):
+    assert count(io.StringIO(), clock, 2, number=11).splitlines() == [
+        "Scoring by 0 (1 of 11) ...",
+        "Scoring by 3 (4 of 11, 0:16 left) ...",  # 6 s later
+        "Scoring by 6 (7 of 11, 0:10 left) ...",
+        "Scoring by 9 (10 of 11, 0:04 left) ...",
+    ]
+
+
+def test_each_of_few_items_is_announced_because_it_may_take_long(clock):
+    lines = count(io.StringIO(), clock, 2).splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [
+        f"Scoring by {number}" for number in range(4)
     ]
 
 

@@ -169,7 +169,7 @@ def test_the_record_says_why(diverged):
     )
 
 
-@pytest.mark.parametrize(("selected", "told"), [(1, "is written"), (0, "no shorter")])
+@pytest.mark.parametrize(("selected", "told"), [(1, "is written"), (0, "no earlier")])
 def test_the_command_line_fails_with_the_reason(selected, told):
     from resprune_cli.work.retraining import failure
 

@@ -1,12 +1,14 @@
-"""What a model is measured by: its loss, its metric, its optimizer."""
+"""Compiles models for the labels of the data, and measures them."""
 
 import contextlib
 import math
 import re
+import sys
 
 import keras
 import numpy as np
 
+from resprune_cli.options.archives import NUMBER_CLASSES
 from resprune_cli.options.usage import WrongUse
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.training.labels import check_targets, classified
@@ -17,7 +19,7 @@ _CROSS_ENTROPIES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
 }
 
-# What Keras calls the share of examples that are right.
+# Names of Keras for the fraction of correct examples.
 _ACCURACIES = (
     "accuracy",
     "acc",
@@ -28,34 +30,34 @@ _ACCURACIES = (
 
 
 def compile_for_labels(model, data, args):
-    """Compiles a model where it must be, and brings labels into its loss's form.
+    """Compiles a model if necessary, and converts labels to the form of its loss.
 
     Args:
-        model: a functional `keras.Model`; compiled in place.
+        model: a functional `keras.Model`; it is compiled in place.
         data: a `Data` with labels.
-        args: parsed arguments: `loss`, `metric`, perhaps `optimizer`.
+        args: parsed arguments with `loss` and `metric`, and optionally `optimizer`.
 
     Returns:
         dict from the name of a split to `(x, y)`.
 
     Raises:
-        WrongUse: if names are unknown, or labels do not fit the outputs.
+        WrongUse: if a name is unknown, or if the labels do not fit the outputs.
     """
     if len(model.outputs) != 1:
         raise WrongUse(
-            f"'{model.name}' has {len(model.outputs)} outputs; the command line "
-            "measures models of one."
+            f"'{model.name}' has {len(model.outputs)} outputs, but the command line "
+            "measures only models with one output."
         )
     if not data.labelled:
         raise WrongUse(
-            "The data have no labels, which loss and metrics need. In an .npz file "
-            "they are named y or labels."
+            "The data have no labels, but loss and metrics need them. In an .npz file, "
+            "name them y or labels."
         )
     outputs = model.outputs[0].shape
     optimizer = getattr(args, "optimizer", None)
     if not model.compiled or args.loss or args.metric or optimizer:
         labels = data.splits["train"][1]
-        loss = _loss(args.loss or _usual(labels, outputs, args), model)
+        loss = _loss(args.loss or _suitable_loss(labels, outputs), model)
         metrics = [args.metric] if args.metric else []
         if not metrics and isinstance(loss, tuple(_CROSS_ENTROPIES.values())):
             metrics = ["accuracy"]
@@ -78,36 +80,37 @@ def compile_for_labels(model, data, args):
 
 
 def full_loss_name(model):
-    """Name of a compiled model's loss, such as `"mean_squared_error"`."""
+    """The full name of a compiled model's loss, such as `"mean_squared_error"`."""
     loss = model.loss
     if isinstance(loss, str):
-        with contextlib.suppress(ValueError):  # of names that Keras settles later
-            loss = keras.losses.get(loss)  # "mse" is short for one
+        with contextlib.suppress(ValueError):  # names that Keras resolves later
+            loss = keras.losses.get(loss)  # "mse" is an abbreviation
     return getattr(loss, "name", None) or getattr(loss, "__name__", str(loss))
 
 
 def describe_compiled(model):
-    """What a compiled model is trained and measured by, in words."""
+    """Loss and optimizer of a compiled model, as text."""
     logits = getattr(model.loss, "get_config", dict)().get("from_logits")
-    name = re.sub(r"_\d+$", "", model.optimizer.name)  # Keras numbers what it makes
+    name = re.sub(r"_\d+$", "", model.optimizer.name)  # Keras appends numbers
     return f"{full_loss_name(model)}{' of logits' if logits else ''}, {name}"
 
 
 def monitored(measured, asked=None):
-    """The measure that rounds are judged by.
+    """The name of the measure that pruned models are judged by.
 
     Args:
-        measured: names of what the model measures.
-        asked: what the user wants, or None for accuracy, else the first metric, else
-            the loss.
+        measured: names of the loss and the metrics of the model.
+        asked: name given by the user. None means accuracy if it is measured, otherwise
+            the first metric, otherwise the loss.
 
     Raises:
-        WrongUse: if what was asked for is not measured.
+        WrongUse: if the model does not measure `asked`.
     """
     if asked is not None:
         if asked not in measured:
             raise WrongUse(
-                f"--monitor '{asked}' is not measured. Measured: {', '.join(measured)}."
+                f"--monitor '{asked}' is not measured. Give one of these: "
+                f"{', '.join(measured)}."
             )
         return asked
     others = [name for name in measured if name != "loss"]
@@ -115,58 +118,64 @@ def monitored(measured, asked=None):
 
 
 def guessing(model, measured):
-    """A sentence on a classifier that does hardly better than guessing; else None.
+    """A sentence on a classifier that is no better than guessing; None for others.
 
     Args:
-        model: a compiled `keras.Model` of one output.
-        measured: dict from name to number; without an accuracy there is no telling.
+        model: a compiled `keras.Model` with one output.
+        measured: dict from the name of a measure to a number. Without an accuracy the
+            result is None.
     """
     classes = max(2, model.outputs[0].shape[-1] or 2)
     found = [measured[name] for name in _ACCURACIES if name in measured]
     if not found:
         return None
     accuracy, loss = found[0], measured.get("loss", 0.0)
-    # The share that is right of what guessing has wrong.
+    # The accuracy, rescaled so that guessing has 0 and a perfect classifier 1.
     skill = (accuracy * classes - 1) / (classes - 1)
-    # A loss above that of equal shares for all classes is of one that is sure and
-    # wrong. An overconfident model has that, too, but is right more often.
+    # A loss above that of equal probabilities means confident wrong predictions. An
+    # overconfident model has a large loss too, but is correct more often.
     wrong = full_loss_name(model) in _CROSS_ENTROPIES and loss > math.log(classes)
     if accuracy * classes > 1.3 and not (wrong and skill < 0.2):
         return None
-    told = f"The accuracy is {accuracy:.2%}, and guessing gives 1 in {classes}"
+    text = f"The accuracy is {accuracy:.2%}, and guessing gives 1 in {classes}"
     if wrong:
-        told += f"; the loss is {loss:.3g}, and guessing gives {math.log(classes):.3g}"
-    return f"{told}."
+        text += f"; the loss is {loss:.3g}, and guessing gives {math.log(classes):.3g}"
+    return f"{text}."
 
 
-def doubt(model, measured):
-    """Lines on a classifier that does hardly better than guessing; else None."""
-    if (told := guessing(model, measured)) is None:
+def guessing_warning(model, measured):
+    """Sentence and advice on a classifier that is no better than guessing, or None."""
+    if (text := guessing(model, measured)) is None:
         return None
     return (
-        f"{told} Check the input scaling (--pixels) and the order of the class labels."
+        f"{text} Check the input scaling (--pixels) and the order of the class labels."
     )
 
 
-def check_doubt(model, measured, args):
-    """Whether a model guesses, which is printed, and is an error unless allowed.
+def warn(text, args):
+    """Prints a warning at once, on standard error if the command prints JSON."""
+    print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
+
+
+def check_better_than_guessing(model, measured, args):
+    """Returns whether a model is no better than guessing, and prints a warning.
 
     Raises:
-        WrongUse: if it does hardly better than guessing, without `allow_guessing`.
+        WrongUse: if it is no better than guessing, without `allow_guessing`.
     """
-    told = doubt(model, measured)
-    if told and not args.allow_guessing:
+    warning = guessing_warning(model, measured)
+    if warning and not args.allow_guessing:
         raise WrongUse(
-            f"{told} If the model is as it should be, such as one that is not trained "
-            "yet, go on with --allow-guessing."
+            f"{warning} If the model is correct as it is, such as an untrained model, "
+            "add --allow-guessing."
         )
-    if told:
-        print(told, flush=True)
-    return told is not None
+    if warning:
+        warn(warning, args)
+    return warning is not None
 
 
-def _usual(labels, outputs, args):
-    """Name of the loss that labels and outputs suggest."""
+def _suitable_loss(labels, outputs):
+    """Name of the loss that suits labels and outputs."""
     whole = labels.dtype.kind in "iub"
     if len(outputs) == 2 and outputs[1] is not None and outputs[1] > 1:
         if labels.ndim == 1 and whole:
@@ -176,8 +185,8 @@ def _usual(labels, outputs, args):
     if len(outputs) == 2 and outputs[1] == 1 and whole and labels.max() <= 1:
         return "binary_crossentropy"
     raise WrongUse(
-        "Which loss fits is not known: the model was not saved with one, its output "
-        f"has the shape {tuple(outputs)}, and labels are {labels.dtype.name} "
+        "The loss is unknown: the model was saved without one, its output has the "
+        f"shape {tuple(outputs)}, and the labels are {labels.dtype.name} "
         f"{list(labels.shape)}. Give --loss, such as mean_squared_error."
     )
 
@@ -192,11 +201,11 @@ def _loss(name, model):
 
 
 def _labels(y, kind, outputs):
-    """Labels in the form that a loss takes: classes as numbers or in one-hot rows."""
+    """Converts labels to the form of a loss: class numbers or one-hot rows."""
     if y.dtype.kind not in "iubf":
         raise WrongUse(
-            f"Labels must be numbers. Found: {y.dtype.name} values, such as "
-            f"{y.flat[0]!r}. Number the classes from 0."
+            f"Labels must be numbers. Received: {y.dtype.name} values, such as "
+            f"{y.flat[0]!r}.{NUMBER_CLASSES}"
         )
     classes = outputs[-1]
     rows = y.ndim == len(outputs) and y.shape[-1] == classes and y.ndim > 1
@@ -208,44 +217,51 @@ def _labels(y, kind, outputs):
 
 
 def _numbered(rows):
-    """Classes of one-hot rows; shares of several classes are none."""
+    """The class numbers of one-hot rows."""
     if not np.all((rows == 0) | (rows == 1)) or not np.all(rows.sum(-1) == 1):
         raise WrongUse(
-            "Labels must be classes for sparse_categorical_crossentropy: numbers, or "
-            f"one-hot rows. Found: rows such as {rows[0].tolist()}. For shares of "
-            "several classes give --loss categorical_crossentropy, for several labels "
-            "of one example --loss binary_crossentropy."
+            "For sparse_categorical_crossentropy, labels must be class numbers or "
+            f"one-hot rows. Received: rows such as {rows[0].tolist()}. For class "
+            "probabilities give --loss categorical_crossentropy, and for several "
+            "labels per example --loss binary_crossentropy."
         )
     return rows.argmax(-1)
 
 
 def _classes(y, classes):
-    """Labels as numbers of classes, int32."""
+    """Labels as class numbers in int32."""
     if y.dtype.kind not in "iub" and not np.array_equal(y, np.rint(y)):
-        raise WrongUse(f"Labels must be classes. Found: {y.dtype.name} values.")
+        raise WrongUse(
+            "Labels must be class numbers, which are integers. Received: "
+            f"{y.dtype.name} values, such as {y[y != np.rint(y)][0]:g}. For a "
+            "regression give --loss, such as mean_squared_error."
+        )
     if y.min() < 0 or y.max() >= classes:
         raise WrongUse(
-            f"The model tells {classes} classes, 0 to {classes - 1}; labels are "
-            f"{y.min():g} to {y.max():g}."
+            f"The model distinguishes {classes} classes, 0 to {classes - 1}, but the "
+            f"labels range from {y.min():g} to {y.max():g}. Number the classes from 0, "
+            "as in the training of the model."
         )
     return y.astype("int32")
 
 
 def evaluate(model, x, y, batch_size):
-    """What a compiled model measures: dict from name to float, the loss first."""
+    """Evaluates a compiled model: dict from name to float, with the loss first."""
     found = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
     return {name: float(value) for name, value in found.items()}
 
 
 def correct(model, x, y, batch_size, measured, like=None):
-    """Which examples a compiled model classifies correctly, as in `Round.correct`.
+    """Finds which examples a compiled model classifies correctly.
 
     Args:
-        measured: what `evaluate` returned.
-        like: the model that tells whether outputs are classes; `model` by default.
+        measured: the result of `evaluate`.
+        like: the model that determines whether outputs are classes; defaults to
+            `model`.
 
     Returns:
-        str, or None if it is no classifier whose accuracy was measured.
+        str as in `Round.correct`, or None if the model is not a classifier or its
+        accuracy was not measured.
     """
     if "accuracy" not in measured or not decides(like or model):
         return None
@@ -253,6 +269,6 @@ def correct(model, x, y, batch_size, measured, like=None):
 
 
 def held_out(record):
-    """The measures of a `Round`, by split."""
+    """The validation and test measures of a `Round`, by the name of the split."""
     splits = {"validation": record.validation, "test": record.test}
     return {name: measures for name, measures in splits.items() if measures}

@@ -1,4 +1,4 @@
-"""Pruning without retraining: units are scored and removed, nothing is trained."""
+"""Prunes without retraining: scores and removes units, and trains nothing."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import numpy as np
 
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
-from resprune_cli.work import data_source, model_file, scoring, terms
+from resprune_cli.work import data_source, measuring, model_file, scoring
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import Round, find_units, importances, remove_units
 from resprune_tf.criteria.registry import ON_EXAMPLES
@@ -26,15 +26,15 @@ from resprune_tf.targets.target import COUNTED, TargetMet
 from resprune_tf.training.recalibration import recalibrate
 
 _RECALIBRATED_ON = 2048  # training examples
-_WAYS = "Retraining (--epochs 10), or at least --recalibrate, may win it back."
+_ADVICE = "Retraining (--epochs 10), or at least --recalibrate, may restore it."
 
 
 def prune(model, data, splits, target, args):
     """Removes units until a target is met.
 
-    A criterion that looks at examples scores again after each removal if the target
-    limits counts only. Otherwise units are scored once, and the set of smallest summed
-    score that meets the target is removed.
+    If the criterion uses examples and the target limits counts only, units are scored
+    again after each removal. Otherwise units are scored once, and the set with the
+    smallest sum of scores that meets the target is removed.
 
     Args:
         model: a functional `keras.Model`, compiled if there are labels.
@@ -47,13 +47,13 @@ def prune(model, data, splits, target, args):
         An `Outcome`.
 
     Raises:
-        WrongUse: if the model does no better than guessing.
+        WrongUse: if the model is no better than guessing.
         Failed: if the target cannot be met.
     """
-    say("Measuring the model as given ...")
+    say("Measuring the given model ...")
     first = _round(0, model, (), splits, args)
-    doubt = terms.check_doubt(model, first.validation, args)
-    name = args.criterion or scoring.usual_criterion(model)
+    guesses = measuring.check_better_than_guessing(model, first.validation, args)
+    name = args.criterion or scoring.default_criterion(model)
     criterion = scoring.criterion(name, model, data, args)
     images = None
     if args.recalibrate and data is not None:
@@ -64,28 +64,28 @@ def prune(model, data, splits, target, args):
     counted = all(limit in COUNTED for limit in target.limits)
     remove = _one_by_one if name in ON_EXAMPLES and counted else _cheapest_set
     print(
-        f"Scoring units by {name}, and choosing which to remove for the target ...",
+        f"Scoring units by {name} and choosing the units to remove ...",
         flush=True,
     )
-    solution, shorter, scores = remove(model, criterion, target, images, args)
+    solution, pruned, scores = remove(model, criterion, target, images, args)
     print(f"\n{solution}", flush=True)
-    model_file.compiled_as(shorter, model)
+    model_file.compiled_as(pruned, model)
     say("Measuring the pruned model ...")
-    last = _round(1, shorter, solution.units, splits, args)
+    last = _round(1, pruned, solution.units, splits, args)
     notes = {"criterion": name, "solution": solution.to_dict()}
-    guessing = terms.guessing(model, last.validation)
-    if guessing and not doubt:
-        notes["doubt"] = f"The shorter model: {guessing} {_WAYS}"
-    free, kept = removable_units(find_units(model), list(scores), args.protect)
-    scores = {unit.name: scores[unit.name] for unit in free}
-    first = dataclasses.replace(first, scores=scores, kept=kept)
+    guessing = measuring.guessing(model, last.validation)
+    if guessing and not guesses:
+        notes["doubt"] = f"The pruned model: {guessing} {_ADVICE}"
+    removable, others = removable_units(find_units(model), list(scores), args.protect)
+    scores = {unit.name: scores[unit.name] for unit in removable}
+    first = dataclasses.replace(first, scores=scores, kept=others)
     notes |= _records((first, last), solution, model, splits, args)
     before, after = (
         {f"{split} {name}": v for split, each in on.items() for name, v in each.items()}
-        for on in map(terms.held_out, (first, last))
+        for on in map(measuring.held_out, (first, last))
     )
     return Outcome(
-        shorter,
+        pruned,
         solution.units,
         before,
         after,
@@ -95,9 +95,9 @@ def prune(model, data, splits, target, args):
 
 
 def _one_by_one(model, criterion, target, images, args):
-    """A `GreedyResult`, the shorter model, and the scores before any removal."""
+    """A `GreedyResult`, the pruned model, and the scores before any removal."""
 
-    def told(step):
+    def print_step(step):
         print(f"  without {step.unit} (score {step.score:.4g})", flush=True)
 
     try:
@@ -107,7 +107,7 @@ def _one_by_one(model, criterion, target, images, args):
             target=target,
             protected=args.protect,
             images=images,
-            on_step=told,
+            on_step=print_step,
         )
     except TargetMet:
         raise
@@ -117,12 +117,12 @@ def _one_by_one(model, criterion, target, images, args):
 
 
 def _cheapest_set(model, criterion, target, images, args):
-    """A `Solution`, the shorter model, and the scores of all units."""
+    """A `Solution`, the pruned model, and the scores of all units."""
     scores = criterion(model)
     if not scores:
         raise WrongUse(
-            "--criterion importance needs a model with trained importances ω. Score "
-            "on --data by another criterion, such as block_influence."
+            "--criterion importance needs a model with trained factors ω. Give --data "
+            "and another criterion, such as block_influence."
         )
     try:
         with quiet():
@@ -131,20 +131,21 @@ def _cheapest_set(model, criterion, target, images, args):
         raise
     except ValueError as error:
         raise Failed(str(error)) from error
-    shorter = remove_units(model, solution.units)
+    pruned = remove_units(model, solution.units)
     if images is not None:
-        shorter = recalibrate(shorter, images)
-    return solution, shorter, scores
+        say("Re-estimating the BatchNormalization statistics ...")
+        pruned = recalibrate(pruned, images)
+    return solution, pruned, scores
 
 
 def _round(number, model, removed, splits, args):
-    """The `Round` of a model that was not trained, measured on what was held out."""
+    """The `Round` of a model without training, measured on held-out examples."""
     on, correct = {"validation": {}, "test": {}}, {}
     for split, (x, y) in splits.items():
         if split == "train":
             continue
-        on[split] = terms.evaluate(model, x, y, args.batch_size)
-        if found := terms.correct(model, x, y, args.batch_size, on[split]):
+        on[split] = measuring.evaluate(model, x, y, args.batch_size)
+        if found := measuring.correct(model, x, y, args.batch_size, on[split]):
             correct[split] = found
     size = measure(model)
     del size["units"]
@@ -158,7 +159,7 @@ def _round(number, model, removed, splits, args):
 
 
 def _records(rounds, solution, model, splits, args):
-    """What a report is made from: `rounds` and `final`, as in a run directory."""
+    """The records for a report: `rounds` and `final`, as in a run directory."""
     lines, final = [], {"selected_round": 1, "tolerance": args.tolerance or 0.0}
     measured = solution.initial, solution.measures
     for record, found in zip(rounds, measured, strict=True):
@@ -168,8 +169,8 @@ def _records(rounds, solution, model, splits, args):
     final["stop_reason"] = f"target reached: at most {solution.target}"
     final["select_on"] = "validation"
     if splits:
-        final["monitor"] = terms.monitored(list(rounds[0].validation), args.monitor)
-        with contextlib.suppress(ValueError):  # which is not known of every metric
+        final["monitor"] = measuring.monitored(list(rounds[0].validation), args.monitor)
+        with contextlib.suppress(ValueError):  # the direction may be unknown
             final["mode"] = direction(model, final["monitor"])
         final["selection_examples"] = len(splits["validation"][0])
         final["test_examples"] = len(splits["test"][0]) if "test" in splits else None
@@ -177,9 +178,9 @@ def _records(rounds, solution, model, splits, args):
 
 
 def _failure(model, before, after, splits, notes, args):
-    """What was lost beyond a tolerance that was given, in words.
+    """Message if the metric decreased by more than a given tolerance, or None.
 
-    The tolerance goes into `notes`, as a number.
+    Adds the tolerance to `notes`, as a number.
     """
     if args.tolerance is None or not before:
         return None
@@ -190,10 +191,10 @@ def _failure(model, before, after, splits, notes, args):
     mode = direction(model, monitor)
     if within_tolerance(before[name], after[name], tolerance, mode):
         return None
-    told = f"{tolerance:g}"
+    amount = f"{tolerance:g}"
     if is_accuracy(monitor):
-        told = f"{points(tolerance)} (one of {count:,} examples: {points(1 / count)})"
+        amount = f"{points(tolerance)} (one of {count:,} examples: {points(1 / count)})"
     return (
-        f"The {name} went from {before[name]:.5g} to {after[name]:.5g}, further than "
-        f"--tolerance {args.tolerance}: {told}. {_WAYS}"
+        f"The {name} changed from {before[name]:.5g} to {after[name]:.5g}, by more "
+        f"than --tolerance {args.tolerance}: {amount}. {_ADVICE}"
     )
