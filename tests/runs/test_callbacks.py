@@ -78,8 +78,8 @@ def test_compiling_in_the_first_step_is_no_part_of_the_time_left(monkeypatch, st
     if steps == 1:  # no other step was timed yet
         assert first.endswith("accuracy 87.50%")
     else:
-        assert first.endswith("0:06 an epoch  run 0:12 left")
-    assert second.endswith("0:06 an epoch  run 0:06 left")
+        assert first.endswith("0:06 per epoch  run 0:12 left")
+    assert second.endswith("0:06 per epoch  run 0:06 left")
 
 
 def test_a_log_file_hears_of_a_pipeline_of_unknown_length(monkeypatch):
