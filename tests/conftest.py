@@ -1,8 +1,10 @@
 """Small nets that many tests share."""
 
+import functools
 import gc
 import os
 import signal
+import typing
 
 # Quiet TensorFlow's start-up notes before anything imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,6 +22,11 @@ from resprune_tf import (  # noqa: E402
     make_repeatable,
 )
 from resprune_tf.data.dataset import Dataset, Split  # noqa: E402
+
+if hasattr(typing, "_get_protocol_attrs"):
+    # TensorFlow asks at every operation whether its arguments are of a Protocol, whose
+    # attributes Python 3.11 collects anew each time.
+    typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
 
 make_repeatable()
 if keras.backend.backend() == "tensorflow":
