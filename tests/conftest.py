@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import pathlib
 import signal
 import typing
 
@@ -63,9 +64,23 @@ if keras.backend.backend() == "tensorflow":
 
     TensorFlowTrainer._maybe_symbolic_build = build_before_tracing
 
-# Environment of a process on JAX. Its programs run for a moment: compiling them well
-# would take longer than they do.
-JAX = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+COMPILED = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
+
+
+def jax_environment(name):
+    """Environment of a process on JAX.
+
+    Its programs run for a moment: compiling them well would take longer than they do.
+    Compiled programs are kept from one run of the tests to the next, in a folder of
+    each kind of process: processes that run at once would read half written files.
+    """
+    return {
+        "KERAS_BACKEND": "jax",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(COMPILED / name),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def small_net(depth=20, **fields):
