@@ -1,8 +1,11 @@
 """Small nets that many tests share."""
 
+import functools
 import gc
 import os
+import pathlib
 import signal
+import typing
 
 # Quiet TensorFlow's start-up notes before anything imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,6 +24,11 @@ from resprune_tf import (  # noqa: E402
 )
 from resprune_tf.data.dataset import Dataset, Split  # noqa: E402
 
+if hasattr(typing, "_get_protocol_attrs"):
+    # TensorFlow asks at every operation whether its arguments are of a Protocol, whose
+    # attributes Python 3.11 collects anew each time.
+    typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
+
 make_repeatable()
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -29,9 +37,50 @@ if keras.backend.backend() == "tensorflow":
     # its runs, and a third of the time of these tests.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-# Environment of a process on JAX. Its programs run for a moment: compiling them well
-# would take longer than they do.
-JAX = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+
+    build_on_data = TensorFlowTrainer._maybe_symbolic_build
+
+    def build_before_tracing(model, iterator=None, data_batch=None):
+        """Creates the variables of the metrics and the optimizer before `fit` traces.
+
+        Keras creates them while it traces the first step, and TensorFlow then traces it
+        again: a third of the time of a short training. Of the data only the shapes are
+        read.
+        """
+        if model._distribute_strategy is not None or not model.built:
+            return build_on_data(model, iterator, data_batch)
+        given = data_batch or iterator._distributed_dataset.element_spec
+        metrics, outputs = model._compile_metrics, getattr(model, "_outputs_struct", ())
+        if not isinstance(given, tuple) or len(given) < 2 or given[1] is None:
+            return
+        if metrics is not None and not metrics.built:
+            try:
+                metrics.build(given[1], outputs)
+            except Exception:  # the step itself says what is wrong
+                return
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+
+    TensorFlowTrainer._maybe_symbolic_build = build_before_tracing
+
+COMPILED = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
+
+
+def jax_environment(name):
+    """Environment of a process on JAX.
+
+    Its programs run for a moment: compiling them well would take longer than they do.
+    Compiled programs are kept from one run of the tests to the next, in a folder of
+    each kind of process: processes that run at once would read half written files.
+    """
+    return {
+        "KERAS_BACKEND": "jax",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(COMPILED / name),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def small_net(depth=20, **fields):

@@ -182,10 +182,19 @@ def _compiled(model, compile_fn):
 
 
 def _measure(model, batch):
-    """The measures of a compiled model on one batch."""
+    """The measures of a compiled model on one batch.
+
+    Eagerly, because tracing and compiling take far longer than one batch. What Keras
+    has traced for the model stays.
+    """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    kept = model.run_eagerly, model.test_function
+    model.run_eagerly, model.test_function = True, None
     model.reset_metrics()
-    logs = model.test_on_batch(x, y, sample_weight, return_dict=True)
+    try:
+        logs = model.test_on_batch(x, y, sample_weight, return_dict=True)
+    finally:
+        model.run_eagerly, model.test_function = kept
     model.reset_metrics()
     return scalars(logs)
 

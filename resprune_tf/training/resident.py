@@ -52,10 +52,7 @@ class ResidentModel(keras.Model):
         """
         steps = orders.shape[1]
         batches = orders.reshape(-1, orders.shape[2])
-        # Built here, on images: `fit` would build on its data, which are indices.
-        self._symbolic_build(
-            data_batch=(split.images[batches[0]], split.labels[batches[0]])
-        )
+        self._build_state(split.labels[batches[0]])
         backend = keras.backend.backend()
         if backend == "tensorflow":
             data = self._rows(split, batches)
@@ -75,10 +72,7 @@ class ResidentModel(keras.Model):
             steps: training steps per epoch of `fit`.
             `**kwargs`: passed to `fit`.
         """
-        shape = self.inputs[0].shape[1:]
-        # Two images, because a batch of one may be squeezed away.
-        images, labels = np.zeros((2, *shape), "float32"), np.zeros(2, "int32")
-        self._symbolic_build(data_batch=(images, labels))
+        self._build_state(np.zeros(2, "int32"))
         if keras.backend.backend() == "tensorflow":
             strategy = self.distribute_strategy
             replicas = strategy.num_replicas_in_sync
@@ -91,6 +85,18 @@ class ResidentModel(keras.Model):
         else:
             data = stream(1, 0, 1)
         self.fit(data, steps_per_epoch=steps, shuffle=False, **kwargs)
+
+    def _build_state(self, labels):
+        """Creates the variables of metrics, loss and optimizer.
+
+        `fit` would create them by tracing the model on its data, which are indices.
+        The shapes of the outputs are known, and these and the labels suffice.
+        """
+        for part in (self._compile_metrics, self._compile_loss):
+            if not part.built:
+                part.build(labels, self.output)
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
 
     def _rows(self, split, batches):
         """Rows of indices as a `tf.data.Dataset`; `train_step` gathers the images."""
@@ -130,7 +136,7 @@ class ResidentModel(keras.Model):
         return strategy.distribute_datasets_from_function(shares)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing: `fit_rows` and `fit_stream` have built the model on images."""
+        """Does nothing: `fit_rows` and `fit_stream` have created all state."""
 
     def train_step(self, *arguments):
         """Runs one training step, or on JAX one step per row of indices."""

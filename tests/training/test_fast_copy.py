@@ -10,7 +10,7 @@ from tests.conftest import images_of, outputs, randomise, small_net
 
 
 def test_same_names_variables_and_outputs():
-    model = small_net(20)
+    model = small_net(14, unit_kind="basic")
     copy = fast_copy(model)
     assert [layer.name for layer in model.layers] == [la.name for la in copy.layers]
     assert [v.path for v in model.variables] == [v.path for v in copy.variables]

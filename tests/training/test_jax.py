@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conftest import JAX, small_net
+from tests.conftest import jax_environment, small_net
 from tests.training.gradients import loss_and_gradients
 
 pytestmark = pytest.mark.slow
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def on_jax(*arguments, timeout=900, **environment):
+def on_jax(name, *arguments, timeout=900):
     """Runs Python under KERAS_BACKEND=jax; returns what it printed."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **JAX, **environment},
+        env={**os.environ, **jax_environment(name)},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -80,7 +80,8 @@ def jax(tmp_path_factory):
     model.save(folder / "model.keras")
     np.savez(folder / "batch.npz", images=images, labels=labels)
     run_dir = f"--run_dir={folder / 'run0'}"
-    return folder, on_jax("-c", SCRIPT, folder, *FLAGS, run_dir).split("end of a run\n")
+    out = on_jax("run", "-c", SCRIPT, folder, *FLAGS, run_dir)
+    return folder, out.split("end of a run\n")
 
 
 def test_losses_and_gradients_agree_between_backends(jax):
@@ -123,7 +124,7 @@ TESTS = (
 
 def test_core_tests_pass_on_jax():
     command = ["-m", "pytest", "-q", "-n", "0", "-p", "tests.made.no_tensorflow"]
-    out = on_jax(*command, *TESTS)
+    out = on_jax("tests", *command, *TESTS)
     assert " passed" in out and "skipped" not in out
 
 

@@ -69,7 +69,8 @@ def test_losses_gradients_and_statistics_are_those_of_the_stock_layers(kind):
 @pytest.mark.parametrize("activation", ["pre", "post"])
 @pytest.mark.parametrize("kind", ["basic", "bottleneck"])
 def test_every_unit_of_a_resnet_trains_in_this_form(activation, kind):
-    model = small_net(20, unit_kind=kind, activation=activation)
+    depth = {"basic": 14, "bottleneck": 20}[kind]  # two units in each stage
+    model = small_net(depth, unit_kind=kind, activation=activation)
     copy = fast_copy(model)
     stock = [la for la in copy.layers if type(la) is ImportanceScale]
     applied = [la for la in copy.layers if type(la) is AppliedImportance]

@@ -21,7 +21,7 @@ from resprune_tf import (
 )
 from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training.trainer import Trainer
-from tests.conftest import JAX, shallow_net, toy_dataset
+from tests.conftest import jax_environment, shallow_net, toy_dataset
 from tests.made.fits import numbers, regression_net
 from tests.training import strategy_child
 from tests.training.strategy_child import EXACT
@@ -147,13 +147,13 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
 
 def test_two_devices_train_as_one_on_jax(tmp_path):
     """There with the whole batch's statistics, so that a whole run is the same."""
-    settings = {
-        **JAX,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    }
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     names = ("none", "mirrored")
     printed = outputs(
-        *(child(tmp_path, name, "streamed", "own", **settings) for name in names)
+        *(
+            child(tmp_path, name, "streamed", "own", **jax_environment(name), **devices)
+            for name in names
+        )
     )
     assert "mirrored: 2 replicas" in printed[1] and "stopped: enough" in printed[1]
     one, two = (arrays(tmp_path / f"{name}-0.npz") for name in names)
