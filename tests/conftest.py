@@ -37,33 +37,6 @@ if keras.backend.backend() == "tensorflow":
     # its runs, and a third of the time of these tests.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
-
-    build_on_data = TensorFlowTrainer._maybe_symbolic_build
-
-    def build_before_tracing(model, iterator=None, data_batch=None):
-        """Creates the variables of the metrics and the optimizer before `fit` traces.
-
-        Keras creates them while it traces the first step, and TensorFlow then traces it
-        again: a third of the time of a short training. Of the data only the shapes are
-        read.
-        """
-        if model._distribute_strategy is not None or not model.built:
-            return build_on_data(model, iterator, data_batch)
-        given = data_batch or iterator._distributed_dataset.element_spec
-        metrics, outputs = model._compile_metrics, getattr(model, "_outputs_struct", ())
-        if not isinstance(given, tuple) or len(given) < 2 or given[1] is None:
-            return
-        if metrics is not None and not metrics.built:
-            try:
-                metrics.build(given[1], outputs)
-            except Exception:  # the step itself says what is wrong
-                return
-        if model.optimizer is not None and not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-
-    TensorFlowTrainer._maybe_symbolic_build = build_before_tracing
-
 COMPILED = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
 
 

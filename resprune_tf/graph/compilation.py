@@ -1,4 +1,4 @@
-"""Compiles a rebuilt model like its source, and copies the optimizer's state."""
+"""Compiles a rebuilt model like its source, and creates or copies its state."""
 
 from __future__ import annotations
 
@@ -204,3 +204,34 @@ def _copy_slots(optimizer, new_optimizer, places, count):
 def inner_optimizer(optimizer):
     """The optimizer inside one that scales the loss; any other optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def create_state(model, batch):
+    """Creates the variables of a compiled model's metrics and optimizer.
+
+    On TensorFlow, `fit` creates them while it traces the training step, which is then
+    traced again: half of the time before the first step of a small model. On other
+    backends, Keras creates them beforehand by itself.
+
+    Args:
+        model: a compiled `keras.Model`. For one of a distribution strategy nothing is
+            done, because Keras creates its variables beforehand.
+        batch: inputs, targets and, if there are any, sample weights. Only its first
+            two examples are used; metrics are reset afterwards.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    usual = tf.distribute.get_strategy()
+    if tf.distribute.has_strategy() or model.distribute_strategy is not usual:
+        return
+    if not all(hasattr(values, "shape") for values in keras.tree.flatten(batch)):
+        return  # lists, which `fit` converts
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    # Two examples, because a batch of one may be squeezed.
+    batch = keras.tree.map_structure(lambda values: values[:2], batch)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    model.compute_metrics(x, y, model(x, training=False), sample_weight)
+    model.reset_metrics()

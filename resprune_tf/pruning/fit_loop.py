@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from resprune_tf import graph
-from resprune_tf.graph.compilation import check_steps, compile_like
+from resprune_tf.graph.compilation import check_steps, compile_like, create_state
 from resprune_tf.system.memory import Release
-from resprune_tf.training.data_check import check_fit_arguments
+from resprune_tf.training.data_check import check_fit_arguments, fit_arguments
 from resprune_tf.training.fit_recipe import check_callbacks
 
 
@@ -91,7 +91,10 @@ def fit_with_deletion(
     check_fit_arguments(model, args, kwargs)
     rounds, best, removed = [], model, ()
     deletion._data, release_memory = (args[:2], kwargs), Release()
+    given = fit_arguments(model, args, kwargs)
     while True:
+        if given.get("y") is not None:
+            create_state(model, (given["x"], given["y"]))
         history = model.fit(
             *args,
             epochs=deletion.epochs,

@@ -160,6 +160,11 @@ def _first(model, tensor):
     return _first(deeper, deeper.inputs[0]) if len(deeper.inputs) == 1 else None
 
 
+def fit_arguments(model, args, kwargs):
+    """dict from the names of the arguments of a model's `fit` to their values."""
+    return inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
+
+
 def check_fit_arguments(model, args, kwargs):
     """Checks the data among the arguments of `fit`; generators are not read.
 
@@ -171,7 +176,7 @@ def check_fit_arguments(model, args, kwargs):
         ValueError: as `check_splits`; if arrays differ in length; or for a generator
             that `fit` would read to its end, so that no second epoch is possible.
     """
-    given = inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
+    given = fit_arguments(model, args, kwargs)
     for name, steps in (
         ("x", "steps_per_epoch"),
         ("validation_data", "validation_steps"),

@@ -6,7 +6,11 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.data.fit_data import ArraySplit
-from resprune_tf.graph.compilation import compile_like, inner_optimizer
+from resprune_tf.graph.compilation import (
+    compile_like,
+    create_state,
+    inner_optimizer,
+)
 from resprune_tf.graph.outputs import decides
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.runs.callbacks import scalars
@@ -108,6 +112,7 @@ class FitTrainer:
         )
         if initial_epoch < self.recipe.epochs:
             say("Compiling the training step (up to a minute) ...")
+            create_state(self.model, validation.first_batch())
         # Called even if all epochs are done, because Keras sets averaged weights at
         # the end of `fit`.
         with self.strategy.scope():

@@ -1,4 +1,4 @@
-"""A shorter model compiled as the longer one, its optimizer going on or beginning."""
+"""A pruned model is compiled like its source; its optimizer continues or begins."""
 
 import keras
 import numpy as np
@@ -7,6 +7,8 @@ from keras import layers, optimizers
 
 import resprune_tf as rp
 from resprune_tf import graph
+from resprune_tf.graph.compilation import create_state
+from tests.made.fits import dense_net, numbers
 
 pytestmark = pytest.mark.slow
 
@@ -218,3 +220,34 @@ def test_no_door_drops_exclusions_from_weight_decay(door):
         DOORS[door](model)
     shorter = rp.remove_units(model, "a", optimizer_state=True)
     assert shorter.optimizer._exclude_from_weight_decay_pattern.pattern == "bias"
+
+
+class Traced(keras.metrics.MeanAbsoluteError):
+    """Counts how often Python runs its update, which is once per trace."""
+
+    count = 0
+
+    def update_state(self, *arguments, **options):
+        type(self).count += 1
+        return super().update_state(*arguments, **options)
+
+
+def test_a_training_step_is_traced_once():
+    model = dense_net()
+    model.compile("adam", "mse", metrics=[Traced()], jit_compile=False)
+    before = [np.array(weight) for weight in model.weights]
+    create_state(model, numbers())
+    Traced.count = 0
+    assert model.optimizer.built
+    assert model.get_metrics_result()["mean_absolute_error"] == 0
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    model.fit(*numbers(), batch_size=16, verbose=0)
+    assert Traced.count == 1
+
+
+def test_lists_are_left_to_fit():
+    model = dense_net()
+    model.compile("adam", "mse", metrics=["mae"])
+    create_state(model, ([[1.0] * 6] * 2, [[1.0]] * 2))
+    assert not model.optimizer.built
