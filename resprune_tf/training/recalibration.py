@@ -333,6 +333,11 @@ class _Pool(keras.layers.Layer):
         self.count.assign(total)
         return outputs
 
+    def compute_output_spec(self, inputs, mask=None):
+        # Keras would trace the call under the name of the layer, which TensorFlow
+        # refuses if it begins with an underscore.
+        return self.inner.compute_output_spec(inputs)
+
     def reset(self):
         for variable in (self.count, self.mean, self.variance):
             variable.assign(ops.zeros(variable.shape, variable.dtype))

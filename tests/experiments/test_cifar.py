@@ -187,7 +187,7 @@ def test_sigterm_ends_a_run_resumably(tmp_path):
         ({"train_examples": 5000}, "train_examples"),
         ({"batch_size": 500}, "needs 500 images. Received: 200"),
         ({"learning_rate": 0.0}, "`learning_rate` must be > 0"),
-        ({"tolerance": 2.0}, "`tolerance` is a fraction"),
+        ({"tolerance": 2.0}, "`tolerance` must be a fraction"),
         ({"export": ["pickle"]}, "'pickle'"),
     ],
     ids=lambda value: str(value)[:40],

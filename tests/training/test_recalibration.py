@@ -128,6 +128,14 @@ def test_dropout_is_off():
     assert_statistics(recalibrate(net, x).get_layer("bn"), x)
 
 
+def test_names_may_begin_with_an_underscore():
+    model = net_of(
+        (4, 4, 3), layers.Conv2D(3, 3), layers.BatchNormalization(name="_bn")
+    )
+    found = recalibrate(model, images_of(model)).get_layer("_bn")
+    assert np.array(found.moving_mean).any()
+
+
 def test_frozen_layers_are_recalibrated_and_stay_frozen():
     net = net_of((4, 4, 3), BN(name="bn", trainable=False))
     x = images_of(net, 8)
