@@ -138,7 +138,10 @@ def mcnemar(newly_wrong: int, newly_right: int) -> float:
     proportions or percentages, Psychometrika 12 (1947).
     """
     count, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
-    tail = sum(math.comb(count, number) for number in range(fewer + 1))
+    ways = tail = 1  # the binomial coefficient "count over number", and their sum
+    for number in range(1, fewer + 1):
+        ways = ways * (count - number + 1) // number
+        tail += ways
     return min(1.0, 2 * tail / 2**count)  # both tails contain the middle
 
 
