@@ -226,8 +226,8 @@ def create_state(model, batch):
     usual = tf.distribute.get_strategy()
     if tf.distribute.has_strategy() or model.distribute_strategy is not usual:
         return
-    if not all(hasattr(values, "shape") for values in keras.tree.flatten(batch)):
-        return  # lists, which `fit` converts
+    if not all(hasattr(values, "__array__") for values in keras.tree.flatten(batch)):
+        return  # lists and sparse arrays, which `fit` converts
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     # Two examples, because a batch of one may be squeezed.

@@ -94,7 +94,7 @@ def fit_with_deletion(
     given = fit_arguments(model, args, kwargs)
     while True:
         if given.get("y") is not None:
-            create_state(model, (given["x"], given["y"]))
+            create_state(model, (given.get("x"), given["y"]))
         history = model.fit(
             *args,
             epochs=deletion.epochs,

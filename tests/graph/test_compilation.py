@@ -251,3 +251,12 @@ def test_lists_are_left_to_fit():
     model.compile("adam", "mse", metrics=["mae"])
     create_state(model, ([[1.0] * 6] * 2, [[1.0]] * 2))
     assert not model.optimizer.built
+
+
+def test_sparse_inputs_are_left_to_fit():
+    tf = pytest.importorskip("tensorflow")
+    model = dense_net()
+    model.compile("adam", "mse", metrics=["mae"])
+    x, y = numbers()
+    create_state(model, (tf.sparse.from_dense(x), y))
+    assert not model.optimizer.built
