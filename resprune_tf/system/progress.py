@@ -1,7 +1,8 @@
-"""What long work is doing, for whoever waits. In Python nothing is shown by default.
+"""Progress of long operations. In Python nothing is shown by default.
 
-Library functions report by `say` and `tracked`; the command line shows it, by `shown`.
-Pure Python, so that a command can report before anything else is imported.
+Library functions report with `say` and `tracked`; the command line shows the reports
+with `shown`. This module imports the standard library only, so that a command can
+report before it imports anything else.
 """
 
 import contextlib
@@ -12,18 +13,20 @@ import sys
 import time
 
 _REPORTER = contextvars.ContextVar("reporter", default=None)
-_EVERY = 5  # seconds between two lines of a long count, where there is no terminal
-_FEW = 10  # items, each of which gets a line
+_INTERVAL = 5  # seconds between the lines of a long count outside a terminal
+_FEW = 10  # up to this number of items, each one gets a line
 
 
 class Reporter:
-    """Lines on a stream: a count is rewritten in place on a terminal.
+    """Writes progress to a stream.
 
-    Elsewhere every line is a plain one, and a long count has one every few seconds.
+    On a terminal the line of a count is rewritten in place. Elsewhere lines are printed
+    one below the other, for a long count at most every few seconds.
 
     Args:
-        stream: by default standard error, even while file descriptor 2 is redirected.
-        lines: whether `say` prints, and a count where there is no terminal.
+        stream: text stream to write to. Defaults to standard error, even while file
+            descriptor 2 is redirected.
+        lines: whether to print the lines of `say`, and counts outside a terminal.
     """
 
     def __init__(self, stream=None, lines=True):
@@ -37,16 +40,22 @@ class Reporter:
             self._write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
 
     def count(self, text, due):
-        """Shows where a count stands: in a plain line if one is `due` by now."""
+        """Shows the state of a count.
+
+        Args:
+            text: str to show.
+            due: whether to print a line outside a terminal in any case, and not only
+                if the last one is some seconds old.
+        """
         now = time.monotonic()
         if self.live:
             self._write(f"\r\x1b[K{fitted(text, self.stream)}")
-        elif self.lines and (due or now - self._printed >= _EVERY):
+        elif self.lines and (due or now - self._printed >= _INTERVAL):
             self._printed = now
             self._write(f"{text}\n")
 
     def clear(self):
-        """Takes a count away that is done."""
+        """Removes the line of a finished count from a terminal."""
         if self.live:
             self._write("\r\x1b[K")
 
@@ -56,18 +65,19 @@ class Reporter:
 
 
 def _standard_error():
+    """Standard error; if it is file descriptor 2, a duplicate of it."""
     stream = sys.stderr
     try:
         if stream.fileno() == 2:
             return os.fdopen(os.dup(2), "w", encoding=stream.encoding, errors="replace")
     except (OSError, ValueError, AttributeError):
-        pass  # a stream that is no file
+        pass  # a stream without a file descriptor
     return stream
 
 
 @contextlib.contextmanager
 def shown(reporter):
-    """Inside, work is reported to a `Reporter`."""
+    """Context in which progress is reported to a `Reporter`, or to none if None."""
     token = _REPORTER.set(reporter)
     try:
         yield
@@ -76,22 +86,22 @@ def shown(reporter):
 
 
 def is_shown() -> bool:
-    """Whether somebody watches."""
+    """Whether progress is reported."""
     return _REPORTER.get() is not None
 
 
 def say(text: str) -> None:
-    """Reports what begins now, such as `"Loading net.keras ..."`."""
+    """Reports an operation that begins, such as `"Loading net.keras ..."`."""
     if reporter := _REPORTER.get():
         reporter.say(text)
 
 
 def tracked(items, what):
-    """The items, one after the other, while their count and the time left are shown.
+    """Yields the items and reports their count and the time left.
 
     Args:
-        items: sequence.
-        what: what is done, or a function that returns it for an item.
+        items: iterable of finite length.
+        what: text that describes the operation, or a function from an item to it.
     """
     items, reporter = list(items), _REPORTER.get()
     if reporter is None:
@@ -102,22 +112,22 @@ def tracked(items, what):
         for done, item in enumerate(items):
             text = what(item) if callable(what) else what
             left = (time.monotonic() - begun) / max(done, 1) * (len(items) - done)
-            told = f", {clock(left)} left" if done else ""
-            # One of few items may take long, and is announced when it begins.
+            time_left = f", {clock(left)} left" if done else ""
+            # If there are few items, each may take long.
             due = not done or len(items) <= _FEW
-            reporter.count(f"{text} ({done + 1} of {len(items)}{told}) ...", due)
+            reporter.count(f"{text} ({done + 1} of {len(items)}{time_left}) ...", due)
             yield item
     finally:
         reporter.clear()
 
 
 def fitted(text, stream):
-    """A text cut to the width of a terminal, beyond which it could not be rewritten."""
+    """Cuts a text to the width of a terminal: a longer line could not be rewritten."""
     return text[: columns(stream) - 1]
 
 
 def columns(stream):
-    """Columns of the terminal that a stream writes to."""
+    """Number of columns of the terminal that a stream writes to."""
     try:
         found = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError, AttributeError):

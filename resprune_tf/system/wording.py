@@ -1,8 +1,11 @@
-"""Numbers in sentences. Pure Python."""
+"""Wording of counts, and of a warning about busy machines. Imports nothing."""
+
+# Share of the cores that other processes use, from which on a latency is doubtful.
+_BUSY = 0.2
 
 
 def counted(number, noun: str) -> str:
-    """A number and its noun, in the plural unless there is one.
+    """A number and its noun, in the plural unless the number is 1.
 
     >>> counted(1, "round"), counted(1234, "image")
     ('1 round', '1,234 images')
@@ -10,17 +13,14 @@ def counted(number, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-# Share of the cores, used by other processes, from which on a latency is doubtful.
-_BUSY = 0.2
-
-
 def busy_note(*loads: float | None) -> str | None:
-    """What to say beside a latency that was measured on a busy machine; else None.
+    """Returns a warning if latencies were measured on a busy machine, else None.
 
-    Whatever prints a latency prints this, too.
+    Everything that prints a latency must print this warning too.
 
     Args:
-        *loads: `Latency.load` of the latencies.
+        *loads: `Latency.load` of the latencies, fractions of the processor cores; None
+            if unknown.
     """
     load = max((load for load in loads if load is not None), default=0.0)
     if load < _BUSY:
