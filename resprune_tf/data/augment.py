@@ -79,7 +79,7 @@ class RandomCropFlip(keras.layers.Layer):
             return ops.cast(images, self.compute_dtype)
         batch = ops.shape(images)[0]
         height, width, channels = images.shape[1:]
-        replica, replicas = _place()
+        replica, replicas = _replica()
         whole, first = batch * replicas, batch * replica
         shift = keras.random.randint(
             (2, whole, 1), -self.padding, self.padding + 1, seed=self.seed_generator
@@ -145,7 +145,8 @@ def random_crop_flip(
     """
     if padding < 0:
         raise ValueError(
-            f"`padding` must be >= 0: it is a number of pixels. Received: {padding}."
+            "`padding` must be >= 0: it is a number of pixels. "
+            f"Received: padding={padding}."
         )
 
     def augment(images, rng):
@@ -166,12 +167,13 @@ def random_crop_flip(
         border = np.asarray(fill, images.dtype)
         return np.where(inside[..., None], pixels, border)
 
+    # The name enters `FitData.fingerprint`, and with it the settings.
     augment.__name__ = f"random_crop_flip({padding}, {flip}, {np.ravel(fill).tolist()})"
     return augment
 
 
-def _place():
-    """Index of this replica in `tf.distribute`, and the number of replicas."""
+def _replica():
+    """Index of this replica of `tf.distribute`, and the number of replicas."""
     if keras.backend.backend() != "tensorflow":
         return 0, 1
     import tensorflow as tf

@@ -1,7 +1,7 @@
 """Reads CIFAR-10 and CIFAR-100 from TensorFlow Datasets (tfds) or from binary files.
 
-TensorFlow and tfds are imported only to read data of tfds. The binary files can be read
-on a machine without them.
+TensorFlow and tfds are imported only to read the data of tfds. The binary files can be
+read without them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ class _Missing(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Cifar:
-    """The binary layout: label bytes (the class is the last), then R, G, B planes."""
+    """The binary files: per image the label bytes, then the R, G and B planes.
+
+    The class is the last label byte.
+    """
 
     folder: str
     train_files: tuple[str, ...]

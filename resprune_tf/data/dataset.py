@@ -17,7 +17,7 @@ class Split:
 
     Args:
         images: uint8 `[N, H, W, C]`, 0 to 255.
-        labels: int32 `[N]`, class indices from 0.
+        labels: integers `[N]`, class indices from 0.
 
     Raises:
         ValueError: if images or labels have another dtype or shape.
@@ -68,7 +68,7 @@ class Split:
             batch_size: int, images per batch; the last batch may be smaller.
 
         Yields:
-            `(images, labels)`: float32 `[N, H, W, C]`, 0 to 255, and int32 `[N]`.
+            `(images, labels)`: float32 `[N, H, W, C]`, 0 to 255, and integers `[N]`.
         """
         for start in range(0, len(self), batch_size):
             rows = slice(start, start + batch_size)
@@ -100,7 +100,7 @@ class Dataset:
         mean, std: mean and standard deviation of each channel's pixels, in 0 to 255,
             for normalisation.
         flip: whether training images are mirrored at random.
-        crop_padding: int, pixels by which training images are shifted at most.
+        crop_padding: int, maximum shift of training images in pixels.
         source: str, where the data come from.
 
     Raises:

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def count_images(images):
-    """Number of examples: the length of every array.
+    """Returns the number of examples, which is the length of every array.
 
     Args:
         images: an array `(images, ...)`, or a list, tuple or dict of arrays, in the
@@ -24,7 +24,7 @@ def count_images(images):
 
 
 def _length(array):
-    # Sparse and ragged tensors have a shape, but are no arrays.
+    # Sparse and ragged tensors have a shape, but cannot be converted to arrays.
     if not getattr(array, "shape", ()) or not hasattr(array, "__array__"):
         raise ValueError(
             "Images must be an array `(images, ...)`, or a list, tuple or dict of "
@@ -35,13 +35,13 @@ def _length(array):
 
 
 def bounds(array):
-    """Smallest and largest value of an array of numbers, without a copy.
+    """Returns the smallest and largest value of an array, without copying it.
 
     Args:
         array: NumPy array of integers or floats, not empty.
 
     Returns:
-        Two Python numbers; NaN if any value is NaN.
+        Two Python numbers. Both are NaN if any value is NaN.
     """
     with np.errstate(invalid="ignore"):  # NaN is an expected result here
         return array.min().item(), array.max().item()
@@ -69,7 +69,7 @@ def check_finite(name, array):
 
 
 def check_images(images, batch_size):
-    """Raises a ValueError if there is no image or no batch, or pixels are NaN."""
+    """Raises a ValueError for no images, `batch_size` < 1, NaN or infinite values."""
     count = count_images(images)
     if count < 1 or batch_size < 1:
         raise ValueError(
@@ -92,8 +92,8 @@ def check_label_count(images, labels):
 def take(images, rows):
     """Selects images by a slice or indices.
 
-    Floats and raw pixels (uint8) become float32. Other dtypes, such as integer tokens,
-    are preserved.
+    Floats and unsigned integers (raw pixels) become float32. Other dtypes, such as
+    those of integer tokens, are preserved.
     """
 
     def chosen(array):
@@ -104,7 +104,7 @@ def take(images, rows):
 
 
 def take_labels(labels, rows):
-    """Selects labels: int32 if their dtype is an integer one, else float32."""
+    """Selects labels, as int32 if they are integers or booleans, else as float32."""
     labels = np.asarray(labels)[rows]
     return labels.astype("int32" if labels.dtype.kind in "biu" else "float32")
 

@@ -1,4 +1,4 @@
-"""The user's own data for `prune_and_retrain`, in any form that `fit` takes."""
+"""The user's own data for `prune_and_retrain`, in any form that `fit` accepts."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitData:
-    """Data in a form that `fit` takes, for training by a `FitRecipe`.
+    """Data in a form that `fit` accepts, for training with a `FitRecipe`.
 
     Args:
         train, validation, test: each a tuple `(x, y)` or `(x, y, sample_weight)` of
@@ -60,7 +60,7 @@ class FitData:
                 splits[name] = as_split(given, name, self.batch_size)
         if "test" in splits and splits["test"].repeats:
             raise ValueError(
-                "`test` repeats for ever, but is evaluated as a whole. Limit it by "
+                "`test` repeats for ever, but is evaluated as a whole. Limit it with "
                 "`.take(batches)` of a tf.data.Dataset or `num_batches` of a PyDataset."
             )
         if self.augment is not None:
@@ -94,7 +94,7 @@ class FitData:
 
 
 def as_split(given, name, batch_size=32):
-    """Wraps one split of `FitData`; see there for arguments and errors."""
+    """Wraps one split of `FitData`, which describes arguments and errors."""
     if hasattr(given, "cardinality"):  # without importing TensorFlow
         return Pipeline(given, name)
     if isinstance(given, keras.utils.PyDataset):
@@ -173,7 +173,7 @@ class ArraySplit:
         return _rows(self.arrays, slice(self.batch_size))
 
     def blocks(self, steps=None):
-        """Yields blocks of examples and a function from an index to its description.
+        """Yields blocks of examples, each with a function that describes an index.
 
         Args:
             steps: maximum number of batches to read from a pipeline; None for all.
@@ -183,7 +183,7 @@ class ArraySplit:
             yield rows, lambda index, start=start: f"example {start + index}"
 
     def training(self, seed, epoch, shuffle):
-        """Arguments of `fit` for training from `epoch`, and callbacks to add.
+        """Arguments of `fit` for training from `epoch` on, and callbacks to add.
 
         Returns:
             `(arguments, callbacks)`.
@@ -220,7 +220,7 @@ class ArraySplit:
 class ShuffledBatches(keras.utils.PyDataset):
     """Batches of arrays whose order depends on the seed and the epoch only.
 
-    So a resumed run has the same batches as an uninterrupted one.
+    A resumed run therefore has the same batches as an uninterrupted one.
 
     Args:
         arrays: tuple of nested structures of arrays.
@@ -274,7 +274,7 @@ class Pipeline:
     def __init__(self, dataset, name):
         self.dataset, self.name = dataset, name
         self.batches = self._count()
-        # Keras's and TensorFlow's (INFINITE_CARDINALITY) values for endless data.
+        # The values of Keras and TensorFlow (INFINITE_CARDINALITY) for endless data.
         self.repeats = self.batches in (None, -1)
         if self.batches == 0:
             raise self._empty()

@@ -15,7 +15,7 @@ the process. Functions import TensorFlow when they are called.
 import numpy as np
 
 SIZE = 224
-# TensorFlow's default deviates by one level on average, and is not faster.
+# TensorFlow's default deviates from it by one level on average, and is not faster.
 DCT = "INTEGER_ACCURATE"
 _TEST_SIDE = 256
 _ATTEMPTS = 10

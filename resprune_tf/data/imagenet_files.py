@@ -23,7 +23,7 @@ _ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 def load_imagenet(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
-    validation_examples: int | None = 10_000,
+    validation_examples: int = 10_000,
     train_examples: int | None = None,
     test_examples: int | None = None,
     seed: int = 0,
@@ -40,7 +40,7 @@ def load_imagenet(
         data_dir: the folder of tfds, or one that contains it as `tfds`. Defaults to
             tfds's own folder.
         manual_dir: the folder of the official archives, from which tfds prepares the
-            data if they are missing in `data_dir` (once, about 150 GB, hours).
+            data if they are missing in `data_dir` (once; about 150 GB, several hours).
         validation_examples: int, number of training images to hold out.
         train_examples: int, number of remaining training images to use. Defaults to
             all.
@@ -73,8 +73,8 @@ def load_imagenet(
                 f"testing. Received: {argument}={count}."
             )
     rng = np.random.default_rng(seed)
-    train = _turned(images["train"], rng)
-    test = _turned(images["validation"], rng)
+    train = _rotated(images["train"], rng)
+    test = _rotated(images["validation"], rng)
     left = len(train) - validation_examples
     return Dataset(
         name=_NAME,
@@ -156,8 +156,8 @@ def _images(builder, name):
     )
 
 
-def _turned(split, rng):
-    """Rotates the images: starts at a random one, those before it follow at the end."""
+def _rotated(split, rng):
+    """Starts at a random image; those before it follow at the end."""
     start = int(rng.integers(len(split)))
     shards = split.part(start, len(split) - start).shards + split.part(0, start).shards
     return dataclasses.replace(split, shards=shards)

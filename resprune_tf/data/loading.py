@@ -130,7 +130,7 @@ def _divide(split, argument, count, seed, leave=0):
 
 
 def _stratified_order(labels, seed):
-    """A random order in which every section has the classes in proportion."""
+    """A random order in which each section contains the classes in proportion."""
     rng = np.random.default_rng(seed)
     place = np.empty(len(labels))
     for label in np.unique(labels):

@@ -33,7 +33,7 @@ class ImageArrays(NamedTuple):
 
 
 def read_digits():
-    """Reads scikit-learn's 1,797 digits of 8x8 pixels; 360 are the test split.
+    """Reads scikit-learn's 1,797 digits of 8x8 pixels; 360 of them are the test split.
 
     Grey levels 0..16 are scaled to 0..255. The test split is stratified and always the
     same.
@@ -67,7 +67,7 @@ def read_digits():
 def read_npz(path):
     """Reads an `.npz` archive; `load_dataset` describes its content.
 
-    The headers of all arrays are checked first. Arrays of other names are not read.
+    The headers of all arrays are checked first. Arrays with other names are not read.
 
     Raises:
         DataError: if the archive cannot be read, or its arrays do not fit together.
@@ -150,7 +150,7 @@ def _label_shape(path, key, arrays):
 
 
 def _class_names(path, names, labels):
-    """The given names, or "0" to "K-1"; every label must have one."""
+    """Returns the given names, or "0" to "K-1", and checks that every label has one."""
     if names is None:
         names = np.arange(labels["y_train"].max() + 1).astype(str)
         unseen = np.setdiff1d(np.arange(len(names)), labels["y_train"])

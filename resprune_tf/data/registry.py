@@ -17,11 +17,11 @@ class DataSet:
             with name, `data_dir` and `source` if there are several `sources`, else
             without arguments.
         flip: whether training images are mirrored at random.
-        crop_padding: pixels by which training images are shifted at most.
+        crop_padding: maximum shift of training images in pixels.
         sources: sources besides `"auto"`.
         validation_examples: number of training images to hold out; by default a tenth.
         mean, std: statistics of each channel; by default those of the training split.
-        built_in: what it contains, in words, if it is installed with the package.
+        built_in: description of a data set that is installed with the package.
     """
 
     module: str

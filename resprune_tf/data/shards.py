@@ -15,8 +15,8 @@ class Shard(NamedTuple):
     count: int
 
 
-def stretch(shards, start, count):
-    """The shards with `count` records, starting at number `start`.
+def record_range(shards, start, count):
+    """The shards of `count` records, starting at number `start`.
 
     Args:
         shards: sequence of `Shard`.
@@ -56,7 +56,7 @@ def shuffled_group(shards, seed, epoch, first, count):
         np.array(paths, np.bytes_),
         np.array(firsts, np.int64),
         counts[chosen],
-        # Another seed than that for the order of the shards.
+        # Not the seed of the order of the shards.
         np.random.default_rng((seed, epoch, first, 1)).permutation(size),
         np.arange(before, before + size),
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from resprune_tf.data import imagenet_augment
 from resprune_tf.data.dataset import Split
-from resprune_tf.data.shards import Shard, read_records, shuffled_group, stretch
+from resprune_tf.data.shards import Shard, read_records, record_range, shuffled_group
 
 __all__ = ["StreamedSplit"]
 
@@ -58,10 +58,10 @@ class StreamedSplit:
         Args:
             value: initial value of the checksum.
         """
-        stretches = [
+        shards = [
             (os.path.basename(path), first, count) for path, first, count in self.shards
         ]
-        return zlib.crc32(json.dumps([self.identity, stretches]).encode(), value)
+        return zlib.crc32(json.dumps([self.identity, shards]).encode(), value)
 
     def batches(self, batch_size: int) -> Iterator[tuple]:
         """Yields all images in order, prepared for testing.
@@ -111,7 +111,7 @@ class StreamedSplit:
 
     def part(self, start: int, count: int) -> StreamedSplit:
         """Returns `count` images, starting at number `start`; they must exist."""
-        return dataclasses.replace(self, shards=stretch(self.shards, start, count))
+        return dataclasses.replace(self, shards=record_range(self.shards, start, count))
 
     def training(
         self,
@@ -127,9 +127,9 @@ class StreamedSplit:
 
         The images of a batch and their augmentation depend only on the seed and the
         number of the step, not on where a run started. In every epoch the shards are
-        shuffled; a few shards at a time are read, and their images shuffled. Batches
-        that a resumed run has done already are not decoded, and only the shards of the
-        current group are read again.
+        shuffled. They are read in groups of a few shards, and the images of each group
+        are shuffled. A resumed run does not decode the batches that are done already,
+        and reads again only the shards of the current group.
 
         Args:
             batch_size: int, images per step, for all replicas together.
@@ -165,14 +165,14 @@ class StreamedSplit:
                 f"replicas={replicas}, pipelines={pipelines}."
             )
 
-        each = max(1, round(self.shuffled * len(self.shards) / len(self)))
-        groups = -(-len(self.shards) // each)  # per epoch
+        size = max(1, round(self.shuffled * len(self.shards) / len(self)))
+        groups = -(-len(self.shards) // size)  # per epoch, of `size` shards
         start, done = divmod(first_step, steps_per_epoch)
 
         def group(number):
             epoch, number = divmod(int(number), groups)
             *shards, order, places = shuffled_group(
-                self.shards, seed, epoch, number * each, each
+                self.shards, seed, epoch, number * size, size
             )
             mine = places < steps_per_epoch * batch_size
             mine &= places % batch_size % pipelines == pipeline

@@ -1,7 +1,7 @@
 """Descriptions of ResNets. This module imports neither Keras nor TensorFlow.
 
-A stage is a sequence of residual units with the same output shape; a residual unit is
-one `x + ω·F(x)`. The paper says "block" for a stage and "layer" or "unit" for a
+A stage is a sequence of residual units with the same output shape. A residual unit
+computes `x + ω·F(x)`. The paper says "block" for a stage and "layer" or "unit" for a
 residual unit.
 """
 
@@ -221,7 +221,10 @@ class Architecture:
         return len(self.units) * CONVOLUTIONS_PER_UNIT[self.unit_kind] + 2
 
     def without(self, units: Any) -> Architecture:
-        """Returns the architecture without `units`, `UnitId`s or their names.
+        """Returns this architecture without some of its units.
+
+        Args:
+            units: iterable of `UnitId`s or of their names.
 
         Raises:
             ValueError: if one of them is not a removable unit of this architecture.

@@ -32,12 +32,13 @@ def build_resnet(
     """Builds the model of an architecture, with random weights.
 
     Initialisation follows the Torch code on which the paper is based: convolution
-    kernels N(0, sqrt(2 / fan_out)), BatchNormalization momentum 0.9, epsilon 1e-5.
+    kernels are normal with the standard deviation sqrt(2 / fan_out);
+    BatchNormalization has momentum 0.9 and epsilon 1e-5.
 
     Args:
         architecture: an `Architecture`.
-        mean, std: mean and standard deviation of each channel's pixels. If given, the
-            model takes raw pixels (0 to 255) and normalises them.
+        mean, std: mean and standard deviation of each channel's pixels. If both are
+            given, the model takes raw pixels (0 to 255) and normalises them.
         importance_initializer, importance_l1: arguments of `ImportanceScale`.
         dtype: Keras dtype policy of the layers, such as `"mixed_bfloat16"`; the
             normalisation and the logits are always float32.
@@ -46,8 +47,16 @@ def build_resnet(
         A `keras.Model` from `image`, float32 `(batch, height, width, channels)`, to
         `logits`, float32 `(batch, num_classes)`.
 
+    Raises:
+        ValueError: if only one of `mean` and `std` is given.
+
     >>> model = build_resnet(Architecture.cifar(depth=20, unit_kind="basic"))
     """
+    if (mean is None) != (std is None):
+        raise ValueError(
+            "`mean` and `std` must be given together. "
+            f"Received: mean={mean}, std={std}."
+        )
     build = _Builder(architecture, importance_initializer, importance_l1, dtype)
     image = keras.Input(architecture.image_shape, name="image")
     x = image
@@ -166,7 +175,7 @@ class _Builder:
         changes_shape = strides > 1 or x.shape[-1] != filters
         name = str(unit)
         if self.net.activation == "pre":
-            # A unit that changes the shape normalises before shortcut and branch fork.
+            # A unit that changes the shape normalises the input of both paths.
             pre = self._preactivated(x, unit)
             branch = self._branch(pre, width, strides, name)
             x = self._shortcut(pre, filters, strides, name) if changes_shape else x
@@ -189,7 +198,7 @@ class _Builder:
         return self.relu(self.norm(x, f"{unit}_bn1"), f"{unit}_relu1")
 
     def _branch(self, x, width, strides, name):
-        """F from its first convolution, without ω."""
+        """The branch F from its first convolution on, without ω."""
         count = CONVOLUTIONS_PER_UNIT[self.net.unit_kind]
         for index in range(1, count + 1):
             if self.net.activation == "pre" and index > 1:
@@ -198,7 +207,7 @@ class _Builder:
             bottleneck = self.net.unit_kind == "bottleneck"
             x = self.conv(
                 x,
-                width * (4 if bottleneck and index == 3 else 1),
+                width * (EXPANSION[self.net.unit_kind] if index == count else 1),
                 1 if bottleneck and index != 2 else 3,
                 strides if index == self.net.strided_convolution else 1,
                 f"{name}_conv{index}",
@@ -214,7 +223,7 @@ class _Builder:
             x = self.conv(x, filters, 1, strides, f"{name}_proj_conv")
             post = self.net.activation == "post"
             return self.norm(x, f"{name}_proj_bn") if post else x
-        # Option A of He et al.: every second pixel, additional channels are zero.
+        # Option A of He et al.: every second pixel; the additional channels are zero.
         if strides > 1:
             x = layers.AveragePooling2D(
                 1, strides, dtype=self.dtype, name=f"{name}_subsample"

@@ -65,9 +65,9 @@ class ArrayFile:
                 "Object arrays cannot be loaded, because they can run code. Convert "
                 f"'{name}' to numbers or strings, and save it again."
             )
-        needed, held = math.prod(shape) * dtype.itemsize, member.file_size - begin
-        if needed != held:
-            raise ValueError(f"'{name}' is cut off: {held:,} bytes of {needed:,}")
+        needed, stored = math.prod(shape) * dtype.itemsize, member.file_size - begin
+        if needed != stored:
+            raise ValueError(f"'{name}' is truncated: {stored:,} of {needed:,} bytes")
         return Header(shape, dtype, member.file_size)
 
     def read(self, name: str) -> np.ndarray:

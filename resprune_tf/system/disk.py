@@ -25,15 +25,15 @@ _OWN_NAMES = 80
 
 
 class DiskFullError(OSError):
-    """There is no space left for a file. Free some space and repeat the call to resume.
+    """There is no space left for a file. It is an OSError.
 
-    It is an OSError.
+    A pruning run continues if the call is repeated after space was freed.
     """
 
     def __init__(self, path: str | os.PathLike | None):
         super().__init__(
             f"There is no space left to write '{path}'. Free some space, or raise the "
-            "limit on the size of files; then the same command continues."
+            "limit on the size of files. Then repeat the call or command."
         )
 
 

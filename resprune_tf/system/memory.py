@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-# Parameters of mallopt, from glibc's malloc.h, and their new values.
+# Parameters of mallopt: their numbers in glibc's malloc.h, and their new values.
 _KEPT = {
     "M_MMAP_THRESHOLD": (-3, 2**30),  # smaller blocks come from the heap
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # free bytes before the heap shrinks

@@ -34,13 +34,13 @@ def load_model(path, **options) -> keras.Model:
     """Checks a `.keras` file, then loads it by `keras.saving.load_model`.
 
     Args:
-        path: path of a `.keras` file, or of an `.h5` file that holds a whole model.
+        path: path of a `.keras` file, or of an `.h5` file with a whole model.
         `**options`: options of `keras.saving.load_model`.
 
     Raises:
-        ModelFileError: as `read_config`; or if the weights need more memory than the
-            file stores and more than the architecture needs; or if Keras 2 wrote the
-            file and Keras 3 cannot load it.
+        ModelFileError: for the reasons given at `read_config`; if the weights need
+            more memory than the file stores and more than the architecture needs; or if
+            Keras 2 wrote the file and Keras 3 cannot load it.
         Exception: any other error of Keras.
     """
     config, metadata = read_config(path)
@@ -63,7 +63,10 @@ def load_model(path, **options) -> keras.Model:
 
 
 def keras_2_advice(path) -> str:
-    """How to move a model from Keras 2 (`tf.keras` before TensorFlow 2.16) to 3."""
+    """How to move a model from Keras 2 (`tf.keras` before TensorFlow 2.16) to Keras 3.
+
+    The advice is a sentence for error messages.
+    """
     return (
         "Build the same model in Keras 3, copy the weights and save it: "
         f"`old = tf_keras.models.load_model('{path}')` (`pip install tf_keras`), "
@@ -129,16 +132,16 @@ def _is_hdf5(path):
 
 
 def _hdf5_config(path):
-    """As `read_config`, of the older format, HDF5."""
+    """`read_config` for the older format, HDF5."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             if "model_config" not in file.attrs:
                 raise ModelFileError(
-                    f"'{path}' holds weights without a model. They are read by the "
-                    "order of layers, which can go wrong in a model with fewer layers "
-                    "without an error. Load them in the code that made the model, and "
+                    f"'{path}' contains weights without a model. Keras assigns them by "
+                    "the order of layers, which can silently go wrong for a model with "
+                    "fewer layers. Load them in the code that builds the model, and "
                     "save the whole model: model.save('model.keras')."
                 )
             for name in ("model_config", "keras_version"):
@@ -146,7 +149,7 @@ def _hdf5_config(path):
                     name in file.attrs
                     and file.attrs.get_id(name).dtype.kind not in "OS"
                 ):
-                    raise ValueError(f"its {name} is no text")
+                    raise ValueError(f"its {name} is not text")
             if file.attrs.get_id("model_config").get_storage_size() > _LIMITS[_CONFIG]:
                 raise ValueError("its model_config is too large")
             config = json.loads(file.attrs["model_config"])
@@ -157,8 +160,8 @@ def _hdf5_config(path):
         raise
     except (OSError, ValueError, RuntimeError, RecursionError, TypeError) as error:
         raise ModelFileError(
-            f"'{path}' is no model as model.save('model.h5') writes it, or it is "
-            f"damaged: {error or type(error).__name__}"
+            f"'{path}' is not a model file as written by model.save('model.h5'), or it "
+            f"is damaged: {error or type(error).__name__}"
         ) from error
     _check_config(path, config, "model_config")
     return config, {"keras_version": str(version)}
@@ -193,7 +196,7 @@ def _members(path, archive):
             raise ModelFileError(f"'{path}' contains {name} twice.")
         members[name] = member
         limit = _LIMITS.get(name)
-        if name.startswith(_ASSETS):  # they are written to a temporary folder
+        if name.startswith(_ASSETS):  # Keras writes them to a temporary folder
             limit = 100 * _stored(path, member) + _SLACK
         if limit is not None and size > limit:
             raise ModelFileError(
@@ -238,7 +241,7 @@ def _check_weights(path, config, options):
 
 
 def _stored(path, member):
-    """Bytes of a member in its archive; the archive may declare more than it has."""
+    """Bytes that a member takes in its archive, at most the size of the archive."""
     return min(member.compress_size, pathlib.Path(path).stat().st_size)
 
 
@@ -320,7 +323,7 @@ def group_bytes(path, group) -> dict[str, int]:
                 address = h5py.h5o.get_info(item.id).addr
                 if address in groups:
                     raise ModelFileError(
-                        f"'{path}' is refused: '{name}' lies in it twice."
+                        f"'{path}' is refused: it contains '{name}' twice."
                     )
                 groups.add(address)
                 walk(item, place)
@@ -339,7 +342,7 @@ def group_bytes(path, group) -> dict[str, int]:
 class _Part(io.RawIOBase):
     """An uncompressed member of an open archive, with random access.
 
-    Python's own class reads from the beginning again to go back.
+    `zipfile.ZipExtFile` reads from the beginning again to seek backwards.
     """
 
     def __init__(self, file, member):

@@ -1,4 +1,4 @@
-"""The precisions of a training, and which of them the device supports natively."""
+"""Precisions of training, and the choice of one that the device supports natively."""
 
 import pathlib
 import re
@@ -6,7 +6,7 @@ import re
 import keras
 
 PRECISIONS = ("float32", "bfloat16")
-# The x86 instruction sets with bfloat16 products, as Linux spells them.
+# The x86 instruction sets that multiply in bfloat16, as Linux spells them.
 _X86 = {"avx512_bf16", "amx_bf16"}
 _OLDEST_GPU = 8.0  # compute capability of Ampere, NVIDIA's first GPUs with bfloat16
 

@@ -207,7 +207,7 @@ def test_whole_models_in_the_older_format_are_taken(tmp_path, capsys):
     with h5py.File(path, "a") as file:
         del file.attrs["model_config"]
     code, _, err = resprune(capsys, "inspect", path)
-    assert code == 2 and "holds weights without a model" in err
+    assert code == 2 and "contains weights without a model" in err
 
 
 # Data

@@ -12,7 +12,7 @@ import tensorflow as tf
 from resprune_tf.data import imagenet_augment, imagenet_files
 from resprune_tf.data.imagenet_files import load_imagenet
 from resprune_tf.data.readers import DataError
-from resprune_tf.data.shards import Shard, read_records, shuffled_group, stretch
+from resprune_tf.data.shards import Shard, read_records, record_range, shuffled_group
 from tests.made.imagenet import SYNSETS, TEST, TRAIN, prepare, write_archives
 
 pytestmark = pytest.mark.slow
@@ -63,11 +63,11 @@ def assert_same(one, other):
         np.testing.assert_array_equal(images, same_images)
 
 
-def test_stretch():
+def test_record_range():
     numbers = [(s.path, i) for s in SHARDS for i in range(s.first, s.first + s.count)]
     for start in range(20):
         for count in range(21 - start):
-            part = stretch(SHARDS, start, count)
+            part = record_range(SHARDS, start, count)
             found = [(s.path, i) for s in part for i in range(s.first, s[1] + s[2])]
             assert found == numbers[start : start + count]
             assert all(shard.count for shard in part)
@@ -113,7 +113,7 @@ def test_batches_are_the_test_images_in_order(dataset):
         )
 
 
-def test_sample_is_a_stretch_of_the_images(dataset):
+def test_sample_is_a_range_of_the_images(dataset):
     images, labels = zip(*dataset.train.batches(100), strict=True)
     whole = np.clip(np.rint(images[0]), 0, 255).astype(np.uint8)
     starts = set()

@@ -194,3 +194,9 @@ def test_same_seed_same_net():
         models.append(build_resnet(net))
     for a, b in zip(*(m.get_weights() for m in models), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("given", [{"mean": (125.0,) * 3}, {"std": (60.0,) * 3}])
+def test_mean_and_std_are_given_together(given):
+    with pytest.raises(ValueError, match="`mean` and `std` must be given together"):
+        build_resnet(Architecture.cifar(20, unit_kind="basic"), **given)

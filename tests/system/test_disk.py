@@ -75,7 +75,7 @@ def test_what_was_written_before_stays(tmp_path, model, writer):
         else:
             write_json(path, "long" * 2000)
     assert f"'{path}'" in str(raised.value)
-    assert "the same command continues" in str(raised.value)
+    assert "Then repeat the call or command." in str(raised.value)
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "old"
 

@@ -262,9 +262,9 @@ def test_arrays_hold_what_their_headers_state(tmp_path, monkeypatch):
     monkeypatch.setattr(np.lib.format, "read_array", None)
     pixels = np.zeros((2, 8, 8), "uint8")
     path = npz(tmp_path / "a.npz", x_train=npy(pixels, (10**9, 8, 8)))
-    with pytest.raises(ValueError, match="'x_train' is cut off: 128 bytes of 64,000,"):
+    with pytest.raises(ValueError, match="'x_train' is truncated: 128 of 64,000,"):
         ArrayFile(path).__enter__()
-    with pytest.raises(DataError, match="Cannot read .*cut off"):
+    with pytest.raises(DataError, match="Cannot read .*truncated"):
         load_dataset(path)
 
 
