@@ -15,7 +15,7 @@ from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.runs.environment import environment
-from resprune_tf.runs.judging import AUTO, format_value, within_tolerance
+from resprune_tf.runs.judging import AUTO, format_value, is_accuracy, within_tolerance
 from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.advice import advice
@@ -201,9 +201,7 @@ class PruningRun:
                 f"models cannot be compared with it. Check the {removal.select_on} "
                 f"data and the metric."
             )
-        suspicious = (
-            removal.monitor.endswith("accuracy") and value >= _SUSPICIOUS_ACCURACY
-        )
+        suspicious = is_accuracy(removal.monitor) and value >= _SUSPICIOUS_ACCURACY
         if number == 0 and recipe.epochs == 0 and suspicious:
             self._say(
                 f"NOTE: The model classifies {value:.2%} of the {removal.select_on} "
@@ -385,7 +383,7 @@ class PruningRun:
     def _warn_if_worse(self, before, selected):
         """Warns if the result is worse than the trained model that was passed."""
         removal, noise = self.plan.removal, 0.0
-        if removal.monitor.endswith("accuracy") and 0 < (before or 0) < 1:
+        if is_accuracy(removal.monitor) and 0 < (before or 0) < 1:
             # Smaller differences than two standard errors are not significant.
             count = self.data.sizes[removal.select_on] or math.inf
             noise = 2 * math.sqrt(2 * before * (1 - before) / count)

@@ -59,8 +59,8 @@ def scalars(logs):
 
 
 # Largest share of the wall time for saving the state. If epochs are short, the state is
-# not saved after each of them. A killed process loses at most the work of the time that
-# 1 / SAVING_SHARE savings take.
+# not saved after each of them. A killed process loses the work of at most one epoch and
+# 1 / SAVING_SHARE times the duration of a save.
 SAVING_SHARE = 0.02
 
 
@@ -71,8 +71,8 @@ class Checkpoint(keras.callbacks.Callback):
         path: path of the state file.
         meta: dict of JSON values to save with the state, such as the round.
         history: list of dicts, one per finished epoch; each epoch appends one.
-        stop: a `StopCheck`. It is called before every dispatch of steps and after
-            every epoch. The last whole epoch is saved before its deadline.
+        stop: a `StopCheck`, which is checked before every execution of steps and after
+            every epoch. The last whole epoch is saved before the deadline.
         parts: number of parts of an epoch, each of which Keras counts as an epoch.
 
     Raises (out of `fit`):
@@ -250,8 +250,8 @@ class Progress(keras.callbacks.Callback):
 
     def seconds_left(self, step, now):
         """Estimated seconds to the end of the run; None before a second step."""
-        # The mean over this process includes building and evaluating models, but not
-        # the first steps, whose compilation would distort the estimate of short runs.
+        # The mean over this process includes the time to build and evaluate models, but
+        # not the first steps, whose compilation would distort estimates of short runs.
         done = self.epochs_done + step / self.steps
         left = self.epochs * self.parts - self.epoch - step / self.steps + self.later
         if left <= 0:

@@ -62,7 +62,10 @@ def read_meta(path):
 
 
 def epochs_done(path, round):
-    """The finished epochs of a round in a state file; 0 if it is of another round."""
+    """Number of finished epochs of a round in a state file.
+
+    It is 0 if the file does not exist or contains another round.
+    """
     meta = read_meta(path) or {}
     return meta["epoch"] if meta.get("round") == round else 0
 
@@ -79,7 +82,7 @@ def load_state(path, model):
             changed then.
         RunDirectoryError: (a ValueError) if the file is damaged.
     """
-    # Built once only: a LossScaleOptimizer creates its counters again in each build.
+    # Only once: a LossScaleOptimizer creates its counters again whenever it is built.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     try:

@@ -14,7 +14,7 @@ _PACKAGES = ("resprune_tf", "keras", "tensorflow", "jax", "numpy")
 
 
 def environment() -> dict:
-    """Returns machine, versions and commit of the code as a flat dict."""
+    """Returns machine, versions and commit of the code, as a dict of text and ints."""
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),

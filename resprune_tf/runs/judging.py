@@ -2,7 +2,7 @@
 
 import math
 
-from resprune_tf.runs.monitor_names import AUTO, is_accuracy  # noqa: F401
+from resprune_tf.runs.monitor_names import AUTO, is_accuracy
 from resprune_tf.system.advice import advice
 from resprune_tf.system.wording import counted
 
@@ -117,7 +117,7 @@ def check_mode(mode):
 
 def format_value(monitor, value):
     """A measured value as text; accuracies are in %."""
-    return f"{value:.2%}" if monitor.endswith("accuracy") else f"{value:.5g}"
+    return f"{value:.2%}" if is_accuracy(monitor) else f"{value:.5g}"
 
 
 def mcnemar(newly_wrong: int, newly_right: int) -> float:

@@ -70,7 +70,7 @@ class Round:
         model: path of the model file in the run directory.
         measured: dict with the file size and the latency, if the target limits them.
         recalibrated: number of training examples from which the statistics of
-            BatchNormalization were re-estimated after a short training; 0 if the
+            BatchNormalization were estimated again after a short training; 0 if the
             statistics of the training were kept.
         correct: dict from split to the examples that a classifier classifies correctly:
             one bit per example, as hexadecimal digits padded with zeros. Empty if this
@@ -298,8 +298,7 @@ def check_same_start(path, settings: dict) -> None:
             "the directory of another run, or train round 0 in this run."
         )
     settings = json.loads(json.dumps(settings))
-    keys = ["dataset", "initial", "model", "recipe", "compiled", "seed", "backend"]
-    keys.append("teacher")
+    keys = "dataset initial model recipe compiled seed backend teacher".split()
     if recorded.get("teacher") and settings.get("teacher"):
         keys.append("guidance")  # it then affects the initial training too
     changes = _changes(
@@ -349,7 +348,7 @@ def _explained(name):
         return advice(
             "criterion_code: the code of the criterion or the values that it uses have "
             "changed. If you set its `__name__`, only the name is compared",
-            "criterion: it uses other examples",
+            "criterion: it is computed on other examples",
         )
     return None
 

@@ -75,8 +75,8 @@ def pack_run(run_dir, path):
 def needed_models(run_dir):
     """Names of the model files that a run needs to continue and to select a model.
 
-    That is the initial model until round 0 is finished. Afterwards these are the model
-    of round 0 (which may be the teacher), that of the last round, and that of the last
+    Until round 0 is finished, that is the initial model. Afterwards these are the
+    models of round 0 (which may be the teacher), of the last round, and of the last
     round within the tolerance, which may be selected. A separate teacher is included.
     """
     run_dir = pathlib.Path(run_dir)
@@ -185,7 +185,10 @@ def _extract(path, folder):
 
 
 def _progress(run_dir):
-    """What orders two states of one run: rounds, epochs, and whether it is finished."""
+    """Finished rounds, epochs of the next one, and whether the run is finished.
+
+    The larger of two such tuples is that of the more advanced state of a run.
+    """
     rounds = len(read_rounds(run_dir))
     epoch = checkpoint.epochs_done(run_dir / "state.npz", rounds)
     return rounds, epoch, (run_dir / "final.json").exists()

@@ -36,7 +36,12 @@ class Status(Progress):
         self.printed = time.monotonic()
 
     def place(self, number, rounds, images):
-        """Sets the round in training, the last expected round, and images per epoch."""
+        """Sets the round in training, the last expected round, and images per epoch.
+
+        Args:
+            number, rounds: ints, as `round` and `rounds` in the file.
+            images: int, or None if it is unknown.
+        """
         self.round, self.rounds, self.images = number, rounds, images
 
     def _show(self, step, last=False):

@@ -50,6 +50,7 @@ def test_one_standard_error(accuracy, examples, expected):
 def test_accuracies_are_known_by_name():
     assert is_accuracy("val_accuracy") and is_accuracy("acc")
     assert not is_accuracy("loss") and not is_accuracy(None)
+    assert [format_value(name, 0.5) for name in ("acc", "loss")] == ["50.00%", "0.5"]
 
 
 @keras.saving.register_keras_serializable(package="tests")
