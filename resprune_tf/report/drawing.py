@@ -1,17 +1,18 @@
-"""Plots as SVG, and these as a part of an HTML page.
+"""Draws plots as SVG and embeds them in an HTML page.
 
-A plot is drawn with fixed light colours; `inline` turns these into the CSS variables
-of the page, which lets one drawing follow light and dark mode. Nothing here depends on
+A plot is drawn with fixed light colours. `inline` replaces them with CSS variables of
+the page, so that one drawing serves light and dark mode. The result does not depend on
 the clock or on the user's matplotlib settings: the same records give the same bytes.
 
-Pure Python but for matplotlib: `experiments` load this file without the library.
+The module imports nothing but matplotlib, because `experiments` load this file without
+the library.
 """
 
 import html
 import io
 import re
 
-# One colour for each role. The page defines `--plot-<role>`, in light and dark.
+# One colour per role. The page defines `--plot-<role>` for light and dark mode.
 COLORS = {
     "surface": "#ffffff",
     "ink": "#24272c",
@@ -23,7 +24,7 @@ COLORS = {
     "test": "#b3610b",
     "initial": "#c22f2f",
 }
-WIDTHS = {"wide": 7.6, "narrow": 4.0}  # inches: a desktop column, a phone
+WIDTHS = {"wide": 7.6, "narrow": 4.0}  # inches, for wide screens and for phones
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": COLORS["muted"],
@@ -43,11 +44,11 @@ _STYLE = {
     "legend.borderpad": 0.2,
     "legend.borderaxespad": 0.2,
     "lines.linewidth": 1.6,
-    "path.simplify_threshold": 0.3,  # thousands of epochs: a third of the file
+    "path.simplify_threshold": 0.3,  # a third of the file size for thousands of epochs
     "svg.fonttype": "none",
-    "svg.hashsalt": "resprune",  # ids of clip paths come from it, not from the clock
+    "svg.hashsalt": "resprune",  # makes the ids of clip paths reproducible
     "text.color": COLORS["ink"],
-    "text.parse_math": False,  # names of units may hold a dollar sign
+    "text.parse_math": False,  # names of units may contain a dollar sign
     "xtick.color": COLORS["muted"],
     "xtick.labelcolor": COLORS["ink"],
     "ytick.color": COLORS["muted"],
@@ -56,7 +57,13 @@ _STYLE = {
 
 
 def draw(paint, run, width=WIDTHS["wide"], height=3.4):
-    """Calls `paint(figure, run)` on a new figure and returns it as SVG text."""
+    """Calls `paint(figure, run)` on a new figure and returns it as SVG text.
+
+    Args:
+        paint: function that draws.
+        run: second argument of `paint`.
+        width, height: size of the figure in inches.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -66,16 +73,21 @@ def draw(paint, run, width=WIDTHS["wide"], height=3.4):
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure, run)
         text = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=nothing)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata)
     return text.getvalue()
 
 
 def inline(svg, prefix, label):
-    """SVG text made fit for an HTML page: own ids, the page's colours, any width."""
+    """Converts SVG text for an HTML page: unique ids, the page's colours, any width.
+
+    Args:
+        svg: result of `draw`.
+        prefix: prefix of all ids, different for each drawing of the page.
+        label: description for screen readers.
+    """
     view_box = re.search(r'viewBox="[^"]*"', svg)[0]
     svg = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    # Several drawings share the ids of one page.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
     for role, color in COLORS.items():
         svg = svg.replace(color, f"var(--plot-{role})")

@@ -1,25 +1,26 @@
-"""The files that a run has written, and what they hold."""
+"""The list of the files in a run directory."""
 
-# By their path in the run directory; besides these, models of rounds and exports.
+# From path to content. The models of rounds and exports are added to these.
 _CONTENTS = {
-    "pruned.keras": "pruned model, of Keras's own layers",
-    "summary.json": "the result for programs",
-    "models/initial.keras": "model as it was given",
+    "pruned.keras": "pruned model",
+    "summary.json": "result as JSON",
+    "models/initial.keras": "model as it was passed",
     "rounds.jsonl": "records of the rounds",
     "history.jsonl": "records of the epochs",
     "final.json": "record of the result",
 }
 
 
-def written(run, folder):
-    """The files of a run directory that are there.
+def list_files(run, folder):
+    """Lists the existing files of a run.
 
     Args:
-        run: its `RunRecords`.
-        folder: pathlib.Path of the directory.
+        run: the `RunRecords` of the run.
+        folder: pathlib.Path of the run directory.
 
     Returns:
-        list of `(path, content in words, bytes)`.
+        list of tuples: path in the directory, description of the content, and size in
+        bytes.
     """
     contents = dict(_CONTENTS)
     for r in run.rounds:
@@ -37,6 +38,6 @@ def written(run, folder):
 
 
 def _size(path):
-    """Bytes of a file, or of the files in a folder."""
+    """Size of a file, or of all files in a folder, in bytes."""
     inside = path.rglob("*") if path.is_dir() else [path]
     return sum(each.stat().st_size for each in inside if each.is_file())

@@ -1,4 +1,4 @@
-"""What the plots of a report show."""
+"""The content of the plots of a report."""
 
 import collections
 import math
@@ -8,13 +8,18 @@ from resprune_tf.report.run_records import magnitude, wilson
 
 
 def paint_tradeoff(figure, run):
-    """What is monitored against MACs, and against latency where that was measured."""
+    """Draws the monitored metric against MACs, and against latency if measured.
+
+    Args:
+        figure: an empty matplotlib figure.
+        run: a `RunRecords` with a finished round.
+    """
     power, letter = magnitude(run.rounds[0]["macs"])
     costs = {
         f"MACs per example{letter and f', {letter}'}": lambda r: r["macs"] / power,
         "measured latency, ms": run.latency,
     }
-    if not latencies(run):
+    if not has_latencies(run):
         del costs["measured latency, ms"]
     wide = is_wide(figure)
     shape = (1, len(costs)) if wide else (len(costs), 1)
@@ -26,18 +31,24 @@ def paint_tradeoff(figure, run):
     _legend(figure, 4, figure.axes[0])
 
 
-def latencies(run):
-    """Whether latencies were measured, of two models or more."""
+def has_latencies(run):
+    """Whether the latencies of at least two models were measured."""
     return sum(run.latency(r) is not None for r in run.rounds) > 1
 
 
 def is_wide(figure):
-    """Whether a figure is drawn for a desktop's column."""
+    """Whether a figure is drawn for a wide screen."""
     return figure.get_figwidth() > 5
 
 
 def _paint_tradeoff(axes, run, cost):
-    """A point for each round, with 95 % intervals of accuracies."""
+    """Draws a point per round, with 95 % intervals of accuracies.
+
+    Args:
+        axes: matplotlib axes.
+        run: a `RunRecords`.
+        cost: function from the record of a round to its cost, or None.
+    """
     scale = 100 if run.in_percent else 1
     if run.initial is not None:
         axes.axhline(
@@ -48,7 +59,7 @@ def _paint_tradeoff(axes, run, cost):
             label=f"initial {run.split} {run.monitor}",
         )
     costs = [cost(r) for r in run.rounds if cost(r) is not None]
-    # Two splits stand a little apart, so that their intervals do not cover each other.
+    # Two splits are drawn side by side, so that their intervals do not overlap.
     dodge = 0.004 * (max(costs) - min(costs)) * (len(run.splits) - 1)
     for index, split in enumerate(run.splits):
         points = [
@@ -86,13 +97,18 @@ def _paint_tradeoff(axes, run, cost):
 
 
 def paint_training(figure, run):
-    """Training loss and accuracy over all epochs; bands are rounds."""
-    panels = loss, accuracy = figure.subplots(2, 1, sharex=True)
+    """Draws training loss and monitored metric over all epochs; bands are rounds.
+
+    Args:
+        figure: an empty matplotlib figure.
+        run: a `RunRecords` with a history.
+    """
+    panels = loss, metric = figure.subplots(2, 1, sharex=True)
     measured = {r["round"]: run.watched(r) for r in run.rounds}
     scale = 100 if run.in_percent else 1
     lengths = collections.Counter(epoch["round"] for epoch in run.history)
     every = math.ceil(len(lengths) / (3.2 * figure.get_figwidth()))
-    part = run.history[0]["epoch"]  # 1, or less where epochs are divided
+    part = run.history[0]["epoch"]  # less than 1 if epochs are divided into parts
     end, dots = 0, []
     for index, (number, length) in enumerate(lengths.items()):
         start, end = end, end + length * part
@@ -111,13 +127,13 @@ def paint_training(figure, run):
             )
         if measured.get(number) is not None:
             dots.append((end, scale * measured[number]))
-    for axes, key, by in ((loss, "loss", 1), (accuracy, run.monitor, scale)):
-        y = [math.nan if e.get(key) is None else by * e[key] for e in run.history]
+    for axes, key, factor in ((loss, "loss", 1), (metric, run.monitor, scale)):
+        y = [math.nan if e.get(key) is None else factor * e[key] for e in run.history]
         x = [part * number for number in range(1, len(y) + 1)]
         axes.plot(x, y, color=COLORS["ink"], linewidth=1, label="training")
         axes.grid(axis="x", visible=False)
     if dots:
-        accuracy.plot(
+        metric.plot(
             *zip(*dots, strict=True),
             linestyle="none",
             marker="o",
@@ -127,11 +143,11 @@ def paint_training(figure, run):
             clip_on=False,
         )
     loss.set_ylabel("training loss")
-    accuracy.set_ylabel(run.label)
-    accuracy.set_xlabel("epochs of all rounds")
-    accuracy.set_xlim(0, end)
-    accuracy.xaxis.get_major_locator().set_params(integer=True)
-    _legend(figure, 2, accuracy)
+    metric.set_ylabel(run.label)
+    metric.set_xlabel("epochs of all rounds")
+    metric.set_xlim(0, end)
+    metric.xaxis.get_major_locator().set_params(integer=True)
+    _legend(figure, 2, metric)
 
 
 def _legend(figure, columns, *axes):

@@ -1,7 +1,6 @@
-"""The records of a run, read and checked, and what follows from them.
+"""Reads and checks the records of a run, which may be unfinished.
 
-Pure Python: `experiments` load this file without the library. The run may still be
-going.
+Pure Python, because `experiments` load this file without the library.
 """
 
 import dataclasses
@@ -13,13 +12,21 @@ import re
 
 _NEEDED = ("round", "removed", "units", "layers", "parameters", "macs")
 _FILES = ("rounds.jsonl", "history.jsonl", "final.json", "run.json", "flags.txt")
-# `resprune prune --epochs 0` keeps its rounds, the model before and after, in here.
+# `resprune prune --epochs 0` writes its rounds (before and after) only to this file.
 _SUMMARY = "summary.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRecords:
-    """The records of a run; what it has not written yet is empty."""
+    """The records of a run.
+
+    Args:
+        rounds: list of dicts, the lines of rounds.jsonl in the order of the rounds.
+        final: dict, the content of final.json; empty while the run is unfinished.
+        history: list of dicts, the lines of history.jsonl.
+        settings, environment: dicts, the content of run.json and environment.json.
+        flags: str, the content of flags.txt.
+    """
 
     rounds: list
     final: dict = dataclasses.field(default_factory=dict)
@@ -30,7 +37,11 @@ class RunRecords:
 
     @classmethod
     def read(cls, run_dir):
-        """Raises a ValueError if there are no records, or one cannot be read."""
+        """Reads the records in a run directory; those that are missing are empty.
+
+        Raises:
+            ValueError: if there are no records, or one is damaged.
+        """
         folder = pathlib.Path(run_dir)
         text = {
             name: (folder / name).read_text(encoding="utf-8", errors="replace")
@@ -39,8 +50,8 @@ class RunRecords:
         }
         if not any(name in text for name in (*_FILES, _SUMMARY)):
             raise ValueError(
-                f"'{run_dir}' holds no records of a run: none of "
-                f"{', '.join((*_FILES, _SUMMARY))}. Give the folder of a run, such as "
+                f"'{run_dir}' contains no records of a run: none of "
+                f"{', '.join((*_FILES, _SUMMARY))}. Pass the folder of a run, such as "
                 "--out of `resprune prune` or `RunOptions.directory`."
             )
         if not any(name in text for name in _FILES):
@@ -53,7 +64,7 @@ class RunRecords:
             environment=_parse("environment.json", text.get("environment.json")),
             flags=text.get("flags.txt", "").strip(),
         )
-        for line in run.rounds:  # a path, which other programs read and copy
+        for line in run.rounds:  # other programs read and copy the file at this path
             name = f"models/round-{line['round']:02}.keras"
             if line.get("model", name) != name:
                 raise ValueError(
@@ -63,7 +74,7 @@ class RunRecords:
         if run.final and run.selected is None:
             raise ValueError(
                 f"final.json selects round {run.final.get('selected_round')!r}, which "
-                "rounds.jsonl does not hold."
+                "rounds.jsonl does not contain."
             )
         return run
 
@@ -74,45 +85,51 @@ class RunRecords:
         return next((r for r in self.rounds if r["round"] == number), None)
 
     @property
-    def net(self):
-        """The record of the net to report: the selected one, or the latest."""
+    def reported(self):
+        """The record of the round to report: the selected one, else the latest."""
         return self.selected or self.rounds[-1]
 
     @functools.cached_property
     def split(self):
-        """The split that selects: `"validation"` or `"test"`."""
+        """The split on which the model is selected: `"validation"` or `"test"`."""
         name = f"validation_{self.monitor}"
         measured = any(r.get(name) is not None for r in self.rounds)
         return self.final.get("select_on", "validation" if measured else "test")
 
     @property
     def splits(self):
-        """The splits to show, the one that selects first."""
+        """The splits to show; the one on which the model is selected comes first."""
         tested = any(f"test_{self.monitor}" in r for r in self.rounds)
         return list(dict.fromkeys((self.split, *["test"] * tested)))
 
     @property
     def monitor(self):
-        """The measure that rounds are judged by: accuracy, or a metric of one's own."""
+        """Name of the metric by which rounds are judged, such as `"accuracy"`."""
         return self.final.get("monitor") or self.settings.get("monitor", "accuracy")
 
     @property
     def in_percent(self):
-        """Whether what is monitored is a fraction of examples, shown in %."""
-        return self.monitor.endswith("accuracy")
+        """Whether the monitored metric is an accuracy, which is shown in %."""
+        # As in `runs.monitor_names.is_accuracy`; a test compares both.
+        return self.monitor.endswith(("accuracy", "acc"))
 
     @property
     def label(self):
-        """What is monitored and its unit."""
+        """The monitored metric and its unit."""
         return f"{self.monitor}, %" if self.in_percent else self.monitor
 
     @property
-    def falls(self):
-        """Whether what is monitored is better when smaller."""
+    def smaller_is_better(self):
+        """Whether smaller values of the monitored metric are better."""
         return (self.final.get("mode") or self.settings.get("mode")) == "min"
 
     def watched(self, record, split=None):
-        """What is monitored, on the selecting split by default; None if missing."""
+        """The monitored value of a round; None if it is missing or not finite.
+
+        Args:
+            record: record of the round.
+            split: defaults to the split on which the model is selected.
+        """
         value = record.get(f"{split or self.split}_{self.monitor}")
         return value if value is not None and math.isfinite(value) else None
 
@@ -122,31 +139,31 @@ class RunRecords:
             return "-"
         return f"{100 * value:.2f}" if self.in_percent else f"{value:.5g}"
 
-    def tell(self, value):
+    def show_unit(self, value):
         """A monitored value as text, with its unit."""
         return f"{self.show(value)} %" if self.in_percent else self.show(value)
 
-    def worth(self, record):
-        """What is monitored as a number that is better when larger."""
+    def quality(self, record):
+        """The monitored value of a round, negated if smaller values are better."""
         value = self.watched(record)
         if value is None:
             return -math.inf
-        return -value if self.falls else value
+        return -value if self.smaller_is_better else value
 
     def examples(self, split):
-        """Number of images that were measured; None if it is not recorded."""
+        """Number of examples of a split; None if it is not recorded."""
         key = "test_examples" if split == "test" else "selection_examples"
         return self.final.get(key) or self.settings.get("dataset", {}).get(split)
 
     @property
     def initial(self):
-        """What is to be held, on the selecting split."""
+        """The monitored value with which those of the rounds are compared."""
         known = self.watched(self.rounds[0])
         return self.final.get(f"initial_{self.monitor}", known)
 
     @property
     def tolerance(self):
-        """The accepted deterioration, in the units of what is monitored."""
+        """The accepted deterioration, in the units of the monitored metric."""
         return self.final.get("tolerance") or 0
 
     @property
@@ -154,49 +171,50 @@ class RunRecords:
         """The tolerance as text."""
         if not self.in_percent:
             return f"{self.tolerance:g}"
-        number = f"{100 * self.tolerance:g}"
+        number = f"{100 * self.tolerance:.3g}"
         return f"{number} percentage point{'' if number == '1' else 's'}"
 
     def holds(self, record):
         """Whether the monitored value of a round is within the tolerance."""
         if self.watched(record) is None or self.initial is None:
             return False
-        initial = self.worth({f"{self.split}_{self.monitor}": self.initial})
+        initial = self.quality({f"{self.split}_{self.monitor}": self.initial})
         # As in `runs.judging.within_tolerance`, whose import would start Keras. A test
         # compares both.
         slack = 1e-9 + 1e-6 * abs(initial)
-        return self.worth(record) >= initial - self.tolerance - slack
+        return self.quality(record) >= initial - self.tolerance - slack
 
     @property
     def importances(self):
-        """ω by unit after the first training."""
+        """Dict from unit to ω after round 0; empty for a model without ω."""
         return (self.rounds[0].get("importances") or {}) if self.rounds else {}
 
     @property
     def criterion(self):
-        """Name of what units are scored by; None if it is not recorded."""
+        """Name of the criterion of the scores; empty if it is not recorded."""
         return self.settings.get("criterion") or ("importance" * bool(self.importances))
 
     def scores(self, record):
-        """Scores by unit after a round, of the units that can be removed."""
+        """Dict from removable unit to its score after a round."""
         scores = record.get("scores") or {}
         if not scores and self.criterion == "importance":
-            # Where nothing is removed afterwards, early versions recorded ω alone.
+            # Early versions recorded only ω in rounds without a later removal.
             omegas = record.get("importances") or {}
             scores = {unit: abs(omega) for unit, omega in omegas.items()}
         return scores
 
     @property
     def units(self):
-        """Names of all units of the initial net, in its order."""
+        """Names of all units of the initial model, in order."""
         first = self.rounds[0]
         return [*first["units"], *first["removed"]]
 
     @property
     def kept(self):
-        """The reason for each unit that cannot be removed, "" if it is not recorded.
+        """Dict from each unit that cannot be removed to the reason.
 
-        Early versions recorded scores alone, which those units do not have.
+        Early versions did not record the reasons. Then these are the units without a
+        score, and the reasons are empty.
         """
         first = self.rounds[0]
         if known := first.get("kept"):
@@ -207,7 +225,7 @@ class RunRecords:
 
     @property
     def removals(self):
-        """The round that removed it, for each unit removed in any round."""
+        """Dict from each removed unit to the number of the round that removed it."""
         return {name: r["round"] for r in self.rounds for name in r["removed"]}
 
     def latency(self, record):
@@ -215,28 +233,40 @@ class RunRecords:
         return (record.get("measured") or {}).get("latency_ms")
 
     def correct(self, record, split):
-        """Which examples of a split are classified correctly; None if not recorded."""
+        """The correctly classified examples (`Round.correct`); None if not recorded."""
         return (record.get("correct") or {}).get(split)
 
     @property
     def scale(self):
-        """The `--scale` that its flags state."""
+        """The value of the flag `--scale`."""
         found = re.findall(r"^--scale=(\w+)$", self.flags, re.MULTILINE)
         return found[-1] if found else "paper"
 
     @property
     def smoke(self):
-        """Whether it was made at the scale smoke, so that it proves nothing."""
+        """Whether the run is a smoke test, whose results mean nothing."""
         return self.scale == "smoke"
 
     def total(self, key):
-        """`"epochs"` or `"seconds"` of the whole run, or as far as it got."""
+        """Sum of `"epochs"` or `"seconds"` over all rounds so far."""
         known = sum(r.get(key) or 0 for r in self.rounds)
         return self.final.get(f"total_{key}", known)
 
 
 def wilson(accuracy, examples, z=1.96):
-    """The 95 % Wilson interval of an accuracy that was counted on `examples` images."""
+    """Returns the Wilson score interval of an accuracy, at 95 % for the default `z`.
+
+    Args:
+        accuracy: fraction of correct examples.
+        examples: number of examples.
+        z: quantile of the normal distribution.
+
+    Returns:
+        `(low, high)`, fractions.
+
+    Reference: Wilson, Probable inference, the law of succession, and statistical
+    inference, Journal of the American Statistical Association 22 (1927).
+    """
     shrink = 1 + z * z / examples
     center = (accuracy + z * z / (2 * examples)) / shrink
     spread = accuracy * (1 - accuracy) / examples + (z / (2 * examples)) ** 2
@@ -245,18 +275,18 @@ def wilson(accuracy, examples, z=1.96):
 
 
 def percent(fraction):
-    """An accuracy in %, without the sign."""
+    """An accuracy in %, as text without the percent sign."""
     return "-" if fraction is None else f"{100 * fraction:.2f}"
 
 
 def short(count, digits=2):
-    """A count with its order of magnitude: 84068864 is `84.07 M`."""
+    """A count as text with a metric prefix, such as `84.07 M` for 84,068,864."""
     power, letter = magnitude(count)
     return f"{count / power:.{digits}f} {letter}" if letter else str(count)
 
 
 def magnitude(count):
-    """The power of ten that a count is told in, and its letter, or `(1, "")`."""
+    """Power of ten and letter of the metric prefix for a count; `(1, "")` for none."""
     for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= power:
             return power, letter
@@ -264,7 +294,7 @@ def magnitude(count):
 
 
 def _of_summary(text):
-    """The records that `summary.json` holds, as the texts of their files."""
+    """Converts the text of `summary.json` to the texts of the files of a run."""
     summary = _parse(_SUMMARY, text)
     lines, final = summary.get("rounds", []), summary.get("final", {})
     settings = {name: summary[name] for name in ("criterion",) if name in summary}
@@ -277,18 +307,21 @@ def _of_summary(text):
 
 
 def _parse(name, text):
-    """A JSON object, empty if there is no text."""
+    """Parses a JSON object; without text it is empty."""
     try:
         record = json.loads(text or "{}")
     except ValueError as error:
         raise ValueError(f"{name} is not JSON: {error}.") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{name} must hold a JSON object. Received: {text[:60]!r}.")
+        raise ValueError(f"{name} must be a JSON object. Received: {text[:60]!r}.")
     return record
 
 
 def _parse_lines(name, text, keys, needed=()):
-    """JSON objects, one a line. A repeated key, from a resumed run, replaces."""
+    """Parses a file of one JSON object per line, sorted by the values of `keys`.
+
+    Of several lines with the same values, as after a resumed run, the last one counts.
+    """
     records = {}
     for number, line in enumerate(text.get(name, "").splitlines(), start=1):
         if line.strip():

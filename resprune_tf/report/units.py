@@ -1,13 +1,13 @@
-"""The units of a run as an HTML table: what became of each, and its scores."""
+"""The units of a run as an HTML table, with their outcomes and scores."""
 
 import html
 
 
 def units_table(run):
-    """A row for each unit of the initial model, a column for the scores of each round.
+    """Returns a table with a row per unit of the initial model, as HTML.
 
-    Scores are shaded by their size within the round. The smallest are underlined whose
-    units the next round removed.
+    The scores of each round have a column. They are shaded by their magnitude within
+    the round, and underlined if the next round removed the unit.
     """
     scored = [r for r in run.rounds if run.scores(r)]
     largest = {r["round"]: max(map(abs, run.scores(r).values())) or 1 for r in scored}
@@ -20,16 +20,16 @@ def units_table(run):
             if score is None:
                 cells += "<td></td>"
                 continue
-            weight = abs(score) / largest[r["round"]]
-            goes = " goes" * (run.removals.get(unit) == r["round"] + 1)
+            shade = abs(score) / largest[r["round"]]
+            removed = " removed" * (run.removals.get(unit) == r["round"] + 1)
             text = f"{score:.3g}".replace("-", "\N{MINUS SIGN}")
             cells += (
-                f'<td class="score{goes}" style="--w:{weight:.2f}">'
+                f'<td class="score{removed}" style="--shade:{shade:.2f}">'
                 f"<span>{text}</span></td>"
             )
         body += (
-            f'<tr class="unit {kind}"><th scope="row" class="mono">{_escape(unit)}</th>'
-            f'<td class="outcome">{_escape(state)}</td>{cells}</tr>\n'
+            f'<tr class="unit {kind}"><th scope="row" class="mono">{escape(unit)}</th>'
+            f'<td class="outcome">{escape(state)}</td>{cells}</tr>\n'
         )
     head, numbers = "", ""
     if scored:
@@ -44,9 +44,9 @@ def units_table(run):
 
 
 def _reasons(run):
-    """Why units cannot be removed, where that is recorded."""
+    """The recorded reasons why units cannot be removed, as HTML."""
     rows = "".join(
-        f"<dt>{_escape(unit)}</dt><dd>cannot be removed: {_escape(reason)}</dd>"
+        f"<dt>{escape(unit)}</dt><dd>cannot be removed: {escape(reason)}</dd>"
         for unit, reason in run.kept.items()
         if reason
     )
@@ -54,25 +54,25 @@ def _reasons(run):
 
 
 def about(run):
-    """What the table shows, in words."""
+    """Returns the description of the table, as text."""
     text = "Residual units in the order of computation. "
     if any(map(run.scores, run.rounds)):
         name = run.criterion
         by = f" by {name}" if name else ""
         if name == "importance":
-            by += ", |ω|: the size of the learned factor of the unit’s branch"
+            by += ", |ω|: the magnitude of the learned scalar of the unit’s branch"
         text += (
             f"Scores{by}. After each round the remaining units are scored again, and "
-            "those with the smallest scores (underlined) are removed. Darker cells "
-            "have larger scores within their round."
+            "those with the smallest scores (underlined) are removed. A darker cell "
+            "means a larger score within the round."
         )
     return text
 
 
 def _outcome(run, unit):
-    """The kind of a unit, and what became of it in words."""
+    """The outcome of a unit: a class of the style sheet, and a text."""
     number = run.removals.get(unit)
-    if number is not None and number <= run.net["round"]:
+    if number is not None and number <= run.reported["round"]:
         return "removed", f"removed in round {number}"
     if number is not None:
         return "kept", f"kept (removed in round {number}, which is not selected)"
@@ -81,5 +81,6 @@ def _outcome(run, unit):
     return "kept", "kept (removable)"
 
 
-def _escape(value):
+def escape(value):
+    """A value as text that can be put into an HTML page."""
     return html.escape(str(value))

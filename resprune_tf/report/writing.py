@@ -1,4 +1,4 @@
-"""Writing the report of a run."""
+"""Writes the report of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from resprune_tf.report import drawing, plots
-from resprune_tf.report.files import written
+from resprune_tf.report.files import list_files
 from resprune_tf.report.page import make_page
 from resprune_tf.report.run_records import RunRecords
 from resprune_tf.system.whole_files import atomic_file, remove_left_behind
@@ -17,20 +17,20 @@ REPORT = "report.html"
 def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
     """Writes the report of a run: one HTML page that needs no other file.
 
-    The page begins with one sentence on the result. Then follow the trade-off curve,
-    the files, the rounds, and the units with their scores. It is made from the records
-    alone: models are not loaded. The run may be unfinished, and of any criterion.
+    The page begins with one sentence on the result. The trade-off curve, the files, the
+    rounds, and the units with their scores follow. Only records are read; models are
+    not loaded. The run may be unfinished.
 
     Args:
         run_dir: the directory of a run: `RunOptions.directory`, or `--out` of
             `resprune prune`.
 
     Returns:
-        The path of the page, `report.html` in the directory. One that is there is
+        The path of the page, `report.html` in the directory. An existing page is
         replaced.
 
     Raises:
-        ValueError: if the directory holds no records of a run, or one cannot be read.
+        ValueError: if the directory contains no records of a run, or damaged ones.
         OSError: if the page cannot be written; `DiskFullError` if the disk is full.
 
     >>> rp.write_report("runs/mine")
@@ -42,10 +42,10 @@ def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
     for name, label, paint, needed, panels in (
         (
             "tradeoff",
-            f"{run.monitor} against cost, one point for each round",
+            f"{run.monitor} against cost, one point per round",
             plots.paint_tradeoff,
             run.rounds and any(run.watched(r) is not None for r in run.rounds),
-            2 if plots.latencies(run) else 1,
+            2 if plots.has_latencies(run) else 1,
         ),
         (
             "training",
@@ -63,8 +63,8 @@ def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
             figures[name] += f'<div class="{size}">{svg}</div>'
     path = folder / REPORT
     remove_left_behind(folder, REPORT)
-    text = make_page(run, figures, written(run, folder))
+    text = make_page(run, figures, list_files(run, folder))
     with atomic_file(path) as temporary:
-        # Names may hold half of a pair of surrogates, which no file can.
+        # Names may contain lone surrogates, which cannot be encoded in UTF-8.
         temporary.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
     return path

@@ -24,7 +24,7 @@ def test_an_unfinished_run_has_no_budget(tmp_path):
     for ask in (budget.removed_units, budget.epochs):
         with pytest.raises(ValueError, match="has no finished run"):
             ask(run)
-    with pytest.raises(ValueError, match="holds no records of a run"):
+    with pytest.raises(ValueError, match="contains no records of a run"):
         budget.epochs(tmp_path / "nothing")
 
 

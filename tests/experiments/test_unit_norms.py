@@ -118,5 +118,5 @@ def test_other_data_or_no_model_are_refused(run, tmp_path):
     shutil.rmtree(folder / "models")
     with pytest.raises(ValueError, match="has no initial model"):
         unit_norms.measure(folder)
-    with pytest.raises(SystemExit, match="error: .*holds no records of a run"):
+    with pytest.raises(SystemExit, match="error: .*contains no records of a run"):
         unit_norms.main([str(tmp_path / "nowhere")])

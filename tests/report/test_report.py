@@ -10,6 +10,7 @@ import pytest
 
 from resprune_cli.main import main
 from resprune_tf.report import drawing, writing
+from resprune_tf.report.page import _duration
 from resprune_tf.report.run_records import RunRecords
 from resprune_tf.report.summary import format_rounds
 from tests.made.runs import (
@@ -80,12 +81,12 @@ def test_page_states_what_was_achieved(finished):
         "points).",
         "Pruning report on digits",
         "The run ended: target reached: 23 layers.",
-        "95 %: 83.91–92.62 (200 examples)",
+        "95 % interval: 83.91–92.62 (200 examples)",
         "--depth=29\n--seed=7",
         "--flagfile=flags.txt",
         "recipe.epochs",
         "selected: round 1",
-        "6 epochs, 33 s in all.",
+        "In total 6 epochs, 33 s.",
     ):
         assert text in page.text
     assert "unfinished" not in page.text.lower()
@@ -211,11 +212,11 @@ def test_missing_accuracy_shows_as_a_dash(tmp_path):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ({}, "holds no records of a run"),
+        ({}, "contains no records of a run"),
         ({"rounds.jsonl": "{\n"}, "rounds.jsonl, line 1, is not JSON"),
         ({"rounds.jsonl": '{"round": 0}\n'}, "rounds.jsonl, line 1, has no 'removed'"),
         ({"final.json": '{"selected_round": 3}'}, "final.json selects round 3"),
-        ({"run.json": "[]"}, "run.json must hold a JSON object"),
+        ({"run.json": "[]"}, "run.json must be a JSON object"),
     ],
 )
 def test_command_line_explains_what_is_wrong(records, message, tmp_path, capsys):
@@ -285,7 +286,7 @@ def test_units_scored_by_any_criterion(tmp_path, recorded):
     assert rows["a"][1].split()[1:] == ["kept", "(removable)", "0.2", "0.2"]
     assert rows["d"][1].strip() == "d cannot be removed"
     assert ("dcannot be removed: its shortcut changes" in page.text) == recorded
-    assert page.source.count('class="score goes"') == 1
+    assert page.source.count('class="score removed"') == 1
 
 
 def test_no_unit_is_called_fixed_if_nothing_was_scored(tmp_path):
@@ -351,3 +352,11 @@ def test_a_summary_is_enough(tmp_path):
     assert "the initial accuracy was not maintained" in page.text
     assert "Scores by cka." in page.text and "cmd" in page.text
     assert "Training" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(119, "119 s"), (600, "10 min"), (3599, "1 h 00 min"), (7199, "2 h 00 min")],
+)
+def test_durations_are_rounded_before_they_are_split(seconds, text):
+    assert _duration(seconds) == text

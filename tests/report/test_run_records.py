@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resprune_tf.report.run_records import RunRecords, short, wilson
-from resprune_tf.runs.judging import within_tolerance
+from resprune_tf.runs.judging import is_accuracy, within_tolerance
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ def test_wilson_interval(correct, low, high):
 def test_counts_have_a_magnitude():
     numbers = (999, 1500, 84_068_864, 4_089_184_256)
     assert [short(n) for n in numbers] == ["999", "1.50 k", "84.07 M", "4.09 G"]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "acc", "top_5_accuracy", "loss", "mae"])
+def test_accuracies_are_known_by_name_as_in_the_run(name):
+    assert RunRecords([], {"monitor": name}).in_percent == is_accuracy(name)
 
 
 @pytest.mark.parametrize(("mode", "worse"), [("max", -1), ("min", 1)])
