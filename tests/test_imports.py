@@ -46,8 +46,8 @@ PURE = (
     *("runs.monitor_names", "system.array_files"),
     *(f"report.{name}" for name in ("drawing", "files", "page", "plots", "units")),
     *("report.run_records", "report.summary", "report.writing", "targets.target"),
-    *("system.advice", "system.checksum", "system.disk", "system.progress"),
-    *("system.whole_files", "system.wording"),
+    *("system.advice", "system.checksum", "system.disk", "system.memory"),
+    *("system.progress", "system.whole_files", "system.wording"),
     *("criteria.registry", "data.registry", "deploy.registry"),
     "training.schedules",
 )

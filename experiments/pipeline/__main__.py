@@ -84,7 +84,8 @@ def pipeline(name, split, batch_size):
     """An endless `tf.data.Dataset` of batches of a split, for training or testing."""
     from resprune_tf.data.imagenet_augment import test_image
     from resprune_tf.data.shards import read_records
-    from resprune_tf.data.streamed import parse_record, pipeline_options, processors
+    from resprune_tf.data.streamed import parse_record, pipeline_options
+    from resprune_tf.system.memory import processors
 
     if name == "training":
         return split.training(batch_size, 0, len(split) // batch_size)

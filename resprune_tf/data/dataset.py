@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from resprune_tf.data.examples import bounds
+from resprune_tf.data.examples import bounds, labelled_batches
 from resprune_tf.system.checksum import checksum
 
 
@@ -62,17 +62,16 @@ class Split:
         return checksum((self.images, self.labels), value)
 
     def batches(self, batch_size: int) -> Iterator[tuple]:
-        """Yields all images in order.
+        """Returns an iterator over all images in order.
 
         Args:
             batch_size: int, images per batch; the last batch may be smaller.
 
-        Yields:
-            `(images, labels)`: float32 `[N, H, W, C]`, 0 to 255, and integers `[N]`.
+        Returns:
+            Iterator of `(images, labels)`: float32 `[N, H, W, C]`, 0 to 255, and int32
+            `[N]`.
         """
-        for start in range(0, len(self), batch_size):
-            rows = slice(start, start + batch_size)
-            yield self.images[rows].astype(np.float32), self.labels[rows]
+        return labelled_batches(self.images, self.labels, batch_size)
 
     def sample(self, count: int, seed: int) -> Split:
         """Returns a random choice of images, in order, determined by the seed.

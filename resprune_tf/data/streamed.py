@@ -17,6 +17,7 @@ import numpy as np
 from resprune_tf.data import imagenet_augment
 from resprune_tf.data.dataset import Split
 from resprune_tf.data.shards import Shard, read_records, record_range, shuffled_group
+from resprune_tf.system.memory import processors
 
 __all__ = ["StreamedSplit"]
 
@@ -237,10 +238,3 @@ def pipeline_options():
     # tf.data's autotuner delays the end of an iteration by up to a minute.
     options.autotune.enabled = False
     return options
-
-
-def processors():
-    """Number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -56,7 +56,7 @@ _STYLE = {
 }
 
 
-def draw(paint, run, width=WIDTHS["wide"], height=3.4):
+def draw(paint, run, width, height):
     """Calls `paint(figure, run)` on a new figure and returns it as SVG text.
 
     Args:

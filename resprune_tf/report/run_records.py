@@ -253,13 +253,12 @@ class RunRecords:
         return self.final.get(f"total_{key}", known)
 
 
-def wilson(accuracy, examples, z=1.96):
-    """Returns the Wilson score interval of an accuracy, at 95 % for the default `z`.
+def wilson(accuracy, examples):
+    """Returns the 95 % Wilson score interval of an accuracy.
 
     Args:
         accuracy: fraction of correct examples.
         examples: number of examples.
-        z: quantile of the normal distribution.
 
     Returns:
         `(low, high)`, fractions.
@@ -267,6 +266,7 @@ def wilson(accuracy, examples, z=1.96):
     Reference: Wilson, Probable inference, the law of succession, and statistical
     inference, Journal of the American Statistical Association 22 (1927).
     """
+    z = 1.96  # the 97.5 % quantile of the normal distribution
     shrink = 1 + z * z / examples
     center = (accuracy + z * z / (2 * examples)) / shrink
     spread = accuracy * (1 - accuracy) / examples + (z / (2 * examples)) ** 2

@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf.runs.checkpoint import save_state
 from resprune_tf.runs.judging import format_value
-from resprune_tf.system.progress import clock, columns, fitted
+from resprune_tf.system.progress import Reporter, clock, columns
 
 
 class RunInterrupted(Exception):
@@ -133,7 +133,9 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, stream=None, monitor="accuracy"):
         super().__init__()
         self.stream = stream or sys.stdout
-        self.live = self.stream.isatty()
+        self.reporter = Reporter(self.stream)
+        self.say = self.reporter.say
+        self.live = self.reporter.live
         self.monitor = monitor
         self.begun = None
         self.epochs_done = 0
@@ -156,11 +158,6 @@ class Progress(keras.callbacks.Callback):
         self.later = later_epochs * parts
         self.last = self.steps = None
         self.first_step = True
-
-    def say(self, text):
-        """Prints a separate line."""
-        self.stream.write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
-        self.stream.flush()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.started = epoch, time.monotonic()
@@ -262,9 +259,4 @@ class Progress(keras.callbacks.Callback):
         return seconds / (done - self.first_epochs) * left
 
     def _print(self, parts):
-        line = "  ".join(parts)
-        if self.live:  # a longer line would wrap and could not be rewritten
-            self.stream.write(f"\r\x1b[K{fitted(line, self.stream)}")
-        else:
-            self.stream.write(f"{line}\n")
-        self.stream.flush()
+        self.reporter.count("  ".join(parts), due=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
 import pathlib
 import platform
 import subprocess
 import sys
+
+from resprune_tf.system.memory import processors
 
 _PACKAGES = ("resprune_tf", "keras", "tensorflow", "jax", "numpy")
 
@@ -19,9 +20,7 @@ def environment() -> dict:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": processors(),
     }
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""Memory of the machine, and memory that a process keeps between trainings."""
+"""Processors and memory of the machine, and memory that a process keeps."""
 
 import ctypes
 import gc
@@ -47,6 +47,13 @@ def machine_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Release:

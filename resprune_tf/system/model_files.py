@@ -58,20 +58,10 @@ def load_model(path, **options) -> keras.Model:
             raise
         raise ModelFileError(
             f"'{path}' was written by Keras {version}, but Keras 3 cannot load it. "
-            f"{keras_2_advice(path)}"
+            "Build the same model in Keras 3, copy the weights and save it: "
+            f"`old = tf_keras.models.load_model('{path}')` (`pip install tf_keras`), "
+            "`new.set_weights(old.get_weights())`, `new.save('model.keras')`."
         ) from error
-
-
-def keras_2_advice(path) -> str:
-    """How to move a model from Keras 2 (`tf.keras` before TensorFlow 2.16) to Keras 3.
-
-    The advice is a sentence for error messages.
-    """
-    return (
-        "Build the same model in Keras 3, copy the weights and save it: "
-        f"`old = tf_keras.models.load_model('{path}')` (`pip install tf_keras`), "
-        "`new.set_weights(old.get_weights())`, `new.save('model.keras')`."
-    )
 
 
 def read_config(path) -> tuple[dict, dict]:
