@@ -79,7 +79,7 @@ class FitData:
 
     @property
     def fingerprint(self):
-        """Checksum of the arrays, 8 hexadecimal digits.
+        """Checksum of the arrays and of the name of `augment`, 8 hexadecimal digits.
 
         Pipelines are not read: only shapes and dtypes of a batch and the number of
         batches enter the checksum.
@@ -108,7 +108,7 @@ def as_split(given, name, batch_size=32):
 
 
 class ArraySplit:
-    """A split in memory.
+    """A split in memory. `Pipeline` and `Batches` have the same methods.
 
     Attributes:
         size: number of examples.
@@ -164,7 +164,7 @@ class ArraySplit:
         kinds = [(array.shape, str(array.dtype)) for array in arrays]
         return checksum(arrays, zlib.crc32(repr(kinds).encode(), value))
 
-    def at_hand(self):
+    def data_to_check(self):
         """The data to check before a run: all arrays, or a pipeline's first batch."""
         return self.arrays
 
@@ -295,7 +295,7 @@ class Pipeline:
         text = f"{self.dataset.element_spec} {self.batches}"
         return zlib.crc32(text.encode(), value)
 
-    def at_hand(self):
+    def data_to_check(self):
         return self.first_batch()
 
     def first_batch(self):

@@ -94,11 +94,11 @@ def read_npz(path):
 
 
 def _check_memory(path, size):
-    whole = machine_bytes()
-    if whole is not None and size > whole:
+    available = machine_bytes()
+    if available is not None and size > available:
         raise DataError(
             f"{path} would take {size / 1e9:.1f} GB of memory; this machine has "
-            f"{whole / 1e9:.1f} GB. Use an archive with fewer images."
+            f"{available / 1e9:.1f} GB. Use an archive with fewer images."
         )
 
 

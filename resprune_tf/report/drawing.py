@@ -56,12 +56,12 @@ _STYLE = {
 }
 
 
-def draw(paint, run, width, height):
-    """Calls `paint(figure, run)` on a new figure and returns it as SVG text.
+def draw(paint, content, width, height):
+    """Calls `paint(figure, content)` on a new figure and returns it as SVG text.
 
     Args:
         paint: function that draws.
-        run: second argument of `paint`.
+        content: second argument of `paint`.
         width, height: size of the figure in inches.
     """
     import matplotlib
@@ -71,7 +71,7 @@ def draw(paint, run, width, height):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=(width, height), layout="constrained")
-        paint(figure, run)
+        paint(figure, content)
         text = io.StringIO()
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=no_metadata)

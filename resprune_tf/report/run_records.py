@@ -139,7 +139,7 @@ class RunRecords:
             return "-"
         return f"{100 * value:.2f}" if self.in_percent else f"{value:.5g}"
 
-    def show_unit(self, value):
+    def show_full(self, value):
         """A monitored value as text, with its unit."""
         return f"{self.show(value)} %" if self.in_percent else self.show(value)
 
@@ -205,7 +205,7 @@ class RunRecords:
 
     @property
     def units(self):
-        """Names of all units of the initial model, in order."""
+        """Names of all units of the initial model."""
         first = self.rounds[0]
         return [*first["units"], *first["removed"]]
 

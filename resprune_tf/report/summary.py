@@ -93,8 +93,8 @@ def headline(run):
         loss = f"a loss of more than {run.tolerated}"
     return (
         f"Nothing could be removed without {loss}: {start} has "
-        f"{run.show_unit(run.initial)} {run.split} {run.monitor}, the best pruned one "
-        f"({best['layers']} layers) {run.show_unit(run.watched(best))}."
+        f"{run.show_full(run.initial)} {run.split} {run.monitor}, the best pruned one "
+        f"({best['layers']} layers) {run.show_full(run.watched(best))}."
     )
 
 
@@ -115,7 +115,7 @@ def _change(run, *last):
     for split in run.splits:
         values = [run.watched(r, split) for r in (*last, run.rounds[0])]
         if None not in values:
-            text = " instead of ".join(map(run.show_unit, values))
+            text = " instead of ".join(map(run.show_full, values))
             parts.append(f"{split} {run.monitor} {text}")
     images = run.examples("test")
     if last and paired(run, *last, "test"):
@@ -158,5 +158,5 @@ def rule(run):
     tolerated = f" {word} {run.tolerated}" if run.tolerance else ""
     return (
         f", the smallest model whose {run.split} {run.monitor} is {bound} the initial "
-        f"{run.show_unit(run.initial)}{tolerated}"
+        f"{run.show_full(run.initial)}{tolerated}"
     )

@@ -58,8 +58,7 @@ class Round:
         round: number of the round.
         removed: names of the units that were removed before the training.
         units: names of the remaining units.
-        layers, parameters: depth and number of trainable parameters of the model.
-        macs: multiply-accumulate operations for one image.
+        layers, parameters, macs: cost of the model, as in `Cost`.
         importances: dict from unit name to ω after the training.
         scores: dict from unit name to the criterion's score for the next removal.
         epochs: number of epochs of the training.
@@ -68,7 +67,9 @@ class Round:
             `train` are means over the last epoch. `test` is empty without test data.
         seconds: wall time of the round.
         model: path of the model file in the run directory.
-        measured: dict with the file size and the latency, if the target limits them.
+        measured: dict with `file_bytes` and `file_ratio`, or `latency_ms` and
+            `latency_ratio`, if the target limits file size or latency. The ratios refer
+            to the initial model.
         recalibrated: number of training examples from which the statistics of
             BatchNormalization were estimated again after a short training; 0 if the
             statistics of the training were kept.

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# HDF5, TensorFlow and other processes report it in their own words.
+# HDF5, TensorFlow and subprocesses report a full disk only in the text of a message.
 _WORDS = re.compile(
     "|".join([*map(os.strerror, sorted(_FULL)), r"\berrno = (%d|%d|%d)\b"])
     % tuple(sorted(_FULL))

@@ -37,7 +37,7 @@ def check_splits(model, splits):
     """
     peaks = {}
     for name, split in splits.items():
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(split.at_hand())
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(split.data_to_check())
         for kind, values in (("Inputs", x), ("Weights", weights)):
             for array in _arrays(values):
                 check_finite(f"{kind} of `{name}`", array)
