@@ -120,7 +120,7 @@ def run(args):
         data = data_source.read(args, model)
         options["calibration"] = data.splits["train"][0][:500]
         options["images"] = data.splits[data.held_out][0][:64]
-        if len(options["images"]) < 4:
+        if len(options["images"]) < 4:  # too few to compare on
             del options["images"]
     try:
         if args.beside is None:

@@ -166,7 +166,7 @@ def _check_judging(args, labelled):
         if args.tolerance is not None and not labelled:
             raise WrongUse("--tolerance needs labels, and the data have none.")
         usage.check_labels(args.criterion, labelled, "--criterion")
-    monitor = args.monitor or args.metric  # a model has no other metric than --metric
+    monitor = args.monitor or args.metric  # --metric replaces the model's metrics
     if monitor is not None:
         check_tolerance(monitor, args.tolerance)
 

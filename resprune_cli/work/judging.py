@@ -1,7 +1,7 @@
 """Determines the measure and the tolerance by which pruned models are judged."""
 
 from resprune_cli.options.tolerances import check_tolerance
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, first_line
 from resprune_cli.work import measuring
 from resprune_tf.runs.judging import AUTO, direction, is_accuracy
 from resprune_tf.system.progress import say
@@ -27,10 +27,9 @@ def choose_monitor(model, splits, args):
             model, x[: args.batch_size], y[: args.batch_size], args.batch_size
         )
     except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WrongUse(
-            f"Loss and metrics do not fit the data: {line} Give others by --loss and "
-            "--metric."
+            f"Loss and metrics do not fit the data: {first_line(error)} Give others by "
+            "--loss and --metric."
         ) from error
     monitor = measuring.monitored(list(measured), args.monitor)
     try:

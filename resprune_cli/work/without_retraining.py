@@ -52,7 +52,7 @@ def prune(model, data, splits, target, args):
     """
     say("Measuring the given model ...")
     first = _round(0, model, (), splits, args)
-    guesses = measuring.check_better_than_guessing(model, first.validation, args)
+    guesses = measuring.check_guessing(model, first.validation, args)
     name = args.criterion or scoring.default_criterion(model)
     criterion = scoring.criterion(name, model, data, args)
     images = None

@@ -12,7 +12,7 @@ import pytest
 from resprune_cli.main import COMMANDS, make_parser
 from resprune_cli.options import usage, values
 from resprune_cli.options.target_spelling import limits
-from resprune_cli.options.usage import CRITERIA, WrongUse, as_options
+from resprune_cli.options.usage import CRITERIA, WrongUse, as_options, first_line
 from resprune_cli.work import memory
 from tests.made.cli import resprune, write_npz
 
@@ -281,6 +281,11 @@ def test_names_may_have_blanks_between_them():
 )
 def test_arguments_are_called_by_their_options(text, words):
     assert as_options(ValueError(text)) == words
+
+
+def test_an_error_without_a_message_is_called_by_its_type():
+    assert first_line(AssertionError()) == "AssertionError"
+    assert first_line(ValueError("\nBad file.\nDetails")) == "Bad file."
 
 
 def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):
