@@ -150,7 +150,7 @@ def _check_retraining(args):
     if not args.limits and not args.stop_on_drop and args.max_rounds is None:
         raise WrongUse(
             "The extent of pruning is missing. Give a --target, such as --target "
-            "macs=0.7, or --stop-on-drop to prune until the metric decreases by more "
+            "macs=0.7, or --stop-on-drop to prune until the metric is worse by more "
             "than the tolerance."
         )
 

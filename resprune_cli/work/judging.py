@@ -45,8 +45,8 @@ def default_tolerance(monitor):
     if is_accuracy(monitor):
         return AUTO
     print(
-        f"No decrease of {monitor} is accepted. Give --tolerance, an amount in its "
-        "units, to accept one.",
+        f"A model with a worse {monitor} is not accepted. To accept it, give "
+        "--tolerance, an amount in its units.",
         flush=True,
     )
     return 0.0

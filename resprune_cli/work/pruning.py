@@ -33,7 +33,7 @@ def run(args):
 
     Raises:
         WrongUse: if arguments, model and data do not fit together.
-        Failed: if the target is not reached, or the metric decreases by more than the
+        Failed: if the target is not reached, or if the metric is worse by more than the
             tolerance.
     """
     # With --json, standard output contains nothing but the JSON values.

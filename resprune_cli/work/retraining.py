@@ -18,7 +18,7 @@ from resprune_tf.targets.target import TargetMet
 
 
 def prune(model, data, splits, target, args):
-    """Removes units and retrains until the target is met or the metric decreases.
+    """Removes units and retrains until the target is met or the metric is too bad.
 
     Args:
         model: a compiled functional `keras.Model`.

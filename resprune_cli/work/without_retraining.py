@@ -178,7 +178,7 @@ def _records(rounds, solution, model, splits, args):
 
 
 def _failure(model, before, after, splits, notes, args):
-    """Message if the metric decreased by more than a given tolerance, or None.
+    """Message if the metric is worse by more than a given tolerance, or None.
 
     Adds the tolerance to `notes`, as a number.
     """
