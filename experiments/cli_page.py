@@ -1,7 +1,7 @@
 """Updates the outputs in docs/cli.md from a recorded session of commands.
 
-python -m experiments.cli_page            from the committed session
-python -m experiments.cli_page --record   runs the session again first (minutes)
+    python -m experiments.cli_page            from the committed session
+    python -m experiments.cli_page --record   runs the session again first (minutes)
 
 The text of the page is written by hand. A block that begins with `$ ` and one of the
 commands below gets the recorded output of that command.
@@ -96,6 +96,7 @@ def record():
                 text=True,
             )
             lines = done.stdout.splitlines(keepends=True)
+            # Lines of progress are left out; the page shows results.
             output = "".join(line for line in lines if not line.endswith(" ...\n"))
             session.append(
                 {"command": command, "code": done.returncode, "output": output}

@@ -1,7 +1,8 @@
 """Results: Markdown pages of docs/results with their figures.
 
 Every table and figure has a function `make(records)`, which returns a `Result`, or None
-without a record. It depends only on the records, not on clock, machine or settings.
+without a record. The result depends only on the records, not on time, machine or
+settings.
 `experiments.reproduce` writes the pages.
 """
 

@@ -18,7 +18,7 @@ def run(argv, module):
     """Runs an experiment until it ends or is stopped.
 
     Args:
-        argv: the command line without flags, that is, its name alone.
+        argv: the command line without its flags: only the name of the program.
         module: module of the experiment, whose key flags are recorded. It has
             `apply_scale()`, which sets the flags, `load_dataset()`, which returns a
             `Dataset`, and `build_model(dataset)`, which returns the model to prune.
@@ -28,7 +28,7 @@ def run(argv, module):
         stop.listen()
         _run(argv, module, stop)
     except StopNow as stopped:  # during the start or the export
-        stop.reason()
+        stop.reason()  # later signals do not interrupt the exit
         print(f"\nStopped: {stopped}. The same command continues it.", flush=True)
         sys.exit(stop.code)
 
@@ -123,26 +123,26 @@ class _StateFile:
     def __init__(self, rp, stop, folder, is_chief):
         self.rp, self.stop, self.folder = rp, stop, folder
         self.path = run_flags.STATE_FILE.value if is_chief else None
-        self.packed = self._rounds()
+        self.packed = self._rounds_size()
         self.next = time.monotonic() + STATE_SECONDS
 
     def __call__(self):
         due = time.monotonic() >= self.next
-        if self.path and (due or self._rounds() != self.packed):
-            self.packed = self._rounds()
+        if self.path and (due or self._rounds_size() != self.packed):
+            self.packed = self._rounds_size()
             self.rp.pack_run(self.folder, self.path)
         if due:
             self.next = time.monotonic() + STATE_SECONDS
         return self.stop.reason()
 
-    def _rounds(self):
+    def _rounds_size(self):
         """Size of the file of rounds, which changes when a round is added."""
         path = self.folder / "rounds.jsonl"
         return path.stat().st_size if path.exists() else 0
 
 
 def _restore(rp, run_dir):
-    """Restores a run from its state file if that has more; prints what was found."""
+    """Restores a run from its state file if that is further; prints what was found."""
     state = run_flags.STATE_FILE.value
     if state and os.path.exists(state) and rp.unpack_run(state, run_dir):
         print(f"Continuing from {state}.")
@@ -170,7 +170,7 @@ def _export(rp, model, dataset, run_dir, formats):
 
 
 def _check_run_dir():
-    """The run directory, writable."""
+    """Creates the run directory, checks that it can be written, returns its path."""
     if not run_flags.RUN_DIR.value:
         sys.exit(
             "error: --run_dir is missing. Give a folder for the records of this run."
@@ -198,7 +198,7 @@ def _check_run_dir():
 
 
 def _write_report(run_dir):
-    """Path of the report, or why there is none."""
+    """Writes the report; returns its path, or the reason why there is none."""
     from resprune_tf import write_report
 
     try:

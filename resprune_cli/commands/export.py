@@ -112,13 +112,14 @@ def run(args):
     """Exports the model and prints the files; returns the exit code."""
     import resprune_tf as rp
     from resprune_cli.work import data_source, model_file
+    from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES
     from resprune_tf.deploy.fresh_process import RuntimeFailed
 
     model = model_file.load(args.model, args)
     options = {"formats": args.formats, "tolerance": args.tolerance}
     if args.data is not None:
         data = data_source.read(args, model)
-        options["calibration"] = data.splits["train"][0][:500]
+        options["calibration"] = data.splits["train"][0][:CALIBRATION_IMAGES]
         options["images"] = data.splits[data.held_out][0][:64]
         if len(options["images"]) < 4:  # too few to compare on
             del options["images"]

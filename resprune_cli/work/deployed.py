@@ -7,7 +7,7 @@ import keras
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 from resprune_cli.work import measuring, model_file
-from resprune_tf.deploy.example_inputs import images_to_calibrate
+from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES, images_to_calibrate
 from resprune_tf.deploy.export import ExportError
 from resprune_tf.deploy.file_outputs import file_outputs
 from resprune_tf.deploy.formats import check_formats, write_folded
@@ -45,7 +45,8 @@ def write(model, runtime, folder, data=None, name=None):
     (format,) = check_formats(RUNTIME_FORMATS[runtime])
     calibration = None
     if FORMATS[format].calibrated and data is not None:
-        calibration = images_to_calibrate(model, data.splits["train"][0][:500])
+        images = data.splits["train"][0][:CALIBRATION_IMAGES]
+        calibration = images_to_calibrate(model, images)
     say(f"Exporting {name or repr(model.name)} as {format} ...")
     folder.mkdir()
     with quiet():

@@ -50,20 +50,20 @@ def prune(model, data, splits, target, args):
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
     untrained = scaled is not model  # the factors ω are new
-    first, each = _recipes(model, args, guesses or untrained)
+    initial, recipe = _recipes(model, args, guesses or untrained)
     say("Checking the model, the data and the settings ...")
     with StopRequest(patience=1) as stop:
         try:
             result = rp.prune_and_retrain(
                 scaled,
                 fit_data,
-                first or each,
-                retrain_recipe=each,
-                initial="train" if first else "as_given",
-                guidance=None if first or args.no_teacher else "auto",
+                initial or recipe,
+                retrain_recipe=recipe,
+                initial="train" if initial else "as_given",
+                guidance=None if initial or args.no_teacher else "auto",
                 removal=rp.Removal(
                     target=target,
-                    units_per_round=_units_per_round(first, args),
+                    units_per_round=_units_per_round(initial, args),
                     max_rounds=args.max_rounds,
                     criterion=criterion,
                     protected=args.protect,
@@ -117,14 +117,12 @@ def _measure_given(model, splits, args):
 
 def _with_importances(model):
     """The model with a factor ω on every branch; the model itself if it has them."""
-    lacking = [
-        unit
+    if any(
+        unit.removable and unit.branches and unit.importance is None
         for unit in rp.find_units(model)
-        if unit.removable and unit.branches and unit.importance is None
-    ]
-    if not lacking:
-        return model
-    return model_file.compiled_as(rp.add_importance(model), model)
+    ):
+        return model_file.compiled_as(rp.add_importance(model), model)
+    return model
 
 
 def _recipes(model, args, untrained):
@@ -132,7 +130,7 @@ def _recipes(model, args, untrained):
     epochs = args.initial_epochs
     if epochs is None:
         epochs = args.epochs if untrained else 0
-    each = rp.FitRecipe(
+    recipe = rp.FitRecipe(
         args.epochs,
         learning_rate=args.learning_rate,
         schedule=args.schedule,
@@ -140,21 +138,21 @@ def _recipes(model, args, untrained):
     )
     if epochs:
         print(f"Initial training: {counted(epochs, 'epoch')}.", flush=True)
-        return each.replace(epochs=epochs), each
-    each = each.for_trained(model)
+        return recipe.replace(epochs=epochs), recipe
+    recipe = recipe.for_trained(model)
     print(
         "The model is pruned without initial training. Each retraining: "
-        f"{counted(args.epochs, 'epoch')}, learning rate {each.learning_rate:g}, "
-        f"schedule {each.schedule}, computations in {each.precision}.",
+        f"{counted(args.epochs, 'epoch')}, learning rate {recipe.learning_rate:g}, "
+        f"schedule {recipe.schedule}, computations in {recipe.precision}.",
         flush=True,
     )
-    return None, each
+    return None, recipe
 
 
-def _units_per_round(first, args):
+def _units_per_round(initial, args):
     if args.units_per_round is not None:
         return args.units_per_round
-    return "all" if args.limits and not first and not args.stop_on_drop else 1
+    return "all" if args.limits and not initial and not args.stop_on_drop else 1
 
 
 def _precision(model, args):

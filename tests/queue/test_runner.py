@@ -218,7 +218,7 @@ def test_status_lines(folders, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--run needs --data_dir=DATA, an existing folder; given: None"),
+        ([], "--run needs --data_dir=DATA, an existing folder. Received: None"),
         (["--data_dir=/none"], "given: /none"),
         (
             [f"--data_dir={ROOT}", "--only=c10"],
