@@ -112,6 +112,21 @@ def command(parser, given, omitted):
     return shlex.join([*parser.prog.split(), *words])
 
 
+def signed(page, made_by, environment):
+    """A page with a last line that states where its outputs come from.
+
+    Args:
+        page: Markdown, with or without such a line.
+        made_by: the command that made the outputs.
+        environment: a dict from `resprune_tf.runs.environment`.
+    """
+    page = re.sub(r"\n<sub>.*</sub>\n$", "", page)
+    where = (
+        "{cpu}, {cores} cores; Python {python}, Keras {keras}, TensorFlow {tensorflow}"
+    ).format(**environment)
+    return f"{page}\n<sub>Outputs: `{made_by}` on {where}.</sub>\n"
+
+
 def short_commit(text):
     """An abbreviated commit, with the note on uncommitted changes if it has one."""
     commit, *changed = text.split(" ", 1)

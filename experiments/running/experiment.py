@@ -9,6 +9,7 @@ from absl import flags, logging
 
 from experiments.running import recipe_flags, removal_flags, run_flags
 from experiments.running.quiet import quiet_start
+from resprune_cli.options.registries import registry
 from resprune_cli.start import StopNow, StopRequest
 
 STATE_SECONDS = 20 * 60
@@ -170,13 +171,12 @@ def _export(rp, model, dataset, run_dir, formats):
 
 
 def _check_run_dir():
-    """Creates the run directory, checks that it can be written, returns its path."""
-    if not run_flags.RUN_DIR.value:
+    """Path of the run directory. Exits if that or the state file cannot be written."""
+    run_dir, state = run_flags.RUN_DIR.value, run_flags.STATE_FILE.value
+    if not run_dir:
         sys.exit(
             "error: --run_dir is missing. Give a folder for the records of this run."
         )
-    path = pathlib.Path(run_flags.RUN_DIR.value)
-    state = run_flags.STATE_FILE.value
     if state and (
         os.path.isdir(state) or not os.path.isdir(os.path.dirname(state) or ".")
     ):
@@ -184,17 +184,12 @@ def _check_run_dir():
             f"error: cannot write --state_file={state}: it must be a file in an "
             "existing folder."
         )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writing-probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another worker may have deleted it
-    except OSError as error:
+    if problem := registry("system.disk").folder_problem(run_dir):
         sys.exit(
-            f"error: cannot write --run_dir={path}: {error.strerror}. "
-            "Choose a folder that you may write to."
+            f"error: cannot write --run_dir={run_dir}: {problem}. Choose a folder that "
+            "you may write to."
         )
-    return path
+    return pathlib.Path(run_dir)
 
 
 def _write_report(run_dir):
