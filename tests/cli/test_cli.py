@@ -221,6 +221,9 @@ PRUNE = "prune net.keras --out out"
                 ("--units-per-round 2", "--units-per-round applies to retraining"),
                 ("--learning-rate 0.1", "--learning-rate applies to retraining"),
                 ("--optimizer sgd", "--optimizer applies to retraining"),
+                ("--initial-epochs 0", "--initial-epochs applies to retraining"),
+                ("--no-teacher", "--no-teacher applies to retraining"),
+                ("--precision bfloat16", "--precision applies to retraining"),
                 ("--monitor auc", "--monitor names the metric of --tolerance"),
             )
         ),
