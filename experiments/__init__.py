@@ -5,9 +5,9 @@ import sys
 
 
 def _in_one_sentence(kind, error, traceback):
-    """Prints the error that ends a command; for a full disk one sentence."""
+    """Prints an error that ends a command: one sentence if the disk is full."""
     of_disk = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    # The library starts Keras, which code that only reads records does not need.
+    # Importing the library starts Keras; code that only reads records avoids that.
     if of_disk or "resprune_tf.system.disk" in sys.modules:
         from resprune_tf.system.disk import full_disk
 

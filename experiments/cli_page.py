@@ -1,7 +1,7 @@
 """Updates the outputs in docs/cli.md from a recorded session of commands.
 
-python -m experiments.cli_page            from the committed session
-python -m experiments.cli_page --record   runs the session again first (minutes)
+    python -m experiments.cli_page            from the committed session
+    python -m experiments.cli_page --record   runs the session again first (minutes)
 
 The text of the page is written by hand. A block that begins with `$ ` and one of the
 commands below gets the recorded output of that command.
@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, ROOT
+from experiments.pages.results import RECORDS, ROOT, signed
 from resprune_tf.runs.environment import environment
 
 PAGE = ROOT / "docs" / "cli.md"
@@ -96,6 +96,7 @@ def record():
                 text=True,
             )
             lines = done.stdout.splitlines(keepends=True)
+            # Lines of progress are left out; the page shows results.
             output = "".join(line for line in lines if not line.endswith(" ...\n"))
             session.append(
                 {"command": command, "code": done.returncode, "output": output}
@@ -117,17 +118,12 @@ def page(text):
     """
     session = json.loads(SESSION.read_text("utf-8"))
     outputs = {step["command"]: step["output"] for step in session["steps"]}
-    where = session["environment"]
 
     def renew(match):
         return f"```\n$ {match[1]}\n{outputs[match[1]].strip()}\n```"
 
-    text = re.sub(r"\n<sub>.*</sub>\n$", "", _BLOCK.sub(renew, text))
-    return (
-        f"{text}\n<sub>Outputs: `python -m experiments.cli_page --record` on "
-        f"{where['cpu']}, {where['cores']} cores; Python {where['python']}, Keras "
-        f"{where['keras']}, TensorFlow {where['tensorflow']}.</sub>\n"
-    )
+    made_by = "python -m experiments.cli_page --record"
+    return signed(_BLOCK.sub(renew, text), made_by, session["environment"])
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
 
 Nothing is trained: cost depends on the architecture, not on the weights. The models are
 the paper's three pairs of an original and its smallest pruned model, and the pruned
-models that our own records selected. The two models of a pair are timed in turns,
-folded against folded. A pair that is in the record of this machine is not measured
-again, so the command can be stopped and repeated; --again measures all pairs again and
-replaces each one when it is done.
+models that our own records selected. The two models of a pair are timed by alternating
+calls, both folded or both unfolded. A pair that is in the record of this machine is not
+measured again, so the command can be stopped and repeated; --again measures all pairs
+again and replaces each one when it is done.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from experiments.running.quiet import quiet_start
 
 _RUNS = 100  # as in the paper
 _WARMUP = 3  # the first call compiles
-_NAMES = ("original", "shortened")
+_NAMES = ("original", "shortened")  # keys of the record
 
 
 def initial_architecture(dataset):
@@ -55,7 +55,7 @@ def measure_pair(original, pruned, measures, runs, done):
         original, pruned: an `Architecture` each.
         measures: list of `Measure`.
         runs: number of timed calls of each model for each measure.
-        done: function that is called with each measure and its record.
+        done: function that is called with each `Measure` and its record.
 
     Returns:
         dict with `"counts"` and `"times"` for the record of the pair.
@@ -128,7 +128,7 @@ def _times(models, measure, runs):
 
 
 def _show(done, total, pair, measure, times):
-    """Prints a measurement, which is number `next(done)` of `total`."""
+    """Prints a measurement in ms; `done` counts the measurements from 1."""
     original, pruned = (times[name]["median_ms"] for name in _NAMES)
     ratio = {key: 100 * value for key, value in times["ratio"].items()}
     print(
@@ -169,8 +169,8 @@ def main(argv=None, records=RECORDS):
             f"error: '{path}' is not a record of costs. Choose another file with --out."
         )
     backend = os.environ.get("KERAS_BACKEND")
-    call = f"KERAS_BACKEND={backend} " if backend else ""
-    call += command(parser, arguments, ("out", "again"))
+    command_line = f"KERAS_BACKEND={backend} " if backend else ""
+    command_line += command(parser, arguments, ("out", "again"))
     models = all_models(records)
     if not arguments.again:
         models = missing(models, record)
@@ -184,7 +184,7 @@ def main(argv=None, records=RECORDS):
             "dataset": model.dataset,
             "units": list(model.units),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": call,
+            "command": command_line,
             "environment": facts,
             **measure_pair(
                 initial,

@@ -34,8 +34,8 @@ DEFAULTS = {
     "depth": 50,
     "epochs": 90,
     "batch_size": 512,
-    # All digits, so that a run from Python with the same fractions is the same run.
-    "drops": ["0.34444444444444444", "0.6777777777777778"],  # 31 and 61 of 90
+    # 31/90 and 61/90 with all digits: a run from Python with these fractions is equal.
+    "drops": ["0.34444444444444444", "0.6777777777777778"],
     "parts": 20,
 }
 # A whole run in minutes: the models at their full depth, on few images.

@@ -51,9 +51,9 @@ def keep(run_dir, record, models=False):
         models: whether to keep also the model of each round of an unfinished run.
 
     Raises:
-        ValueError: if the run has finished no round, the name of the record states
-            another scale than the flags of the run, or the record belongs to another
-            run or has as many rounds.
+        ValueError: if the run has finished no round, if the name of the record states
+            another scale than the flags of the run, if the record belongs to another
+            run, or if it has at least as many rounds.
     """
     run_dir, record = pathlib.Path(run_dir), pathlib.Path(record)
     finished = (run_dir / "final.json").is_file()
@@ -75,8 +75,8 @@ def keep(run_dir, record, models=False):
     new.mkdir(parents=True)
     for name in names:
         shutil.copyfile(run_dir / name, new / name)
-    _name_runs_alone(new)
-    for folder in (record, run_dir):  # either can have been measured
+    _shorten_run_paths(new)
+    for folder in (record, run_dir):  # either can contain the measurement
         if (folder / _MEASURED).is_file():
             shutil.copyfile(folder / _MEASURED, new / _MEASURED)
     for name in _models(run_dir, run) if finished or models else ():
@@ -102,8 +102,8 @@ def _models(run_dir, run):
     return [names[number] for number in sorted(sizes)]
 
 
-def _name_runs_alone(record):
-    """Removes the folders of this machine from the paths of runs: `runs/NAME` stays."""
+def _shorten_run_paths(record):
+    """Shortens the paths of runs in the flags to `runs/NAME`, as on any machine."""
     path = record / "flags.txt"
     flags = path.read_text(encoding="utf-8")
     path.write_text(_RUN_PATH.sub(r"\1runs/\2", flags), encoding="utf-8")
@@ -118,16 +118,15 @@ def progress(folder):
 
 
 def _check_replaced(run_dir, record):
-    ours, theirs = (_settings(folder) for folder in (run_dir, record))
-    if ours != theirs:
+    if _settings(run_dir) != _settings(record):
         raise ValueError(
             f"'{record}' exists and belongs to another run than '{run_dir}': their "
             "run.json differ. Choose another name for the record."
         )
     if progress(run_dir) <= progress(record):
         raise ValueError(
-            f"'{record}' exists and has as many rounds as '{run_dir}'. A record is "
-            "replaced only when its run has more rounds."
+            f"'{record}' exists and has at least as many rounds as '{run_dir}'. A "
+            "record is replaced only when its run has more rounds."
         )
 
 

@@ -15,11 +15,10 @@ import time
 
 from experiments import record, reproduce
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, ROOT
+from experiments.pages.results import ROOT
 from experiments.paper import figure5
 from experiments.paper.rows import ROWS
-
-REHEARSAL = RECORDS / "queue" / "rehearsal.json"
+from experiments.queue.__main__ import REHEARSAL
 
 
 def command(row, seed, out, data):
@@ -41,6 +40,11 @@ def command(row, seed, out, data):
 
 def rehearse(rows, seeds, out, data):
     """Runs rows in their order and keeps their records.
+
+    Args:
+        rows: list of `Row`.
+        seeds: list of int.
+        out, data: as for `command`.
 
     Returns:
         dict from the name of a row to its data, whether it finished, and its seconds.

@@ -21,7 +21,7 @@ import re
 import shutil
 import tempfile
 
-from experiments.pages.results import ROOT, parser_of
+from experiments.pages.results import ROOT, parser_of, signed
 from experiments.running.quiet import quiet_start
 
 PAGE = ROOT / "docs" / "tutorial.md"
@@ -170,23 +170,13 @@ def main(argv=None):
         pictures.mkdir(exist_ok=True)
         for path in sorted(pathlib.Path(folder).glob("*.svg")):
             shutil.copy(path, pictures / path.name)
-    _write(_signed(page_of(cells), environment()))
+    _write(signed(page_of(cells), "make tutorial", environment()))
 
 
 def _write(page):
     PAGE.write_text(page, encoding="utf-8")
     NOTEBOOK.write_text(notebook_of(cells_of_page(page)), encoding="utf-8")
     print(f"written: {os.path.relpath(PAGE)}, {os.path.relpath(NOTEBOOK)}")
-
-
-def _signed(page, facts):
-    """The page with a last line that states where its outputs come from."""
-    page = re.sub(r"\n<sub>.*</sub>\n$", "", page)
-    return (
-        f"{page}\n<sub>Outputs: `make tutorial` on {facts['cpu']}, {facts['cores']} "
-        f"cores; Python {facts['python']}, Keras {facts['keras']}, TensorFlow "
-        f"{facts['tensorflow']}.</sub>\n"
-    )
 
 
 if __name__ == "__main__":

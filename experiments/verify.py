@@ -6,9 +6,9 @@
 Compares every file under records/ with its SHA-256 hash in records/SHA256SUMS. Loads
 every model of a record and compares its size with the record, and its accuracy on the
 real test set. The digits are part of scikit-learn; a record on other data is skipped
-where the data are missing. Predictions may differ for `1 image in 2,000`, because
-processors add floating-point numbers in different orders; for the 360 digits that
-allows no difference. Exit status: 0 if all agrees, 1 otherwise.
+where the data are missing. The number of correct images may differ by 1 in 2,000,
+because processors add floating-point numbers in different orders; for the 360 digits
+that allows no difference. Exit status: 0 if everything agrees, 1 otherwise.
 
 `--renew` writes records/SHA256SUMS again, after records were added or replaced.
 """
@@ -28,7 +28,7 @@ from experiments.pages.library import RunRecords, counted
 from experiments.pages.results import RECORDS
 from experiments.running import quiet
 
-# One prediction per so many images may differ from that of the recording machine.
+# The number of correct images may differ by one per this many images.
 PER_DIFFERENCE = 2000
 
 
@@ -41,7 +41,7 @@ class Check:
         round: number of the round, as text.
         result: `"same"`, `"same to rounding"`, `"skipped: ..."` or `"WRONG: ..."`.
         images: number of test images.
-        recorded: number of them that were classified correctly, by the record.
+        recorded: number of correctly classified test images in the record.
         measured: the same number, measured now.
     """
 
@@ -54,7 +54,7 @@ class Check:
 
     @property
     def wrong(self):
-        """Whether the model is not what the record states."""
+        """Whether the model differs from its record."""
         return self.result.startswith("WRONG")
 
     @property
@@ -69,7 +69,7 @@ class Check:
 
 
 class SkippedError(Exception):
-    """A model cannot be measured here; the text states why."""
+    """A model cannot be measured here; the message states why."""
 
 
 class _TestSets:
@@ -94,7 +94,7 @@ class _TestSets:
         """
         from resprune_tf.data.readers import DataError
 
-        # The images of a subset depend on more flags than can be listed here.
+        # A subset depends on many flags of the run, so it is known by its record.
         name = run.settings["dataset"]["name"]
         subset = run.smoke or re.search("^--test_examples=", run.flags, re.MULTILINE)
         key = folder if subset else name
@@ -125,13 +125,13 @@ class _TestSets:
             flags.FLAGS(["verify", *arguments])
             module.apply_scale()
             if not subset:
-                flags.FLAGS["data_source"].value = "auto"  # each has the same images
+                flags.FLAGS["data_source"].value = "auto"  # all have the same images
             dataset = module.load_dataset()
         return dataset.test, dataset.fingerprint
 
 
 def check_models(records, data_dir=None):
-    """Checks all models of finished and unfinished records.
+    """Checks all models in the records of finished and unfinished runs.
 
     Args:
         records: folder of the records.

@@ -24,6 +24,7 @@ from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse, as_options
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
 
+# A second copy of the module, which reports before the library is imported.
 PROGRESS = registry("system.progress")
 COMMANDS = (
     inspect,
@@ -125,7 +126,7 @@ def main(argv=None):
     except BrokenPipeError:  # such as `| head`, which reads some lines only
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - flushed when Python exits
         # Commands that only print are done; others were interrupted.
-        return 0 if args.command in _PRINTERS else 128 + 13
+        return 0 if args.command in _PRINTERS else 128 + 13  # SIGPIPE
     except Exception as error:
         if full := _full_disk(args, error):
             return _end(args, 1, full)
@@ -178,9 +179,9 @@ def _import(names):
 
 
 def _register(module):
-    """Registers the classes and functions of a module under their names.
+    """Registers the classes and functions of a module with Keras, by their names.
 
-    Keras imports no module by itself. This replaces `register_keras_serializable`.
+    They then need no decorator `register_keras_serializable`.
     """
     import keras
 

@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 
 def start():
-    """Imports Keras and this package without their messages."""
+    """Imports Keras and `resprune_tf`, and suppresses messages below errors."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if "keras" in sys.modules else quiet():
         import keras
@@ -33,7 +33,8 @@ def start():
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.get_logger().setLevel("ERROR")  # each round traces its functions again
+            # TensorFlow warns of repeated tracing, but each round has a new model.
+            tf.get_logger().setLevel("ERROR")
             # The first search for a GPU prints a message if there is none.
             tf.config.list_logical_devices("GPU")
     logging.set_verbosity(logging.ERROR)
@@ -42,7 +43,7 @@ def start():
 
 @contextlib.contextmanager
 def quiet():
-    """Discards standard error, because TensorFlow's C++ messages have no level."""
+    """Context that discards standard error, also what C++ code writes to it."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -61,7 +62,7 @@ class StopNow(BaseException):
 class StopRequest:
     """Remembers a signal until the work checks for it; a second one ends the process.
 
-    As a context manager it installs signal handlers, and restores the former ones.
+    As a context manager it installs signal handlers, and restores the previous ones.
 
     Args:
         patience: seconds until a StopNow ends work that does not check for signals,
@@ -75,13 +76,13 @@ class StopRequest:
         self.signal, self.patience = None, patience
 
     def __enter__(self):
-        self._former = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
         self.listen()
         return self
 
     def __exit__(self, *exception):
-        self._rest()
-        for number, handler in self._former.items():
+        self._cancel_timer()
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def listen(self):
@@ -107,17 +108,17 @@ class StopRequest:
         raise StopNow(f"{self.signal.name} received")
 
     def reason(self):
-        """Reason to stop, or None. The caller is then given the time to stop."""
+        """Reason to stop, or None. After a reason, no StopNow is raised."""
         if self.signal is None:
             return None
-        self._rest()
+        self._cancel_timer()
         return f"{self.signal.name} received"
 
-    def _rest(self):
+    def _cancel_timer(self):
         if self.signal and self.patience and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     @property
     def code(self):
-        """Exit code of stopped work: of a signal, or of the time limit."""
+        """Exit code of stopped work: 128 + the signal, or that of the time limit."""
         return 128 + self.signal if self.signal else OUT_OF_TIME

@@ -1,7 +1,8 @@
 """The claims about trained models, each with the rule that decides it.
 
-The functions take `Sources` and return a `Claim` or a list of them. `name` is a data
-set as in `published.TITLES`, `pruning` the `Series` of its pruning run.
+The functions return a `Claim` or a list of them. `sources` are the `Sources` of the
+page, `name` is a data set as in `published.TITLES`, `pruning` the `Series` of its
+pruning run, and `scale` that of the runs.
 """
 
 import typing
@@ -73,7 +74,7 @@ def _missing(*series):
 
 
 def not_run(needs):
-    """The text in place of numbers for a claim that needs rows without a record."""
+    """The text that replaces the numbers of a claim whose rows have no record."""
     return f"not run: {', '.join(needs)}"
 
 
@@ -126,31 +127,28 @@ def first_stage(name, pruning):
 def plain(sources, name, pruning):
     """Figure 3: models trained from scratch are worse."""
     depth, layers = _BASELINE[name]
-    plain = sources.series(f"{PREFIXES[name]}-plain{depth}")
-    mine, theirs = pruning.at(layers), plain.initial()
-    paired = pair(pruning.accuracies(mine), plain.accuracies(theirs))
+    baseline = sources.series(f"{PREFIXES[name]}-plain{depth}")
+    mine, theirs = pruning.at(layers), baseline.initial()
+    paired = pair(pruning.accuracies(mine), baseline.accuracies(theirs))
     text = f"better, at {layers} layers, than a plain model of {depth}"
-    series, doubts = [pruning, plain], [pruning.doubt(mine), plain.doubt(theirs)]
+    series, doubts = [pruning, baseline], [pruning.doubt(mine), baseline.doubt(theirs)]
     return _claim(text, name, "figure3", series, doubts, paired, _better)
 
 
 def distilled(sources, name, pruning):
     """Figure 3: distilled models are as accurate on CIFAR-10, worse elsewhere."""
     depth, layers = _BASELINE[name]
-    distilled = sources.series(f"{PREFIXES[name]}-distilled{depth}")
-    taught = distilled.accuracies(distilled.initial())
+    baseline = sources.series(f"{PREFIXES[name]}-distilled{depth}")
+    theirs = baseline.initial()
     if name == "cifar10":
         text, judge = f"like distillation, at {depth} layers", equal
         records = pruning.at(layers)
     else:
-        text, judge = (
-            f"distillation to {depth} layers is below the initial model",
-            _better,
-        )
-        records = pruning.initial()
-    paired = pair(pruning.accuracies(records), taught)
-    series = [pruning, distilled]
-    doubts = [pruning.doubt(records), distilled.doubt(distilled.initial())]
+        text = f"distillation to {depth} layers is below the initial model"
+        judge, records = _better, pruning.initial()
+    paired = pair(pruning.accuracies(records), baseline.accuracies(theirs))
+    series = [pruning, baseline]
+    doubts = [pruning.doubt(records), baseline.doubt(theirs)]
     return _claim(text, name, "figure3", series, doubts, paired, judge)
 
 
@@ -232,7 +230,7 @@ _FROM_SCRATCH = {
 
 
 def argued(sources, scale="paper"):
-    """What the paper argues without numbers, at the depth of its smallest model."""
+    """The paper's arguments without numbers, at the depth of its smallest model."""
     return _all_better(sources, _ARGUED, scale)
 
 
@@ -260,8 +258,9 @@ def restarts(sources, scale="paper"):
         series = sources.series(restart, scale)
         paired, doubts = series.change(series.last()), [series.doubt(series.last())]
         text = f"the restarts of {main} alone raise the full model's accuracy"
-        args = text, "cifar10", "controls", [series], doubts, paired, _better
-        found.append(_claim(*args))
+        found.append(
+            _claim(text, "cifar10", "controls", [series], doubts, paired, _better)
+        )
     return found
 
 

@@ -1,7 +1,7 @@
 """Controls: how much of a result is due to pruning, and how much to long training.
 
-Arms are compared with a pruning run at its end, at a depth that was fixed beforehand,
-so held-out images select nothing here.
+Controls are compared with a pruning run at its end, at a depth that was fixed
+beforehand, so held-out images select nothing here.
 """
 
 from experiments.pages.cells import COUNTED_SEEDS, each, hours, percent, points
@@ -12,7 +12,7 @@ from experiments.paper.rows import BY_RUN
 from experiments.paper.sources import Sources
 
 MAIN, RESTART = "c10-k2", "c10-restart"
-# Arms that start from the initial model of `MAIN`, or train once.
+# Controls that start from the initial model of `MAIN`, or train once.
 CONTROLS = {
     RESTART: "the full model with the same restarts, nothing removed",
     "c10-random": "random units removed",
@@ -21,7 +21,7 @@ CONTROLS = {
     "c10-largest": "units with the largest |ω| removed",
     "c10-scratch-e": "the pruned model from scratch, for as many epochs",
 }
-# One unit per round, and the arms beyond the paper.
+# One unit per round, and the controls beyond the paper.
 SINGLE, SINGLE_RESTART = "c10-main", "c10-main-restart"
 BEYOND = {
     SINGLE_RESTART: "the full model with the same restarts, nothing removed",
@@ -31,7 +31,7 @@ BEYOND = {
 # The comparison with enough seeds to decide, and its margin, which was fixed before its
 # first run.
 SHORT, SHORT_MARGIN = "c10-r29", 0.003
-SHORT_ARMS = {
+SHORT_CONTROLS = {
     "c10-r29-restart": "the full model with the same restart, nothing removed",
     "c10-r29-random": "three random units removed at once",
     "c10-r29-scratch-b": "the pruned model from scratch, for as much compute",
@@ -41,16 +41,19 @@ _SELECTED = (
     (MAIN, "quarter"),
     *((run, "paper") for run in (MAIN, SINGLE, *[*BEYOND][1:], "c10-basic")),
 )
-# Pruning runs with their controls: title, run, arms, scale, restart control.
+# Pruning runs with their controls: title, run, controls, scale, restart control.
 _GROUPS = (
     *(
         (f"Controls, {WORDS[scale]}", MAIN, CONTROLS, scale, RESTART)
         for scale in ("quarter", "paper")
     ),
-    ("ResNet-29, eight seeds", SHORT, SHORT_ARMS, "paper", None),
+    ("ResNet-29, eight seeds", SHORT, SHORT_CONTROLS, "paper", None),
     (
         "One unit per round, and beyond the paper",
-        *(SINGLE, BEYOND, "paper", SINGLE_RESTART),
+        SINGLE,
+        BEYOND,
+        "paper",
+        SINGLE_RESTART,
     ),
 )
 _ABOUT = f"""How much of the result is due to pruning, and how much to long training.
@@ -58,8 +61,8 @@ CIFAR-10; every table compares one pruning run with its controls at one scale an
 by seed.
 
 - The models compared are those at the end of the pruning run, whose depth was fixed
-  beforehand, so no images selected them. A control that removes nothing is compared in
-  the same round, a model trained from scratch as it is.
+  beforehand, so no images selected them. A control that removes nothing is compared
+  after the same round, and a model trained from scratch after its training.
 - *Test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on 10,000
   test and 5,000 held-out images.
 - *Difference*: control minus pruning run of the same seed in percentage points, mean
@@ -78,8 +81,8 @@ percentage points. c10-basic starts from the common ResNet-56 of basic units.
 """
 RUNS = [
     run + suffix(scale)
-    for _, main, arms, scale, _ in _GROUPS
-    for run in (main, *arms)
+    for _, main, controls, scale, _ in _GROUPS
+    for run in (main, *controls)
     if run + suffix(scale) in BY_RUN
 ] + [run + suffix(scale) for run, scale in _SELECTED]
 
@@ -94,8 +97,8 @@ def make(records=RECORDS):
     if not sources.on_record(RUNS):
         return None
     parts = []
-    for title, main, arms, scale, restart in _GROUPS:
-        if table := _table(sources, main, arms, scale):
+    for title, main, controls, scale, restart in _GROUPS:
+        if table := _table(sources, main, controls, scale):
             parts.append(f"## {title}\n\n{table}")
         if restart and (table := _restarts(sources, main, restart, scale)):
             words = f"### Restarts of {main}, {WORDS[scale]}"
@@ -147,7 +150,7 @@ def known(runs, scale):
     return [run for run in runs if run + suffix(scale) in BY_RUN]
 
 
-def _table(sources, reference, controls, scale="paper"):
+def _table(sources, reference, controls, scale):
     """A pruning run and the controls that can be compared with it; "" without any."""
     columns = (
         "experiment,what is done,scale,layers,test,held-out,difference on test,"
@@ -183,7 +186,7 @@ def _table(sources, reference, controls, scale="paper"):
     return markdown_table(columns.split(","), rows) if rows else ""
 
 
-def _restarts(sources, main, restart, scale="paper"):
+def _restarts(sources, main, restart, scale):
     """A pruning run and its restart control, round by round; "" without both."""
     main, restart = sources.series(main, scale), sources.series(restart, scale)
     if not (main.runs and restart.runs):

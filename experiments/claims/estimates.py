@@ -24,29 +24,28 @@ class Speeds:
     Attributes:
         cpu, accelerator: seconds; `nan` without a record of a CPU.
         cpu_name: the CPU.
-        source: words on where the time of the accelerator comes from.
+        source: whether the time of the accelerator was measured, as text.
     """
 
     def __init__(self, records, runs=()):
-        slow = measured_epoch(runs) or epoch_seconds(records, accelerator=False)
-        self.cpu_name, self.cpu = slow or ("a CPU", math.nan)
-        fast = epoch_seconds(records, accelerator=True)
-        device, self.accelerator = fast or ("", _EPOCH_SECONDS)
-        self.source = f"measured on {device}" if fast else "assumed: not measured yet"
+        cpu = measured_epoch(runs) or epoch_seconds(records, accelerator=False)
+        self.cpu_name, self.cpu = cpu or ("a CPU", math.nan)
+        known = epoch_seconds(records, accelerator=True)
+        device, self.accelerator = known or ("", _EPOCH_SECONDS)
+        self.source = f"measured on {device}" if known else "assumed: not measured yet"
 
     def hours(self, row):
         """Estimated hours of one seed of a row on a CPU and on an accelerator.
 
-        None for ImageNet, whose speed has not been measured. Time is taken to be
-        proportional to the number of layers.
+        None for ImageNet, whose speed has not been measured. The time of an epoch is
+        assumed to be proportional to the number of layers.
         """
         if row.data == "imagenet":
             return None
         work = rounds(row)
         epochs = sum(number * share for number, share in work)
-        compiling = COMPILE_SECONDS * len(work)
-        fast = epochs * self.accelerator + compiling
-        return epochs * self.cpu / 3600, fast / 3600
+        accelerator = epochs * self.accelerator + COMPILE_SECONDS * len(work)
+        return epochs * self.cpu / 3600, accelerator / 3600
 
 
 def epoch_seconds(records, accelerator):
@@ -114,5 +113,5 @@ def runs_of(names):
 
 
 def starts_from_another(row):
-    """Whether the initial training of a row is that of another one."""
+    """Whether a row reuses the initial training of another one."""
     return bool(settings(row)["start_from"])

@@ -1,7 +1,6 @@
 """The front page of the results: what was found, what was run, what is still open."""
 
 import collections
-import dataclasses
 
 from experiments.claims import claims, controls, cost_claims
 from experiments.claims.estimates import Speeds, runs_of
@@ -9,7 +8,7 @@ from experiments.pages import records_page
 from experiments.pages.cells import COUNTED_SEEDS
 from experiments.pages.differences import FAILS, HOLDS, IMPOSSIBLE, ONCE, OPEN
 from experiments.pages.library import counted
-from experiments.pages.results import RECORDS, head, markdown_table
+from experiments.pages.results import RECORDS, Result, head, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import (
     cost_records,
@@ -24,10 +23,11 @@ from experiments.paper.rows import BY_RUN, PRUNING_RUNS, full_length_runs
 from experiments.paper.sources import QUEUE, Sources
 from experiments.removal_study import defaults_page
 
-_TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules), none
+_TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules); none
 is set by hand. *Not reproducible*: no model can have the printed numbers. Hours are
 [estimated](../../experiments/queue.md) for one CPU or one accelerator, for all planned
-seeds, without ImageNet, whose speed was not measured. Groups share some runs.
+seeds, without ImageNet, whose speed was not measured. Some runs belong to several
+groups.
 """
 _WORDS = """A *pruning run* trains a model, removes residual units and retrains, round
 by round. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet, and
@@ -54,11 +54,8 @@ _GROUPS = {
     "counts": ("MACs and parameters", "by construction"),
 }
 _SHORT = {
-    "trained": WORDS["paper"],
-    "quarter": WORDS["quarter"],
+    **{name: scale for name, (_, scale) in _GROUPS.items()},
     "further": f"{WORDS['paper']} (beyond the paper)",
-    "times": "random weights",
-    "counts": "by construction",
 }
 # Title, and the command that makes its records.
 _PAGES = {
@@ -122,8 +119,7 @@ def make(records=RECORDS):
         parts.append(f"## What is open\n\n{_DECIDE}\n{missing}")
     parts.append(f"## Rules\n\n{claims.RULES}{cost_claims.RULES}")
     parts.append(f"## Pages\n\n{_pages(sources)}")
-    result = sources.result("", "README", "")
-    return dataclasses.replace(result, text="\n".join(parts))
+    return Result("README", "\n".join(parts))
 
 
 def grouped_claims(sources):
@@ -225,7 +221,7 @@ def _in_short(groups):
     )
     against = [
         f"[{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
-        f"{_AGAINST[claim.verdict.state]}: ours are {claim.numbers}"
+        f"{_AGAINST[claim.verdict.state]}: our numbers are {claim.numbers}"
         + (f"; {claim.verdict.reason}" if claim.verdict.state == IMPOSSIBLE else "")
         for name, found in groups.items()
         for claim in found
@@ -283,14 +279,16 @@ def _to_decide(found, done, speeds):
     if not runs:
         needs = dict.fromkeys(need for claim in still for need in claim.needs)
         return ", ".join(f"`{need}`" for need in needs) or "more seeds"
-    hours = [found for run, _ in runs if (found := speeds.hours(BY_RUN[run]))]
+    hours = [known for run, _ in runs if (known := speeds.hours(BY_RUN[run]))]
+    if not hours:  # only ImageNet is left
+        return counted(len(runs), "run")
     cpu, accelerator = map(sum, zip(*hours, strict=True))
     times = f"{cpu:,.0f} h on a CPU or {accelerator:,.0f} h on an accelerator"
     return f"{counted(len(runs), 'run')}: {times}"
 
 
 def _runs(records):
-    """The recorded runs: of the paper, unfinished ones, all others."""
+    """The recorded runs: those of the paper, unfinished ones, and all others."""
     ours = records_page.over_seeds(records, only=BY_RUN, brief=True)
     begun = records_page.unfinished(records)
     others = records_page.over_seeds(records, without=BY_RUN, brief=True)

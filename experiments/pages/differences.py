@@ -11,7 +11,7 @@ from scipy import stats
 
 MARGIN = 0.002  # 0.2 percentage points: a smaller decrease counts as no loss
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
-# With one seed: an unknown interval, and a test of one model that was passed.
+# With one seed: the interval is unknown, and a test of single models was passed.
 OPEN_ONCE, ONCE = "open (n = 1)", "observed once"
 # For printed numbers that no model can have; not counted as a failed claim.
 IMPOSSIBLE = "not reproducible"

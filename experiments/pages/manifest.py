@@ -66,7 +66,7 @@ def renew(records):
         list of changes, a sentence each; empty if the manifest was up to date.
     """
     records = pathlib.Path(records)
-    changes = problems(records) if (records / NAME).is_file() else ["It is new."]
+    changes = problems(records) if (records / NAME).is_file() else [f"{NAME}: new."]
     _write(records, _hashes(records, records.rglob("*")))
     return changes
 
@@ -102,7 +102,7 @@ def problems(records):
 
 
 def _hashes(records, paths):
-    """`(name, hash)` of each file; names are relative to the records."""
+    """Yields `(name, hash)` of each file that is listed; names are relative."""
     for path in sorted(paths):
         name = path.relative_to(records)
         hidden = any(part.startswith(".") for part in name.parts)

@@ -1,4 +1,4 @@
-"""The page with a card for each trained model in the records. No TensorFlow."""
+"""The page with a card for each trained model in the records. Needs no TensorFlow."""
 
 from experiments.pages.library import RunRecords, wilson
 from experiments.pages.results import RECORDS, Result, head, markdown_table
@@ -97,7 +97,7 @@ def _card(name, run, folder):
         columns = (*columns, "latency")
         for row, time in zip(rows, times, strict=True):
             row.append(f"{time:.3g} ms" if time else "-")
-    facts = [_trained_on(run), _recipe(run), _removed(run), _selected_by(run)]
+    facts = [_trained_on(run), _recipe(run), _removed(run), _selected_by(run, lines)]
     facts.append(f"Record: [{name}](../../records/{name}), with all flags and rounds.")
     data = run.settings["dataset"]["name"]
     licence = _LICENCES.get(data, "not known")
@@ -108,7 +108,7 @@ def _card(name, run, folder):
     limits = _LIMITS.format(data=data)
     limits += _ON_TEST if run.split == "test" else ""
     limits += _SMOKE if run.smoke else ""
-    listed = "".join(f"- {fact}\n" for fact in facts if fact)
+    listed = "".join(f"- {fact}\n" for fact in facts)
     return f"## {name}\n\n{markdown_table(columns, rows)}\n{listed}\n{limits}\n"
 
 
@@ -152,12 +152,9 @@ def _removed(run):
     )
 
 
-def _selected_by(run):
-    lines = dict.fromkeys(line["round"] for line in (run.rounds[0], run.selected))
+def _selected_by(run, lines):
     parts = [
-        f"{_accuracy(run, line, run.split)} in round {line['round']}"
-        for line in run.rounds
-        if line["round"] in lines
+        f"{_accuracy(run, line, run.split)} in round {line['round']}" for line in lines
     ]
     return (
         f"Selected by the accuracy on the {run.split} images "

@@ -1,4 +1,4 @@
-"""The page of all committed records. No TensorFlow."""
+"""The page of all committed records. Needs no TensorFlow."""
 
 import collections
 import re
@@ -13,7 +13,7 @@ _ABOUT = f"""All committed records. The folder of a record has its flags, enviro
 and rounds; `resprune report FOLDER` writes its report.
 
 - *Initial*, *selected*: the initial model and the smallest one whose accuracy on the
-  images that select is at least the initial one; an arrow leads from one to the other.
+  selection images is at least the initial one; cells with an arrow show both.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
   everything runs; their numbers support no claim.
@@ -22,7 +22,7 @@ and rounds; `resprune report FOLDER` writes its report.
   percentage points, mean [95 % t interval]. *No loss* holds if the interval lies
   above -{100 * MARGIN:g} percentage points, fails if it lies below, and is open
   otherwise.
-- Single runs: ± half of the 95 % Wilson interval for the number of images."""
+- Single runs: ± half the width of the 95 % Wilson interval for the number of images."""
 _DATA = "data (train / selection / test)"
 _LONG = ("seeds", _DATA, "selected on", "MACs %", "change by seed", "epochs", "minutes")
 _LONG += ("processor",)

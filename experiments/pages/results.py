@@ -1,7 +1,8 @@
 """Results: Markdown pages of docs/results with their figures.
 
 Every table and figure has a function `make(records)`, which returns a `Result`, or None
-without a record. It depends only on the records, not on clock, machine or settings.
+without a record. The result depends only on the records, not on time, machine or
+settings.
 `experiments.reproduce` writes the pages.
 """
 
@@ -109,6 +110,21 @@ def command(parser, given, omitted):
         if value != parser.get_default(name) and name not in omitted
     ]
     return shlex.join([*parser.prog.split(), *words])
+
+
+def signed(page, made_by, environment):
+    """A page with a last line that states where its outputs come from.
+
+    Args:
+        page: Markdown, with or without such a line.
+        made_by: the command that made the outputs.
+        environment: a dict from `resprune_tf.runs.environment`.
+    """
+    page = re.sub(r"\n<sub>.*</sub>\n$", "", page)
+    where = (
+        "{cpu}, {cores} cores; Python {python}, Keras {keras}, TensorFlow {tensorflow}"
+    ).format(**environment)
+    return f"{page}\n<sub>Outputs: `{made_by}` on {where}.</sub>\n"
 
 
 def short_commit(text):

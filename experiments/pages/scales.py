@@ -30,7 +30,7 @@ def is_smoke_test(name, scale):
 
 
 def check_scale(name, scale):
-    """Raises a ValueError if the name and the flags of a record state other scales.
+    """Raises a ValueError if the name and the flags of a record state different scales.
 
     Args:
         name: name of the record or folder, such as `"cifar10/c10-k2-quarter-seed0"`.

@@ -87,7 +87,7 @@ def _missing(entry, name, folders):
 
 @functools.cache
 def native_bfloat16():
-    """Whether this machine computes bfloat16 natively, according to the package."""
+    """Whether this machine computes bfloat16 natively (`rp.native_precision`)."""
     code = "import resprune_tf as rp; print(rp.native_precision())"
     # In another process, so that the runner does not start TensorFlow.
     answer = subprocess.run(
@@ -102,7 +102,7 @@ def settings(run_dir, state=None):
     if path.is_file():
         return json.loads(path.read_text())
     if state and state.is_file():
-        with tarfile.open(state, "r:") as archive:  # neither compressed nor a link
+        with tarfile.open(state, "r:") as archive:
             member = archive.getmember("run.json")
             return json.load(archive.extractfile(member)) if member.isfile() else {}
     return {}

@@ -17,7 +17,6 @@ import filelock
 from experiments import record
 from experiments.pages.results import ROOT
 from experiments.queue.obstacles import obstacle, settings
-from experiments.queue.planned import PLAN
 from resprune_cli.start import StopRequest
 
 PYTHON = (sys.executable, "-m")
@@ -44,7 +43,7 @@ class Runner:
         minutes: time budget; None for no limit.
     """
 
-    def __init__(self, folders, entries=PLAN, minutes=None):
+    def __init__(self, folders, entries, minutes=None):
         self.folders, self.entries = folders, entries
         self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self.stop = StopRequest()
@@ -74,10 +73,11 @@ class Runner:
                 if self.stop.signal or self._out_of_time():
                     break
                 if not self._done(entry):
-                    self._take(entry)
-            return self._leave()
+                    self._run_entry(entry)
+            return self._log_end()
 
-    def _leave(self):
+    def _log_end(self):
+        """Logs why the queue ends; returns the exit status."""
         if self.stop.signal:
             self._log(f"stopped: {self.stop.reason()}. The same command continues.")
             return self.stop.code
@@ -101,7 +101,7 @@ class Runner:
     def _record(self, entry):
         return self.folders.records / entry.row.record(entry.seed)
 
-    def _take(self, entry):
+    def _run_entry(self, entry):
         """Runs an entry until it ends or is stopped, or logs why it cannot run."""
         failed = {name.rsplit("-seed", 1)[0] for name in self.failed}
         reason = obstacle(entry, self.folders)
@@ -127,7 +127,7 @@ class Runner:
             code = self._watch(entry, child)
             # A run that was stopped while it wrote its report writes it again.
             self._keep(entry, finished=code == 0)
-        except ValueError as error:  # its record cannot be written
+        except ValueError as error:  # the record cannot be written
             self._fail(entry, str(error))
             return
         finally:
@@ -154,7 +154,7 @@ class Runner:
             try:
                 return child.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                # The child has written its flags first, with which the record agrees.
+                # Before a new round, flags.txt may still be that of an earlier call.
                 if record.progress(self.folders.runs / entry.run) != begun:
                     self._keep(entry, finished=False)
             if self.stop.signal and not asked:
@@ -165,7 +165,7 @@ class Runner:
                 self._log(self._status(entry))
 
     def _restore(self, entry):
-        """Restores a lost run directory from a record with models, if that has more.
+        """Restores a lost run directory from a record with models, if that is further.
 
         The run then continues after its last finished round.
         """
@@ -179,7 +179,8 @@ class Runner:
 
         Args:
             entry: an entry.
-            finished: whether to record a finished run, which writes its report last.
+            finished: whether to record a finished run. While its process runs, it
+                may still write the report.
         """
         run_dir, kept = self.folders.runs / entry.run, self._record(entry)
         now = record.progress(run_dir)

@@ -9,6 +9,7 @@ from absl import flags, logging
 
 from experiments.running import recipe_flags, removal_flags, run_flags
 from experiments.running.quiet import quiet_start
+from resprune_cli.options.registries import registry
 from resprune_cli.start import StopNow, StopRequest
 
 STATE_SECONDS = 20 * 60
@@ -18,7 +19,7 @@ def run(argv, module):
     """Runs an experiment until it ends or is stopped.
 
     Args:
-        argv: the command line without flags, that is, its name alone.
+        argv: the command line without its flags: only the name of the program.
         module: module of the experiment, whose key flags are recorded. It has
             `apply_scale()`, which sets the flags, `load_dataset()`, which returns a
             `Dataset`, and `build_model(dataset)`, which returns the model to prune.
@@ -28,7 +29,7 @@ def run(argv, module):
         stop.listen()
         _run(argv, module, stop)
     except StopNow as stopped:  # during the start or the export
-        stop.reason()
+        stop.reason()  # later signals do not interrupt the exit
         print(f"\nStopped: {stopped}. The same command continues it.", flush=True)
         sys.exit(stop.code)
 
@@ -123,26 +124,26 @@ class _StateFile:
     def __init__(self, rp, stop, folder, is_chief):
         self.rp, self.stop, self.folder = rp, stop, folder
         self.path = run_flags.STATE_FILE.value if is_chief else None
-        self.packed = self._rounds()
+        self.packed = self._rounds_size()
         self.next = time.monotonic() + STATE_SECONDS
 
     def __call__(self):
         due = time.monotonic() >= self.next
-        if self.path and (due or self._rounds() != self.packed):
-            self.packed = self._rounds()
+        if self.path and (due or self._rounds_size() != self.packed):
+            self.packed = self._rounds_size()
             self.rp.pack_run(self.folder, self.path)
         if due:
             self.next = time.monotonic() + STATE_SECONDS
         return self.stop.reason()
 
-    def _rounds(self):
+    def _rounds_size(self):
         """Size of the file of rounds, which changes when a round is added."""
         path = self.folder / "rounds.jsonl"
         return path.stat().st_size if path.exists() else 0
 
 
 def _restore(rp, run_dir):
-    """Restores a run from its state file if that has more; prints what was found."""
+    """Restores a run from its state file if that is further; prints what was found."""
     state = run_flags.STATE_FILE.value
     if state and os.path.exists(state) and rp.unpack_run(state, run_dir):
         print(f"Continuing from {state}.")
@@ -170,13 +171,12 @@ def _export(rp, model, dataset, run_dir, formats):
 
 
 def _check_run_dir():
-    """The run directory, writable."""
-    if not run_flags.RUN_DIR.value:
+    """Path of the run directory. Exits if that or the state file cannot be written."""
+    run_dir, state = run_flags.RUN_DIR.value, run_flags.STATE_FILE.value
+    if not run_dir:
         sys.exit(
             "error: --run_dir is missing. Give a folder for the records of this run."
         )
-    path = pathlib.Path(run_flags.RUN_DIR.value)
-    state = run_flags.STATE_FILE.value
     if state and (
         os.path.isdir(state) or not os.path.isdir(os.path.dirname(state) or ".")
     ):
@@ -184,21 +184,16 @@ def _check_run_dir():
             f"error: cannot write --state_file={state}: it must be a file in an "
             "existing folder."
         )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writing-probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another worker may have deleted it
-    except OSError as error:
+    if problem := registry("system.disk").folder_problem(run_dir):
         sys.exit(
-            f"error: cannot write --run_dir={path}: {error.strerror}. "
-            "Choose a folder that you may write to."
+            f"error: cannot write --run_dir={run_dir}: {problem}. Choose a folder that "
+            "you may write to."
         )
-    return path
+    return pathlib.Path(run_dir)
 
 
 def _write_report(run_dir):
-    """Path of the report, or why there is none."""
+    """Writes the report; returns its path, or the reason why there is none."""
     from resprune_tf import write_report
 
     try:

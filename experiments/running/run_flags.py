@@ -36,9 +36,9 @@ TIME_BUDGET = flags.DEFINE_float(
 STATE_FILE = flags.DEFINE_string(
     "state_file",
     None,
-    "File (.tar) that carries the run to other machines. The run continues from it if "
-    "it has more than --run_dir. It is written after every round, every 20 minutes, "
-    "and when the run stops or ends.",
+    "File (.tar) with which the run continues on another machine. It is used if it is "
+    "further than --run_dir, and written after every round, every 20 minutes, and when "
+    "the run stops or ends.",
 )
 _EXPORT = flags.DEFINE_list(
     "export",
@@ -61,7 +61,7 @@ REPEATABLE = flags.DEFINE_bool(
 )
 NOTE = flags.DEFINE_string("note", None, "Note to show in the report.")
 
-# These flags belong to a machine or a call and are not recorded.
+# Flags that depend on the machine or the call. They are not recorded.
 _PER_CALL = ("data_dir", "manual_dir", "time_budget_minutes", "state_file")
 
 

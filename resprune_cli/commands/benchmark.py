@@ -70,13 +70,10 @@ def add_parser(commands):
 def check(args):
     """Raises WrongUse for arguments that contradict each other."""
     data_options.check_data(args)
-    if args.data is None and (args.loss or args.metric):
-        raise WrongUse("--loss and --metric need --data.")
     known = registry("deploy.registry")
     own = known.runtime_of(args.model)
     args.runtime = args.runtime or own or "tensorflow"
-    formats = known.FORMATS, known.RUNTIME_FORMATS
-    if own and _program(args.runtime, *formats) != _program(own, *formats):
+    if own and _program(args.runtime) != _program(own):
         raise WrongUse(
             f"--runtime {args.runtime} cannot run '{args.model}'. Leave --runtime "
             f"out: the runtime of this file is {own}."
@@ -88,8 +85,10 @@ def check(args):
         )
 
 
-def _program(runtime, formats, runtime_formats):
-    return formats[runtime_formats[runtime]].runtime
+def _program(runtime):
+    """The program behind a runtime; the runtimes of LiteRT share one."""
+    known = registry("deploy.registry")
+    return known.FORMATS[known.RUNTIME_FORMATS[runtime]].runtime
 
 
 def run(args):

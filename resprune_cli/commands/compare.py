@@ -3,7 +3,6 @@
 import json
 
 from resprune_cli.options import data_options, usage, values
-from resprune_cli.options.usage import WrongUse
 
 
 def add_parser(commands):
@@ -60,8 +59,6 @@ def add_parser(commands):
 def check(args):
     """Raises WrongUse for arguments that contradict each other."""
     data_options.check_data(args)
-    if args.data is None and (args.loss or args.metric):
-        raise WrongUse("--loss and --metric need --data.")
 
 
 def run(args):

@@ -112,15 +112,16 @@ def run(args):
     """Exports the model and prints the files; returns the exit code."""
     import resprune_tf as rp
     from resprune_cli.work import data_source, model_file
+    from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES
     from resprune_tf.deploy.fresh_process import RuntimeFailed
 
     model = model_file.load(args.model, args)
     options = {"formats": args.formats, "tolerance": args.tolerance}
     if args.data is not None:
         data = data_source.read(args, model)
-        options["calibration"] = data.splits["train"][0][:500]
+        options["calibration"] = data.splits["train"][0][:CALIBRATION_IMAGES]
         options["images"] = data.splits[data.held_out][0][:64]
-        if len(options["images"]) < 4:
+        if len(options["images"]) < 4:  # too few to compare on
             del options["images"]
     try:
         if args.beside is None:
@@ -131,12 +132,12 @@ def run(args):
         else:
             unpruned = model_file.load(args.beside, args)
             with quiet():
-                beside = rp.export_pair(
+                pair = rp.export_pair(
                     model, unpruned, args.out, threads=args.threads, **options
                 )
-            result = _beside(beside)
+            result = _pair(pair)
             files = _table(result["files"])
-            text = f"{files}\n\nCompared with the unpruned model:\n{beside}"
+            text = f"{files}\n\nCompared with the unpruned model:\n{pair}"
     except (TypeError, ValueError, ImportError) as error:
         raise WrongUse(str(error)) from error
     except (rp.ExportError, RuntimeFailed) as error:
@@ -155,19 +156,19 @@ def _file(exported):
     return {**dataclasses.asdict(exported), "path": str(exported.path)}
 
 
-def _beside(beside):
+def _pair(pair):
     """Files, sizes and latencies of both models as JSON values."""
     return {
-        "files": [_file(row.model) for row in beside.formats],
-        "unpruned": [_file(row.unpruned) for row in beside.formats],
-        "macs_ratio": beside.macs_ratio,
+        "files": [_file(row.model) for row in pair.formats],
+        "unpruned": [_file(row.unpruned) for row in pair.formats],
+        "macs_ratio": pair.macs_ratio,
         "ratios": [
             {
                 "format": row.format,
                 "bytes": row.bytes_ratio,
                 "latency": {batch: row.latency_ratio(batch) for batch in row.latencies},
             }
-            for row in beside.formats
+            for row in pair.formats
         ],
     }
 

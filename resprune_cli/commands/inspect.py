@@ -1,5 +1,6 @@
 """`resprune inspect`: the residual units of a model, and how far it can be pruned."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -69,16 +70,19 @@ def run(args):
     import resprune_tf as rp
     from resprune_cli.work import model_file, scoring
     from resprune_tf.system.progress import say
+    from resprune_tf.targets.measures import file_bytes
+    from resprune_tf.targets.solving import achievable
 
-    model = model_file.open_layers(args, compile=args.scores)
+    model = model_file.load_expanded(args, compile=args.scores)
     say("Finding residual units and measuring the exported file ...")
     units = rp.find_units(model)
+    cost = _if_known(rp.cost, model)
     result = {
         "file": str(args.model),
         "file_bytes": args.model.stat().st_size,
         "model": model.name,
-        "exported_keras_bytes": _exported_bytes(model),
-        "cost": _cost(model),
+        "exported_keras_bytes": _if_known(file_bytes, model, "keras"),
+        "cost": None if cost is None else dataclasses.asdict(cost),
         "units": [_unit(unit) for unit in units],
         "opaque": [dataclasses.asdict(each) for each in units.opaque],
         "achievable": None,
@@ -86,7 +90,7 @@ def run(args):
     lines = [str(units), "", _cost_text(result)]
     if any(unit.removable for unit in units):
         say("Measuring the model without the removable units ...")
-        reach = _achievable(model)
+        reach = _if_known(achievable, model)
         if reach is not None:
             result["achievable"] = reach.to_dict()
             lines += ["", str(reach).partition("\nUnits that cannot be removed")[0]]
@@ -118,24 +122,10 @@ def _unit(unit):
     }
 
 
-def _cost(model):
-    """The cost of a model as a dict; None if it depends on open input sizes."""
-    import resprune_tf as rp
-
-    try:
-        return dataclasses.asdict(rp.cost(model))
-    except ValueError:
-        return None
-
-
-def _exported_bytes(model):
-    """Size of the file that `resprune export` writes; None if it cannot write one."""
-    from resprune_tf.targets.measures import file_bytes
-
-    try:
-        return file_bytes(model, "keras")
-    except ValueError:  # such as a layer that cannot be cloned
-        return None
+def _if_known(measure, *args):
+    """What `measure` returns; None if open input sizes or a layer prevent it."""
+    with contextlib.suppress(ValueError):
+        return measure(*args)
 
 
 def _cost_text(result):
@@ -161,12 +151,3 @@ def _cost_text(result):
             f"{', '.join(cost['uncounted'])}."
         )
     return text
-
-
-def _achievable(model):
-    from resprune_tf.targets.solving import achievable
-
-    try:
-        return achievable(model)
-    except ValueError:  # sizes are unknown
-        return None

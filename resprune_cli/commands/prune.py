@@ -20,6 +20,9 @@ _OF_RETRAINING = (
     "schedule",
     "max_rounds",
     "minutes",
+    "no_teacher",
+    "precision",
+    "stop_on_drop",
 )
 
 
@@ -120,11 +123,10 @@ def _check_without_retraining(args):
     if not args.limits:
         raise WrongUse("--epochs 0 needs a --target, such as --target macs=0.7.")
     for name in _OF_RETRAINING:
-        if getattr(args, name) is not None:
+        value = getattr(args, name)
+        if value is not None and value is not False and value != "auto":
             option = name.replace("_", "-")
             raise WrongUse(f"--{option} applies to retraining, but --epochs is 0.")
-    if args.stop_on_drop:
-        raise WrongUse("--stop-on-drop applies to retraining, but --epochs is 0.")
     if args.monitor is not None and args.tolerance is None:
         raise WrongUse(
             "With --epochs 0, --monitor names the metric of --tolerance, which is "
@@ -150,7 +152,7 @@ def _check_retraining(args):
     if not args.limits and not args.stop_on_drop and args.max_rounds is None:
         raise WrongUse(
             "The extent of pruning is missing. Give a --target, such as --target "
-            "macs=0.7, or --stop-on-drop to prune until the metric decreases by more "
+            "macs=0.7, or --stop-on-drop to prune until the metric is worse by more "
             "than the tolerance."
         )
 
@@ -166,7 +168,7 @@ def _check_judging(args, labelled):
         if args.tolerance is not None and not labelled:
             raise WrongUse("--tolerance needs labels, and the data have none.")
         usage.check_labels(args.criterion, labelled, "--criterion")
-    monitor = args.monitor or args.metric  # a model has no other metric than --metric
+    monitor = args.monitor or args.metric  # --metric replaces the model's metrics
     if monitor is not None:
         check_tolerance(monitor, args.tolerance)
 

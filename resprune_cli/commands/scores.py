@@ -74,7 +74,7 @@ def run(args):
     """Prints the table; returns the exit code."""
     from resprune_cli.work import model_file, scoring
 
-    model = model_file.open_layers(args, compile=True)
+    model = model_file.load_expanded(args, compile=True)
     table, doubt = scoring.table(model, args, names=args.criteria)
     if args.json:
         print(json.dumps({**table.to_dict(), "doubt": doubt}, indent=1))

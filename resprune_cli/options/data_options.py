@@ -72,12 +72,15 @@ def check_data(args, labels=True):
         Whether the data have labels; False without data.
 
     Raises:
-        WrongUse: if the data cannot be read.
+        WrongUse: if the data cannot be read, or if an option needs data and there are
+            none.
     """
     data = args.data
     if data is None:
         if args.data_dir is not None:
             raise WrongUse("--data-dir needs --data, which is missing.")
+        if getattr(args, "loss", None) or getattr(args, "metric", None):
+            raise WrongUse("--loss and --metric need --data.")
         return False
     if args.data_dir is not None:
         if not pathlib.Path(args.data_dir).is_dir():

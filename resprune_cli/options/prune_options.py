@@ -62,7 +62,7 @@ def add_choice_options(parser):
 
 
 def add_training_options(parser):
-    """Adds the options for retraining, and for which decrease is accepted."""
+    """Adds the options for retraining, and for how much worse a metric may become."""
     group = parser.add_argument_group("retraining")
     group.add_argument(
         "--epochs",
@@ -144,13 +144,14 @@ def add_training_options(parser):
         "--tolerance",
         metavar="AMOUNT",
         type=values.tolerance,
-        help="accepted decrease of the metric. For an accuracy: a fraction below 1, "
-        "such as 0.005 for half a percentage point, or auto: one standard error of the "
-        "accuracy p of round 0 on n held-out examples, sqrt(p (1 - p) / n), and at "
-        "least one example. For another metric or the loss: an amount in its own "
-        "units. The default is auto for an accuracy and 0 otherwise; with --epochs 0 "
-        "no model is judged by default. If the command is repeated with another "
-        "tolerance, the finished rounds are judged again without training.",
+        help="by how much the metric may become worse. For an accuracy: a fraction "
+        "below 1, such as 0.005 for half a percentage point, or auto: one standard "
+        "error of the accuracy p of round 0 on n held-out examples, "
+        "sqrt(p (1 - p) / n), but at least 1 / n. For another metric or the loss: an "
+        "amount in its own units. The default is auto for an accuracy and 0 otherwise; "
+        "with --epochs 0 no model is judged by default. If the command is repeated "
+        "with another tolerance, the finished rounds are judged again without "
+        "training.",
     )
     group.add_argument(
         "--allow-guessing",
@@ -162,7 +163,7 @@ def add_training_options(parser):
     group.add_argument(
         "--stop-on-drop",
         action="store_true",
-        help="stop at the first round whose decrease exceeds the tolerance.",
+        help="stop at the first round whose metric is worse by more than --tolerance.",
     )
     group.add_argument(
         "--max-rounds",

@@ -8,9 +8,11 @@ from resprune_cli.options import values
 from resprune_cli.options.registries import registry
 
 CRITERIA = registry("criteria.registry").NAMES
+# Criteria that `scores` computes only if they are named.
 LEFT_OUT = [n for n in CRITERIA if n not in registry("criteria.registry").COMPARED]
 
 FORMATS = tuple(registry("deploy.registry").FORMATS)
+# `step` needs the milestones of the paper's recipe.
 SCHEDULES = tuple(
     name for name in registry("training.schedules").SCHEDULES if name != "step"
 )
@@ -45,6 +47,11 @@ _OPTIONS = {
     "tolerance": "--tolerance",
     "units_per_round": "--units-per-round",
 }
+
+
+def first_line(error) -> str:
+    """The first line of an error's message; the name of its type if that is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def as_options(message) -> str:

@@ -23,7 +23,7 @@ _KERAS_2 = (
 
 
 def model_path(text):
-    """Path of a model file, which is checked without importing Keras."""
+    """Path of a model file. It is checked without importing Keras."""
     path = pathlib.Path(text)
     if path.name.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(

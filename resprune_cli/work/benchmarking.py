@@ -31,9 +31,9 @@ def benchmark(args):
         WrongUse: if the data do not fit, or if the runtime is unavailable.
         Failed: if the runtime does not support the model.
     """
-    written = runtime_of(args.model) is not None
+    exported = runtime_of(args.model) is not None
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
-        if written:
+        if exported:
             path, model, data = args.model, None, None
             keras_model = _stand_in(args)
             if args.data is not None:
@@ -52,7 +52,7 @@ def benchmark(args):
         with deployed.on_runtime(args.runtime):
             times = []
             for _ in tracked(range(args.repeats), f"Timing on {args.runtime}"):
-                with shown(None):  # this line is enough
+                with shown(None):  # hides the progress within a repeat
                     times += runtime_latencies(
                         [path],
                         args.runtime,
@@ -62,7 +62,7 @@ def benchmark(args):
                     )
         return {
             "model": str(args.model),
-            "exported_for_this": not written,
+            "exported_for_this": not exported,
             "bytes": size_of(path),
             "latency": {**deployed.latency_summary(times), "threads": args.threads},
             **measured,
@@ -70,7 +70,10 @@ def benchmark(args):
 
 
 def _stand_in(args):
-    """A Keras model with the inputs of an exported file, which returns them."""
+    """A Keras model with the inputs of an exported file, to read data for it.
+
+    Its outputs are its inputs.
+    """
     with deployed.on_runtime(args.runtime):
         inputs = file_inputs(args.model, args.runtime)
     tensors = [

@@ -30,8 +30,10 @@ def compare(args):
 
     Returns:
         dict of JSON values: `"a"` and `"b"`, dicts from the name of a measure to a
-        number; `"ratios"` of the measures that both have; and `"outputs"`, the
-        difference of the outputs.
+        number; `"ratios"`, B / A for the measures that both have; `"outputs"`, the
+        difference of the outputs; `"files"` and `"closed"`, the paths and the layers
+        not searched for units. With data also `"data"`, `"doubts"` and, for
+        classifiers, `"paired"`; with a runtime also `"latency"`.
 
     Raises:
         WrongUse: if the data do not fit the models.
@@ -42,7 +44,7 @@ def compare(args):
         model_file.load(path, args, compile=args.data is not None) for path in paths
     ]
     if args.expand:
-        models = [model_file.opened_as_far_as_possible(model) for model in models]
+        models = [model_file.expanded_if_possible(model) for model in models]
     say("Counting layers, MACs and bytes ...")
     found = [_size(model, path) for model, path in zip(models, paths, strict=True)]
     data = _data(models, args)
@@ -86,7 +88,7 @@ def _data(models, args):
 def _timed(files, found, args):
     """Times files by alternating calls.
 
-    Adds the medians to `found`, and returns everything else.
+    Adds the medians in ms to `found`, and returns everything else as JSON values.
     """
     times = runtime_latencies(
         files, args.runtime, args.runtime_batch, threads=args.threads
@@ -280,7 +282,7 @@ def _outputs_text(outputs):
     if outputs is None:
         return (
             "Outputs cannot be compared: inputs or outputs have different shapes, or "
-            "the inputs cannot be noise."
+            "the model does not accept noise."
         )
     text = (
         f"Outputs on {outputs['count']} {outputs['on']} differ by at most "

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from resprune_cli.options.archives import archive_layout
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, first_line
 from resprune_cli.work.memory import check_memory
 from resprune_tf.data.examples import check_finite
 from resprune_tf.data.registry import BUILT_IN
@@ -171,14 +171,13 @@ def _data_set(name, shape, args):
         builder = tfds.builder(name, data_dir=args.data_dir)
         splits = builder.as_dataset(as_supervised=True)
     except Exception as error:
-        line = str(error).strip().splitlines()[0]
         raise WrongUse(
             f"tensorflow_datasets cannot read '{name}' in '{args.data_dir}', and the "
-            f"command line downloads nothing: {line}"
+            f"command line downloads nothing: {first_line(error)}"
         ) from error
     if "train" not in splits:
         raise WrongUse(
-            f"'{name}' must have a split train. It has: {', '.join(splits)}."
+            f"'{name}' must have a split named train. It has: {', '.join(splits)}."
         )
     found = {}
     for split in ("train", "validation", "test"):

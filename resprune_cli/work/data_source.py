@@ -86,7 +86,8 @@ def augmentation(args, images):
 
     Args:
         args: parsed arguments.
-        images: training inputs. Pixels that are shifted in get their mean.
+        images: training inputs `(examples, height, width, channels)`. The border
+            of a shifted image is filled with the mean of all images.
 
     Raises:
         WrongUse: if the inputs are not images.
@@ -141,9 +142,11 @@ def _some(whole, count, seed):
 
 
 def _rows(found, args):
-    """The rows of each split, and how they were chosen, as text.
+    """Chooses the rows of each split, so that unused image files are not read.
 
-    Rows are chosen before they are read, so that unused image files are not read.
+    Returns:
+        dict from the name of a split to the name of the split in `found` that contains
+        its rows, and their indices; and how they were chosen, as text.
     """
     rows = {name: (name, np.arange(len(x))) for name, (x, _) in found.items()}
     how = ""

@@ -7,7 +7,7 @@ import keras
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 from resprune_cli.work import measuring, model_file
-from resprune_tf.deploy.example_inputs import images_to_calibrate
+from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES, images_to_calibrate
 from resprune_tf.deploy.export import ExportError
 from resprune_tf.deploy.file_outputs import file_outputs
 from resprune_tf.deploy.formats import check_formats, write_folded
@@ -37,7 +37,7 @@ def write(model, runtime, folder, data=None, name=None):
         folder: `pathlib.Path`.
         data: `Data` whose training examples calibrate the ranges of activations if the
             format needs them; noise by default.
-        name: name of the model in the line of progress; its own name by default.
+        name: name of the model in the progress message; its own name by default.
 
     Returns:
         The path of the exported file.
@@ -45,7 +45,8 @@ def write(model, runtime, folder, data=None, name=None):
     (format,) = check_formats(RUNTIME_FORMATS[runtime])
     calibration = None
     if FORMATS[format].calibrated and data is not None:
-        calibration = images_to_calibrate(model, data.splits["train"][0][:500])
+        images = data.splits["train"][0][:CALIBRATION_IMAGES]
+        calibration = images_to_calibrate(model, images)
     say(f"Exporting {name or repr(model.name)} as {format} ...")
     folder.mkdir()
     with quiet():
@@ -61,7 +62,7 @@ def outputs(path, runtime, examples, model, args, name=None):
         examples: list of arrays, one per input.
         model: the Keras model that was exported, or None.
         args: parsed arguments.
-        name: name of the model in the line of progress.
+        name: name of the model in the progress message.
     """
     of_model = f" of {name}" if name else ""
     count = counted(len(examples[0]), "example")
@@ -77,7 +78,7 @@ def measures_of_outputs(found, labels, like, args, name=None):
         labels: labels in the form of the loss.
         like: compiled model with the loss and metrics to compute.
         args: parsed arguments.
-        name: name of the model in the line of progress.
+        name: name of the model in the progress message.
 
     Returns:
         dict from the name of a measure to its value, and the result of
@@ -98,7 +99,7 @@ def measures_of_outputs(found, labels, like, args, name=None):
 
 
 def latency_summary(times):
-    """The latencies of one model as JSON values.
+    """The latencies of one model in ms, as JSON values.
 
     Args:
         times: list of `Latency` of the same model, each measured in a new process.

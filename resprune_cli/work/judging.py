@@ -1,7 +1,7 @@
 """Determines the measure and the tolerance by which pruned models are judged."""
 
 from resprune_cli.options.tolerances import check_tolerance
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, first_line
 from resprune_cli.work import measuring
 from resprune_tf.runs.judging import AUTO, direction, is_accuracy
 from resprune_tf.system.progress import say
@@ -27,10 +27,9 @@ def choose_monitor(model, splits, args):
             model, x[: args.batch_size], y[: args.batch_size], args.batch_size
         )
     except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WrongUse(
-            f"Loss and metrics do not fit the data: {line} Give others by --loss and "
-            "--metric."
+            f"Loss and metrics do not fit the data: {first_line(error)} Give others by "
+            "--loss and --metric."
         ) from error
     monitor = measuring.monitored(list(measured), args.monitor)
     try:
@@ -46,8 +45,8 @@ def default_tolerance(monitor):
     if is_accuracy(monitor):
         return AUTO
     print(
-        f"No decrease of {monitor} is accepted. Give --tolerance, an amount in its "
-        "units, to accept one.",
+        f"A model with a worse {monitor} is not accepted. To accept it, give "
+        "--tolerance, an amount in its units.",
         flush=True,
     )
     return 0.0

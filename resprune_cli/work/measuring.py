@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from resprune_cli.options.archives import NUMBER_CLASSES
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, first_line
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.training.labels import check_targets, classified
 
@@ -19,7 +19,7 @@ _CROSS_ENTROPIES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
 }
 
-# Names of Keras for the fraction of correct examples.
+# Keras's names for the fraction of correct examples.
 _ACCURACIES = (
     "accuracy",
     "acc",
@@ -67,7 +67,7 @@ def compile_for_labels(model, data, args):
                     keras.metrics.get(metric)
             optimizer = keras.optimizers.get(optimizer or "adam")
         except ValueError as error:
-            raise WrongUse(str(error).splitlines()[0]) from error
+            raise WrongUse(first_line(error)) from error
         model.compile(optimizer, loss, metrics=metrics)
     kind, splits = full_loss_name(model), {}
     for name, (x, y) in data.splits.items():
@@ -157,8 +157,8 @@ def warn(text, args):
     print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
 
 
-def check_better_than_guessing(model, measured, args):
-    """Returns whether a model is no better than guessing, and prints a warning.
+def check_guessing(model, measured, args):
+    """Prints a warning if a model is no better than guessing; returns whether it is so.
 
     Raises:
         WrongUse: if it is no better than guessing, without `allow_guessing`.

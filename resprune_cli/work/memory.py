@@ -3,12 +3,13 @@
 import sys
 
 from resprune_cli.options.usage import WrongUse
+from resprune_tf.system.memory import machine_bytes
 
 _LARGE = 1e9  # bytes; reading more takes long, so the size is printed
 
 
 def check_memory(what, size):
-    """Prints the size of large data on standard error, and refuses too large data.
+    """Prints the size of large data on standard error.
 
     Args:
         what: name of the data.
@@ -26,10 +27,3 @@ def check_memory(what, size):
         )
     if size >= _LARGE:
         print(f"{what} needs {size / 1e9:.1f} GB of memory.", file=sys.stderr)
-
-
-def machine_bytes():
-    """The machine's memory in bytes, or None if it is unknown."""
-    from resprune_tf.system import memory
-
-    return memory.machine_bytes()

@@ -6,7 +6,7 @@ import warnings
 
 import keras
 
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, first_line
 from resprune_tf import ImportanceScale, compile_like, expand, graph, with_input_shape
 from resprune_tf.system.model_files import ModelFileError, load_model, read_config
 from resprune_tf.system.progress import say
@@ -55,7 +55,7 @@ def load(path, args, compile=False):
     except ModelFileError as error:
         raise WrongUse(str(error)) from error
     except Exception as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         if unknown:
             reason = f"no imported module defines {', '.join(unknown)}."
         raise WrongUse(f"'{path}' cannot be loaded: {reason}") from error
@@ -78,7 +78,7 @@ def _sized(model, shape):
         raise WrongUse(f"--input-shape does not fit the model: {error}") from error
 
 
-def open_layers(args, compile=False):
+def load_expanded(args, compile=False):
     """Loads `args.model`, and expands its blocks if `args.expand` is set.
 
     Raises:
@@ -93,7 +93,7 @@ def open_layers(args, compile=False):
         raise WrongUse(f"--expand: {error}") from error
 
 
-def opened_as_far_as_possible(model):
+def expanded_if_possible(model):
     """Expands the blocks of a model; returns the model itself if none can be."""
     try:
         return compiled_as(expand(model), model)
@@ -116,13 +116,13 @@ def _loaded(path, compile, safe):
 
 
 def _classes(path):
-    """Classes that a model file uses: dict from name to module and registered name."""
+    """Classes in a model file: dict from name to `(module, registered name)`."""
     try:
         config, _ = read_config(path)
     except ModelFileError as error:
         raise WrongUse(str(error)) from error
     found, left = {}, [config["config"], config]
-    config.pop("compile_config", None)  # is omitted if it cannot be restored
+    config.pop("compile_config", None)  # a model can be used without its loss
     while left:
         value = left.pop()
         if isinstance(value, dict):
@@ -142,11 +142,6 @@ def _classes(path):
         elif isinstance(value, list):
             left += value
     return found
-
-
-def _first_line(error):
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
 
 
 def compiled_as(new, model):

@@ -33,7 +33,7 @@ def run(args):
 
     Raises:
         WrongUse: if arguments, model and data do not fit together.
-        Failed: if the target is not reached, or the metric decreases by more than the
+        Failed: if the target is not reached, or if the metric is worse by more than the
             tolerance.
     """
     # With --json, standard output contains nothing but the JSON values.
@@ -57,7 +57,7 @@ def run(args):
 
 def _model(args):
     """Loads the model, and checks that it has units to remove."""
-    model = model_file.open_layers(args, compile=True)
+    model = model_file.load_expanded(args, compile=True)
     if model.compiled:
         try:
             check_steps(model)
@@ -83,7 +83,7 @@ def _model(args):
 
 
 def _pruned(model, args):
-    """Returns the `Outcome`; compiles the model if there are labels."""
+    """Prunes and returns the `Outcome`; compiles the model if there are labels."""
     target = None
     if args.limits:
         target = Target(
@@ -144,7 +144,7 @@ def _summary(model, outcome, args, compiled):
             model_file.compiled_as(pruned, model)
         summary["written"] = str(args.out / result_files.PRUNED)
         summary["after"] = {**measure(pruned), **outcome.after}
-        # Model files themselves may or may not contain the state of an optimizer.
+        # The exported files are compared: a model file may contain optimizer state.
         formats = dict.fromkeys(["keras", args.file_format or "keras"])
         for each, measured in ((model, summary["before"]), (pruned, summary["after"])):
             for format in formats:

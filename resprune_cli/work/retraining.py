@@ -18,7 +18,7 @@ from resprune_tf.targets.target import TargetMet
 
 
 def prune(model, data, splits, target, args):
-    """Removes units and retrains until the target is met or the metric decreases.
+    """Removes units and retrains until the target is met or the metric is too bad.
 
     Args:
         model: a compiled functional `keras.Model`.
@@ -44,30 +44,30 @@ def prune(model, data, splits, target, args):
         name=args.data,
         augment=data_source.augmentation(args, splits["train"][0]),
     )
-    given = _given(model, splits, args)
+    measured, guesses = _measure_given(model, splits, args)
     name = args.criterion or scoring.default_criterion(model)
     print(f"Criterion: {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)
     scaled = _with_importances(model) if name == "importance" else model
     untrained = scaled is not model  # the factors ω are new
-    first, each = _recipes(model, args, given["guesses"] or untrained)
+    initial, recipe = _recipes(model, args, guesses or untrained)
     say("Checking the model, the data and the settings ...")
     with StopRequest(patience=1) as stop:
         try:
             result = rp.prune_and_retrain(
                 scaled,
                 fit_data,
-                first or each,
-                retrain_recipe=each,
-                initial="train" if first else "as_given",
-                guidance=None if first or args.no_teacher else "auto",
+                initial or recipe,
+                retrain_recipe=recipe,
+                initial="train" if initial else "as_given",
+                guidance=None if initial or args.no_teacher else "auto",
                 removal=rp.Removal(
                     target=target,
-                    units_per_round=_units_per_round(first, args),
+                    units_per_round=_units_per_round(initial, args),
                     max_rounds=args.max_rounds,
                     criterion=criterion,
                     protected=args.protect,
-                    monitor=given["monitor"],
+                    monitor=args.monitor,
                     tolerance=args.tolerance,
                     stop_on_drop=args.stop_on_drop,
                 ),
@@ -88,11 +88,16 @@ def prune(model, data, splits, target, args):
         except (ValueError, rp.TrainingDiverged) as error:
             raise Failed(str(error)) from error
     print(f"\n{result}")
-    return _outcome(model, result, target, given, args)
+    return _outcome(model, result, target, measured, args)
 
 
-def _given(model, splits, args):
-    """Measures the given model; returns a dict with the results."""
+def _measure_given(model, splits, args):
+    """Measures the given model.
+
+    Returns:
+        dict from the name of a split to its measures, and whether the model is no
+        better than guessing.
+    """
     counts = [len(x) for split, (x, _) in splits.items() if split != "train"]
     say(f"Measuring the given model on {counted(sum(counts), 'example')} ...")
     measured = {
@@ -107,19 +112,17 @@ def _given(model, splits, args):
         f"{counted(len(splits['validation'][0]), 'example')}.",
         flush=True,
     )
-    guesses = measuring.check_better_than_guessing(model, measured["validation"], args)
-    return {"monitor": monitor, "measured": measured, "guesses": guesses}
+    return measured, measuring.check_guessing(model, measured["validation"], args)
 
 
 def _with_importances(model):
-    lacking = [
-        unit
+    """The model with a factor ω on every branch; the model itself if it has them."""
+    if any(
+        unit.removable and unit.branches and unit.importance is None
         for unit in rp.find_units(model)
-        if unit.removable and unit.branches and unit.importance is None
-    ]
-    if not lacking:
-        return model
-    return model_file.compiled_as(rp.add_importance(model), model)
+    ):
+        return model_file.compiled_as(rp.add_importance(model), model)
+    return model
 
 
 def _recipes(model, args, untrained):
@@ -127,7 +130,7 @@ def _recipes(model, args, untrained):
     epochs = args.initial_epochs
     if epochs is None:
         epochs = args.epochs if untrained else 0
-    each = rp.FitRecipe(
+    recipe = rp.FitRecipe(
         args.epochs,
         learning_rate=args.learning_rate,
         schedule=args.schedule,
@@ -135,30 +138,30 @@ def _recipes(model, args, untrained):
     )
     if epochs:
         print(f"Initial training: {counted(epochs, 'epoch')}.", flush=True)
-        return each.replace(epochs=epochs), each
-    each = each.for_trained(model)
+        return recipe.replace(epochs=epochs), recipe
+    recipe = recipe.for_trained(model)
     print(
         "The model is pruned without initial training. Each retraining: "
-        f"{counted(args.epochs, 'epoch')}, learning rate {each.learning_rate:g}, "
-        f"schedule {each.schedule}, computations in {each.precision}.",
+        f"{counted(args.epochs, 'epoch')}, learning rate {recipe.learning_rate:g}, "
+        f"schedule {recipe.schedule}, computations in {recipe.precision}.",
         flush=True,
     )
-    return None, each
+    return None, recipe
 
 
-def _units_per_round(first, args):
+def _units_per_round(initial, args):
     if args.units_per_round is not None:
         return args.units_per_round
-    return "all" if args.limits and not first and not args.stop_on_drop else 1
+    return "all" if args.limits and not initial and not args.stop_on_drop else 1
 
 
 def _precision(model, args):
-    """The precision of `--precision`; for auto that of a run that is continued."""
+    """The value of `--precision`. A run that is continued keeps what auto chose."""
     if args.precision != "auto":
         return args.precision
-    begun = (read_settings(args.out) or {}).get("retrain_recipe")
-    if isinstance(begun, dict):
-        return begun.get("precision", "float32")
+    recorded = (read_settings(args.out) or {}).get("retrain_recipe")
+    if isinstance(recorded, dict):
+        return recorded.get("precision", "float32")
     own = all(
         type(layer).__module__.partition(".")[0] in ("keras", "resprune_tf")
         for layer in model._flatten_layers()
@@ -167,14 +170,20 @@ def _precision(model, args):
 
 
 def _outcome(model, result, target, given, args):
+    """The `Outcome` of a finished run.
+
+    Args:
+        model: the given model.
+        result: what `prune_and_retrain` returned.
+        target: a `Target`, or None.
+        given: measures of the given model by the name of the split.
+        args: parsed arguments.
+    """
     first, selected = result.rounds[0], result.selected
-    monitor = given["monitor"]
+    monitor = args.monitor
     before, trained, after = (
         {f"{split} {monitor}": each[monitor] for split, each in measures.items()}
-        for measures in (
-            given["measured"],
-            *map(measuring.held_out, (first, selected)),
-        )
+        for measures in (given, *map(measuring.held_out, (first, selected)))
     )
     notes = {
         **({"round_0": trained} if first.epochs else {}),
@@ -182,7 +191,7 @@ def _outcome(model, result, target, given, args):
         "rounds": [r.line() for r in result.rounds],
     }
     # If the given model was no better than guessing, the warning was printed before.
-    if measuring.guessing(model, given["measured"]["validation"]) is None:
+    if measuring.guessing(model, given["validation"]) is None:
         if guessing := measuring.guessing(model, selected.validation):
             notes["doubt"] = f"The pruned model: {guessing}"
     removed = tuple(

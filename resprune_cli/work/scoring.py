@@ -21,7 +21,7 @@ def table(model, args, names=None):
     Args:
         model: a functional `keras.Model`.
         args: parsed arguments.
-        names: list of criteria; None for all that can be computed.
+        names: list of criteria; None for the default ones that can be computed.
 
     Returns:
         The `ScoreTable`, and the warning or None.
@@ -61,7 +61,7 @@ def table(model, args, names=None):
 
 
 def _with_learning_rate(name, x, y, loss, args):
-    """The criterion with the learning rate of the arguments; else its name."""
+    """The criterion with `--l1-learning-rate`; its name if that does not apply."""
     rate = args.l1_learning_rate
     if rate is None or "learning_rate" not in CRITERIA[name].options:
         return name
@@ -91,7 +91,7 @@ def default_criterion(model):
 
 
 def criterion(name, model, data, args):
-    """The criterion with this name, which scores on training examples.
+    """The criterion with this name, on training examples if it uses examples.
 
     Raises:
         WrongUse: if it needs data and there are none, or if it cannot be computed.

@@ -52,7 +52,7 @@ def prune(model, data, splits, target, args):
     """
     say("Measuring the given model ...")
     first = _round(0, model, (), splits, args)
-    guesses = measuring.check_better_than_guessing(model, first.validation, args)
+    guesses = measuring.check_guessing(model, first.validation, args)
     name = args.criterion or scoring.default_criterion(model)
     criterion = scoring.criterion(name, model, data, args)
     images = None
@@ -178,7 +178,7 @@ def _records(rounds, solution, model, splits, args):
 
 
 def _failure(model, before, after, splits, notes, args):
-    """Message if the metric decreased by more than a given tolerance, or None.
+    """Message if the metric is worse by more than a given tolerance, or None.
 
     Adds the tolerance to `notes`, as a number.
     """

@@ -12,7 +12,7 @@ import pytest
 from resprune_cli.main import COMMANDS, make_parser
 from resprune_cli.options import usage, values
 from resprune_cli.options.target_spelling import limits
-from resprune_cli.options.usage import CRITERIA, WrongUse, as_options
+from resprune_cli.options.usage import CRITERIA, WrongUse, as_options, first_line
 from resprune_cli.work import memory
 from tests.made.cli import resprune, write_npz
 
@@ -221,6 +221,9 @@ PRUNE = "prune net.keras --out out"
                 ("--units-per-round 2", "--units-per-round applies to retraining"),
                 ("--learning-rate 0.1", "--learning-rate applies to retraining"),
                 ("--optimizer sgd", "--optimizer applies to retraining"),
+                ("--initial-epochs 0", "--initial-epochs applies to retraining"),
+                ("--no-teacher", "--no-teacher applies to retraining"),
+                ("--precision bfloat16", "--precision applies to retraining"),
                 ("--monitor auc", "--monitor names the metric of --tolerance"),
             )
         ),
@@ -281,6 +284,11 @@ def test_names_may_have_blanks_between_them():
 )
 def test_arguments_are_called_by_their_options(text, words):
     assert as_options(ValueError(text)) == words
+
+
+def test_an_error_without_a_message_is_called_by_its_type():
+    assert first_line(AssertionError()) == "AssertionError"
+    assert first_line(ValueError("\nBad file.\nDetails")) == "Bad file."
 
 
 def test_more_data_than_the_machine_holds_are_refused(monkeypatch, capsys):

@@ -624,7 +624,7 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
     del builder.as_dataset.return_value["train"]
     with mock.patch.object(tfds, "builder", return_value=builder):
         with pytest.raises(
-            WrongUse, match="'mine' must have a split train. It has: test"
+            WrongUse, match="'mine' must have a split named train. It has: test"
         ):
             data_source.read(args, plain_net())
 

@@ -60,6 +60,16 @@ def folder(tmp_path, monkeypatch):
             f"{RETRAIN} numbers.npz --tolerance 1 --monitor accuracy",
             "is a fraction below 1",
         ),
+        *(
+            (f"{line} {option}", "--loss and --metric need --data.")
+            for line in (
+                "inspect net.keras",
+                "compare net.keras net.keras",
+                "benchmark net.keras",
+                f"{ONCE.removesuffix('--data')} --criterion importance",
+            )
+            for option in ("--loss mse", "--metric mae")
+        ),
     ],
 )
 def test_unsuitable_input_is_refused_before_keras_is_imported(

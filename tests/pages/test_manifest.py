@@ -14,7 +14,7 @@ def records(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/one", "a/two"):
         (tmp_path / name).write_text(name)
-    assert manifest.renew(tmp_path) == ["It is new."]
+    assert manifest.renew(tmp_path) == ["SHA256SUMS: new."]
     return tmp_path
 
 

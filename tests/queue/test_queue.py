@@ -129,11 +129,11 @@ def test_progress_and_hours_come_from_the_records(tmp_path):
     begun = keep(tmp_path, "c10-k2-quarter", 0, chain(accuracies=(0.9,)))
     (begun / "final.json").unlink()
     page = queue.page(tmp_path)
-    assert f"2 are done, 1 are\nbegun and {len(PLAN) - 3} are not begun." in page
+    assert f"2 are done, 1 are\nin progress and {len(PLAN) - 3} are planned." in page
     row = cells(page, "c10-k2-quarter")
     assert row[4] == "2.0 (measured)"
     assert cells(page, "c10-random-quarter")[4] == "1.0 (measured)"
-    assert row[6] == "0 begun (1 round finished); 1 done; 2 planned"
+    assert row[6] == "0 in progress (1 round finished); 1 done; 2 planned"
     # 200 epochs in an hour: 18 s an epoch.
     assert "18 seconds per epoch of ResNet-56 (Swift CPU)" in page
 

@@ -218,8 +218,8 @@ def test_status_lines(folders, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--run needs --data_dir=DATA, an existing folder; given: None"),
-        (["--data_dir=/none"], "given: /none"),
+        ([], "--run needs --data_dir=DATA, an existing folder. Received: None"),
+        (["--data_dir=/none"], "Received: /none"),
         (
             [f"--data_dir={ROOT}", "--only=c10"],
             "there is no row c10. Choose from c10-k2-",
