@@ -39,12 +39,12 @@ def make(records=RECORDS):
     for name, title in _TITLES.items():
         text += f"\n## {title}\n\n"
         if name not in record:
-            text += f"Not run yet: `{COMMAND}`.\n"
+            text += f"Not run yet: `{COMMAND} --pretrained=DIR --data_dir=DATA`.\n"
             continue
         text += (
             f"`{record[name]['how']}`\n\n{_sentence(record[name]['rounds'], record)}\n"
         )
-        text += f"\n{_table(record[name]['rounds'])}\n"
+        text += f"\n{_table(record[name]['rounds'])}"
     found = next(record[name] for name in _TITLES if name in record)["environment"]
     text += (
         f"\nCommand: `{record['command']}`; seed {record['seed']}; on "

@@ -144,7 +144,7 @@ class _Piece:
             norm.moving_variance.assign(variance)
 
     def recalibrated(self, values, batch_size):
-        """Estimates the statistics; returns the outputs meanwhile, and them."""
+        """Estimates the statistics on `values`; returns the outputs and statistics."""
         if not self._norms:
             return self.run(values), []
         if self._recalibration is None:
@@ -165,7 +165,7 @@ class _Piece:
 
 
 class _Recorder:
-    """A model that keeps its outputs."""
+    """Calls a model and keeps its outputs, which are the inputs of the next piece."""
 
     def __init__(self, model):
         self.model, self.outputs = model, []

@@ -75,10 +75,10 @@ class Study:
         settings: `Settings`.
         fill: pixel values of the padding in augmentation.
         record: dict of earlier measurements; it is changed in place.
-        path: path of its file, or None.
+        path: path of its file.
     """
 
-    def __init__(self, model, dataset, settings, fill, record, path=None):
+    def __init__(self, model, dataset, settings, fill, record, path):
         self.model, self.dataset, self.settings = model, dataset, settings
         self.fill, self.record, self.path = fill, record, path
         self.removals = Removals(model)
@@ -111,8 +111,7 @@ class Study:
 
     def save(self):
         """Writes the record."""
-        if self.path is not None:
-            manifest.write_record(self.path, self.record)
+        manifest.write_record(self.path, self.record)
 
     def scoring_images(self, count, draw=0):
         """Training images for the scores, and labels; two draws share no image."""
@@ -180,7 +179,7 @@ class Study:
 
 
 def summary(judged):
-    """Accuracy and mean loss, from the result of `Removals.measure` for each image."""
+    """Accuracy and mean loss of one set, from the result of `Removals.measure`."""
     correct, losses = judged
     return [round(float(correct.mean()), 6), round(float(losses.mean()), 6)]
 
