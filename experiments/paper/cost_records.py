@@ -1,7 +1,7 @@
 """Reads the records of measured costs. No TensorFlow.
 
 There is one JSON file per machine and backend, `records/costs/MACHINE.json`, with a
-list of pairs: an original model and a pruned one, which were timed in turns.
+list of pairs: an original model and a pruned one that were timed in turns.
 """
 
 import dataclasses

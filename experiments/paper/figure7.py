@@ -1,6 +1,6 @@
 """Figure 7: times of training and testing, original and pruned models."""
 
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
 from experiments.pages.style import COLORS, captioned, draw, legend, title
 from experiments.paper import published
 from experiments.paper.cost_records import COMMAND, PAPER, TEST, TRAIN, read_machines
@@ -30,12 +30,8 @@ _BARS = {
 _RECORDED = {"original": "original", "pruned": "shortened"}  # in the records
 
 
-def make(records=RECORDS):
-    """The page with a drawing for each machine; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page with a drawing for each machine; None without records."""
     machines, not_run, drawings = read_machines(records), NotRun(), {}
     if not machines:
         return None

@@ -30,9 +30,9 @@ from experiments.removal_study.page import (
 from experiments.running.quiet import quiet_start
 
 
-def main(argv=None, records=RECORDS):
+def main():
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     names = arguments.net or CIFAR_NETS
     if not arguments.pretrained and any(name in CIFAR_NETS for name in names):
         sys.exit(
@@ -46,7 +46,7 @@ def main(argv=None, records=RECORDS):
         from experiments.removal_study.study import Study
     try:
         for name in names:
-            path = records / FOLDER / f"{name}.json"
+            path = RECORDS / FOLDER / f"{name}.json"
             record = {} if arguments.again else manifest.read_record(path)
             model, dataset, settings, fill, published = _subject(name, arguments)
             if record and record["settings"] != settings.to_dict():

@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.pages.results import RECORDS, Result, head, markdown_table
+from experiments.pages.results import Result, head, markdown_table
 from experiments.removal_study.defaults import COMMAND, PLACE, TARGET
 
 _ABOUT = f"""The result of `resprune prune` on a trained model without any tuning,
@@ -25,12 +25,8 @@ checkpoint by test accuracy, so its own accuracy is slightly too high."""
 _TITLES = {"defaults": "Default settings", "paper": "The paper's schedule"}
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     path = records / PLACE
     if not path.exists():
         return None

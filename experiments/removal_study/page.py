@@ -8,7 +8,6 @@ from scipy import stats
 
 from experiments.pages.library import counted
 from experiments.pages.results import (
-    RECORDS,
     NotRun,
     Result,
     head,
@@ -56,12 +55,8 @@ random sets of the same size, the dotted line is their median. Source:
 `records/{folder}/`."""
 
 
-def make(records=RECORDS):
-    """The page and its drawing; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page and its drawing; None without records."""
     not_run, networks = NotRun(), _read(records)
     if not networks:
         return None

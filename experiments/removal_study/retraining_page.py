@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.pages.results import RECORDS, Result, head, markdown_table
+from experiments.pages.results import Result, head, markdown_table
 from experiments.removal_study.retraining import COMMAND, PLACE, WAYS
 
 _ABOUT = """How to retrain a trained model after removing units. The five units with the
@@ -25,12 +25,8 @@ The authors of the model trained it on all 50,000 training images and chose the
 checkpoint on the test images, so its own accuracy is slightly too high."""
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     path = records / PLACE
     record = json.loads(path.read_text("utf-8")) if path.exists() else {"ways": {}}
     if not record["ways"]:

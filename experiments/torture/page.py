@@ -4,7 +4,7 @@ import collections
 import json
 
 from experiments.pages.library import counted
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
 from experiments.torture.case import SAME
 
 COMMAND = "python -m experiments.torture"
@@ -42,12 +42,8 @@ _OUTCOMES = {
 }
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     path = records / _PLACE
     kinds = json.loads(path.read_text("utf-8"))["kinds"] if path.exists() else {}
     if not kinds:
