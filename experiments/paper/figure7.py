@@ -42,7 +42,7 @@ def make(records):
             file = f"figure7-{machine.name}.svg"
             drawings[file] = draw(paint_times, machine, height=4.8)
             parts.append(captioned(file, _caption(machine)))
-        parts.append(f"{_table(machine, not_run)}\n{machine.about}\n")
+        parts.append(f"{_table(machine, not_run)}\n{machine.about}")
     return Result("figure7", "\n".join(parts) + not_run.listing(), drawings)
 
 

@@ -50,7 +50,7 @@ def make(records):
         parts.append(
             f"## Times: {machine.title}\n\nOne pair of models each, "
             f"{' or '.join(map(str, sorted(runs)))} paired calls, in %.\n\n"
-            f"{_times_table(machine, models, not_run)}\n{machine.about}\n"
+            f"{_times_table(machine, models, not_run)}\n{machine.about}"
         )
     return Result("table2", "\n".join(parts) + not_run.listing())
 
