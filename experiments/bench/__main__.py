@@ -1,4 +1,4 @@
-"""Measures the speed of the paper's ResNet-56 here and in plain Keras and PyTorch.
+"""Measures the speed of ResNet-56 with this package, plain Keras and PyTorch.
 
     python -m experiments.bench
 
@@ -196,10 +196,10 @@ def _parser():
 
 def _settings(given):
     """The settings that all variants share."""
-    names = ["depth", "unit_kind", "width", "image_size", "batch_size", "steps"]
-    names.append("repeats")
+    omitted = ("variants", "out", "torch_python")
+    settings = {k: v for k, v in vars(given).items() if k not in omitted}
     activation = {"bottleneck": "pre", "basic": "post"}[given.unit_kind]
-    return {name: getattr(given, name) for name in names} | {"activation": activation}
+    return {**settings, "activation": activation}
 
 
 def _file_name(record):

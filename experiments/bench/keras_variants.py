@@ -61,8 +61,8 @@ class Plain:
 class Ours(Plain):
     """Training of this package, and inference with the model as it is and folded.
 
-    It does more work than the other variants: it also shuffles, augments and normalises
-    the images in the compiled step.
+    Unlike the other variants, this one also shuffles, augments and normalises the
+    images in the compiled step.
     """
 
     def __init__(self, settings):

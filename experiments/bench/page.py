@@ -12,7 +12,7 @@ from experiments.pages.results import (
 )
 
 _FOLDED = "infer_folded"
-_ABOUT = """Speed of this package next to plain Keras and PyTorch on the same network:
+_ABOUT = """Speed of this package compared with plain Keras and PyTorch. The model is
 the CIFAR ResNet of the paper (pre-activation bottleneck units, with ω) or the common
 one (post-activation basic units). `make bench` measures it on your machine.
 
@@ -23,14 +23,16 @@ one (post-activation basic units). `make bench` measures it on your machine.
   relative to its float32 on TensorFlow. In inference this package is *folded*: ω and
   BatchNormalization are part of the convolutions.
 - *This package* trains as its commands do, on uint8 images with shuffling,
-  augmentation, normalisation and metrics. *Plain Keras* is stock layers with `fit` and
-  `predict`, *PyTorch* the same network in eager mode with channels last; both get
-  normalised images and do not augment. bfloat16 is mixed precision. *Repeatable*:
-  TensorFlow runs one operation at a time, the default of the commands on a CPU.
+  augmentation, normalisation and metrics. *Plain Keras* uses stock layers with `fit`
+  and `predict`, *PyTorch* the same model in eager mode with channels last. The last two
+  get normalised images and do not augment them. bfloat16 is mixed precision.
+  *Repeatable*: TensorFlow runs one operation at a time, the default of the commands on
+  a CPU.
 - One measurement of training is an epoch with its set-up. Processor times are in the
   records."""
-_SUMMARY = """How many times as fast this package is, in the same round and precision:
-median over n rounds, with the smallest and the largest.
+_SUMMARY = """Speed of this package divided by that of the other, in the same round and
+precision: median over n rounds, with the smallest and the largest. Above 1, this
+package is faster.
 """
 _PEERS = {"plain Keras": "keras", "PyTorch": "torch"}
 

@@ -1,8 +1,8 @@
 """The same ResNet in PyTorch, for comparison.
 
-It uses what makes it faster at no cost: channels last, all cores, and images that are
-normalised beforehand and stored on the device. It computes no augmentation and no
-metrics. This module needs only PyTorch.
+It is set up for speed: channels last, all cores, and images that are normalised
+beforehand and stored on the device. It does not augment images or compute metrics. This
+module needs only PyTorch.
 """
 
 import contextlib

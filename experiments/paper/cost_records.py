@@ -1,16 +1,15 @@
 """Reads the records of measured costs. No TensorFlow.
 
 There is one JSON file per machine and backend, `records/costs/MACHINE.json`, with a
-list of pairs: an original model and a pruned one, which were timed in turns.
+list of pairs: an original model and a pruned one that were timed in turns.
 """
 
 import dataclasses
 import json
-import statistics
 import typing
 
 from experiments.pages.library import RunRecords
-from experiments.pages.results import short_commit
+from experiments.pages.results import background_load, short_commit
 from experiments.paper import published
 from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.series import kept_units
@@ -126,7 +125,7 @@ class Machine:
 
     @property
     def about(self):
-        """Versions, commits, days, commands and background load, as text."""
+        """Versions, commits, days, commands and background load, as Markdown."""
         facts = self._facts()
         versions = [
             f"{package} {facts[package]}"
@@ -141,19 +140,8 @@ class Machine:
             f"{', '.join(versions)}, {facts['platform']}; measured "
             f"{', '.join(sorted({p['started'][:10] for p in pairs}))} at commit "
             f"{', '.join(sorted(commits))} by "
-            f"{', '.join(sorted({'`' + p['command'] + '`' for p in pairs}))}."
-            f"{self._background_load()}"
-        )
-
-    def _background_load(self):
-        """A sentence on the background load, if the system reported it."""
-        pairs = self.pairs.values()
-        found = [times["elsewhere"] for p in pairs for times in p["times"].values()]
-        if None in found:
-            return ""
-        return (
-            f" Background load: {100 * statistics.median(found):.0f} % of the "
-            f"processors (median), {100 * max(found):.0f} % at most."
+            f"{', '.join(sorted({'`' + p['command'] + '`' for p in pairs}))}.\n"
+            f"{background_load([t for p in pairs for t in p['times'].values()])}"
         )
 
     def _facts(self):

@@ -55,14 +55,14 @@ def _span(counts):
     return "-".join(map(str, dict.fromkeys([ends[0], ends[-1]])))
 
 
-def paint_curves(axes, curves, layers, starts):
+def paint_curves(axes, curves, layers, initial):
     """Draws curves with their standard deviations, and the initial accuracies.
 
     Args:
         axes: of matplotlib.
         curves: list of `Curve`. Curves without records are left out.
         layers: ticks of the axis, the deepest first.
-        starts: `Summary` of the initial accuracy by scale, or None.
+        initial: `Summary` of the initial accuracy, or None, by scale.
     """
     drawn = [(curve, points) for curve in curves if (points := curve.points())]
     for index, (curve, points) in enumerate(drawn):
@@ -79,10 +79,10 @@ def paint_curves(axes, curves, layers, starts):
             capsize=2,
             **curve.style,
         )
-    for scale, start in starts.items():
-        if start:
+    for scale, accuracy in initial.items():
+        if accuracy:
             axes.axhline(
-                100 * start.mean,
+                100 * accuracy.mean,
                 color=COLORS["vermilion"],
                 linestyle=_INITIAL_LINES[scale],
                 linewidth=1.2,

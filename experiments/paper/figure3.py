@@ -1,7 +1,6 @@
 """Figure 3: accuracy against layers, next to plain and distilled models."""
 
 from experiments.pages.cells import percent
-from experiments.pages.results import RECORDS
 from experiments.pages.scales import WORDS
 from experiments.pages.style import DASHES, captioned, draw, legend, line, title
 from experiments.paper import published
@@ -33,7 +32,7 @@ _CAPTION = """Figure 3. Test accuracy (%) against the number of layers. Points a
 over n seeds, bars one standard deviation; n by curve: {seeds}. The grey band marks the
 smallest model that maintained the initial accuracy in the paper. Source: the records
 listed below."""
-# The layers from first to last.
+# Numbers of layers on the axis, the deepest first.
 _TICKS = {
     "cifar10": DEPTHS["cifar10"],
     "cifar100": DEPTHS["cifar100"],
@@ -64,25 +63,21 @@ def _groups(name):
 RUNS = [run for name in PRUNING_RUNS for runs in _groups(name).values() for run in runs]
 
 
-def make(records=RECORDS):
-    """The page and its drawing; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page and its drawing; None without records."""
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None
     panels, parts = {}, []
     for name in PRUNING_RUNS:
-        curves, begins = curves_of(sources, name), starts(sources, name)
+        curves, initial = curves_of(sources, name), initial_accuracies(sources, name)
         if not any(curve.points() for curve in curves):
             continue
-        panels[name] = curves, begins
+        panels[name] = curves, initial
         for split, words, table in split_tables(curves):
             parts.append(f"## {published.TITLES[name]}, {words}\n\n{table}")
             if split == "test":
-                parts.append(_initial_text(name, begins))
+                parts.append(_initial_text(name, initial))
     seeds = "; ".join(
         f"{published.TITLES[name]}: {seeds_of(curves)}"
         for name, (curves, _) in panels.items()
@@ -97,10 +92,10 @@ def make(records=RECORDS):
     )
 
 
-def _initial_text(name, begins):
-    ours = "; ".join(f"{WORDS[s]} {percent(b)}" for s, b in begins.items() if b)
+def _initial_text(name, initial):
+    ours = "; ".join(f"{WORDS[s]} {percent(a)}" for s, a in initial.items() if a)
     theirs = published.INITIAL_ACCURACY.get(name)
-    theirs = f"{theirs} %" if theirs else "shown in its figure only"
+    theirs = f"{theirs} %" if theirs else "only plotted"
     return (
         f"Initial accuracy, ours: {ours or 'not run'}; paper: {theirs}. Smallest model "
         f"that maintained it, paper: {published.SMALLEST_LAYERS[name]} layers.\n"
@@ -115,7 +110,7 @@ def curves_of(sources, name):
     ]
 
 
-def starts(sources, name):
+def initial_accuracies(sources, name):
     """`Summary` of the initial accuracy on the test set by scale; None without one."""
     found = {}
     for run in PRUNING_RUNS[name]:
@@ -127,9 +122,9 @@ def starts(sources, name):
 def paint(figure, panels):
     """Draws a panel for each data set."""
     row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
+    for axes, (name, (curves, initial)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(published.TITLES[name], curves), pad=20)
-        paint_curves(axes, curves, _TICKS[name], begins)
+        paint_curves(axes, curves, _TICKS[name], initial)
         layers = published.SMALLEST_LAYERS[name]
         mark_layers(axes, layers, f"paper: {layers} layers")
         if name in published.INITIAL_ACCURACY:

@@ -1,6 +1,5 @@
 """Figure 4: epochs of retraining, and units removed per round."""
 
-from experiments.pages.results import RECORDS
 from experiments.pages.scales import WORDS
 from experiments.pages.style import (
     COLORS,
@@ -53,12 +52,8 @@ RUNS = list({**_RETRAIN, **_UNITS})
 _TICKS = (56, 50, 44, 38, 32)
 
 
-def make(records=RECORDS):
-    """The page and its drawing; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page and its drawing; None without records."""
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None
@@ -99,16 +94,16 @@ def _panel(sources, runs):
     scales = [
         scale for scale in WORDS if scale in {c.series[0].row.scale for c in curves}
     ]
-    starts = {scale: sources.series("c10-k2", scale) for scale in scales}
-    return curves, {scale: s.summary(s.initial()) for scale, s in starts.items()}
+    shared = {scale: sources.series("c10-k2", scale) for scale in scales}
+    return curves, {scale: s.summary(s.initial()) for scale, s in shared.items()}
 
 
 def paint(figure, panels):
     """Draws the panels (a) and (b), if they have curves."""
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (name, (curves, begins)) in zip(row, panels.items(), strict=True):
+    for axes, (name, (curves, initial)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(name, curves), pad=20)
-        paint_curves(axes, curves, _TICKS, begins)
+        paint_curves(axes, curves, _TICKS, initial)
         mark_accuracy(axes, published.INITIAL_ACCURACY["cifar10"])
         if name.startswith("(b)"):
             mark_layers(axes, published.SMALLEST_BY_TWO, "paper, k = 2")

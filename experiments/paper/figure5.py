@@ -7,7 +7,7 @@ import typing
 from scipy import stats
 
 from experiments.pages.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
-from experiments.pages.results import RECORDS, markdown_table
+from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS, suffix
 from experiments.pages.style import captioned, draw, legend, line, title
 from experiments.paper.sources import Sources
@@ -33,8 +33,9 @@ branch before ω, and ‖ω·F(x)‖ / ‖x‖ what it adds relative to its shor
   the largest. ‖ω·F(x)‖ contains the factor |ω|, so part of its correlation is by
   construction. The other two norms show whether the branch or its share grows too.
 - *Monotone* holds if Spearman's rank correlation of |ω| with ‖ω·F(x)‖ is positive
-  (one-sided, p < {_ALPHA}) in every model, of at least two. It does not hold if it is
-  positive in none and negative in some. One model is *observed once*."""
+  (one-sided, p < {_ALPHA}) in every model, of at least two. It does not hold if the
+  correlation is positive in no model and negative in some. With a single model that
+  passes, the verdict is *observed once*."""
 _CAPTION = """Figure 5. Mean norms over the held-out images against |ω| (both without
 unit), one point per removable unit and seed; n is the number of models. CIFAR-10,
 ResNet-56 after the initial training. Source: the records listed below."""
@@ -48,12 +49,8 @@ class Point(typing.NamedTuple):
     norms: dict
 
 
-def make(records=RECORDS):
-    """The page, and its drawing if a model is measured; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page, and its drawing if a model is measured; None without records."""
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None

@@ -5,7 +5,7 @@ import statistics
 from scipy import stats
 
 from experiments.pages.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
-from experiments.pages.results import RECORDS, markdown_table
+from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS, suffix
 from experiments.pages.style import COLORS, captioned, draw, legend, title
 from experiments.paper import published
@@ -25,19 +25,16 @@ scale are pooled.
 *Two modes, not one at 0* holds if significantly more |ω| lie between {_HIGH[0]} and
 {_HIGH[1]} than between {_LOW[0]:g} and {_LOW[1]} (one-sided binomial test, p <
 {_ALPHA}). The initial distribution puts equally many values in both bands. It does not
-hold if significantly fewer do. One seed is *observed once*."""
+hold if significantly fewer do. With a single seed that passes, the verdict is *observed
+once*."""
 _CAPTION = f"""Figure 6. Histogram of the importances ω (no unit) after the initial
 training, bins of 0.1; n is the number of models. Grey: the expected counts of the
 initial distribution U(-1, 1). Dashed lines: the two modes of the paper, near
 ±{published.MODE}. Source: the records listed below."""
 
 
-def make(records=RECORDS):
-    """The page and its drawing; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page and its drawing; None without records."""
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None

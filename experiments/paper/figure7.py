@@ -1,6 +1,6 @@
 """Figure 7: times of training and testing, original and pruned models."""
 
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
 from experiments.pages.style import COLORS, captioned, draw, legend, title
 from experiments.paper import published
 from experiments.paper.cost_records import COMMAND, PAPER, TEST, TRAIN, read_machines
@@ -30,12 +30,8 @@ _BARS = {
 _RECORDED = {"original": "original", "pruned": "shortened"}  # in the records
 
 
-def make(records=RECORDS):
-    """The page with a drawing for each machine; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page with a drawing for each machine; None without records."""
     machines, not_run, drawings = read_machines(records), NotRun(), {}
     if not machines:
         return None
@@ -46,7 +42,7 @@ def make(records=RECORDS):
             file = f"figure7-{machine.name}.svg"
             drawings[file] = draw(paint_times, machine, height=4.8)
             parts.append(captioned(file, _caption(machine)))
-        parts.append(f"{_table(machine, not_run)}\n{machine.about}\n")
+        parts.append(f"{_table(machine, not_run)}\n{machine.about}")
     return Result("figure7", "\n".join(parts) + not_run.listing(), drawings)
 
 

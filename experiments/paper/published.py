@@ -57,10 +57,10 @@ NOT_REPRODUCIBLE_BECAUSE = (
 # with the pruned models. The text gives no numbers: it only states that those of the
 # pruned models are smaller, on all three data sets.
 
-# Initial accuracy in % (Figure 3); for the other data sets it is only drawn.
+# Initial accuracy in % (Figure 3). Those of the other data sets are only plotted.
 INITIAL_ACCURACY = {"cifar10": 92.88}
 # Figure 4b, 60 epochs per round: the smallest model that maintained the accuracy with
-# two units per round, and layers and accuracy (%) of one with four.
+# two units per round, and layers and accuracy (%) of a model with four units per round.
 SMALLEST_BY_TWO = 32
 BY_FOUR = (44, 92.84)
 # Figure 6: the two modes of ω after training are this far from 0.

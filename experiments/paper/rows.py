@@ -124,11 +124,11 @@ _CONTROLS = (
         "c10_scratch_e",
     ),
 )
-_EIGHT = tuple(range(8))
+_EIGHT_SEEDS = tuple(range(8))
 R29 = (
-    Row("c10_r29", "Controls: three units of ResNet-29 at once", seeds=_EIGHT),
+    Row("c10_r29", "Controls: three units of ResNet-29 at once", seeds=_EIGHT_SEEDS),
     *(
-        Row(f"c10_r29_{arm}", f"Controls: {what}", extra, label, seeds=_EIGHT)
+        Row(f"c10_r29_{arm}", f"Controls: {what}", extra, label, _EIGHT_SEEDS)
         for arm, what, extra, label in (
             ("restart", "its restart", f"--start_from={_R29}", ""),
             ("random", "three random units", f"--start_from={_R29}", ""),
@@ -204,11 +204,11 @@ def full_length_runs(name):
     return [run for run in PRUNING_RUNS[name] if BY_RUN[run].scale == "paper"]
 
 
-def settings(row, seed=0):
-    """The values of the flags of the command of a row, by name."""
+def settings(row):
+    """The values of the flags of the command of a row for seed 0, by name."""
     module = importlib.import_module(f"experiments.{row.module}")
     with flagsaver.flagsaver():
-        flags.FLAGS([row.run, *row.command(seed)])
+        flags.FLAGS([row.run, *row.command(seed=0)])
         module.apply_scale()
         return {
             flag.name: flag.value

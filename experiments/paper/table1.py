@@ -9,7 +9,7 @@ from experiments.pages.cells import (
     points,
 )
 from experiments.pages.differences import MARGIN, judged, no_drop
-from experiments.pages.results import RECORDS, markdown_table
+from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
 from experiments.paper.rows import PRUNING_RUNS
@@ -24,8 +24,8 @@ initial one on the images that select: held-out images, or the test set as in th
   Table 2. *Difference*: our layers minus the paper's.
 - *Initial*, *selected*: accuracy in %, mean ± standard deviation over n seeds.
   *Change*: selected minus initial model of the same seed in percentage points, mean
-  [95 % t interval]. On held-out images that select it cannot be negative, so the test
-  set decides.
+  [95 % t interval]. It cannot be negative on the images that select the model, so the
+  test set decides.
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
   (holds), below (does not hold), or neither (open). One seed decides nothing.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
@@ -34,12 +34,8 @@ initial one on the images that select: held-out images, or the test set as in th
 RUNS = [run for chains in PRUNING_RUNS.values() for run in chains]
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None
@@ -100,7 +96,7 @@ def _accuracy(found):
     columns += "no loss"
     rows = []
     for name in dict.fromkeys(name for name, _ in found):
-        theirs = published.INITIAL_ACCURACY.get(name, "only drawn")
+        theirs = published.INITIAL_ACCURACY.get(name, "only plotted")
         row = [published.TITLES[name], "paper", "-", "-", *[on_split("test")] * 2]
         rows.append([*row, str(theirs), "not lower", "-", "-"])
         for series in (series for other, series in found if other == name):

@@ -1,7 +1,7 @@
 """Table 2: what the smallest models cost, in % of the original ones."""
 
 from experiments.pages.cells import on_split
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
 from experiments.paper.cost_records import (
@@ -32,12 +32,8 @@ models. Differences are ours minus the paper's, in percentage points.
   percentiles, which is less sensitive to background load."""
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     machines, not_run = read_machines(records), NotRun()
     own, models = own_models(records), all_models(records)
     if not machines and not own:
@@ -54,7 +50,7 @@ def make(records=RECORDS):
         parts.append(
             f"## Times: {machine.title}\n\nOne pair of models each, "
             f"{' or '.join(map(str, sorted(runs)))} paired calls, in %.\n\n"
-            f"{_times_table(machine, models, not_run)}\n{machine.about}\n"
+            f"{_times_table(machine, models, not_run)}\n{machine.about}"
         )
     return Result("table2", "\n".join(parts) + not_run.listing())
 

@@ -1,7 +1,7 @@
 """Table 3: size of the original and the pruned models."""
 
 from experiments.pages.library import short
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
 from experiments.paper import published
 from experiments.paper.cost_records import (
     COMMAND,
@@ -13,8 +13,8 @@ from experiments.paper.cost_records import (
 
 _ABOUT = """Size of the original and the pruned models. The text of the paper gives no
 numbers: it states that the pruned models have fewer parameters. Units are those that we
-inferred for the paper's smallest models ([Table 2](table2.md)); counts follow from the
-architecture alone, whatever the training.
+inferred for the paper's smallest models ([Table 2](table2.md)). Counts depend on the
+architecture only, not on the training.
 
 - *Parameters*: trainable ones, without ω; *%*: of the original model.
 - *MACs*: multiply-accumulates of convolutions and dense layers for one image.
@@ -23,12 +23,8 @@ architecture alone, whatever the training.
   into the convolutions."""
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     machines, not_run = read_machines(records), NotRun()
     models = all_models(records)
     if not machines and models == [*PAPER]:

@@ -4,7 +4,6 @@ import json
 import statistics
 
 from experiments.pages.results import (
-    RECORDS,
     Result,
     background_load,
     head,
@@ -25,12 +24,8 @@ smallest and the largest in parentheses. Processor time excludes waiting and oth
 processes; *images/s per processor* is 1,000 ms divided by it."""
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     paths = sorted((records / "pipeline").glob("*.json"))
     parts = [_section(json.loads(path.read_text("utf-8"))) for path in paths]
     if not parts:

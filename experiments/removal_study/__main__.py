@@ -2,10 +2,9 @@
 
     python -m experiments.removal_study --pretrained=DIR --data_dir=DATA
 
-DIR has resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 models of
+DIR contains resnet20.npz, resnet32.npz and resnet44.npz: the CIFAR-10 models of
 github.com/akamaster/pytorch_resnet_cifar10 as arrays with the names of their
-state_dict. --model=FILE measures your own model instead, trained on CIFAR-10 by this
-package.
+state_dict.
 
     python -m experiments.removal_study --net=efficientnet-lite0 --data_dir=DATA
 
@@ -17,7 +16,6 @@ There is one record per model in records/removal_study. Recorded parts are not m
 again, so the command can be stopped and repeated; --again measures everything again.
 """
 
-import pathlib
 import sys
 
 from experiments.pages import manifest
@@ -32,15 +30,14 @@ from experiments.removal_study.page import (
 from experiments.running.quiet import quiet_start
 
 
-def main(argv=None, records=RECORDS):
+def main():
     parser = _parser()
-    arguments = parser.parse_args(argv)
-    names = arguments.model or arguments.net or CIFAR_NETS
-    needed = not arguments.model and any(name in CIFAR_NETS for name in names)
-    if bool(arguments.pretrained) != needed or (arguments.model and arguments.net):
+    arguments = parser.parse_args()
+    names = arguments.net or CIFAR_NETS
+    if not arguments.pretrained and any(name in CIFAR_NETS for name in names):
         sys.exit(
-            "error: give --pretrained=DIR for the public CIFAR-10 networks, "
-            f"--model=FILE for a model of your own, or --net={EFFICIENTNET}."
+            "error: the public CIFAR-10 models need --pretrained=DIR. Give the folder "
+            f"of their weights, or --net={EFFICIENTNET}."
         )
     if arguments.random < 1:
         sys.exit(f"error: --random must be >= 1. Received: {arguments.random}.")
@@ -48,11 +45,10 @@ def main(argv=None, records=RECORDS):
     with quiet_start():
         from experiments.removal_study.study import Study
     try:
-        for each in names:
-            name = pathlib.Path(each).stem
-            path = records / FOLDER / f"{name}.json"
+        for name in names:
+            path = RECORDS / FOLDER / f"{name}.json"
             record = {} if arguments.again else manifest.read_record(path)
-            model, dataset, settings, fill, published = _subject(each, arguments)
+            model, dataset, settings, fill, published = _subject(name, arguments)
             if record and record["settings"] != settings.to_dict():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
@@ -73,7 +69,6 @@ def _subject(name, arguments):
     from experiments.removal_study import efficientnet, public_models
     from experiments.removal_study.study import Settings
     from resprune_tf import load_dataset
-    from resprune_tf.system.model_files import load_model
 
     given = {"seed": arguments.seed, "random": arguments.random}
     if name == EFFICIENTNET:
@@ -89,19 +84,15 @@ def _subject(name, arguments):
         )
         return model, dataset, settings, 0.0, None
     dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
-    if arguments.model:
-        return load_model(name), dataset, Settings(**given), dataset.mean, None
     model = public_models.read_model(name, arguments.pretrained)
     return model, dataset, Settings(**given), 0.0, public_models.PUBLISHED[name]
 
 
 def _command(parser, arguments, name):
     """The command that measures one model, without the folders of this machine."""
+    own = command(parser, arguments, ("again", "pretrained", "data_dir", "net"))
     source = "--pretrained=DIR " if name in CIFAR_NETS else ""
-    which = f"--model={name}.keras" if arguments.model else f"{source}--net={name}"
-    omitted = ("again", "pretrained", "data_dir", "model", "net")
-    own = command(parser, arguments, omitted)
-    return f"{own} {which} --data_dir=DATA"
+    return f"{own} {source}--net={name} --data_dir=DATA"
 
 
 def _parser():
@@ -116,12 +107,8 @@ def _parser():
         help="public model to measure (default: those of CIFAR-10); can be repeated",
     )
     parser.add_argument(
-        "--model",
-        action="append",
-        metavar="FILE",
-        help="a .keras file; can be repeated",
+        "--data_dir", metavar="DATA", required=True, help="folder of the images"
     )
-    parser.add_argument("--data_dir", metavar="DATA", help="folder of the images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--random", type=int, default=100, help="random sets per number of units"

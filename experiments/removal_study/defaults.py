@@ -1,10 +1,10 @@
-"""Prunes a trained model by the defaults of `resprune prune` and as in the paper.
+"""Prunes a trained model with the defaults of `resprune prune` and as in the paper.
 
     python -m experiments.removal_study.defaults --pretrained=DIR --data_dir=DATA
 
 The model is the public CIFAR-10 ResNet-44 of the removal study, and the target is 70 %
-of its multiply-accumulates. Both ways use the same number of epochs in all. A recorded
-way is not run again, and a run that was stopped continues.
+of its multiply-accumulates. Both ways take the same number of epochs in total. A
+recorded way is not run again, and a run that was stopped continues.
 """
 
 import dataclasses
@@ -18,14 +18,14 @@ from experiments.running.quiet import quiet_start
 COMMAND = "python -m experiments.removal_study.defaults"
 PLACE = pathlib.Path("pretrained", "resnet44.json")
 NET, TARGET, EPOCHS = "resnet44", 0.7, 10
-# The model was trained on all training images, also on those that are held out here, so
-# its accuracy on them is no estimate of the decrease. The tolerance must not decide.
+# The model was trained on the images that are held out here, so its accuracy on them is
+# too high to measure a decrease. With a large tolerance it does not decide the outcome.
 TOLERANCE = 0.2
 
 
-def main(argv=None, records=RECORDS):
+def main():
     parser = folders_parser(COMMAND, __doc__)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.system.memory import keep_memory
@@ -34,7 +34,7 @@ def main(argv=None, records=RECORDS):
         import resprune_tf as rp
         from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-    path = records / PLACE
+    path = RECORDS / PLACE
     try:
         net = read_model(NET, arguments.pretrained)
     except ValueError as error:
@@ -65,7 +65,7 @@ def _by_default(rp, net, arguments):
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / f"{NET}.keras"
     if not model.exists():
-        # As its authors trained it, with their first learning rate only.
+        # The optimizer of its authors, with their initial learning rate.
         net.compile(
             keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=1e-4),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -96,7 +96,7 @@ def _as_the_paper(rp, net, arguments):
     )
     result = rp.prune_and_retrain(
         scaled,
-        # Training padded the crops with black.
+        # The authors padded the crops with black.
         dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0)),
         recipe,
         removal=rp.Removal(
@@ -112,7 +112,7 @@ def _as_the_paper(rp, net, arguments):
 
 
 def _needed(rp, net):
-    """Number of rounds of two units each until the target is met."""
+    """Estimated number of rounds of two units each until the target is met."""
     free = [unit for unit in rp.find_units(net) if unit.removable]
     macs = rp.cost(net).macs
     saved = sum(unit.macs for unit in free) / len(free)
@@ -121,6 +121,7 @@ def _needed(rp, net):
 
 
 def _lines(rounds):
+    """Rounds as JSON values."""
     fields = "removed", "layers", "parameters", "macs", "epochs", "seconds"
     return [
         {

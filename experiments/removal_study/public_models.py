@@ -1,8 +1,8 @@
 """The public CIFAR-10 models of the study, built in Keras from arrays of weights.
 
-They have basic units after He et al., arXiv:1512.03385, section 4.2: batch
-normalization and ReLU after each convolution, ReLU after the sum, and shortcuts without
-weights.
+They consist of the basic units of He et al., arXiv:1512.03385, section 4.2: batch
+normalization after each convolution, ReLU after the first convolution and after the
+addition, and shortcuts without weights.
 """
 
 import pathlib
@@ -17,6 +17,12 @@ _UNITS = {"resnet20": 3, "resnet32": 5, "resnet44": 7}  # per stage
 _WIDTHS = 16, 32, 64
 _MEAN = np.array([0.485, 0.456, 0.406])
 _STD = np.array([0.229, 0.224, 0.225])
+# Axes of Keras's kernels in those of PyTorch.
+_AXES = {
+    layers.Conv2D: (2, 3, 1, 0),
+    layers.DepthwiseConv2D: (2, 3, 0, 1),
+    layers.Dense: (1, 0),
+}
 
 
 def read_model(name, folder):
@@ -37,12 +43,12 @@ def read_model(name, folder):
     path = pathlib.Path(folder) / f"{name}.npz"
     if not path.is_file():
         raise ValueError(
-            f"There is no file '{path}'. Give the folder that has {name}.npz with "
+            f"There is no file '{path}'. Give the folder that contains {name}.npz with "
             "--pretrained=DIR."
         )
     model = build_resnet(name, _UNITS[name])
     with np.load(path) as arrays:
-        _load(model, {key: arrays[key] for key in arrays.files}, path)
+        load_weights(model, dict(arrays), path, _published)
     return model
 
 
@@ -72,7 +78,8 @@ def _unit(x, width, stride, name):
     y = _convolution(x, width, stride, f"{name}_conv1", f"{name}_bn1")
     y = layers.ReLU(name=f"{name}_relu1")(y)
     y = _convolution(y, width, 1, f"{name}_conv2", f"{name}_bn2")
-    if stride > 1:  # every second pixel, and channels of zeros on either side
+    # The published models subsample the shortcut and pad its channels with zeros.
+    if stride > 1:
         x = layers.MaxPooling2D(1, stride, name=f"{name}_pixels")(x)
         more = width - x.shape[-1]
         x = ops.pad(x, [(0, 0), (0, 0), (0, 0), (more // 2, more - more // 2)])
@@ -81,38 +88,43 @@ def _unit(x, width, stride, name):
 
 
 def _convolution(x, width, stride, name, norm):
-    if stride > 1:  # a pixel on all sides; Keras's "same" pads one side only
+    # PyTorch pads all sides; Keras's "same" would pad the bottom and the right only.
+    if stride > 1:
         x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     padding = "valid" if stride > 1 else "same"
     x = layers.Conv2D(width, 3, stride, padding, use_bias=False, name=name)(x)
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(x)
 
 
-def _load(model, arrays, path):
-    """Sets the weights; every array and every weight must be used exactly once."""
+def load_weights(model, arrays, path, published=lambda name: name):
+    """Sets the weights of a model from arrays with the names and axes of PyTorch.
+
+    Args:
+        model: `keras.Model`, which is changed.
+        arrays: dict from name, such as `"conv1.weight"`, to array.
+        path: path of their file, for error messages.
+        published: function from the name of a layer to its name in `arrays`.
+
+    Raises:
+        ValueError: if an array is missing, has another shape, or is not used.
+    """
     left = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
     for layer in model.layers:
         if isinstance(layer, layers.Normalization) or not layer.weights:
             continue
-        found = [
-            left.pop(f"{_published(layer.name)}.{part}", None) for part in _parts(layer)
-        ]
+        parts = ("weight", "bias", "running_mean", "running_var")[: len(layer.weights)]
+        found = [left.pop(f"{published(layer.name)}.{part}", None) for part in parts]
+        axes = _AXES.get(type(layer), ())
+        if axes and np.ndim(found[0]) == len(axes):
+            found[0] = found[0].transpose(axes)
         expected = [tuple(weight.shape) for weight in layer.weights]
-        if isinstance(layer, layers.Conv2D):
-            found = [a if a is None else a.transpose(2, 3, 1, 0) for a in found]
-        elif isinstance(layer, layers.Dense):
-            found = [a if a is None else a.T for a in found]
-        if [getattr(a, "shape", None) for a in found] != expected:
-            raise ValueError(f"'{path}' has no arrays {expected} for {layer.name}.")
+        if [getattr(array, "shape", None) for array in found] != expected:
+            raise ValueError(
+                f"'{path}' has no arrays of the shapes {expected} for {layer.name}."
+            )
         layer.set_weights(found)
     if left:
-        raise ValueError(f"'{path}' has unexpected arrays: {', '.join(left)}.")
-
-
-def _parts(layer):
-    if isinstance(layer, layers.BatchNormalization):
-        return "weight", "bias", "running_mean", "running_var"
-    return ("weight", "bias")[: len(layer.weights)]
+        raise ValueError(f"'{path}' has arrays that are not used: {', '.join(left)}.")
 
 
 def _published(name):

@@ -2,7 +2,8 @@
 
 The model is cut before and after each removable unit. A set of removed units is a path
 through the pieces, and the paths of several sets form a tree, in which common parts are
-computed once. For the 128 sets of 7 units this takes about a seventh of the work.
+computed once. For the 128 sets of the 7 units of ResNet-20, this takes about a quarter
+of the multiply-accumulates.
 """
 
 import dataclasses
@@ -94,7 +95,11 @@ class Removals:
         }
 
     def _walk(self, sets, values, step, place=0, removed=frozenset()):
-        """Yields each set with the outputs of the model without it."""
+        """Yields each set with the outputs of the model without it.
+
+        `step(place, removed, values)` returns the outputs of the piece at `place` after
+        the `removed` units, from its inputs `values`.
+        """
         if place == len(self._pieces):
             yield sets[0], values
             return
@@ -144,7 +149,7 @@ class _Piece:
             norm.moving_variance.assign(variance)
 
     def recalibrated(self, values, batch_size):
-        """Estimates the statistics; returns the outputs meanwhile, and them."""
+        """Estimates the statistics on `values`; returns the outputs and statistics."""
         if not self._norms:
             return self.run(values), []
         if self._recalibration is None:
@@ -165,7 +170,7 @@ class _Piece:
 
 
 class _Recorder:
-    """A model that keeps its outputs."""
+    """Calls a model and keeps its outputs, which are the inputs of the next piece."""
 
     def __init__(self, model):
         self.model, self.outputs = model, []

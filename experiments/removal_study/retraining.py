@@ -3,9 +3,9 @@
     python -m experiments.removal_study.retraining --pretrained=DIR --data_dir=DATA
 
 The model is the public CIFAR-10 ResNet-32 of the removal study, without the five units
-of smallest block influence. Each way is a run of `prune_and_retrain` that starts from
-the model as given. A recorded way is not run again and a stopped run continues, so the
-command can be stopped and repeated.
+with the smallest block influence. Each way is a run of `prune_and_retrain` that starts
+from the model as given. A recorded way is not run again and a stopped run continues, so
+the command can be stopped and repeated.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ class Way:
         return f"{self.optimizer}-{self.rate:g}-{self.schedule}-{self.epochs}{teacher}"
 
 
-# In order of importance.
+# The most important first: --ways=N runs the first N.
 WAYS = (
     Way("sgd", 0.02),
     Way("sgd", 0.02, teacher=True),
@@ -60,14 +60,14 @@ WAYS = (
     Way("sgd", 0.1, "step"),
     Way("sgd", 0.02, "linear"),
     Way("sgd", 0.005),
-    # The end of a usual schedule, which learning rate rewinding repeats.
+    # The end of a usual schedule, as in learning rate rewinding.
     Way("sgd", 0.01, "step"),
 )
 
 
-def main(argv=None, records=RECORDS):
+def main():
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.system.memory import keep_memory
@@ -76,13 +76,13 @@ def main(argv=None, records=RECORDS):
         import resprune_tf as rp
         from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-    path = records / PLACE
+    path = RECORDS / PLACE
     try:
         dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
         model = read_model("resnet32", arguments.pretrained)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    # Training padded the crops with black.
+    # The authors padded the crops with black.
     dataset = dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0))
     record = manifest.read_record(path) or {"ways": {}}
     record["command"] = (

@@ -1,7 +1,7 @@
 """The parts of the study of one model, and its record.
 
-A part is a function that takes a `Study` and adds its results to the record. The record
-is written after every part, and in long parts after every group of sets, so that an
+A part is a function that adds its results to the record of a `Study`. The record is
+written after every part, and in long parts after every group of sets, so that an
 interrupted study continues from there.
 """
 
@@ -75,10 +75,10 @@ class Study:
         settings: `Settings`.
         fill: pixel values of the padding in augmentation.
         record: dict of earlier measurements; it is changed in place.
-        path: path of its file, or None.
+        path: path of its file.
     """
 
-    def __init__(self, model, dataset, settings, fill, record, path=None):
+    def __init__(self, model, dataset, settings, fill, record, path):
         self.model, self.dataset, self.settings = model, dataset, settings
         self.fill, self.record, self.path = fill, record, path
         self.removals = Removals(model)
@@ -111,11 +111,10 @@ class Study:
 
     def save(self):
         """Writes the record."""
-        if self.path is not None:
-            manifest.write_record(self.path, self.record)
+        manifest.write_record(self.path, self.record)
 
     def scoring_images(self, count, draw=0):
-        """Training images for the scores, and labels; two draws share no image."""
+        """Training images for the scores, float32, and labels; draws share no image."""
         start = draw * self.settings.scored_on
         rows = self._order[start : start + count]
         train = self.dataset.train
@@ -127,7 +126,7 @@ class Study:
         return self.dataset.train.images[np.sort(rows[:count])]
 
     def augmented(self, count, seed):
-        """The same images, shifted and mirrored as in training."""
+        """The `calibration_images`, shifted and mirrored as in training."""
         augment = RandomCropFlip(
             self.dataset.crop_padding, self.dataset.flip, self.fill, seed
         )
@@ -135,7 +134,7 @@ class Study:
         return np.asarray(augment(images, training=True))
 
     def criteria(self, count, draw):
-        """The criteria by name, on a draw of training images."""
+        """The criteria by name, on `count` images of a draw of training images."""
         images, labels = self.scoring_images(count, draw)
         options = {"batch_size": min(128, count), "seed": self.settings.seed}
         found = {
@@ -149,7 +148,7 @@ class Study:
         return found
 
     def measure(self, sets, which):
-        """Measures accuracy and loss without each set of units that is not recorded.
+        """Measures accuracy and loss without each set of units, unless recorded.
 
         Args:
             sets: frozensets of indices of units.
@@ -180,7 +179,7 @@ class Study:
 
 
 def summary(judged):
-    """Accuracy and mean loss, from the result of `Removals.measure` for each image."""
+    """Accuracy and mean loss of one set, from the result of `Removals.measure`."""
     correct, losses = judged
     return [round(float(correct.mean()), 6), round(float(losses.mean()), 6)]
 

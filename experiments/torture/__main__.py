@@ -2,11 +2,12 @@
 
     python -m experiments.torture [--only=KIND,...] [--seed=N] [--out=FILE]
 
-It runs the users' commands with small models and scikit-learn's digits in a temporary
-folder. It needs Linux. Running a kind again replaces its cases in the record.
+The campaign runs the users' commands while processes are killed, files are damaged,
+disks are full or two processes write at once, and with hostile files. It uses small
+models and scikit-learn's digits in a temporary folder, and needs Linux. Running a kind
+again replaces its cases in the record.
 """
 
-import argparse
 import collections
 import pathlib
 import random
@@ -17,9 +18,10 @@ import time
 
 from experiments.pages import manifest
 from experiments.pages.library import counted
-from experiments.pages.results import RECORDS
+from experiments.pages.results import RECORDS, parser_of
 from experiments.running.quiet import quiet_start
 from experiments.torture import damage, disk, hostile, kills, writers
+from experiments.torture.page import COMMAND
 from experiments.torture.subject import Subject
 
 KINDS = {
@@ -79,11 +81,7 @@ def main(argv=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.torture",
-        description="Runs the commands under kills, damaged files, full disks, two "
-        "writers and hostile files, and records whether the results are right.",
-    )
+    parser = parser_of(COMMAND, __doc__)
     parser.add_argument(
         "--only",
         metavar="KINDS",

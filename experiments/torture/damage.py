@@ -49,16 +49,15 @@ def cases(subject, rng, folder):
             title = f"{name} {way}"
             ended = process.run(subject.train(broken))
             if ended.code == 0:
-                yield same("damage", title, difference(broken, subject.trained))
+                yield same(title, difference(broken, subject.trained))
                 continue
-            found = refused("damage", title, ended, name.name)
+            found = refused(title, ended, name.name)
             yield found
         if ended.code and found.right:
             shutil.copy2(start / name, broken / name)
             ended = process.run(subject.train(broken))
             if ended.code:
                 wrong = f"after it is restored: {ended.error}"
-                yield Case("damage", f"{name} restored", wrong, False)
+                yield Case(f"{name} restored", wrong, False)
             else:
-                found = difference(broken, subject.trained)
-                yield same("damage", f"{name} restored", found)
+                yield same(f"{name} restored", difference(broken, subject.trained))

@@ -43,7 +43,7 @@ def _judged(title, ended, reached, most, longest):
     elif ended.seconds > longest:
         fault = f"took {ended.seconds:.0f} s (allowed: {longest:.0f})"
     outcome = f"refused: {ended.error}" if ended.code else "harmless"
-    return Case("hostile files", title, fault or outcome, fault is None)
+    return Case(title, fault or outcome, fault is None)
 
 
 def _listing(folder):

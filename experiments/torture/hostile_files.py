@@ -1,7 +1,7 @@
 """Makes hostile files. Each maker returns a command that reads its file.
 
-A maker gets the `Subject`, an empty folder, and an outside folder, which the command
-must not change.
+The arguments of a maker are the `Subject`, an empty folder, and an outside folder that
+the command must not change.
 """
 
 import io
@@ -9,8 +9,10 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -24,10 +26,22 @@ HARMLESS = (
 FILES = {}
 
 
-def _file(title):
-    def register(maker):
-        FILES[title] = maker
-        return maker
+def _file(title, change=None):
+    """Decorator that registers a maker under its title.
+
+    Args:
+        title: kind of file and attack, as on the page.
+        change: function `(subject, place, attack)` that changes a good file by
+            `attack(*content)` and returns the command. The decorated function is then
+            not a maker, but `attack` with `outside` as additional last argument.
+    """
+
+    def register(function):
+        def maker(subject, place, outside):
+            return change(subject, place, lambda *content: function(*content, outside))
+
+        FILES[title] = maker if change else function
+        return function
 
     return register
 
@@ -42,11 +56,11 @@ class _MakesFolder:
         return os.mkdir, (str(self.path),)
 
 
-def _keras(subject, place, change):
-    """`resprune prune` with the model file after a change to its members."""
+def _keras(subject, place, attack):
+    """`resprune prune` after `attack(members)` on the contents of the model file."""
     with zipfile.ZipFile(subject.folder / "net.keras") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    change(members)
+    attack(members)
     path = place / "net.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -54,145 +68,109 @@ def _keras(subject, place, change):
     return subject.prune(place / "out", model=path)
 
 
-def _config(subject, place, change):
-    """`resprune prune` with the model file after a change to its architecture."""
+def _config(subject, place, attack):
+    """`resprune prune` after `attack(layers)` on the architecture of the model."""
 
-    def changed(members):
+    def change(members):
         config = json.loads(members["config.json"])
-        change(config["config"]["layers"])
+        attack(config["config"]["layers"])
         members["config.json"] = json.dumps(config).encode()
 
-    return _keras(subject, place, changed)
+    return _keras(subject, place, change)
 
 
-def _h5(subject, place, change):
-    """`resprune prune` after `change(file, name)` of the first convolution weight."""
+def _h5(subject, place, attack):
+    """`resprune prune` after `attack(file, name)` on a weight of a convolution."""
     import h5py
 
-    def changed(members):
+    def change(members):
         content = io.BytesIO(members["model.weights.h5"])
         with h5py.File(content, "a") as file:
-            names = []
-            file.visititems(
+            name = file.visititems(
                 lambda name, item: (
-                    names.append(name) if isinstance(item, h5py.Dataset) else None
+                    name if isinstance(item, h5py.Dataset) and "conv" in name else None
                 )
             )
-            change(file, next(name for name in names if "conv" in name))
+            attack(file, name)
         members["model.weights.h5"] = content.getvalue()
 
-    return _keras(subject, place, changed)
+    return _keras(subject, place, change)
 
 
-@_file(".keras: weights that declare 3 GB")
-def _(subject, place, outside):
-    def grow(file, name):
-        del file[name]
-        shape, chunks = (_GIGABYTES * 2**28,), (2**20,)
-        file.create_dataset(name, shape, "float32", chunks=chunks, compression="gzip")
-
-    return _h5(subject, place, grow)
+@_file(".keras: weights that declare 3 GB", _h5)
+def _(file, name, outside):
+    del file[name]
+    shape, chunks = (_GIGABYTES * 2**28,), (2**20,)
+    file.create_dataset(name, shape, "float32", chunks=chunks, compression="gzip")
 
 
-@_file(".keras: weights in a file outside")
-def _(subject, place, outside):
+@_file(".keras: weights in a file outside", _h5)
+def _(file, name, outside):
     (outside / "secret.bin").write_bytes(bytes(range(256)) * 64)
-
-    def link(file, name):
-        shape = file[name].shape
-        del file[name]
-        external = [(str(outside / "secret.bin"), 0, 16384)]
-        file.create_dataset(name, shape, "float32", external=external)
-
-    return _h5(subject, place, link)
+    shape = file[name].shape
+    del file[name]
+    external = [(str(outside / "secret.bin"), 0, 16384)]
+    file.create_dataset(name, shape, "float32", external=external)
 
 
-@_file(".keras: a link to another HDF5 file")
-def _(subject, place, outside):
+@_file(".keras: a link to another HDF5 file", _h5)
+def _(file, name, outside):
     import h5py
 
-    with h5py.File(outside / "other.h5", "w") as file:
-        file["w"] = np.zeros(3)
-
-    def link(file, name):
-        del file[name]
-        file[name] = h5py.ExternalLink(str(outside / "other.h5"), "/w")
-
-    return _h5(subject, place, link)
+    with h5py.File(outside / "other.h5", "w") as other:
+        other["w"] = np.zeros(3)
+    del file[name]
+    file[name] = h5py.ExternalLink(str(outside / "other.h5"), "/w")
 
 
-@_file(".keras: an architecture that inflates to 0.7 GB")
-def _(subject, place, outside):
-    def grow(members):
-        members["config.json"] = b" " * (700 << 20) + members["config.json"]
-
-    return _keras(subject, place, grow)
+@_file(".keras: an architecture that inflates to 0.7 GB", _keras)
+def _(members, outside):
+    members["config.json"] = b" " * (700 << 20) + members["config.json"]
 
 
-@_file(".keras: metadata that inflate to 0.7 GB")
-def _(subject, place, outside):
-    def grow(members):
-        members["metadata.json"] = b" " * (700 << 20) + members["metadata.json"]
-
-    return _keras(subject, place, grow)
+@_file(".keras: metadata that inflate to 0.7 GB", _keras)
+def _(members, outside):
+    members["metadata.json"] = b" " * (700 << 20) + members["metadata.json"]
 
 
-@_file(".keras: an architecture nested 100,000 deep")
-def _(subject, place, outside):
-    def nest(members):
-        members["config.json"] = b"[" * 100_000 + b"]" * 100_000
-
-    return _keras(subject, place, nest)
+@_file(".keras: an architecture nested 100,000 deep", _keras)
+def _(members, outside):
+    members["config.json"] = b"[" * 100_000 + b"]" * 100_000
 
 
-@_file(".keras: a layer of 10**14 weights")
-def _(subject, place, outside):
-    def grow(layers):
-        layers[-1]["config"]["units"] = 10**13
-
-    return _config(subject, place, grow)
+@_file(".keras: a layer of 10**14 weights", _config)
+def _(layers, outside):
+    layers[-1]["config"]["units"] = 10**13
 
 
-@_file(".keras: a Lambda layer with code")
-def _(subject, place, outside):
-    def add(layers):
-        layers[1]["class_name"], layers[1]["module"] = "Lambda", "keras.layers"
-        code = {"class_name": "__lambda__", "config": {"code": "4wEAAAAA"}}
-        layers[1]["config"] = {"name": "rescaling", "function": code}
-
-    return _config(subject, place, add)
+@_file(".keras: a Lambda layer with code", _config)
+def _(layers, outside):
+    layers[1]["class_name"], layers[1]["module"] = "Lambda", "keras.layers"
+    code = {"class_name": "__lambda__", "config": {"code": "4wEAAAAA"}}
+    layers[1]["config"] = {"name": "rescaling", "function": code}
 
 
-@_file(".keras: a class of a module of Python")
-def _(subject, place, outside):
-    def call(layers):
-        layers[1]["module"], layers[1]["class_name"] = "os", "system"
-        layers[1]["registered_name"] = "system"
-        layers[1]["config"] = {"command": f"touch {outside}/written"}
-
-    return _config(subject, place, call)
+@_file(".keras: a class of a module of Python", _config)
+def _(layers, outside):
+    layers[1]["module"], layers[1]["class_name"] = "os", "system"
+    layers[1]["registered_name"] = "system"
+    layers[1]["config"] = {"command": f"touch {outside}/written"}
 
 
-@_file(".keras: a function of a module of Python")
-def _(subject, place, outside):
-    def call(layers):
-        layers[2]["config"]["activation"] = {
-            "module": "builtins",
-            "class_name": "function",
-            "config": "exec",
-            "registered_name": "function",
-        }
-
-    return _config(subject, place, call)
+@_file(".keras: a function of a module of Python", _config)
+def _(layers, outside):
+    layers[2]["config"]["activation"] = {
+        "module": "builtins",
+        "class_name": "function",
+        "config": "exec",
+        "registered_name": "function",
+    }
 
 
-@_file(".keras: a member outside the folder")
-def _(subject, place, outside):
-    def add(members):
-        members["../outside/written"] = b"written"
-        members[f"{outside}/written-too"] = b"written"
-
-    return _keras(subject, place, add)
+@_file(".keras: a member outside the folder", _keras)
+def _(members, outside):
+    members["../outside/written"] = b"written"
+    members[f"{outside}/written-too"] = b"written"
 
 
 @_file(".keras: text")
@@ -227,12 +205,11 @@ def _(subject, place, outside):
 def _(subject, place, outside):
     count = _GIGABYTES * 2**30 // 64
     path = place / "data.npz"
-    header = _IMAGES % count
     labels = io.BytesIO()
     np.save(labels, np.zeros(10, "int64"))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("x.npy", "w", force_zip64=True) as file:
-            file.write(_npy(header))
+            file.write(_npy(_IMAGES % count))
             for _ in range(_GIGABYTES * 16):
                 file.write(bytes(64 << 20))
         archive.writestr("y.npy", labels.getvalue())
@@ -254,9 +231,6 @@ def _(subject, place, outside):
 
 @_file("image folder: an image of 60,000 x 60,000 pixels in 10 MB")
 def _(subject, place, outside):
-    import struct
-    import zlib
-
     size = 60_000
     squeeze = zlib.compressobj(9)
     rows = b"".join(squeeze.compress(bytes(size + 1)) for _ in range(size))
@@ -282,13 +256,13 @@ def _(subject, place, outside):
     return subject.prune(place / "out", data=place / "data")
 
 
-def _state(subject, place, fill, mode="w"):
-    """An experiment that continues from a state file: `fill(archive)`."""
+def _state(subject, place, attack):
+    """An experiment that continues from a state file after `attack(archive)`."""
     path = place / "state.tar"
-    with tarfile.open(path, mode) as archive:
+    with tarfile.open(path, "w") as archive:
         for name in ("run.json", "rounds.jsonl", "history.jsonl"):
             archive.add(subject.trained / name, name)
-        fill(archive)
+        attack(archive)
     return subject.train(place / "run", state_file=path)
 
 
@@ -300,52 +274,40 @@ def _member(archive, name, content=b"written", **facts):
     archive.addfile(member, io.BytesIO(content))
 
 
-@_file("state file: a chain of links that leads outside")
-def _(subject, place, outside):
+@_file("state file: a chain of links that leads outside", _state)
+def _(archive, outside):
     # `realpath` does not resolve a path that is too long.
-    def fill(archive):
-        steps, path = "abcdefghijklmnop", ""
-        for step in steps:
-            long = step * 247
-            _member(archive, os.path.join(path, long), b"", type=tarfile.DIRTYPE)
-            link = {"type": tarfile.SYMTYPE, "linkname": long}
-            _member(archive, os.path.join(path, step), b"", **link)
-            path = os.path.join(path, long)
-        way = os.path.join("/".join(steps), "l" * 254)
-        up = "../" * len(steps)
-        _member(archive, way, b"", type=tarfile.SYMTYPE, linkname=up)
-        there = f"{way}/../../../outside"
-        _member(archive, "models", b"", type=tarfile.SYMTYPE, linkname=there)
-        _member(archive, "models/written")
-
-    return _state(subject, place, fill)
+    steps, path = "abcdefghijklmnop", ""
+    for step in steps:
+        long = step * 247
+        _member(archive, os.path.join(path, long), b"", type=tarfile.DIRTYPE)
+        link = {"type": tarfile.SYMTYPE, "linkname": long}
+        _member(archive, os.path.join(path, step), b"", **link)
+        path = os.path.join(path, long)
+    way = os.path.join("/".join(steps), "l" * 254)
+    up = "../" * len(steps)
+    _member(archive, way, b"", type=tarfile.SYMTYPE, linkname=up)
+    there = f"{way}/../../../outside"
+    _member(archive, "models", b"", type=tarfile.SYMTYPE, linkname=there)
+    _member(archive, "models/written")
 
 
-@_file("state file: absolute and upward paths")
-def _(subject, place, outside):
-    def fill(archive):
-        _member(archive, str(outside / "written"))
-        _member(archive, "../outside/written")
-
-    return _state(subject, place, fill)
+@_file("state file: absolute and upward paths", _state)
+def _(archive, outside):
+    _member(archive, str(outside / "written"))
+    _member(archive, "../outside/written")
 
 
-@_file("state file: a link in place of a model")
-def _(subject, place, outside):
-    def fill(archive):
-        link = {"type": tarfile.SYMTYPE, "linkname": str(outside / "kept.txt")}
-        _member(archive, "models/round-00.keras", b"", **link)
-
-    return _state(subject, place, fill)
+@_file("state file: a link in place of a model", _state)
+def _(archive, outside):
+    link = {"type": tarfile.SYMTYPE, "linkname": str(outside / "kept.txt")}
+    _member(archive, "models/round-00.keras", b"", **link)
 
 
-@_file("state file: a pipe and a device")
-def _(subject, place, outside):
-    def fill(archive):
-        _member(archive, "state.npz", b"", type=tarfile.FIFOTYPE)
-        _member(archive, "flags.txt", b"", type=tarfile.CHRTYPE)
-
-    return _state(subject, place, fill)
+@_file("state file: a pipe and a device", _state)
+def _(archive, outside):
+    _member(archive, "state.npz", b"", type=tarfile.FIFOTYPE)
+    _member(archive, "flags.txt", b"", type=tarfile.CHRTYPE)
 
 
 @_file("state file: 3 GB of zeros, compressed")
@@ -363,22 +325,19 @@ def _(subject, place, outside):
     return subject.train(place / "run", state_file=path)
 
 
-@_file("state file: a member that declares a terabyte")
-def _(subject, place, outside):
-    def fill(archive):
-        member = tarfile.TarInfo("state.npz")
-        member.size = 1 << 40
-        archive.fileobj.write(member.tobuf())
-        archive.fileobj.write(bytes(4096))
-
-    return _state(subject, place, fill)
+@_file("state file: a member that declares a terabyte", _state)
+def _(archive, outside):
+    member = tarfile.TarInfo("state.npz")
+    member.size = 1 << 40
+    archive.fileobj.write(member.tobuf())
+    archive.fileobj.write(bytes(4096))
 
 
-def _run(subject, place, change):
-    """An experiment that continues a run directory after `change(folder)`."""
+def _run(subject, place, attack):
+    """An experiment that continues a run directory after `attack(folder)`."""
     folder = place / "run"
     shutil.copytree(subject.interrupted, folder)
-    change(folder)
+    attack(folder)
     return subject.train(folder)
 
 
@@ -388,12 +347,10 @@ def _model_path(folder, path):
     (folder / "rounds.jsonl").write_text(json.dumps(first) + "\n")
 
 
-@_file("run directory: a model's path that leads outside")
-def _(subject, place, outside):
-    shutil.copy(subject.trained / "models" / "round-00.keras", outside / "m.keras")
-    return _run(
-        subject, place, lambda folder: _model_path(folder, "../outside/m.keras")
-    )
+@_file("run directory: a model's path that leads outside", _run)
+def _(folder, outside):
+    shutil.copy(folder / "models" / "round-00.keras", outside / "m.keras")
+    _model_path(folder, "../outside/m.keras")
 
 
 @_file("run directory: another run's path that leads outside, taken over")
@@ -406,7 +363,7 @@ def _(subject, place, outside):
 
 
 def _replace_arrays(folder, bad):
-    """Replaces the arrays `*_0` of a training state by the bytes of an .npy file."""
+    """Replaces the arrays `*_0` of a training state by `bad`, bytes of an .npy file."""
     with np.load(folder / "state.npz") as arrays:
         arrays = dict(arrays)
     with zipfile.ZipFile(folder / "state.npz", "w") as archive:
@@ -417,24 +374,21 @@ def _replace_arrays(folder, bad):
             archive.writestr(f"{name}.npy", bad if name.endswith("_0") else good)
 
 
-@_file("run directory: a state of pickled objects")
-def _(subject, place, outside):
+@_file("run directory: a state of pickled objects", _run)
+def _(folder, outside):
     header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
     bad = _npy(header, pickle.dumps([_MakesFolder(outside / "written")]))
-    return _run(subject, place, lambda folder: _replace_arrays(folder, bad))
+    _replace_arrays(folder, bad)
 
 
-@_file("run directory: a state that declares 100 GB")
-def _(subject, place, outside):
+@_file("run directory: a state that declares 100 GB", _run)
+def _(folder, outside):
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (26843545600,)}"
-    return _run(subject, place, lambda folder: _replace_arrays(folder, _npy(header)))
+    _replace_arrays(folder, _npy(header))
 
 
-@_file("run directory: numbers that are no numbers")
-def _(subject, place, outside):
-    def change(folder):
-        line = json.loads((folder / "rounds.jsonl").read_text().splitlines()[0])
-        line |= {"round": 10**9, "removed": 5, "scores": "none", "macs": None}
-        (folder / "rounds.jsonl").write_text(json.dumps(line) + "\n")
-
-    return _run(subject, place, change)
+@_file("run directory: numbers that are no numbers", _run)
+def _(folder, outside):
+    line = json.loads((folder / "rounds.jsonl").read_text().splitlines()[0])
+    line |= {"round": 10**9, "removed": 5, "scores": "none", "macs": None}
+    (folder / "rounds.jsonl").write_text(json.dumps(line) + "\n")

@@ -6,6 +6,7 @@ from experiments.torture import process
 from experiments.torture.case import Case, same
 from experiments.torture.subject import difference
 
+# Kills of each command.
 _KILLS = {"training": 22, "prune": 12, "start from": 10, "state file": 10, "export": 12}
 _IN_A_ROW = 6  # kills of one run before it is left to finish
 
@@ -16,16 +17,12 @@ def cases(subject, rng, folder):
     Yields:
         `Case`.
     """
-    makers = {
-        "training": (subject.train, lambda: subject.trained),
-        "prune": (subject.prune, lambda: subject.pruned),
-        "export": (subject.export, lambda: subject.exported),
-        "start from": (subject.start_from, lambda: subject.started_from),
-        "state file": (_from_state_file(subject), lambda: subject.trained),
+    commands = subject.commands | {
+        "start from": (subject.start_from, subject.started_from),
+        "state file": (_from_state_file(subject), subject.trained),
     }
     for name, count in _KILLS.items():
-        command, expected = makers[name]
-        expected = expected()
+        command, expected = commands[name]
         killed = run = 0
         while killed < count:
             run += 1
@@ -51,18 +48,18 @@ def _killed_run(name, command, expected, rng, folder, seconds):
         if ended.code == 0:
             break
         if ended.code != -9:
-            return Case("kills", name, f"after a kill: {ended.error}", False, kills)
+            return Case(name, f"after a kill: {ended.error}", False, kills)
         kills += 1
         if wrong := _incomplete(folder, expected):
-            return Case("kills", name, f"after a kill: {wrong}", False, kills)
+            return Case(name, f"after a kill: {wrong}", False, kills)
     ended = process.run(command(folder))
     if ended.code:
-        return Case("kills", name, f"last attempt: {ended.error}", False, kills)
+        return Case(name, f"last attempt: {ended.error}", False, kills)
     may_lack = _not_packed(expected) if name == "state file" else ()
     wrong = difference(folder, expected, may_lack)
     if left := [path.name for path in folder.parent.glob(f".*{folder.name}*")]:
         wrong = wrong or f"{left[0]} is left over"  # of the state file
-    found = same("kills", name, wrong, kills)
+    found = same(name, wrong, kills)
     if found.right:
         shutil.rmtree(folder)
     return found

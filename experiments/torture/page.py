@@ -4,7 +4,8 @@ import collections
 import json
 
 from experiments.pages.library import counted
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
+from experiments.torture.case import SAME
 
 COMMAND = "python -m experiments.torture"
 _PLACE = "torture/campaign.json"
@@ -18,23 +19,22 @@ runs one kind. [The record](../../records/{_PLACE}) has the whole outcome of eve
 with its error message."""
 _REQUIRED = {
     "kills": "A process is killed with SIGKILL at a random moment, or during or right "
-    "after a random write, up to six times in a row. The same command, repeated, must "
-    "reach the undisturbed result. *State file*: every other process starts in an "
-    "empty folder with the state file alone.",
+    "after a random write, up to six times in a row. The repeated command must reach "
+    "the undisturbed result. *State file*: every other process starts in an empty "
+    "folder with the state file alone.",
     "damage": "A file of an interrupted run is cut, emptied, overwritten or restored. "
     "The repeated command must name the damaged file, or reach the undisturbed result "
     "without it.",
     "disk": "The disk is too small. The command must end with one error message, and "
-    "finish once there is room.",
+    "must finish once there is enough space.",
     "writers": "The same command is started twice. One process must be refused, or "
     "both results must be right.",
     "hostile files": "Files try to run code, to write or read outside their folder, or "
-    "to exhaust the memory. They must be refused or harmless, with at most 500 MB more "
-    "memory than a good file takes.",
+    "to exhaust the memory. They must be refused or harmless, and reading one may take "
+    "at most 500 MB more memory than reading a good file.",
 }
-# The subject in the name of a case ends before the first of these.
+# The name of a case begins with its subject, which ends before this text.
 _ENDS = {"damage": " ", "disk": ",", "writers": ",", "hostile files": ":"}
-SAME = "same result as undisturbed"
 _OUTCOMES = {
     "refused": "refused with an error",
     SAME: SAME,
@@ -42,12 +42,8 @@ _OUTCOMES = {
 }
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     path = records / _PLACE
     kinds = json.loads(path.read_text("utf-8"))["kinds"] if path.exists() else {}
     if not kinds:
@@ -97,14 +93,10 @@ def _outcomes(kinds):
                 )
         for subject, found in counts.items():
             known = [found[outcome] for outcome in _OUTCOMES]
-            # Records of other versions can have other words.
-            known[-1] = found.total() - sum(known[:-1]) - found["wrong"]
             numbers = [found.total(), *known, found["wrong"]]
             rows.append([kind, subject, *(str(n) if n else "-" for n in numbers)])
     columns = ["kind", "subject", "cases", *_OUTCOMES.values(), "wrong"]
-    return (
-        f"{markdown_table(columns, rows)}{''.join(wrong) and chr(10)}{''.join(wrong)}"
-    )
+    return markdown_table(columns, rows) + "".join(["\n", *wrong] if wrong else [])
 
 
 def _hostile(record):
@@ -123,8 +115,7 @@ def _environments(kinds):
         facts = record["environment"]
         words = (
             f"{facts['cpu']}, {counted(facts['cores'], 'processor')}, "
-            f"Keras {facts['keras']}, "
-            f"{facts['backend']}, seed {record['seed']}"
+            f"Keras {facts['keras']}, {facts['backend']}, seed {record['seed']}"
         )
         found.setdefault(words, []).append(kind)
     return "".join(f"Run on {w}: {', '.join(ks)}.\n" for w, ks in found.items())

@@ -13,7 +13,7 @@ import time
 
 from experiments.pages.results import ROOT
 
-LIMIT_SECONDS = 300
+_LIMIT_SECONDS = 300
 # Error messages of experiments, and of the command line.
 _ERROR = re.compile(r"(resprune( \w+)?: )?error: ")
 _DATA_LIMIT = 6 << 30  # bytes; protects the machine from hostile files
@@ -60,13 +60,12 @@ def started(module, *arguments, death="never"):
     return [*child, *map(str, arguments)]
 
 
-def run(command, kill_after=None, stop_after=None):
+def run(command, kill_after=_LIMIT_SECONDS):
     """Runs a command until it ends.
 
     Args:
         command: list of words.
         kill_after: seconds after which it gets SIGKILL.
-        stop_after: seconds after which it gets SIGTERM.
 
     Returns:
         An `Ended`.
@@ -81,21 +80,13 @@ def run(command, kill_after=None, stop_after=None):
             stderr=subprocess.STDOUT,
             preexec_fn=_limited,
         )
-        signals = sorted(
-            (after, number)
-            for after, number in (
-                (kill_after, signal.SIGKILL),
-                (stop_after, signal.SIGTERM),
-                (LIMIT_SECONDS, signal.SIGKILL),
-            )
-            if after is not None
-        )
         while True:
+            # Unlike the methods of Popen, this reports the memory.
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            if time.monotonic() - begun > signals[0][0]:
-                process.send_signal(signals.pop(0)[1])
+            if time.monotonic() - begun > kill_after:
+                os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.02)
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)

@@ -1,4 +1,4 @@
-"""The tested commands: small runs on real digits, and the comparison of results."""
+"""The tested commands, which are small runs on digits, and a comparison of results."""
 
 import functools
 import io
@@ -26,7 +26,7 @@ _RUN = {
 }
 _FORMATS = "keras,saved_model,litert,onnx"
 # Keys that describe a process, not a run.
-_OF_THE_MOMENT = {"seconds", "total_seconds", "started", "command", "written", "sha256"}
+_PER_PROCESS = {"seconds", "total_seconds", "started", "command", "written", "sha256"}
 _MAKE_FILES = """
 import sys, numpy as np, keras
 from keras import layers
@@ -65,6 +65,15 @@ class Subject:
         made = [sys.executable, "-c", _MAKE_FILES, str(folder)]
         subprocess.run(made, cwd=ROOT, check=True, capture_output=True)
 
+    @property
+    def commands(self):
+        """By name: a function from a folder to a command, and the expected folder."""
+        return {
+            "training": (self.train, self.trained),
+            "prune": (self.prune, self.pruned),
+            "export": (self.export, self.exported),
+        }
+
     def train(self, run_dir, death="never", **flags):
         """The command of an experiment of three rounds."""
         flags = {**_RUN, "run_dir": run_dir, "export": "", **flags}
@@ -73,8 +82,7 @@ class Subject:
 
     def start_from(self, run_dir, death="never"):
         """The command of a run that starts from the first round of another."""
-        extra = {"start_from": self.trained, "criterion": "largest"}
-        return self.train(run_dir, death, **extra)
+        return self.train(run_dir, death, start_from=self.trained, criterion="largest")
 
     def prune(self, out, death="never", model=None, data=None):
         """The command of `resprune prune` with retraining."""
@@ -84,10 +92,9 @@ class Subject:
         given = [model, "--data", data, *words, "--out", out]
         return process.started("resprune_cli", "prune", *given, death=death)
 
-    def export(self, out, death="never", model=None):
+    def export(self, out, death="never"):
         """The command of `resprune export` to four formats."""
-        model = model or self.folder / "net.keras"
-        given = [model, "--formats", _FORMATS, "--out", out]
+        given = [self.folder / "net.keras", "--formats", _FORMATS, "--out", out]
         return process.started("resprune_cli", "export", *given, death=death)
 
     @functools.cached_property
@@ -114,7 +121,7 @@ class Subject:
     def interrupted(self):
         """Folder of a run that was killed while its second round was trained."""
         folder = self.folder / "interrupted"
-        # Its tenth write is the state in round 1.
+        # About the tenth write is the training state of round 1, the second round.
         for number in range(8, 20):
             shutil.rmtree(folder, ignore_errors=True)
             process.run(self.train(folder, death=f"{number}:after"))
@@ -180,19 +187,15 @@ def _content(path):
         return _weights(path)
     if path.suffix in (".json", ".jsonl"):
         text = path.read_text("utf-8")
-        values = (
-            [json.loads(line) for line in text.splitlines()]
-            if path.suffix == ".jsonl"
-            else [json.loads(text)]
-        )
-        return [_lasting(value) for value in values]
+        parts = text.splitlines() if path.suffix == ".jsonl" else [text]
+        return [_lasting(json.loads(part)) for part in parts]
     return path.read_bytes()
 
 
 def _lasting(value):
     """JSON values without the keys that describe a process."""
     if isinstance(value, dict):
-        return {k: _lasting(v) for k, v in value.items() if k not in _OF_THE_MOMENT}
+        return {k: _lasting(v) for k, v in value.items() if k not in _PER_PROCESS}
     return [_lasting(each) for each in value] if isinstance(value, list) else value
 
 

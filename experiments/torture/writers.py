@@ -16,12 +16,7 @@ def cases(subject, rng, folder):
     Yields:
         `Case`.
     """
-    makers = {
-        "training": (subject.train, subject.trained),
-        "prune": (subject.prune, subject.pruned),
-        "export": (subject.export, subject.exported),
-    }
-    for name, (command, expected) in makers.items():
+    for name, (command, expected) in subject.commands.items():
         for apart in _APART:
             place = folder / f"{name}-{apart}"
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -36,5 +31,5 @@ def _judged(name, both, place, expected):
     wrong = [fault for each in both if each.code and (fault := each.fault())]
     if wrong or all(each.code for each in both):
         errors = wrong or [each.error for each in both]
-        return Case("writers", name, "; ".join(errors), False)
-    return same("writers", name, difference(place, expected))
+        return Case(name, "; ".join(errors), False)
+    return same(name, difference(place, expected))

@@ -25,7 +25,7 @@ _IMAGES = 2
 
 
 def randomize(model, images, seed=0):
-    """A copy with random values in place of constant weights, and recalibrated.
+    """Replaces constant weights by random values; returns a recalibrated copy.
 
     Some models initialise the last scale of a branch with 0, so that removing the
     branch would have no effect. BatchNormalization gets the statistics of `images`,
@@ -50,20 +50,25 @@ def randomize(model, images, seed=0):
 def cheapest_third(units):
     """Names of the third of the removable units whose removal saves the fewest MACs."""
     removable = [unit for unit in units if unit.removable]
-    count = max(1, len(removable) // 3) if removable else 0
+    count = max(1, len(removable) // 3)
     return [unit.name for unit in sorted(removable, key=lambda u: u.macs)[:count]]
 
 
-def survey(entry):
-    """Units of a model, and how exactly and fast they are removed."""
+def _random_model(entry):
+    """The model of a `ZooModel` with random weights, and images for it."""
     import keras
-
-    from resprune_tf import add_importance, cost, find_units, remove_units
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     images = _images(entry)
-    model = randomize(entry.build(), images)
+    return randomize(entry.build(), images), images
+
+
+def survey(entry):
+    """Units of a model, and how exactly and fast they are removed, as JSON values."""
+    from resprune_tf import add_importance, cost, find_units, remove_units
+
+    model, images = _random_model(entry)
     begun = time.perf_counter()
     units = find_units(model)
     found = {
@@ -132,17 +137,19 @@ def _difference(found, expected):
 def time_model(entry, runtime, runs):
     """Latency without the cheapest third and without all removable units.
 
+    Args:
+        entry: `ZooModel`.
+        runtime: one of `RUNTIMES`.
+        runs: timed calls of each model.
+
     Returns:
-        dict with the ratios of MACs and times to the full model, measured in turns.
+        dict of JSON values: times, and ratios of MACs and of times to the full model.
     """
-    import keras
     import numpy as np
 
     from resprune_tf import cost, find_units, remove_units, runtime_latencies
 
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(0)
-    model = randomize(entry.build(), _images(entry))
+    model, _ = _random_model(entry)
     units = find_units(model)
     everything = [unit.name for unit in units if unit.removable]
     models = {

@@ -1,4 +1,4 @@
-"""The models in which units are searched."""
+"""The models whose units are found and removed."""
 
 import dataclasses
 
@@ -84,10 +84,7 @@ NETS = (
     ZooModel("ResNet-18", "keras_hub", 224, _resnet([2, 2, 2, 2], "basic_block")),
     ZooModel("ResNet-50", "keras_hub", 224, _resnet([3, 4, 6, 3], _BOTTLENECK)),
     ZooModel(
-        "ResNet-50 V2",
-        "keras_hub",
-        224,
-        _resnet([3, 4, 6, 3], "bottleneck_block", True),
+        "ResNet-50 V2", "keras_hub", 224, _resnet([3, 4, 6, 3], _BOTTLENECK, True)
     ),
     ZooModel("ViT-Tiny/16", "keras_hub", 224, _VIT, opened=True),
     ZooModel("odd_net", "experiments/zoo/odd_net.py", 64, opened=True),

@@ -6,7 +6,7 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable(package="odd_net")
 class SqueezeBlock(layers.Layer):
-    """A residual block as a layer, whose unit is found after `expand` opened it."""
+    """A residual block as a layer; its unit is found after `expand`."""
 
     def build(self, input_shape):
         filters = input_shape[-1]
@@ -48,7 +48,9 @@ def _stage(shape, name):
 
 
 def odd_net(size=64):
-    """Has nested models, one called twice, blocks as layers, a projection, attention.
+    """A model with nested models, blocks as layers, a projection and attention.
+
+    One of the nested models is called twice.
 
     Args:
         size: height and width of the input images, a multiple of 4.

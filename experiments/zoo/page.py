@@ -3,7 +3,7 @@
 import json
 
 from experiments.pages.library import counted
-from experiments.pages.results import RECORDS, NotRun, Result, head, markdown_table
+from experiments.pages.results import NotRun, Result, head, markdown_table
 
 COMMAND = "python -m experiments.zoo"
 _ABOUT = """Which residual units the package finds in models that it did not build,
@@ -12,13 +12,13 @@ here is about accuracy. One model of each kind (n = 1).
 
 - *Units*: found by `find_units`. *Removable*: those with an identity shortcut.
 - *Cheapest third*: the third of the removable units (rounded down, at least one) whose
-  removal saves the fewest multiply-accumulates (MACs), so the least that removing so
-  many units saves.
-- *Difference after removal*: outputs of the pruned model against those of the full
-  model with the removed branches multiplied by ω = 0. *After insertion*: outputs with ω
-  = 1 on every branch against those of the model itself. Both relative to the largest
-  output; 0 means identical. *Effect*: how much removing the third changes the
-  outputs."""
+  removal saves the fewest multiply-accumulates (MACs). Removing as many other units
+  saves at least as much.
+- *Difference after removal*: outputs of the pruned model compared with those of the
+  full model with the removed branches multiplied by ω = 0. *After insertion*: outputs
+  with ω = 1 on every branch compared with those of the model itself. *Effect*: outputs
+  without the cheapest third compared with those of the full model. All three are the
+  largest absolute difference divided by the largest output; 0 means identical."""
 _LATENCY = """
 ## Latency compared with MACs
 
@@ -29,12 +29,8 @@ to the MACs in percentage points shows how much of the theoretical saving is rea
 """
 
 
-def make(records=RECORDS):
-    """The page; None without records.
-
-    Args:
-        records: folder of all records.
-    """
+def make(records):
+    """The page; None without records."""
     not_run = NotRun()
     path = records / "zoo" / "units.json"
     timed = sorted((records / "zoo").glob("latency-*.json"))
@@ -90,7 +86,8 @@ def _row(name, net):
     return [
         *row,
         *(
-            f"{1 - each['macs'] / full:.1%} ({counted(each['removed'], 'unit')})"
+            f"{100 - 100 * each['macs'] / full:.1f} % "
+            f"({counted(each['removed'], 'unit')})"
             for each in both
         ),
         f"{max(each['difference_to_silenced'] for each in both):.1g}",
@@ -118,21 +115,22 @@ def _notes(record):
 
 
 def _latency(record):
-    columns = ["model, runtime", "full, ms", "without", "MACs", "latency"]
+    columns = ["model, runtime", "full, ms", "without", "MACs, %", "latency, %"]
     columns.append("difference, percentage points")
     rows = []
     for name, timed in record["nets"].items():
         for key, title in (("third", "cheapest third"), ("all", "all removable")):
             found = timed[key]
-            ratio = found["ratio"]
+            ratio = {key: 100 * value for key, value in found["ratio"].items()}
+            difference = found["ratio"]["median"] - found["macs_ratio"]
             rows.append(
                 [
                     name,
                     f"{timed['full']['median_ms']:.1f}",
                     title,
-                    f"{found['macs_ratio']:.1%}",
-                    f"{ratio['median']:.1%} ({ratio['p10']:.1%}-{ratio['p90']:.1%})",
-                    f"{100 * (ratio['median'] - found['macs_ratio']):+.1f}",
+                    f"{100 * found['macs_ratio']:.1f}",
+                    f"{ratio['median']:.1f} ({ratio['p10']:.1f}-{ratio['p90']:.1f})",
+                    f"{100 * difference:+.1f}",
                 ]
             )
     runs = {timed["runs"] for timed in record["nets"].values()}

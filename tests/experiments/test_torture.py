@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from experiments.torture import damage, hostile_files, page, process
-from experiments.torture.case import refused, same
+from experiments.torture.case import SAME, refused, same
 from experiments.torture.subject import difference
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def ended(code, output):
     ],
 )
 def test_a_refusal_is_one_sentence_that_names_the_file(code, output, right, outcome):
-    case = refused("damage", "cut", ended(code, output), "a.keras")
+    case = refused("cut", ended(code, output), "a.keras")
     assert case.right is right and outcome in case.outcome
 
 
@@ -115,8 +115,8 @@ def test_a_small_disk_is_full(tmp_path):
 
 def test_the_page_counts_cases_and_says_what_went_wrong(tmp_path):
     cases = [
-        {"case": "training", "outcome": page.SAME, "right": True, "kills": 4},
-        {"case": "training", "outcome": page.SAME, "right": True, "kills": 2},
+        {"case": "training", "outcome": SAME, "right": True, "kills": 4},
+        {"case": "training", "outcome": SAME, "right": True, "kills": 2},
         {"case": "export", "outcome": "model.onnx differs", "right": False},
     ]
     facts = {"cpu": "CPU", "cores": 2, "keras": "3", "backend": "tensorflow"}
@@ -164,4 +164,4 @@ def test_the_page_groups_cases_by_what_is_attacked(tmp_path):
 def test_there_are_enough_hostile_files_and_each_has_a_name():
     assert len(hostile_files.FILES) >= 20
     assert set(hostile_files.HARMLESS) <= set(hostile_files.FILES)
-    assert same("kills", "x", None).right and not same("kills", "x", "differs").right
+    assert same("x", None).right and not same("x", "differs").right

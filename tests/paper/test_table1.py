@@ -99,7 +99,7 @@ def test_verdicts_of_clear_cases(tmp_path):
         cells(accuracy, *row)[-1]
         for row in (("CIFAR-10", "c10-p"), ("CIFAR-100", "c100-p"), ("ImageNet", "in"))
     ]
-    assert cells(accuracy, "ImageNet", "paper")[6] == "only drawn"
+    assert cells(accuracy, "ImageNet", "paper")[6] == "only plotted"
     assert verdicts == [
         "holds (the interval lies within the bounds)",
         "does not hold (the interval lies outside the bounds)",
