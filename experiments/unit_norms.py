@@ -20,6 +20,7 @@ from experiments import cifar
 from experiments.pages import manifest
 from experiments.pages.library import RunRecords
 from experiments.running import quiet
+from experiments.running.recorded_data import check_data
 
 NAME = "unit_norms.json"
 
@@ -52,13 +53,8 @@ def measure(run_dir, data_dir=None):
         from resprune_tf.criteria.sensitivity import unit_norms
         from resprune_tf.system.model_files import load_model
 
-    dataset, used = _dataset(run_dir, data_dir), run.settings["dataset"]
-    if dataset.fingerprint != used.get("fingerprint"):
-        raise ValueError(
-            f"These are not the data of the run: {dataset.name} has the fingerprint "
-            f"{dataset.fingerprint}, but {used['name']} of the run has "
-            f"{used.get('fingerprint')}. Give the data of the run with --data_dir."
-        )
+    dataset = _dataset(run_dir, data_dir)
+    check_data(dataset, run.settings)
     images = dataset.validation.images
     norms = unit_norms(load_model(model, compile=False), images)
     path = run_dir / NAME

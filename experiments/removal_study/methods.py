@@ -21,7 +21,9 @@ class Network:
 
     @property
     def title(self):
-        """Such as `"ResNet-20"`."""
+        """Such as `"ResNet-20"`, or `"ResNet-56 of c10-k2-quarter-seed0"`."""
+        if "run" in self.record:
+            return f"ResNet-{self.record['network']['layers']} of {self.name}"
         if self.name == "efficientnet-lite0":
             return "EfficientNet-Lite0"
         return self.name.replace("resnet", "ResNet-")

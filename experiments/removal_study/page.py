@@ -45,6 +45,10 @@ Criteria are described in [Scoring units](../scores.md). *leave_one_out,
 recalibrated* recalibrates after removing each candidate. Greedy search removes one unit
 and scores the rest again. *Plain*: without recalibration. *Recalibrated*: recalibrated
 after the removal; greedy search then also recalibrates after each step."""
+_RUNS = """
+
+Models of a run (*ResNet-56 of NAME*) are the initial models of [records](records.md):
+trained with ω, on images without the test images, which selected nothing."""
 _PERCENTILE = """Numbers in parentheses are percentiles among random sets of the same
 size: the share of random sets that are less accurate, ties counted half. A random
 choice reaches 50 on average. Percentiles are measured on the first {subset:,} test
@@ -65,7 +69,11 @@ def make(records):
     )
     file = f"{FOLDER}.svg"
     parts = [
-        head("Removal without training", FOLDER, _ABOUT),
+        head(
+            "Removal without training",
+            FOLDER,
+            _ABOUT + _RUNS * any("run" in n.record for n in networks),
+        ),
         "\n" + captioned(file, _CAPTION.format(subsets=subsets, folder=FOLDER)),
         "\n## Summary\n\n",
         _summary(networks),
@@ -82,12 +90,10 @@ def make(records):
 
 def _read(records):
     """The recorded `Network`s in which random sets have been measured."""
-    paths = [records / FOLDER / f"{name}.json" for name in NETS]
-    found = [
-        Network(path.stem, json.loads(path.read_text("utf-8")))
-        for path in paths
-        if path.exists()
-    ]
+    paths = {path.stem: path for path in sorted((records / FOLDER).glob("*.json"))}
+    names = [name for name in NETS if name in paths]
+    names += [name for name in paths if name not in NETS]
+    found = [Network(n, json.loads(paths[n].read_text("utf-8"))) for n in names]
     return [network for network in found if "random sets" in network.record["parts"]]
 
 
@@ -131,7 +137,8 @@ def _section(network):
     facts, settings = network.record["network"], network.settings
     plain, again = (100 * network.accuracy(FULL, kind) for kind in KINDS)
     published = network.record.get("published_accuracy")
-    known = f", {100 * published:.2f} % published" if published else ""
+    stated = "recorded" if "run" in network.record else "published"
+    known = f", {100 * published:.2f} % {stated}" if published else ""
     counts = ", ".join(
         f"{len(sets)} of {network.possible(int(count)):,} sets of {count}"
         for count, sets in network.record["random"].items()

@@ -199,8 +199,8 @@ def _network(study):
     if abs(accuracy - published) > 5e-4:
         raise ValueError(
             f"{study.model.name} classifies {accuracy:.2%} of the test images "
-            f"correctly, but {published:.2%} were published: the weights or images are "
-            "different. Check --pretrained and --data_dir."
+            f"correctly, but {published:.2%} were published or recorded: the weights "
+            "or images are different. Check --pretrained and --data_dir."
         )
 
 

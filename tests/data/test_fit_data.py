@@ -179,7 +179,9 @@ def test_crops_and_mirror_images_of_arrays():
     assert {image.tobytes() for image in seen} == expected
     same = random_crop_flip(padding=0, flip=False)(images, np.random.default_rng(1))
     np.testing.assert_array_equal(same, images)
-    with pytest.raises(ValueError, match="`padding` must be >= 0.* Received: padding=-1"):
+    with pytest.raises(
+        ValueError, match="`padding` must be >= 0.* Received: padding=-1"
+    ):
         random_crop_flip(-1)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import resprune_tf as rp
-from experiments.removal_study import page, study
+from experiments.pages.results import RECORDS
+from experiments.removal_study import page, recorded, study
 from experiments.removal_study.methods import Network, random_set_rank
 from experiments.removal_study.public_models import build_resnet, read_model
 from experiments.removal_study.removals import Removals
@@ -157,6 +158,23 @@ def test_the_page_says_what_the_record_says(record):
     assert {"ResNet-20, plain", "greedy leave_one_out"} <= set(
         words(result.drawings["removal_study.svg"])
     )
+
+
+def test_a_model_of_a_run_is_named_after_it(record, tmp_path):
+    found = json.loads(record.read_text())
+    found |= {"run": "cifar10/mine-seed0", "published_accuracy": 0.5}
+    (tmp_path / page.FOLDER).mkdir()
+    (tmp_path / page.FOLDER / "mine-seed0.json").write_text(json.dumps(found))
+    text = page.make(tmp_path).text
+    assert "## ResNet-14 of mine-seed0" in text and "50.00 % recorded" in text
+    assert "initial models of [records](records.md)" in text
+
+
+def test_the_initial_model_of_a_record():
+    name = "digits/small-seed0"
+    model, dataset, accuracy = recorded.read(RECORDS / name, None)
+    found = outputs(model, dataset.test.images.astype("float32")).argmax(axis=1)
+    assert (found == dataset.test.labels).mean() == pytest.approx(accuracy, abs=0.006)
 
 
 def test_a_rank_among_random_sets():
