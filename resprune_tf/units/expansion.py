@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.graph.cloning import cloning
-from resprune_tf.graph.tracing import unnoted
+from resprune_tf.graph.tracing import deleting_new_nodes
 from resprune_tf.system.advice import advice
 from resprune_tf.units import merges
 
@@ -57,7 +57,7 @@ def expand(
     """
     if kinds is not None:
         kinds = tuple(kinds) if isinstance(kinds, (list, tuple)) else (kinds,)
-    with unnoted(model):
+    with deleting_new_nodes(model):
         if inputs is not None:
             outer = keras.Model(inputs, model(inputs), name=model.name)
         else:

@@ -77,11 +77,11 @@ def search(level, path=(), seen=None):
         # Addends from which other addends are computed: the identity shortcuts.
         through = ancestry.feeding(same, addends)
         kind = "identity" if through else "projection"
-        if not through and not (same and ancestry.fork(addends)):
+        if not through and not (same and ancestry.share_dominator(addends)):
             continue
         # Neither path of a projection unit contains the other. The projection is the
         # one with fewer operations (a 1x1 convolution, say), the branch the other.
-        shortcut = ancestry.nearest(through or same)
+        shortcut = ancestry.with_fewest_ancestors(through or same)
         places = [tensor is shortcut for tensor in addends]
         branches = tuple(t for t, own in zip(inputs, places, strict=True) if not own)
         reason = None
