@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -107,7 +107,7 @@ class Units(list):
         opaque: tuple of `Opaque`: layers that were not searched and may contain units.
     """
 
-    def __init__(self, units: Any, model: keras.Model, opaque: tuple):
+    def __init__(self, units: Iterable[Unit], model: str, opaque: tuple[Opaque, ...]):
         super().__init__(units)
         self.model, self.opaque = model, opaque
 
@@ -227,6 +227,7 @@ def scored_units(model):
 
 
 def _importance(branches, path):
+    """Path of the `ImportanceScale` that computes one of the branches, or None."""
     for tensor in branches:
         operation = tensor._keras_history.operation
         if isinstance(operation, ImportanceScale):

@@ -116,7 +116,7 @@ def _without(model, units, found, clone, optimizer_state):
         replace.update(unit.replacement)
     with graph.scope_of(model):
         labels = call_labels(found)
-        shorter = graph.rebuild(model, replace, cloning(clone), insert=labels)
+        pruned = graph.rebuild(model, replace, cloning(clone), insert=labels)
         if optimizer_state:
-            compile_like(shorter, model, optimizer_state=True)
-    return shorter
+            compile_like(pruned, model, optimizer_state=True)
+    return pruned

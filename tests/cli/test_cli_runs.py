@@ -138,7 +138,7 @@ def test_inspect_expands_blocks(tmp_path, capsys):
     closed = resprune_json(capsys, *argv)
     opened = resprune_json(capsys, *argv, "--expand")
     code, out, _ = resprune(capsys, *argv)
-    assert code == 0 and "Not looked into (--expand opens such layers)" in out
+    assert code == 0 and "Not searched (--expand opens such layers)" in out
     assert not closed["units"] and closed["opaque"][0]["name"] == "block"
     assert len(opened["units"]) == 1 and not opened["opaque"]
     argv = ["prune", *argv[1:], "--epochs", 0, "--criterion", "random"]
