@@ -12,7 +12,7 @@ import keras
 from resprune_tf import criteria as known
 from resprune_tf import graph
 from resprune_tf.criteria.example_loss import example_loss
-from resprune_tf.criteria.loss_check import check_loss, other_loss
+from resprune_tf.criteria.loss_check import check_loss, compiled_loss
 from resprune_tf.criteria.registry import ANOTHER, COMPARED, check_name
 from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_label_count, count_images
@@ -37,7 +37,7 @@ def compare_scores(
     """Scores a model's units by several criteria and compares the rankings.
 
     Args:
-        model: a functional `keras.Model`; it is not changed.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
         images: array `(images, height, width, channels)`, or any other array
             `(images, ...)` that the model takes; a list, tuple or dict of arrays if it
             has several inputs.
@@ -54,7 +54,8 @@ def compare_scores(
         recalibrate: if True, criteria that use images score a copy of the model whose
             BatchNormalization statistics are re-estimated from `images`.
         seed: int, seed of `random` and `l1_importance`.
-        verbose: whether a terminal shows which criterion is being computed.
+        verbose: if True, and if stderr is a terminal, it shows which criterion is
+            being computed.
 
     Returns:
         A `ScoreTable`. With the default of `criteria`, it lists the criteria that could
@@ -62,9 +63,10 @@ def compare_scores(
 
     Raises:
         TypeError: if `model` is not functional, or a criterion does not return a dict.
-        ValueError: if the model has no removable unit, if there are no images or
-            another number of labels, if one of `criteria` is unknown or cannot be
-            computed, or if no criterion that uses images can be computed.
+        ValueError: if the model has no removable unit, if there are no images, if the
+            numbers of images and labels differ, if one of `criteria` is unknown or
+            cannot be computed, if two have the same name, or if no criterion that uses
+            images can be computed.
 
     >>> print(compare_scores(model, images, labels))
     """
@@ -73,7 +75,7 @@ def compare_scores(
     if labels is not None:
         check_label_count(images, labels)
         if loss is None:
-            loss = other_loss(model, labels)
+            loss = compiled_loss(model, labels)
     example_loss(loss)
     found, units = find_units(model), scored_units(model)
     if not units:
@@ -115,7 +117,7 @@ def compare_scores(
 
 
 def _watched(verbose):
-    """Shows progress on a terminal where nothing shows it yet; no log file gets it."""
+    """Shows progress on a terminal, unless it is shown already; never in a log file."""
     if not verbose or is_shown():
         return contextlib.nullcontext()
     return shown(Reporter(sys.stderr, lines=False))
@@ -177,7 +179,7 @@ def check_possible(name, model, units, labels, loss):
         )
     if name in known.LABELLED:
         if labels is None:
-            raise ValueError("It needs labels.")
+            raise ValueError(f"{name} needs labels, and none were given.")
         check_loss(model, name, labels, loss)
 
 
