@@ -68,11 +68,25 @@ def target_measures(models, target=None, initial_ms=None):
     return found
 
 
+def pruned_measures(model, pruned, target, initial):
+    """Measures of a pruned model; as `target_measures`.
+
+    Args:
+        model, pruned: functional `keras.Model`s, before and after the pruning.
+        target: `Target`, or None.
+        initial: dict from measure to number, for `model`.
+
+    Returns:
+        dict from measure to number.
+    """
+    return target_measures([model, pruned], target, initial.get("latency_ms"))[1]
+
+
 def latency_ratios(models, target):
     """Latencies of models relative to the first one, on a target's runtime.
 
     Returns:
-        `(milliseconds of the first, list of ratios, load)`: medians over the turns,
+        `(latency of the first in ms, list of ratios, load)`: medians over the turns,
         and `Latency.load`.
     """
     times = runtime_latencies(
@@ -155,8 +169,8 @@ def stay_to_learn(model, units):
     """
     whole = graph.as_functional(model, "stay_to_learn")
     replace = {k: v for unit in units for k, v in unit.replacement.items()}
-    left = trace(whole, replace)[0]
-    learns = any(getattr(call.operation, "trainable_weights", ()) for call in left)
+    calls, _ = trace(whole, replace)
+    learns = any(getattr(call.operation, "trainable_weights", ()) for call in calls)
     return int(bool(units and whole.trainable_weights) and not learns)
 
 

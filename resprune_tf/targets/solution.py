@@ -72,7 +72,7 @@ class Solution:
             All are measured.
         timed: dict from the first unit of each group of identical units that was timed
             to the names of all units of the group; empty without a latency limit.
-        attempts: number of sets that were built and measured until one met the target.
+        attempts: number of sets of units that were measured until one met the target.
         equal_scores: whether all removable units have the same score, so that the
             scores did not affect the choice.
     """
@@ -145,7 +145,7 @@ class Solution:
         if note := busy_note(*loads):
             lines.append(note)
         if self.equal_scores:
-            lines.append("All scores are equal: they rank nothing.")
+            lines.append("All scores are equal, so they do not rank the units.")
         if self.timed:
             lines.append(
                 "Latency was profiled once per group of identical units: "
