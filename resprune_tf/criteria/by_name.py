@@ -118,7 +118,7 @@ def named(
             the first ones of a pipeline. If there are fewer, all are used.
         batch_size: int, images per step.
         recalibrate: if True, the BatchNormalization statistics are re-estimated from
-            the same images before scoring; see `recalibrate`.
+            the same images before scoring; see `rp.recalibrate`.
         loss: loss of the criteria that need labels; see `taylor`.
 
     Returns:
@@ -179,8 +179,12 @@ def check_trained(model):
     if factors and all(factor == 1 for factor in factors):
         raise ValueError(
             f"All importances ω of '{model.name}' are 1: they were never trained, so "
-            'they cannot rank its units. Pass `initial="train"`, or another '
-            "`criterion`, such as `rp.criteria.block_influence(images)`."
+            "they cannot rank its units."
+            + advice(
+                ' Pass `initial="train"`, or another `criterion`, such as '
+                "`rp.criteria.block_influence(images)`.",
+                ANOTHER,
+            )
         )
 
 

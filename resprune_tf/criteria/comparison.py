@@ -165,7 +165,7 @@ def _of_all(name, scores, units):
 
 
 def check_possible(name, model, units, labels, loss):
-    """Raises a ValueError if a model cannot be scored by the criterion of a name."""
+    """Raises a ValueError if a model cannot be scored by the criterion `name`."""
     check_name(name)
     if name in ("importance", "largest") and not units[0].importance:
         raise ValueError(

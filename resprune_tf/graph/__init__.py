@@ -1,6 +1,6 @@
 """The graph of a functional model: read it, trace it, count its MACs, rebuild it."""
 
-from resprune_tf.graph.cloning import CloneError, clone_operation, copy_state
+from resprune_tf.graph.cloning import clone_operation, copy_state
 from resprune_tf.graph.functional import (
     as_functional,
     check_functional,
@@ -17,7 +17,6 @@ from resprune_tf.graph.functional import (
 )
 
 __all__ = [
-    "CloneError",
     "as_functional",
     "check_functional",
     "clone_operation",

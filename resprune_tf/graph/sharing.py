@@ -22,7 +22,7 @@ def layers_inside(operation):
 
 
 def holders(operations):
-    """How many operations contain each layer, or are it, by `id(layer)`.
+    """Counts for each layer, by `id(layer)`, how many operations are or contain it.
 
     Args:
         operations: list of different operations.

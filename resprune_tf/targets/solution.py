@@ -65,8 +65,9 @@ class Solution:
         units: names of the units to remove, smallest score first.
         scores: dict from each of these units to its score.
         savings: dict from each limited measure to a dict from each of these units to
-            what it saves. It is exact for MACs, parameters and units. For layers, file
-            size and latency it is a share of what all removable units save together.
+            what it saves. It is exact for units, and for MACs and parameters unless
+            units share layers. For layers, file size and latency it is a share of what
+            all removable units save together.
         initial, measures, smallest: dicts from measure to number, for the model, for
             the model without `units`, and for the model without all removable units.
             All are measured.
