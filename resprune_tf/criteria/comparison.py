@@ -80,11 +80,15 @@ def compare_scores(
     found, units = find_units(model), scored_units(model)
     if not units:
         raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
-    chosen, omitted = _chosen(
-        criteria, model, units, images, labels, loss, batch_size, recalibrate, seed
-    )
-    # One recalibration serves all criteria except leave_one_out, which recalibrates
-    # again without each unit.
+
+    def make(name):
+        check_possible(name, model, units, labels, loss)
+        # The model is recalibrated below. Only leave_one_out recalibrates again,
+        # because the statistics change without a unit.
+        again = recalibrate and name == "leave_one_out"
+        return known.make(name, images, labels, loss, batch_size, again, seed)
+
+    chosen, omitted = _chosen(criteria, make)
     given = (
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
@@ -123,8 +127,13 @@ def _watched(verbose):
     return shown(Reporter(sys.stderr, lines=False))
 
 
-def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
-    """Criteria by their names, and reasons why others are left out by default."""
+def _chosen(criteria, make):
+    """Criteria by their names, and reasons why others are left out by default.
+
+    Args:
+        criteria: as for `compare_scores`.
+        make: function from the name of a criterion to the criterion.
+    """
     chosen, omitted = {}, {}
     for criterion in COMPARED if criteria is None else criteria:
         name = criterion
@@ -132,8 +141,7 @@ def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
             if callable(criterion):
                 name = getattr(criterion, "__name__", type(criterion).__name__)
             else:
-                check_possible(name, model, units, labels, loss)
-                criterion = _made(name, images, labels, loss, batch_size, *options)
+                criterion = make(name)
         except ValueError as error:
             if criteria is not None:
                 raise
@@ -181,10 +189,3 @@ def check_possible(name, model, units, labels, loss):
         if labels is None:
             raise ValueError(f"{name} needs labels, and none were given.")
         check_loss(model, name, labels, loss)
-
-
-def _made(name, images, labels, loss, batch_size, recalibrate, seed):
-    # The model is recalibrated already. Only leave_one_out recalibrates again, because
-    # the statistics change without a unit.
-    again = recalibrate and name == "leave_one_out"
-    return known.make(name, images, labels, loss, batch_size, again, seed)

@@ -199,9 +199,10 @@ def greedy_search(
             if done():
                 break
         current = _recalibrated(current, images, batch_size)
-    kept = _needed(model, target, steps)
+    kept, measured = _needed(model, target, steps), steps[-1].measures
     if len(kept) < len(steps):
         current = _recalibrated(remove_units(model, kept), images, batch_size)
+        measured = pruned_measures(model, current, target, initial)
     return GreedyResult(
         model=current,
         units=tuple(kept),
@@ -209,9 +210,7 @@ def greedy_search(
         restored=tuple(step.unit for step in steps if step.unit not in kept),
         target=target,
         initial=initial,
-        measures=steps[-1].measures
-        if len(kept) == len(steps)
-        else pruned_measures(model, current, target, initial),
+        measures=measured,
         smallest=smallest,
     )
 

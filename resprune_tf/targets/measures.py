@@ -13,6 +13,7 @@ from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
 from resprune_tf.targets.target import FILE, LATENCY, LOAD
+from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.search import search
 
@@ -168,8 +169,7 @@ def stay_to_learn(model, units):
         1 if the model without `units` has no trainable weight, else 0.
     """
     whole = graph.as_functional(model, "stay_to_learn")
-    replace = {k: v for unit in units for k, v in unit.replacement.items()}
-    calls, _ = trace(whole, replace)
+    calls, _ = trace(whole, removal_of(units))
     learns = any(getattr(call.operation, "trainable_weights", ()) for call in calls)
     return int(bool(units and whole.trainable_weights) and not learns)
 

@@ -7,6 +7,7 @@ from resprune_tf.graph.depth import depths
 from resprune_tf.graph.tracing import trace
 from resprune_tf.targets.measures import latency_ratios
 from resprune_tf.targets.target import LATENCY
+from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.survey import Survey
 
@@ -119,9 +120,9 @@ def _shared_out(own, model, units, initial, smallest, measure):
 
     whole = graph.as_functional(model, "savings")
     survey = Survey(whole, None)
-    replace = {k: v for unit in outer for k, v in unit.replacement.items()}
-    left = {key(call.node) for call in trace(whole, replace)[0]}
-    together = {key(call.node) for call in survey.calls} - left
+    calls, _ = trace(whole, removal_of(outer))
+    together = {key(call.node) for call in survey.calls}
+    together.difference_update(key(call.node) for call in calls)
     for unit in outer:
         lost = survey.without(unit.merge.outputs[0], unit.stand_in)
         alone = lost.nodes if measure == "macs" else map(id, lost.operations)

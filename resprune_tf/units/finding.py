@@ -69,11 +69,6 @@ class Unit:
         return self.reason is None
 
     @property
-    def replacement(self) -> dict:
-        """The edit that removes the unit, or its branch (`replace` of `rebuild`)."""
-        return {id(self.merge.outputs[0]): self.stand_in}
-
-    @property
     def stand_in(self):
         """The symbolic tensor that replaces the unit's output when it is removed."""
         return before_label(self.merge, self.shortcut)
@@ -206,6 +201,11 @@ def chosen_units(units, found, offer):
         if name not in known:
             raise ValueError(f"'{found.model}' has no unit '{name}'. {offer}")
     return [known[name] for name in names]
+
+
+def removal_of(units):
+    """The edit (`replace` of `graph.rebuild`) that removes units, or their branches."""
+    return {id(unit.merge.outputs[0]): unit.stand_in for unit in units}
 
 
 def scored_units(model):

@@ -11,7 +11,7 @@ from resprune_tf import graph
 from resprune_tf.graph.call_names import call_labels
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.compilation import compile_like
-from resprune_tf.units.finding import chosen_units, find_units
+from resprune_tf.units.finding import chosen_units, find_units, removal_of
 
 
 def remove_units(
@@ -111,12 +111,9 @@ def _without(model, units, found, clone, optimizer_state):
             f"`optimizer_state=True` needs a compiled model, and '{model.name}' is not "
             "compiled. Call its `compile()` first."
         )
-    replace = {}
-    for unit in units:
-        replace.update(unit.replacement)
     with graph.scope_of(model):
         labels = call_labels(found)
-        pruned = graph.rebuild(model, replace, cloning(clone), insert=labels)
+        pruned = graph.rebuild(model, removal_of(units), cloning(clone), insert=labels)
         if optimizer_state:
             compile_like(pruned, model, optimizer_state=True)
     return pruned
