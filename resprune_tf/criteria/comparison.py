@@ -9,11 +9,19 @@ from typing import Any
 
 import keras
 
-from resprune_tf import criteria as known
 from resprune_tf import graph
+from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.criteria.loss_check import check_loss, compiled_loss
-from resprune_tf.criteria.registry import ANOTHER, COMPARED, check_name
+from resprune_tf.criteria.registry import (
+    ANOTHER,
+    COMPARED,
+    LABELLED,
+    NAMES,
+    ON_EXAMPLES,
+    check_name,
+    make,
+)
 from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_label_count, count_images
 from resprune_tf.graph.outputs import loss_name
@@ -81,14 +89,14 @@ def compare_scores(
     if not units:
         raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
 
-    def make(name):
+    def create(name):
         check_possible(name, model, units, labels, loss)
         # The model is recalibrated below. Only leave_one_out recalibrates again,
         # because the statistics change without a unit.
         again = recalibrate and name == "leave_one_out"
-        return known.make(name, images, labels, loss, batch_size, again, seed)
+        return make(name, images, labels, loss, batch_size, again, seed)
 
-    chosen, omitted = _chosen(criteria, make)
+    chosen, omitted = _chosen(criteria, create)
     given = (
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
@@ -97,12 +105,12 @@ def compare_scores(
         for name in tracked(chosen, "Scoring units by {}".format):
             try:
                 returned = chosen[name](model if name == "leave_one_out" else given)
-                scores[name] = _of_all(name, known.check_scores(returned, found), units)
+                scores[name] = _of_all(name, check_scores(returned, found), units)
             except ValueError as error:
                 if criteria is not None:
                     raise
                 failed[name] = error
-    if failed and not set(scores).intersection(known.ON_EXAMPLES):
+    if failed and not set(scores).intersection(ON_EXAMPLES):
         raise next(iter(failed.values()))  # such as images that do not fit the model
     names = [unit.name for unit in units]
     return ScoreTable(
@@ -116,7 +124,7 @@ def compare_scores(
             for unit in found
             if unit.name not in names
         },
-        loss=loss_name(loss) if set(scores).intersection(known.LABELLED) else None,
+        loss=loss_name(loss) if set(scores).intersection(LABELLED) else None,
     )
 
 
@@ -127,12 +135,12 @@ def _watched(verbose):
     return shown(Reporter(sys.stderr, lines=False))
 
 
-def _chosen(criteria, make):
+def _chosen(criteria, create):
     """Criteria by their names, and reasons why others are left out by default.
 
     Args:
         criteria: as for `compare_scores`.
-        make: function from the name of a criterion to the criterion.
+        create: function from the name of a criterion to the criterion.
     """
     chosen, omitted = {}, {}
     for criterion in COMPARED if criteria is None else criteria:
@@ -141,7 +149,7 @@ def _chosen(criteria, make):
             if callable(criterion):
                 name = getattr(criterion, "__name__", type(criterion).__name__)
             else:
-                criterion = make(name)
+                criterion = create(name)
         except ValueError as error:
             if criteria is not None:
                 raise
@@ -156,7 +164,7 @@ def _chosen(criteria, make):
     if not chosen:
         raise ValueError(
             "`criteria` must not be empty. Pass functions, or some of these names: "
-            f"{', '.join(known.NAMES)}."
+            f"{', '.join(NAMES)}."
         )
     return chosen, omitted
 
@@ -185,7 +193,7 @@ def check_possible(name, model, units, labels, loss):
                 f"trains.{ANOTHER}",
             )
         )
-    if name in known.LABELLED:
+    if name in LABELLED:
         if labels is None:
             raise ValueError(f"{name} needs labels, and none were given.")
         check_loss(model, name, labels, loss)
