@@ -68,7 +68,7 @@ def test_it_prints_as_a_table():
     assert lines[8].split() == ["importance", "1.00", "-0.87", "0.50", "-"]
     assert lines[-3:] == [
         "All scores of flat are equal, so it does not rank the units.",
-        "Without cka: It needs images.",
+        "cka was not computed: It needs images.",
         "Units without a score: in, out (not removable); d (no ω).",
     ]
     assert len({len(line) for line in lines[2:6]}) == 1
