@@ -47,8 +47,8 @@ def check_steps(source, model=keras.Model):
         model: the rebuilt model, or the class that it will have.
 
     Raises:
-        ValueError: if `source` overrides, say, `train_step`, or has a KerasHub
-            preprocessor, and `model` does not.
+        ValueError: if `source` overrides, say, `train_step` and `model` does not, or
+            if one of them has a KerasHub preprocessor.
     """
     for name in _STEPS:
         known = _method(model, name), _method(keras.Model, name)

@@ -3,7 +3,7 @@
 One MAC is one multiplication and one addition, for one image. Convolutions, dense
 layers and matrix products count. Biases, normalisation, activations and additions do
 not count, nor does a depthwise convolution with one weight per channel. An open first
-axis is the batch and counts as 1; `tracing.trace_example` leaves none open.
+axis is the batch and counts as 1.
 """
 
 import inspect

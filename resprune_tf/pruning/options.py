@@ -13,6 +13,7 @@ import numpy as np
 
 from resprune_tf import criteria
 from resprune_tf.runs.judging import AUTO, check_mode, is_accuracy
+from resprune_tf.targets.measures import check_protected
 from resprune_tf.targets.target import Target
 from resprune_tf.training.strategy import Strategy
 
@@ -100,11 +101,7 @@ class Removal:
                 "`max_rounds` must be >= 0, or None for no limit. "
                 f"Received: {self.max_rounds}."
             )
-        if isinstance(self.protected, str):
-            raise TypeError(
-                "`protected` must be a sequence of names, such as "
-                f"({self.protected!r},). Received: {self.protected!r}."
-            )
+        check_protected(self.protected)
         check_mode(self.mode)
         self._check_tolerance()
         count = self.units_per_round

@@ -188,7 +188,7 @@ def removable_units(found, names, protected=()):
         from the name of every other unit to the reason.
 
     Raises:
-        ValueError: if a protected unit is unknown.
+        ValueError, TypeError: as `names_of`.
     """
     protected = names_of(protected, found)
     units, not_removable = [], {}
@@ -209,6 +209,15 @@ def removable_units(found, names, protected=()):
     return units, not_removable
 
 
+def check_protected(protected):
+    """Raises a TypeError if `protected` is one name instead of a sequence of names."""
+    if isinstance(protected, str):
+        raise TypeError(
+            "`protected` must be a sequence of names, such as "
+            f"({protected!r},). Received: {protected!r}."
+        )
+
+
 def names_of(protected, found):
     """Resolves names of units, or patterns with `*`, to names of units.
 
@@ -221,7 +230,9 @@ def names_of(protected, found):
 
     Raises:
         ValueError: if a name or pattern matches no unit.
+        TypeError: if `protected` is a string.
     """
+    check_protected(protected)
     known, names, unknown = [unit.name for unit in found], set(), []
     for each in sorted(map(str, protected)):
         # Only `*` is special, as names may contain other characters that `fnmatch`

@@ -59,7 +59,8 @@ def solve_target(
             the target already, if removing all units does not meet it (the message
             states what that achieves and which units cannot be removed), if a limited
             measure cannot be measured, or if no measured set met the target.
-        TypeError: if `model` is not functional, or `scores` is not a dict.
+        TypeError: if `model` is not functional, `scores` is not a dict, or `protected`
+            is a string.
         ImportError: if a package is missing that a file format or runtime needs.
         RuntimeError: if `scipy.optimize.milp` fails.
 
