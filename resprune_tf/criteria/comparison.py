@@ -70,7 +70,8 @@ def compare_scores(
         not be computed, with reasons.
 
     Raises:
-        TypeError: if `model` is not functional, or a criterion does not return a dict.
+        TypeError: if `model` is not functional, `criteria` is a string, or a criterion
+            does not return a dict.
         ValueError: if the model has no removable unit, if there are no images, if the
             numbers of images and labels differ, if one of `criteria` is unknown or
             cannot be computed, if two have the same name, or if no criterion that uses
@@ -142,6 +143,11 @@ def _chosen(criteria, create):
         criteria: as for `compare_scores`.
         create: function from the name of a criterion to the criterion.
     """
+    if isinstance(criteria, str):
+        raise TypeError(
+            f"`criteria` must be a list, such as [{criteria!r}]. "
+            f"Received: {criteria!r}."
+        )
     chosen, omitted = {}, {}
     for criterion in COMPARED if criteria is None else criteria:
         name = criterion

@@ -14,7 +14,7 @@ import numpy as np
 from resprune_tf import criteria
 from resprune_tf.runs.judging import AUTO, check_mode, is_accuracy
 from resprune_tf.targets.measures import check_protected
-from resprune_tf.targets.target import Target
+from resprune_tf.targets.target import Target, check_target
 from resprune_tf.training.strategy import Strategy
 
 ALL = "all"
@@ -81,11 +81,8 @@ class Removal:
     stop_on_drop: bool = False
 
     def __post_init__(self):
-        if self.target is not None and not isinstance(self.target, Target):
-            raise TypeError(
-                "`target` must be a Target, such as Target(layers=32). "
-                f"Received: {self.target!r}."
-            )
+        if self.target is not None:
+            check_target(self.target)
         if self.criterion is not None and not callable(self.criterion):
             raise TypeError(
                 "`criterion` must be a function from a model to a score for each unit, "

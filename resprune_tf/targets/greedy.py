@@ -158,8 +158,8 @@ def greedy_search(
             or both missing, if the request cannot be met, or if a protected unit is
             unknown. During the search, if a score is not finite or not that of a unit,
             or if the remaining units have no scores.
-        TypeError: if `model` is not functional, `criterion` is not a function, or
-            `protected` is a string.
+        TypeError: if `model` is not functional, `criterion` is not a function,
+            `target` is not a `Target`, or `protected` is a string.
 
     >>> criterion = rp.criteria.leave_one_out(images, labels, recalibrate=True)
     >>> found = rp.greedy_search(model, criterion, count=3, images=images)

@@ -12,7 +12,7 @@ from resprune_tf.deploy.registry import RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
-from resprune_tf.targets.target import FILE, LATENCY, LOAD
+from resprune_tf.targets.target import FILE, LATENCY, LOAD, check_target
 from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.search import search
@@ -120,8 +120,10 @@ def check_measurable(model, target):
     Raises:
         ValueError: if the target limits MACs and those of a layer cannot be counted,
             or the runtime or format is unknown or not for this Keras backend.
+        TypeError: if `target` is not a `Target`.
         ImportError: if a package is missing; the message says what to install.
     """
+    check_target(target)
     uncounted = cost(model).uncounted
     if target.macs is not None and uncounted:
         raise ValueError(
@@ -151,7 +153,7 @@ def extent(model, units, target=None):
         tuple of two dicts from measure to number.
 
     Raises:
-        ValueError, ImportError: as `check_measurable` does.
+        ValueError, TypeError, ImportError: as `check_measurable`.
     """
     if target is not None:
         check_measurable(model, target)

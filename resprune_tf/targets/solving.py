@@ -15,7 +15,7 @@ from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import extent, pruned_measures, removable_units
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
-from resprune_tf.targets.target import LOAD, Target
+from resprune_tf.targets.target import LOAD, Target, check_target
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.removal import remove_units
 
@@ -59,8 +59,8 @@ def solve_target(
             the target already, if removing all units does not meet it (the message
             states what that achieves and which units cannot be removed), if a limited
             measure cannot be measured, or if no measured set met the target.
-        TypeError: if `model` is not functional, `scores` is not a dict, or `protected`
-            is a string.
+        TypeError: if `model` is not functional, `target` is not a `Target`, `scores`
+            is not a dict, or `protected` is a string.
         ImportError: if a package is missing that a file format or runtime needs.
         RuntimeError: if `scipy.optimize.milp` fails.
 
@@ -71,6 +71,7 @@ def solve_target(
     >>> smaller = remove_units(model, solution.units)
     """
     graph.check_functional(model, "solve_target")
+    check_target(target)
     found = find_units(model)
     scores = check_scores(scores, found)
     units, not_removable = candidates(found, scores, protected)

@@ -188,6 +188,15 @@ class Target:
         return self.listing(self.limits)
 
 
+def check_target(target) -> None:
+    """Raises a TypeError unless `target` is a `Target`."""
+    if not isinstance(target, Target):
+        raise TypeError(
+            "`target` must be a Target, such as Target(layers=32). "
+            f"Received: {target!r}."
+        )
+
+
 def format_measure(name: str, value: float) -> str:
     """The value of a measure as text, without its unit."""
     if name.endswith("_ratio"):

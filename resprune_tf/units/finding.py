@@ -190,10 +190,16 @@ def chosen_units(units, found, offer):
 
     Raises:
         ValueError: if none is named, or one is unknown.
+        TypeError: if `units` is neither a unit nor several.
     """
     known = {unit.name: unit for unit in found}
     if isinstance(units, (str, Unit, UnitId)):
         units = [units]
+    if not isinstance(units, Iterable):
+        raise TypeError(
+            "`units` must be one or several unit names, `UnitId`s or `Unit`s. "
+            f"Received: {units!r}. {offer}"
+        )
     names = dict.fromkeys(u.name if isinstance(u, Unit) else str(u) for u in units)
     if not names:
         raise ValueError(f"No unit was named. {offer}")

@@ -51,7 +51,8 @@ def remove_units(
             message lists the removable ones); or if `optimizer_state` is True and
             `model` is not compiled or Keras cannot repeat its settings.
         CloneError: if a layer cannot be cloned; it is a ValueError.
-        TypeError: if `model` is not functional.
+        TypeError: if `model` is not functional, or `units` is neither a unit nor
+            several.
 
     >>> small = remove_units(resnet56(), ["stage1_unit3", UnitId(2, 5)])
     """

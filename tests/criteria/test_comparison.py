@@ -83,6 +83,8 @@ def test_what_is_asked_for_must_be_possible(net):
     ):
         with pytest.raises(ValueError, match=message):
             compare_scores(net, x, labels, criteria=names)
+    with pytest.raises(TypeError, match="a list, such as .'random'.. Received: 'rand"):
+        compare_scores(net, x, criteria="random")
     with pytest.raises(ValueError, match="loss identifier"):
         compare_scores(net, x, LABELS, "sizes")
     with pytest.raises(ValueError, match="no removable unit"):
