@@ -7,7 +7,7 @@ A criterion is a function from a model to `{unit name: score}`. `importance` and
 >>> l1 = make("l1_importance", images, labels)
 """
 
-# `import name as name` states that a name is public, so that none is listed twice.
+# `import name as name` marks a name as public, so that no name is listed twice.
 
 import types as _types
 
@@ -28,7 +28,7 @@ from resprune_tf.criteria.similarity import block_influence as block_influence
 from resprune_tf.criteria.similarity import cka as cka
 from resprune_tf.criteria.sparsity import l1_importance as l1_importance
 
-# For what reads no `as`, such as the API reference.
+# For tools that read `__all__` only, such as the generator of the API reference.
 __all__ = sorted(
     name
     for name, value in globals().items()

@@ -110,16 +110,15 @@ def named(
 
     Args:
         name: one of `criteria.NAMES`.
-        dataset: a `Dataset` or `FitData`. Only training images are used, and only by
-            criteria that need images: from a pipeline, the first ones. Sample weights
-            are ignored.
+        dataset: a `Dataset` or `FitData`. Criteria that need images take them from the
+            training split. Sample weights are ignored.
         seed: int, seed of `random`, of the choice of images, and of the batches of
             `l1_importance`.
-        examples: int, number of images: a random choice, the same for every model. If
-            there are fewer, all are used.
+        examples: int, number of images: a random choice, the same for every model, or
+            the first ones of a pipeline. If there are fewer, all are used.
         batch_size: int, images per step.
         recalibrate: if True, the BatchNormalization statistics are re-estimated from
-            the same images before scoring; see `recalibrate`.
+            the same images before scoring; see `rp.recalibrate`.
         loss: loss of the criteria that need labels; see `taylor`.
 
     Returns:
@@ -161,8 +160,8 @@ def usual_criterion(model, data, trained=False):
     Args:
         model: a functional `keras.Model`.
         data: a `Dataset` or `FitData`.
-        trained: whether the model is not trained before it is scored, so that an ω of
-            1 carries no information.
+        trained: True if the model is scored as it is, without training it first. If
+            all its importances ω are 1 then, they were never trained.
 
     Returns:
         `importance` if the model has importances that are, or will be, trained, else
@@ -180,8 +179,12 @@ def check_trained(model):
     if factors and all(factor == 1 for factor in factors):
         raise ValueError(
             f"All importances ω of '{model.name}' are 1: they were never trained, so "
-            'they cannot rank its units. Pass `initial="train"`, or another '
-            "`criterion`, such as `rp.criteria.block_influence(images)`."
+            "they cannot rank its units."
+            + advice(
+                ' Pass `initial="train"`, or another `criterion`, such as '
+                "`rp.criteria.block_influence(images)`.",
+                ANOTHER,
+            )
         )
 
 
@@ -239,7 +242,7 @@ def check_scores(
 
     Raises:
         TypeError: if `scores` is not a dict.
-        ValueError: if a name is not that of a unit, or a score not a finite number.
+        ValueError: if a name is not that of a unit, or a score is not a finite number.
     """
     if not isinstance(scores, Mapping):
         raise TypeError(

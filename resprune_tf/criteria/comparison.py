@@ -9,11 +9,19 @@ from typing import Any
 
 import keras
 
-from resprune_tf import criteria as known
 from resprune_tf import graph
+from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.criteria.example_loss import example_loss
-from resprune_tf.criteria.loss_check import check_loss, other_loss
-from resprune_tf.criteria.registry import ANOTHER, COMPARED, check_name
+from resprune_tf.criteria.loss_check import check_loss, compiled_loss
+from resprune_tf.criteria.registry import (
+    ANOTHER,
+    COMPARED,
+    LABELLED,
+    NAMES,
+    ON_EXAMPLES,
+    check_name,
+    make,
+)
 from resprune_tf.criteria.score_table import ScoreTable
 from resprune_tf.data.examples import check_images, check_label_count, count_images
 from resprune_tf.graph.outputs import loss_name
@@ -37,7 +45,7 @@ def compare_scores(
     """Scores a model's units by several criteria and compares the rankings.
 
     Args:
-        model: a functional `keras.Model`; it is not changed.
+        model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
         images: array `(images, height, width, channels)`, or any other array
             `(images, ...)` that the model takes; a list, tuple or dict of arrays if it
             has several inputs.
@@ -54,17 +62,20 @@ def compare_scores(
         recalibrate: if True, criteria that use images score a copy of the model whose
             BatchNormalization statistics are re-estimated from `images`.
         seed: int, seed of `random` and `l1_importance`.
-        verbose: whether a terminal shows which criterion is being computed.
+        verbose: if True, and if stderr is a terminal, it shows which criterion is
+            being computed.
 
     Returns:
         A `ScoreTable`. With the default of `criteria`, it lists the criteria that could
         not be computed, with reasons.
 
     Raises:
-        TypeError: if `model` is not functional, or a criterion does not return a dict.
-        ValueError: if the model has no removable unit, if there are no images or
-            another number of labels, if one of `criteria` is unknown or cannot be
-            computed, or if no criterion that uses images can be computed.
+        TypeError: if `model` is not functional, `criteria` is a string, or a criterion
+            does not return a dict.
+        ValueError: if the model has no removable unit, if there are no images, if the
+            numbers of images and labels differ, if one of `criteria` is unknown or
+            cannot be computed, if two have the same name, or if no criterion that uses
+            images can be computed.
 
     >>> print(compare_scores(model, images, labels))
     """
@@ -73,16 +84,20 @@ def compare_scores(
     if labels is not None:
         check_label_count(images, labels)
         if loss is None:
-            loss = other_loss(model, labels)
+            loss = compiled_loss(model, labels)
     example_loss(loss)
     found, units = find_units(model), scored_units(model)
     if not units:
         raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
-    chosen, omitted = _chosen(
-        criteria, model, units, images, labels, loss, batch_size, recalibrate, seed
-    )
-    # One recalibration serves all criteria except leave_one_out, which recalibrates
-    # again without each unit.
+
+    def create(name):
+        check_possible(name, model, units, labels, loss)
+        # The model is recalibrated below. Only leave_one_out recalibrates again,
+        # because the statistics change without a unit.
+        again = recalibrate and name == "leave_one_out"
+        return make(name, images, labels, loss, batch_size, again, seed)
+
+    chosen, omitted = _chosen(criteria, create)
     given = (
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
@@ -91,12 +106,12 @@ def compare_scores(
         for name in tracked(chosen, "Scoring units by {}".format):
             try:
                 returned = chosen[name](model if name == "leave_one_out" else given)
-                scores[name] = _of_all(name, known.check_scores(returned, found), units)
+                scores[name] = _of_all(name, check_scores(returned, found), units)
             except ValueError as error:
                 if criteria is not None:
                     raise
                 failed[name] = error
-    if failed and not set(scores).intersection(known.ON_EXAMPLES):
+    if failed and not set(scores).intersection(ON_EXAMPLES):
         raise next(iter(failed.values()))  # such as images that do not fit the model
     names = [unit.name for unit in units]
     return ScoreTable(
@@ -110,19 +125,29 @@ def compare_scores(
             for unit in found
             if unit.name not in names
         },
-        loss=loss_name(loss) if set(scores).intersection(known.LABELLED) else None,
+        loss=loss_name(loss) if set(scores).intersection(LABELLED) else None,
     )
 
 
 def _watched(verbose):
-    """Shows progress on a terminal where nothing shows it yet; no log file gets it."""
+    """Shows progress on a terminal, unless it is shown already; never in a log file."""
     if not verbose or is_shown():
         return contextlib.nullcontext()
     return shown(Reporter(sys.stderr, lines=False))
 
 
-def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
-    """Criteria by their names, and reasons why others are left out by default."""
+def _chosen(criteria, create):
+    """Criteria by their names, and reasons why others are left out by default.
+
+    Args:
+        criteria: as for `compare_scores`.
+        create: function from the name of a criterion to the criterion.
+    """
+    if isinstance(criteria, str):
+        raise TypeError(
+            f"`criteria` must be a list, such as [{criteria!r}]. "
+            f"Received: {criteria!r}."
+        )
     chosen, omitted = {}, {}
     for criterion in COMPARED if criteria is None else criteria:
         name = criterion
@@ -130,8 +155,7 @@ def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
             if callable(criterion):
                 name = getattr(criterion, "__name__", type(criterion).__name__)
             else:
-                check_possible(name, model, units, labels, loss)
-                criterion = _made(name, images, labels, loss, batch_size, *options)
+                criterion = create(name)
         except ValueError as error:
             if criteria is not None:
                 raise
@@ -146,7 +170,7 @@ def _chosen(criteria, model, units, images, labels, loss, batch_size, *options):
     if not chosen:
         raise ValueError(
             "`criteria` must not be empty. Pass functions, or some of these names: "
-            f"{', '.join(known.NAMES)}."
+            f"{', '.join(NAMES)}."
         )
     return chosen, omitted
 
@@ -163,7 +187,7 @@ def _of_all(name, scores, units):
 
 
 def check_possible(name, model, units, labels, loss):
-    """Raises a ValueError if a model cannot be scored by the criterion of a name."""
+    """Raises a ValueError if a model cannot be scored by the criterion `name`."""
     check_name(name)
     if name in ("importance", "largest") and not units[0].importance:
         raise ValueError(
@@ -175,14 +199,7 @@ def check_possible(name, model, units, labels, loss):
                 f"trains.{ANOTHER}",
             )
         )
-    if name in known.LABELLED:
+    if name in LABELLED:
         if labels is None:
-            raise ValueError("It needs labels.")
+            raise ValueError(f"{name} needs labels, and none were given.")
         check_loss(model, name, labels, loss)
-
-
-def _made(name, images, labels, loss, batch_size, recalibrate, seed):
-    # The model is recalibrated already. Only leave_one_out recalibrates again, because
-    # the statistics change without a unit.
-    again = recalibrate and name == "leave_one_out"
-    return known.make(name, images, labels, loss, batch_size, again, seed)

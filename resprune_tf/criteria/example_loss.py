@@ -63,7 +63,7 @@ def _cross_entropy(labels, logits):
 def _unreduced(loss):
     """The function that computes a loss as `compile` does, without the reduction."""
     if not isinstance(loss, keras.losses.Loss):
-        # It also aligns `(batch,)` with `(batch, 1)`.
+        # The wrapper also aligns `(batch,)` with `(batch, 1)`.
         loss = LossFunctionWrapper(loss)
 
     def compute(labels, outputs):

@@ -16,13 +16,16 @@ _OF_LOGITS = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
 )
-_KEPT = ("name", "reduction", "dtype")  # they do not change the value of an example
+# Settings that do not change the loss of an example.
+_IRRELEVANT = ("name", "reduction", "dtype")
+_LOSS = "give --loss"  # advice of the command line
 
 
-def other_loss(model, labels):
-    """The loss that a model is compiled with; None for the default of `example_loss`.
+def compiled_loss(model, labels):
+    """The loss that a model is compiled with, for `example_loss`.
 
-    Also None if it is not compiled, or not with one loss for one output.
+    None if it is the default of `example_loss`, if the model is not compiled, or if it
+    is not compiled with one loss for one output.
 
     Args:
         model: a `keras.Model`.
@@ -65,9 +68,9 @@ def check_loss(model, purpose, labels, loss=None):
         _check_given(model, labels, loss)
         return
     taken = f"without a `loss` {purpose} uses the cross entropy of logits"
-    if (other := other_loss(model, labels)) is not None:
+    if (compiled := compiled_loss(model, labels)) is not None:
         raise ValueError(
-            f"'{model.name}' is compiled with the loss {loss_name(other)}, but "
+            f"'{model.name}' is compiled with the loss {loss_name(compiled)}, but "
             f"{taken}: {advice('pass the compiled one as `loss`', _LOSS)}."
         )
     if last := probabilities(model):
@@ -83,10 +86,6 @@ def check_loss(model, purpose, labels, loss=None):
     _check_classes(model, labels, taken)
 
 
-# Advice of the command line.
-_LOSS = "give --loss"
-
-
 def _is_default(loss):
     """Whether a loss is the cross entropy of logits without further options."""
     if type(loss) not in _OF_LOGITS:
@@ -95,7 +94,7 @@ def _is_default(loss):
 
 
 def _config(loss):
-    return {k: v for k, v in loss.get_config().items() if k not in _KEPT}
+    return {k: v for k, v in loss.get_config().items() if k not in _IRRELEVANT}
 
 
 def _check_classes(model, labels, taken):
@@ -112,7 +111,8 @@ def _check_classes(model, labels, taken):
         if np.any(labels < 0) or not np.allclose(labels.sum(axis=-1), 1, atol=1e-3):
             raise ValueError(
                 f"Labels of the outputs' shape {shape} must be one-hot rows, or "
-                f"probabilities that sum to 1: {taken}. For other labels pass a `loss`."
+                f"probabilities that sum to 1: {taken}. For other labels, "
+                + advice("pass a `loss`.", f"{_LOSS}.")
             )
     elif not any(
         graph.fits(labels.shape, each) for each in (shape[:-1], (*shape[:-1], 1))

@@ -60,8 +60,8 @@ class UnitCall:
 class UnitProbe(keras.layers.Layer):
     """Runs a model up to the last of some units, and measures their tensors.
 
-    It is a layer instead of a functional model, because the names of operations in one
-    graph must be unique, and those of nested models and of `measure` may not be.
+    It is a layer instead of a functional model, because a graph requires unique names
+    of operations, and the operations of nested models and of `measure` may share names.
 
     Args:
         model: a functional `keras.Model`.
@@ -82,14 +82,14 @@ class UnitProbe(keras.layers.Layer):
     def call(self, inputs):
         made = dict(zip(map(id, self.model.inputs), inputs, strict=True))
 
-        def now(value):
+        def actual(value):
             return made.get(id(value), value)
 
         for call in self._calls:
-            args, kwargs = keras.tree.map_structure(now, (call.args, call.kwargs))
+            args, kwargs = keras.tree.map_structure(actual, (call.args, call.kwargs))
             outputs = keras.tree.flatten(call.operation(*args, **kwargs))
             made.update(zip(map(id, call.outputs), outputs, strict=True))
-        return self.measure(_mapped(self._found, now))
+        return self.measure(_mapped(self._found, actual))
 
     def compute_output_spec(self, inputs):
         return self.spec(self._found)

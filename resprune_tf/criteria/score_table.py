@@ -112,8 +112,11 @@ class ScoreTable:
             *aligned(("unit", "parameters", "MACs", *self.scores), *self._rows()),
             "Rank correlations (Spearman):",
             *aligned(("", *self.scores), *self._correlation_rows()),
-            *(f"All scores of {n} are equal: it ranks nothing." for n in self._flat()),
-            *(f"Without {name}: {why}" for name, why in self.omitted.items()),
+            *(
+                f"All scores of {name} are equal, so it does not rank the units."
+                for name in self._flat()
+            ),
+            *(f"{name} was not computed: {why}" for name, why in self.omitted.items()),
             *([self._unscored()] if self.unscored else []),
         ]
         return "\n".join(lines)

@@ -2,8 +2,9 @@
 
 Each function here returns a criterion: a function from a model to
 `{unit name: score}` for `scored_units(model)`, in that order; the smallest score is
-removed first. The model is not changed. Images are floats, 0 to 255 if they are pixels.
-They should come from the training split, because held-out images select the model.
+removed first. The model is not changed. Images are arrays in the range that the model
+takes, such as raw pixels (0 to 255). They should come from the training split, because
+held-out images select the model.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ def leave_one_out(
             `images`, for the whole model and again without each unit.
 
     Returns:
-        A criterion. It raises a ValueError as that of `taylor` does.
+        A criterion. It raises a ValueError in the same cases as that of `taylor`.
 
     Raises:
         ValueError: as for `taylor`.
@@ -223,15 +224,16 @@ def leave_one_out(
         if not units:
             return {}
         gated, gates = add_gates(model, units)
-        twins = {name: [gate] for name, gate in gates.items()}
+        # Recalibration runs a copy of the model, whose gates must be set too.
+        all_gates = {name: [gate] for name, gate in gates.items()}
         if recalibrate:
             statistics = recalibration.Recalibration(gated)
-            others = find_gates(statistics.recorder)
-            for gates_of_unit in twins.values():
-                gates_of_unit.append(others[gates_of_unit[0].name])
+            copies = find_gates(statistics.recorder)
+            for name, gate in gates.items():
+                all_gates[name].append(copies[gate.name])
 
         def mean_loss(without=None):
-            for name, gates_of_unit in twins.items():
+            for name, gates_of_unit in all_gates.items():
                 for gate in gates_of_unit:
                     gate.set(0.0 if name == without else 1.0)
             if recalibrate:

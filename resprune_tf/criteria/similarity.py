@@ -46,10 +46,11 @@ def block_influence(
     """
 
     def measure(call):
-        distance = _direction(call.total) - _direction(call.shortcut)
+        difference = _direction(call.total) - _direction(call.shortcut)
         # Equal to 1 - cosine, but without its rounding error for small changes.
-        turns = ops.sum(ops.square(distance), axis=-1, keepdims=True) / 2
-        return ops.mean(turns, axis=tuple(range(1, len(turns.shape) - 1)))
+        dissimilarity = ops.sum(ops.square(difference), axis=-1, keepdims=True) / 2
+        positions = tuple(range(1, len(dissimilarity.shape) - 1))
+        return ops.mean(dissimilarity, axis=positions)
 
     def score(model):
         means = unit_means(model, images, batch_size, measure)
@@ -66,9 +67,9 @@ def cka(images: Any, batch_size: int = 128, recalibrate: bool = False) -> Callab
     """Creates a criterion: 1 - CKA of a unit's input and output.
 
     Linear centred kernel alignment (CKA) compares the Gram matrices of x and x + F(x)
-    over the images, each flattened and centred. It is 1 if both representations agree
+    over the images, each flattened and centred. CKA is 1 if both representations agree
     up to rotation and scale. So a score of 0 means that the unit does not change the
-    relations between images; the maximum is 1.
+    relations between images; the maximum score is 1.
 
     The input and output of one unit for all images are in memory at once, in float32.
 

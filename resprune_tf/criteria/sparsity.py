@@ -32,13 +32,13 @@ def l1_importance(
 ) -> Callable:
     """Creates a criterion: size of a factor per unit, trained under an L1 penalty.
 
-    Every branch is multiplied by a factor g = 1, in addition to its ω, if it has one.
-    Only the factors are trained, on the mean loss plus `l1 * sum(|g|)`; the score is
-    |g|. Each step follows the gradient of the loss and then moves every factor by
-    `learning_rate * l1` towards 0, where it stops. Plain gradient descent on |g| would
-    oscillate around 0. A unit without influence on the loss reaches 0 in
-    `1 / (learning_rate * l1)` steps. The default number of steps is smaller, so that
-    units do not tie at 0.
+    Every branch is multiplied by a factor g, initially 1, in addition to its ω, if it
+    has one. Only the factors are trained, on the mean loss plus `l1 * sum(|g|)`; the
+    score is |g|. Each step follows the gradient of the loss and then moves every factor
+    by `learning_rate * l1` towards 0, but not beyond. Plain gradient descent on |g|
+    would oscillate around 0. The factor of a unit without influence on the loss reaches
+    0 in `1 / (learning_rate * l1)` steps. The default number of steps is smaller, so
+    that units do not tie at 0.
 
     Args:
         images, labels, batch_size, recalibrate, loss: see `taylor`.
@@ -48,8 +48,8 @@ def l1_importance(
         seed: int, seed of the choice of batches.
 
     Returns:
-        A criterion. It raises a ValueError as that of `taylor` does, and if the
-        training diverges.
+        A criterion. It raises a ValueError in the same cases as that of `taylor`, and
+        if the training diverges.
 
     Raises:
         ValueError: as for `taylor`, or if a number is out of range.
@@ -91,7 +91,7 @@ def l1_importance(
                         " Try a smaller one: `criteria.l1_importance(images, "
                         f"labels, learning_rate={learning_rate / 10:g})`, also as an "
                         "element of `compare_scores(criteria=[...])`.",
-                        f" Give a smaller one: --l1-learning-rate "
+                        " Give a smaller one: --l1-learning-rate "
                         f"{learning_rate / 10:g}.{ANOTHER}",
                     )
                 )

@@ -65,7 +65,7 @@ def at_inference(model):
     given = inputs
     if names != [tensor.name for tensor in model.inputs]:
         made = [
-            graph.entrance(tensor, name=name)
+            graph.input_like(tensor, name=name)
             for tensor, name in zip(model.inputs, names, strict=True)
         ]
         given = keras.tree.pack_sequence_as(inputs, made)

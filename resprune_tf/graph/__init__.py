@@ -1,12 +1,12 @@
 """The graph of a functional model: read it, trace it, count its MACs, rebuild it."""
 
-from resprune_tf.graph.cloning import CloneError, clone_operation, copy_state
+from resprune_tf.graph.cloning import clone_operation, copy_state
 from resprune_tf.graph.functional import (
     as_functional,
     check_functional,
-    entrance,
     fits,
     inner,
+    input_like,
     levels,
     node_of,
     nodes,
@@ -17,14 +17,13 @@ from resprune_tf.graph.functional import (
 )
 
 __all__ = [
-    "CloneError",
     "as_functional",
     "check_functional",
     "clone_operation",
     "copy_state",
-    "entrance",
     "fits",
     "inner",
+    "input_like",
     "levels",
     "node_of",
     "nodes",

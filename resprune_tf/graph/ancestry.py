@@ -12,7 +12,7 @@ class Ancestry:
 
     The tensors are numbered in order of computation, so the ancestors of a tensor have
     lower numbers. A backward walk can therefore stop at the lowest number that it looks
-    for. Most walks stay within one unit, and the search for units takes linear time.
+    for. Most walks stay within one unit, so the search for units takes linear time.
 
     Args:
         order: list of nodes, inputs first, as `graph.nodes` returns it.
@@ -21,15 +21,16 @@ class Ancestry:
     def __init__(self, order):
         self._numbers = {}
         self._sources = []  # per tensor: numbers of the tensors it is computed from
-        # Per tensor: number of the first tensor that lies on all paths to it.
-        self._gates = []
+        # Per tensor: number of the first tensor on all paths to it from the inputs.
+        self._dominators = []
         for node in order:
             sources = sorted({self._number(tensor) for tensor in node.input_tensors})
-            gates = {self._gates[source] for source in sources}
+            dominators = {self._dominators[source] for source in sources}
             for tensor in node.outputs:
                 number = self._numbers[id(tensor)] = len(self._sources)
                 self._sources.append(sources)
-                self._gates.append(min(gates) if len(gates) == 1 else number)
+                shared = len(dominators) == 1
+                self._dominators.append(min(dominators) if shared else number)
 
     def _number(self, tensor):
         return self._numbers[id(tensor)]
@@ -51,12 +52,12 @@ class Ancestry:
                 waiting.extend(self._sources[number])
         return [tensor for tensor in tensors if self._number(tensor) in reached]
 
-    def fork(self, tensors):
-        """Whether one tensor lies on every path to any of `tensors`."""
-        return len({self._gates[self._number(tensor)] for tensor in tensors}) == 1
+    def share_dominator(self, tensors):
+        """Whether one tensor lies on every path from the inputs to all of `tensors`."""
+        return len({self._dominators[self._number(t)] for t in tensors}) == 1
 
-    def nearest(self, tensors):
-        """The one of `tensors` with the fewest ancestors; the first if several have.
+    def with_fewest_ancestors(self, tensors):
+        """The one of `tensors` with the fewest ancestors; the first in case of a tie.
 
         Common ancestors make no difference, so the backward walk, highest number
         first, ends once only common ancestors are left.
@@ -64,17 +65,18 @@ class Ancestry:
         Args:
             tensors: list of different symbolic tensors of the graph, at least one.
         """
-        everyone = frozenset(range(len(tensors)))
+        indexes = frozenset(range(len(tensors)))
         counts = [0] * len(tensors)
+        # From the number of a visited tensor to the indexes of its descendants.
         leads = {self._number(t): {index} for index, t in enumerate(tensors)}
         heap = [-number for number in leads]
         heapq.heapify(heap)
-        different = {number for number in leads if leads[number] != everyone}
+        different = {number for number in leads if leads[number] != indexes}
         while different:
             number = -heapq.heappop(heap)
             to = leads.pop(number)
             different.discard(number)
-            if to != everyone:
+            if to != indexes:
                 for index in to:
                     counts[index] += 1
             for source in self._sources[number]:
@@ -82,7 +84,7 @@ class Ancestry:
                     leads[source] = set()
                     heapq.heappush(heap, -source)
                 leads[source] |= to
-                if leads[source] == everyone:
+                if leads[source] == indexes:
                     different.discard(source)
                 else:
                     different.add(source)
@@ -96,6 +98,7 @@ class Uses:
         model: a functional model.
 
     Attributes:
+        model: the model.
         nodes: list of the model's nodes, inputs first.
         counts: Counter of uses by `id(tensor)`.
     """
@@ -144,9 +147,9 @@ def count_calls(nodes):
         nodes: nodes of a functional model and of all models inside it.
 
     Returns:
-        Counter by `id(operation)`: its calls, plus one if another operation contains
-        it or one of its weights, or is called with one of its weights. Only an
-        operation that is used once can be changed without changing something else.
+        Counter by `id(operation)`: its calls, plus one for each of its weights that
+        another operation contains or is called with. Only an operation with the count
+        1 can be changed without changing something else.
     """
     counts = collections.Counter(id(node.operation) for node in nodes)
     holders = collections.defaultdict(dict)

@@ -24,7 +24,7 @@ def call_names(found):
         dict from `id(node)` to name; names are unique.
     """
     names, taken, highest = {}, set(), collections.Counter()
-    labelled = [(node, path, _number(node)) for node, path, *_ in found]
+    labelled = [(node, path, _call_number(node)) for node, path, *_ in found]
     # Labelled calls keep their numbers; the others get the next free ones.
     for node, path, number in sorted(labelled, key=lambda each: each[2] is None):
         base = "/".join((*path, _base(node.operation)))
@@ -47,7 +47,7 @@ def call_labels(units):
     insert = {}
     for unit in units:
         base, own = _base(unit.merge.operation), unit.name.rpartition("/")[2]
-        if own != base and _number(unit.merge) is None:
+        if own != base and _call_number(unit.merge) is None:
             number = own[len(base) + 1 :]
             insert[id(unit.merge), id(unit.shortcut)] = keras.layers.Identity(
                 name=f"{base}.{number}_call", dtype=unit.shortcut.dtype
@@ -56,15 +56,15 @@ def call_labels(units):
 
 
 def is_label(operation):
-    """Whether an operation is a label, which `call_names` reads."""
+    """Whether an operation is a label as `call_labels` creates it."""
     return type(operation) is keras.layers.Identity and bool(
         _LABEL.fullmatch(operation.name)
     )
 
 
 def before_label(node, tensor):
-    """The input of the label that made `tensor`; `tensor` itself without a label."""
-    if not _labels(node, tensor):
+    """The input of the label that computed `tensor`; without a label, `tensor`."""
+    if _label_number(node, tensor) is None:
         return tensor
     return graph.node_of(tensor).input_tensors[0]
 
@@ -76,7 +76,8 @@ def _base(operation):
     return operation.name.removesuffix("_add")
 
 
-def _labels(node, tensor):
+def _label_number(node, tensor):
+    """The number on the label that computed an input of a merge, or None."""
     operation = tensor._keras_history.operation
     if not is_label(operation):
         return None
@@ -84,7 +85,7 @@ def _labels(node, tensor):
     return int(match[2]) if match[1] == _base(node.operation) else None
 
 
-def _number(node):
+def _call_number(node):
     """The number on the label of a call, or None."""
-    numbers = (_labels(node, tensor) for tensor in node.input_tensors)
+    numbers = (_label_number(node, tensor) for tensor in node.input_tensors)
     return next((number for number in numbers if number is not None), None)

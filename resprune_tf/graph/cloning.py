@@ -27,21 +27,26 @@ def clone_operation(operation):
         made = type(operation).from_config(operation.get_config())
     except Exception as error:
         try:
-            made = _from_noted_arguments(operation)
+            made = _from_recorded_arguments(operation)
         except Exception:
-            reason = " ".join(str(error).partition("\n\n")[0].split())
             raise CloneError(
                 f"The layer '{operation.name}' of type {type(operation).__name__} "
-                f"cannot be cloned: {type(error).__name__}: {reason} Define a "
-                "`get_config` that fits its constructor, or pass `clone=function`: it "
-                "receives a layer and returns a new layer of the same class and name, "
-                "or None for layers that need no special treatment."
+                f"cannot be cloned: {_reason(error)}. Define a `get_config` that fits "
+                "its constructor, or pass `clone=function`: it receives a layer and "
+                "returns a new layer of the same class and name, or None for layers "
+                "that need no special treatment."
             ) from error
     if made.name != operation.name:
         # The default configuration of Keras contains the name only if the constructor
         # has an argument called `name` or `kwargs`.
         rename(made, operation.name)
     return made
+
+
+def _reason(error):
+    """Type and first paragraph of an error, on one line, without the full stop."""
+    message = " ".join(str(error).partition("\n\n")[0].split())
+    return f"{type(error).__name__}: {message}".rstrip(".: ")
 
 
 def cloning(clone):
@@ -85,7 +90,7 @@ def _clone_lambda(layer):
     )
 
 
-def _from_noted_arguments(operation):
+def _from_recorded_arguments(operation):
     config = dict(operation._auto_config.config)
     config["name"] = operation.name
     if isinstance(operation, keras.layers.Layer):
@@ -97,9 +102,9 @@ def _from_noted_arguments(operation):
 def rename(operation, name):
     """Renames an operation that has not been called yet."""
     operation.name = name
-    noted = getattr(operation, "_auto_config", None)
-    if noted is not None and "name" in noted.config:
-        noted.config["name"] = name  # the default `get_config` returns this
+    recorded = getattr(operation, "_auto_config", None)
+    if recorded is not None and "name" in recorded.config:
+        recorded.config["name"] = name  # the default `get_config` returns this
 
 
 def copy_state(source, target):
@@ -121,7 +126,7 @@ def copy_state(source, target):
     olds, news = list(source._flatten_layers()), list(target._flatten_layers())
     if len(olds) != len(news) and any(map(keeps_own_state, olds)):
         raise CloneError(
-            f"'{source.name}' does not rebuild from its configuration: it contains "
+            f"'{source.name}' cannot be rebuilt from its configuration: it contains "
             f"{len(olds) - 1} layers, its clone {len(news) - 1}. So state outside "
             "variables, such as a vocabulary, cannot be copied. Create all layers in "
             "`__init__` or `build`, from what `get_config` returns."
@@ -169,7 +174,7 @@ def paired_variables(source, target):
             targets = [named[key] for key in wanted]
     if _shapes(sources) != _shapes(targets):
         raise CloneError(
-            f"'{source.name}' does not rebuild from its configuration: its variables "
+            f"'{source.name}' cannot be rebuilt from its configuration: its variables "
             f"have shapes {_shapes(sources)}, those of its clone "
             f"{_shapes(targets)}. Let `get_config` return every argument that "
             "determines a shape."
@@ -194,13 +199,13 @@ def _named_variables(operation):
 
 
 _PROTOCOL = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
-# The methods of these modules of Keras save variables only.
-_OF_VARIABLES = ("layer", "core.", "convolutional.")
+# In these modules of Keras, the methods save variables only.
+_VARIABLES_ONLY = ("layer", "core.", "convolutional.")
 
 
 def keeps_own_state(layer):
     """Whether a layer saves more than its variables, by methods of its own."""
-    plain = tuple(f"keras.src.layers.{module}" for module in _OF_VARIABLES)
+    plain = tuple(f"keras.src.layers.{module}" for module in _VARIABLES_ONLY)
     methods = [getattr(type(layer), name, None) for name in _PROTOCOL]
     return any(m and not m.__module__.startswith(plain) for m in methods)
 
@@ -211,17 +216,15 @@ def _copy_own_state(old, new):
         saved, loaded = (pathlib.Path(folder, name) for name in ("saved", "loaded"))
         try:
             store = _save(old, saved)
-            if _holds(new, loaded, store, saved):
+            if _has_state(new, loaded, store, saved):
                 return  # loading a vocabulary twice would break compiled functions
             new.load_own_variables(store)
             if hasattr(old, "save_assets"):
                 new.load_assets(str(saved))
         except Exception as error:
-            reason = " ".join(str(error).partition("\n\n")[0].split())
             raise CloneError(
                 f"The state of '{old.name}' of type {type(old).__name__} cannot be "
-                f"copied by its methods {', '.join(_PROTOCOL)}: "
-                f"{type(error).__name__}: {reason}"
+                f"copied by its methods {', '.join(_PROTOCOL)}: {_reason(error)}."
             ) from error
 
 
@@ -240,8 +243,8 @@ def _array(value):
     return value
 
 
-def _holds(layer, folder, store, saved):
-    """Whether a layer saves exactly the content of a store and a folder."""
+def _has_state(layer, folder, store, saved):
+    """Whether a layer, saved to `folder`, saves the content of `store` and `saved`."""
     try:
         own = _save(layer, folder)
     except Exception:
@@ -270,6 +273,7 @@ def _quantize_like(old, new):
         # A layer inside another one, whose configuration does not state this.
         config = getattr(old, "quantization_config", None)
         new.quantize(mode, **({} if config is None else {"config": config}))
+    # No configuration contains these flags.
     for name in ("is_gptq_calibrated", "is_awq_calibrated"):
         if hasattr(old, name):
             setattr(new, name, getattr(old, name))

@@ -23,7 +23,7 @@ _STEPS = (
 )
 
 
-# The options that compile a model on the command line.
+# Advice of the command line: the options that compile a model.
 COMPILED = "Give --optimizer and --loss."
 
 
@@ -47,8 +47,8 @@ def check_steps(source, model=keras.Model):
         model: the rebuilt model, or the class that it will have.
 
     Raises:
-        ValueError: if `source` overrides, say, `train_step`, or has a KerasHub
-            preprocessor, and `model` does not.
+        ValueError: if `source` overrides, say, `train_step` and `model` does not, or
+            if one of them has a KerasHub preprocessor.
     """
     for name in _STEPS:
         known = _method(model, name), _method(keras.Model, name)
@@ -62,7 +62,7 @@ def check_steps(source, model=keras.Model):
             raise ValueError(
                 f"'{source.name}' transforms its inputs by its `preprocessor`, which "
                 "the pruned model would not have. Set `preprocessor` to None and "
-                "preprocess the data before."
+                "preprocess the data beforehand."
             )
 
 
@@ -90,9 +90,9 @@ def compile_like(
         source: a compiled `keras.Model`.
         compile_fn: function that compiles the model that it receives. Needed for
             settings that Keras cannot repeat, such as a lambda as loss.
-        optimizer_state: if True, the optimizer continues from the state of that of
-            `source`: momenta, moving averages, iterations, learning rate and exclusions
-            from weight decay. New weights start with the initial state.
+        optimizer_state: if True, the optimizer continues from the state of the
+            optimizer of `source`: momenta, moving averages, iterations, learning rate
+            and exclusions from weight decay. New weights start with the initial state.
 
     Raises:
         ValueError: if `source` is not compiled, if it overrides `train_step` or a
@@ -152,7 +152,8 @@ def _copy_optimizer(source, model):
         raise ValueError(
             "The state of an optimizer can only be copied to an optimizer of the same "
             f"class. Received: {type(source.optimizer).__name__} in '{source.name}', "
-            f"{type(model.optimizer).__name__} in '{model.name}'. Compile both alike."
+            f"{type(model.optimizer).__name__} in '{model.name}'. Compile both models "
+            "with the same class."
         )
     # A second `build` of LossScaleOptimizer would create its counters again.
     for each in (source, model):
@@ -209,15 +210,16 @@ def inner_optimizer(optimizer):
 def create_state(model, batch):
     """Creates the variables of a compiled model's metrics and optimizer.
 
-    On TensorFlow, `fit` creates them while it traces the training step, which is then
-    traced again: half of the time before the first step of a small model. On other
-    backends, Keras creates them beforehand by itself.
+    On TensorFlow, `fit` creates them while it traces the training step, and then traces
+    the step again, which takes half of the time before the first step of a small model.
+    On other backends, Keras itself creates them before the first step.
 
     Args:
-        model: a compiled `keras.Model`. For one of a distribution strategy nothing is
-            done, because Keras creates its variables beforehand.
-        batch: inputs, targets and, if there are any, sample weights. Only its first
-            two examples are used; metrics are reset afterwards.
+        model: a compiled `keras.Model`. If it belongs to a distribution strategy,
+            nothing is done, because Keras creates its variables before the first step.
+        batch: arrays `(images, ...)` of inputs, targets and, if there are any, sample
+            weights. Only the first two examples are used; metrics are reset
+            afterwards.
     """
     if keras.backend.backend() != "tensorflow":
         return

@@ -67,17 +67,13 @@ def cost(model: keras.Model, input_shape: Sequence[int] | None = None) -> Cost:
     images = model.inputs[0].shape[0] or 1  # a fixed batch size, if any
     depth = depths(calls)
     found = [count_macs(call) for call in calls]
-    names = [
-        call.operation.name
-        for call, macs in zip(calls, found, strict=True)
-        if macs is None
-    ]
+    named = zip((call.operation.name for call in calls), found, strict=True)
     return Cost(
         layers=max(depth[id(tensor)] for tensor in outputs),
         parameters=count_parameters([model]),
         macs=sum(macs or 0 for macs in found) // images,
         conv_macs=sum(map(_conv_macs, calls)) // images,
-        uncounted=tuple(dict.fromkeys(names)),
+        uncounted=tuple(dict.fromkeys(name for name, macs in named if macs is None)),
     )
 
 

@@ -15,10 +15,11 @@ def depths(calls, depth=None):
 
     Args:
         calls: list of `tracing.Call`, in order of computation.
-        depth: initial dict from `id(tensor)` to int; 0 for tensors without an entry.
+        depth: defaultdict from `id(tensor)` to int, which is extended; None for a new
+            one.
 
     Returns:
-        dict from `id(tensor)` to int, 0 for tensors without an entry.
+        defaultdict from `id(tensor)` to int, 0 for tensors without an entry.
 
     Raises:
         ValueError: if MACs depend on an unknown dimension (`None`).

@@ -94,7 +94,7 @@ def nodes_between(inputs, outputs, replace=None):
     """Nodes between `inputs` and `outputs`, inputs first; `replace` as for `nodes`."""
     replace = replace or {}
     order, done = [], set()
-    entrances = {id(tensor) for tensor in inputs}
+    input_ids = {id(tensor) for tensor in inputs}
     stack = [(resolve(t, replace), False) for t in reversed(outputs)]
     while stack:
         tensor, expanded = stack.pop()
@@ -106,7 +106,7 @@ def nodes_between(inputs, outputs, replace=None):
             order.append(node)
             continue
         stack.append((tensor, True))
-        if id(tensor) not in entrances:
+        if id(tensor) not in input_ids:
             stack.extend((resolve(t, replace), False) for t in node.input_tensors)
     return order
 
@@ -115,8 +115,8 @@ def levels(model):
     """Yields the model and all functional models nested in it, each once.
 
     Yields:
-        `(path, functional model)`: the path is the tuple of the names of the models
-        around it, `()` for `model` itself.
+        `(path, functional model)`: the path is the tuple of the names of the nested
+        models from the outermost to this one, `()` for `model` itself.
     """
     stack, seen = [((), model)], set()
     while stack:
@@ -131,8 +131,14 @@ def levels(model):
                 stack.append(((*path, node.operation.name), deeper))
 
 
-def entrance(tensor, shape=None, name=None):
-    """A new `keras.Input` like the one of `tensor`, optionally of another shape."""
+def input_like(tensor, shape=None, name=None):
+    """A new `keras.Input` like a given one, optionally with another shape or name.
+
+    Args:
+        tensor: symbolic tensor, an input of a functional model.
+        shape: tuple of sizes, batch included.
+        name: str.
+    """
     layer = tensor._keras_history.operation
     # Only Keras 3.12 and later have this argument.
     ragged = {"ragged": True} if getattr(layer, "ragged", False) else {}
@@ -260,7 +266,7 @@ class _Clones:
         return self.pairs[id(operation)][1]
 
     def renewed(self, operation, *arguments):
-        """Arguments of a call of an operation, old weights replaced by new ones."""
+        """The arguments of a call, with new weights instead of the original ones."""
         arguments, unknown = sharing.renewed(arguments, self.pairs.values())
         if unknown:
             raise CloneError(f"'{operation.name}' is called with {unknown}")
@@ -285,7 +291,7 @@ def _rebuild(whole, edits, clones, shapes=None):
         return bare[id(value)]
 
     for index, tensor in enumerate(model.inputs):
-        inputs.append(entrance(tensor, shapes and shapes[index]))
+        inputs.append(input_like(tensor, shapes and shapes[index]))
         made[id(tensor)] = inputs[-1]
     for node in nodes(model, replace):
         if node.is_input:
@@ -335,12 +341,12 @@ def _named(whole, inputs, outputs, wanted):
     taken = {maker.name: maker for maker in makers}
     named = []
     for index, (tensor, name) in enumerate(zip(outputs, wanted, strict=True)):
-        entrance = any(tensor is given for given in inputs)
+        is_input = any(tensor is given for given in inputs)
         _free(name, tensor, taken)
-        if entrance and (name is None or name in taken):
+        if is_input and (name is None or name in taken):
             # Calling a model that returns its own input creates a cycle in Keras.
             name = f"{whole.name}_output{index}"
-        if entrance or name not in (None, *taken):
+        if is_input or name not in (None, *taken):
             # With an explicit dtype, as the global policy might cast.
             identity = keras.layers.Identity(name=name, dtype=tensor.dtype)
             tensor = identity(tensor)

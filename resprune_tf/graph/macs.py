@@ -3,7 +3,7 @@
 One MAC is one multiplication and one addition, for one image. Convolutions, dense
 layers and matrix products count. Biases, normalisation, activations and additions do
 not count, nor does a depthwise convolution with one weight per channel. An open first
-axis is the batch and counts as 1; `tracing.trace_example` leaves none open.
+axis is the batch and counts as 1.
 """
 
 import inspect
@@ -98,10 +98,20 @@ def _positions(tensor, data_format):
 
 
 def _convolution(call):
-    layer = call.operation
-    return _product(
-        (*layer.kernel.shape, *_positions(call.outputs[0], layer.data_format)), call
-    )
+    return _kernel_macs(call, call.outputs[0])
+
+
+def _transpose(call):
+    # Every input position is multiplied with the whole kernel.
+    return _kernel_macs(call, call.inputs[0])
+
+
+def _kernel_macs(call, tensor):
+    """MACs of a convolution that applies its kernel at each position of `tensor`."""
+    operation = call.operation
+    is_layer = isinstance(operation, layers.Layer)
+    kernel = operation.kernel.shape if is_layer else _operands(call)[1]
+    return _product((*kernel, *_positions(tensor, operation.data_format)), call)
 
 
 def _depthwise(call):
@@ -118,14 +128,6 @@ def _separable(call):
     kernels = layer.depthwise_kernel, layer.pointwise_kernel
     positions = _product(_positions(call.outputs[0], layer.data_format), call)
     return positions * sum(math.prod(kernel.shape) for kernel in kernels)
-
-
-def _transpose(call):
-    # Every input position is multiplied with the whole kernel.
-    layer = call.operation
-    return _product(
-        (*layer.kernel.shape, *_positions(call.inputs[0], layer.data_format)), call
-    )
 
 
 def kernel_shape(layer):
@@ -211,29 +213,16 @@ def _recurrent(call):
     cells = getattr(layer.cell, "cells", [layer.cell])
     if not all(isinstance(cell, _CELLS) for cell in cells):
         return None
-    return _product(_sizes(call.inputs[0])[:2], call) * sum(map(_of_a_step, cells))
+    return _product(_sizes(call.inputs[0])[:2], call) * sum(map(_macs_per_step, cells))
 
 
 def _cell(call):
-    return _product(_sizes(call.inputs[0])[:1], call) * _of_a_step(call.operation)
+    return _product(_sizes(call.inputs[0])[:1], call) * _macs_per_step(call.operation)
 
 
-def _of_a_step(cell):
+def _macs_per_step(cell):
+    """MACs of a recurrent cell for one step of one sequence."""
     return math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape)
-
-
-def _raw_convolution(call):
-    kernel = _operands(call)[1]
-    return _product((*kernel, *_raw_positions(call, call.outputs[0])), call)
-
-
-def _raw_transpose(call):
-    kernel = _operands(call)[1]
-    return _product((*kernel, *_raw_positions(call, call.inputs[0])), call)
-
-
-def _raw_positions(call, tensor):
-    return _positions(tensor, call.operation.data_format)
 
 
 def _dot_product_attention(call):
@@ -257,9 +246,9 @@ _RAW = (nn.Conv, nn.DepthwiseConv, nn.ConvTranspose)
 CONVOLUTIONS = (*_PLAIN, *_DEPTHWISE, *_SEPARABLE, *_TRANSPOSE, *_RAW)
 _RULES = (
     (_SEPARABLE, _separable),
-    (_TRANSPOSE, _transpose),
+    ((*_TRANSPOSE, nn.ConvTranspose), _transpose),
     (_DEPTHWISE, _depthwise),
-    (_PLAIN, _convolution),
+    ((*_PLAIN, nn.Conv, nn.DepthwiseConv), _convolution),
     (layers.Dense, _dense),
     (layers.EinsumDense, _einsum_dense),
     (layers.MultiHeadAttention, _attention),
@@ -267,8 +256,6 @@ _RULES = (
     (_CELLS, _cell),
     ((Matmul, Dot), _matmul),
     (Einsum, _einsum),
-    ((nn.Conv, nn.DepthwiseConv), _raw_convolution),
-    (nn.ConvTranspose, _raw_transpose),
     (nn.DotProductAttention, _dot_product_attention),
 )
 _WITH_RULE = tuple(

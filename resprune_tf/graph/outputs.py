@@ -4,8 +4,9 @@ import keras
 
 from resprune_tf import graph
 
-# By the names of functions, layers and operations, without underscores.
+# Functions, layers and operations, in lower case and without underscores.
 _SQUASHING = ("softmax", "sparsemax", "sigmoid", "hardsigmoid", "sparsesigmoid")
+# Layers and operations that do not change values.
 _PASSING = ("Cast", "Flatten", "Identity", "Permute", "Reshape", "Squeeze", "Transpose")
 
 

@@ -22,7 +22,7 @@ def layers_inside(operation):
 
 
 def holders(operations):
-    """How many operations contain each layer, or are it, by `id(layer)`.
+    """Counts for each layer, by `id(layer)`, how many operations are or contain it.
 
     Args:
         operations: list of different operations.
@@ -47,7 +47,7 @@ def renewed(arguments, pairs):
         pairs: `(operation, its copy)` of everything copied so far.
 
     Returns:
-        `(arguments, problem)`: `problem` is a sentence about a weight that belongs to
+        `(arguments, problem)`: `problem` is a clause about a weight that belongs to
         none of the copied operations, or None.
     """
     missing = []
@@ -101,13 +101,13 @@ def split_model(operations, closed, counts):
 
 @contextlib.contextmanager
 def kept_shared(shared, made):
-    """Within it, layers built from configurations share layers as the originals do.
+    """Context in which copies of layers share layers as the originals do.
 
-    Keras's own files do the same: the configuration of a shared layer contains its
-    identity, by which the layer built from it is found again.
+    Keras saves shared layers in the same way: the configuration of a shared layer
+    contains an id, by which the layer built from it is found again.
 
     Args:
-        shared: ids of the shared layers; only their identities are recorded.
+        shared: ids of the shared layers; only these ids are recorded.
         made: dict from `id(layer)` to its copy. Copies in it are used, new copies are
             added.
     """
@@ -115,15 +115,15 @@ def kept_shared(shared, made):
         yield
         return
     before = [global_state.get_global_attribute(name) for name in (_CONFIGS, _OBJECTS)]
-    _set((_Stated((key, {}) for key in shared), made))
+    _set((_OnlyShared((key, {}) for key in shared), made))
     try:
         yield
     finally:
         _set(before)
 
 
-class _Stated(dict):
-    """The shared layers only. Keras would add every layer; additions are ignored."""
+class _OnlyShared(dict):
+    """A dict that ignores additions, because Keras would add layers not shared."""
 
     def __setitem__(self, key, value):
         pass

@@ -5,8 +5,8 @@ several times with other shapes. MACs depend on the shapes of each call, so the 
 walks the graph and infers shapes again, call by call, without computing any values.
 
 Layers without a counting rule are traced too, by running their `call` on symbolic
-tensors: `Call.inside`. This is best effort: a `call` that needs values gives None, and
-the layer is reported as uncounted.
+tensors: `Call.inside`. If a `call` needs values, this fails, and a layer with a kernel
+is reported as uncounted.
 """
 
 import contextlib
@@ -178,19 +178,19 @@ def _inside(call):
             lambda value: inputs.get(id(value), value), (call.args, call.kwargs)
         )
         # Tracing must leave the layer as it was. The stateless scope undoes changes of
-        # variables, such as seeds; `unnoted` deletes the nodes that the calls add.
-        with unnoted(layer), keras.StatelessScope(), _symbolic_variables():
+        # variables, such as seeds; `deleting_new_nodes` deletes nodes that calls add.
+        with deleting_new_nodes(layer), keras.StatelessScope(), _symbolic_variables():
             outputs = layer.call(*args, **kwargs)
             calls, outputs = trace(keras.Model(list(inputs.values()), outputs))
     except Exception:  # code of the layer, which may raise anything
         return None
-    # A `Lambda` may call layers that only its function refers to. `unnoted` does not
-    # know them, so their new nodes are deleted here. For calls within a nested model,
-    # the node to delete is that of the outermost model.
+    # A `Lambda` may call layers that only its function refers to. The context above
+    # does not know them, so their new nodes are deleted here. For calls within a nested
+    # model, the node to delete is that of the outermost model.
     for each in calls:
         _, new = each.places[0]
-        noted = new.operation._inbound_nodes
-        noted[:] = [node for node in noted if node is not new]
+        recorded = new.operation._inbound_nodes
+        recorded[:] = [node for node in recorded if node is not new]
     return Inside(calls, inputs, outputs) if len(outputs) == len(call.outputs) else None
 
 
@@ -220,8 +220,8 @@ def _symbolic_variables():
 
 
 @contextlib.contextmanager
-def unnoted(layer):
-    """Deletes the nodes that calls within it add to a layer and to layers inside."""
+def deleting_new_nodes(layer):
+    """Context that deletes, at its end, nodes added to a layer and to layers inside."""
     before = [
         (calls, len(calls))
         for each in layer._flatten_layers()

@@ -1,8 +1,8 @@
 """Copies weights from a model, or a file of weights, to a model, by layer names.
 
 Keras's own `load_weights` matches layers by their position among the layers of their
-class. So it may load the file of an unpruned model into a pruned one whose shapes
-happen to agree, with wrong weights.
+class. If the shapes happen to agree, it loads the file of an unpruned model into a
+pruned one with wrong weights and without an error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import keras
 from resprune_tf import graph
 from resprune_tf.graph.cloning import copy_state, keeps_own_state
 from resprune_tf.system.model_files import ModelFileError, check_layer
+
+# Which of these h5py raises depends on which bytes of a file are damaged.
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
 
 
 def pairs(source, target):
@@ -90,11 +93,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
                     check_layer(path, file[place], layer)
     except ModelFileError:
         raise
-    # Which of these h5py raises depends on which bytes of the file are damaged.
-    except (
-        *(OSError, RuntimeError, KeyError, ValueError, TypeError),
-        AttributeError,
-    ) as error:
+    except _DAMAGED as error:
         raise ModelFileError(
             f"'{path}' is damaged, or was not written by `keras.Model.save_weights`: "
             f"{error}"

@@ -13,7 +13,8 @@ import numpy as np
 
 from resprune_tf import criteria
 from resprune_tf.runs.judging import AUTO, check_mode, is_accuracy
-from resprune_tf.targets.target import Target
+from resprune_tf.targets.measures import check_protected
+from resprune_tf.targets.target import Target, check_target
 from resprune_tf.training.strategy import Strategy
 
 ALL = "all"
@@ -80,11 +81,8 @@ class Removal:
     stop_on_drop: bool = False
 
     def __post_init__(self):
-        if self.target is not None and not isinstance(self.target, Target):
-            raise TypeError(
-                "`target` must be a Target, such as Target(layers=32). "
-                f"Received: {self.target!r}."
-            )
+        if self.target is not None:
+            check_target(self.target)
         if self.criterion is not None and not callable(self.criterion):
             raise TypeError(
                 "`criterion` must be a function from a model to a score for each unit, "
@@ -100,11 +98,7 @@ class Removal:
                 "`max_rounds` must be >= 0, or None for no limit. "
                 f"Received: {self.max_rounds}."
             )
-        if isinstance(self.protected, str):
-            raise TypeError(
-                "`protected` must be a sequence of names, such as "
-                f"({self.protected!r},). Received: {self.protected!r}."
-            )
+        check_protected(self.protected)
         check_mode(self.mode)
         self._check_tolerance()
         count = self.units_per_round

@@ -14,8 +14,8 @@ from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import (
     extent,
     names_of,
+    pruned_measures,
     removable_units,
-    target_measures,
 )
 from resprune_tf.targets.solving import candidates
 from resprune_tf.targets.target import COUNTED, LOAD, Target, format_measure
@@ -126,9 +126,9 @@ def greedy_search(
 ) -> GreedyResult:
     """Repeatedly removes the unit with the smallest score and scores again.
 
-    There is no retraining. Units may be redundant with each other, so that each can be
-    removed but not all together. Scores of the initial model do not show this; scores
-    taken after a removal do.
+    There is no retraining. Units may be redundant with each other, so that any one of
+    them can be removed, but not all together. Scores of the initial model do not show
+    this; scores computed after a removal do.
 
     If the target limits counts only (layers, units, MACs or parameters), units without
     which the target would still be met are put back at the end, the one with the
@@ -146,8 +146,8 @@ def greedy_search(
             BatchNormalization statistics are re-estimated from them before units are
             scored. None keeps the statistics.
         batch_size: int, images per step of that estimate.
-        units_per_scoring: int, number of units to remove before scoring again. The
-            search then takes about `1 / units_per_scoring` of the time.
+        units_per_scoring: int, number of units to remove before scoring again. With 2,
+            the search takes about half of the time.
         on_step: function that is called with each `GreedyStep`, such as `print`.
 
     Returns:
@@ -158,7 +158,8 @@ def greedy_search(
             or both missing, if the request cannot be met, or if a protected unit is
             unknown. During the search, if a score is not finite or not that of a unit,
             or if the remaining units have no scores.
-        TypeError: if `model` is not functional, or `criterion` is not a function.
+        TypeError: if `model` is not functional, `criterion` is not a function,
+            `target` is not a `Target`, or `protected` is a string.
 
     >>> criterion = rp.criteria.leave_one_out(images, labels, recalibrate=True)
     >>> found = rp.greedy_search(model, criterion, count=3, images=images)
@@ -178,7 +179,7 @@ def greedy_search(
     initial, smallest = extent(model, [unit.name for unit in units], target)
     if target is not None:
         target = target.resolve(initial, smallest, not_removable)
-    former = [unit.name for unit in found]
+    initial_names = [unit.name for unit in found]
     current, steps = model, []
 
     def done():
@@ -187,21 +188,22 @@ def greedy_search(
         return bool(steps) and target.reached(steps[-1].measures)
 
     while not done():
-        scores = _scores(current, criterion, protected, former, steps)
+        scores = _scores(current, criterion, protected, initial_names, steps)
         for name in sorted(scores, key=scores.get)[:units_per_scoring]:
             if name not in {unit.name for unit in find_units(current)}:
                 continue  # it was inside a unit that has just been removed
             current = remove_units(current, name)
-            measured = _measured(model, current, target, initial)
+            measured = pruned_measures(model, current, target, initial)
             steps.append(GreedyStep(name, scores[name], scores, measured))
             if on_step is not None:
                 on_step(steps[-1])
             if done():
                 break
         current = _recalibrated(current, images, batch_size)
-    kept = _needed(model, target, steps)
+    kept, measured = _needed(model, target, steps), steps[-1].measures
     if len(kept) < len(steps):
         current = _recalibrated(remove_units(model, kept), images, batch_size)
+        measured = pruned_measures(model, current, target, initial)
     return GreedyResult(
         model=current,
         units=tuple(kept),
@@ -209,9 +211,7 @@ def greedy_search(
         restored=tuple(step.unit for step in steps if step.unit not in kept),
         target=target,
         initial=initial,
-        measures=steps[-1].measures
-        if len(kept) == len(steps)
-        else _measured(model, current, target, initial),
+        measures=measured,
         smallest=smallest,
     )
 
@@ -235,10 +235,10 @@ def _check_arguments(criterion, count, target, units_per_scoring):
             )
 
 
-def _scores(model, criterion, protected, former, steps):
+def _scores(model, criterion, protected, initial_names, steps):
     """The scores of the remaining units that can be removed."""
     found = find_units(model)
-    scores = check_scores(criterion(model), found, former)
+    scores = check_scores(criterion(model), found, initial_names)
     units, _ = removable_units(found, scores, protected)
     if not units:
         raise ValueError(
@@ -256,10 +256,6 @@ def _recalibrated(model, images, batch_size):
     return recalibration.recalibrate(model, images, batch_size=batch_size)
 
 
-def _measured(model, shorter, target, initial):
-    return target_measures([model, shorter], target, initial.get("latency_ms"))[1]
-
-
 def _needed(model, target, steps):
     """The removed units without those to put back, in the order of their removal."""
     kept = [step.unit for step in steps]
@@ -269,6 +265,7 @@ def _needed(model, target, steps):
         rest = [unit for unit in kept if unit != step.unit]
         if step.score < 0 or not rest:
             continue
-        if target.reached(_measured(model, remove_units(model, rest), target, {})):
+        pruned = remove_units(model, rest)
+        if target.reached(pruned_measures(model, pruned, target, {})):
             kept = rest
     return kept

@@ -12,7 +12,8 @@ from resprune_tf.deploy.registry import RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
-from resprune_tf.targets.target import FILE, LATENCY, LOAD
+from resprune_tf.targets.target import FILE, LATENCY, LOAD, check_target
+from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.search import search
 
@@ -68,11 +69,25 @@ def target_measures(models, target=None, initial_ms=None):
     return found
 
 
+def pruned_measures(model, pruned, target, initial):
+    """Measures of a pruned model; as `target_measures`.
+
+    Args:
+        model, pruned: functional `keras.Model`s, before and after the pruning.
+        target: `Target`, or None.
+        initial: dict from measure to number, for `model`.
+
+    Returns:
+        dict from measure to number.
+    """
+    return target_measures([model, pruned], target, initial.get("latency_ms"))[1]
+
+
 def latency_ratios(models, target):
     """Latencies of models relative to the first one, on a target's runtime.
 
     Returns:
-        `(milliseconds of the first, list of ratios, load)`: medians over the turns,
+        `(latency of the first in ms, list of ratios, load)`: medians over the turns,
         and `Latency.load`.
     """
     times = runtime_latencies(
@@ -105,8 +120,10 @@ def check_measurable(model, target):
     Raises:
         ValueError: if the target limits MACs and those of a layer cannot be counted,
             or the runtime or format is unknown or not for this Keras backend.
+        TypeError: if `target` is not a `Target`.
         ImportError: if a package is missing; the message says what to install.
     """
+    check_target(target)
     uncounted = cost(model).uncounted
     if target.macs is not None and uncounted:
         raise ValueError(
@@ -136,7 +153,7 @@ def extent(model, units, target=None):
         tuple of two dicts from measure to number.
 
     Raises:
-        ValueError, ImportError: as `check_measurable` does.
+        ValueError, TypeError, ImportError: as `check_measurable`.
     """
     if target is not None:
         check_measurable(model, target)
@@ -154,9 +171,8 @@ def stay_to_learn(model, units):
         1 if the model without `units` has no trainable weight, else 0.
     """
     whole = graph.as_functional(model, "stay_to_learn")
-    replace = {k: v for unit in units for k, v in unit.replacement.items()}
-    left = trace(whole, replace)[0]
-    learns = any(getattr(call.operation, "trainable_weights", ()) for call in left)
+    calls, _ = trace(whole, removal_of(units))
+    learns = any(getattr(call.operation, "trainable_weights", ()) for call in calls)
     return int(bool(units and whole.trainable_weights) and not learns)
 
 
@@ -174,7 +190,7 @@ def removable_units(found, names, protected=()):
         from the name of every other unit to the reason.
 
     Raises:
-        ValueError: if a protected unit is unknown.
+        ValueError, TypeError: as `names_of`.
     """
     protected = names_of(protected, found)
     units, not_removable = [], {}
@@ -195,6 +211,15 @@ def removable_units(found, names, protected=()):
     return units, not_removable
 
 
+def check_protected(protected):
+    """Raises a TypeError if `protected` is one name instead of a sequence of names."""
+    if isinstance(protected, str):
+        raise TypeError(
+            "`protected` must be a sequence of names, such as "
+            f"({protected!r},). Received: {protected!r}."
+        )
+
+
 def names_of(protected, found):
     """Resolves names of units, or patterns with `*`, to names of units.
 
@@ -207,7 +232,9 @@ def names_of(protected, found):
 
     Raises:
         ValueError: if a name or pattern matches no unit.
+        TypeError: if `protected` is a string.
     """
+    check_protected(protected)
     known, names, unknown = [unit.name for unit in found], set(), []
     for each in sorted(map(str, protected)):
         # Only `*` is special, as names may contain other characters that `fnmatch`

@@ -7,6 +7,7 @@ from resprune_tf.graph.depth import depths
 from resprune_tf.graph.tracing import trace
 from resprune_tf.targets.measures import latency_ratios
 from resprune_tf.targets.target import LATENCY
+from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.survey import Survey
 
@@ -15,12 +16,12 @@ def unit_savings(model, units, target, initial, smallest):
     """How much each unit saves of every measure that a target limits.
 
     MACs, parameters and units are counted per unit. Layers are those on the longest
-    path of the unit. File size is proportional to parameters. For latency, units are
-    grouped by kind, and the model is timed without each group, in turns with the whole
-    model. The units of a group share the time saved, because the saving of one unit
-    would be lost in the noise. Finally, the savings of units that are not inside one
-    another are scaled to sum up to the measured saving of removing all of them: two
-    units that share a layer save it only together.
+    path of the unit. File size is proportional to parameters. For latency, identical
+    units form a group, and the model is timed without each group, in turns with the
+    whole model. The time saved is divided equally among the units of the group, because
+    the saving of one unit would be lost in the noise. Finally, the savings of units
+    that are not inside one another are scaled to sum up to the measured saving of
+    removing all of them: two units that share a layer save it only together.
 
     Args:
         model: a functional `keras.Model`; it is not changed.
@@ -36,10 +37,10 @@ def unit_savings(model, units, target, initial, smallest):
     timed, saved = {}, {}
     if any(name in target.limits for name in LATENCY):
         timed = alike_units(model, units)
-        nets = [model, *(remove_units(model, alike) for alike in timed.values())]
-        _, (_, *ratios), _ = latency_ratios(nets, target)
+        models = [model, *(remove_units(model, alike) for alike in timed.values())]
+        _, (_, *ratios), _ = latency_ratios(models, target)
         for alike, ratio in zip(timed.values(), ratios, strict=True):
-            # If the model without the units was slower, that is noise: they save 0.
+            # If the model was slower without the units, that is noise: they save 0.
             saved.update(dict.fromkeys(alike, max(0.0, 1 - ratio) / len(alike)))
     savings = {}
     for name in target.limits:
@@ -119,9 +120,9 @@ def _shared_out(own, model, units, initial, smallest, measure):
 
     whole = graph.as_functional(model, "savings")
     survey = Survey(whole, None)
-    replace = {k: v for unit in outer for k, v in unit.replacement.items()}
-    left = {key(call.node) for call in trace(whole, replace)[0]}
-    together = {key(call.node) for call in survey.calls} - left
+    calls, _ = trace(whole, removal_of(outer))
+    together = {key(call.node) for call in survey.calls}
+    together.difference_update(key(call.node) for call in calls)
     for unit in outer:
         lost = survey.without(unit.merge.outputs[0], unit.stand_in)
         alone = lost.nodes if measure == "macs" else map(id, lost.operations)
@@ -144,7 +145,7 @@ def _scaled(own, units, total):
     """Scales savings so that those of the outermost units sum up to `total`."""
     outer = [unit.name for unit in outermost(units)]
     if not any(own[name] for name in outer):
-        own = dict.fromkeys(own, 1)
+        own = dict.fromkeys(own, 1)  # no unit saves anything by itself
     whole = sum(own[name] for name in outer)
     if whole == total:
         return own

@@ -65,14 +65,15 @@ class Solution:
         units: names of the units to remove, smallest score first.
         scores: dict from each of these units to its score.
         savings: dict from each limited measure to a dict from each of these units to
-            what it saves. It is exact for MACs, parameters and units. For layers, file
-            size and latency it is a share of what all removable units save together.
+            what it saves. It is exact for units, and for MACs and parameters unless
+            units share layers. For layers, file size and latency it is a share of what
+            all removable units save together.
         initial, measures, smallest: dicts from measure to number, for the model, for
             the model without `units`, and for the model without all removable units.
             All are measured.
         timed: dict from the first unit of each group of identical units that was timed
             to the names of all units of the group; empty without a latency limit.
-        attempts: number of sets that were built and measured until one met the target.
+        attempts: number of sets of units that were measured until one met the target.
         equal_scores: whether all removable units have the same score, so that the
             scores did not affect the choice.
     """
@@ -145,7 +146,7 @@ class Solution:
         if note := busy_note(*loads):
             lines.append(note)
         if self.equal_scores:
-            lines.append("All scores are equal: they rank nothing.")
+            lines.append("All scores are equal, so they do not rank the units.")
         if self.timed:
             lines.append(
                 "Latency was profiled once per group of identical units: "

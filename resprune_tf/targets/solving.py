@@ -12,14 +12,14 @@ from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
-from resprune_tf.targets.measures import extent, removable_units, target_measures
+from resprune_tf.targets.measures import extent, pruned_measures, removable_units
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
-from resprune_tf.targets.target import LOAD, Target
+from resprune_tf.targets.target import LOAD, Target, check_target
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.removal import remove_units
 
-# Number of sets that are built and measured at most.
+# Maximum number of sets of units that are measured.
 _ATTEMPTS = 8
 
 
@@ -37,10 +37,11 @@ def solve_target(
     is tightened by the shortfall and the problem is solved again, up to 8 times. If a
     unit contains another one, only the score of the outer unit counts.
 
-    Units are scored once, for the whole model, and scores are added up. If units can
-    replace each other, their scores do not add up: `greedy_search` accepts the same
-    targets and scores again after each removal, as does `prune_and_retrain`. Its
-    `Removal(units=...)` removes a solved set in rounds.
+    Units are scored once, for the whole model, and scores are added up. If units are
+    redundant with each other, this underestimates the loss of removing several. Both
+    `greedy_search` and `prune_and_retrain` accept the same targets and score again
+    after each removal. `prune_and_retrain` with `Removal(units=solution.units)` removes
+    a solved set in rounds.
 
     Args:
         model: a functional `keras.Model`; it is not changed.
@@ -58,8 +59,10 @@ def solve_target(
             the target already, if removing all units does not meet it (the message
             states what that achieves and which units cannot be removed), if a limited
             measure cannot be measured, or if no measured set met the target.
-        TypeError: if `model` is not functional, or `scores` is not a dict.
+        TypeError: if `model` is not functional, `target` is not a `Target`, `scores`
+            is not a dict, or `protected` is a string.
         ImportError: if a package is missing that a file format or runtime needs.
+        RuntimeError: if `scipy.optimize.milp` fails.
 
     Reference: branch and bound, by `scipy.optimize.milp`.
 
@@ -68,6 +71,7 @@ def solve_target(
     >>> smaller = remove_units(model, solution.units)
     """
     graph.check_functional(model, "solve_target")
+    check_target(target)
     found = find_units(model)
     scores = check_scores(scores, found)
     units, not_removable = candidates(found, scores, protected)
@@ -149,7 +153,7 @@ def _met(model, target, scores, units, savings, initial, smallest):
         for name, limit in target.limits.items()
         if initial[name] > limit
     }
-    asked = dict(needs)
+    required = dict(needs)
     exclusive = [
         (unit.name, inner)
         for unit in units
@@ -158,25 +162,23 @@ def _met(model, target, scores, units, savings, initial, smallest):
     ]
     tried = []
     for attempt in range(1, _ATTEMPTS + 1):
-        chosen = cheapest_set(costs, savings, asked, exclusive)
-        if chosen is None:  # more is required than all savings together
+        chosen = cheapest_set(costs, savings, required, exclusive)
+        if chosen is None:  # all savings together are predicted not to suffice
             whole = [unit.name for unit in outermost(units)]
             chosen = tuple(sorted(whole, key=costs.get))
         say(
             f"Measuring the model without {counted(len(chosen), 'unit')} (attempt "
             f"{attempt} of at most {_ATTEMPTS}) ..."
         )
-        shorter = remove_units(model, chosen)
-        measured = target_measures([model, shorter], target, initial.get("latency_ms"))[
-            1
-        ]
+        pruned = remove_units(model, chosen)
+        measured = pruned_measures(model, pruned, target, initial)
         if target.reached(measured):
             return chosen, measured, attempt
         tried.append(f"without {', '.join(chosen)}: {target.listing(measured)}")
         for name, need in needs.items():
             if measured[name] > target.limits[name]:
-                promised = sum(savings[name][unit] for unit in chosen)
-                asked[name] = need + promised - (initial[name] - measured[name])
+                predicted = sum(savings[name][unit] for unit in chosen)
+                required[name] = need + predicted - (initial[name] - measured[name])
     raise ValueError(
         f"No set of units meets {target} when measured, although removing all "
         f"removable units leaves {target.listing(smallest)}. Choose another target. "
@@ -199,6 +201,9 @@ def cheapest_set(scores, savings, needs, exclusive=()):
 
     Returns:
         tuple of units, smallest score first; None if no set saves enough.
+
+    Raises:
+        RuntimeError: if the solver fails.
 
     Reference: a 0-1 program, solved by branch and bound (`scipy.optimize.milp`).
     """
@@ -223,10 +228,10 @@ def cheapest_set(scores, savings, needs, exclusive=()):
     if not found.success:
         raise RuntimeError(f"scipy.optimize.milp found no solution: {found.message}")
     chosen = [unit for unit, taken in zip(units, found.x, strict=True) if taken > 0.5]
-    return _without_the_needless(chosen, scores, savings, needs)
+    return _without_unneeded(chosen, scores, savings, needs)
 
 
-def _without_the_needless(chosen, scores, savings, needs):
+def _without_unneeded(chosen, scores, savings, needs):
     kept = sorted(chosen, key=scores.get)
     for unit in reversed(list(kept)):
         rest = [other for other in kept if other != unit]

@@ -6,6 +6,7 @@ This module imports neither Keras nor NumPy, so that commands start fast.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 
 from resprune_tf.deploy.registry import known_as
@@ -16,7 +17,7 @@ COUNTED = ("layers", "units", "macs", "parameters")
 FILE = ("file_bytes", "file_ratio")
 LATENCY = ("latency_ms", "latency_ratio")
 _MEASURES = (*COUNTED, *FILE, *LATENCY)
-# Recorded beside a latency and no limit: see `Latency.load`.
+# Recorded with each latency, but not a limit: see `Latency.load`.
 LOAD = "machine_load"
 
 
@@ -34,9 +35,9 @@ class Target:
     Args:
         layers: maximum number of layers on the longest path, as in "ResNet-32".
         units: maximum number of residual units, removable or not.
-        macs, parameters: maximum number; a value below 1 is a fraction of that of the
-            initial model. A multiply-accumulate counts as two FLOPs: half of a limit
-            in FLOPs is one in MACs, and ratios are the same.
+        macs, parameters: maximum number; a value below 1 is a fraction of the initial
+            model's number. A multiply-accumulate counts as two FLOPs, so a limit in
+            MACs is half of the limit in FLOPs.
         file_bytes: maximum size of the folded model's file, in bytes.
         file_ratio: maximum file size as a fraction of the initial one, below 1.
         latency_ms: maximum median latency of one call of the folded model, in ms.
@@ -71,10 +72,10 @@ class Target:
                 f"A `Target` needs at least one limit of {', '.join(_MEASURES)}."
             )
         for name, limit in self.limits.items():
-            if not limit > 0:
+            if not (isinstance(limit, numbers.Real) and limit > 0):
                 raise ValueError(
-                    "The limits of a `Target` must be positive. "
-                    f"Received: {name}={limit}."
+                    "The limits of a `Target` must be positive numbers. "
+                    f"Received: {name}={limit!r}."
                 )
             if name.endswith("_ratio") and not limit < 1:
                 raise ValueError(
@@ -91,18 +92,18 @@ class Target:
                 object.__setattr__(self, name, known_as(value))
         self._check_named("file_format", FILE, '"keras"')
         self._check_named("runtime", LATENCY, '"litert"')
-        if self.batch_size < 1 or self.threads < 1:
+        settings = self.batch_size, self.threads
+        if not all(isinstance(n, numbers.Integral) and n >= 1 for n in settings):
             raise ValueError(
-                "`batch_size` and `threads` must be >= 1. "
-                f"Received: batch_size={self.batch_size}, threads={self.threads}."
+                "`batch_size` and `threads` must be integers >= 1. Received: "
+                f"batch_size={self.batch_size!r}, threads={self.threads!r}."
             )
 
     def _check_named(self, name, measures, example):
         limited = [measure for measure in measures if measure in self.limits]
         if limited and getattr(self, name) is None:
             raise ValueError(
-                f"`{limited[0]}` needs `{name}`, such as {name}={example}, because it "
-                "depends on it."
+                f"`{limited[0]}` needs `{name}`, such as {name}={example}."
             )
         if not limited and getattr(self, name) is not None:
             raise ValueError(
@@ -185,6 +186,15 @@ class Target:
 
     def __str__(self) -> str:
         return self.listing(self.limits)
+
+
+def check_target(target) -> None:
+    """Raises a TypeError unless `target` is a `Target`."""
+    if not isinstance(target, Target):
+        raise TypeError(
+            "`target` must be a Target, such as Target(layers=32). "
+            f"Received: {target!r}."
+        )
 
 
 def format_measure(name: str, value: float) -> str:

@@ -94,8 +94,8 @@ def _figure(units, scores, label, total):
     if scores:
         low, high = min(scores.values()), max(scores.values())
         largest = max(abs(low), abs(high))
-        # Only |ω| ranks units, so its colour scale is symmetric around 0. Most other
-        # scores are not negative.
+        # Scores that can be negative (ω, or how much the loss increases) get a
+        # diverging colour scale, symmetric around 0.
         span, name = ((-largest, largest), "RdBu") if low < 0 else ((0, high), "Blues")
         shades = cm.ScalarMappable(colors.Normalize(*span), name)
         figure.colorbar(shades, ax=axes, label=label, shrink=0.8)
@@ -130,15 +130,16 @@ def _box(axes, x, y, unit, score, shades, total):
         Arc((middle, y + 0.5), _WIDTH + 0.1, 0.4, theta2=180, color=_MUTED, ls=style)
     )
     name = unit.name.rpartition("/")[2]
-    _write(axes, middle, y + 0.36, _short(name), color=ink, fontsize=6)
+    _write(axes, middle, y + 0.36, _shortened(name), color=ink, fontsize=6)
     if score is not None:
         _write(axes, middle, y + 0.14, f"{score:.2g}", color=ink, fontsize=8)
     if total and unit.macs is not None:
         _write(axes, middle, y - 0.12, f"{unit.macs / total:.1%}", fontsize=6.5)
 
 
-def _short(name, most=15):
-    return name if len(name) <= most else f"…{name[1 - most :]}"
+def _shortened(name):
+    """The last 15 characters of a longer name, which fit into a box."""
+    return name if len(name) <= 15 else f"…{name[-14:]}"
 
 
 def _write(axes, x, y, text, ha="center", color=_MUTED, fontsize=8):

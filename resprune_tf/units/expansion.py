@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.graph.cloning import cloning
-from resprune_tf.graph.tracing import unnoted
+from resprune_tf.graph.tracing import deleting_new_nodes
 from resprune_tf.system.advice import advice
 from resprune_tf.units import merges
 
@@ -37,7 +37,8 @@ def expand(
         model: a functional `keras.Model`, a built `Sequential`, or, if `inputs` is
             given, any other `keras.Model`; it is not changed.
         kinds: layer class, or several, to expand. Defaults to every layer that
-            contains layers, is not one of Keras's own, and can be expanded.
+            contains layers, is neither one of Keras's own nor registered by
+            `register_unit`, and can be expanded.
         inputs: `keras.Input`, or the structure of inputs that `model` takes; needed
             for a subclassed model.
         clone: as for `remove_units`.
@@ -51,88 +52,91 @@ def expand(
         ValueError: if no layer can be expanded, a layer of `kinds` cannot be expanded,
             or the result computes something else.
         CloneError: if a layer inside cannot be cloned.
-        TypeError: if `model` is not functional and `inputs` is not given.
+        TypeError: if `model` is not functional and `inputs` is not given, or if
+            `kinds` is not a class of layers, or several.
 
     >>> units = find_units(expand(model, kinds=ResidualBlock))
     """
     if kinds is not None:
         kinds = tuple(kinds) if isinstance(kinds, (list, tuple)) else (kinds,)
-    with unnoted(model):
+        for kind in kinds:
+            merges.check_kind(kind, "expand")
+    with deleting_new_nodes(model):
         if inputs is not None:
             outer = keras.Model(inputs, model(inputs), name=model.name)
         else:
             graph.check_functional(model, "expand")
             outer = model
-        opener = _Opener(model, kinds)
-        opener.open(graph.inner(outer))
-        if not opener.replace:
+        expansion = _Expansion(model, kinds)
+        expansion.expand_level(graph.inner(outer))
+        if not expansion.replace:
             wanted = "that contains layers and can be expanded"
             if kinds:
                 wanted = f"of the kinds {', '.join(kind.__name__ for kind in kinds)}"
-            reasons = "".join(f"\n  {why}" for why in opener.closed.values())
+            reasons = "".join(f"\n  {why}" for why in expansion.failed.values())
             raise ValueError(f"'{model.name}' has no layer {wanted}.{reasons}")
-        # A subclassed model itself is expanded too; its name is no prefix.
-        names = {id(model): None, **opener.names}
-        expanded = graph.rebuild(outer, opener.replace, cloning(clone), names=names)
+        # A subclassed model itself is expanded too, so its name is not used.
+        names = {id(model): None, **expansion.names}
+        expanded = graph.rebuild(outer, expansion.replace, cloning(clone), names=names)
     _check(model, expanded)
     return expanded
 
 
-class _Opener:
+class _Expansion:
     """Expands layers of a model and of the models nested in it.
 
     Attributes:
         replace: edit for `graph.rebuild`: the outputs of the expanded layers.
         names: for `graph.rebuild`: the names of the layers found inside.
-        closed: dict from `id(layer)` to the reason why it could not be expanded.
+        failed: dict from `id(layer)` to the reason why it could not be expanded.
     """
 
     def __init__(self, model, kinds):
         self._model, self._kinds = model, kinds
         self.replace, self.names = {}, {}
-        self.closed, self._done = {}, set()
+        self.failed, self._done = {}, set()
         self._taken = collections.Counter()
 
-    def open(self, level):
+    def expand_level(self, level):
         """Expands the requested layers of a functional model and of nested models."""
         if id(level) in self._done:
             return
         self._done.add(id(level))
         order = graph.nodes(level)
         self._taken.update(node.operation.name for node in order)
-        self._open_all(order)
+        self._expand_nodes(order)
 
-    def _open_all(self, order):
+    def _expand_nodes(self, order):
         for node in order:
             deeper = graph.inner(node.operation)
             if deeper is not None:
-                self.open(deeper)
+                self.expand_level(deeper)
             elif self._is_wanted(node.operation):
                 # An expanded layer can only cut off nodes that precede it in `order`,
                 # so the nodes that follow are all still in use.
-                self._open_all(self._try(node))
+                self._expand_nodes(self._expand_node(node))
 
     def _is_wanted(self, operation):
         if operation is self._model:
             return True
-        if id(operation) in self.closed:
+        if id(operation) in self.failed:
             return False
         if self._kinds is not None:
             return isinstance(operation, self._kinds)
         return is_composite(operation) and not merges.is_unit(operation)
 
-    def _try(self, node):
+    def _expand_node(self, node):
         """Expands the layer of a node; returns the nodes inside, [] on failure."""
         layer = node.operation
         try:
-            outputs, inside = _inside(node)
+            outputs, inside = _run(node)
         except Exception as error:
             why = (
                 f"The layer '{layer.name}' of type {type(layer).__name__} cannot be "
                 f"expanded: {error}"
             )
             if self._kinds is None and layer is not self._model:
-                self.closed[id(layer)] = why
+                self.failed[id(layer)] = why
                 return []
             raise ValueError(why) from error
         self._name(layer, inside)
@@ -149,7 +153,8 @@ class _Opener:
                 continue
             name = operation.name
             if not isinstance(operation, keras.layers.Layer):
-                name = re.sub(r"_\d+$", "", name)  # counts the process's operations
+                # Keras numbers the operations of the whole process.
+                name = re.sub(r"_\d+$", "", name)
             name = prefix + name
             self._taken[name] += 1
             if self._taken[name] > 1:
@@ -160,7 +165,8 @@ class _Opener:
 def is_composite(operation):
     """Whether an operation is a custom layer that contains layers.
 
-    So is a layer of Keras, such as `TimeDistributed`, around a custom layer or a model.
+    True also for a layer of Keras, such as `TimeDistributed`, around a custom layer or
+    a model.
     """
     if not isinstance(operation, keras.layers.Layer):
         return False
@@ -174,7 +180,7 @@ def _is_keras(layer):
     return type(layer).__module__.startswith("keras.src.layers")
 
 
-def _inside(node):
+def _run(node):
     """Runs a layer on symbolic tensors; returns its outputs and the nodes inside."""
     layer = node.operation
     if layer._trainable_variables or layer._non_trainable_variables:
@@ -227,12 +233,12 @@ def _check_training(layer, node, args, kwargs):
     takes = inspect.signature(layer.call).parameters
     if "training" not in takes or kwargs.get("training") is not None:
         return
-    kinds = []
+    types = []
     for training in (False, True):
         outputs = layer.call(*args, **{**kwargs, "training": training})
         inside = graph.nodes_between(node.input_tensors, keras.tree.flatten(outputs))
-        kinds.append([type(each.operation) for each in inside])
-    if kinds[0] != kinds[1]:
+        types.append([type(each.operation) for each in inside])
+    if types[0] != types[1]:
         raise ValueError(
             "its `call` behaves differently in training, which would be lost. Move the "
             "difference into a layer."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -69,11 +69,6 @@ class Unit:
         return self.reason is None
 
     @property
-    def replacement(self) -> dict:
-        """The edit that removes the unit, or its branch (`replace` of `rebuild`)."""
-        return {id(self.merge.outputs[0]): self.stand_in}
-
-    @property
     def stand_in(self):
         """The symbolic tensor that replaces the unit's output when it is removed."""
         return before_label(self.merge, self.shortcut)
@@ -107,7 +102,7 @@ class Units(list):
         opaque: tuple of `Opaque`: layers that were not searched and may contain units.
     """
 
-    def __init__(self, units: Any, model: keras.Model, opaque: tuple):
+    def __init__(self, units: Iterable[Unit], model: str, opaque: tuple[Opaque, ...]):
         super().__init__(units)
         self.model, self.opaque = model, opaque
 
@@ -195,10 +190,16 @@ def chosen_units(units, found, offer):
 
     Raises:
         ValueError: if none is named, or one is unknown.
+        TypeError: if `units` is neither a unit nor several.
     """
     known = {unit.name: unit for unit in found}
     if isinstance(units, (str, Unit, UnitId)):
         units = [units]
+    if not isinstance(units, Iterable):
+        raise TypeError(
+            "`units` must be one or several unit names, `UnitId`s or `Unit`s. "
+            f"Received: {units!r}. {offer}"
+        )
     names = dict.fromkeys(u.name if isinstance(u, Unit) else str(u) for u in units)
     if not names:
         raise ValueError(f"No unit was named. {offer}")
@@ -206,6 +207,11 @@ def chosen_units(units, found, offer):
         if name not in known:
             raise ValueError(f"'{found.model}' has no unit '{name}'. {offer}")
     return [known[name] for name in names]
+
+
+def removal_of(units):
+    """The edit (`replace` of `graph.rebuild`) that removes units, or their branches."""
+    return {id(unit.merge.outputs[0]): unit.stand_in for unit in units}
 
 
 def scored_units(model):
@@ -227,6 +233,7 @@ def scored_units(model):
 
 
 def _importance(branches, path):
+    """Path of the `ImportanceScale` that computes one of the branches, or None."""
     for tensor in branches:
         operation = tensor._keras_history.operation
         if isinstance(operation, ImportanceScale):

@@ -23,8 +23,8 @@ def add_importance(
 ) -> keras.Model:
     """Copies a model and puts an `ImportanceScale` on its residual branches.
 
-    With ω = 1 the outputs of the copy equal those of `model`, bit for bit. So a
-    pretrained model can be trained further and its units be ranked by |ω|.
+    With ω = 1, the outputs of the copy equal those of `model` exactly. So a pretrained
+    model can be trained further, and its units can then be ranked by |ω|.
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
@@ -56,7 +56,8 @@ def add_importance(
             if not unit.branches:
                 raise ValueError(
                     f"Unit '{unit.name}' is one layer, registered by `register_unit`, "
-                    "so it has no branch to scale. Call `expand` first."
+                    "so it has no branch to scale. Call `expand(model, kinds="
+                    f"{type(unit.merge.operation).__name__})` first."
                 )
     chosen = [unit for unit in chosen if unit.importance is None]
     if not chosen:
@@ -115,7 +116,7 @@ def importances(model: keras.Model) -> dict[str, float]:
 def layer_name(unit):
     """The name of the `ImportanceScale` of a unit.
 
-    Names of layers must not contain `/`, and TensorFlow's scopes no `#`.
+    Layer names must not contain `/`, and TensorFlow's name scopes must not contain `#`.
     """
     return unit.rpartition("/")[2].replace("#", ".") + SUFFIX
 

@@ -39,7 +39,7 @@ def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
     ...     ...
     >>> register_merge(GatedSum, shortcuts=(0,))
     """
-    _check_kind(kind, "register_merge")
+    check_kind(kind, "register_merge")
     _MERGES[kind] = None if shortcuts is None else tuple(shortcuts)
 
 
@@ -47,8 +47,8 @@ def register_unit(kind: type) -> None:
     """Registers a layer class as a whole residual unit: `call(x)` returns `x + F(x)`.
 
     Such a layer can be scored and removed like any other unit. It cannot have an ω,
-    because its branch is not in the graph; if its `call` permits, `expand` replaces the
-    layer by its contents instead.
+    because its branch is not in the graph. If its `call` permits, `expand` with
+    `kinds=kind` replaces the layer by its contents instead.
 
     Args:
         kind: class of the layer. Register subclasses separately.
@@ -58,11 +58,12 @@ def register_unit(kind: type) -> None:
 
     >>> register_unit(ResidualBlock)
     """
-    _check_kind(kind, "register_unit")
+    check_kind(kind, "register_unit")
     _UNITS.add(kind)
 
 
-def _check_kind(kind, purpose):
+def check_kind(kind, purpose):
+    """Raises a TypeError unless `kind` is a class of Keras layers or operations."""
     if not (isinstance(kind, type) and issubclass(kind, keras.Operation)):
         raise TypeError(
             f"{purpose} expects a class of Keras layers or operations, not an "
@@ -76,7 +77,7 @@ def is_unit(operation):
 
 
 def shortcut_places(node):
-    """Positions of the inputs that may be the shortcut; None if this is no merge."""
+    """Positions of the inputs that may be the shortcut; None for other operations."""
     kind = type(node.operation)
     if kind not in _MERGES or len(node.input_tensors) < 2:
         return None

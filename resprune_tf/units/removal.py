@@ -11,7 +11,7 @@ from resprune_tf import graph
 from resprune_tf.graph.call_names import call_labels
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.compilation import compile_like
-from resprune_tf.units.finding import chosen_units, find_units
+from resprune_tf.units.finding import chosen_units, find_units, removal_of
 
 
 def remove_units(
@@ -51,7 +51,8 @@ def remove_units(
             message lists the removable ones); or if `optimizer_state` is True and
             `model` is not compiled or Keras cannot repeat its settings.
         CloneError: if a layer cannot be cloned; it is a ValueError.
-        TypeError: if `model` is not functional.
+        TypeError: if `model` is not functional, or `units` is neither a unit nor
+            several.
 
     >>> small = remove_units(resnet56(), ["stage1_unit3", UnitId(2, 5)])
     """
@@ -111,12 +112,9 @@ def _without(model, units, found, clone, optimizer_state):
             f"`optimizer_state=True` needs a compiled model, and '{model.name}' is not "
             "compiled. Call its `compile()` first."
         )
-    replace = {}
-    for unit in units:
-        replace.update(unit.replacement)
     with graph.scope_of(model):
         labels = call_labels(found)
-        shorter = graph.rebuild(model, replace, cloning(clone), insert=labels)
+        pruned = graph.rebuild(model, removal_of(units), cloning(clone), insert=labels)
         if optimizer_state:
-            compile_like(shorter, model, optimizer_state=True)
-    return shorter
+            compile_like(pruned, model, optimizer_state=True)
+    return pruned

@@ -1,11 +1,11 @@
 """Searches a graph for the places where a branch is added to a shortcut.
 
-The search follows the graph, not names. Every merge (an addition, say) is a candidate,
-and two questions decide. Has an addend the shape of the sum, and is another addend
-computed from it? Then the first is an identity shortcut, because everything between the
-two is the branch: with the branch at 0 the sum equals the shortcut, so the shortcut can
-replace the sum. Otherwise, do all addends descend from one tensor? Then the merge ends
-a projection unit. Its shortcut computes something, so its input cannot replace the sum.
+The search follows the graph, not names. Every merge (an addition, say) is a candidate.
+If one addend has the shape of the sum and another addend is computed from it, the first
+is an identity shortcut, and everything between the two is the branch: with the branch
+at 0 the sum equals the shortcut, so the shortcut can replace the sum. Otherwise, if all
+addends are computed from one tensor, the merge ends a projection unit. Its shortcut
+contains operations, so its input cannot replace the sum.
 """
 
 import collections
@@ -42,7 +42,7 @@ def search(level, path=(), seen=None):
 
     Args:
         level: a functional model.
-        path: tuple of the names of the models around it.
+        path: tuple of the names of the nested models from the outermost to `level`.
         seen: ids of the nested models that were searched before. A model that is
             called twice has the same units in both calls.
 
@@ -75,21 +75,21 @@ def search(level, path=(), seen=None):
         # which is none of the addends.
         same = [t for t in candidates if alike(t, total) and times[id(t)] == 1]
         # Addends from which other addends are computed: the identity shortcuts.
-        through = ancestry.feeding(same, addends)
-        kind = "identity" if through else "projection"
-        if not through and not (same and ancestry.fork(addends)):
+        identities = ancestry.feeding(same, addends)
+        kind = "identity" if identities else "projection"
+        if not identities and not (same and ancestry.share_dominator(addends)):
             continue
         # Neither path of a projection unit contains the other. The projection is the
         # one with fewer operations (a 1x1 convolution, say), the branch the other.
-        shortcut = ancestry.nearest(through or same)
-        places = [tensor is shortcut for tensor in addends]
-        branches = tuple(t for t, own in zip(inputs, places, strict=True) if not own)
+        shortcut = ancestry.with_fewest_ancestors(identities or same)
+        place = [tensor is shortcut for tensor in addends].index(True)
+        branches = (*inputs[:place], *inputs[place + 1 :])
         reason = None
-        if len(through) > 1:
+        if len(identities) > 1:
             # `x + f + g(f)`, or the stem's output added again: `x0 + h + F(h)`. Which
             # addend should remain is ambiguous.
-            reason = f"any of {_named(through)} could be its shortcut"
-        elif not through:
+            reason = f"any of {_named(identities)} could be its shortcut"
+        elif not identities:
             reason = (
                 f"its shortcut passes through {_named([shortcut])}, so its input "
                 "cannot replace its output"
@@ -100,7 +100,7 @@ def search(level, path=(), seen=None):
                 "nothing on its branch is learned, so it is a formula rather than a "
                 "residual unit"
             )
-        yield Found(node, path, kind, reason, inputs[places.index(True)], branches)
+        yield Found(node, path, kind, reason, inputs[place], branches)
 
 
 def _named(tensors):

@@ -30,7 +30,7 @@ def unit_table(units):
         )
     reasons = [f"  {unit.name}: {unit.reason}." for unit in units if unit.reason]
     if reasons:
-        drop = advice(" (`drop_branches` removes their branches)")
+        drop = advice(" (`drop_branches` removes the branches of projection units)")
         lines += [f"Cannot be removed whole{drop}:"]
         lines += reasons
     if units.opaque:
@@ -38,7 +38,7 @@ def unit_table(units):
             "`expand` opens such layers, `register_unit` declares one a residual unit",
             "--expand opens such layers",
         )
-        lines.append(f"Not looked into ({openers}):")
+        lines.append(f"Not searched ({openers}):")
         for each in units.opaque:
             shape = "shape kept, may be residual" if each.residual else "shape changes"
             lines.append(
@@ -55,9 +55,9 @@ def _macs(unit):
 
 
 def _row(unit):
-    holds = counted(len(unit.layers), "layer")
+    contains = counted(len(unit.layers), "layer")
     if unit.contains:
-        holds += f", units {', '.join(unit.contains)}"
+        contains += f", units {', '.join(unit.contains)}"
     return (
         unit.name,
         str(unit.stage),
@@ -65,7 +65,7 @@ def _row(unit):
         unit.kind,
         f"{unit.parameters:,}",
         _macs(unit),
-        holds,
+        contains,
     )
 
 

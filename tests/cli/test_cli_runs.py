@@ -138,7 +138,7 @@ def test_inspect_expands_blocks(tmp_path, capsys):
     closed = resprune_json(capsys, *argv)
     opened = resprune_json(capsys, *argv, "--expand")
     code, out, _ = resprune(capsys, *argv)
-    assert code == 0 and "Not looked into (--expand opens such layers)" in out
+    assert code == 0 and "Not searched (--expand opens such layers)" in out
     assert not closed["units"] and closed["opaque"][0]["name"] == "block"
     assert len(opened["units"]) == 1 and not opened["opaque"]
     argv = ["prune", *argv[1:], "--epochs", 0, "--criterion", "random"]
@@ -218,7 +218,7 @@ def test_scores_that_need_labels_say_so(given, capsys):
 def test_criteria_that_are_left_out_say_why_in_words_of_the_command(given, capsys):
     argv = ["scores", given / "net.keras", "--data", given / "unlabelled.npz"]
     code, out, _ = resprune(capsys, *argv)
-    assert code == 0 and "Without taylor: It needs labels." in out
+    assert code == 0 and "taylor was not computed: taylor needs labels" in out
     omitted = resprune_json(capsys, *argv)["omitted"]
     assert omitted["importance"].endswith(
         "`resprune prune --criterion importance` trains."

@@ -55,7 +55,8 @@ def test_what_cannot_be_computed_is_left_out(net):
     assert list(table.scores) == ["random", "output_norm", "block_influence"]
     assert "no ImportanceScale" in table.omitted["importance"]
     assert "at least 2" in table.omitted["cka"]
-    assert {table.omitted[name] for name in LABELLED} == {"It needs labels."}
+    for name in LABELLED:
+        assert table.omitted[name] == f"{name} needs labels, and none were given."
 
 
 def test_probabilities_are_not_taken_for_logits():
@@ -70,7 +71,7 @@ def test_what_is_asked_for_must_be_possible(net):
     x = images_of(net, 6)
     for names, labels, message in (
         (["size"], None, "no criterion 'size'"),
-        (["taylor"], None, "needs labels"),
+        (["taylor"], None, "taylor needs labels"),
         (["importance"], None, "no ImportanceScale"),
         (["random"], LABELS[:5], "5 labels for 6 images"),
         ([lambda model: {"a": 1.0}], None, "must score the units a, b, c. Received: a"),
@@ -82,6 +83,8 @@ def test_what_is_asked_for_must_be_possible(net):
     ):
         with pytest.raises(ValueError, match=message):
             compare_scores(net, x, labels, criteria=names)
+    with pytest.raises(TypeError, match="a list, such as .'random'.. Received: 'rand"):
+        compare_scores(net, x, criteria="random")
     with pytest.raises(ValueError, match="loss identifier"):
         compare_scores(net, x, LABELS, "sizes")
     with pytest.raises(ValueError, match="no removable unit"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, losses, ops
 
-from resprune_tf.criteria.loss_check import check_loss, other_loss
+from resprune_tf.criteria.loss_check import check_loss, compiled_loss
 from resprune_tf.criteria.sensitivity import leave_one_out, taylor
 from resprune_tf.criteria.sparsity import l1_importance
 from resprune_tf.graph.outputs import decides, loss_name, probabilities
@@ -152,7 +152,7 @@ def test_refuses_several_outputs():
 def test_what_a_model_is_compiled_with_is_no_default(compiled, name):
     net = net_of((5,), layers.Dense(3))
     net.compile(loss=compiled)
-    assert loss_name(other_loss(net, CLASSES)) == name
+    assert loss_name(compiled_loss(net, CLASSES)) == name
     with pytest.raises(ValueError, match="but without a `loss` taylor uses the cross"):
         check_loss(net, "taylor", CLASSES)
 
@@ -167,9 +167,9 @@ def test_what_a_model_is_compiled_with_is_no_default(compiled, name):
 )
 def test_what_a_model_is_compiled_with_is_the_default(compiled):
     net = net_of((5,), layers.Dense(3))
-    assert other_loss(net, CLASSES) is None
+    assert compiled_loss(net, CLASSES) is None
     net.compile(loss=compiled)
-    assert other_loss(net, CLASSES) is None
+    assert compiled_loss(net, CLASSES) is None
     check_loss(net, "taylor", CLASSES)
 
 

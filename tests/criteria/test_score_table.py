@@ -67,8 +67,8 @@ def test_it_prints_as_a_table():
     assert lines[4].split()[2] == "?"
     assert lines[8].split() == ["importance", "1.00", "-0.87", "0.50", "-"]
     assert lines[-3:] == [
-        "All scores of flat are equal: it ranks nothing.",
-        "Without cka: It needs images.",
+        "All scores of flat are equal, so it does not rank the units.",
+        "cka was not computed: It needs images.",
         "Units without a score: in, out (not removable); d (no ω).",
     ]
     assert len({len(line) for line in lines[2:6]}) == 1

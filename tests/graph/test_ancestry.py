@@ -84,8 +84,8 @@ def leading_to(tensor, barred=None):
     return {id(tensor)}.union(*above)
 
 
-def fork(model, ends):
-    """Whether no path from any input to any end passes by some tensor."""
+def share_dominator(model, ends):
+    """Whether some tensor lies on every path from an input to an end."""
     sources = set(map(id, model.inputs))
     return any(
         not any(sources & leading_to(end, barred) for end in ends)
@@ -108,9 +108,9 @@ def test_ancestry_is_that_of_the_definitions(plan, chosen):
     ]
     assert list(map(id, ancestry.feeding(some, ends))) == list(map(id, expected))
     assert ancestry.feeding([], ends) == []
-    nearest = min(some, key=lambda tensor: len(leading_to(tensor)))
-    assert ancestry.nearest(some) is nearest
-    assert ancestry.fork(ends) == fork(model, ends)
+    fewest = min(some, key=lambda tensor: len(leading_to(tensor)))
+    assert ancestry.with_fewest_ancestors(some) is fewest
+    assert ancestry.share_dominator(ends) == share_dominator(model, ends)
 
 
 def edit_of(model, places):

@@ -107,7 +107,7 @@ class Forgetful(layers.Layer):
 
 def test_a_layer_that_comes_back_smaller_is_refused():
     model = with_unit(Forgetful(4, name="narrow"))
-    with pytest.raises(rp.CloneError, match="'narrow' does not rebuild"):
+    with pytest.raises(rp.CloneError, match="'narrow' cannot be rebuilt"):
         rp.remove_units(model, "unit")
 
 

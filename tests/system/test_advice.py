@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf.criteria.by_name import check_scored
+from resprune_tf.criteria.by_name import check_scored, check_trained
 from resprune_tf.criteria.comparison import check_possible
 from resprune_tf.criteria.loss_check import check_loss
 from resprune_tf.deploy.latency import latency
@@ -12,6 +12,7 @@ from resprune_tf.graph.compilation import compile_like
 from resprune_tf.runs.judging import direction
 from resprune_tf.system.advice import advice, for_commands
 from resprune_tf.units.finding import find_units, scored_units
+from resprune_tf.units.importances import add_importance
 from tests.conftest import net_of
 
 
@@ -82,6 +83,11 @@ CLASSES = np.zeros(2, "int32")
     "fail, code, command",
     [
         (lambda: check_scored({}, residual()), "add_importance", "another criterion"),
+        (
+            lambda: check_trained(add_importance(residual())),
+            '`initial="train"`',
+            "Choose another criterion",
+        ),
         (
             lambda: check_possible(
                 "importance", residual(), scored_units(residual()), None, None

@@ -164,6 +164,7 @@ def test_statistics_are_estimated_again_before_each_scoring():
             "cannot be reached.*unit1 .it is protected",
         ),
         ({"count": 1, "criterion": {"unit0": 1}}, TypeError, "function from a model"),
+        ({"target": {"units": 1}}, TypeError, "must be a Target.* Received: {'units'"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_scored(

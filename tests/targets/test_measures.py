@@ -105,6 +105,8 @@ def test_what_may_go_and_why_others_stay():
         ValueError, match="`protected` names units.*not have: third. Its units: "
     ):
         sizes.removable_units(found, [], ["third"])
+    with pytest.raises(TypeError, match="sequence of names, such as .'inner',.\\. Rec"):
+        sizes.removable_units(found, [], "inner")
 
 
 def test_a_file_has_its_size_before_the_training():

@@ -133,6 +133,8 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
     assert "entrance (its shortcut passes through" in told
     with pytest.raises(ValueError, match="requires no removal.* has 10 layers"):
         solve_target(net(), Target(layers=10), SCORES)
+    with pytest.raises(TypeError, match="must be a Target, such as .* Received: None"):
+        solve_target(net(), None, SCORES)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,8 @@ def test_a_solution_is_a_table_and_a_record():
 
 def test_scores_that_are_equal_rank_nothing():
     solution = solve_target(net(), Target(layers=6), dict.fromkeys(SCORES, 1))
-    assert "All scores are equal: they rank nothing." in str(solution).splitlines()
+    note = "All scores are equal, so they do not rank the units."
+    assert note in str(solution).splitlines()
     alone = solve_target(net(), Target(layers=9), {"first": 1.0})
     assert not alone.equal_scores
 

@@ -54,14 +54,16 @@ def test_fractions_are_of_the_initial_net():
     ("limits", "message"),
     [
         ({}, "at least one limit of layers, units, macs, parameters"),
-        ({"layers": 0}, "positive. Received: layers=0"),
+        ({"layers": 0}, "positive numbers. Received: layers=0"),
+        ({"layers": "32"}, "positive numbers. Received: layers='32'"),
         ({"macs": -0.5}, "macs=-0.5"),
         ({"file_bytes": 0.5}, "a fraction .* is `file_ratio`"),
         ({"latency_ratio": 1.5}, "below 1. Received: latency_ratio=1.5"),
         ({"latency_ms": 0.5}, '`latency_ms` needs `runtime`, such as .*="litert"'),
         ({"file_ratio": 0.5}, "`file_ratio` needs `file_format`"),
         ({"layers": 3, "runtime": "litert"}, "belongs to a limit of latency_ms or"),
-        ({"layers": 3, "threads": 0}, "must be >= 1. Received: .*threads=0"),
+        ({"layers": 3, "threads": 0}, "integers >= 1. Received: .*threads=0"),
+        ({"layers": 3, "batch_size": 1.5}, "integers >= 1. Received: batch_size=1.5"),
     ],
 )
 def test_senseless_targets(limits, message):

@@ -338,6 +338,8 @@ def test_opaque_layers_are_named_and_can_be_registered_or_opened():
     np.testing.assert_array_equal(run(opened, x), run(model, x))
     assert [u.name for u in rp.find_units(opened)] == ["first", "second"]
     assert opened.get_layer("second_conv") is not None
+    with pytest.raises(TypeError, match="expand expects a class .* Received: Block"):
+        rp.expand(model, "Block")
     assert_removal_is_exact(opened, "second", x)
 
 
@@ -355,8 +357,12 @@ def test_a_registered_unit_is_removed_whole():
     shorter = rp.remove_units(model, "closed")
     x = images(8, 8, 4)
     np.testing.assert_array_equal(run(shorter, x), run(model.get_layer("last"), x))
-    with pytest.raises(ValueError, match="no branch to scale. Call `expand`"):
+    advice = "no branch to scale. Call `expand\\(model, kinds=Closed\\)` first"
+    with pytest.raises(ValueError, match=advice):
         rp.add_importance(model, "closed")
+    # As the advice says: without `kinds`, registered units are not expanded.
+    scaled = rp.add_importance(rp.expand(model, kinds=Closed), "closed")
+    assert rp.importances(scaled) == {"closed": 1}
 
 
 def test_subclassed_models_are_opened_to_the_bottom(tmp_path):

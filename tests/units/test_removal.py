@@ -141,6 +141,8 @@ def test_refusals_name_what_can_be_removed():
         remove_units(model, ["stage1_unit2", "stage2_unit1"])
     with pytest.raises(ValueError, match=f"has no unit 'stage9_unit1'.*{offer}"):
         remove_units(model, ["stage9_unit1"])
+    with pytest.raises(TypeError, match=f"one or several.* Received: 3. {offer}"):
+        remove_units(model, 3)
     with pytest.raises(ValueError, match=f"No unit was named.*{offer}"):
         remove_units(model, [])
     smallest = remove_units(model, removable(model))
