@@ -19,8 +19,7 @@ from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 
 # Arguments of `fit` that are set elsewhere, and where.
-_DECIDED = {
-    "self": "",
+_SET_BY = {
     "x": "FitData",
     "y": "FitData",
     "sample_weight": "FitData",
@@ -32,6 +31,10 @@ _DECIDED = {
     "initial_epoch": "the run",
     "callbacks": "FitRecipe(callbacks=...)",
     "verbose": "RunOptions(verbose=...)",
+}
+_EXAMPLES = {
+    "compile_fn": '`lambda model: model.compile("sgd", loss)`',
+    "callbacks": "`lambda: [keras.callbacks.EarlyStopping()]`",
 }
 
 
@@ -90,28 +93,29 @@ class FitRecipe(TrainingRecipe):
     def __post_init__(self):
         if self.epochs < 0:
             raise ValueError(f"`epochs` must be >= 0. Received: {self.epochs!r}.")
-        self._check_rate()
+        self._check_choices()
         for name in ("compile_fn", "callbacks"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(
-                    f"`{name}` must be a function, such as "
-                    f"{_EXAMPLES[name]}, as every training needs "
-                    f"its own. Received: {type(value).__name__}."
+                    f"`{name}` must be a function, such as {_EXAMPLES[name]}, because "
+                    "it is called for every training. "
+                    f"Received: {type(value).__name__}."
                 )
-        options = inspect.signature(keras.Model.fit).parameters
+        options = {*inspect.signature(keras.Model.fit).parameters} - {"self"}
         for name in self.fit_options:
-            if name in _DECIDED:
+            if name in _SET_BY:
                 raise ValueError(
-                    f"`fit_options` cannot set `{name}`. It is set by {_DECIDED[name]}."
+                    f"`fit_options` cannot set `{name}`. It is set by {_SET_BY[name]}."
                 )
             if name not in options:
-                free = ", ".join(sorted({*options}.difference(_DECIDED)))
+                free = ", ".join(sorted(options.difference(_SET_BY)))
                 raise ValueError(
                     f"`fit` has no argument {name!r}. `fit_options` may set: {free}."
                 )
 
-    def _check_rate(self):
+    def _check_choices(self):
+        """Checks learning rate, schedule and precision."""
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(
                 f"`learning_rate` must be > 0. Received: {self.learning_rate!r}."
@@ -153,12 +157,12 @@ class FitRecipe(TrainingRecipe):
             schedule=self.schedule or "warmup_linear",
         )
 
-    def _check_callbacks_of_rate(self):
+    def _check_rate_callbacks(self):
         """Raises a ValueError if callbacks would set the rate that a schedule sets."""
         if self.schedule in (None, "constant"):
             return
         for callback in self.make_callbacks():
-            if isinstance(callback, _OF_RATE):
+            if isinstance(callback, _RATE_CALLBACKS):
                 raise ValueError(
                     f"`callbacks` makes a {type(callback).__name__}, but the schedule "
                     f'"{self.schedule}" sets the learning rate too. Pass '
@@ -181,7 +185,7 @@ class FitRecipe(TrainingRecipe):
 
     def examples_judged(self, data: FitData, split: str) -> int | None:
         size, steps = data.sizes[split], self.validation_steps
-        if steps is None or size is None:
+        if split != "validation" or steps is None or size is None:
             return size
         batches = data.splits[split].batch_sizes()
         return min(size, steps * max(batches)) if batches else None
@@ -228,9 +232,9 @@ class FitRecipe(TrainingRecipe):
                 f"{retrain_recipe.validation_steps} in `retrain_recipe`."
             )
         for each in (self, retrain_recipe):
-            each._check_callbacks_of_rate()
+            each._check_rate_callbacks()
             if each.learning_rate is None and each.schedule not in (None, "constant"):
-                initial_rate(model.optimizer)
+                initial_rate(model.optimizer)  # raises if it is a schedule already
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
                     f'`schedule="{each.schedule}"` changes the rate in every step, but '
@@ -288,7 +292,7 @@ class FitRecipe(TrainingRecipe):
 
 
 # Callbacks that set the learning rate.
-_OF_RATE = (
+_RATE_CALLBACKS = (
     keras.callbacks.LearningRateScheduler,
     keras.callbacks.ReduceLROnPlateau,
 )
@@ -335,10 +339,11 @@ def _check_strategy(data, strategy):
         sizes = split.batch_sizes()
         if any(size % strategy.replicas for size in sizes):
             raise ValueError(
-                f"A batch is divided among {strategy.replicas} replicas, so its size "
-                "must be a multiple of that, also of the last one. Received: batches "
-                f"of {' and '.join(map(str, sizes))} examples in `{name}`. Change "
-                "`batch_size`, or leave some examples out."
+                f"A batch is divided among {strategy.replicas} replicas, so the size "
+                "of every batch, including the last one, must be a multiple of that "
+                f"number. Received: batches of {' and '.join(map(str, sizes))} "
+                f"examples in `{name}`. Change `batch_size`, or leave some examples "
+                "out."
             )
 
 
@@ -363,12 +368,6 @@ def check_callbacks(make, name="callbacks"):
         if any(callback is other for other in second):
             raise ValueError(
                 f"`{name}` must make new callbacks each time. It returned the same "
-                f"{type(callback).__name__} twice, which would compare a pruned model "
-                "with its state from the model before. Create it inside the function."
+                f"{type(callback).__name__} twice, which would judge a pruned model by "
+                "state of the previous model. Create it inside the function."
             )
-
-
-_EXAMPLES = {
-    "compile_fn": '`lambda model: model.compile("sgd", loss)`',
-    "callbacks": "`lambda: [keras.callbacks.EarlyStopping()]`",
-}

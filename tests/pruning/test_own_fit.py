@@ -426,7 +426,7 @@ REFUSED = {
     "mode": (own, {"mode": "up"}, ValueError, '"min" or "max".*up'),
     "tolerance": (own, {"tolerance": -1}, ValueError, "units of the metric.*-1"),
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
-    "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
+    "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Pass `Guidance.kind"),
     "unloadable": (unloadable, {}, ValueError, "cannot be restored.*register_keras"),
     "a training step of its own": (own_step, {}, ValueError, "its own `train_step`"),
     "uncounted": (

@@ -310,4 +310,4 @@ def test_layers_out_of_reach_are_told_of():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert refresh_statistics(net, FitData((x, x), (x, x)), 1, 4, seed=0) == 0
-    assert any("they may lag behind" in str(each.message) for each in caught)
+    assert any("they may be inaccurate" in str(each.message) for each in caught)
