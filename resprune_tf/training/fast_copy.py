@@ -167,7 +167,7 @@ def has_one_pass_form(layer):
     """Whether `OnePassBatchNormalization` can replace a layer."""
     return (
         type(layer) is keras.layers.BatchNormalization
-        and layer.axis in (-1, len(layer.input.shape) - 1)
         and not layer.synchronized
         and get_keras_mask(layer.output) is None
+        and layer.axis in (-1, len(layer.output.shape) - 1)
     )
