@@ -125,7 +125,7 @@ class ResidentModel(keras.Model):
         options.autotune.enabled = False
 
         def shares(context):
-            """The rows of a worker's replicas: those of all replicas, batch by batch."""
+            """The rows of the replicas of one worker, batch by batch."""
             each = batches.reshape(len(batches), replicas, -1)
             local = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * local

@@ -578,10 +578,14 @@ def test_endless_validation_data_are_measured_by_their_first_batches(make):
 
 def test_arrays_are_judged_by_as_many_steps_as_fit_judges_by():
     recipe = rp.FitRecipe(1, fit_options={"validation_steps": 1})
-    result = shorten(own(), regression_data(validation=numbers(48, 1)), recipe)
+    data = regression_data(validation=numbers(48, 1), test=numbers(20, 2))
+    result = shorten(own(), data, recipe)
     x, y = (array[:16] for array in numbers(48, 1))
     expected = result.model.evaluate(x, y, verbose=0, return_dict=True)
     assert result.rounds[-1].validation == pytest.approx(expected, rel=1e-5)
+    assert result.final["selection_examples"] == 16
+    # The test split is evaluated as a whole.
+    assert recipe.examples_judged(data, "test") == data.sizes["test"] == 20
 
 
 @pytest.mark.parametrize("make", [repeated, Endless])
