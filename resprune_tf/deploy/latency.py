@@ -27,7 +27,7 @@ class Latency:
             `"as written"` for a file.
         device: name of the accelerator, or `"cpu"`.
         backend: Keras backend in use, `"tensorflow"` or `"jax"`.
-        runtime: the runtime that ran the model: the Keras backend, or the `runtime` of
+        runtime: what ran the model: the Keras backend, or the `runtime` of
             `runtime_latencies`.
         times_ms: tuple of the times of the calls, in their order.
         load: fraction of the processor cores that other processes used during the
@@ -130,7 +130,7 @@ def latencies(
     runs: int = 100,
     warmup: int = 10,
     seed: int = 0,
-) -> list[Latency]:
+) -> tuple[Latency, ...]:
     """Times several models in turns, so that background load affects all of them.
 
     All models are compiled and warmed up first. Then each run calls every model once.

@@ -26,7 +26,7 @@ def runtime_latencies(
     runs: int = 50,
     warmup: int = 5,
     threads: int = 1,
-) -> list[Latency]:
+) -> tuple[Latency, ...]:
     """Times models in turns on a runtime, on the processor of this machine.
 
     A new process loads all models and warms them up. Then each run calls every model
@@ -38,7 +38,7 @@ def runtime_latencies(
         models: list of one or more functional `keras.Model`s, or paths of files that
             `export` wrote for this runtime.
         runtime: `"tensorflow"` (for SavedModels), `"litert"` or `"onnxruntime"`, in
-            float32; `"litert_float16"` or `"litert_int8"` (alias `"int8"`), which are
+            float32; `"litert_float16"`; or `"litert_int8"` (alias `"int8"`), which is
             calibrated on noise, because that does not affect latency. Files keep the
             precision in which they were written.
         batch_size: int, images per call.
@@ -51,7 +51,8 @@ def runtime_latencies(
 
     Raises:
         ValueError: if the runtime is unknown, if a count is below 1, if there is no
-            model, or if the Keras backend in use cannot write a model for the runtime.
+            model, if the Keras backend in use cannot write a model for the runtime, or
+            if int8 is requested for a model that does not accept noise.
         TypeError: if a model is not functional.
         ImportError: if a package is missing. The message states what to install.
         FileNotFoundError: if a path does not exist.
