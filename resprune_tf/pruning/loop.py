@@ -94,7 +94,7 @@ class PruningResult:
         )
 
     def _judged(self):
-        """The name of the measure by which rounds were judged, and its split."""
+        """`(monitor, split)`: the measure that judged the rounds, and its split."""
         split = self.final.get("select_on", "validation")
         return self.final.get("monitor", "accuracy"), split
 

@@ -21,8 +21,9 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
         settings of the recipes as JSON values.
 
     Raises:
-        ValueError, TypeError: if they do not fit each other, or if the model changes
-            when it is saved and loaded.
+        ValueError: if they do not fit each other, or if the model changes when it is
+            saved and loaded.
+        TypeError: if the model is not functional.
     """
     check_saving(model)
     checked = recipe.check(model, data, retrain_recipe, removal, strategy)
@@ -32,8 +33,7 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
 def check_saving(model):
     """Checks that Keras restores a model from its configuration without changes.
 
-    Every round loads the model of the previous round from its file, so that a run can
-    continue.
+    Every round loads the model of the previous round from its file.
 
     Raises:
         ValueError: if Keras cannot build the model from its configuration, or changes
