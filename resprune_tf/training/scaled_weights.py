@@ -49,6 +49,8 @@ class ScaledWeights:
             v.value if any(v is each for each in moving) else v.value * factor
             for v in self.variables
         ]
+        # Within the scope the layer reads these values. The moving statistics that it
+        # updates there are assigned to the variables afterwards.
         scope = keras.StatelessScope(zip(self.variables, values, strict=True))
         before = [scope.get_current_value(variable) for variable in self.variables]
         with scope:
@@ -93,9 +95,9 @@ def scalable(model):
             continue
         source = node.input_tensors[0]
         producer = graph.node_of(source).operation
-        once = calls[id(node.operation)] == calls[id(producer)] == consumers[id(source)]
         if (
-            once == 1
+            calls[id(node.operation)] == calls[id(producer)] == 1
+            and consumers[id(source)] == 1
             and absorbs(producer)
             and producer.activity_regularizer is None
             and getattr(producer, "scale", True)
