@@ -36,12 +36,12 @@ class Removal:
             file size or a latency, by `solve_target`. 0 removes nothing and retrains
             `max_rounds` times from the initial learning rate: the control that shows
             the effect of restarts alone. It excludes a target.
-        max_rounds: most rounds after the initial training. 0 only trains, and does not
-            need any removable unit.
+        max_rounds: maximum number of rounds after the initial training. With 0 the run
+            only trains, and the model may have no removable unit.
         criterion: function from a model to `{unit name: score}`. The units with the
-            smallest scores are removed. See `criteria.named`. By default that is
-            `criteria.importance` if the model has trained importances ω or a run
-            trains them first, and `criteria.block_influence` otherwise.
+            smallest scores are removed. See `criteria.named`. Defaults to
+            `criteria.importance` if the model has importances ω that are trained or
+            that the run trains first, and to `criteria.block_influence` otherwise.
         protected: names of units that are never removed, or patterns of names, in
             which `*` matches any characters: `("backbone/*",)`.
         monitor: measure by which rounds are judged: for `FitData` the name of any

@@ -249,7 +249,7 @@ class Guidance:
         return guided([student_logits, Teacher(teacher, copy=copy)(images)])
 
 
-def guided_model(model, teacher, guidance, copied=graph.rebuild):
+def guided_model(model, teacher, guidance, copy=graph.rebuild):
     """Creates a model with the same layers whose training loss includes a teacher.
 
     It has the outputs and output names of `model`, so that losses and metrics by name
@@ -260,14 +260,14 @@ def guided_model(model, teacher, guidance, copied=graph.rebuild):
         teacher: a functional `keras.Model`; it is not changed and not part of the
             result.
         guidance: a `Guidance`.
-        copied: function that copies the teacher.
+        copy: function that copies the teacher.
     """
     guided = _Guided(model._inputs_struct, model._outputs_struct, name=model.name)
-    copy, place = copied(teacher), guidance.place(model)
+    frozen, place = copy(teacher), guidance.place(model)
     squashed = guidance.kind == "kl" and squashing(model, place)
 
     def teacher_distance(x, outputs):
-        both = outputs, copy(x, training=False)
+        both = outputs, frozen(x, training=False)
         pair = [keras.tree.flatten(each)[place] for each in both]
         if squashed:  # the softmax of log probabilities gives the same probabilities
             pair = [

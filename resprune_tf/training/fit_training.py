@@ -204,13 +204,13 @@ def compiled_copy(
         precision: `"float32"` for the layers of `core`, or `"bfloat16"` for those of
             its `fast_copy`.
     """
-    copied = graph.rebuild
+    copy = graph.rebuild
     if precision != "float32":
-        copied = functools.partial(fast_copy, precision=precision)
-    copy = copied(graph.as_functional(core, "prune_and_retrain"))
+        copy = functools.partial(fast_copy, precision=precision)
+    model = copy(graph.as_functional(core, "prune_and_retrain"))
     if guidance is not None:
-        copy = guided_model(copy, teacher, guidance, copied)
-    return compile_as(copy, template, compile_fn)
+        model = guided_model(model, teacher, guidance, copy)
+    return compile_as(model, template, compile_fn)
 
 
 def initial_rate(optimizer) -> float:
