@@ -29,6 +29,15 @@ class FitSettings:
     compiled: dict
 
 
+def check_compiled(model):
+    """Raises a ValueError unless a model is compiled."""
+    if not model.compiled:
+        raise ValueError(
+            f"'{model.name}' is not compiled. Call its `compile()` first, or pass "
+            "`FitRecipe(compile_fn=...)`."
+        )
+
+
 def check_fit(model, data, recipe, monitor, mode, select_on):
     """Tries a model's compile settings and data on one batch, before any work.
 
@@ -139,16 +148,11 @@ def _is_single(shape, input_shape):
 
 
 def _repeated(model):
-    """A copy compiled from the settings that Keras stores.
+    """A copy of a compiled model, compiled from the settings that Keras stores.
 
     Raises:
         ValueError: if the settings cannot be repeated.
     """
-    if not model.compiled:
-        raise ValueError(
-            f"'{model.name}' is not compiled. Call its `compile()` first, or pass "
-            "`FitRecipe(compile_fn=...)`."
-        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about lambdas, which are rejected below

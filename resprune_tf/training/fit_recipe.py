@@ -13,7 +13,7 @@ from resprune_tf.data.fit_data import FitData
 from resprune_tf.graph.compilation import inner_optimizer
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.fit_check import check_fit
+from resprune_tf.training.fit_check import check_compiled, check_fit
 from resprune_tf.training.fit_training import FitTrainer, compile_as, initial_rate
 from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
@@ -149,9 +149,13 @@ class FitRecipe(TrainingRecipe):
         Returns:
             A `FitRecipe` with learning rate and schedule; this one if it has a
             `compile_fn`, which sets both.
+
+        Raises:
+            ValueError: if the model is not compiled and there is no `compile_fn`.
         """
         if self.compile_fn is not None:
             return self
+        check_compiled(model)
         return self.replace(
             learning_rate=self.learning_rate or trained_rate(model.optimizer),
             schedule=self.schedule or "warmup_linear",
@@ -232,6 +236,8 @@ class FitRecipe(TrainingRecipe):
                 f"{retrain_recipe.validation_steps} in `retrain_recipe`."
             )
         for each in (self, retrain_recipe):
+            if each.compile_fn is None:
+                check_compiled(model)
             each._check_rate_callbacks()
             if each.learning_rate is None and each.schedule not in (None, "constant"):
                 initial_rate(model.optimizer)  # raises if it is a schedule already

@@ -398,6 +398,18 @@ def test_macs_that_cannot_be_counted_are_said_to_be_left_out(capsys):
 SHARED = keras.optimizers.SGD(0.1)
 REFUSED = {
     "not compiled": (dense_net, {}, ValueError, "not compiled"),
+    "trained, but not compiled": (
+        dense_net,
+        {"initial": "as_given"},
+        ValueError,
+        "not compiled",
+    ),
+    "not compiled, with a schedule": (
+        dense_net,
+        {"recipe": rp.FitRecipe(1, schedule="linear")},
+        ValueError,
+        "not compiled",
+    ),
     "a lambda": (
         lambda: own(loss=lambda y, p: keras.ops.mean((y - p) ** 2)),
         {},
