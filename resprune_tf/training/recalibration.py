@@ -56,8 +56,9 @@ def recalibrate(
         A new functional `keras.Model`, not compiled, that shares no layer with `model`.
 
     Raises:
-        ValueError: if there are no examples, or if a BatchNormalization is inside a
-            layer that is not a functional model, where it cannot be replaced.
+        ValueError: if `batch_size` or the number of examples is below 1, or if a
+            BatchNormalization is inside a layer that is not a functional model, where
+            it cannot be replaced.
         TypeError: if `model` is not functional.
 
     Reference: Li et al., EagleEye: Fast Sub-net Evaluation for Efficient Neural Network
@@ -66,6 +67,11 @@ def recalibrate(
     >>> smaller = rp.recalibrate(rp.remove_units(model, ["add_3"]), images)
     """
     graph.check_functional(model, "recalibrate")
+    if isinstance(data, (Dataset, FitData)) and min(batch_size, examples) < 1:
+        raise ValueError(
+            "`batch_size` and `examples` must be >= 1. Received: "
+            f"batch_size={batch_size}, examples={examples}."
+        )
     copy = graph.rebuild(model)
     recalibration = Recalibration(copy, seed=seed)
     if isinstance(data, (Dataset, FitData)):
