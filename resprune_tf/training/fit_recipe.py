@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -116,9 +117,11 @@ class FitRecipe(TrainingRecipe):
 
     def _check_choices(self):
         """Checks learning rate, schedule and precision."""
-        if self.learning_rate is not None and not self.learning_rate > 0:
+        rate = self.learning_rate
+        if rate is not None and not (isinstance(rate, numbers.Real) and rate > 0):
             raise ValueError(
-                f"`learning_rate` must be > 0. Received: {self.learning_rate!r}."
+                f"`learning_rate` must be a number > 0. Received: {rate!r}. For a "
+                "schedule, pass `schedule`."
             )
         known = [name for name in SCHEDULES if name != "step"]
         if self.schedule is not None and self.schedule not in known:

@@ -237,18 +237,18 @@ def with_learning_rate(optimizer, learning_rate):
 
     Args:
         optimizer: a Keras optimizer.
-        learning_rate: float or `LearningRateSchedule`.
+        learning_rate: number or `LearningRateSchedule`.
     """
     config = optimizer.get_config()
     if (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
         inner = with_learning_rate(inner, learning_rate)
         config["inner_optimizer"] = keras.optimizers.serialize(inner)
     else:
-        config["learning_rate"] = learning_rate
-        if not isinstance(learning_rate, float):
-            config["learning_rate"] = keras.optimizers.schedules.serialize(
-                learning_rate
-            )
+        schedules = keras.optimizers.schedules
+        is_schedule = isinstance(learning_rate, schedules.LearningRateSchedule)
+        # Keras rejects integers.
+        convert = schedules.serialize if is_schedule else float
+        config["learning_rate"] = convert(learning_rate)
     return type(optimizer).from_config(config)
 
 

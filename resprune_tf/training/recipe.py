@@ -279,7 +279,7 @@ class Recipe(TrainingRecipe):
             steps: steps of the whole training, for schedules that change per step.
         """
         by_steps = steps and self.schedule in PER_STEP
-        rate = self.learning_rate
+        rate = float(self.learning_rate)  # Keras rejects integers
         return L2SGD(
             StepSchedule(self.schedule, rate, steps) if by_steps else rate,
             l2=self.l2,
