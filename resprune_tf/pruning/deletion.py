@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from resprune_tf import criteria
-from resprune_tf.pruning.options import ALL, Removal
+from resprune_tf.pruning.options import Removal
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
@@ -90,7 +90,8 @@ class LayerDeletion(keras.callbacks.Callback):
         protected: Sequence[str] = (),
     ):
         super().__init__()
-        if epochs < 1 or (units_per_round != ALL and units_per_round < 1):
+        # `Removal` checks the other values.
+        if epochs < 1 or (not isinstance(units_per_round, str) and units_per_round < 1):
             raise ValueError(
                 "`epochs` and `units_per_round` must be >= 1. "
                 f"Received: epochs={epochs}, units_per_round={units_per_round}."

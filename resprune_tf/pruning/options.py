@@ -185,6 +185,9 @@ class RunOptions:
         flags: text to store as `flags.txt`: the command that started the run.
         note: remark to store with the result, such as its limitations.
 
+    Raises:
+        TypeError: if `strategy` is not a `Strategy`.
+
     >>> RunOptions("runs/c10", seed=1)
     """
 
@@ -197,3 +200,10 @@ class RunOptions:
     verbose: bool = True
     flags: str = ""
     note: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.strategy, Strategy):
+            raise TypeError(
+                '`strategy` must be a Strategy, such as training_strategy("mirrored"). '
+                f"Received: {self.strategy!r}."
+            )
