@@ -13,7 +13,7 @@ import keras
 from resprune_tf import graph
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import in_fresh_process
-from resprune_tf.deploy.latency import Latency, check_counts
+from resprune_tf.deploy.latency import Latency, check_counts, listed
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, known_as
 from resprune_tf.system.progress import say, tracked
 from resprune_tf.system.wording import counted
@@ -53,7 +53,7 @@ def runtime_latencies(
         ValueError: if the runtime is unknown, if a count is below 1, if there is no
             model, if the Keras backend in use cannot write a model for the runtime, or
             if int8 is requested for a model that does not accept noise.
-        TypeError: if a model is not functional.
+        TypeError: if a model is not functional, or if `models` is a single model.
         ImportError: if a package is missing. The message states what to install.
         FileNotFoundError: if a path does not exist.
         ExportError: if the converter of the runtime rejects a model.
@@ -64,14 +64,12 @@ def runtime_latencies(
     >>> np.median(small.ratios(full))
     """
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
-    models, runtime = list(models), known_as(runtime)
+    models, runtime = listed(models), known_as(runtime)
     if runtime not in RUNTIME_FORMATS:
         raise ValueError(
             f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
             f"Received: {runtime!r}."
         )
-    if not models:
-        raise ValueError("`models` must contain at least one model. Received: none.")
     files = [isinstance(model, str | os.PathLike) for model in models]
     for model, is_file in zip(models, files, strict=True):
         if not is_file:

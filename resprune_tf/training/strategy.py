@@ -101,6 +101,7 @@ def training_strategy(
     Raises:
         ValueError: if the name is unknown, the backend does not support the strategy,
             a device does not exist, or `TF_CONFIG` has no cluster.
+        TypeError: if `devices` is a string.
         RuntimeError: if TensorFlow has already run operations, which is too late for
             several workers.
 
@@ -118,6 +119,11 @@ def training_strategy(
         raise ValueError(
             "`devices` can be given for the mirrored strategy only. "
             f"Received: {name!r}."
+        )
+    if isinstance(devices, str):
+        raise TypeError(
+            '`devices` must be a list of names, such as ["GPU:0"]. '
+            f"Received: {devices!r}."
         )
     if name == "none":
         return Strategy()
