@@ -61,7 +61,7 @@ def export(
     tolerance: float | Mapping[str, float] | None = None,
     fold: bool = True,
     calibration: Any = None,
-) -> Exported:
+) -> tuple[Exported, ...]:
     """Writes a model in one or more formats and checks the outputs of each.
 
     The model is folded (see `fold`) and written to a temporary folder in `directory`. A
@@ -149,8 +149,7 @@ def export(
         ):
             path = write(name, plain, staging, calibration)
             outputs = _exported_outputs(name, path, plain, images)
-            tolerance = tolerances[name]
-            difference = _largest_difference(name, outputs, expected, tolerance)
+            difference = _largest_difference(name, outputs, expected, tolerances[name])
             agreement = _agreement(*outputs[-1], *expected) if classifies else None
             results.append(
                 Exported(
@@ -167,10 +166,11 @@ def export(
 
 
 def _tolerances(tolerance):
+    """The tolerance of each format, as a dict."""
     defaults = {name: format.tolerance for name, format in FORMATS.items()}
     if tolerance is None:
         return defaults
-    if not isinstance(tolerance, dict):
+    if not isinstance(tolerance, Mapping):
         return dict.fromkeys(defaults, tolerance)
     tolerance = {known_as(name): value for name, value in tolerance.items()}
     if not set(tolerance) <= set(defaults):

@@ -23,14 +23,14 @@ def file_outputs(
 ) -> list[np.ndarray]:
     """Returns the outputs that a runtime computes from a file that `export` wrote.
 
-    Their accuracy is that of the deployed file, not that of the Keras model.
+    With these outputs the deployed file can be evaluated instead of the Keras model.
 
     Args:
         path: path of the file or folder.
         runtime: one of the runtimes of `runtime_latencies`.
         inputs: arrays `(examples, ...)`, one per input.
-        model: the Keras model that was written, which defines the order of its inputs.
-            Defaults to the order of the file.
+        model: the Keras model that was written; `inputs` are in the order of its
+            inputs. By default they are in the order of the file.
         batch_size: examples per call, unless the file has a fixed batch size.
 
     Returns:
@@ -46,8 +46,8 @@ def file_outputs(
         "names": None if model is None else names_in(name, model),
         "batch_size": batch_size,
     }
-    made = in_fresh_process(FORMATS[name].runtime, job, list(inputs))
-    return [made[str(index)] for index in range(len(made))]
+    results = in_fresh_process(FORMATS[name].runtime, job, list(inputs))
+    return [results[str(index)] for index in range(len(results))]
 
 
 def file_inputs(path: str | os.PathLike, runtime: str) -> list[tuple]:
@@ -58,19 +58,19 @@ def file_inputs(path: str | os.PathLike, runtime: str) -> list[tuple]:
         runtime: one of the runtimes of `runtime_latencies`.
 
     Returns:
-        list of `(name, shape, dtype)`, one per input; sizes that are not fixed are
-        None.
+        list of `(name, shape, dtype)`, one per input: a str, a tuple in which sizes
+        that are not fixed are None, and the name of a NumPy dtype.
 
     Raises:
         RuntimeFailed: if the runtime cannot load the file.
     """
     kind = FORMATS[RUNTIME_FORMATS[known_as(runtime)]].runtime
     job = {"name": "inputs", "path": str(pathlib.Path(path).resolve())}
-    made = in_fresh_process(kind, job)
+    found = in_fresh_process(kind, job)
     shapes = [
-        tuple(None if n < 0 else int(n) for n in made[f"shape_{index}"])
-        for index in range(len(made["names"]))
+        tuple(None if n < 0 else int(n) for n in found[f"shape_{index}"])
+        for index in range(len(found["names"]))
     ]
     return list(
-        zip(map(str, made["names"]), shapes, map(str, made["dtypes"]), strict=True)
+        zip(map(str, found["names"]), shapes, map(str, found["dtypes"]), strict=True)
     )

@@ -21,10 +21,10 @@ def fold(model: keras.Model) -> keras.Model:
       BatchNormalization, or into kernel and bias of a linear convolution or dense
       layer. If that is not possible, it becomes a `keras.layers.Rescaling` of the same
       name.
-    - A BatchNormalization is merged into the preceding convolution or dense layer.
-      Without one, as after a ReLU or an addition, it becomes on TensorFlow a depthwise
-      1x1 convolution of the same name, which TensorFlow computes in one pass with a
-      following ReLU.
+    - A BatchNormalization is merged into the preceding convolution or dense layer. If
+      there is none, as after a ReLU or an addition, then on the TensorFlow backend it
+      becomes a depthwise 1x1 convolution of the same name, which TensorFlow computes in
+      one pass with a following ReLU.
     - Dropout and other layers that do nothing at inference are removed.
 
     A layer is folded only if the preceding layer has one call and one consumer, so that
@@ -55,8 +55,8 @@ def fold(model: keras.Model) -> keras.Model:
 
     def clone(operation):
         if id(operation) in depthwise:
-            made = depthwise[id(operation)]
-            return lambda x, *_, **__: made(x)  # drops `training` and `mask`
+            convolution = depthwise[id(operation)]
+            return lambda x, *_, **__: convolution(x)  # drops `training` and `mask`
         if type(operation) is ImportanceScale:
             return layers.Rescaling(
                 float(_value(operation.importance)),
@@ -98,15 +98,15 @@ def _plan(model):
     uses = {id(level): Uses(level) for _, level in graph.levels(model)}
     everywhere = [node for each in uses.values() for node in each.nodes]
     calls = count_calls(everywhere)
-    training = _levels_that_train(model)
+    in_training = _levels_in_training(model)
     replace, absorbed = {}, {}
     for level, each in uses.items():
-        if level not in training:
+        if level not in in_training:
             _plan_level(each, calls, replace, absorbed)
-    return replace, absorbed, _depthwise_layers(uses, training, replace)
+    return replace, absorbed, _depthwise_layers(uses, in_training, replace)
 
 
-def _depthwise_layers(uses, training, replace):
+def _depthwise_layers(uses, in_training, replace):
     """The remaining BatchNormalization layers that become depthwise convolutions.
 
     This is for TensorFlow only: XLA fuses the standard layer, which is faster there.
@@ -124,20 +124,20 @@ def _depthwise_layers(uses, training, replace):
                 len(output.shape) != 4
                 or layer.axis % 4 != 3
                 or _trains(node)
-                or level in training
+                or level in in_training
                 or get_keras_mask(output) is not None
             ):
                 excluded.add(id(layer))
     return [layer for key, layer in found.items() if key not in excluded]
 
 
-def _levels_that_train(model, trains=False):
+def _levels_in_training(model, trains=False):
     """Ids of the models called with `training=True`, and of those nested in them."""
     found = {id(model)} if trains else set()
     for node in graph.nodes(model):
-        deeper = graph.inner(node.operation)
-        if deeper is not None:
-            found |= _levels_that_train(deeper, trains or _trains(node))
+        nested = graph.inner(node.operation)
+        if nested is not None:
+            found |= _levels_in_training(nested, trains or _trains(node))
     return found
 
 
@@ -166,6 +166,7 @@ def _plan_level(uses, calls, replace, absorbed):
 
 
 def _value(variable):
+    """The value of a variable as a float64 array."""
     return keras.ops.convert_to_numpy(variable.value).astype("float64")
 
 
@@ -175,6 +176,7 @@ def _trains(node):
 
 
 def _is_identity(node):
+    """Whether a call returns its input at inference."""
     operation = node.operation
     if type(operation) is layers.Activation:
         return operation.activation is keras.activations.linear
@@ -218,6 +220,7 @@ _IDENTITIES = (
 
 
 def _channel_axis(layer, rank):
+    """The axis of the channels in the output of a layer, from 0."""
     if type(layer) is layers.BatchNormalization:
         return layer.axis % rank
     first = getattr(layer, "data_format", "channels_last") == "channels_first"

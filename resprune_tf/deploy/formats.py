@@ -61,7 +61,8 @@ def check_formats(formats):
     return formats
 
 
-# TensorFlow reads these as parts of a pattern. It reads * and ? literally, too.
+# TensorFlow matches paths as patterns. These characters then do not match themselves,
+# unlike * and ?.
 _PATTERNS = "[\\"
 
 
@@ -115,17 +116,17 @@ def in_float32(model):
         policy float32 in all layers.
     """
 
-    def deviates(operation):
+    def has_other_dtype(operation):
         if not isinstance(operation, keras.layers.Layer):
             return False  # it computes in the dtype of its inputs
         dtype = operation.compute_dtype
         return dtype != "float32" and keras.backend.is_float_dtype(dtype)
 
-    if not any(map(deviates, model._flatten_layers(include_self=False))):
+    if not any(map(has_other_dtype, model._flatten_layers(include_self=False))):
         return model
 
     def clone(operation):
-        if not deviates(operation):
+        if not has_other_dtype(operation):
             return graph.clone_operation(operation)
         # A quantized layer stays quantized, as with `int8_from_mixed_bfloat16`.
         quantized, taken_from, _ = operation.dtype_policy.name.rpartition("_from_")
@@ -135,7 +136,7 @@ def in_float32(model):
 
     copy = graph.rebuild(model, clone=clone)
     for layer in copy._flatten_layers():
-        if deviates(layer):  # the model itself and nested models
+        if has_other_dtype(layer):  # the model itself and nested models
             layer.dtype_policy = keras.DTypePolicy("float32")
     return copy
 
@@ -182,8 +183,8 @@ def write_folded(name, model, folder, calibration=None):
         name: one of `FORMATS`.
         model: a functional `keras.Model`; it is not changed.
         folder: `pathlib.Path` of a folder for this model only.
-        calibration: as for `write`. A calibrated format uses noise by default. The size
-            and speed of the file are then right, but not its outputs.
+        calibration: as for `write`. A calibrated format uses noise by default. The file
+            then has the right size and speed, but its outputs are not meaningful.
 
     Returns:
         `pathlib.Path` of the file or folder.
@@ -198,7 +199,7 @@ def write_folded(name, model, folder, calibration=None):
     return write(name, plain, folder, calibration)
 
 
-# Warnings about calls that Keras and TensorFlow make in their own converters.
+# Warnings about deprecated functions that the converters call themselves.
 _IGNORED_WARNINGS = ((r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),)
 
 

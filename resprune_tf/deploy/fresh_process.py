@@ -32,6 +32,7 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
 
     Raises:
         RuntimeFailed: if the process ends with an error.
+        DiskFullError: if there is no space for the arrays.
     """
     with (
         writing(tempfile.gettempdir()),
@@ -58,5 +59,5 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
         if process.returncode:
             tail = process.stderr.strip().splitlines()[-8:]
             raise RuntimeFailed("\n".join(tail))
-        with np.load(folder / "made.npz") as made:
-            return dict(made)
+        with np.load(folder / "results.npz") as results:
+            return dict(results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import keras
@@ -27,7 +28,7 @@ class Latency:
             `"as written"` for a file.
         device: name of the accelerator, or `"cpu"`.
         backend: Keras backend in use, `"tensorflow"` or `"jax"`.
-        runtime: the runtime that ran the model: the Keras backend, or the `runtime` of
+        runtime: what ran the model: the Keras backend, or the `runtime` of
             `runtime_latencies`.
         times_ms: tuple of the times of the calls, in their order.
         load: fraction of the processor cores that other processes used during the
@@ -130,7 +131,7 @@ def latencies(
     runs: int = 100,
     warmup: int = 10,
     seed: int = 0,
-) -> list[Latency]:
+) -> tuple[Latency, ...]:
     """Times several models in turns, so that background load affects all of them.
 
     All models are compiled and warmed up first. Then each run calls every model once.
@@ -145,7 +146,8 @@ def latencies(
         tuple of `Latency`, one per model. `small.ratios(full)` compares two of them.
 
     Raises:
-        TypeError, ValueError: as for `latency`; ValueError also if there is no model.
+        TypeError, ValueError: as for `latency`; TypeError also if `models` is a single
+            model, ValueError also if there is none.
 
     >>> full, small = latencies([fold(model), fold(remove_units(model, units))])
     >>> np.percentile(small.ratios(full), [10, 50, 90])
@@ -157,9 +159,7 @@ def latencies(
             "`latency` supports the Keras backends "
             f"{', '.join(_COMPILERS)}. Received: {backend}."
         )
-    models = [graph.as_functional(model, "latency") for model in models]
-    if not models:
-        raise ValueError("`models` must contain at least one model. Received: none.")
+    models = [graph.as_functional(model, "latency") for model in listed(models)]
     background = BackgroundLoad()
     compiled = [_compile(model, batch_size, backward, seed) for model in models]
     times = take_turns([run for run, _ in compiled], runs, warmup)
@@ -177,6 +177,24 @@ def latencies(
         )
         for model, (_, device), own in zip(models, compiled, times.T, strict=True)
     )
+
+
+def listed(models):
+    """Returns `models` as a list of at least one model or path.
+
+    Raises:
+        TypeError: for a single model or path.
+        ValueError: if there is none.
+    """
+    if isinstance(models, keras.Model | str | os.PathLike):
+        raise TypeError(
+            "`models` must be a list of models. Received: a single "
+            f"{type(models).__name__}. Pass `[model]`."
+        )
+    models = list(models)
+    if not models:
+        raise ValueError("`models` must contain at least one model. Received: none.")
+    return models
 
 
 def check_counts(**counts):

@@ -4,8 +4,8 @@
 def write_litert(source, path, inputs, quantise=None, calibration=None):
     """Writes a SavedModel as a LiteRT file.
 
-    `model.export(format="litert")` of Keras 3.13 writes another SavedModel in every
-    call, which this function avoids.
+    `model.export(format="litert")` of Keras would write another SavedModel in every
+    call.
 
     Args:
         source: path of a SavedModel.

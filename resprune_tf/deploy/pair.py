@@ -1,4 +1,4 @@
-"""Exports a pruned model and the unpruned one, and compares both as deployed."""
+"""Exports a pruned and the unpruned model, and compares their size and latency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf.deploy.export import Exported, export
 from resprune_tf.deploy.formats import check_formats
-from resprune_tf.deploy.latency import Latency
+from resprune_tf.deploy.latency import Latency, check_counts
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import Cost, cost
@@ -127,12 +127,16 @@ def export_pair(
         An `ExportedPair`, which prints as a table.
 
     Raises:
-        TypeError, ValueError, ImportError, ExportError: as for `export`.
+        TypeError, ValueError, ImportError, ExportError, DiskFullError: as for `export`;
+            ValueError also if a count is below 1.
         RuntimeFailed: if a runtime cannot time a model.
 
     >>> print(rp.export_pair(smaller, model, "out", images=images))
     """
     formats = check_formats(formats)
+    check_counts(runs=runs, threads=threads)
+    for batch_size in batch_sizes:
+        check_counts(batch_sizes=batch_size)
     directory = pathlib.Path(directory)
     costs = cost(model), cost(unpruned)  # raises for models that are not functional
     exported = [

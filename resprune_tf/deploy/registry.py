@@ -1,6 +1,6 @@
-"""The formats and runtimes by name. A new line adds one to the commands too.
+"""Formats and runtimes by name. The commands offer all that are listed here.
 
-Pure Python, so that commands can list them without importing Keras.
+This module does not import Keras, so that commands can list them fast.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ _ONNX = ("tensorflow", "onnx", "tf2onnx", "onnxruntime")
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One format.
+    """A format of `export`.
 
     Attributes:
         file: name of the file or folder.
@@ -128,7 +128,10 @@ def known_as(name: str) -> str:
 
 
 def runtime_of(path: str | os.PathLike) -> str | None:
-    """The runtime of a written file or folder, by its name; None if unknown."""
+    """The runtime of a written file or folder, from its name; None if unknown.
+
+    LiteRT files of any precision have the runtime `"litert"`.
+    """
     path = pathlib.Path(path)
     if path.is_dir():
         return "tensorflow" if (path / "saved_model.pb").exists() else None

@@ -13,7 +13,7 @@ import keras
 from resprune_tf import graph
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import in_fresh_process
-from resprune_tf.deploy.latency import Latency, check_counts
+from resprune_tf.deploy.latency import Latency, check_counts, listed
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, known_as
 from resprune_tf.system.progress import say, tracked
 from resprune_tf.system.wording import counted
@@ -26,7 +26,7 @@ def runtime_latencies(
     runs: int = 50,
     warmup: int = 5,
     threads: int = 1,
-) -> list[Latency]:
+) -> tuple[Latency, ...]:
     """Times models in turns on a runtime, on the processor of this machine.
 
     A new process loads all models and warms them up. Then each run calls every model
@@ -38,7 +38,7 @@ def runtime_latencies(
         models: list of one or more functional `keras.Model`s, or paths of files that
             `export` wrote for this runtime.
         runtime: `"tensorflow"` (for SavedModels), `"litert"` or `"onnxruntime"`, in
-            float32; `"litert_float16"` or `"litert_int8"` (alias `"int8"`), which are
+            float32; `"litert_float16"`; or `"litert_int8"` (alias `"int8"`), which is
             calibrated on noise, because that does not affect latency. Files keep the
             precision in which they were written.
         batch_size: int, images per call.
@@ -51,8 +51,9 @@ def runtime_latencies(
 
     Raises:
         ValueError: if the runtime is unknown, if a count is below 1, if there is no
-            model, or if the Keras backend in use cannot write a model for the runtime.
-        TypeError: if a model is not functional.
+            model, if the Keras backend in use cannot write a model for the runtime, or
+            if int8 is requested for a model that does not accept noise.
+        TypeError: if a model is not functional, or if `models` is a single model.
         ImportError: if a package is missing. The message states what to install.
         FileNotFoundError: if a path does not exist.
         ExportError: if the converter of the runtime rejects a model.
@@ -63,14 +64,12 @@ def runtime_latencies(
     >>> np.median(small.ratios(full))
     """
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
-    models, runtime = list(models), known_as(runtime)
+    models, runtime = listed(models), known_as(runtime)
     if runtime not in RUNTIME_FORMATS:
         raise ValueError(
             f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
             f"Received: {runtime!r}."
         )
-    if not models:
-        raise ValueError("`models` must contain at least one model. Received: none.")
     files = [isinstance(model, str | os.PathLike) for model in models]
     for model, is_file in zip(models, files, strict=True):
         if not is_file:

@@ -154,7 +154,7 @@ def predictions(load, arrays, path, names, batch_size):
         feed = {}
         for name, (_, dtype), x in zip(names, specs, arrays, strict=True):
             rows = x[start : start + size]
-            if fixed and len(rows) < size:  # the last batch is filled up
+            if fixed and len(rows) < size:  # repeat the last row to fill the batch
                 rows = np.concatenate([rows, rows[-1:].repeat(size - len(rows), 0)])
             feed[name] = rows.astype(dtype)
         batches.append([np.asarray(y)[: count - start] for y in loaded.run(feed)])
@@ -318,7 +318,7 @@ JOBS = {
 
 
 def main(folder):
-    """Does the job in `folder` and writes its results there, in the new process."""
+    """Runs the job in `folder` and writes its results there; in the new process."""
     if "resprune_tf" in sys.modules:
         sys.exit("resprune_tf must not be imported before the check.")
     folder = pathlib.Path(folder)
@@ -331,7 +331,7 @@ def main(folder):
     if (folder / "arrays.npz").exists():
         with np.load(folder / "arrays.npz") as file:
             arrays = [file[f"arr_{index}"] for index in range(len(file.files))]
-    np.savez(folder / "made.npz", **do(load, arrays, **job))
+    np.savez(folder / "results.npz", **do(load, arrays, **job))
 
 
 if __name__ == "__main__":

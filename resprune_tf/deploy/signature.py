@@ -64,10 +64,11 @@ def at_inference(model):
     inputs, names = model._inputs_struct, input_names(model)
     given = inputs
     if names != [tensor.name for tensor in model.inputs]:
-        made = [
+        renamed = [
             graph.input_like(tensor, name=name)
             for tensor, name in zip(model.inputs, names, strict=True)
         ]
-        given = keras.tree.pack_sequence_as(inputs, made)
-        inputs = made if isinstance(inputs, dict) else given  # keys are the old names
+        given = keras.tree.pack_sequence_as(inputs, renamed)
+        # The keys of a dict are the old names.
+        inputs = renamed if isinstance(inputs, dict) else given
     return keras.Model(inputs, model(given, training=False), name=model.name)

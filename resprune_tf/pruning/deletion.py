@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from resprune_tf import criteria
-from resprune_tf.pruning.options import ALL, Removal
+from resprune_tf.pruning.options import Removal
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
@@ -34,8 +34,9 @@ class LayerDeletion(keras.callbacks.Callback):
     `train_step` that the model's class overrides is lost.
 
     Args:
-        epochs: int, epochs of training before each removal.
-        units_per_round: int, units to remove at a time, or `"all"` as for `Removal`.
+        epochs: int >= 1, epochs of training before each removal.
+        units_per_round: int >= 1, units to remove at a time, or `"all"` as for
+            `Removal`.
         target: `Target` at which the removal ends. By default all removable units are
             removed, round by round.
         monitor: name of a logged value, such as `"val_accuracy"`. The removal ends if
@@ -79,7 +80,7 @@ class LayerDeletion(keras.callbacks.Callback):
 
     def __init__(
         self,
-        epochs: float,
+        epochs: int,
         units_per_round: int | str = 1,
         target: Target | None = None,
         monitor: str | None = None,
@@ -89,7 +90,8 @@ class LayerDeletion(keras.callbacks.Callback):
         protected: Sequence[str] = (),
     ):
         super().__init__()
-        if epochs < 1 or (units_per_round != ALL and units_per_round < 1):
+        # `Removal` checks the other values.
+        if epochs < 1 or (not isinstance(units_per_round, str) and units_per_round < 1):
             raise ValueError(
                 "`epochs` and `units_per_round` must be >= 1. "
                 f"Received: epochs={epochs}, units_per_round={units_per_round}."
@@ -117,21 +119,21 @@ class LayerDeletion(keras.callbacks.Callback):
         self.parts = 1  # parts of an epoch, each of which Keras counts as an epoch
         self._decides = True
         self._initial_model = None  # only if it is measured in turns with the others
-        self._data = None  # arguments of `fit`, set by `fit_with_deletion`
+        self._fit_arguments = {}  # set by `fit_with_deletion`
         self._reset()
 
     @classmethod
     def of_run(cls, plan, rounds):
-        """The callback of `prune_and_retrain`, which evaluates and saves models itself.
+        """Creates the callback of `prune_and_retrain`.
 
-        During a training it only stops divergence. Between two trainings the run calls
-        `measure`, `record`, `score`, `select` and `delete`.
+        During a training it only detects divergence. Between two trainings the run
+        calls `measure`, `record`, `score`, `select` and `delete`.
 
         Args:
             plan: the `Plan` of the run.
             rounds: list of the finished `Round`s, to which the run appends.
         """
-        deletion = cls(epochs=math.inf)
+        deletion = cls(epochs=1)  # not used: the recipe determines the epochs
         deletion.plan, deletion.removal = plan, plan.removal
         deletion.rounds, deletion._decides = rounds, False
         return deletion
@@ -170,7 +172,7 @@ class LayerDeletion(keras.callbacks.Callback):
         return self.plan.next_units(scores, model, images, on_step)
 
     def delete(self, model: keras.Model, units: Any) -> keras.Model:
-        """Returns a model without some units, with the other weights (line 7).
+        """Returns a model without some units; it keeps the other weights (line 7).
 
         Args:
             model: a functional `keras.Model`; it is not changed.
@@ -335,10 +337,9 @@ class LayerDeletion(keras.callbacks.Callback):
 
     def _end_diverged(self, what):
         """Ends the removal after a divergence; raises if it is the first training."""
-        arguments, options = self._data or ((), {})
         message = (
             f"The training diverged: {what} in epoch {self._trained}. "
-            f"{fit_reason(*arguments, **options)}"
+            f"{fit_reason(**self._fit_arguments)}"
         )
         if not self.rounds:
             raise TrainingDiverged(message)

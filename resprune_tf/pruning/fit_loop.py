@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from resprune_tf import graph
 from resprune_tf.graph.compilation import check_steps, compile_like, create_state
+from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.system.memory import Release
 from resprune_tf.training.data_check import check_fit_arguments, fit_arguments
 from resprune_tf.training.fit_recipe import check_callbacks
@@ -28,8 +33,13 @@ class DeletionRound:
 
 
 def fit_with_deletion(
-    model, deletion, *args, make_callbacks=None, compile_fn=None, **kwargs
-):
+    model: keras.Model,
+    deletion: LayerDeletion,
+    *args: Any,
+    make_callbacks: Callable | None = None,
+    compile_fn: Callable | None = None,
+    **kwargs: Any,
+) -> tuple[keras.Model, list[DeletionRound]]:
     """Repeats `fit` and the removal of units until `deletion` removes no more.
 
     Every round trains for `deletion.epochs` with a new optimizer at its initial
@@ -54,11 +64,12 @@ def fit_with_deletion(
     Raises:
         TypeError: if `epochs`, `initial_epoch` or `callbacks` is passed.
         ValueError: if `model` is not compiled, if its class overrides `train_step` or a
-            similar method, or if Keras cannot repeat its compile settings; or if
-            arrays, or the first batch of a pipeline, contain NaN, labels that do not
-            fit the loss, or pixels in another range than the first layer of the model
-            or the other split expects.
-        TrainingDiverged: as for `LayerDeletion`.
+            similar method, if Keras cannot repeat its compile settings, or if a
+            callback would be used in several rounds; if arrays, or the first batch of a
+            pipeline, contain NaN, labels that do not fit the loss, or pixels in another
+            range than the first layer of the model or the other split expects; or as
+            for `LayerDeletion`.
+        CloneError, TrainingDiverged: as for `LayerDeletion`.
 
     >>> deletion = rp.LayerDeletion(epochs=10, monitor="val_accuracy")
     >>> smaller, rounds = rp.fit_with_deletion(
@@ -89,11 +100,11 @@ def fit_with_deletion(
     if make_callbacks is not None:
         check_callbacks(make_callbacks, "make_callbacks")
     check_fit_arguments(model, args, kwargs)
-    rounds, best, removed = [], model, ()
-    deletion._data, release_memory = (args[:2], kwargs), Release()
+    rounds, best, removed, release_memory = [], model, (), Release()
     given = fit_arguments(model, args, kwargs)
+    deletion._fit_arguments = given
     while True:
-        if given.get("y") is not None:
+        if given.get("y") is not None:  # so that `fit` traces its step once
             create_state(model, (given.get("x"), given["y"]))
         history = model.fit(
             *args,
@@ -105,7 +116,7 @@ def fit_with_deletion(
         if deletion.accepted:
             best = model
         if deletion.pruned_model is None:
-            deletion._data = None
+            deletion._fit_arguments = {}
             return best, rounds
         removed, model = deletion.removed, deletion.pruned_model
         del history  # it refers to the model just trained

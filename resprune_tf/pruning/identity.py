@@ -48,6 +48,10 @@ def same_model(model: keras.Model, other: dict) -> bool:
 
 
 def _projections(weights):
+    """The norm of all weights, and their inner products with periodic patterns.
+
+    The weights are read in parts, so that no large array is copied as a whole.
+    """
     angles = np.outer(np.arange(1, _PROJECTIONS + 1), np.arange(_PERIOD))
     patterns, sums = np.cos(angles), np.zeros(_PROJECTIONS)
     squares, place = 0.0, 0
@@ -63,6 +67,7 @@ def _projections(weights):
 
 
 def _architecture(model):
+    """Checksum of the configuration of a model, without layer names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = keras.saving.serialize_keras_object(model)
@@ -74,6 +79,7 @@ def _architecture(model):
 
 
 def _collect_names(config, names):
+    """Adds the names of all layers and operations in a configuration to `names`."""
     if isinstance(config, dict):
         if "inbound_nodes" in config:
             names[config.get("name")] = None
@@ -210,6 +216,7 @@ def _described(value, seen):
 
 
 def _content(cell):
+    """The value of a closure cell; None if it is empty."""
     try:
         return cell.cell_contents
     except ValueError:  # the name is not assigned yet

@@ -16,7 +16,7 @@ from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.identity import model_identity
 from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
-from resprune_tf.pruning.preflight import check_run
+from resprune_tf.pruning.preflight import check_kinds, check_run
 from resprune_tf.pruning.rounds import PruningRun
 from resprune_tf.pruning.run_check import (
     check_files,
@@ -94,7 +94,7 @@ class PruningResult:
         )
 
     def _judged(self):
-        """The name of the measure by which rounds were judged, and its split."""
+        """`(monitor, split)`: the measure that judged the rounds, and its split."""
         split = self.final.get("select_on", "validation")
         return self.final.get("monitor", "accuracy"), split
 
@@ -150,7 +150,8 @@ def prune_and_retrain(
 
     Raises:
         ValueError: if an argument is out of range; before any work.
-        TypeError: if the model is not functional, or data and recipe do not fit.
+        TypeError: if the model is not functional, if an argument has another class, or
+            if data and recipe do not fit.
         RunDirectoryError: if the run directory contains another run, cannot be written
             or is locked by another process; or if `start_from` is not a run with the
             same initial training.
@@ -175,6 +176,7 @@ def prune_and_retrain(
     ... )
     >>> result.model.evaluate(new_images, new_labels)
     """
+    check_kinds(recipe, retrain_recipe, guidance, removal, run)
     removal, run = removal or Removal(), run or RunOptions()
     strategy = run.strategy
     if run.directory is not None and strategy.is_chief:

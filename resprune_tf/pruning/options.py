@@ -37,12 +37,12 @@ class Removal:
             file size or a latency, by `solve_target`. 0 removes nothing and retrains
             `max_rounds` times from the initial learning rate: the control that shows
             the effect of restarts alone. It excludes a target.
-        max_rounds: most rounds after the initial training. 0 only trains, and does not
-            need any removable unit.
+        max_rounds: maximum number of rounds after the initial training. With 0 the run
+            only trains, and the model may have no removable unit.
         criterion: function from a model to `{unit name: score}`. The units with the
-            smallest scores are removed. See `criteria.named`. By default that is
-            `criteria.importance` if the model has trained importances ω or a run
-            trains them first, and `criteria.block_influence` otherwise.
+            smallest scores are removed. See `criteria.named`. Defaults to
+            `criteria.importance` if the model has importances ω that are trained or
+            that the run trains first, and to `criteria.block_influence` otherwise.
         protected: names of units that are never removed, or patterns of names, in
             which `*` matches any characters: `("backbone/*",)`.
         monitor: measure by which rounds are judged: for `FitData` the name of any
@@ -179,6 +179,9 @@ class RunOptions:
         flags: text to store as `flags.txt`: the command that started the run.
         note: remark to store with the result, such as its limitations.
 
+    Raises:
+        TypeError: if `strategy` is not a `Strategy`.
+
     >>> RunOptions("runs/c10", seed=1)
     """
 
@@ -191,3 +194,10 @@ class RunOptions:
     verbose: bool = True
     flags: str = ""
     note: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.strategy, Strategy):
+            raise TypeError(
+                '`strategy` must be a Strategy, such as training_strategy("mirrored"). '
+                f"Received: {self.strategy!r}."
+            )

@@ -35,7 +35,8 @@ class Plan:
     Attributes:
         removal: the `Removal` with its names resolved.
         target: its `Target` in absolute numbers. Without one, this is the size of the
-            model without all removable units; None if no measure can express that.
+            model after the removal of all removable units; None if no measure can
+            express that.
         candidates: names of the units that may be removed.
         all_units: names of all units of the initial model.
         not_removable: dict from each other unit of the initial model to the reason why
@@ -67,7 +68,7 @@ class Plan:
             model: a functional `keras.Model`; it is not changed.
             removal: a `Removal`.
             default_target: whether to replace a missing target by the size of the model
-                without all removable units.
+                after the removal of all removable units.
 
         Raises:
             ValueError: if a setting is out of range for this model, or if a score is
@@ -168,7 +169,7 @@ class Plan:
         return self.target is not None and bool(self.target.conditions)
 
     def settings(self) -> dict:
-        """The settings that must agree when a run continues, as JSON values."""
+        """Returns the settings that must agree to resume a run, as JSON values."""
         removal, target = self.removal, self.target
         return {
             # File size and latency are left out, because they differ between processes.
@@ -325,11 +326,11 @@ class Plan:
         """Estimates how many rounds follow, from the average saving per unit.
 
         Args:
-            number: number of the current round.
+            number: int, number of the current round.
             size: dict from measure to number, for its model.
         """
         per_round = self.removal.units_per_round
-        if self.max_rounds and per_round == 0:
+        if per_round == 0:
             return self.max_rounds - number
         if not self.savings:
             return 0

@@ -6,6 +6,25 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from resprune_tf import graph
 from resprune_tf.graph import sharing
+from resprune_tf.pruning.options import Removal, RunOptions
+from resprune_tf.training.distillation import Guidance
+from resprune_tf.training.recipe import TrainingRecipe
+
+
+def check_kinds(recipe, retrain_recipe, guidance, removal, run):
+    """Raises a TypeError if an argument of `prune_and_retrain` has the wrong class."""
+    if guidance == "auto":
+        guidance = None
+    for name, value, kind, expected in (
+        ("recipe", recipe, TrainingRecipe, "a Recipe or a FitRecipe"),
+        ("retrain_recipe", retrain_recipe, TrainingRecipe, "a Recipe or a FitRecipe"),
+        ("guidance", guidance, Guidance, 'a Guidance, such as Guidance(), or "auto"'),
+        ("removal", removal, Removal, "a Removal, such as Removal(max_rounds=2)"),
+        ("run", run, RunOptions, 'RunOptions, such as RunOptions("runs/mine")'),
+    ):
+        default = value is None and name != "recipe"
+        if not (default or isinstance(value, kind)):
+            raise TypeError(f"`{name}` must be {expected}. Received: {value!r}.")
 
 
 def check_run(model, data, recipe, retrain_recipe, removal, strategy):
@@ -21,8 +40,9 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
         settings of the recipes as JSON values.
 
     Raises:
-        ValueError, TypeError: if they do not fit each other, or if the model changes
-            when it is saved and loaded.
+        ValueError: if they do not fit each other, or if the model changes when it is
+            saved and loaded.
+        TypeError: if the model is not functional.
     """
     check_saving(model)
     checked = recipe.check(model, data, retrain_recipe, removal, strategy)
@@ -32,8 +52,7 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
 def check_saving(model):
     """Checks that Keras restores a model from its configuration without changes.
 
-    Every round loads the model of the previous round from its file, so that a run can
-    continue.
+    Every round loads the model of the previous round from its file.
 
     Raises:
         ValueError: if Keras cannot build the model from its configuration, or changes

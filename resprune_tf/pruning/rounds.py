@@ -27,14 +27,14 @@ from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
 
-# From this accuracy on, the model was probably trained on the examples.
+# A model with at least this accuracy was probably trained on the examples.
 _SUSPICIOUS_ACCURACY = 0.995
 # Training examples from which a search for several units re-estimates statistics.
 _SEARCH_EXAMPLES = 2048
 
 
 class PruningRun:
-    """The work of one process on a run.
+    """Runs the rounds of `prune_and_retrain` in one process.
 
     Args:
         files: the `RunDirectory`, locked by this process.
@@ -199,7 +199,7 @@ class PruningRun:
             raise TrainingDiverged(
                 f"The {measure} is {value} after the initial training, so pruned "
                 f"models cannot be compared with it. Check the {removal.select_on} "
-                f"data and the metric."
+                "data and the metric."
             )
         suspicious = is_accuracy(removal.monitor) and value >= _SUSPICIOUS_ACCURACY
         if number == 0 and recipe.epochs == 0 and suspicious:
@@ -212,8 +212,8 @@ class PruningRun:
         self.files.add_round(record, history)
         (self.files.path / "state.npz").unlink(missing_ok=True)
         layers = counted(size["layers"], "layer")
-        text = format_value(removal.monitor, value)
-        self._say(f"round {number}: {layers}, {measure} {text}")
+        found = format_value(removal.monitor, value)
+        self._say(f"round {number}: {layers}, {measure} {found}")
         if number == 0 and (text := self.plan.tolerance_text([record])):
             self._say(f"round 0: {text}")
         return record
@@ -231,7 +231,7 @@ class PruningRun:
         (self.files.path / "state.npz").unlink(missing_ok=True)
 
     def _scores(self, model, number):
-        """The scores of a model after its training, which is not lost by an error."""
+        """The scores of a model. An error states that its training is not lost."""
         say("Scoring the removable units ...")
         try:
             return self.deletion.score(model)
@@ -345,7 +345,7 @@ class PruningRun:
             f"selected_{monitor}": plan.value(selected),
             f"initial_test_{monitor}": first.test.get(monitor),
             f"selected_test_{monitor}": selected.test.get(monitor),
-            "selection_examples": self.data.sizes[plan.removal.select_on],
+            "selection_examples": plan.examples,
             "test_examples": self.data.sizes["test"],
             "total_epochs": sum(record.epochs for record in self.rounds),
             "total_seconds": round(sum(record.seconds for record in self.rounds), 1),
@@ -385,7 +385,7 @@ class PruningRun:
         removal, noise = self.plan.removal, 0.0
         if is_accuracy(removal.monitor) and 0 < (before or 0) < 1:
             # Smaller differences than two standard errors are not significant.
-            count = self.data.sizes[removal.select_on] or math.inf
+            count = self.plan.examples or math.inf
             noise = 2 * math.sqrt(2 * before * (1 - before) / count)
         rule = self.plan.tolerance(self.rounds) + noise, removal.mode
         if before is None or within_tolerance(before, selected, *rule):

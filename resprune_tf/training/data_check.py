@@ -31,9 +31,9 @@ def check_splits(model, splits):
         splits: dict from name to the result of `fit_data.as_split`.
 
     Raises:
-        ValueError: for NaN or infinite numbers, for pixels of another range than the
-            first layer of the model expects or another split has, and for labels that
-            the loss does not accept.
+        ValueError: for NaN or infinite numbers, for pixels in another range than the
+            first layer of the model or another split expects, and for labels that the
+            loss does not accept.
     """
     peaks = {}
     for name, split in splits.items():
@@ -53,12 +53,12 @@ def check_splits(model, splits):
 
 
 def check_class_weight(model, weights, splits):
-    """Checks the argument `class_weight` of `fit`, in which Keras ignores mistakes.
+    """Checks the argument `class_weight` of `fit`, which Keras does not validate.
 
     Args:
         model: a compiled functional `keras.Model`.
-        weights: `class_weight` of its `fit`, or None.
-        splits: as for `check_splits`; the known ones.
+        weights: the argument, or None.
+        splits: as for `check_splits`; splits that cannot be read may be missing.
 
     Raises:
         ValueError: unless it maps classes of the model to weights.
@@ -126,11 +126,11 @@ def check_scale(model, tensor, array, name):
         factor = 1 / np.sqrt(np.asarray(layer.variance, "float64"))
     else:
         return
-    of_bytes, of_shares = np.all(factor <= _SMALL), np.all(factor > 1)
-    if not of_bytes and not of_shares:
+    scales_down, scales_up = np.all(factor <= _SMALL), np.all(factor > 1)
+    if not scales_down and not scales_up:
         return  # it only shifts, or hardly scales, so the expected range is unknown
     low, high = map(float, bounds(array))
-    small = of_bytes and -1 <= low < high <= 1
+    small = scales_down and -1 <= low < high <= 1
     small = small and np.max(factor) * (high - low) < _SMALL
     large = np.min(factor) * (high - low) > _LARGE
     if small or large:
@@ -147,21 +147,21 @@ def check_scale(model, tensor, array, name):
 
 def _first(model, tensor):
     """The only operation that uses an input of a model; None if there are several."""
-    takers = [
+    consumers = [
         node
         for node in graph.nodes(model)
         if not node.is_input and any(each is tensor for each in node.input_tensors)
     ]
-    if len(takers) != 1:
+    if len(consumers) != 1:
         return None
-    deeper = graph.inner(takers[0].operation)
-    if deeper is None:
-        return takers[0].operation
-    return _first(deeper, deeper.inputs[0]) if len(deeper.inputs) == 1 else None
+    nested = graph.inner(consumers[0].operation)
+    if nested is None:
+        return consumers[0].operation
+    return _first(nested, nested.inputs[0]) if len(nested.inputs) == 1 else None
 
 
 def fit_arguments(model, args, kwargs):
-    """dict from the names of the arguments of a model's `fit` to their values."""
+    """Returns a dict from name to value of the arguments of a model's `fit`."""
     return inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments
 
 
@@ -188,25 +188,20 @@ def check_fit_arguments(model, args, kwargs):
                 f"ends, pass `{steps}`."
             )
     x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
-    # Without `y`, labels can only come with a stream.
     train = (x, y) if weights is None else (x, y, weights)
-    if y is None:
+    if y is None:  # then `x` must be a stream that contains the labels
         train = x if _is_stream(x) else None
     splits = {}
     for name, value in (("train", train), ("validation", given.get("validation_data"))):
         arrays = isinstance(value, (tuple, list)) and len(value) in (2, 3)
-        if arrays and not all(np.shape(each) for each in _leaves(value)):
-            continue
+        if arrays and not all(
+            getattr(each, "shape", ()) for each in keras.tree.flatten(value)
+        ):
+            continue  # lists of numbers, which `fit` converts or rejects
         if arrays or _is_stream(value):
             splits[name] = as_split(value, name)
     check_splits(model, splits)
     check_class_weight(model, given.get("class_weight"), splits)
-
-
-def _leaves(values):
-    return [
-        each if hasattr(each, "shape") else 0 for each in keras.tree.flatten(values)
-    ]
 
 
 def _is_stream(value):
@@ -225,6 +220,7 @@ def by_input(x, model):
 
 
 def _arrays(values):
+    """The arrays of numbers in a nested structure."""
     found = map(_numbers, keras.tree.flatten(values))
     return [array for array in found if array is not None]
 

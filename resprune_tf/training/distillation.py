@@ -36,19 +36,20 @@ def distance(student, teacher, kind="kl", temperature=4.0):
     teacher = ops.stop_gradient(ops.cast(teacher, "float32"))
     if kind == "mse":
         return ops.mean(ops.square(student - teacher))
+    # Logarithms of the probabilities.
     target, guess = (ops.log_softmax(x / temperature) for x in (teacher, student))
-    apart = ops.sum(ops.exp(target) * (target - guess), axis=-1)
-    return temperature**2 * ops.mean(apart)
+    divergence = ops.sum(ops.exp(target) * (target - guess), axis=-1)
+    return temperature**2 * ops.mean(divergence)
 
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class Distillation(keras.layers.Layer):
     """Returns the student's logits; in training, adds a distillation loss.
 
-    Called as `layer([student_logits, teacher_logits])`. In training it adds
+    The layer is called with `[student_logits, teacher_logits]`. In training it adds
     `weight * distance(student, teacher, kind, temperature)` to the loss.
 
-    The caller adds the cross entropy with the labels, with weight `1 - weight`:
+    The loss on the labels must be weighted by `1 - weight` when the model is compiled:
 
     >>> logits = Distillation(temperature=4.0, weight=0.9)([student, teacher])
     >>> model = keras.Model(pixels, logits)
@@ -61,7 +62,7 @@ class Distillation(keras.layers.Layer):
         kind: kind of `distance`: `"kl"` or `"mse"`.
         `**kwargs`: base layer arguments.
 
-    Input: two tensors `(batch, classes)`. Output: the first of them.
+    Input: two float tensors `(batch, classes)`. Output: the first of them.
 
     Raises:
         ValueError: if an argument is out of range, or the two shapes differ.
@@ -102,8 +103,8 @@ class Distillation(keras.layers.Layer):
     def call(self, inputs, training=None):
         student, teacher = inputs
         if training:
-            apart = distance(student, teacher, self.kind, self.temperature)
-            self.add_loss(self.weight * apart)
+            loss = distance(student, teacher, self.kind, self.temperature)
+            self.add_loss(self.weight * loss)
         return student
 
     def compute_output_shape(self, input_shape):
@@ -232,7 +233,7 @@ class Guidance:
                     f"a softmax along the last axis. '{names[place]}' of "
                     f"'{model.name}' has the shape {tuple(last.shape)}"
                     + (f", from a {squashed}" if squashed else "")
-                    + '. Give `Guidance(kind="mse")`.'
+                    + '. Pass `Guidance(kind="mse")`.'
                 )
         return place
 
@@ -248,8 +249,8 @@ class Guidance:
         return guided([student_logits, Teacher(teacher, copy=copy)(images)])
 
 
-def guided_model(model, teacher, guidance, copied=graph.rebuild):
-    """Makes a model of the same layers whose training loss includes a teacher.
+def guided_model(model, teacher, guidance, copy=graph.rebuild):
+    """Creates a model with the same layers whose training loss includes a teacher.
 
     It has the outputs and output names of `model`, so that losses and metrics by name
     still apply. Compile it afterwards.
@@ -259,14 +260,14 @@ def guided_model(model, teacher, guidance, copied=graph.rebuild):
         teacher: a functional `keras.Model`; it is not changed and not part of the
             result.
         guidance: a `Guidance`.
-        copied: function that copies the teacher.
+        copy: function that copies the teacher.
     """
     guided = _Guided(model._inputs_struct, model._outputs_struct, name=model.name)
-    copy, place = copied(teacher), guidance.place(model)
+    frozen, place = copy(teacher), guidance.place(model)
     squashed = guidance.kind == "kl" and squashing(model, place)
 
-    def apart(x, outputs):
-        both = outputs, copy(x, training=False)
+    def teacher_distance(x, outputs):
+        both = outputs, frozen(x, training=False)
         pair = [keras.tree.flatten(each)[place] for each in both]
         if squashed:  # the softmax of log probabilities gives the same probabilities
             pair = [
@@ -275,11 +276,16 @@ def guided_model(model, teacher, guidance, copied=graph.rebuild):
         return distance(*pair, guidance.kind, guidance.temperature)
 
     # Inside a function, so that Keras does not track the teacher as a sublayer.
-    guided.apart, guided.weight = apart, guidance.weight
+    guided.teacher_distance, guided.weight = teacher_distance, guidance.weight
     return guided
 
 
 class _Guided(keras.Model):
+    """A model with `teacher_distance(x, outputs)` in its training loss.
+
+    `guided_model` sets that function and `weight`, the share of it in the loss.
+    """
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
@@ -289,8 +295,8 @@ class _Guided(keras.Model):
         # Divided among replicas, as Keras does with every loss.
         shared = self._aggregate_additional_loss
         penalties = sum(map(shared, self.losses)) if self.losses else 0.0
-        taught = self.weight * shared(self.apart(x, y_pred))
-        return (1 - self.weight) * (loss - penalties) + penalties + taught
+        distillation = self.weight * shared(self.teacher_distance(x, y_pred))
+        return (1 - self.weight) * (loss - penalties) + penalties + distillation
 
 
 # Compared with retraining by the labels alone in docs/results/retraining.md.
@@ -343,11 +349,11 @@ def load_teacher(guidance, student):
         for model in (teacher, student)
     ]
     if shapes[0] != shapes[1]:
-        told = [
+        texts = [
             " to ".join(", ".join(map(str, part)) for part in pair) for pair in shapes
         ]
         raise ValueError(
             "Teacher and student must have inputs and outputs of the same shapes. "
-            f"Received: a teacher from {told[0]}, a student from {told[1]}."
+            f"Received: a teacher from {texts[0]}, a student from {texts[1]}."
         )
     return teacher

@@ -1,4 +1,4 @@
-"""Finds out why a training diverged: its data, or its learning rate."""
+"""Finds out whether the data or the learning rate made a training diverge."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def _unknown():
 
 
 def broken(model):
-    """Names of the variables of a model that hold NaN or infinite values."""
+    """Returns the set of names of a model's variables with NaN or infinite values."""
     return {
         variable.path for variable in model.weights if _first_bad(variable) is not None
     }
@@ -34,7 +34,7 @@ def reason(data, steps=None):
         return _rate()
     try:
         place = _first_place(data, steps)
-    except Exception:  # raised by the user's pipeline; divergence is the topic here
+    except Exception:  # of the user's pipeline; it must not hide the divergence
         return _unknown()
     if place is None:
         return f"The training data are finite. {_rate()}"
@@ -45,7 +45,7 @@ def reason(data, steps=None):
 
 
 def _first_place(data, steps):
-    """Describes the position of the first value that is not finite; None without."""
+    """The position of the first value that is not finite, as text; None without one."""
     for batch, place in data.blocks(steps):
         parts = keras.utils.unpack_x_y_sample_weight(batch)
         for name, part in zip(("x", "y", "sample_weight"), parts, strict=True):

@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask
 
 from resprune_tf import graph
 from resprune_tf.system.precision import PRECISIONS
@@ -43,22 +44,20 @@ def fast_copy(model, precision="float32"):
     outputs = {id(tensor._keras_history.operation) for tensor in model.outputs}
     scales = scalable(whole)
 
-    def config(operation):
-        made = operation.get_config()
-        exact = isinstance(
-            operation, (keras.layers.Rescaling, keras.layers.Normalization)
-        )
-        plain = operation.dtype_policy.name == "float32"
-        if precision == "bfloat16" and plain and not exact:
-            if id(operation) not in outputs:
-                made["dtype"] = "mixed_bfloat16"
-        return made
+    def config_of(layer):
+        config = layer.get_config()
+        exact = isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
+        is_float32 = layer.dtype_policy.name == "float32"
+        if precision == "bfloat16" and is_float32 and not exact:
+            if id(layer) not in outputs:
+                config["dtype"] = "mixed_bfloat16"
+        return config
 
     applied = {}
     for scale in scales.values():
-        made = AppliedImportance.from_config(config(scale))
-        made.build(scale.input.shape)  # the layer before it uses its ω
-        applied[id(scale)] = made
+        copy = AppliedImportance.from_config(config_of(scale))
+        copy.build(scale.input.shape)  # the layer before it uses its ω
+        applied[id(scale)] = copy
 
     def clone(operation):
         if id(operation) in applied:
@@ -69,10 +68,10 @@ def fast_copy(model, precision="float32"):
         if has_one_pass_form(operation):
             kind = OnePassBatchNormalization
         if id(operation) not in scales:
-            return kind.from_config(config(operation))
-        made = scaled_kind(kind).from_config(config(operation))
-        made.scale_by(applied[id(scales[id(operation)])])
-        return made
+            return kind.from_config(config_of(operation))
+        scaled = scaled_kind(kind).from_config(config_of(operation))
+        scaled.scale_by(applied[id(scales[id(operation)])])
+        return scaled
 
     return graph.rebuild(model, clone=clone)
 
@@ -83,10 +82,10 @@ class OnePassBatchNormalization(keras.layers.BatchNormalization):
 
     Keras's layer reads its input once for the mean and once for the variance, and in
     mixed precision computes entirely in float32. Here both statistics come from one
-    pass, as mean of squares minus square of the mean: by TensorFlow's fused operation,
-    or by plain operations that XLA fuses. Statistics are always float32. The difference
-    loses digits if a channel's mean is many times its standard deviation (relative
-    error about 2e-5 at 15 times, in float32).
+    pass, either by TensorFlow's fused operation or by plain operations that XLA fuses.
+    The variance is the mean of the squares minus the square of the mean. This
+    difference loses digits if a channel's mean is many times its standard deviation
+    (relative error about 2e-5 at 15 times, in float32). Statistics are always float32.
 
     Use it through `fast_copy`. It takes the arguments of Keras's layer; `axis` must be
     the last and `synchronized` False.
@@ -117,7 +116,7 @@ class OnePassBatchNormalization(keras.layers.BatchNormalization):
         axes = list(range(len(inputs.shape) - 1))
         mean = ops.mean(wide, axes)
         variance = ops.mean(ops.square(wide), axes) - ops.square(mean)
-        variance = ops.maximum(variance, 0)  # rounding may leave less
+        variance = ops.maximum(variance, 0)  # rounding may make it negative
         return self._scale_and_shift(inputs, mean, variance), mean, variance
 
     def _scale_and_shift(self, inputs, mean, variance):
@@ -168,6 +167,7 @@ def has_one_pass_form(layer):
     """Whether `OnePassBatchNormalization` can replace a layer."""
     return (
         type(layer) is keras.layers.BatchNormalization
-        and layer.axis in (-1, len(layer.input.shape) - 1)
         and not layer.synchronized
+        and get_keras_mask(layer.output) is None
+        and layer.axis in (-1, len(layer.output.shape) - 1)
     )

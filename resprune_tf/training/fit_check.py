@@ -18,7 +18,7 @@ from resprune_tf.training.fit_training import compiled_copy
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
-    """Result of the trial of a model with its data and recipe.
+    """What `check_fit` found out about a model.
 
     Attributes:
         mode: `"min"` or `"max"`, the better direction of the monitored value.
@@ -27,6 +27,15 @@ class FitSettings:
 
     mode: str
     compiled: dict
+
+
+def check_compiled(model):
+    """Raises a ValueError unless a model is compiled."""
+    if not model.compiled:
+        raise ValueError(
+            f"'{model.name}' is not compiled. Call its `compile()` first, or pass "
+            "`FitRecipe(compile_fn=...)`."
+        )
 
 
 def check_fit(model, data, recipe, monitor, mode, select_on):
@@ -118,7 +127,7 @@ def _check_data(data, recipe, select_on):
 def _check_batched(model, spec, name):
     """Raises a ValueError for a pipeline of single examples."""
     x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
-    told = [
+    shapes = [
         (tuple(value.shape), tuple(tensor.shape))
         for value, tensor in by_input(x, model)
         # Keras adds a missing last axis of 1, so this is no sign of a missing batch.
@@ -126,28 +135,24 @@ def _check_batched(model, spec, name):
     ]
     # All inputs must look like single examples, because a batch of sequences of open
     # length may look like one example.
-    if told and all(_is_single(*shapes) for shapes in told):
+    if shapes and all(_is_single(*pair) for pair in shapes):
         raise ValueError(
             f"`{name}` must come in batches: `dataset.batch(32)`. Received: "
-            f"elements of shape {told[0][0]} for an input of shape {told[0][1]}."
+            f"elements of shape {shapes[0][0]} for an input of shape {shapes[0][1]}."
         )
 
 
-def _is_single(one, many):
-    return len(many) > 0 and graph.fits(one, many[1:])
+def _is_single(shape, input_shape):
+    """Whether a shape is that of one example of an input."""
+    return len(input_shape) > 0 and graph.fits(shape, input_shape[1:])
 
 
 def _repeated(model):
-    """A copy compiled from the settings that Keras stores.
+    """A copy of a compiled model, compiled from the settings that Keras stores.
 
     Raises:
         ValueError: if the settings cannot be repeated.
     """
-    if not model.compiled:
-        raise ValueError(
-            f"'{model.name}' is not compiled. Call its `compile()` first, or pass "
-            "`FitRecipe(compile_fn=...)`."
-        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about lambdas, which are rejected below
@@ -184,8 +189,8 @@ def _compiled(model, compile_fn):
 def _measure(model, batch):
     """The measures of a compiled model on one batch.
 
-    Eagerly, because tracing and compiling take far longer than one batch. What Keras
-    has traced for the model stays.
+    They are computed eagerly, because tracing and compiling take far longer than one
+    batch. The function that Keras has traced for the model is kept.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     kept = model.run_eagerly, model.test_function

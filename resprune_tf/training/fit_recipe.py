@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -13,14 +14,13 @@ from resprune_tf.data.fit_data import FitData
 from resprune_tf.graph.compilation import inner_optimizer
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.fit_check import check_fit
+from resprune_tf.training.fit_check import check_compiled, check_fit
 from resprune_tf.training.fit_training import FitTrainer, compile_as, initial_rate
 from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 
 # Arguments of `fit` that are set elsewhere, and where.
-_DECIDED = {
-    "self": "",
+_SET_BY = {
     "x": "FitData",
     "y": "FitData",
     "sample_weight": "FitData",
@@ -32,6 +32,10 @@ _DECIDED = {
     "initial_epoch": "the run",
     "callbacks": "FitRecipe(callbacks=...)",
     "verbose": "RunOptions(verbose=...)",
+}
+_EXAMPLES = {
+    "compile_fn": '`lambda model: model.compile("sgd", loss)`',
+    "callbacks": "`lambda: [keras.callbacks.EarlyStopping()]`",
 }
 
 
@@ -90,31 +94,34 @@ class FitRecipe(TrainingRecipe):
     def __post_init__(self):
         if self.epochs < 0:
             raise ValueError(f"`epochs` must be >= 0. Received: {self.epochs!r}.")
-        self._check_rate()
+        self._check_choices()
         for name in ("compile_fn", "callbacks"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(
-                    f"`{name}` must be a function, such as "
-                    f"{_EXAMPLES[name]}, as every training needs "
-                    f"its own. Received: {type(value).__name__}."
+                    f"`{name}` must be a function, such as {_EXAMPLES[name]}, because "
+                    "it is called for every training. "
+                    f"Received: {type(value).__name__}."
                 )
-        options = inspect.signature(keras.Model.fit).parameters
+        options = {*inspect.signature(keras.Model.fit).parameters} - {"self"}
         for name in self.fit_options:
-            if name in _DECIDED:
+            if name in _SET_BY:
                 raise ValueError(
-                    f"`fit_options` cannot set `{name}`. It is set by {_DECIDED[name]}."
+                    f"`fit_options` cannot set `{name}`. It is set by {_SET_BY[name]}."
                 )
             if name not in options:
-                free = ", ".join(sorted({*options}.difference(_DECIDED)))
+                free = ", ".join(sorted(options.difference(_SET_BY)))
                 raise ValueError(
                     f"`fit` has no argument {name!r}. `fit_options` may set: {free}."
                 )
 
-    def _check_rate(self):
-        if self.learning_rate is not None and not self.learning_rate > 0:
+    def _check_choices(self):
+        """Checks learning rate, schedule and precision."""
+        rate = self.learning_rate
+        if rate is not None and not (isinstance(rate, numbers.Real) and rate > 0):
             raise ValueError(
-                f"`learning_rate` must be > 0. Received: {self.learning_rate!r}."
+                f"`learning_rate` must be a number > 0. Received: {rate!r}. For a "
+                "schedule, pass `schedule`."
             )
         known = [name for name in SCHEDULES if name != "step"]
         if self.schedule is not None and self.schedule not in known:
@@ -145,20 +152,24 @@ class FitRecipe(TrainingRecipe):
         Returns:
             A `FitRecipe` with learning rate and schedule; this one if it has a
             `compile_fn`, which sets both.
+
+        Raises:
+            ValueError: if the model is not compiled and there is no `compile_fn`.
         """
         if self.compile_fn is not None:
             return self
+        check_compiled(model)
         return self.replace(
             learning_rate=self.learning_rate or trained_rate(model.optimizer),
             schedule=self.schedule or "warmup_linear",
         )
 
-    def _check_callbacks_of_rate(self):
+    def _check_rate_callbacks(self):
         """Raises a ValueError if callbacks would set the rate that a schedule sets."""
         if self.schedule in (None, "constant"):
             return
         for callback in self.make_callbacks():
-            if isinstance(callback, _OF_RATE):
+            if isinstance(callback, _RATE_CALLBACKS):
                 raise ValueError(
                     f"`callbacks` makes a {type(callback).__name__}, but the schedule "
                     f'"{self.schedule}" sets the learning rate too. Pass '
@@ -181,7 +192,7 @@ class FitRecipe(TrainingRecipe):
 
     def examples_judged(self, data: FitData, split: str) -> int | None:
         size, steps = data.sizes[split], self.validation_steps
-        if steps is None or size is None:
+        if split != "validation" or steps is None or size is None:
             return size
         batches = data.splits[split].batch_sizes()
         return min(size, steps * max(batches)) if batches else None
@@ -228,9 +239,11 @@ class FitRecipe(TrainingRecipe):
                 f"{retrain_recipe.validation_steps} in `retrain_recipe`."
             )
         for each in (self, retrain_recipe):
-            each._check_callbacks_of_rate()
+            if each.compile_fn is None:
+                check_compiled(model)
+            each._check_rate_callbacks()
             if each.learning_rate is None and each.schedule not in (None, "constant"):
-                initial_rate(model.optimizer)
+                initial_rate(model.optimizer)  # raises if it is a schedule already
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
                     f'`schedule="{each.schedule}"` changes the rate in every step, but '
@@ -288,7 +301,7 @@ class FitRecipe(TrainingRecipe):
 
 
 # Callbacks that set the learning rate.
-_OF_RATE = (
+_RATE_CALLBACKS = (
     keras.callbacks.LearningRateScheduler,
     keras.callbacks.ReduceLROnPlateau,
 )
@@ -335,10 +348,11 @@ def _check_strategy(data, strategy):
         sizes = split.batch_sizes()
         if any(size % strategy.replicas for size in sizes):
             raise ValueError(
-                f"A batch is divided among {strategy.replicas} replicas, so its size "
-                "must be a multiple of that, also of the last one. Received: batches "
-                f"of {' and '.join(map(str, sizes))} examples in `{name}`. Change "
-                "`batch_size`, or leave some examples out."
+                f"A batch is divided among {strategy.replicas} replicas, so the size "
+                "of every batch, including the last one, must be a multiple of that "
+                f"number. Received: batches of {' and '.join(map(str, sizes))} "
+                f"examples in `{name}`. Change `batch_size`, or leave some examples "
+                "out."
             )
 
 
@@ -363,12 +377,6 @@ def check_callbacks(make, name="callbacks"):
         if any(callback is other for other in second):
             raise ValueError(
                 f"`{name}` must make new callbacks each time. It returned the same "
-                f"{type(callback).__name__} twice, which would compare a pruned model "
-                "with its state from the model before. Create it inside the function."
+                f"{type(callback).__name__} twice, which would judge a pruned model by "
+                "state of the previous model. Create it inside the function."
             )
-
-
-_EXAMPLES = {
-    "compile_fn": '`lambda model: model.compile("sgd", loss)`',
-    "callbacks": "`lambda: [keras.callbacks.EarlyStopping()]`",
-}

@@ -43,7 +43,8 @@ class FitTrainer:
         model: the compiled copy that is trained. Its state is what a state file stores.
         recalibrated: number of training examples from which the statistics were
             re-estimated after `fit`; 0 if the moving averages were kept.
-        correct: what `measures` found of single examples, as in `Round.correct`.
+        correct: dict from split to the examples that `measures` found to be classified
+            correctly, as in `Round.correct`.
     """
 
     def __init__(
@@ -106,10 +107,7 @@ class FitTrainer:
         shuffle = options.pop("shuffle", True)
         train, validation = (self.data.splits[s] for s in ("train", "validation"))
         arguments, orders = train.training(self.seed, initial_epoch, shuffle)
-        # First, because other callbacks may save the averaged statistics.
-        average = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: self._average()
-        )
+
         if initial_epoch < self.recipe.epochs:
             say("Compiling the training step (up to a minute) ...")
             create_state(self.model, validation.first_batch())
@@ -117,16 +115,17 @@ class FitTrainer:
         # the end of `fit`.
         with self.strategy.scope():
             self.model.fit(
-                **{
-                    **arguments,
-                    **validation.validating(),
-                    **options,
-                },
+                **arguments,
+                **validation.validating(),
+                **options,
                 epochs=self.recipe.epochs,
                 initial_epoch=initial_epoch,
                 verbose=0,
                 callbacks=[
-                    average,
+                    # First, because other callbacks may save the averaged statistics.
+                    keras.callbacks.LambdaCallback(
+                        on_epoch_end=lambda epoch, logs: self._average()
+                    ),
                     *orders,
                     *self._schedule(),
                     *self.recipe.make_callbacks(),
@@ -139,8 +138,7 @@ class FitTrainer:
         """Copies the trained values to the core, and refreshes its statistics."""
         core = graph.as_functional(self.core, "FitTrainer")
         copy_values(self.model, core)
-        optimizer = self.model.optimizer
-        optimizer = inner_optimizer(optimizer)
+        optimizer = inner_optimizer(self.model.optimizer)
         with self.strategy.scope():
             steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
         self.recalibrated = refresh_statistics(
@@ -180,7 +178,7 @@ class FitTrainer:
         return measured
 
     def _classified(self, split, measured):
-        """Which examples of a split are classified correctly; None if not known."""
+        """Which examples of a split are classified correctly; None if unknown."""
         known = isinstance(split, ArraySplit) and "accuracy" in measured
         if not known or self.strategy.replicas > 1 or not decides(self.model):
             return None
@@ -206,17 +204,17 @@ def compiled_copy(
         precision: `"float32"` for the layers of `core`, or `"bfloat16"` for those of
             its `fast_copy`.
     """
-    copied = graph.rebuild
+    copy = graph.rebuild
     if precision != "float32":
-        copied = functools.partial(fast_copy, precision=precision)
-    copy = copied(graph.as_functional(core, "prune_and_retrain"))
+        copy = functools.partial(fast_copy, precision=precision)
+    model = copy(graph.as_functional(core, "prune_and_retrain"))
     if guidance is not None:
-        copy = guided_model(copy, teacher, guidance, copied)
-    return compile_as(copy, template, compile_fn)
+        model = guided_model(model, teacher, guidance, copy)
+    return compile_as(model, template, compile_fn)
 
 
 def initial_rate(optimizer) -> float:
-    """The learning rate that an optimizer was created with.
+    """The learning rate that an optimizer was created with; 0.0 without an optimizer.
 
     Raises:
         ValueError: if it was created with a schedule.
@@ -239,18 +237,18 @@ def with_learning_rate(optimizer, learning_rate):
 
     Args:
         optimizer: a Keras optimizer.
-        learning_rate: float or `LearningRateSchedule`.
+        learning_rate: number or `LearningRateSchedule`.
     """
     config = optimizer.get_config()
     if (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
         inner = with_learning_rate(inner, learning_rate)
         config["inner_optimizer"] = keras.optimizers.serialize(inner)
     else:
-        config["learning_rate"] = learning_rate
-        if not isinstance(learning_rate, float):
-            config["learning_rate"] = keras.optimizers.schedules.serialize(
-                learning_rate
-            )
+        schedules = keras.optimizers.schedules
+        is_schedule = isinstance(learning_rate, schedules.LearningRateSchedule)
+        # Keras rejects integers.
+        convert = schedules.serialize if is_schedule else float
+        config["learning_rate"] = convert(learning_rate)
     return type(optimizer).from_config(config)
 
 

@@ -1,4 +1,4 @@
-"""Checks that labels suit a loss of Keras, and finds which a model predicts."""
+"""Checks that labels fit a loss of Keras, and finds the correctly classified ones."""
 
 import keras
 import numpy as np
@@ -8,8 +8,8 @@ from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
 from resprune_tf.graph.outputs import loss_name, names_of_outputs
 
-# These compare each output with a label, and broadcast labels of other shapes.
-_BY_OUTPUT = (
+# These need labels of the shape of the output. They broadcast other shapes silently.
+_SAME_SHAPE = (
     keras.losses.binary_crossentropy,
     keras.losses.categorical_crossentropy,
     keras.losses.cosine_similarity,
@@ -27,31 +27,31 @@ _BY_OUTPUT = (
 
 
 def packed(predicted, labels):
-    """Which examples are classified correctly, as in `Round.correct`.
+    """Returns which examples are classified correctly, encoded as in `Round.correct`.
 
     Args:
-        predicted, labels: numbers of classes, arrays `(examples,)`.
+        predicted, labels: class indices, integer arrays `(examples,)`.
     """
     return np.packbits(predicted == labels).tobytes().hex()
 
 
 def classified(model, x, y, accuracy, batch_size):
-    """Which examples a classifier classifies correctly, as in `Round.correct`.
+    """Returns which examples a model classifies correctly, as in `Round.correct`.
 
-    Keras's `evaluate` keeps no outputs, so they are computed again: without compiling
-    another function, which would take longer than that.
+    Keras's `evaluate` does not return outputs, so they are computed again. This is done
+    eagerly, because compiling another function would take longer.
 
     Args:
-        model: a `keras.Model` of one input whose largest output is its decision.
-        x: array, or a nested structure that holds one.
-        y: numbers of classes `(examples,)` or `(examples, 1)`, or rows `(examples,
-            classes)`; perhaps in a structure, too.
-        accuracy: what `evaluate` measured.
+        model: a classifier, a `keras.Model` with one output.
+        x: array `(examples, ...)`, or a nested structure of one array.
+        y: class indices `(examples,)` or `(examples, 1)`, or one-hot rows `(examples,
+            classes)`; an array, or a nested structure of one.
+        accuracy: the accuracy that `evaluate` measured, a fraction.
         batch_size: examples at a time.
 
     Returns:
-        str; None if there are several inputs, or if the number of correct examples is
-        not what `accuracy` says, which then is a measure of another kind.
+        str; None if there are several inputs, or if the number of correct examples does
+        not agree with `accuracy`, which is then a metric of another kind.
     """
     inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
     if not len(inputs) == len(targets) == len(model.inputs) == 1:
@@ -127,7 +127,18 @@ def _by_output(values, model):
 
 
 def check_labels(output, loss, labels, name="Labels"):
-    """Checks labels against one loss of Keras."""
+    """Checks labels against one loss of Keras.
+
+    Args:
+        output: symbolic output of the model, `(batch, ...)`.
+        loss: the loss of this output, as `compile` accepts it. Nothing is checked if it
+            is not one of Keras.
+        labels: array `(examples, ...)`.
+        name: name of the labels, for the messages.
+
+    Raises:
+        ValueError: as `check_targets`.
+    """
     try:
         # As in `compile`: what "crossentropy" means depends on the shapes.
         found = get_loss(loss, labels, output)
@@ -139,7 +150,7 @@ def check_labels(output, loss, labels, name="Labels"):
     check_finite(name, labels)
     _check_shape(output, function, loss, labels, name)
     if function is keras.losses.binary_crossentropy:
-        _check_shares(labels, name)
+        _check_probabilities(labels, name)
     if function is keras.losses.sparse_categorical_crossentropy:
         if labels.dtype.kind == "f" and not _whole(labels):
             raise ValueError(
@@ -159,7 +170,7 @@ def _check_shape(output, function, loss, labels, name):
         if getattr(loss, "axis", -1) != -1 or len(shape) < 2:
             return
         wanted = shape[:-1]
-    elif function not in _BY_OUTPUT:
+    elif function not in _SAME_SHAPE:
         return
     # Keras adds or removes a last axis of size 1.
     allowed = [wanted, (*wanted, 1)]
@@ -173,7 +184,7 @@ def _check_shape(output, function, loss, labels, name):
         )
 
 
-def _check_shares(labels, name):
+def _check_probabilities(labels, name):
     if labels.dtype.kind in "iuf" and labels.size:
         low, high = bounds(labels)
         if low < 0 or high > 1:

@@ -18,9 +18,9 @@ from resprune_tf.system.progress import say
 
 # More examples change the accuracy of CIFAR models by less than 0.1 percentage points.
 EXAMPLES = 4096
-# Smaller batches deviate too much from the data set when normalized by themselves.
+# The statistics of smaller batches deviate too much from those of the data set.
 MIN_BATCH = 128
-# Moving averages are accepted if at most this share of them predates the training.
+# Moving averages are kept if at most this share of them predates the training.
 STALE = 0.01
 
 
@@ -56,8 +56,9 @@ def recalibrate(
         A new functional `keras.Model`, not compiled, that shares no layer with `model`.
 
     Raises:
-        ValueError: if there are no examples, or if a BatchNormalization is inside a
-            layer that is not a functional model, where it cannot be replaced.
+        ValueError: if `batch_size` or the number of examples is below 1, or if a
+            BatchNormalization is inside a layer that is not a functional model, where
+            it cannot be replaced.
         TypeError: if `model` is not functional.
 
     Reference: Li et al., EagleEye: Fast Sub-net Evaluation for Efficient Neural Network
@@ -66,6 +67,11 @@ def recalibrate(
     >>> smaller = rp.recalibrate(rp.remove_units(model, ["add_3"]), images)
     """
     graph.check_functional(model, "recalibrate")
+    if isinstance(data, (Dataset, FitData)) and min(batch_size, examples) < 1:
+        raise ValueError(
+            "`batch_size` and `examples` must be >= 1. Received: "
+            f"batch_size={batch_size}, examples={examples}."
+        )
     copy = graph.rebuild(model)
     recalibration = Recalibration(copy, seed=seed)
     if isinstance(data, (Dataset, FitData)):
@@ -103,7 +109,7 @@ def training_batches(data, batch_size=256, examples=EXAMPLES, seed=0):
 def _images(dataset, batch_size, examples, seed):
     split = dataset.train
     count = min(examples, len(split))
-    if not isinstance(split, Split):  # the stream augments
+    if not isinstance(split, Split):  # a `StreamedSplit`, which augments by itself
         steps = max(1, count // batch_size)
         size = min(batch_size, len(split))
         stream = split.training(size, seed, steps_per_epoch=steps).take(steps)
@@ -139,7 +145,7 @@ def stale_share(model, steps: int) -> float:
 
 
 def has_statistics(model) -> bool:
-    """Whether any BatchNormalization of a model has statistics of data."""
+    """Whether a model has BatchNormalization statistics other than the initial ones."""
     return any(
         np.any(ops.convert_to_numpy(layer.moving_mean))
         for layer in model._flatten_layers()
@@ -151,6 +157,7 @@ def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> i
     """Re-estimates the statistics of a model if its training was short.
 
     Frozen layers keep their statistics, because their weights were trained with them.
+    If a layer cannot be recalibrated, a warning is issued and nothing changes.
 
     Args:
         model: a functional `keras.Model`; its statistics are set.
@@ -160,10 +167,7 @@ def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> i
         seed: int.
 
     Returns:
-        Number of examples used; 0 if the moving averages are accurate enough.
-
-    Raises:
-        ValueError: as for `recalibrate`.
+        Number of examples used; 0 if the moving averages are kept.
     """
     if steps == 0 or stale_share(model, steps) <= STALE:
         return 0
@@ -172,8 +176,8 @@ def refresh_statistics(model, data, steps: int, batch_size: int, seed: int) -> i
         recalibration = Recalibration(model, frozen=False, seed=seed)
     except ValueError as error:
         warnings.warn(
-            f"{error} Its moving averages are kept, and after {steps} steps they may "
-            "lag behind.",
+            f"{error} The moving averages of the training are kept. After only {steps} "
+            "steps they may be inaccurate.",
             stacklevel=2,
         )
         return 0
@@ -190,7 +194,7 @@ class Recalibration:
 
     Attributes:
         recorder: the model that runs on the images, with copies of the layers of
-            `model`. Later changes of `model` have to be applied to it too.
+            `model`. Later changes of `model` must be applied to it too.
 
     Raises:
         ValueError: as for `recalibrate`.
@@ -199,7 +203,7 @@ class Recalibration:
     def __init__(self, model, frozen=True, seed=0):
         self._frozen, self._seed = frozen, seed
         self._augmenting = []
-        self._pools = []  # (a BatchNormalization of `model`, its pool)
+        self._pools = []  # (a BatchNormalization of `model`, its `_Pool`)
         self.recorder = self._recording(model)
         found = {id(layer) for layer, _ in self._pools}
         if hidden := [
@@ -219,7 +223,11 @@ class Recalibration:
         return self.run_on(batches(images, batch_size))
 
     def run_on(self, inputs) -> int:
-        """Sets the moving statistics to those of batches; returns their size."""
+        """Sets the moving statistics to those of batches of inputs.
+
+        Returns:
+            Number of examples used; 0 if no BatchNormalization is estimated.
+        """
         for _, pool in self._pools:
             pool.reset()
         for number, layer in enumerate(self._augmenting):
@@ -246,25 +254,26 @@ class Recalibration:
         return is_norm and (self._frozen or layer.trainable)
 
     def _recording(self, model):
-        pools = {}
+        wrapped = {}
 
         def clone(operation):
             if self._is_estimated(operation):
-                pools[id(operation)] = _Pool(graph.clone_operation(operation))
-                self._pools.append((operation, pools[id(operation)]))
-                return pools[id(operation)]
+                wrapped[id(operation)] = _Pool(graph.clone_operation(operation))
+                self._pools.append((operation, wrapped[id(operation)]))
+                return wrapped[id(operation)]
             if isinstance(operation, _AUGMENTING):
-                pools[id(operation)] = _Augment(graph.clone_operation(operation))
-                self._augmenting.append(pools[id(operation)])
-                return pools[id(operation)]
+                wrapped[id(operation)] = _Augment(graph.clone_operation(operation))
+                self._augmenting.append(wrapped[id(operation)])
+                return wrapped[id(operation)]
             return graph.clone_operation(operation)
 
         def copy(old, new):
-            if id(old) not in pools:
+            if id(old) not in wrapped:
                 graph.copy_state(old, new)
                 return
             graph.copy_state(old, new.inner)
-            new.inner.trainable = True  # a frozen one would not use batch statistics
+            # A frozen BatchNormalization does not use batch statistics.
+            new.inner.trainable = True
 
         return graph.rebuild(model, clone=clone, copy=copy)
 

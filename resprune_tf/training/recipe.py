@@ -50,12 +50,12 @@ class TrainingRecipe(abc.ABC):
             kinds = {"FitData": "FitRecipe", "Dataset": "Recipe"}
             right = kinds.get(type(data).__name__)
             fix = (
-                f"Give `rp.{right}(epochs=10)` instead."
+                f"Pass `rp.{right}(epochs=10)` instead."
                 if right
-                else "Make a `FitData` of the data for a FitRecipe."
+                else "Pass `rp.FitData(...)` of the data, with an `rp.FitRecipe`."
             )
             raise TypeError(
-                "FitData needs a FitRecipe, a Dataset needs a Recipe. Received: "
+                "FitData needs a FitRecipe, and a Dataset needs a Recipe. Received: "
                 f"a {type(self).__name__} for {type(data).__name__}. {fix}"
             )
 
@@ -95,18 +95,19 @@ class TrainingRecipe(abc.ABC):
             strategy: a `Strategy`.
 
         Returns:
-            An object with `model`, whose state is saved; `fit(epochs_done, callbacks)`,
-            which trains to the end of the recipe; `measures()`, a dict from the name of
-            a split to a dict from measure to value; and after these `recalibrated` and
-            `correct`, as in `Round`.
+            An object with `model`, whose state is saved;
+            `fit(initial_epoch, callbacks)`, which trains to the end of the recipe;
+            `measures()`, which returns a dict from the name of a split to a dict from
+            measure to value; and, after these calls, `recalibrated` and `correct` as in
+            `Round`.
         """
 
     def examples_judged(self, data, split):
-        """How many examples of a split are measured; None if that is unknown."""
+        """Returns how many examples of a split are evaluated; None if unknown."""
         return data.sizes[split]
 
     def loss(self, model):
-        """Returns the loss of the training: its name, or as Keras stores it."""
+        """Returns the loss of the training: its name, or `model.loss`."""
         return "sparse_categorical_crossentropy"
 
     def for_trained(self, model):
@@ -126,7 +127,7 @@ class TrainingRecipe(abc.ABC):
 class L2SGD(keras.optimizers.SGD):
     """SGD on the loss plus `l2 / 2 * ||w||²`, without computing that term.
 
-    `keras.optimizers.SGD(weight_decay=...)` shrinks the weights separately from the
+    `keras.optimizers.SGD(weight_decay=...)` instead shrinks the weights outside the
     momentum, which with momentum 0.9 is about ten times weaker.
 
     Args:
@@ -151,7 +152,7 @@ class L2SGD(keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="resprune_tf")
 class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule of `PER_STEP` as a Keras schedule, a function of the step.
+    """A Keras learning rate schedule of one of the names in `PER_STEP`.
 
     Args:
         schedule: name of the schedule.
@@ -162,8 +163,8 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, schedule, learning_rate, steps):
         self.schedule, self.steps = schedule, int(steps)
         self.learning_rate = float(learning_rate)
-        whole = types.SimpleNamespace(epochs=1)
-        # Taken in the middle of each step, so that no step has a rate of 0.
+        whole = types.SimpleNamespace(epochs=1)  # the whole training as one epoch
+        # Evaluated in the middle of each step, so that no step has a rate of 0.
         factors = [
             SCHEDULES[schedule](whole, (step + 0.5) / self.steps)
             for step in range(self.steps)
@@ -195,7 +196,8 @@ class Recipe(TrainingRecipe):
         epochs: int >= 0, passes over the training images; 0 measures a model as it is.
         batch_size: int, images per step. Images that do not fill a step are left out,
             different ones in each epoch.
-        learning_rate: float > 0, learning rate of the first epoch.
+        learning_rate: float > 0, the initial learning rate or, with a warm-up, the
+            highest.
         momentum, nesterov: arguments of SGD.
         l2: float >= 0, L2 penalty: `l2 * w` is added to the gradient of every weight.
         schedule: schedule of the learning rate: `"step"`, as in the paper; `"cosine"`
@@ -205,8 +207,8 @@ class Recipe(TrainingRecipe):
             milestone is epoch 2 at the earliest.
         milestones: for `"step"`: epochs, counted from 1, at which the learning rate is
             divided by 10.
-        parts: number of parts of an epoch. The state can be saved after each of them,
-            for epochs that take hours. Steps that do not divide are left out.
+        parts: int, number of parts of an epoch. The state can be saved after each part,
+            for epochs that take hours. Steps beyond a multiple of `parts` are left out.
         precision: `"float32"`, or `"bfloat16"` for mixed precision in training. The
             trained model has the precision of the given one.
 
@@ -277,7 +279,7 @@ class Recipe(TrainingRecipe):
             steps: steps of the whole training, for schedules that change per step.
         """
         by_steps = steps and self.schedule in PER_STEP
-        rate = self.learning_rate
+        rate = float(self.learning_rate)  # Keras rejects integers
         return L2SGD(
             StepSchedule(self.schedule, rate, steps) if by_steps else rate,
             l2=self.l2,

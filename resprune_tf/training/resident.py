@@ -33,8 +33,8 @@ def steps_per_dispatch(steps):
 class ResidentModel(keras.Model):
     """A functional model whose training step gathers its batch on the device.
 
-    The images stay there as uint8, and `fit` is fed with rows of indices. Many steps
-    can run as one dispatch: a `jax.lax.scan` on JAX, `steps_per_execution` on
+    The images stay there as uint8, and `fit` reads rows of indices. Many steps can run
+    as one dispatch: a `jax.lax.scan` on JAX, `steps_per_execution` on
     TensorFlow. Losses, metrics and weights are those of a plain `fit` on the same
     batches. Callbacks are called once per dispatch instead of once per batch.
     """
@@ -125,7 +125,7 @@ class ResidentModel(keras.Model):
         options.autotune.enabled = False
 
         def shares(context):
-            """The shares of a worker's replicas, batch by batch, in order."""
+            """The rows of the replicas of one worker, batch by batch."""
             each = batches.reshape(len(batches), replicas, -1)
             local = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * local

@@ -22,7 +22,7 @@ TRANSPOSE = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTransp
 
 
 class AppliedImportance(ImportanceScale):
-    """An `ImportanceScale` whose ω is applied by the layer before: an identity."""
+    """An `ImportanceScale` that returns its input: the layer before it applies ω."""
 
     def call(self, inputs):
         return inputs
@@ -35,10 +35,10 @@ class ScaledWeights:
     are cast to the compute dtype like all weights.
     """
 
-    def scale_by(self, importance):
+    def scale_by(self, applied):
         """Sets the built `AppliedImportance` that contains ω."""
         # In a closure, because Keras would track a layer as a sublayer.
-        self._importance = lambda: importance.importance
+        self._importance = lambda: applied.importance
 
     def __call__(self, *args, **kwargs):
         if not self.built or _symbolic(args):
@@ -49,6 +49,8 @@ class ScaledWeights:
             v.value if any(v is each for each in moving) else v.value * factor
             for v in self.variables
         ]
+        # Within the scope the layer reads these values. The moving statistics that it
+        # updates there are assigned to the variables afterwards.
         scope = keras.StatelessScope(zip(self.variables, values, strict=True))
         before = [scope.get_current_value(variable) for variable in self.variables]
         with scope:
@@ -73,7 +75,9 @@ def scalable(model):
     """Finds the layers that can apply an ω to their weights.
 
     These are layers that `absorbs` accepts, that are called once, and whose output is
-    used by an `ImportanceScale` only.
+    used by an `ImportanceScale` only. Not included are layers with an activity
+    regularizer, whose loss ω would change, and a BatchNormalization without gamma,
+    which has no weight to multiply.
 
     Args:
         model: a functional `keras.Model`; nested models are searched too.
@@ -91,17 +95,15 @@ def scalable(model):
             continue
         source = node.input_tensors[0]
         producer = graph.node_of(source).operation
-        once = calls[id(node.operation)] == calls[id(producer)] == consumers[id(source)]
-        if once == 1 and _applies(producer):
+        if (
+            calls[id(node.operation)] == calls[id(producer)] == 1
+            and consumers[id(source)] == 1
+            and absorbs(producer)
+            and producer.activity_regularizer is None
+            and getattr(producer, "scale", True)
+        ):
             found[id(producer)] = node.operation
     return found
-
-
-def _applies(layer):
-    if not absorbs(layer) or layer.activity_regularizer is not None:
-        return False
-    # A BatchNormalization without gamma has no weight to multiply.
-    return getattr(layer, "scale", True)
 
 
 def _symbolic(tensors):

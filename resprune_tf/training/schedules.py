@@ -1,6 +1,6 @@
 """Learning rate schedules by name. To add one, add a function and list it below.
 
-This module imports neither Keras nor NumPy, so that a command can list schedules fast.
+This module imports neither Keras nor NumPy, so that commands can list schedules fast.
 """
 
 import math

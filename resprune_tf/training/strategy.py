@@ -59,7 +59,7 @@ class Strategy:
         return fact
 
     def agree(self, reason):
-        """Returns a reason to stop on all workers if any has one, else None."""
+        """Returns a reason to stop if any worker has one, otherwise None."""
         return reason
 
     def follow(self, run_dir, folder):
@@ -69,7 +69,7 @@ class Strategy:
         """
 
     def check_equal(self, arrays, **facts):
-        """Raises a ValueError on all workers unless arrays and JSON values are equal.
+        """Raises a ValueError on all workers unless all of them have equal values.
 
         Args:
             arrays: the weights of the model.
@@ -101,6 +101,7 @@ def training_strategy(
     Raises:
         ValueError: if the name is unknown, the backend does not support the strategy,
             a device does not exist, or `TF_CONFIG` has no cluster.
+        TypeError: if `devices` is a string.
         RuntimeError: if TensorFlow has already run operations, which is too late for
             several workers.
 
@@ -119,6 +120,11 @@ def training_strategy(
             "`devices` can be given for the mirrored strategy only. "
             f"Received: {name!r}."
         )
+    if isinstance(devices, str):
+        raise TypeError(
+            '`devices` must be a list of names, such as ["GPU:0"]. '
+            f"Received: {devices!r}."
+        )
     if name == "none":
         return Strategy()
     if backend == "tensorflow":
@@ -126,15 +132,15 @@ def training_strategy(
     if backend == "jax" and name == "mirrored":
         return _DataParallel(devices)
     raise ValueError(
-        f"The {name} strategy is TensorFlow's; the backend is {backend}. "
+        f"The {name} strategy does not support the Keras backend {backend}. "
         "Set KERAS_BACKEND=tensorflow."
     )
 
 
-def _check_devices(devices, there):
-    if unknown := sorted(set(devices or ()).difference(there)):
+def _check_devices(devices, available):
+    if unknown := sorted(set(devices or ()).difference(available)):
         raise ValueError(
-            f"There is no device {', '.join(unknown)}. Devices: {', '.join(there)}."
+            f"There is no device {', '.join(unknown)}. Devices: {', '.join(available)}."
         )
 
 
@@ -150,9 +156,9 @@ class _Mirrored(Strategy):
         import tensorflow as tf
 
         kinds = [tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU")]
-        there = [[d.name.removeprefix("/device:") for d in kind] for kind in kinds]
-        _check_devices(devices, sum(there, []))
-        self._set(tf.distribute.MirroredStrategy(devices or there[0] or there[1]))
+        gpus, cpus = [[d.name.removeprefix("/device:") for d in kind] for kind in kinds]
+        _check_devices(devices, gpus + cpus)
+        self._set(tf.distribute.MirroredStrategy(devices or gpus or cpus))
 
     def _set(self, strategy):
         self._strategy, self.replicas = strategy, strategy.num_replicas_in_sync
@@ -226,8 +232,8 @@ class _Multiworker(_Mirrored):
 
     def check_equal(self, arrays, **facts):
         own = json.loads(json.dumps({**facts, "weights": checksum(arrays)}))
-        chiefs = self.share(own)
-        differing = [name for name in own if own[name] != chiefs[name]]
+        expected = self.share(own)
+        differing = [name for name in own if own[name] != expected[name]]
         if self.any(bool(differing)):
             raise ValueError(
                 "All workers must have the same settings, model and data, and read the "
@@ -245,8 +251,8 @@ class _Multiworker(_Mirrored):
             context = tf.distribute.get_replica_context()
             number = tf.get_static_value(context.replica_id_in_sync_group)
             # Only the first replica of a worker contributes.
-            speaks = number % (self.replicas // self.workers) == 0
-            return context.all_reduce("SUM", tf.identity(numbers * float(speaks)))
+            first = number % (self.replicas // self.workers) == 0
+            return context.all_reduce("SUM", tf.identity(numbers * float(first)))
 
         totals = tf.function(lambda: self._strategy.run(add))()
         return self._strategy.experimental_local_results(totals)[0].numpy()
@@ -262,10 +268,11 @@ class _DataParallel(Strategy):
     name, many_steps = "mirrored", False
 
     def __init__(self, devices):
-        there = keras.distribution.list_devices()
-        _check_devices(devices, there)
-        self._distribution = keras.distribution.DataParallel(devices=devices or there)
-        self.replicas = len(devices or there)
+        available = keras.distribution.list_devices()
+        _check_devices(devices, available)
+        devices = devices or available
+        self._distribution = keras.distribution.DataParallel(devices=devices)
+        self.replicas = len(devices)
 
     def scope(self):
         return self._distribution.scope()

@@ -42,7 +42,13 @@ def make_repeatable() -> None:
 
 
 def check_batches(split, recipe, replicas=1):
-    """Raises a ValueError if there is less than one batch, or it cannot be divided."""
+    """Raises a ValueError if images do not fill a batch, or replicas cannot divide it.
+
+    Args:
+        split: the training split.
+        recipe: a `Recipe`.
+        replicas: int, replicas among which a batch is divided.
+    """
     if len(split) < recipe.batch_size * recipe.parts:
         of_parts, or_parts = "", ""
         if recipe.parts > 1:
@@ -60,7 +66,7 @@ def check_batches(split, recipe, replicas=1):
 
 
 def epoch_order(examples, batch_size, seed, epoch):
-    """Image indices of an epoch, int32 `(steps, batch_size)`.
+    """Image indices of an epoch in random order, int32 `(steps, batch_size)`.
 
     They depend only on the arguments, so that a resumed run has the same batches.
     """
@@ -94,7 +100,8 @@ class Trainer:
         steps: training steps of a part.
         recalibrated: number of training images from which the statistics were
             re-estimated after `fit`; 0 if the moving averages were kept.
-        correct: what `measures` found of single images, as in `Round.correct`.
+        correct: dict from split to the images that `measures` found to be classified
+            correctly, as in `Round.correct`.
 
     Raises:
         ValueError: if there are fewer training images than a batch needs, or a batch
@@ -184,7 +191,7 @@ class Trainer:
                 "verbose": 0,
                 "callbacks": [
                     *self._schedule(),
-                    # First, because other callbacks may save the averaged statistics.
+                    # Before callbacks that may save the averaged statistics.
                     keras.callbacks.LambdaCallback(
                         on_epoch_end=lambda part, logs: self._average()
                     ),
@@ -219,7 +226,7 @@ class Trainer:
         ]
 
     def measures(self):
-        """Mean loss and accuracy of `core` on validation and test split, by name."""
+        """Returns the mean loss and accuracy of `core` on validation and test split."""
         measured = {}
         for name in ("validation", "test"):
             logits, labels = predict(self.core, getattr(self.dataset, name))
@@ -260,7 +267,7 @@ _PIXELS = 3_200_000
 
 
 def evaluate(core, split, batch_size=None):
-    """Mean loss and accuracy (a fraction) of a model on a split.
+    """Returns the mean loss and the accuracy (a fraction) of a model on a split.
 
     Args:
         core: model from float pixels (0 to 255) to logits.

@@ -110,6 +110,12 @@ def test_empty_pipelines():
     ("fields", "error", "message"),
     [
         ({"epochs": -1}, ValueError, "`epochs` must be >= 0"),
+        ({"learning_rate": 0}, ValueError, "must be a number > 0. Received: 0"),
+        (
+            {"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 10)},
+            ValueError,
+            "must be a number > 0.*CosineDecay.*pass `schedule`",
+        ),
         (
             {"callbacks": [keras.callbacks.TerminateOnNaN()]},
             TypeError,

@@ -1,5 +1,7 @@
 """What files compute is asked of the files themselves."""
 
+import types
+
 import numpy as np
 import pytest
 from keras import layers
@@ -53,7 +55,8 @@ def test_aliases_and_files_name_their_runtime(tmp_path):
     names = [*registry.FORMATS, *registry.ALIASES]
     assert len(set(names)) == len(names)
     assert registry.known_as("int8") == "litert_int8"
-    assert _tolerances({"int8": 0.5})["litert_int8"] == 0.5
+    for mapping in ({"int8": 0.5}, types.MappingProxyType({"int8": 0.5})):
+        assert _tolerances(mapping)["litert_int8"] == 0.5
     assert registry.runtime_of("a/model.tflite") == "litert"
     assert registry.runtime_of("model.onnx") == "onnxruntime"
     assert registry.runtime_of("model.keras") is None

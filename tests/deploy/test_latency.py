@@ -96,5 +96,7 @@ def test_latency_says_what_is_wrong(net):
         latency(keras.Model(x := keras.Input((None,), name="image"), x + 1))
     with pytest.raises(ValueError, match="at least one model. Received: none"):
         latencies([])
+    with pytest.raises(TypeError, match=r"single Functional. Pass `\[model\]`"):
+        latencies(net)
     with pytest.raises(TypeError, match="latency reads the graph"):
         latency(keras.Sequential([layers.Dense(3)]))

@@ -77,6 +77,8 @@ def test_says_what_is_wrong(tmp_path):
         runtime_latencies([net], "litert", threads=0)
     with pytest.raises(ValueError, match="at least one model"):
         runtime_latencies([], "litert")
+    with pytest.raises(TypeError, match="must be a list of models.*single str"):
+        runtime_latencies("out/model.tflite", "litert")
     with pytest.raises(FileNotFoundError, match="'.*none.onnx' does not exist"):
         runtime_latencies([tmp_path / "none.onnx"], "onnxruntime")
     flexible = net_of((None,), lambda x: x + 1)

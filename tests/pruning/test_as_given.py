@@ -271,7 +271,7 @@ def test_what_a_recipe_leaves_open_is_filled_in(trained):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"learning_rate": 0.0}, "`learning_rate` must be > 0. Received: 0.0"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be a number > 0. Received: 0.0"),
         ({"schedule": "step"}, "`schedule` must be one of cosine"),
         (
             {"schedule": "linear", "compile_fn": print},

@@ -180,6 +180,7 @@ def test_loss_scaling_survives():
     [
         ({"epochs": 0}, ValueError, "epochs=0"),
         ({"epochs": 1, "units_per_round": 0}, ValueError, "units_per_round=0"),
+        ({"epochs": 1, "units_per_round": "al"}, ValueError, "\"all\".*'al'"),
         ({"epochs": 1, "mode": "up"}, ValueError, "'up'"),
         ({"epochs": 1, "target": 32}, TypeError, r"Target\(layers=32\)"),
     ],

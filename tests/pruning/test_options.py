@@ -35,6 +35,24 @@ def test_senseless_removals(fields, error, message):
         rp.Removal(**fields)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("recipe", 10),
+        ("retrain_recipe", 10),
+        ("guidance", "kl"),
+        ("removal", rp.Target(macs=0.7)),
+        ("run", "runs/mine"),
+    ],
+)
+def test_arguments_of_another_class(name, value):
+    arguments = {"recipe": rp.FitRecipe(1), name: value}
+    with pytest.raises(TypeError, match=f"`{name}` must be .*Received: "):
+        rp.prune_and_retrain(regression_net(), regression_data(), **arguments)
+    with pytest.raises(TypeError, match=r"training_strategy\(.*Received: 'mirrored'"):
+        rp.RunOptions(strategy="mirrored")
+
+
 def plan_of(tolerance, **fields):
     removal = rp.Removal(tolerance=tolerance, **fields)
     return Plan(removal, None, frozenset(), frozenset(), {}, {})

@@ -398,6 +398,18 @@ def test_macs_that_cannot_be_counted_are_said_to_be_left_out(capsys):
 SHARED = keras.optimizers.SGD(0.1)
 REFUSED = {
     "not compiled": (dense_net, {}, ValueError, "not compiled"),
+    "trained, but not compiled": (
+        dense_net,
+        {"initial": "as_given"},
+        ValueError,
+        "not compiled",
+    ),
+    "not compiled, with a schedule": (
+        dense_net,
+        {"recipe": rp.FitRecipe(1, schedule="linear")},
+        ValueError,
+        "not compiled",
+    ),
     "a lambda": (
         lambda: own(loss=lambda y, p: keras.ops.mean((y - p) ** 2)),
         {},
@@ -426,7 +438,7 @@ REFUSED = {
     "mode": (own, {"mode": "up"}, ValueError, '"min" or "max".*up'),
     "tolerance": (own, {"tolerance": -1}, ValueError, "units of the metric.*-1"),
     "no test": (own, {"select_on": "test"}, ValueError, "no such split"),
-    "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Give `Guidance.kind"),
+    "guidance": (own, {"guidance": rp.Guidance()}, ValueError, "Pass `Guidance.kind"),
     "unloadable": (unloadable, {}, ValueError, "cannot be restored.*register_keras"),
     "a training step of its own": (own_step, {}, ValueError, "its own `train_step`"),
     "uncounted": (
@@ -578,10 +590,14 @@ def test_endless_validation_data_are_measured_by_their_first_batches(make):
 
 def test_arrays_are_judged_by_as_many_steps_as_fit_judges_by():
     recipe = rp.FitRecipe(1, fit_options={"validation_steps": 1})
-    result = shorten(own(), regression_data(validation=numbers(48, 1)), recipe)
+    data = regression_data(validation=numbers(48, 1), test=numbers(20, 2))
+    result = shorten(own(), data, recipe)
     x, y = (array[:16] for array in numbers(48, 1))
     expected = result.model.evaluate(x, y, verbose=0, return_dict=True)
     assert result.rounds[-1].validation == pytest.approx(expected, rel=1e-5)
+    assert result.final["selection_examples"] == 16
+    # The test split is evaluated as a whole.
+    assert recipe.examples_judged(data, "test") == data.sizes["test"] == 20
 
 
 @pytest.mark.parametrize("make", [repeated, Endless])

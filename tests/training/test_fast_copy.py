@@ -62,6 +62,15 @@ def test_layers_without_a_one_pass_form_stay():
     assert type(copy.get_layer("last")) is OnePassBatchNormalization
 
 
+def test_a_batch_normalization_of_masked_inputs_stays():
+    """Its statistics must not include the masked steps."""
+    steps = keras.Input((5, 3))
+    masked = keras.layers.Masking(name="mask")(steps)
+    model = keras.Model(steps, keras.layers.BatchNormalization(name="bn")(masked))
+    copy = fast_copy(model)
+    assert type(copy.get_layer("bn")) is keras.layers.BatchNormalization
+
+
 def test_nested_models_are_copied_too():
     inner = small_net(11)
     image = keras.Input((8, 8, 3))

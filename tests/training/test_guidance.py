@@ -132,7 +132,7 @@ def test_the_trained_net_teaches_the_shorter_ones(tmp_path):
 @pytest.mark.parametrize(
     ("model", "guidance", "message"),
     [
-        (regression_net, {}, 'kind="kl".*shape.*Give `Guidance.kind="mse"'),
+        (regression_net, {}, 'kind="kl".*shape.*Pass `Guidance.kind="mse"'),
         (lambda: classifier("sigmoid"), {}, "from a sigmoid"),
         (with_features, {"kind": "mse"}, "output=...*has the outputs features, head"),
         (with_features, {"kind": "mse", "output": "x"}, "Received: 'x'"),

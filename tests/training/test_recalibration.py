@@ -213,6 +213,14 @@ def test_refuses_no_images_and_no_batch(count, batch_size):
         recalibrate(net, np.zeros((count, 4, 4, 3)), batch_size)
 
 
+@pytest.mark.parametrize("counts", [{"examples": 0}, {"batch_size": 0}])
+def test_refuses_no_examples_of_a_data_set(counts):
+    """Without examples, all statistics would be 0."""
+    (name,) = counts
+    with pytest.raises(ValueError, match=f"must be >= 1. Received.*{name}=0"):
+        recalibrate(small_net(8, unit_kind="basic"), toy_dataset(), **counts)
+
+
 def test_refuses_a_model_without_a_graph():
     with pytest.raises(TypeError, match="recalibrate reads the graph of a functional"):
         recalibrate(keras.Sequential([BN()]), np.zeros((1, 3)))
@@ -310,4 +318,4 @@ def test_layers_out_of_reach_are_told_of():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert refresh_statistics(net, FitData((x, x), (x, x)), 1, 4, seed=0) == 0
-    assert any("they may lag behind" in str(each.message) for each in caught)
+    assert any("they may be inaccurate" in str(each.message) for each in caught)

@@ -123,6 +123,12 @@ def _cases():
         scale = ImportanceScale()
         return scale(layers.Conv2D(3, 1)(x)) + scale(layers.Conv2D(3, 1)(x))
 
+    def shared_producer_and_importance(x):
+        """Each is called twice, and each tensor between them is used twice."""
+        conv, scale = layers.Conv2D(3, 1), ImportanceScale()
+        first, second = conv(x), conv(layers.ReLU()(x))
+        return scale(first) + first + scale(second) + second
+
     def activation(x):
         return x + ImportanceScale()(layers.Conv2D(3, 1, activation="relu")(x))
 
@@ -140,6 +146,7 @@ def _cases():
         shared_producer,
         second_consumer,
         shared_importance,
+        shared_producer_and_importance,
         activation,
         unscaled_norm,
         own_penalty,

@@ -185,6 +185,8 @@ def test_senseless_strategies():
         training_strategy("none", devices=["CPU:0"])
     with pytest.raises(ValueError, match="no device GPU:9. Devices: .*CPU:0"):
         training_strategy("mirrored", devices=["GPU:9", "CPU:0"])
+    with pytest.raises(TypeError, match="a list of names.*'CPU:0'"):
+        training_strategy("mirrored", devices="CPU:0")
 
 
 def test_several_workers_need_their_addresses(monkeypatch):
@@ -195,7 +197,7 @@ def test_several_workers_need_their_addresses(monkeypatch):
 
 def test_several_workers_are_tensorflows(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="multiworker strategy is TensorFlow's.*jax"):
+    with pytest.raises(ValueError, match="multiworker strategy does not support.*jax"):
         training_strategy("multiworker")
 
 

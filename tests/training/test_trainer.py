@@ -17,6 +17,7 @@ from resprune_tf.runs.callbacks import (
     TrainingDiverged,
 )
 from resprune_tf.runs.checkpoint import load_state, read_meta, save_state
+from resprune_tf.training.fit_training import with_learning_rate
 from resprune_tf.training.recipe import L2SGD
 from resprune_tf.training.trainer import Trainer, epoch_order, evaluate
 from tests.conftest import outputs, randomise, shallow_net, small_net, toy_dataset
@@ -155,6 +156,14 @@ def test_a_training_step_is_repeatable_to_the_last_bit():
 def test_a_split_smaller_than_a_batch_is_refused():
     with pytest.raises(ValueError, match="needs 128 images. Received: 64"):
         trainer(Recipe(epochs=1))
+
+
+def test_a_learning_rate_may_be_an_integer():
+    for optimizer in (
+        Recipe(epochs=1, learning_rate=1).optimizer(),
+        with_learning_rate(keras.optimizers.Adam(0.5), 1),
+    ):
+        assert float(optimizer.learning_rate) == 1.0
 
 
 def test_state_continues_exactly(tmp_path, monkeypatch):
