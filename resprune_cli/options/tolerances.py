@@ -18,7 +18,7 @@ def check_tolerance(monitor, tolerance):
                 "--tolerance auto is the standard error of an accuracy. For "
                 f"--monitor {monitor} give an amount in its units, such as 0.01."
             )
-    elif monitor == "accuracy" and (tolerance or 0) >= 1:
+    elif names.is_accuracy(monitor) and (tolerance or 0) >= 1:
         raise WrongUse(
             "--tolerance of an accuracy is a fraction below 1: 0.01 is one percentage "
             f"point. Received: {tolerance:g}."

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from resprune_tf.system.counts import check_counts
+
 
 def count_images(images):
     """Returns the number of examples, which is the length of every array.
@@ -70,12 +72,9 @@ def check_finite(name, array):
 
 def check_images(images, batch_size):
     """Raises a ValueError for no images, `batch_size` < 1, NaN or infinite values."""
-    count = count_images(images)
-    if count < 1 or batch_size < 1:
-        raise ValueError(
-            "At least one image and a batch size of at least 1 are needed. "
-            f"Received: {count} images, batch_size={batch_size}."
-        )
+    check_counts(batch_size=batch_size)
+    if count_images(images) < 1:
+        raise ValueError("At least one image is needed. Received: 0 images.")
     for array in keras.tree.flatten(images):
         check_finite("Images", np.asarray(array))
 

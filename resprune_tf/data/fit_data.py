@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from resprune_tf.system.checksum import checksum
+from resprune_tf.system.counts import check_counts
 
 SPLITS = ("train", "validation", "test")
 
@@ -49,10 +50,7 @@ class FitData:
     augment: Callable | None = None
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ValueError(
-                f"`batch_size` must be >= 1. Received: {self.batch_size!r}."
-            )
+        check_counts(batch_size=self.batch_size)
         splits = {}
         for name in SPLITS:
             given = getattr(self, name)

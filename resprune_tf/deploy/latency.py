@@ -13,6 +13,7 @@ import numpy as np
 from resprune_tf import graph
 from resprune_tf.deploy.runtimes import BackgroundLoad, take_turns
 from resprune_tf.graph.resizing import fixed_sizes
+from resprune_tf.system.counts import check_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,13 +196,6 @@ def listed(models):
     if not models:
         raise ValueError("`models` must contain at least one model. Received: none.")
     return models
-
-
-def check_counts(**counts):
-    """Raises a ValueError if one of the named counts is below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}.")
 
 
 def _compile(model, batch_size, backward, seed):

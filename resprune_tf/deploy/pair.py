@@ -13,10 +13,11 @@ import numpy as np
 
 from resprune_tf.deploy.export import Exported, export
 from resprune_tf.deploy.formats import check_formats
-from resprune_tf.deploy.latency import Latency, check_counts
+from resprune_tf.deploy.latency import Latency
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import Cost, cost
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.units.table import aligned
 

@@ -13,8 +13,9 @@ import keras
 from resprune_tf import graph
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import in_fresh_process
-from resprune_tf.deploy.latency import Latency, check_counts, listed
+from resprune_tf.deploy.latency import Latency, listed
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, known_as
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.progress import say, tracked
 from resprune_tf.system.wording import counted
 

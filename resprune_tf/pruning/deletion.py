@@ -16,6 +16,7 @@ from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
 from resprune_tf.runs.records import Round, model_name
+from resprune_tf.system.counts import check_counts
 from resprune_tf.targets.measures import target_measures
 from resprune_tf.targets.target import COUNTED, Target
 from resprune_tf.training.divergence import broken, fit_reason
@@ -91,11 +92,9 @@ class LayerDeletion(keras.callbacks.Callback):
     ):
         super().__init__()
         # `Removal` checks the other values.
-        if epochs < 1 or (not isinstance(units_per_round, str) and units_per_round < 1):
-            raise ValueError(
-                "`epochs` and `units_per_round` must be >= 1. "
-                f"Received: epochs={epochs}, units_per_round={units_per_round}."
-            )
+        check_counts(epochs=epochs)
+        if not isinstance(units_per_round, str):
+            check_counts(units_per_round=units_per_round)
         if tolerance == AUTO:
             raise ValueError(
                 '`tolerance="auto"` works only in `prune_and_retrain`, because a '

@@ -13,6 +13,7 @@ import numpy as np
 
 from resprune_tf import criteria
 from resprune_tf.runs.judging import AUTO, check_mode, is_accuracy
+from resprune_tf.system.counts import check_counts
 from resprune_tf.targets.measures import check_protected
 from resprune_tf.targets.target import Target, check_target
 from resprune_tf.training.strategy import Strategy
@@ -93,11 +94,8 @@ class Removal:
                 '`select_on` must be "validation" or "test". '
                 f"Received: {self.select_on!r}."
             )
-        if self.max_rounds is not None and self.max_rounds < 0:
-            raise ValueError(
-                "`max_rounds` must be >= 0, or None for no limit. "
-                f"Received: {self.max_rounds}."
-            )
+        if self.max_rounds is not None:
+            check_counts(0, max_rounds=self.max_rounds)
         check_protected(self.protected)
         check_mode(self.mode)
         self._check_tolerance()
@@ -119,7 +117,7 @@ class Removal:
                 )
             return
         most, example = math.inf, "a number >= 0 in the units of the metric"
-        if self.monitor == "accuracy":
+        if is_accuracy(self.monitor):
             most, example = 1, "a fraction in [0, 1), such as 0.002"
         number = isinstance(self.tolerance, numbers.Real)
         if not (number and 0 <= self.tolerance < most):

@@ -10,6 +10,7 @@ import numbers
 from collections.abc import Mapping
 
 from resprune_tf.deploy.registry import known_as
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import busy_note
 
 # Counts come from the graph alone. A file must be written, a latency must be timed.
@@ -92,12 +93,7 @@ class Target:
                 object.__setattr__(self, name, known_as(value))
         self._check_named("file_format", FILE, '"keras"')
         self._check_named("runtime", LATENCY, '"litert"')
-        settings = self.batch_size, self.threads
-        if not all(isinstance(n, numbers.Integral) and n >= 1 for n in settings):
-            raise ValueError(
-                "`batch_size` and `threads` must be integers >= 1. Received: "
-                f"batch_size={self.batch_size!r}, threads={self.threads!r}."
-            )
+        check_counts(batch_size=self.batch_size, threads=self.threads)
 
     def _check_named(self, name, measures, example):
         limited = [measure for measure in measures if measure in self.limits]

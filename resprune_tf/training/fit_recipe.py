@@ -12,6 +12,7 @@ import keras
 
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.graph.compilation import inner_optimizer
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.fit_check import check_compiled, check_fit
@@ -92,8 +93,7 @@ class FitRecipe(TrainingRecipe):
     data_type: ClassVar[type] = FitData
 
     def __post_init__(self):
-        if self.epochs < 0:
-            raise ValueError(f"`epochs` must be >= 0. Received: {self.epochs!r}.")
+        check_counts(0, epochs=self.epochs)
         self._check_choices()
         for name in ("compile_fn", "callbacks"):
             value = getattr(self, name)

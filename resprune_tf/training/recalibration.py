@@ -14,6 +14,7 @@ from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import batches, check_images
 from resprune_tf.data.fit_data import FitData
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.progress import say
 
 # More examples change the accuracy of CIFAR models by less than 0.1 percentage points.
@@ -67,11 +68,7 @@ def recalibrate(
     >>> smaller = rp.recalibrate(rp.remove_units(model, ["add_3"]), images)
     """
     graph.check_functional(model, "recalibrate")
-    if isinstance(data, (Dataset, FitData)) and min(batch_size, examples) < 1:
-        raise ValueError(
-            "`batch_size` and `examples` must be >= 1. Received: "
-            f"batch_size={batch_size}, examples={examples}."
-        )
+    check_counts(batch_size=batch_size, examples=examples)
     copy = graph.rebuild(model)
     recalibration = Recalibration(copy, seed=seed)
     if isinstance(data, (Dataset, FitData)):

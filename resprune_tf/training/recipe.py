@@ -13,6 +13,7 @@ import numpy as np
 from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import bounds
 from resprune_tf.graph.outputs import probabilities
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
@@ -232,10 +233,9 @@ class Recipe(TrainingRecipe):
     data_type: ClassVar[type] = Dataset
 
     def __post_init__(self):
+        check_counts(0, epochs=self.epochs)
+        check_counts(batch_size=self.batch_size, parts=self.parts)
         for name, valid, expected in (
-            ("epochs", self.epochs >= 0, ">= 0"),
-            ("batch_size", self.batch_size >= 1, ">= 1"),
-            ("parts", self.parts >= 1, ">= 1"),
             ("learning_rate", self.learning_rate > 0, "> 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("l2", self.l2 >= 0, ">= 0"),

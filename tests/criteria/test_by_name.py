@@ -390,11 +390,15 @@ def test_refuses_to_recalibrate_where_no_image_is_looked_at(name):
 
 
 @pytest.mark.parametrize("name", criteria.ON_EXAMPLES)
-@pytest.mark.parametrize("options", [{"examples": 0}, {"batch_size": 0}])
-def test_refuses_no_images(name, options):
-    with pytest.raises(
-        ValueError, match="At least one image and a batch size of at least 1"
-    ):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"examples": 0}, "At least one image is needed. Received: 0 images"),
+        ({"batch_size": 0}, "`batch_size` must be an integer >= 1. Received: .*=0"),
+    ],
+)
+def test_refuses_no_images(name, options, message):
+    with pytest.raises(ValueError, match=message):
         criteria.named(name, toy_dataset(), **options)
 
 

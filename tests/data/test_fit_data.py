@@ -71,7 +71,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
         ({"validation": None}, TypeError, "`validation` must be.*NoneType"),
         ({"train": (X, Y[:9])}, ValueError, "same number.*Received: 9, 10 examples"),
         ({"test": (X[:0], Y[:0])}, ValueError, "`test`.*not 0.*Received: 0"),
-        ({"batch_size": 0}, ValueError, "`batch_size` must be >= 1"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1"),
     ],
 )
 def test_other_data_are_refused(fields, error, message):
@@ -109,7 +109,8 @@ def test_empty_pipelines():
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"epochs": -1}, ValueError, "`epochs` must be >= 0"),
+        ({"epochs": -1}, ValueError, "`epochs` must be an integer >= 0"),
+        ({"epochs": 2.5}, ValueError, "`epochs` must be an integer >= 0.*2.5"),
         ({"learning_rate": 0}, ValueError, "must be a number > 0. Received: 0"),
         (
             {"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 10)},

@@ -66,8 +66,8 @@ def test_refuses_before_any_work(tmp_path):
         export_pair(net, net, tmp_path / "new", "h5")
     with pytest.raises(TypeError, match="cost"):
         export_pair(net, None, tmp_path / "new")
-    with pytest.raises(ValueError, match="`runs` must be >= 1"):
+    with pytest.raises(ValueError, match="`runs` must be an integer >= 1"):
         export_pair(net, net, tmp_path / "new", runs=0)
-    with pytest.raises(ValueError, match="`batch_sizes` must be >= 1"):
+    with pytest.raises(ValueError, match="`batch_sizes` must be an integer >= 1"):
         export_pair(net, net, tmp_path / "new", batch_sizes=(1, 0))
     assert not (tmp_path / "new").exists()

@@ -73,7 +73,7 @@ def test_says_what_is_wrong(tmp_path):
     net = net_of((4,), lambda x: x + 1)
     with pytest.raises(ValueError, match="one of tensorflow, litert, .*, onnxruntime"):
         runtime_latencies([net], "tensorrt")
-    with pytest.raises(ValueError, match="`threads` must be >= 1"):
+    with pytest.raises(ValueError, match="`threads` must be an integer >= 1"):
         runtime_latencies([net], "litert", threads=0)
     with pytest.raises(ValueError, match="at least one model"):
         runtime_latencies([], "litert")

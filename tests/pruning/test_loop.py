@@ -269,7 +269,7 @@ def test_nothing_left_to_remove(run):
         ({"target": Target(layers=1)}, "1 layer cannot be reached.*leaves 2"),
         ({"units_per_round": 4}, "from 1 to 3.*Received: 4"),
         ({"units_per_round": -1}, "from 1 to 3.*Received: -1"),
-        ({"max_rounds": -1}, "`max_rounds` must be >= 0.*Received: -1"),
+        ({"max_rounds": -1}, "`max_rounds` must be an integer >= 0.*=-1"),
         ({"select_on": "train"}, '"validation" or "test".*\'train\''),
         ({"tolerance": -0.1}, "fraction in.*-0.1"),
         ({"monitor": "loss"}, "judged by its accuracy.*monitor='loss'"),

@@ -17,7 +17,7 @@ from tests.made.fits import regression_data, regression_net, shorten
         ({"protected": "unit1"}, TypeError, r"a sequence of names.*\('unit1',\)"),
         ({"select_on": "train"}, ValueError, '"validation" or "test".*\'train\''),
         ({"mode": "up"}, ValueError, '"min" or "max".*up'),
-        ({"max_rounds": -1}, ValueError, "`max_rounds` must be >= 0.*-1"),
+        ({"max_rounds": -1}, ValueError, "`max_rounds` must be an integer >= 0.*-1"),
         ({"tolerance": 1.5}, ValueError, r"a fraction in \[0, 1\).*1.5"),
         ({"tolerance": -1, "monitor": "mae"}, ValueError, "units of the metric.*-1"),
         ({"tolerance": "none"}, ValueError, "\"auto\" for an accuracy.*'none'"),

@@ -206,18 +206,19 @@ def test_mixed_precision_keeps_its_statistics_in_float32():
             assert layer.moving_mean.dtype == "float32"
 
 
-@pytest.mark.parametrize("count, batch_size", [(0, 4), (4, 0)])
-def test_refuses_no_images_and_no_batch(count, batch_size):
+def test_refuses_no_images_and_no_batch():
     net = net_of((4, 4, 3), BN())
-    with pytest.raises(ValueError, match=f"{count} images, batch_size={batch_size}"):
-        recalibrate(net, np.zeros((count, 4, 4, 3)), batch_size)
+    with pytest.raises(ValueError, match="Received: 0 images"):
+        recalibrate(net, np.zeros((0, 4, 4, 3)), 4)
+    with pytest.raises(ValueError, match="an integer >= 1. Received: batch_size=0"):
+        recalibrate(net, np.zeros((4, 4, 4, 3)), 0)
 
 
 @pytest.mark.parametrize("counts", [{"examples": 0}, {"batch_size": 0}])
 def test_refuses_no_examples_of_a_data_set(counts):
     """Without examples, all statistics would be 0."""
     (name,) = counts
-    with pytest.raises(ValueError, match=f"must be >= 1. Received.*{name}=0"):
+    with pytest.raises(ValueError, match=f"integer >= 1. Received: {name}=0"):
         recalibrate(small_net(8, unit_kind="basic"), toy_dataset(), **counts)
 
 
