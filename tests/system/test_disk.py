@@ -124,7 +124,7 @@ def test_places_that_cannot_be_written(tmp_path):
         assert problem in folder_problem(path)
         # Before anything is looked at, which there is not.
         with pytest.raises(rp.RunDirectoryError, match="Choose another run directory"):
-            rp.prune_and_retrain(None, None, None, run=rp.RunOptions(path))
+            rp.prune_and_retrain(None, None, rp.FitRecipe(1), run=rp.RunOptions(path))
         with pytest.raises(ValueError, match="Choose another folder"):
             check_place(path, ("keras",))
     assert folder_problem(tmp_path / "new" / "run") is None

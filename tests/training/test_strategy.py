@@ -204,7 +204,7 @@ def test_several_workers_are_tensorflows(monkeypatch):
 @pytest.mark.parametrize(("size", "batch"), [(19, 15), (18, 16)])
 def test_batches_of_arrays_must_be_shared_evenly(size, batch):
     data = rp.FitData(numbers(size), numbers(size), batch_size=batch)
-    with pytest.raises(ValueError, match="3 replicas.*also of the last one.*`train`"):
+    with pytest.raises(ValueError, match="3 replicas.*including the last one.*`train`"):
         prune_and_retrain(
             regression_net(),
             data,
