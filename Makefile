@@ -14,8 +14,9 @@ help:
 	@echo "make docs         build the API reference into build/docs (needs pdoc)"
 	@echo "make tutorial     run docs/tutorial.md, update its outputs and notebook (minutes)"
 	@echo "make reproduce    regenerate docs/results from the records, measure costs (minutes)"
-	@echo "make reproduce-X  regenerate one page; X: table1 to table3, figure3 to figure7,"
-	@echo "                  controls, overview"
+	@echo "make reproduce-X  regenerate one page from the records (seconds); X: table1 to"
+	@echo "                  table3, figure3 to figure7, controls, overview"
+	@echo "make costs        measure the costs and times of Tables 2 and 3 here (minutes)"
 	@echo "make verify       check all records and measure their models again (a minute);"
 	@echo "                  DATA=FOLDER of CIFAR or ImageNet: those on these data, too"
 	@echo "make smoke        run every experiment at a small scale on digits (under an hour)"
@@ -84,9 +85,6 @@ costs: .venv/installed
 
 reproduce: costs
 	@$(PY) -m experiments.reproduce
-
-reproduce-table2 reproduce-table3 reproduce-figure7: reproduce-%: costs
-	@$(PY) -m experiments.reproduce $*
 
 reproduce-%: .venv/installed
 	@$(PY) -m experiments.reproduce $*

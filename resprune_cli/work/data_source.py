@@ -21,10 +21,12 @@ class Data:
         splits: dict from `"train"`, `"validation"` and, if there is one, `"test"` to
             `(x, y)`: arrays `(examples, ...)`; y is None without labels.
         description: source, splits and range of the examples, as text.
+        divided: whether the validation examples were taken from the training examples.
     """
 
     splits: dict
     description: str
+    divided: bool = False
 
     @property
     def labelled(self):
@@ -78,6 +80,7 @@ def read(args, model):
         splits,
         f"{args.data}: {counts} examples{how}; inputs {x.dtype.name} of "
         f"{'x'.join(map(str, x.shape[1:]))}, from {x.min():g} to {x.max():g}",
+        divided=bool(how),
     )
 
 
@@ -154,7 +157,7 @@ def _rows(found, args):
         x, y = found["train"]
         train, held_out = _held_out(len(x), y, args)
         rows.update(train=("train", train), validation=("train", held_out))
-        how = f" (held out with seed {args.seed})"
+        how = f" (validation held out from train with seed {args.seed})"
     if args.examples is not None:
         rows = {
             name: (split, of[_some(len(of), args.examples, args.seed)])

@@ -40,8 +40,7 @@ def load(path, args, compile=False):
     unknown = sorted(
         name
         for name, (module, registered) in classes.items()
-        if module is not None
-        and module.partition(".")[0] not in (*_KNOWN_MODULES, "builtins")
+        if _is_custom(module, registered)
         and keras.saving.get_registered_object(registered or name) is None
     )
     if unknown and not args.imports:
@@ -113,6 +112,12 @@ def _loaded(path, compile, safe):
             file=sys.stderr,
         )
     return model
+
+
+def _is_custom(module, registered):
+    if module is None:  # Keras stores no module of a registered class
+        return ">" in (registered or "")
+    return module.partition(".")[0] not in (*_KNOWN_MODULES, "builtins")
 
 
 def _classes(path):

@@ -186,6 +186,7 @@ def _lines(summary):
         texts.append(_cell(name, after[name]))
         ratio = f"{after[name] / value:.3f}" if isinstance(value, int) and value else ""
         rows.append((name, *texts, ratio))
+    rows += _latency_rows(summary)
     return [
         "",
         f"Removed: {', '.join(summary['removed']) or 'nothing'}.",
@@ -196,6 +197,19 @@ def _lines(summary):
         f"Written: {summary['written']}",
         *report,
     ]
+
+
+def _latency_rows(summary):
+    """The row of the latency that a target limits; none if it was not measured."""
+    rounds = summary.get("rounds")
+    if not rounds:
+        return []
+    run = RunRecords(rounds, summary["final"])
+    first, last = run.latency(rounds[0]), run.latency(run.selected)
+    if first is None or last is None:
+        return []
+    texts = [f"{first:.3f}"] * (1 + bool(summary.get("round_0")))
+    return [("latency_ms", *texts, f"{last:.3f}", f"{last / first:.3f}")]
 
 
 def _paired_tests(summary):

@@ -45,6 +45,14 @@ def prune(model, data, splits, target, args):
         augment=data_source.augmentation(args, splits["train"][0]),
     )
     measured, guesses = _measure_given(model, splits, args)
+    if data.divided and not guesses:
+        print(
+            "NOTE: The validation examples were taken from the training examples. If "
+            "the model was trained on them, its accuracy on them is too high, and "
+            "pruned models are judged too strictly. Give other examples as x_val and "
+            "y_val.",
+            flush=True,
+        )
     name = args.criterion or scoring.default_criterion(model)
     print(f"Criterion: {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)

@@ -245,9 +245,10 @@ def check_scores(
         ValueError: if a name is not that of a unit, or a score is not a finite number.
     """
     if not isinstance(scores, Mapping):
+        given = "the criterion itself: pass `criterion(model)`"
         raise TypeError(
             "A criterion must return a dict from unit name to number. Received: "
-            f"{type(scores).__name__}."
+            f"{given if callable(scores) else type(scores).__name__}."
         )
     known = {unit.name for unit in units}
     found = {}
@@ -282,7 +283,8 @@ def check_scored(scores: Mapping[str, float], model: keras.Model) -> None:
             "removed."
             + advice(
                 " |ω| needs an ImportanceScale on the branch of each unit: call "
-                "`add_importance(model)`.",
+                "`add_importance(model)` and train the model. For a trained model, "
+                "pass another criterion, such as `criteria.block_influence(images)`.",
                 ANOTHER,
             )
         )

@@ -89,6 +89,9 @@ class PruningRun:
             dict, the outcome as in `final.json`.
         """
         if self._outcome() is None:
+            if self.rounds:
+                finished = counted(len(self.rounds), "round")
+                self._say(f"Continuing the run in {self.files.path} after {finished}.")
             self._begin(model)
         while (outcome := self._outcome()) is None:
             self.stop.check()

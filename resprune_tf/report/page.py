@@ -229,9 +229,9 @@ def _cost(run):
         cells = map(_cell, (r["round"], epochs, f"{seconds:,.1f}", each))
         body += f'<tr>{"".join(cells)}<td class="bars">{bar}</td></tr>\n'
     epochs, duration = counted(run.total("epochs"), "epoch"), run.total("seconds")
-    return f'<p class="about">In total {epochs}, {_duration(duration)}.</p>' + (
-        _table(["Round", "Epochs", "Seconds", "Seconds per epoch", ""], body)
-    )
+    head = ["Round", "Epochs", "Seconds", "Seconds of the round per epoch", ""]
+    total = f'<p class="about">In total {epochs}, {_duration(duration)}.</p>'
+    return total + _table(head, body)
 
 
 def _cell(value, aside=None):

@@ -62,9 +62,10 @@ def about(run):
         if name == "importance":
             by += ", |ω|: the magnitude of the learned scalar of the unit’s branch"
         text += (
-            f"Scores{by}. After each round the remaining units are scored again, and "
-            "those with the smallest scores (underlined) are removed. A darker cell "
-            "means a larger score within the round."
+            f"Scores{by}. After each round the remaining units are scored again. The "
+            "units that the next round removes are underlined; if it removes several, "
+            "they may be scored once more after each of them. A darker cell means a "
+            "larger score within the round."
         )
     return text
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resprune_cli.work import data_source, measuring, retraining
+from resprune_cli.work import data_source, measuring, pruning, retraining
 from resprune_cli.work.comparing import table
 from resprune_tf import (
     PruningResult,
@@ -397,6 +397,15 @@ def test_a_busy_machine_is_mentioned_beside_a_latency(
     assert told["solution"]["measures"]["machine_load"] == 0.5
 
 
+def test_a_latency_that_a_target_limits_is_shown():
+    line = {"units": [], "removed": [], "measured": {"latency_ms": 4.0}}
+    last = {"round": 1, **line, "measured": {"latency_ms": 3.0}}
+    summary = {"rounds": [{"round": 0, **line}, last], "final": {"selected_round": 1}}
+    rows = [("latency_ms", "4.000", "3.000", "0.750")]
+    assert pruning._latency_rows(summary) == rows
+    assert pruning._latency_rows({}) == []
+
+
 def test_the_usual_tolerance_is_one_standard_error(bright, tmp_path, capsys):
     """Of an accuracy of 1 on 6 examples: one of them."""
     argv = ["prune", *bright, "--epochs", 1, "--target", "units=1"]
@@ -404,6 +413,7 @@ def test_the_usual_tolerance_is_one_standard_error(bright, tmp_path, capsys):
     code, out, err = resprune(capsys, *argv)
     assert code == 0, err
     assert "6 validation examples, one is 16.7 percentage points; accepted" in out
+    assert "NOTE: The validation examples were taken from the training" in out
     final = json.loads((tmp_path / "out" / "final.json").read_text())
     assert final["tolerance"] == pytest.approx(1 / 6)
     assert "is at most 16.7 percentage points below round 0" in out

@@ -136,7 +136,9 @@ def test_a_finished_run_is_judged_by_another_tolerance(run, tmp_path):
     assert back.final == result.final
 
 
-def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_path):
+def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(
+    run, tmp_path, capsys
+):
     """To what it would have come to under that tolerance from the beginning."""
 
     def accepts(plan, record, rounds):
@@ -153,7 +155,9 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(run, tmp_pa
         with pytest.raises(RunInterrupted):
             shorten(shallow_net(), should_stop=lambda: "enough", **arguments)
         assert not (tmp_path / "final.json").exists()
-        result = shorten(shallow_net(), **arguments)
+        capsys.readouterr()
+        result = shorten(shallow_net(), verbose=True, **arguments)
+        assert f"Continuing the run in {tmp_path} after " in capsys.readouterr().out
         # And back: as if it had never gone on.
         back = shorten(shallow_net(), **{**arguments, "tolerance": 0.0}).final
     totals = ("total_epochs", "total_seconds")  # but for what was spent

@@ -48,11 +48,14 @@ def test_the_page(tmp_path):
     assert defaults_page.make(tmp_path) is None
     last = {**ROUND, "round": 1, "removed": ["a", "b"], "macs": 66, "epochs": 10}
     part = {"how": "resprune prune", "environment": {"cpu": "a processor"}}
-    part["rounds"] = [ROUND, {**last, "test": 0.925, "seconds": 3600.0}]
+    part["rounds"] = [
+        ROUND,
+        {**last, "validation": 0.91, "test": 0.925, "seconds": 3600.0},
+    ]
     path = tmp_path / defaults.PLACE
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"defaults": part, "command": "this", "seed": 0}))
     text = defaults_page.make(tmp_path).text
     assert "34.0 % of the MACs were removed; test accuracy changed by -0.50" in text
-    assert "| 1 | a, b | 44 | 66.0 % | 10 | 92.50 |" in text
+    assert "| 1 | a, b | 44 | 66.0 % | 10 | 91.00 | 92.50 |" in text
     assert text.count("Not run yet: ") == 1

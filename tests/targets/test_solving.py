@@ -133,6 +133,8 @@ def test_what_cannot_be_met_says_what_can_and_what_is_in_the_way():
     assert "entrance (its shortcut passes through" in told
     with pytest.raises(ValueError, match="requires no removal.* has 10 layers"):
         solve_target(net(), Target(layers=10), SCORES)
+    with pytest.raises(TypeError, match="pass `criterion.model."):
+        solve_target(net(), Target(layers=5), lambda model: {})
     with pytest.raises(TypeError, match="must be a Target, such as .* Received: None"):
         solve_target(net(), None, SCORES)
 
