@@ -61,7 +61,7 @@ def main():
                 )
             if accuracy is not None:
                 record["published_accuracy"] = accuracy
-            if name in (arguments.record or ()):
+            if name not in NETS:
                 record["run"] = name
             record["command"] = _command(parser, arguments, name)
             record["settings"] = settings.to_dict()

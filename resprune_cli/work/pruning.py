@@ -201,11 +201,10 @@ def _lines(summary):
 
 def _latency_rows(summary):
     """The row of the latency that a target limits; none if it was not measured."""
-    rounds = summary.get("rounds")
-    if not rounds:
+    if not summary.get("rounds"):
         return []
-    run = RunRecords(rounds, summary["final"])
-    first, last = run.latency(rounds[0]), run.latency(run.selected)
+    run = _run_of(summary)
+    first, last = run.latency(run.rounds[0]), run.latency(run.selected)
     if first is None or last is None:
         return []
     texts = [f"{first:.3f}"] * (1 + bool(summary.get("round_0")))
@@ -213,7 +212,11 @@ def _latency_rows(summary):
 
 
 def _paired_tests(summary):
-    return paired_tests(RunRecords(summary["rounds"], summary["final"]))
+    return paired_tests(_run_of(summary))
+
+
+def _run_of(summary):
+    return RunRecords(summary["rounds"], summary["final"])
 
 
 def _cell(name, value):
