@@ -82,7 +82,7 @@ CLASSES = np.zeros(2, "int32")
 @pytest.mark.parametrize(
     "fail, code, command",
     [
-        (lambda: check_scored({}, residual()), "add_importance", "another criterion"),
+        (lambda: check_scored({}, residual()), "add_importance", "Choose another"),
         (
             lambda: check_trained(add_importance(residual())),
             '`initial="train"`',
