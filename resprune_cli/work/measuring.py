@@ -11,6 +11,7 @@ import numpy as np
 from resprune_cli.options.archives import NUMBER_CLASSES
 from resprune_cli.options.usage import WrongUse, first_line
 from resprune_tf.graph.outputs import decides, probabilities
+from resprune_tf.runs.callbacks import EvaluationProgress
 from resprune_tf.training.labels import check_targets, classified
 
 _CROSS_ENTROPIES = {
@@ -247,7 +248,14 @@ def _classes(y, classes):
 
 def evaluate(model, x, y, batch_size):
     """Evaluates a compiled model: dict from name to float, with the loss first."""
-    found = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
+    found = model.evaluate(
+        x,
+        y,
+        batch_size=batch_size,
+        callbacks=[EvaluationProgress("Measuring, batch")],
+        verbose=0,
+        return_dict=True,
+    )
     return {name: float(value) for name, value in found.items()}
 
 

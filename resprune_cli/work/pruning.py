@@ -150,8 +150,18 @@ def _summary(model, outcome, args, compiled):
             for format in formats:
                 with quiet():
                     measured[f"exported_{format}_bytes"] = file_bytes(each, format)
+        if "rounds" in summary:
+            _add_latencies(summary)
     _write(pruned, summary, args.out)
     return summary
+
+
+def _add_latencies(summary):
+    """Adds the latencies that a target limits to the measures of both models."""
+    run = _run_of(summary)
+    for measured, record in (("before", run.rounds[0]), ("after", run.selected)):
+        if (latency := run.latency(record)) is not None:
+            summary[measured]["latency_ms"] = latency
 
 
 def _write(pruned, summary, out):
@@ -184,35 +194,19 @@ def _lines(summary):
         if trained:
             texts.append(_cell(name, trained.get(name, value)))
         texts.append(_cell(name, after[name]))
-        ratio = f"{after[name] / value:.3f}" if isinstance(value, int) and value else ""
+        cost = isinstance(value, int) or name == "latency_ms"
+        ratio = f"{after[name] / value:.3f}" if cost and value else ""
         rows.append((name, *texts, ratio))
-    rows += _latency_rows(summary)
     return [
         "",
         f"Removed: {', '.join(summary['removed']) or 'nothing'}.",
         *aligned(*rows),
         usage.EXPORTED_BYTES,
-        *(_paired_tests(summary) if report else []),
+        *(paired_tests(_run_of(summary)) if report else []),
         *([summary["doubt"]] if "doubt" in summary else []),
         f"Written: {summary['written']}",
         *report,
     ]
-
-
-def _latency_rows(summary):
-    """The row of the latency that a target limits; none if it was not measured."""
-    if not summary.get("rounds"):
-        return []
-    run = _run_of(summary)
-    first, last = run.latency(run.rounds[0]), run.latency(run.selected)
-    if first is None or last is None:
-        return []
-    texts = [f"{first:.3f}"] * (1 + bool(summary.get("round_0")))
-    return [("latency_ms", *texts, f"{last:.3f}", f"{last / first:.3f}")]
-
-
-def _paired_tests(summary):
-    return paired_tests(_run_of(summary))
 
 
 def _run_of(summary):

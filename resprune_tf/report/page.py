@@ -9,7 +9,7 @@ from resprune_tf.report.run_records import percent, short, wilson
 from resprune_tf.report.summary import headline, paired, paired_tests, rule
 from resprune_tf.report.units import about, escape, units_table
 from resprune_tf.runs.judging import format_p
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import busy_note, counted
 
 _TEMPLATE = pathlib.Path(__file__).with_name("template.html")
 _MISSING = '<p class="about">No data recorded.</p>'
@@ -38,7 +38,7 @@ def make_page(run, figures, files):
         units=units_table(run) if begun else _MISSING,
         training=_training(run, figures["training"]) if run.total("epochs") else "",
         again=_again(run),
-        settings=_list(run.settings),
+        settings=_list(_settings(run)),
         environment=_list(run.environment),
         omega=_OMEGA if run.importances else "",
     )
@@ -116,6 +116,9 @@ def _callouts(run):
         texts.append(("alert", "This run is unfinished, so the results may change."))
     if diverged := run.final.get("diverged"):
         texts.append(("alert", diverged["reason"]))
+    loads = ((r.get("measured") or {}).get("machine_load") for r in run.rounds)
+    if note := busy_note(*loads):
+        texts.append(("note", note))
     if run.rounds and run.split == "test":
         texts.append(
             (
@@ -245,6 +248,13 @@ def _table(head, body, kind=""):
         f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>\n{body}</tbody></table></div>"
     )
+
+
+def _settings(run):
+    """The settings of the run; names the teacher that the loop takes by default."""
+    if run.settings.get("guidance") and not run.settings.get("teacher"):
+        return {**run.settings, "teacher": "the model of round 0"}
+    return run.settings
 
 
 def _list(record):

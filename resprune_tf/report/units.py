@@ -64,7 +64,7 @@ def about(run):
         text += (
             f"Scores{by}. After each round the remaining units are scored again. The "
             "units that the next round removes are underlined; if it removes several, "
-            "they may be scored once more after each of them. A darker cell means a "
+            "they may be scored once more after each of them. A stronger color means a "
             "larger score within the round."
         )
     return text

@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf.runs.checkpoint import save_state
 from resprune_tf.runs.judging import format_value
-from resprune_tf.system.progress import Reporter, clock, columns
+from resprune_tf.system.progress import Count, Reporter, clock, columns
 
 
 class RunInterrupted(Exception):
@@ -116,6 +116,27 @@ class Checkpoint(keras.callbacks.Callback):
         self.next_saving = ended + (ended - begun) / SAVING_SHARE
 
 
+class EvaluationProgress(keras.callbacks.Callback):
+    """Reports the batches of a long `evaluate` and the time left, if that is shown.
+
+    Args:
+        text: what is evaluated, such as `"Measuring the given model, batch"`.
+    """
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def on_test_begin(self, logs=None):
+        self.count = Count(self.params["steps"])
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.count.show(batch, self.text)
+
+    def on_test_end(self, logs=None):
+        self.count.end()
+
+
 class Progress(keras.callbacks.Callback):
     """Shows the progress of a run of several rounds in one line, with the time left.
 
@@ -206,7 +227,8 @@ class Progress(keras.callbacks.Callback):
         if timed and self.steps:
             epoch = (now - self.started - self.compiling) / timed * self.steps
         left = self.seconds_left(step, now) if self.steps else None
-        run = [] if left is None else [f"run {clock(left)} left"]
+        # At the end of the last epoch, measuring and writing are still to come.
+        run = [f"run {clock(left)} left"] if left else []
         number = f"{self.epoch + 1}"
         if self.parts > 1:
             number = f"{(self.epoch + 1) / self.parts:.2f}"

@@ -37,6 +37,7 @@ class Reporter:
     def say(self, text):
         """Prints a line."""
         if self.lines:
+            self._printed = time.monotonic()
             self._write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
 
     def count(self, text, due):
@@ -103,22 +104,51 @@ def tracked(items, what):
         items: iterable of finite length.
         what: text that describes the operation, or a function from an item to it.
     """
-    items, reporter = list(items), _REPORTER.get()
-    if reporter is None:
-        yield from items
-        return
-    begun = time.monotonic()
+    items = list(items)
+    count = Count(len(items))
     try:
         for done, item in enumerate(items):
-            text = what(item) if callable(what) else what
-            left = (time.monotonic() - begun) / max(done, 1) * (len(items) - done)
-            time_left = f", {clock(left)} left" if done else ""
             # If there are few items, each may take long.
             due = not done or len(items) <= _FEW
-            reporter.count(f"{text} ({done + 1} of {len(items)}{time_left}) ...", due)
+            count.show(done, what(item) if callable(what) else what, due)
             yield item
     finally:
-        reporter.clear()
+        count.end()
+
+
+class Count:
+    """Reports which of a number of items begins, and the time left.
+
+    Args:
+        total: number of items; None if it is unknown.
+    """
+
+    def __init__(self, total):
+        self.total, self.begun = total, time.monotonic()
+        self.reporter = _REPORTER.get()
+
+    def show(self, done, text, due=False):
+        """Shows the state.
+
+        Args:
+            done: number of finished items.
+            text: str that describes the operation.
+            due: as in `Reporter.count`.
+        """
+        if self.reporter is None:
+            return
+        state = f"{done + 1}"
+        if self.total is not None:
+            state += f" of {self.total}"
+        if self.total is not None and done:
+            left = (time.monotonic() - self.begun) / done * (self.total - done)
+            state += f", {clock(left)} left"
+        self.reporter.count(f"{text} ({state}) ...", due)
+
+    def end(self):
+        """Removes the line from a terminal."""
+        if self.reporter is not None:
+            self.reporter.clear()
 
 
 def fitted(text, stream):

@@ -13,7 +13,7 @@ from resprune_tf.graph.compilation import (
 )
 from resprune_tf.graph.outputs import decides
 from resprune_tf.graph.transfer import copy_values
-from resprune_tf.runs.callbacks import scalars
+from resprune_tf.runs.callbacks import EvaluationProgress, scalars
 from resprune_tf.system.advice import advice
 from resprune_tf.system.progress import say
 from resprune_tf.training.distillation import guided_model
@@ -168,9 +168,14 @@ class FitTrainer:
         for name, split in self.data.splits.items():
             if name != "train":
                 steps = self.recipe.validation_steps if name == "validation" else None
+                shown = EvaluationProgress(f"Measuring on the {name} data, batch")
                 with self.strategy.scope():
                     logs = model.evaluate(
-                        **split.measuring(), steps=steps, return_dict=True, verbose=0
+                        **split.measuring(),
+                        steps=steps,
+                        callbacks=[shown],
+                        return_dict=True,
+                        verbose=0,
                     )
                 measured[name] = scalars(logs)
                 if steps is None and (found := self._classified(split, measured[name])):

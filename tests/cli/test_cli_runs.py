@@ -400,10 +400,16 @@ def test_a_busy_machine_is_mentioned_beside_a_latency(
 def test_a_latency_that_a_target_limits_is_shown():
     line = {"units": [], "removed": [], "measured": {"latency_ms": 4.0}}
     last = {"round": 1, **line, "measured": {"latency_ms": 3.0}}
-    summary = {"rounds": [{"round": 0, **line}, last], "final": {"selected_round": 1}}
-    rows = [("latency_ms", "4.000", "3.000", "0.750")]
-    assert pruning._latency_rows(summary) == rows
-    assert pruning._latency_rows({}) == []
+    summary = {
+        **{"rounds": [{"round": 0, **line}, last], "final": {"selected_round": 1}},
+        **{"before": {"layers": 8}, "after": {"layers": 5}, "removed": ["a"]},
+        **{"report": None, "written": "pruned.keras"},
+    }
+    pruning._add_latencies(summary)
+    assert summary["after"] == {"layers": 5, "latency_ms": 3.0}
+    rows = [line.split() for line in pruning._lines(summary)]
+    assert ["latency_ms", "4", "3", "0.750"] in rows
+    assert ["layers", "8", "5", "0.625"] in rows
 
 
 def test_the_usual_tolerance_is_one_standard_error(bright, tmp_path, capsys):

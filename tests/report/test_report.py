@@ -315,12 +315,31 @@ def test_accuracies_are_compared_by_a_paired_test(tmp_path):
 def test_latency_is_drawn_where_it_was_measured(tmp_path):
     rounds = make_rounds(0.9, 0.9)
     for r, ms in zip(rounds, (4.0, 3.0), strict=True):
-        r["measured"] = {"latency_ms": ms, "latency_ratio": ms / 4}
-    folder = write_records(tmp_path, rounds, make_final(rounds, 1))
+        r["measured"] = {"latency_ms": ms, "latency_ratio": ms / 4, "machine_load": 0.0}
+    folder = write_records(tmp_path / "idle", rounds, make_final(rounds, 1))
     page = Page(writing.write_report(folder))
+    assert "busy" not in page.text
     assert "10.0 % fewer parameters, 25.0 % shorter latency;" in page.text
     for text in ("measured latency, ms", "Latency, ms", "75.0 % of the initial model"):
         assert text in page.text
+    rounds[0]["measured"]["machine_load"] = 0.4
+    folder = write_records(tmp_path / "busy", rounds, make_final(rounds, 1))
+    assert "used 40% of its processor" in Page(writing.write_report(folder)).text
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"guidance": {"weight": 0.9}, "teacher": None}, "the model of round 0"),
+        ({"guidance": {"weight": 0.9}, "teacher": "0badcafe"}, "0badcafe"),
+        ({"guidance": None, "teacher": None}, "null"),
+    ],
+)
+def test_the_teacher_is_named(settings, shown, tmp_path):
+    rounds = make_rounds(0.9)
+    folder = write_records(tmp_path, rounds, make_final(rounds, 0), run=settings)
+    page = Page(writing.write_report(folder))
+    assert f"teacher{shown}" in page.text
 
 
 def test_files_are_listed(tmp_path):

@@ -5,11 +5,16 @@ import itertools
 import json
 import re
 
+import keras
+import numpy as np
 import pytest
 
 from resprune_tf.runs import callbacks
-from resprune_tf.runs.callbacks import Progress
+from resprune_tf.runs.callbacks import EvaluationProgress, Progress
 from resprune_tf.runs.status import Status
+from resprune_tf.system import progress
+from resprune_tf.system.progress import Reporter
+from tests.conftest import net_of
 
 LOGS = {"loss": 0.5, "accuracy": 0.875}
 
@@ -45,6 +50,37 @@ def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
         f"round 1  epoch 1/2  {numbers}  run 0:30 left",
         f"round 1  epoch 2/2  {numbers}  run 0:24 left",
     ]
+
+
+def test_the_last_line_of_a_run_promises_no_time_left(monkeypatch):
+    """Measuring and writing follow, and take a time that is not known."""
+    monkeypatch.setattr(callbacks.time, "monotonic", itertools.count(0.0).__next__)
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.set_params({"steps": 3, "epochs": 1})
+    progress.start_round("round 1", 1, later_epochs=0)
+    progress.on_epoch_begin(0)
+    for step in range(3):
+        progress.on_train_batch_begin(step)
+    progress.on_epoch_end(0, LOGS)
+    assert stream.getvalue().endswith(" per epoch\n")
+
+
+def test_a_long_evaluation_counts_its_batches(monkeypatch):
+    monkeypatch.setattr(progress, "_INTERVAL", 0)
+    model = net_of((2,), keras.layers.Dense(1))
+    model.compile(loss="mse")
+    stream = io.StringIO()
+    with progress.shown(Reporter(stream)):
+        model.evaluate(
+            np.ones((5, 2)),
+            np.ones((5, 1)),
+            batch_size=2,
+            verbose=0,
+            callbacks=[EvaluationProgress("Measuring, batch")],
+        )
+    lines = re.sub(", .:.. left", "", stream.getvalue().replace("Measuring, ", ""))
+    assert lines.splitlines() == [f"batch ({n} of 3) ..." for n in (1, 2, 3)]
 
 
 def test_a_log_file_gets_lines_within_long_epochs(monkeypatch):

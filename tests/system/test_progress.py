@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from resprune_tf.system import progress
-from resprune_tf.system.progress import Reporter, say, shown, tracked
+from resprune_tf.system.progress import Count, Reporter, say, shown, tracked
 from resprune_tf.system.wording import counted
 
 
@@ -64,6 +64,28 @@ def test_each_of_few_items_is_announced_because_it_may_take_long(clock):
     assert [line.partition(" (")[0] for line in lines] == [
         f"Scoring by {number}" for number in range(4)
     ]
+
+
+def test_a_count_begins_some_seconds_after_the_line_that_announces_it(clock):
+    stream = io.StringIO()
+    with shown(Reporter(stream)):
+        say("Measuring 5,000 examples ...")
+        counted_batches = Count(40)
+        for batch in range(7):
+            counted_batches.show(batch, "Measuring, batch")
+            clock[0] += 1
+        counted_batches.end()
+    assert stream.getvalue().splitlines() == [
+        "Measuring 5,000 examples ...",
+        "Measuring, batch (6 of 40, 0:35 left) ...",
+    ]
+
+
+def test_the_length_of_a_count_may_be_unknown(clock):
+    stream = io.StringIO()
+    with shown(Reporter(stream)):
+        Count(None).show(3, "Measuring, batch")
+    assert stream.getvalue() == "Measuring, batch (4) ...\n"
 
 
 @pytest.mark.parametrize("columns", ["20", "80"])
