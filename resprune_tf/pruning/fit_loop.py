@@ -99,13 +99,13 @@ def fit_with_deletion(
 
     if make_callbacks is not None:
         check_callbacks(make_callbacks, "make_callbacks")
-    check_fit_arguments(model, args, kwargs)
+    splits = check_fit_arguments(model, args, kwargs)
+    batch = splits["train"].first_batch() if "train" in splits else None
     rounds, best, removed, release_memory = [], model, (), Release()
-    given = fit_arguments(model, args, kwargs)
-    deletion._fit_arguments = given
+    deletion._fit_arguments = fit_arguments(model, args, kwargs)
     while True:
-        if given.get("y") is not None:  # so that `fit` traces its step once
-            create_state(model, (given.get("x"), given["y"]))
+        if batch is not None:  # so that `fit` traces its step once
+            create_state(model, batch)
         history = model.fit(
             *args,
             epochs=deletion.epochs,

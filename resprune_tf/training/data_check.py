@@ -172,6 +172,10 @@ def check_fit_arguments(model, args, kwargs):
         model: a compiled functional `keras.Model`.
         args, kwargs: arguments of its `fit`.
 
+    Returns:
+        dict from `"train"` and `"validation"` to the splits of `FitData` that were
+        checked.
+
     Raises:
         ValueError: as `check_splits`; if arrays differ in length; or for a generator
             that `fit` would read to its end, so that no second epoch is possible.
@@ -202,6 +206,7 @@ def check_fit_arguments(model, args, kwargs):
             splits[name] = as_split(value, name)
     check_splits(model, splits)
     check_class_weight(model, given.get("class_weight"), splits)
+    return splits
 
 
 def _is_stream(value):

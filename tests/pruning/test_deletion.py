@@ -100,10 +100,24 @@ def test_driver_goes_on_to_the_last_unit_with_the_initial_learning_rate():
     assert shortest.compiled and shortest.optimizer.momentum == 0.9
 
 
-def test_target_is_reached():
+class Traced(keras.metrics.SparseCategoricalAccuracy):
+    """Counts how often Python runs its update for a pipeline: once per trace."""
+
+    count = 0
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        type(self).count += not hasattr(y_pred, "numpy")
+        return super().update_state(y_true, y_pred, sample_weight)
+
+
+def test_target_is_reached_and_each_step_is_traced_once():
+    model = net()
+    model.compile("sgd", LOSS, metrics=[Traced(name="accuracy")], jit_compile=False)
     deletion = LayerDeletion(epochs=1, target=Target(layers=3))
-    shortest, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)
-    assert len(removable(shortest)) == 1 and len(rounds) == 3
+    with keras.saving.custom_object_scope({"Traced": Traced}):
+        shortest, rounds = fit_with_deletion(model, deletion, data(), **QUIET)
+    assert Traced.count == len(rounds) == 3
+    assert len(removable(shortest)) == 1
     assert deletion.stop_reason == "target reached: at most 3 layers"
 
 
