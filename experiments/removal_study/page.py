@@ -227,18 +227,21 @@ def _correlation(first, second):
     """Spearman's correlation with its percentile bootstrap interval."""
     first, second = np.array(first), np.array(second)
     found = stats.spearmanr(first, second).statistic
-    rng, resampled = np.random.default_rng(0), []
-    for _ in range(_RESAMPLES):
-        rows = rng.integers(0, len(first), len(first))
-        if len(set(rows.tolist())) > 2:
-            resampled.append(_rank_correlation(first[rows], second[rows]))
+    count = len(first)
+    rows = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
+    distinct = 1 + (np.diff(np.sort(rows, axis=1), axis=1) > 0).sum(axis=1)
+    rows = rows[distinct > 2]
+    resampled = _rank_correlations(first[rows], second[rows])
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def _rank_correlation(first, second):
-    ranks = np.stack([stats.rankdata(first), stats.rankdata(second)])
-    return np.corrcoef(ranks)[0, 1] if ranks.std(axis=1).all() else np.nan
+def _rank_correlations(first, second):
+    """Spearman's correlation of each pair of rows; NaN if a row is constant."""
+    ranks = [stats.rankdata(each, axis=1) for each in (first, second)]
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in ranks)
+    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.where(spread > 0, (a * b).sum(axis=1) / np.maximum(spread, 1e-9), np.nan)
 
 
 def _images(network):

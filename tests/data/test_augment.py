@@ -170,6 +170,7 @@ def test_global_policy_does_not_round_pixels():
     places(images, augment(layer, images), 1, True)
 
 
+@pytest.mark.slow
 def test_model_trains_through_it_and_reloads(tmp_path):
     image = keras.Input(SHAPE, dtype="uint8")
     x = RandomCropFlip(1, fill=FILL, seed=0, name="augment")(image)

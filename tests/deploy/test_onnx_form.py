@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import onnx
+import pytest
 from keras import layers
 
 from resprune_tf.deploy.export import export
@@ -87,6 +88,7 @@ def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path):
     assert names_of(model, tmp_path) == [["x"], ["x_output_", "x_output"]]
 
 
+@pytest.mark.slow
 def test_such_models_are_exported(tmp_path):
     """The beginning of an EfficientNet, a tensor and a block of a ConvNeXt."""
     inputs = keras.Input((8, 8, 4))

@@ -19,6 +19,7 @@ TINY = {"depth": 11, "width": 2, "image_size": 8, "batch_size": 4, "steps": 2}
 NAMES = ("ours-float32", "keras-float32", "torch-float32")
 
 
+@pytest.mark.slow
 def test_end_to_end(tmp_path, capsys):
     """Two variants measured, a third without its framework, in real processes."""
     flags = [

@@ -48,6 +48,7 @@ def made_record():
     }
 
 
+@pytest.mark.slow
 def test_benchmark(folder, tmp_path, capsys):
     sizes = "--longer_side=64 --examples=20 --batch_size=4 --batches=1 --repeats=1"
     flags = [f"--data_dir={folder}", *sizes.split()]
@@ -63,6 +64,7 @@ def test_benchmark(folder, tmp_path, capsys):
     assert "of 4; 1 rounds" in pipeline_page.make(tmp_path).text
 
 
+@pytest.mark.slow
 def test_benchmark_arguments(folder, tmp_path):
     with pytest.raises(SystemExit, match="--repeats must be >= 1. Received: 0"):
         pipeline_bench.main([f"--data_dir={folder}", "--repeats=0"])

@@ -129,12 +129,14 @@ def test_a_pattern_that_fits_no_unit_is_refused():
         Plan.check(regression_net(), removal)
 
 
+@pytest.mark.slow
 def test_protected_units_last_through_a_run():
     data = regression_data()
     result = shorten(regression_net(units=3), data, protected=("*2",))
     assert result.rounds[-1].units == ("unit2",)
 
 
+@pytest.mark.slow
 def test_a_callback_protects_too():
     model = regression_net(units=3)
     x, y = regression_data().train

@@ -144,10 +144,12 @@ def test_rounds_without_settings_are_not_continued(tmp_path):
             run.claim({})
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_a_killed_one_frees(tmp_path):
     code = (
-        "import os, signal, sys; from resprune_tf.runs.records import RunDirectory\n"
-        "with RunDirectory(sys.argv[1]) as run:\n"
+        "import os, sys\n"
+        "from resprune_cli.options.registries import registry  # starts no Keras\n"
+        "with registry('runs.records').RunDirectory(sys.argv[1]) as run:\n"
         "    (run.path / f'.writing-{os.getpid()}-half').touch()\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
