@@ -23,11 +23,13 @@ class Forked:
         module: what is run as `__main__`.
         arguments: its command line.
         log: path of a file to which standard output and standard error are added.
+        environment: further environment variables. TensorFlow and Keras are already
+            imported and do not see them.
     """
 
-    def __init__(self, module, *arguments, log):
+    def __init__(self, module, *arguments, log, environment=None):
         self._log = log
-        command = (module, list(map(str, arguments)), str(log), os.getcwd())
+        command = (module, [*map(str, arguments)], str(log), os.getcwd(), environment)
         self._process = _CONTEXT.Process(target=_run, args=command)
         self._process.start()
         self.kill, self.terminate = self._process.kill, self._process.terminate
@@ -53,10 +55,11 @@ class Forked:
         return self.output()
 
 
-def _run(module, arguments, log, folder):
+def _run(module, arguments, log, folder, environment):
     with open(log, "ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.chdir(folder)
+    os.environ.update(environment or {})
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -23,6 +23,7 @@ from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training.trainer import Trainer
 from tests.conftest import jax_environment, shallow_net, toy_dataset
 from tests.made.fits import numbers, regression_net
+from tests.made.processes import Forked
 from tests.training import strategy_child
 from tests.training.strategy_child import EXACT
 
@@ -31,13 +32,32 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def child(folder, strategy, *cases, **environment):
-    arguments = [str(folder), strategy, *cases]
-    command = [sys.executable, "-m", "tests.training.strategy_child", *arguments]
+def child(folder, strategy, *cases, log="log", **environment):
+    """A process on TensorFlow. It is forked, because importing takes seconds."""
+    return Forked(
+        *("tests.training.strategy_child", folder, strategy, *cases),
+        log=folder / log,
+        environment=environment,
+    )
+
+
+def jax_child(folder, strategy, *cases):
+    """A process on two devices of JAX."""
     return subprocess.Popen(
-        command,
+        [
+            sys.executable,
+            "-m",
+            "tests.training.strategy_child",
+            folder,
+            strategy,
+            *cases,
+        ],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={
+            **os.environ,
+            **jax_environment(strategy),
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -47,7 +67,12 @@ def child(folder, strategy, *cases, **environment):
 def outputs(*processes):
     """What processes print that must all end well."""
     try:
-        printed = [process.communicate(timeout=240)[0] for process in processes]
+        printed = [
+            process.wait()
+            if isinstance(process, Forked)
+            else process.communicate(timeout=240)[0]
+            for process in processes
+        ]
     finally:
         for process in processes:
             process.kill()
@@ -116,6 +141,7 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
             "multiworker",
             "frozen",
             "streamed",
+            log=f"log{index}",
             TF_CONFIG=json.dumps(
                 {
                     "cluster": {"worker": addresses},
@@ -147,14 +173,8 @@ def test_two_workers_train_as_one(tmp_path, mirrored, alone):
 
 def test_two_devices_train_as_one_on_jax(tmp_path):
     """There with the whole batch's statistics, so that a whole run is the same."""
-    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     names = ("none", "mirrored")
-    printed = outputs(
-        *(
-            child(tmp_path, name, "streamed", "own", **jax_environment(name), **devices)
-            for name in names
-        )
-    )
+    printed = outputs(*(jax_child(tmp_path, n, "streamed", "own") for n in names))
     assert "mirrored: 2 replicas" in printed[1] and "stopped: enough" in printed[1]
     one, two = (arrays(tmp_path / f"{name}-0.npz") for name in names)
     assert_close(two, one, ("run", "streamed", "own"))
