@@ -29,6 +29,7 @@ class Forked:
 
     def __init__(self, module, *arguments, log, environment=None):
         self._log = log
+        open(log, "a").close()
         command = (module, [*map(str, arguments)], str(log), os.getcwd(), environment)
         self._process = _CONTEXT.Process(target=_run, args=command)
         self._process.start()

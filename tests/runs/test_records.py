@@ -4,8 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
-import subprocess
-import sys
+import time
 
 import pytest
 
@@ -19,6 +18,7 @@ from resprune_tf.system.whole_files import (
     write_lines,
     write_text,
 )
+from tests.made.processes import Forked
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROUND = Round(
@@ -146,28 +146,18 @@ def test_rounds_without_settings_are_not_continued(tmp_path):
 
 @pytest.mark.slow
 def test_a_second_process_is_refused_and_a_killed_one_frees(tmp_path):
-    code = (
-        "import os, sys\n"
-        "from resprune_cli.options.registries import registry  # starts no Keras\n"
-        "with registry('runs.records').RunDirectory(sys.argv[1]) as run:\n"
-        "    (run.path / f'.writing-{os.getpid()}-half').touch()\n"
-        "    print('held', flush=True); sys.stdin.read()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with child:
-        assert child.stdout.readline() == "held\n"
-        with pytest.raises(RunDirectoryError, match="Another process is working in"):
-            RunDirectory(tmp_path).__enter__()
-        child.kill()
-        child.wait()
-    with RunDirectory(tmp_path):
-        assert not list(tmp_path.glob(".writing-*"))
+    run_dir = tmp_path / "run"
+    child = Forked("tests.runs.holding_child", run_dir, log=tmp_path / "log")
+    while "held" not in child.output():
+        assert child.poll() is None
+        time.sleep(0.05)
+    with pytest.raises(RunDirectoryError, match="Another process is working in"):
+        RunDirectory(run_dir).__enter__()
+    child.kill()
+    child.wait()
+    assert list(run_dir.glob(".writing-*"))
+    with RunDirectory(run_dir):
+        assert not list(run_dir.glob(".writing-*"))
 
 
 def test_an_unwritable_place_is_refused(tmp_path):
