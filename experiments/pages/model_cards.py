@@ -70,7 +70,7 @@ def _row(run, line):
 
 
 def _accuracy(run, line, split):
-    accuracy, count = run.watched(line, split), run.examples(split)
+    accuracy, count = run.monitored(line, split), run.examples(split)
     if accuracy is None:
         return "-"
     low, high = wilson(accuracy, count)

@@ -135,7 +135,7 @@ def _in_progress(records):
         link = f"[{name}](../../records/{name})"
         for r in run.rounds:
             cells_of = [str(r["round"]), str(r["layers"]), str(r["epochs"])]
-            accuracy = run.show(run.watched(r, "test"))
+            accuracy = run.show(run.monitored(r, "test"))
             rows.append([link, _scale(name, run), *cells_of, accuracy])
     if not rows:
         return []
@@ -177,7 +177,7 @@ def _seeds_cells(name, runs):
         {
             seed: accuracy
             for seed, record in found.items()
-            if (accuracy := runs[seed].watched(record, "test")) is not None
+            if (accuracy := runs[seed].monitored(record, "test")) is not None
         }
         for found in (firsts, chosen)
     )
@@ -248,7 +248,7 @@ def _cells(run):
 def _accuracies(run, split):
     parts = []
     for record in (run.rounds[0], run.selected):
-        accuracy = run.watched(record, split)
+        accuracy = run.monitored(record, split)
         low, high = wilson(accuracy, run.examples(split))
         parts.append(f"{percent(accuracy)} ± {50 * (high - low):.2f}")
     return " → ".join(parts)

@@ -158,9 +158,9 @@ class Series:
 
 def _accuracy(run, record, split):
     if split != "pooled":
-        return run.watched(record, split)
+        return run.monitored(record, split)
     parts = [
-        (run.watched(record, each), run.settings.get("dataset", {}).get(each))
+        (run.monitored(record, each), run.settings.get("dataset", {}).get(each))
         for each in ("validation", "test")
     ]
     if any(None in part for part in parts):

@@ -97,6 +97,7 @@ def _own_table(own):
     rows = []
     for name, (run, model) in own.items():
         first, last = run.rounds[0], run.selected
+        maintained = "yes" if run.within_tolerance(last) else "no"
         rows.append(
             [
                 f"[{name}](../../records/{name})",
@@ -106,7 +107,7 @@ def _own_table(own):
                 f"{first['layers']} → {last['layers']}",
                 f"{100 * last['macs'] / first['macs']:.2f}",
                 f"{100 * last['parameters'] / first['parameters']:.2f}",
-                f"{'yes' if run.holds(last) else 'no'}, on the {on_split(run.split)}",
+                f"{maintained}, on the {on_split(run.split)}",
             ]
         )
     return markdown_table(columns, rows)

@@ -28,8 +28,8 @@ def load_dataset(
     Held-out splits and subsets are stratified: the share of each class is preserved, to
     within an image or two. They depend on `seed` and the labels only, and a smaller
     subset is part of a larger one. The order of images is that of the source. tfds and
-    the binary files store the CIFAR images in different orders, so the same seed holds
-    out different images.
+    the binary files store the CIFAR images in different orders, so the same seed
+    selects other validation images.
 
     Args:
         name: `"digits"` (scikit-learn's 8x8 digits: 1,077 images for training, 360 for

@@ -232,7 +232,7 @@ def prune_and_retrain(
             strategy=strategy,
             stop=_stop_check(run),
             progress=_progress(run, removal),
-            watched={k: checked[k] for k in ("monitor", "mode") if k in checked},
+            monitored={k: checked[k] for k in ("monitor", "mode") if k in checked},
         )
         if run.start_from is not None and not files.rounds:
             rounds.take_over(run.start_from)

@@ -49,7 +49,7 @@ class PruningRun:
         strategy: a `Strategy`.
         stop: a `StopCheck`.
         progress: a `Progress`, or None.
-        watched: dict with the settings of the monitored value for `final.json`.
+        monitored: dict with the settings of the monitored value for `final.json`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PruningRun:
         strategy,
         stop,
         progress,
-        watched,
+        monitored,
     ):
         self.files, self.deletion, self.data = files, deletion, data
         self.plan, self.rounds = deletion.plan, deletion.rounds
@@ -75,7 +75,7 @@ class PruningRun:
         self.guidance, self.teacher, self.template = guidance, teacher, template
         self.seed, self.strategy, self.stop = seed, strategy, stop
         self.progress, self.status = progress, Status(files.path)
-        self.watched = watched
+        self.monitored = monitored
         self._release_memory = Release()
 
     def complete(self, model, note):
@@ -341,7 +341,7 @@ class PruningRun:
             "select_on": plan.removal.select_on,
             "tolerance": plan.tolerance(self.rounds),
             **({"tolerance_rule": AUTO} if plan.removal.tolerance == AUTO else {}),
-            **self.watched,
+            **self.monitored,
             "stop_reason": outcome,
             "target_reached": plan.target_reached(judged[-1]),
             f"initial_{monitor}": plan.value(first),

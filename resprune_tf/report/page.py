@@ -147,7 +147,7 @@ def _tiles(run):
         aside = f"{100 * after / before:.1f} % of the initial model"
         tiles.append(("Latency", f"{before:.4g}", f"{after:.4g}\N{NBSP}ms", aside))
     for split in run.splits:
-        value, examples = run.watched(last, split), run.examples(split)
+        value, examples = run.monitored(last, split), run.examples(split)
         if value is None:
             continue
         aside = ""
@@ -155,7 +155,7 @@ def _tiles(run):
             low, high = map(percent, wilson(value, examples))
             aside = f"95 % interval: {low}–{high} ({examples:,} examples)"
         word = f"{split.capitalize()} {run.label}"
-        start = run.show(run.watched(first, split))
+        start = run.show(run.monitored(first, split))
         tiles.append((word, start, run.show(value), aside))
     if seconds := run.total("seconds"):
         rounds = counted(len(run.rounds), "round")
@@ -180,7 +180,7 @@ def _rounds(run):
         )
         cells = [_cell(r["round"]), _cell(r["layers"]), macs]
         for split in run.splits:
-            now, start = run.watched(r, split), run.watched(first, split)
+            now, start = run.monitored(r, split), run.monitored(first, split)
             known = r is not first and None not in (now, start)
             delta = _difference(run, now - start) if known else ""
             if found := paired(run, r, split):

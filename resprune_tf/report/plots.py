@@ -63,9 +63,9 @@ def _paint_tradeoff(axes, run, cost):
     dodge = 0.004 * (max(costs) - min(costs)) * (len(run.splits) - 1)
     for index, split in enumerate(run.splits):
         points = [
-            (cost(r) + dodge * (2 * index - 1), run.watched(r, split))
+            (cost(r) + dodge * (2 * index - 1), run.monitored(r, split))
             for r in run.rounds
-            if cost(r) is not None and run.watched(r, split) is not None
+            if cost(r) is not None and run.monitored(r, split) is not None
         ]
         if not points:
             continue
@@ -80,10 +80,10 @@ def _paint_tradeoff(axes, run, cost):
         y = [scale * a for a in y]
         axes.plot(x, y, marker="os"[index], markersize=4.8, label=split, **style)
     chosen = run.selected
-    if chosen and cost(chosen) is not None and run.watched(chosen) is not None:
+    if chosen and cost(chosen) is not None and run.monitored(chosen) is not None:
         axes.plot(
             [cost(chosen) - dodge],
-            [scale * run.watched(chosen)],
+            [scale * run.monitored(chosen)],
             linestyle="none",
             marker="o",
             markersize=13,
@@ -104,7 +104,7 @@ def paint_training(figure, run):
         run: a `RunRecords` with a history.
     """
     panels = loss, metric = figure.subplots(2, 1, sharex=True)
-    measured = {r["round"]: run.watched(r) for r in run.rounds}
+    measured = {r["round"]: run.monitored(r) for r in run.rounds}
     scale = 100 if run.in_percent else 1
     lengths = collections.Counter(epoch["round"] for epoch in run.history)
     every = math.ceil(len(lengths) / (3.2 * figure.get_figwidth()))

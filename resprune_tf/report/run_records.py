@@ -123,7 +123,7 @@ class RunRecords:
         """Whether smaller values of the monitored metric are better."""
         return (self.final.get("mode") or self.settings.get("mode")) == "min"
 
-    def watched(self, record, split=None):
+    def monitored(self, record, split=None):
         """The monitored value of a round; None if it is missing or not finite.
 
         Args:
@@ -145,7 +145,7 @@ class RunRecords:
 
     def quality(self, record):
         """The monitored value of a round, negated if smaller values are better."""
-        value = self.watched(record)
+        value = self.monitored(record)
         if value is None:
             return -math.inf
         return -value if self.smaller_is_better else value
@@ -158,7 +158,7 @@ class RunRecords:
     @property
     def initial(self):
         """The monitored value with which those of the rounds are compared."""
-        known = self.watched(self.rounds[0])
+        known = self.monitored(self.rounds[0])
         return self.final.get(f"initial_{self.monitor}", known)
 
     @property
@@ -174,9 +174,9 @@ class RunRecords:
         number = f"{100 * self.tolerance:.3g}"
         return f"{number} percentage point{'' if number == '1' else 's'}"
 
-    def holds(self, record):
+    def within_tolerance(self, record):
         """Whether the monitored value of a round is within the tolerance."""
-        if self.watched(record) is None or self.initial is None:
+        if self.monitored(record) is None or self.initial is None:
             return False
         initial = self.quality({f"{self.split}_{self.monitor}": self.initial})
         # As in `runs.judging.within_tolerance`, whose import would start Keras. A test

@@ -38,7 +38,7 @@ def format_run(run):
                 *(str(r["round"]), str(r["layers"])),
                 *(f"{r['parameters']:,}", share["parameters"]),
                 *(short(r["macs"]), share["macs"]),
-                *(run.show(run.watched(r, split)) for split in run.splits),
+                *(run.show(run.monitored(r, split)) for split in run.splits),
                 f"{r.get('seconds') or 0:,.1f}",
                 ", ".join(r["removed"]) or "-",
             ]
@@ -77,7 +77,7 @@ def headline(run):
         )
     if last is not first:
         loss = ""
-        if run.watched(last) is not None and not run.holds(last):
+        if run.monitored(last) is not None and not run.within_tolerance(last):
             loss = f"; the initial {run.monitor} was not maintained"
         return (
             f"The model was pruned from {first['layers']} to {last['layers']} layers: "
@@ -86,7 +86,7 @@ def headline(run):
     if not smaller:
         return f"Nothing was removed: only {start} was trained; {_change(run)}."
     best = max(smaller, key=run.quality)
-    if run.holds(best):
+    if run.within_tolerance(best):
         return f"The run selected {start}; {_change(run)}."
     loss = "loss"
     if run.tolerance:
@@ -94,7 +94,7 @@ def headline(run):
     return (
         f"Nothing could be removed without {loss}: {start} has "
         f"{run.show_full(run.initial)} {run.split} {run.monitor}, the best pruned one "
-        f"({best['layers']} layers) {run.show_full(run.watched(best))}."
+        f"({best['layers']} layers) {run.show_full(run.monitored(best))}."
     )
 
 
@@ -113,7 +113,7 @@ def _change(run, *last):
     """The monitored values of round 0, or of `last` compared with those of round 0."""
     parts = []
     for split in run.splits:
-        values = [run.watched(r, split) for r in (*last, run.rounds[0])]
+        values = [run.monitored(r, split) for r in (*last, run.rounds[0])]
         if None not in values:
             text = " instead of ".join(map(run.show_full, values))
             parts.append(f"{split} {run.monitor} {text}")
@@ -151,7 +151,7 @@ def rule(run):
 
     Empty if the selected model does not satisfy it, as is possible without retraining.
     """
-    if not run.holds(run.selected):
+    if not run.within_tolerance(run.selected):
         return ""
     smaller = run.smaller_is_better
     bound, word = ("at most", "plus") if smaller else ("at least", "less")

@@ -44,7 +44,7 @@ def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
             "tradeoff",
             f"{run.monitor} against cost, one point per round",
             plots.paint_tradeoff,
-            run.rounds and any(run.watched(r) is not None for r in run.rounds),
+            run.rounds and any(run.monitored(r) is not None for r in run.rounds),
             2 if plots.has_latencies(run) else 1,
         ),
         (

@@ -86,9 +86,9 @@ def needed_models(run_dir):
         return [INITIAL, *teacher]
     settings = read_settings(run_dir)
     try:
-        watched = settings["select_on"], settings.get("monitor", "accuracy")
-        values = [record.measure(*watched) for record in rounds]
-        examples = settings.get("dataset", {}).get(watched[0])
+        monitored = settings["select_on"], settings.get("monitor", "accuracy")
+        values = [record.measure(*monitored) for record in rounds]
+        examples = settings.get("dataset", {}).get(monitored[0])
         tolerance = resolved(settings["tolerance"], values[0], examples)
         rule = float(tolerance), settings.get("mode")
     except (KeyError, TypeError, ValueError, AttributeError) as error:

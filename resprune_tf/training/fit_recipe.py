@@ -250,11 +250,11 @@ class FitRecipe(TrainingRecipe):
                     "the number of batches of `train` is unknown. Pass `fit_options="
                     '{"steps_per_epoch": ...}`, or `schedule="linear"`.'
                 )
-        watched = removal.monitor, removal.mode, removal.select_on
+        monitored = removal.monitor, removal.mode, removal.select_on
         recipes = (
             [self] if _tried_alike(self, retrain_recipe) else [self, retrain_recipe]
         )
-        tried = [check_fit(model, data, each, *watched) for each in recipes]
+        tried = [check_fit(model, data, each, *monitored) for each in recipes]
         first, last = tried[0], tried[-1]
         if first.mode != last.mode:
             raise ValueError(

@@ -42,4 +42,5 @@ def test_a_record_is_judged_as_in_the_run(mode, worse, tolerance, initial):
             ]
             final = {"monitor": "metric", "mode": mode, "tolerance": tolerance}
             expected = within_tolerance(initial, each, tolerance, mode)
-            assert RunRecords(rounds, final).holds(rounds[1]) == expected, steps
+            run = RunRecords(rounds, final)
+            assert run.within_tolerance(rounds[1]) == expected, steps
