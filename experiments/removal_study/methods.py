@@ -64,7 +64,8 @@ class Network:
         name = method.removeprefix("greedy ")
         if method == name:
             return self.record["orders"][name][:count]
-        order = self.record["greedy"][name].get(kind, {}).get("order", ())[:count]
+        searched = self.record.get("greedy", {}).get(name, {})  # may not be run yet
+        order = searched.get(kind, {}).get("order", ())[:count]
         known = order and key(order) in self.record["subset_images"]
         return order if known else None
 
