@@ -203,3 +203,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
     np.savez(tmp_path / "resnet20.npz", **{"conv1.weight": np.zeros((16, 3, 3, 3))})
     with pytest.raises(ValueError, match="has no arrays .* for bn1"):
         read_model("resnet20", tmp_path)
+
+
+def test_a_network_may_be_without_a_greedy_search_so_far():
+    record = {"orders": {"cka": ["a", "b"]}, "subset_images": {}}
+    network = Network("resnet32", record)
+    assert network.chosen("greedy cka", 1, "plain") is None
+    assert network.chosen("cka", 1, "plain") == ["a"]
