@@ -8,7 +8,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo         prune a ResNet on real handwritten digits, export it (minutes)"
 	@echo "make test         run the tests (15 to 25 minutes on two cores)"
-	@echo "make test-fast    run the tests without trainings and new processes (1 to 2 minutes)"
+	@echo "make test-fast    run the tests that are not marked as slow (1 to 2 minutes)"
 	@echo "make test-oldest  run the tests with the oldest supported versions"
 	@echo "make check        check the formatting, lint and run the tests"
 	@echo "make docs         build the API reference into build/docs (needs pdoc)"

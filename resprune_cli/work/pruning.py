@@ -214,4 +214,6 @@ def _run_of(summary):
 
 
 def _cell(name, value):
+    if name == "latency_ms":
+        return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else format_value(name, value)

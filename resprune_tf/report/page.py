@@ -116,8 +116,7 @@ def _callouts(run):
         texts.append(("alert", "This run is unfinished, so the results may change."))
     if diverged := run.final.get("diverged"):
         texts.append(("alert", diverged["reason"]))
-    loads = ((r.get("measured") or {}).get("machine_load") for r in run.rounds)
-    if note := busy_note(*loads):
+    if note := busy_note(*map(run.load, run.rounds)):
         texts.append(("note", note))
     if run.rounds and run.split == "test":
         texts.append(

@@ -232,6 +232,10 @@ class RunRecords:
         """Measured latency in ms; None if it was not measured."""
         return (record.get("measured") or {}).get("latency_ms")
 
+    def load(self, record):
+        """Load of the machine while latency was measured; None if it was not."""
+        return (record.get("measured") or {}).get("machine_load")
+
     def correct(self, record, split):
         """The correctly classified examples (`Round.correct`); None if not recorded."""
         return (record.get("correct") or {}).get(split)

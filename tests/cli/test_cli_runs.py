@@ -408,7 +408,7 @@ def test_a_latency_that_a_target_limits_is_shown():
     pruning._add_latencies(summary)
     assert summary["after"] == {"layers": 5, "latency_ms": 3.0}
     rows = [line.split() for line in pruning._lines(summary)]
-    assert ["latency_ms", "4", "3", "0.750"] in rows
+    assert ["latency_ms", "4.000", "3.000", "0.750"] in rows
     assert ["layers", "8", "5", "0.625"] in rows
 
 

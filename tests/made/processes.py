@@ -23,8 +23,8 @@ class Forked:
         module: what is run as `__main__`.
         arguments: its command line.
         log: path of a file to which standard output and standard error are added.
-        environment: further environment variables. TensorFlow and Keras are already
-            imported and do not see them.
+        environment: further environment variables. Those that TensorFlow and Keras
+            read when they are imported have no effect.
     """
 
     def __init__(self, module, *arguments, log, environment=None):
