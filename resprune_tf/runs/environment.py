@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import pathlib
 import platform
 import subprocess
@@ -51,7 +52,11 @@ def _devices():
             config.experimental.get_device_details(device).get("device_name", "GPU")
             for device in config.list_physical_devices("GPU")
         ] or ["cpu"]
-    return {
+    found = {}
+    # Kernels of oneDNN round differently, so the results depend on this variable.
+    if backend == "tensorflow" and "TF_ENABLE_ONEDNN_OPTS" in os.environ:
+        found["TF_ENABLE_ONEDNN_OPTS"] = os.environ["TF_ENABLE_ONEDNN_OPTS"]
+    return found | {
         "backend": backend,
         "devices": ", ".join(
             f"{names.count(name)} {name}" for name in sorted({*names})
