@@ -270,7 +270,7 @@ class Pipeline:
     """A `tf.data.Dataset` of batches."""
 
     def __init__(self, dataset, name):
-        self.dataset, self.name = dataset, name
+        self.dataset, self.name, self._first = dataset, name, None
         self.batches = self._count()
         # The values of Keras and TensorFlow (INFINITE_CARDINALITY) for endless data.
         self.repeats = self.batches in (None, -1)
@@ -297,12 +297,18 @@ class Pipeline:
         return self.first_batch()
 
     def first_batch(self):
-        batches = self.dataset
-        if keras.backend.backend() != "tensorflow":
-            batches = batches.as_numpy_iterator()
-        for batch in batches:
-            return batch
-        raise self._empty()
+        """The first batch, unchanged.
+
+        It is kept, because a pipeline may have to fill a shuffle buffer before it.
+        """
+        if self._first is None:
+            batches = self.dataset
+            if keras.backend.backend() != "tensorflow":
+                batches = batches.as_numpy_iterator()
+            self._first = next(iter(batches), None)
+            if self._first is None:
+                raise self._empty()
+        return self._first
 
     def blocks(self, steps=None):
         for number, batch in enumerate(itertools.islice(self._batches(), steps)):

@@ -106,6 +106,23 @@ def test_empty_pipelines():
         filtered.splits["validation"].first_batch()
 
 
+def test_a_pipeline_is_read_once_for_its_first_batch():
+    import tensorflow as tf
+
+    reads = []
+
+    def examples():
+        reads.append(1)
+        yield from zip(X, Y, strict=True)
+
+    kinds = (tf.TensorSpec(X.shape[1:]), tf.TensorSpec(Y.shape[1:], Y.dtype))
+    pipeline = tf.data.Dataset.from_generator(examples, output_signature=kinds)
+    split = FitData(pipeline.batch(2), (X, Y)).splits["train"]
+    assert split.data_to_check() is split.first_batch()
+    np.testing.assert_array_equal(split.first_batch()[0], X[:2])
+    assert len(reads) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
