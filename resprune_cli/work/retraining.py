@@ -10,7 +10,7 @@ from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import data_source, measuring, model_file, scoring
 from resprune_cli.work.outcome import Outcome
-from resprune_tf.runs.judging import format_value
+from resprune_tf.runs.judging import format_value, is_suspicious
 from resprune_tf.runs.records import read_settings
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
@@ -45,7 +45,9 @@ def prune(model, data, splits, target, args):
         augment=data_source.augmentation(args, splits["train"][0]),
     )
     measured, guesses = _measure_given(model, splits, args)
-    if data.divided and not guesses:
+    # `prune_and_retrain` itself warns of an accuracy that is suspiciously high.
+    given = measured["validation"][args.monitor]
+    if data.divided and not (guesses or is_suspicious(args.monitor, given)):
         print(
             "NOTE: The validation examples were taken from the training examples. If "
             "the model was trained on them, its accuracy on them is too high, and "

@@ -15,7 +15,13 @@ from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
 from resprune_tf.runs.environment import environment
-from resprune_tf.runs.judging import AUTO, format_value, is_accuracy, within_tolerance
+from resprune_tf.runs.judging import (
+    AUTO,
+    format_value,
+    is_accuracy,
+    is_suspicious,
+    within_tolerance,
+)
 from resprune_tf.runs.records import INITIAL, TEACHER, RunDirectory
 from resprune_tf.runs.status import Status
 from resprune_tf.system.advice import advice
@@ -27,8 +33,6 @@ from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
 
-# A model with at least this accuracy was probably trained on the examples.
-_SUSPICIOUS_ACCURACY = 0.995
 # Training examples from which a search for several units re-estimates statistics.
 _SEARCH_EXAMPLES = 2048
 
@@ -204,8 +208,8 @@ class PruningRun:
                 f"models cannot be compared with it. Check the {removal.select_on} "
                 "data and the metric."
             )
-        suspicious = is_accuracy(removal.monitor) and value >= _SUSPICIOUS_ACCURACY
-        if number == 0 and recipe.epochs == 0 and suspicious:
+        as_given = number == 0 and recipe.epochs == 0
+        if as_given and is_suspicious(removal.monitor, value):
             self._say(
                 f"NOTE: The model classifies {value:.2%} of the {removal.select_on} "
                 "examples correctly. If it was trained on them, they do not show how "

@@ -38,6 +38,11 @@ def resolved(tolerance, initial, examples):
     return auto_tolerance(initial, examples) if tolerance == AUTO else tolerance
 
 
+def is_suspicious(monitor: str, value: float) -> bool:
+    """Whether a model was probably trained on the examples that it is measured on."""
+    return is_accuracy(monitor) and value >= 0.995
+
+
 def points(share):
     """A difference of two accuracies as text, such as `0.62 percentage points`."""
     number = f"{100 * share:.3g}"
