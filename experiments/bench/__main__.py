@@ -49,14 +49,16 @@ def measure(name, settings, torch_python):
     variant = VARIANTS[name]
     asked = settings | dataclasses.asdict(variant) | {"measures": variant.measures}
     python = torch_python if variant.path == "torch" else sys.executable
+    variables = os.environ | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": variant.backend or "torch",
+    }
+    if variant.path == "keras":  # as without this package, whose commands set it
+        variables.pop("TF_ENABLE_ONEDNN_OPTS", None)
     try:
         done = subprocess.run(
             [python, "-m", "experiments.bench.worker", json.dumps(asked)],
-            env=os.environ
-            | {
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "KERAS_BACKEND": variant.backend or "torch",
-            },
+            env=variables,
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -25,7 +25,8 @@ one (post-activation basic units). `make bench` measures it on your machine.
 - *This package* trains as its commands do, on uint8 images with shuffling,
   augmentation, normalisation and metrics. *Plain Keras* uses stock layers with `fit`
   and `predict`, *PyTorch* the same model in eager mode with channels last. The last two
-  get normalised images and do not augment them. bfloat16 is mixed precision.
+  get normalised images and do not augment them. bfloat16 is mixed precision. The
+  commands of this package turn on oneDNN; plain Keras leaves that to TensorFlow.
   *Repeatable*: TensorFlow runs one operation at a time, the default of the commands on
   a CPU.
 - One measurement of training is an epoch with its set-up. Processor times are in the
