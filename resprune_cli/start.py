@@ -1,6 +1,7 @@
 """Imports Keras without its messages, and stops work on signals."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -35,7 +36,10 @@ def prepare_environment():
 def start():
     """Imports Keras and `resprune_tf`, and suppresses messages below errors."""
     prepare_environment()
-    with contextlib.nullcontext() if "keras" in sys.modules else quiet():
+    with contextlib.ExitStack() as stack:
+        if "keras" not in sys.modules:
+            stack.enter_context(importing())
+            stack.enter_context(quiet())
         import keras
         from absl import logging
 
@@ -50,6 +54,23 @@ def start():
             tf.config.list_logical_devices("GPU")
     logging.set_verbosity(logging.ERROR)
     rp.keep_memory()
+
+
+@contextlib.contextmanager
+def importing():
+    """Context for the imports of TensorFlow and Keras; takes them out of collection.
+
+    They create about a million objects that stay. Garbage collection would look through
+    them several times during the imports and again when Python exits, for seconds.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

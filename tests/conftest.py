@@ -9,6 +9,8 @@ import typing
 
 # Quiet TensorFlow's start-up notes before anything imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Until the tests are collected; see `pytest_collection_finish`.
+gc.disable()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -144,6 +146,7 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from resprune_cli.start import prepare_environment, quiet
+from resprune_cli.start import importing, prepare_environment, quiet
 
 
 @contextlib.contextmanager
@@ -10,5 +10,5 @@ def quiet_start():
     """Context for imports that start TensorFlow: discards standard error."""
     prepare_environment()
     # C++ prints some messages before it reads its log level.
-    with quiet():
+    with importing(), quiet():
         yield

@@ -6,6 +6,7 @@ machine in production may have nothing else.
 """
 
 import collections
+import gc
 import json
 import os
 import pathlib
@@ -335,4 +336,8 @@ def main(folder):
 
 
 if __name__ == "__main__":
+    # Garbage collection would take seconds for the million objects that importing
+    # TensorFlow creates, during the import and at the exit.
+    gc.disable()
     main(sys.argv[1])
+    gc.freeze()

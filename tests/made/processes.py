@@ -6,6 +6,7 @@ has imported them and done nothing else: TensorFlow has no thread before its fir
 operation.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -57,6 +58,9 @@ class Forked:
 
 
 def _run(module, arguments, log, folder, environment):
+    # What was imported stays. `conftest` turned the collection off for its imports.
+    gc.freeze()
+    gc.enable()
     with open(log, "ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
