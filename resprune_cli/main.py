@@ -1,10 +1,12 @@
 """Entry point of `resprune COMMAND ...`: parses arguments and runs a command."""
 
 import argparse
+import difflib
 import importlib
 import importlib.metadata
 import os
 import pathlib
+import re
 import shlex
 import sys
 import textwrap
@@ -100,7 +102,9 @@ def main(argv=None):
     if not argv:
         make_parser().print_help()
         return 0
-    args = make_parser().parse_args(argv)
+    args, unknown = make_parser().parse_known_args(argv)
+    if unknown:
+        args.parser.error(_on_unknown(unknown, args.parser))
     args.command_line = shlex.join(["resprune", *argv]) + "\n"  # for the records
     try:
         args.check(args)
@@ -122,6 +126,7 @@ def main(argv=None):
         print(f"\n{stopped} The same command continues the run.", flush=True)
         return stopped.code
     except KeyboardInterrupt:
+        print("Stopped by Ctrl-C.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # such as `| head`, which reads some lines only
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - flushed when Python exits
@@ -133,6 +138,17 @@ def main(argv=None):
         name = type(error).__name__
         hint = "" if args.debug else " --debug shows the traceback."
         return _end(args, 1, f"{name}: {error}{hint}")
+
+
+def _on_unknown(arguments, parser):
+    """The message on arguments that a command does not have."""
+    text = f"unrecognized arguments: {' '.join(arguments)}."
+    options = re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", parser.format_help())
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if close := difflib.get_close_matches(name, options, 1):
+            text += f" Did you mean {close[0]} instead of {name}?"
+    return text
 
 
 def _check_out(args):

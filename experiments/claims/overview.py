@@ -25,9 +25,9 @@ from experiments.removal_study import defaults_page
 
 _TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules); none
 is set by hand. *Not reproducible*: no model can have the printed numbers. Hours are
-[estimated](../../experiments/queue.md) for one CPU or one accelerator, for all planned
-seeds, without ImageNet, whose speed was not measured. Some runs belong to several
-groups.
+[estimates](../../experiments/queue.md) for all planned seeds without ImageNet: on one
+CPU from a measured epoch, on one accelerator from an epoch whose time may be assumed,
+see there. Some runs belong to several groups.
 """
 _WORDS = """A *pruning run* trains a model, removes residual units and retrains, round
 by round. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet, and
@@ -188,6 +188,7 @@ def omitted(sources):
     records = sources.records
     costs = bool(cost_records.read_machines(records))
     known = {name: sources.on_record(runs) for name, runs in _OF_RUNS.items()}
+    known["models"] = any(records.glob("*/*/models/*.keras"))
     known["records"] = any(records.glob("*/*/rounds.jsonl"))
     known["table2"] = costs or bool(cost_records.own_models(records))
     known["table3"] = costs or cost_records.all_models(records) != [*cost_records.PAPER]

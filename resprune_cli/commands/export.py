@@ -9,6 +9,7 @@ from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 
+_JUDGED = 1000  # examples on which a classifier is compared with guessing
 _ALIASES = ", ".join(
     f"{alias} for {name}" for alias, name in registry("deploy.registry").ALIASES.items()
 )
@@ -111,7 +112,7 @@ def check(args):
 def run(args):
     """Exports the model and prints the files; returns the exit code."""
     import resprune_tf as rp
-    from resprune_cli.work import data_source, model_file
+    from resprune_cli.work import data_source, measuring, model_file
     from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES
     from resprune_tf.deploy.fresh_process import RuntimeFailed
 
@@ -120,7 +121,12 @@ def run(args):
     if args.data is not None:
         data = data_source.read(args, model)
         options["calibration"] = data.splits["train"][0][:CALIBRATION_IMAGES]
-        options["images"] = data.splits[data.held_out][0][:64]
+        x, y = data.splits[data.held_out]
+        options["images"] = x[:64]
+        # Ranges calibrated on inputs of the wrong scale give a useless file.
+        measuring.check_classifier(
+            model, x[:_JUDGED], None if y is None else y[:_JUDGED], args
+        )
         if len(options["images"]) < 4:  # too few to compare on
             del options["images"]
     try:

@@ -93,7 +93,7 @@ def add_command(commands, name, run, check, *, usage, help, description, example
         # An abbreviation could mean another option in a later version.
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run, check=check)
+    parser.set_defaults(run=run, check=check, parser=parser)
     return parser
 
 

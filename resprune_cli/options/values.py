@@ -115,14 +115,14 @@ def shape(text):
     return tuple(sizes)
 
 
-def count(text):
-    """An integer >= 1."""
+def count(text, least=1):
+    """An integer >= 1, or another smallest value."""
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not an integer >= 1.")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an integer >= {least}.")
     return value
 
 
@@ -143,7 +143,7 @@ def positive(text):
 
 def epochs(text):
     """An integer >= 0."""
-    return 0 if text == "0" else count(text)
+    return count(text, least=0)
 
 
 def tolerance(text):

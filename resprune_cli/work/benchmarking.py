@@ -131,6 +131,9 @@ def table(result):
     if result.get("agreement") is not None:
         rows.append(("same class as in Keras", f"{result['agreement']:.1%}"))
     load = time["machine_load"]
+    other_load = "The load of other processes is unknown on this system."
+    if load is not None:
+        other_load = f"Meanwhile other processes used {load:.0%} of the cores."
     lines = [
         f"{result['model']} on {time['runtime']}"
         + (", exported for this measurement" * result["exported_for_this"])
@@ -140,12 +143,8 @@ def table(result):
         f"{counted(time['threads'], 'processor thread')}: "
         f"{counted(len(medians), 'repeat')} of {counted(time['runs'], 'call')}, each "
         "in a new process. Median and percentiles are those of the middle repeat.",
-        "The load of other processes is unknown on this system."
-        if load is None
-        else f"Meanwhile other processes used {load:.0%} of the processor cores.",
+        time["busy"] or other_load,
     ]
-    if time["busy"]:
-        lines.append(time["busy"])
     if "data" in result:
         lines += [
             f"Data: {result['data']}.",

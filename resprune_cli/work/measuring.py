@@ -10,8 +10,11 @@ import numpy as np
 
 from resprune_cli.options.archives import NUMBER_CLASSES
 from resprune_cli.options.usage import WrongUse, first_line
+from resprune_cli.work import data_source
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.runs.callbacks import EvaluationProgress
+from resprune_tf.system.progress import say
+from resprune_tf.system.wording import counted
 from resprune_tf.training.labels import check_targets, classified
 
 _CROSS_ENTROPIES = {
@@ -151,6 +154,27 @@ def guessing_warning(model, measured):
     return (
         f"{text} Check the input scaling (--pixels) and the order of the class labels."
     )
+
+
+def check_classifier(model, x, labels, args):
+    """Prints a warning if a classifier is no better than guessing.
+
+    Unlike `check_guessing` it needs no loss, and it never refuses the model.
+
+    Args:
+        model: a functional `keras.Model`.
+        x: array `(examples, ...)` of inputs.
+        labels: array of labels, one per example, or None.
+        args: parsed arguments.
+    """
+    classes = None if labels is None else data_source.classes_of(labels)
+    shape = model.outputs[0].shape
+    if classes is None or len(model.outputs) != 1 or len(shape) != 2 or shape[1] == 1:
+        return
+    say(f"Measuring the accuracy on {counted(len(x), 'example')} ...")
+    found = model.predict(x, batch_size=min(128, len(x)), verbose=0).argmax(axis=1)
+    if text := guessing_warning(model, {"accuracy": float(np.mean(found == classes))}):
+        warn(text, args)
 
 
 def warn(text, args):

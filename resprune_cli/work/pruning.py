@@ -93,7 +93,11 @@ def _pruned(model, args):
             batch_size=args.runtime_batch,
             threads=args.threads,
         )
-    _make_folder(args.out)
+    with _folder(args.out):
+        return _pruned_for(model, target, args)
+
+
+def _pruned_for(model, target, args):
     data, splits = None, {}
     if args.data is not None:
         data = data_source.read(args, model)
@@ -114,11 +118,21 @@ def _pruned(model, args):
         return Outcome(model, (), {}, {}, notes={"already_met": str(met)})
 
 
-def _make_folder(folder):
+@contextlib.contextmanager
+def _folder(folder):
+    """Creates a folder; deletes it after an error if nothing was written to it."""
+    created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WrongUse(f"Cannot write --out '{folder}': {error.strerror}.") from error
+    try:
+        yield
+    except BaseException:
+        if created:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
 
 
 def _summary(model, outcome, args, compiled):
@@ -137,7 +151,8 @@ def _summary(model, outcome, args, compiled):
         **outcome.notes,
     }
     pruned = None
-    say(f"Writing the result to {args.out} ...")
+    what = "summary" if outcome.model is None else "result"
+    say(f"Writing the {what} to {args.out} ...")
     if outcome.model is not None:
         pruned = model_file.without_importances(outcome.model)
         if compiled:

@@ -240,11 +240,14 @@ def _largest_difference(name, outputs, expected, tolerance):
             difference = np.abs(output - reference).max()
             # This form of the condition also rejects NaN.
             if not difference <= tolerance * scale:
+                calibrated = FORMATS[name].calibrated
                 raise ExportError(
                     f"The '{name}' file does not match the model: its outputs for "
                     f"{count} images differ by {difference:.2g}, more than "
                     f"tolerance={tolerance:g} times {scale:.3g} (the largest output, "
                     "or 1). Nothing was written."
+                    + calibrated
+                    * " Are the calibration images scaled as in training?"
                 )
             largest = max(largest, float(difference))
     return largest

@@ -124,7 +124,8 @@ class Count:
     """
 
     def __init__(self, total):
-        self.total, self.begun = total, time.monotonic()
+        self.total = total
+        self.started = None  # items that were done when counting began, and the time
         self.reporter = _REPORTER.get()
 
     def show(self, done, text, due=False):
@@ -140,9 +141,14 @@ class Count:
         state = f"{done + 1}"
         if self.total is not None:
             state += f" of {self.total}"
-        if self.total is not None and done:
-            left = (time.monotonic() - self.begun) / done * (self.total - done)
-            state += f", {clock(left)} left"
+        # The first item may take longer than the others, such as for compiling.
+        if self.started is None and done:
+            self.started = done, time.monotonic()
+        elif self.total is not None and done:
+            first, begun = self.started
+            if done > first:
+                left = (time.monotonic() - begun) / (done - first) * (self.total - done)
+                state += f", {clock(left)} left"
         self.reporter.count(f"{text} ({state}) ...", due)
 
     def end(self):

@@ -6,6 +6,7 @@ This module imports neither Keras nor NumPy, so that commands start fast.
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Mapping
 
@@ -158,9 +159,16 @@ class Target:
                 f"{target.listing(initial)}." + (f" {note}" if note else "")
             )
         if not target.reached(smallest):
+            shares = "".join(
+                f", such as {name}={math.ceil(1000 * share) / 1000:g}"
+                for name, limit in self.limits.items()
+                if limits[name] != limit  # given as a share
+                and (share := smallest[name] / initial[name]) > limit
+            )
             message = (
                 f"The target of {target} cannot be reached: removing all removable "
-                f"units leaves {target.listing(smallest)}. Choose a larger target."
+                f"units leaves {target.listing(smallest)}. "
+                f"Choose a larger target{shares}."
             )
             if not_removable:
                 stay = (f"{name} ({reason})" for name, reason in not_removable.items())

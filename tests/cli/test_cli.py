@@ -189,7 +189,11 @@ PRUNE = "prune net.keras --out out"
         ("inspect net.keras --scores", "--scores needs --data"),
         ("inspect net.keras --data digits", "needs --scores"),
         ("inspect net.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
-        ("inspect net.keras --pic a.png", "unrecognized arguments: --pic"),
+        (
+            "inspect net.keras --pictur a.png",
+            "unrecognized arguments: --pictur a.png. Did you mean --picture instead of",
+        ),
+        (f"{PRUNE} --data digits --epochs -3", "'-3' is not an integer >= 0"),
         ("scores net.keras", "arguments are required: --data"),
         ("scores net.keras --data x.npz", "There is no file --data 'x.npz'"),
         ("scores net.keras --data mnist", "is neither a folder nor an .npz file"),

@@ -86,7 +86,7 @@ def test_benchmark_tells_the_spread_and_how_busy_the_machine_was(given, files, c
     _, out, _ = resprune(capsys, *argv)
     assert "tensorflow, exported for this measurement:" in out
     assert "3 repeats of 3 calls" in out and busy_note(0.5) in out
-    assert "Meanwhile other processes used 50% of the processor cores" in out
+    assert "Meanwhile" not in out  # the note has the number
 
 
 def test_a_real_file_is_timed_and_judged(given, capsys):
