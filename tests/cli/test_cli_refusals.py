@@ -114,18 +114,27 @@ def test_help_names_the_model_files_that_are_read(command, suffix, capsys, tmp_p
 @pytest.mark.parametrize(
     "command, work, json",
     [
-        ("scores net.keras", "scoring.compare_scores", []),
-        ("scores net.keras", "scoring.compare_scores", ["--json"]),
-        ("inspect net.keras --scores", "scoring.compare_scores", []),
-        ("benchmark net.keras", "benchmarking.runtime_latencies", []),
-        ("compare net.keras net.keras", "comparing.runtime_latencies", []),
+        ("scores net.keras", "resprune_cli.work.scoring.compare_scores", []),
+        ("scores net.keras", "resprune_cli.work.scoring.compare_scores", ["--json"]),
+        ("inspect net.keras --scores", "resprune_cli.work.scoring.compare_scores", []),
+        ("export net.keras --formats int8 --out out", "resprune_tf.export", []),
+        (
+            "benchmark net.keras",
+            "resprune_cli.work.benchmarking.runtime_latencies",
+            [],
+        ),
+        (
+            "compare net.keras net.keras",
+            "resprune_cli.work.comparing.runtime_latencies",
+            [],
+        ),
     ],
 )
 def test_a_warning_on_the_scale_of_pixels_comes_before_slow_work(
     command, work, json, folder, capsys
 ):
     argv = [*command.split(), "--data", "numbers.npz", "--pixels", "unit", *json]
-    with mock.patch(f"resprune_cli.work.{work}", side_effect=ValueError("not done")):
+    with mock.patch(work, side_effect=ValueError("not done")):
         code, out, err = resprune(capsys, *argv)
     assert code == 2 and "not done" in err
     warned = err if json else out
