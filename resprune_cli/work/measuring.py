@@ -172,7 +172,9 @@ def check_classifier(model, x, labels, args):
     if classes is None or len(model.outputs) != 1 or len(shape) != 2 or shape[1] == 1:
         return
     say(f"Measuring the accuracy on {counted(len(x), 'example')} ...")
-    found = model.predict(x, batch_size=min(128, len(x)), verbose=0).argmax(axis=1)
+    outputs = model.predict(x, batch_size=min(128, len(x)), verbose=0)
+    (outputs,) = keras.tree.flatten(outputs)  # a model may return a dict or a list
+    found = outputs.argmax(axis=1)
     if text := guessing_warning(model, {"accuracy": float(np.mean(found == classes))}):
         warn(text, args)
 

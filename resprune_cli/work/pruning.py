@@ -41,7 +41,8 @@ def run(args):
     with contextlib.redirect_stdout(progress):
         model = _model(args)
         compiled = model.compiled
-        outcome = _pruned(model, args)
+        with _folder(args.out):
+            outcome = _pruned(model, args)
         summary = _summary(model, outcome, args, compiled)
         if summary["report"]:
             say("Writing the report ...")
@@ -93,11 +94,6 @@ def _pruned(model, args):
             batch_size=args.runtime_batch,
             threads=args.threads,
         )
-    with _folder(args.out):
-        return _pruned_for(model, target, args)
-
-
-def _pruned_for(model, target, args):
     data, splits = None, {}
     if args.data is not None:
         data = data_source.read(args, model)

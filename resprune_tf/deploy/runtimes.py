@@ -336,8 +336,7 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    # Garbage collection would take seconds for the million objects that importing
-    # TensorFlow creates, during the import and at the exit.
-    gc.disable()
     main(sys.argv[1])
+    # At the exit, garbage collection would look for seconds through the million objects
+    # that importing TensorFlow creates.
     gc.freeze()

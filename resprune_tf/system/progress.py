@@ -142,13 +142,12 @@ class Count:
         if self.total is not None:
             state += f" of {self.total}"
         # The first item may take longer than the others, such as for compiling.
-        if self.started is None and done:
+        if done and self.started is None:
             self.started = done, time.monotonic()
-        elif self.total is not None and done:
-            first, begun = self.started
-            if done > first:
-                left = (time.monotonic() - begun) / (done - first) * (self.total - done)
-                state += f", {clock(left)} left"
+        first, begun = self.started or (done, 0)
+        if self.total is not None and done > first:
+            left = (time.monotonic() - begun) / (done - first) * (self.total - done)
+            state += f", {clock(left)} left"
         self.reporter.count(f"{text} ({state}) ...", due)
 
     def end(self):

@@ -159,16 +159,17 @@ class Target:
                 f"{target.listing(initial)}." + (f" {note}" if note else "")
             )
         if not target.reached(smallest):
-            shares = "".join(
-                f", such as {name}={math.ceil(1000 * share) / 1000:g}"
+            shares = " and ".join(
+                f"{name}={math.ceil(1000 * share) / 1000:g}"
                 for name, limit in self.limits.items()
                 if limits[name] != limit  # given as a share
                 and (share := smallest[name] / initial[name]) > limit
+                and share <= 0.999  # a target of 1 would be a number
             )
             message = (
                 f"The target of {target} cannot be reached: removing all removable "
                 f"units leaves {target.listing(smallest)}. "
-                f"Choose a larger target{shares}."
+                f"Choose a larger target{', such as ' if shares else ''}{shares}."
             )
             if not_removable:
                 stay = (f"{name} ({reason})" for name, reason in not_removable.items())
