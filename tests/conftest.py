@@ -9,6 +9,9 @@ import typing
 
 # Quiet TensorFlow's start-up notes before anything imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Off, so that results do not depend on the processor, and because of the error of
+# oneDNN in narrow nets that `SubsampledConv2D` describes.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Until the tests are collected; see `pytest_collection_finish`.
 gc.disable()
 

@@ -14,7 +14,8 @@ def fast_copy(model, precision="float32"):
 
     BatchNormalization computes its statistics in one pass, and an ω is applied to the
     weights of the layer before it, if possible (see `ScaledWeights`). Results agree to
-    within rounding. The copy is for training only: `copy_values` copies the trained
+    within rounding. 1x1 convolutions with strides and few channels are computed in a
+    form that avoids an error of oneDNN. The copy is for training only: `copy_values` copies the trained
     values back to the model.
 
     Args:
@@ -67,6 +68,8 @@ def fast_copy(model, precision="float32"):
         kind = type(operation)
         if has_one_pass_form(operation):
             kind = OnePassBatchNormalization
+        elif is_narrow_subsampling(operation):
+            kind = SubsampledConv2D
         if id(operation) not in scales:
             return kind.from_config(config_of(operation))
         scaled = scaled_kind(kind).from_config(config_of(operation))
@@ -170,4 +173,40 @@ def has_one_pass_form(layer):
         and not layer.synchronized
         and get_keras_mask(layer.output) is None
         and layer.axis in (-1, len(layer.output.shape) - 1)
+    )
+
+
+# Channels of a block of oneDNN with AVX-512; 8 with AVX2.
+_BLOCK = 16
+
+
+@keras.saving.register_keras_serializable(package="resprune_tf")
+class SubsampledConv2D(keras.layers.Conv2D):
+    """A 1x1 convolution with strides: takes every n-th pixel, then convolves.
+
+    oneDNN 3.7, which TensorFlow 2.21 contains, returns a wrong gradient of the kernel
+    of such a convolution if the input has fewer channels than a block of oneDNN. The
+    gradient even depends on how its threads are scheduled. Convolutions without
+    strides are not affected. Weights and results are those of Keras's layer.
+
+    Use it through `fast_copy`. It takes the arguments of Keras's layer; the kernel must
+    be 1x1, and the channels last.
+
+    Input shape: `(batch, height, width, channels)`.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        rows, columns = self.strides
+        return ops.conv(inputs[:, ::rows, ::columns], kernel)
+
+
+def is_narrow_subsampling(layer):
+    """Whether `SubsampledConv2D` should replace a layer."""
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.kernel_size == (1, 1)
+        and max(layer.strides) > 1
+        and layer.groups == 1
+        and layer.data_format == "channels_last"
+        and layer.input.shape[-1] < _BLOCK
     )

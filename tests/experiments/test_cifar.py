@@ -57,6 +57,11 @@ def arguments(run_dir, **values):
     ]
 
 
+def with_onednn():
+    """The environment of users: the command turns on oneDNN itself."""
+    return {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run from beginning to end, with what it printed."""
@@ -64,6 +69,7 @@ def finished(tmp_path_factory):
     done = subprocess.run(
         arguments(folder, export="saved_model,keras"),
         cwd=ROOT,
+        env=with_onednn(),
         capture_output=True,
         text=True,
     )
@@ -125,7 +131,9 @@ def test_flags_txt_makes_the_same_run_again(finished, tmp_path):
     given = [f"--flagfile={tmp_path / 'flags.txt'}", f"--run_dir={tmp_path / 'again'}"]
     # In a process like the first: here graphs are not optimized, and round otherwise.
     again = [sys.executable, "-m", "experiments.cifar", *given, "--export="]
-    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        again, cwd=ROOT, env=with_onednn(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     ours, theirs = (
         read_lines(path / "rounds.jsonl") for path in (tmp_path / "again", folder)

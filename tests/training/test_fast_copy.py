@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from resprune_tf.graph.transfer import copy_values
-from resprune_tf.training.fast_copy import OnePassBatchNormalization, fast_copy
+from resprune_tf.training.fast_copy import (
+    OnePassBatchNormalization,
+    SubsampledConv2D,
+    fast_copy,
+)
 from tests.conftest import images_of, outputs, randomise, small_net
 
 
@@ -87,3 +91,31 @@ def test_nested_models_are_copied_too():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="one of float32, bfloat16.*float16"):
         fast_copy(small_net(11), "float16")
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "strides", "padding", "replaced"),
+    [
+        (4, 1, 2, "same", True),
+        (3, 1, (3, 2), "valid", True),
+        (4, 1, 1, "same", False),
+        (4, 3, 2, "same", False),
+        (16, 1, 2, "same", False),
+    ],
+)
+def test_narrow_strided_pointwise_convolutions_are_subsampled_first(
+    channels, size, strides, padding, replaced
+):
+    """Odd sizes too: the last pixel is used or left out as by Keras."""
+    image = keras.Input((7, 8, channels))
+    conv = keras.layers.Conv2D(5, size, strides, padding, name="conv")
+    model = keras.Model(image, conv(image))
+    randomise(model)
+    copy = fast_copy(model)
+    assert isinstance(copy.get_layer("conv"), SubsampledConv2D) == replaced
+    copy_values(model, copy)
+    images = images_of(model)
+    assert outputs(copy, images).shape == outputs(model, images).shape
+    np.testing.assert_allclose(
+        outputs(copy, images), outputs(model, images), rtol=1e-5, atol=1e-5
+    )
