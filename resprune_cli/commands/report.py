@@ -1,6 +1,6 @@
 """`resprune report`: the records of a pruning run as an HTML page."""
 
-from resprune_cli.options import usage, values
+from resprune_cli.options import result_files, usage, values
 from resprune_cli.options.usage import WrongUse
 
 
@@ -40,9 +40,16 @@ def add_parser(commands):
 
 
 def check(args):
-    """Raises WrongUse if the folder does not exist."""
-    if not args.run_dir.is_dir():
-        raise WrongUse(f"There is no folder '{args.run_dir}'.")
+    """Raises WrongUse if there is no folder, or no run in it."""
+    folder = args.run_dir
+    if not folder.is_dir():
+        raise WrongUse(f"There is no folder '{folder}'.")
+    known = (result_files.RUN, result_files.ROUNDS, result_files.SUMMARY)
+    if not any((folder / name).exists() for name in known):
+        raise WrongUse(
+            f"'{folder}' contains no records of a run: none of {', '.join(known)}. "
+            "Pass the folder of a run, such as --out of `resprune prune`."
+        )
 
 
 def run(args):

@@ -3,7 +3,9 @@
 This module does not import the library.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import pathlib
 import shlex
@@ -12,7 +14,8 @@ from resprune_cli.options.usage import WrongUse
 
 # Files that `prune` writes. With retraining, they are in the run directory.
 PRUNED, SUMMARY, RUN = "pruned.keras", "summary.json", "run.json"
-REPORT = "report.html"
+ROUNDS, REPORT, FLAGS = "rounds.jsonl", "report.html", "flags.txt"
+_LONGEST = 100_000  # characters of a command line; longer ones are not compared
 
 
 def check_inputs_kept(inputs, written):
@@ -53,6 +56,8 @@ def check_pruned_out(args):
             f"--out '{out}' contains a run with retraining, whose result would be "
             "lost. Choose another folder."
         )
+    if run:
+        _check_same_options(args)
     if not any(path.exists() for path in results):
         return
     summary = _read_summary(out / SUMMARY)
@@ -66,6 +71,50 @@ def check_pruned_out(args):
             f"--out '{out}' contains the result of another command. Choose another "
             "--out."
         )
+
+
+# Options that are settings of a run. The run itself checks all its settings, but only
+# after the model and the data have been read and the model has been measured.
+_SETTINGS = (
+    "epochs",
+    "initial_epochs",
+    "units_per_round",
+    "criterion",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "precision",
+    "batch_size",
+    "monitor",
+    "seed",
+)
+
+
+def _check_same_options(args):
+    """Raises WrongUse if the run in `out` was begun with another value of an option."""
+    begun = _begun_with(args)
+    for name in _SETTINGS:
+        there, here = getattr(begun, name, None), getattr(args, name)
+        # A default may depend on the model, and then equal what is given here.
+        if there in (None, "auto") or here in (None, "auto") or there == here:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        raise WrongUse(
+            f"--out '{args.out}' contains a run with {option} {there}. Received: "
+            f"{option} {here}. Choose another --out, or repeat the options of that run "
+            "to continue it."
+        )
+
+
+def _begun_with(args):
+    """The arguments that began the run in `out`; None if they cannot be read."""
+    try:
+        with open(args.out / FLAGS, encoding="utf-8") as file:
+            words = shlex.split(file.read(_LONGEST))
+        with contextlib.redirect_stderr(io.StringIO()):
+            return args.parser.parse_known_args(words[2:])[0]  # after "resprune prune"
+    except (OSError, ValueError, SystemExit):
+        return None
 
 
 def recorded_command(args):

@@ -38,7 +38,7 @@ def make_page(run, figures, files):
         units=units_table(run) if begun else _MISSING,
         training=_training(run, figures["training"]) if run.total("epochs") else "",
         again=_again(run),
-        settings=_list(_settings(run)),
+        settings=_about_settings(run) + _list(_settings(run)),
         environment=_list(run.environment),
         omega=_OMEGA if run.importances else "",
     )
@@ -246,6 +246,17 @@ def _table(head, body, kind=""):
     return (
         f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>\n{body}</tbody></table></div>"
+    )
+
+
+def _about_settings(run):
+    """Says which learning rate was used; empty for a `Recipe`, which has only one."""
+    if "compiled" not in run.settings:
+        return ""
+    return (
+        '<p class="about">The values of <b>recipe</b> (initial training) and '
+        "<b>retrain_recipe</b> replace those of <b>compiled</b>, with which the model "
+        "was compiled. Where they are null, those of <b>compiled</b> were used.</p>"
     )
 
 

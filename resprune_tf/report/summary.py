@@ -153,10 +153,11 @@ def rule(run):
     """
     if not run.within_tolerance(run.selected):
         return ""
-    smaller = run.smaller_is_better
-    bound, word = ("at most", "plus") if smaller else ("at least", "less")
+    bound, word = ("at most", "plus") if run.smaller_is_better else ("at least", "less")
     tolerated = f" {word} {run.tolerated}" if run.tolerance else ""
-    return (
-        f", the smallest model whose {run.split} {run.monitor} is {bound} the initial "
-        f"{run.show_full(run.initial)}{tolerated}"
-    )
+    limit = f"{bound} the initial {run.show_full(run.initial)}{tolerated}"
+    measure = f"{run.split} {run.monitor}"
+    pruned = [r for r in run.rounds if len(r["units"]) < len(run.rounds[0]["units"])]
+    if pruned and not any(map(run.within_tolerance, pruned)):
+        return f", because no pruned model has a {measure} of {limit}"
+    return f", the smallest model whose {measure} is {limit}"

@@ -496,11 +496,14 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     np.testing.assert_array_equal(outputs(pruned, images), outputs(rounds, images))
     flags = (tmp_path / "flags.txt").read_text()
     assert flags.startswith("resprune prune ") and "--schedule cosine" in flags
-    code, _, err = resprune(capsys, *argv, "--seed", 1)
+    code, out, err = resprune(capsys, *argv, "--seed", 1)
+    assert code == 2 and "contains a run with --seed 0. Received: --seed 1." in err
+    assert not out  # said before any work
+    code, _, err = resprune(capsys, *argv, "--augment", "flip")
     assert code == 2 and "contains a run with other settings" in err
     argv[argv.index("cosine")] = "constant"
-    code, _, err = resprune(capsys, *argv)
-    assert code == 2 and "schedule: 'cosine' there, 'constant' now" in err
+    code, out, err = resprune(capsys, *argv)
+    assert code == 2 and "a run with --schedule cosine" in err and not out
 
 
 def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, capsys):

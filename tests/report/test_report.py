@@ -215,7 +215,10 @@ def test_missing_accuracy_shows_as_a_dash(tmp_path):
         ({}, "contains no records of a run"),
         ({"rounds.jsonl": "{\n"}, "rounds.jsonl, line 1, is not JSON"),
         ({"rounds.jsonl": '{"round": 0}\n'}, "rounds.jsonl, line 1, has no 'removed'"),
-        ({"final.json": '{"selected_round": 3}'}, "final.json selects round 3"),
+        (
+            {"run.json": "{}", "final.json": '{"selected_round": 3}'},
+            "final.json selects round 3",
+        ),
         ({"run.json": "[]"}, "run.json must be a JSON object"),
     ],
 )
