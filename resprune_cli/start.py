@@ -46,12 +46,17 @@ def start():
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            # TensorFlow warns of repeated tracing, but each round has a new model.
-            tf.get_logger().setLevel("ERROR")
             # The first search for a GPU prints a message if there is none.
             tf.config.list_logical_devices("GPU")
+    ignore_retracing()
     logging.set_verbosity(logging.ERROR)
     rp.keep_memory()
+
+
+def ignore_retracing():
+    """Silences TensorFlow's warning of repeated tracing: each round has a new model."""
+    if tf := sys.modules.get("tensorflow"):
+        tf.get_logger().setLevel("ERROR")
 
 
 @contextlib.contextmanager

@@ -15,8 +15,8 @@ def fast_copy(model, precision="float32"):
     BatchNormalization computes its statistics in one pass, and an ω is applied to the
     weights of the layer before it, if possible (see `ScaledWeights`). Results agree to
     within rounding. 1x1 convolutions with strides and few channels are computed in a
-    form that avoids an error of oneDNN. The copy is for training only: `copy_values` copies the trained
-    values back to the model.
+    form that avoids an error of oneDNN. The copy is for training only: `copy_values`
+    copies the trained values back to the model.
 
     Args:
         model: a functional `keras.Model`; it is not changed.
@@ -75,6 +75,23 @@ def fast_copy(model, precision="float32"):
         scaled = scaled_kind(kind).from_config(config_of(operation))
         scaled.scale_by(applied[id(scales[id(operation)])])
         return scaled
+
+    return graph.rebuild(model, clone=clone)
+
+
+def exact_copy(model):
+    """Copies a model for training with its own layers, unlike `fast_copy`.
+
+    Only `SubsampledConv2D` is used as there.
+
+    Args:
+        model: a functional `keras.Model`; it is not changed.
+    """
+
+    def clone(operation):
+        if is_narrow_subsampling(operation):
+            return SubsampledConv2D.from_config(operation.get_config())
+        return graph.clone_operation(operation)
 
     return graph.rebuild(model, clone=clone)
 
@@ -189,8 +206,8 @@ class SubsampledConv2D(keras.layers.Conv2D):
     gradient even depends on how its threads are scheduled. Convolutions without
     strides are not affected. Weights and results are those of Keras's layer.
 
-    Use it through `fast_copy`. It takes the arguments of Keras's layer; the kernel must
-    be 1x1, and the channels last.
+    Use it through `fast_copy` or `exact_copy`. It takes the arguments of Keras's layer;
+    the kernel must be 1x1, and the channels last.
 
     Input shape: `(batch, height, width, channels)`.
     """

@@ -17,7 +17,7 @@ from resprune_tf.runs.callbacks import EvaluationProgress, scalars
 from resprune_tf.system.advice import advice
 from resprune_tf.system.progress import say
 from resprune_tf.training.distillation import guided_model
-from resprune_tf.training.fast_copy import fast_copy
+from resprune_tf.training.fast_copy import exact_copy, fast_copy
 from resprune_tf.training.labels import classified
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
 from resprune_tf.training.recipe import StepSchedule
@@ -206,10 +206,9 @@ def compiled_copy(
         core: a functional `keras.Model`; the copy shares no layer with it.
         template, compile_fn: as for `compile_as`.
         teacher, guidance: as for `guided_model`; None to train on the labels alone.
-        precision: `"float32"` for the layers of `core`, or `"bfloat16"` for those of
-            its `fast_copy`.
+        precision: `"float32"` for an `exact_copy`, or `"bfloat16"` for a `fast_copy`.
     """
-    copy = graph.rebuild
+    copy = exact_copy
     if precision != "float32":
         copy = functools.partial(fast_copy, precision=precision)
     model = copy(graph.as_functional(core, "prune_and_retrain"))

@@ -8,6 +8,7 @@ from resprune_tf.graph.transfer import copy_values
 from resprune_tf.training.fast_copy import (
     OnePassBatchNormalization,
     SubsampledConv2D,
+    exact_copy,
     fast_copy,
 )
 from tests.conftest import images_of, outputs, randomise, small_net
@@ -93,6 +94,7 @@ def test_an_unknown_precision_is_refused():
         fast_copy(small_net(11), "float16")
 
 
+@pytest.mark.parametrize("copied", [fast_copy, exact_copy])
 @pytest.mark.parametrize(
     ("channels", "size", "strides", "padding", "replaced"),
     [
@@ -104,14 +106,14 @@ def test_an_unknown_precision_is_refused():
     ],
 )
 def test_narrow_strided_pointwise_convolutions_are_subsampled_first(
-    channels, size, strides, padding, replaced
+    channels, size, strides, padding, replaced, copied
 ):
     """Odd sizes too: the last pixel is used or left out as by Keras."""
     image = keras.Input((7, 8, channels))
     conv = keras.layers.Conv2D(5, size, strides, padding, name="conv")
     model = keras.Model(image, conv(image))
     randomise(model)
-    copy = fast_copy(model)
+    copy = copied(model)
     assert isinstance(copy.get_layer("conv"), SubsampledConv2D) == replaced
     copy_values(model, copy)
     images = images_of(model)
