@@ -203,8 +203,9 @@ class SubsampledConv2D(keras.layers.Conv2D):
 
     oneDNN 3.7, which TensorFlow 2.21 contains, returns a wrong gradient of the kernel
     of such a convolution if the input has fewer channels than a block of oneDNN. The
-    gradient even depends on how its threads are scheduled. Convolutions without
-    strides are not affected. Weights and results are those of Keras's layer.
+    gradient even depends on how its threads are scheduled, and the process may crash.
+    Convolutions without strides are not affected, nor are `Conv1D` and `Conv3D`.
+    Weights and results are those of Keras's layer.
 
     Use it through `fast_copy` or `exact_copy`. It takes the arguments of Keras's layer;
     the kernel must be 1x1, and the channels last.
