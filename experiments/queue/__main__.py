@@ -144,14 +144,15 @@ python -m experiments.bench --variants=ours-jax-float32,ours-jax-bfloat16
 On a machine with JAX (TensorFlow is needed for ImageNet only), set `KERAS_BACKEND=jax`,
 `JAX_COMPILATION_CACHE_DIR=/tmp/jax-cache` and
 `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1`. Where tensorflow_datasets is not
-installed, the rows of CIFAR need `--data_source=binary`.
+installed, CIFAR is read from the binary files in `--data_dir`.
 
 To divide a run into several calls, if necessary on several machines, add
 `--time_budget_minutes=N --state_file=FILE.tar` to every call and copy that file to the
 next machine. It has everything that the run needs: less than 16 MiB for ResNet-56,
 hundreds of MB for ResNet-50.
 
-`python -m experiments.record RUN_DIR records/... --models` copies a run to the records.
+`python -m experiments.record RUN_DIR records/...` copies a run to the records; with
+`--models`, an unfinished run can be continued from there.
 For Figure 5, `python -m experiments.unit_norms FOLDER --data_dir=DATA` measures a run,
 or a record with its models.
 """
