@@ -7,6 +7,7 @@ import numpy as np
 from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
+from resprune_tf import graph
 from resprune_tf.data.augment import random_crop_flip
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
@@ -210,11 +211,7 @@ def _prepared(x, y, model, args):
         )
     if len(shape) == 3 and x.ndim == 3 and shape[2] in (1, None):
         x = x[..., None]  # grey images without an axis of channels
-    fits = len(x.shape[1:]) == len(shape) and all(
-        wanted in (None, found)
-        for found, wanted in zip(x.shape[1:], shape, strict=True)
-    )
-    if not fits:
+    if not graph.fits(x.shape[1:], shape):
         raise WrongUse(
             f"'{model.name}' expects examples of {sizes(shape)}, but --data contains "
             f"examples of {sizes(x.shape[1:])}."

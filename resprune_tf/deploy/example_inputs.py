@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from resprune_tf import graph
 from resprune_tf.data.examples import check_finite
 from resprune_tf.system.advice import advice
 
@@ -112,12 +113,11 @@ def _arrays(model, values, name):
         np.asarray(x, tensor.dtype)
         for x, tensor in zip(keras.tree.flatten(values), model.inputs, strict=True)
     ]
-    fitting = all(
-        len(x.shape) == len(shape)
-        and all(b in (None, a) for a, b in zip(x.shape, shape, strict=True))
+    fitting = [
+        graph.fits(x.shape, shape)
         for x, shape in zip(arrays, expected.values(), strict=True)
-    )
-    if not fitting or len({len(x) for x in arrays}) > 1:
+    ]
+    if not all(fitting) or len({len(x) for x in arrays}) > 1:
         raise ValueError(
             f"`{name}` must fit the inputs of '{model.name}': {expected}. "
             f"Received: shapes {', '.join(str(x.shape) for x in arrays)}."

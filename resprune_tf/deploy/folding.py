@@ -49,7 +49,12 @@ def fold(model: keras.Model) -> keras.Model:
     whole = graph.as_functional(model, "fold")
     replace, absorbed, to_depthwise = _plan(whole)
     depthwise = {
-        id(layer): layers.DepthwiseConv2D(1, dtype=layer.dtype_policy, name=layer.name)
+        id(layer): layers.DepthwiseConv2D(
+            1,
+            data_format="channels_last",
+            dtype=layer.dtype_policy,
+            name=layer.name,
+        )
         for layer in to_depthwise
     }
 

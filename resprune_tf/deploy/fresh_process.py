@@ -58,6 +58,7 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
         )
         if process.returncode:
             tail = process.stderr.strip().splitlines()[-8:]
-            raise RuntimeFailed("\n".join(tail))
+            ended = f"its process ended with exit status {process.returncode}"
+            raise RuntimeFailed("\n".join(tail) or ended)
         with np.load(folder / "results.npz") as results:
             return dict(results)

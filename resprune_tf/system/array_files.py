@@ -35,7 +35,7 @@ class ArrayFile:
         self.path = path
 
     def __enter__(self):
-        with contextlib.ExitStack() as stack, _as_value_error():
+        with contextlib.ExitStack() as stack, as_value_error():
             self._archive = stack.enter_context(zipfile.ZipFile(self.path))
             self.headers = {}
             for member in self._archive.infolist():
@@ -72,12 +72,12 @@ class ArrayFile:
 
     def read(self, name: str) -> np.ndarray:
         """Reads the array with this name, a key of `headers`."""
-        with _as_value_error(), self._archive.open(name + _NPY) as file:
+        with as_value_error(), self._archive.open(name + _NPY) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
 @contextlib.contextmanager
-def _as_value_error():
+def as_value_error():
     """Turns the many errors of damaged archives into a ValueError."""
     try:
         yield

@@ -16,6 +16,8 @@ import zipfile
 
 import keras
 
+from resprune_tf.system.array_files import as_value_error
+
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ASSETS = "assets/"
 # Maximum unpacked bytes of a member. The configuration of ResNet-152 has 0.7 MB.
@@ -81,7 +83,7 @@ def read_config(path) -> tuple[dict, dict]:
     if _is_hdf5(path):
         return _hdf5_config(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with as_value_error(), zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
             config = json.loads(archive.read(members[_CONFIG]))
             metadata = {}
@@ -91,11 +93,7 @@ def read_config(path) -> tuple[dict, dict]:
         raise ModelFileError(f"There is no file '{path}'.") from None
     except ModelFileError:
         raise
-    # Zip archives raise the last two for encryption and unknown compressions.
-    except (
-        *(OSError, ValueError, RecursionError, EOFError, zipfile.BadZipFile),
-        *(RuntimeError, NotImplementedError),
-    ) as error:
+    except (OSError, ValueError) as error:
         raise ModelFileError(
             f"'{path}' is not a model file as written by model.save('model.keras'), or "
             f"it is damaged: {error or type(error).__name__}"
@@ -171,8 +169,11 @@ def _check_hdf5(path):
 def check_whole(path) -> None:
     """Raises a ModelFileError unless the checksums of a file are correct."""
     read_config(path)
-    with zipfile.ZipFile(path) as archive:
-        wrong = archive.testzip()
+    try:
+        with as_value_error(), zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except ValueError as error:
+        raise ModelFileError(f"'{path}' is damaged: {error}") from error
     if wrong:
         raise ModelFileError(f"'{path}' is damaged: the checksum of {wrong} is wrong.")
 
@@ -217,8 +218,12 @@ def _check_weights(path, config, options):
             if member.file_size > stored + _SLACK:
                 needed = _needed(config, options)
                 _compare(path, member.file_size, (1 + _SLOTS) * needed, needed)
-            with archive.open(member) as file, tempfile.TemporaryFile() as copy:
-                shutil.copyfileobj(file, copy)
+            with tempfile.TemporaryFile() as copy:
+                try:
+                    with as_value_error(), archive.open(member) as file:
+                        shutil.copyfileobj(file, copy)
+                except ValueError as error:
+                    raise ModelFileError(f"'{path}' is damaged: {error}") from error
                 sizes = _dataset_bytes(path, copy)
     if not options.get("compile", True):
         sizes.pop("optimizer", None)

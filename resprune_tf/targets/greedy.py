@@ -10,6 +10,7 @@ import keras
 
 from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
+from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import (
     extent,
@@ -228,11 +229,8 @@ def _check_arguments(criterion, count, target, units_per_scoring):
             "Give either `count`, the number of units to remove, or a `target`. "
             f"Received: count={count}, target={target}."
         )
-    for name, value in (("count", count), ("units_per_scoring", units_per_scoring)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(
-                f"`{name}` must be an integer >= 1. Received: {name}={value!r}."
-            )
+    counts = {"count": count, "units_per_scoring": units_per_scoring}
+    check_counts(**{name: n for name, n in counts.items() if n is not None})
 
 
 def _scores(model, criterion, protected, initial_names, steps):

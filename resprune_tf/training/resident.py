@@ -9,6 +9,8 @@ from which each step gathers its batch. On accelerators many steps run as one di
 import keras
 import numpy as np
 
+from resprune_tf.data.streamed import pipeline_options
+
 
 def steps_per_dispatch(steps):
     """Number of training steps per dispatch, for `steps` per epoch.
@@ -119,10 +121,6 @@ class ResidentModel(keras.Model):
             return tf.gather(images, row), tf.gather(labels, row)
 
         self._gather = gather
-        # tf.data's autotuner has nothing to tune here, and delays the end of an
-        # iteration by up to a minute.
-        options = tf.data.Options()
-        options.autotune.enabled = False
 
         def shares(context):
             """The rows of the replicas of one worker, batch by batch."""
@@ -131,7 +129,7 @@ class ResidentModel(keras.Model):
             first = context.input_pipeline_id * local
             each = each[:, first : first + local].reshape(-1, each.shape[-1])
             rows = tf.data.Dataset.from_tensor_slices(each)
-            return rows.prefetch(2 * local).with_options(options)
+            return rows.prefetch(2 * local).with_options(pipeline_options())
 
         return strategy.distribute_datasets_from_function(shares)
 

@@ -113,7 +113,7 @@ def test_what_is_further_wins(tmp_path):
     assert not unpack_run(tmp_path / "behind.tar", ahead)
     assert unpack_run(tmp_path / "ahead.tar", behind)
     assert (behind / "models/round-01.keras").exists()
-    assert not list(behind.glob(".arrived-*"))
+    assert not list(behind.glob(".writing-*"))
 
 
 def test_other_files_are_refused(tmp_path):

@@ -288,3 +288,19 @@ def test_what_has_no_known_name_is_not_read(tmp_path):
     monster = npy(np.zeros(0), (0, 10**15))
     path = npz(tmp_path / "a.npz", **arrays, monster=monster)
     assert len(read_npz(path).x_train) == 4
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS])
+def test_damage_of_a_compressed_member_is_named(members, name, tmp_path):
+    """Every byte in turn of its beginning: `zlib` has an error of its own kind."""
+    path = write(tmp_path / "net.keras", members, zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(path) as archive:
+        first = archive.getinfo(name).header_offset + 30 + len(name)
+    whole = path.read_bytes()
+    for place in range(first, first + 20):
+        path.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        )
+        for read in (check_whole, load_model):
+            with pytest.raises(ModelFileError, match="damaged"):
+                read(path)

@@ -43,6 +43,9 @@ def test_milestones_of_ones_own_are_scaled_too():
     assert recipe.replace(epochs=30).milestones == (10, 20)
     assert recipe.replace(milestones=(5,)).milestones == (5,)
     assert recipe.replace(schedule="cosine").milestones == ()
+    beyond = Recipe(epochs=3, milestones=(2, 81))
+    assert beyond.replace(epochs=0).milestones == (2,)
+    assert beyond.replace(epochs=30).milestones == (20,)
 
 
 def test_learning_rate_drops_from_the_milestones_on():
