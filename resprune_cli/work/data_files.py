@@ -1,6 +1,7 @@
 """Reads `--data`: `.npz` files, folders of images, and data sets by name."""
 
 import importlib.util
+import math
 import pathlib
 
 import numpy as np
@@ -185,7 +186,10 @@ def _data_set(name, shape, args):
             continue
         pairs = splits[split]
         if args.examples:
-            pairs = pairs.shuffle(10_000, seed=args.seed).take(args.examples)
+            count = args.examples
+            if split == "train" and "validation" not in splits:  # it is divided later
+                count = math.ceil(count / min(args.hold_out, 1 - args.hold_out))
+            pairs = _some(pairs, count, args.seed)
         if len(shape) == 3 and None not in shape:
             pairs = pairs.map(
                 lambda image, label: (
@@ -202,6 +206,19 @@ def _data_set(name, shape, args):
         for array in found[split]:
             _check_finite(f"{name}, {split}", array)
     return found
+
+
+def _some(pairs, count, seed):
+    """At most `count` random examples of a `tf.data.Dataset` of known length."""
+    import tensorflow as tf
+
+    whole = int(pairs.cardinality())
+    chosen = np.zeros(whole, bool)
+    chosen[np.random.default_rng(seed).permutation(whole)[:count]] = True
+    chosen = tf.constant(chosen)
+    some = pairs.enumerate().filter(lambda place, _: chosen[place])
+    some = some.map(lambda _, pair: pair)
+    return some.apply(tf.data.experimental.assert_cardinality(min(whole, count)))
 
 
 def sizes(shape):

@@ -504,31 +504,6 @@ def test_classes_are_measured_by_cross_entropy(activation, logits):
     assert measuring.full_loss_name(net) == "sparse_categorical_crossentropy"
 
 
-def nested_softmax(x):
-    head = keras.Sequential([keras.Input((3,)), layers.Dense(3, activation="softmax")])
-    return head(x)
-
-
-@pytest.mark.parametrize(
-    "ending",
-    [
-        nested_softmax,
-        keras.ops.softmax,
-        lambda x: keras.ops.cast(layers.Softmax()(x), "float16"),
-        lambda x: layers.Activation("linear", dtype="float32")(layers.Softmax()(x)),
-        lambda x: layers.Reshape((3,))(layers.Activation("sigmoid")(x)),
-    ],
-    ids=["nested", "an op", "a cast", "a linear activation", "a reshape"],
-)
-def test_probabilities_behind_other_layers_are_no_logits(ending):
-    image = keras.Input((8, 8, 1))
-    net = keras.Model(image, ending(layers.Dense(3)(layers.Flatten()(image))))
-    x, y = examples(6)
-    data = data_source.Data({"train": (x[..., None], y)}, "")
-    measuring.compile_for_labels(net, data, options(""))
-    assert net.loss.get_config()["from_logits"] is False
-
-
 def test_labels_take_the_form_of_the_loss():
     x, y = examples(6)
     rows = np.eye(3)[y]
@@ -632,6 +607,12 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
     assert x.dtype == np.uint8
     np.testing.assert_array_equal(x[..., 0], images[6:])
     np.testing.assert_array_equal(y, labels[6:])
+    args.examples = 2  # of each split, after the validation examples are held out
+    with mock.patch.object(tfds, "builder", return_value=builder):
+        some = data_source.read(args, plain_net())
+    assert [len(x) for x, _ in some.splits.values()] == [2, 2, 2]
+    places = [{x.tobytes() for x in each.splits["test"][0]} for each in (some, data)]
+    assert places[0] < places[1]
     del builder.as_dataset.return_value["train"]
     with mock.patch.object(tfds, "builder", return_value=builder):
         with pytest.raises(
@@ -648,7 +629,8 @@ def test_open_sizes_are_said_by_an_option(tmp_path, capsys):
     model.save(tmp_path / "open.keras")
     inspect = ("inspect", tmp_path / "open.keras")
     code, out, _ = resprune(capsys, *inspect)
-    assert code == 0 and "by --input-shape, such as" in out
+    assert code == 0 and "size of the input, which is open" in out
+    assert "by --input-shape, such as" in out
     told = resprune_json(capsys, *inspect, "--input-shape", "8,8,3")
     assert told["cost"]["macs"] == 8 * 8 * (9 * 9 + 3 * 2)
     assert told["units"][0]["macs"] == 8 * 8 * 9 * 9

@@ -123,14 +123,6 @@ def test_inspect_scores_on_data(given, capsys):
     assert {"taylor", "cka", "random"} <= set(told["scores"]["scores"])
 
 
-def test_inspect_takes_models_of_open_sizes(tmp_path, capsys):
-    image = keras.Input((None, None, 3))
-    x = layers.Add()([image, layers.Conv2D(3, 3, padding="same")(image)])
-    keras.Model(image, x).save(tmp_path / "net.keras")
-    code, out, _ = resprune(capsys, "inspect", tmp_path / "net.keras")
-    assert code == 0 and "size of the input, which is open" in out
-
-
 def test_inspect_expands_blocks(tmp_path, capsys):
     net = net_of((4,), Block(name="block"), layers.Dense(2, name="end"))
     net.save(tmp_path / "net.keras")
@@ -192,9 +184,6 @@ def test_a_tolerance_of_an_accuracy_is_a_fraction(given, tmp_path, capsys):
         code == 2
         and "--monitor 'auc' is not measured. Give one of these: accuracy, loss" in err
     )
-    line[line.index(given / "data.npz")] = given / "unlabelled.npz"
-    code, _, err = resprune(capsys, *line)
-    assert code == 2 and "--tolerance needs labels, and the data have none" in err
 
 
 # scores
@@ -207,12 +196,6 @@ def test_scores_of_some_criteria(given, capsys):
     )
     assert list(told["scores"]) == ["cka", "block_influence"]
     assert told["images"] == 20
-
-
-def test_scores_that_need_labels_say_so(given, capsys):
-    argv = ["--data", given / "unlabelled.npz", "--criteria", "taylor"]
-    code, _, err = resprune(capsys, "scores", given / "net.keras", *argv)
-    assert code == 2 and "--criteria taylor needs labels" in err
 
 
 def test_criteria_that_are_left_out_say_why_in_words_of_the_command(given, capsys):
@@ -308,12 +291,18 @@ def test_pruning_at_once_tells_what_was_lost(given, tmp_path, capsys):
 
 
 def test_pruning_to_a_latency(given, tmp_path, capsys, monkeypatch):
-    calls = fake_latencies(monkeypatch, lambda net: 1.0 + len(find_units(net)))
-    argv = ["--epochs", 0, "--criterion", "random", "--target", "latency=0.8"]
-    argv += ["--runtime", "litert", "--runtime-batch", 2, "--out", tmp_path]
-    told = resprune_json(capsys, "prune", given / "net.keras", *argv)
+    """A busy machine is mentioned beside every latency."""
+    calls = fake_latencies(
+        monkeypatch, lambda net: 1.0 + len(find_units(net)), load=0.5
+    )
+    argv = ["prune", given / "net.keras", "--epochs", 0, "--criterion", "random"]
+    argv += ["--target", "latency=0.8", "--runtime", "litert", "--runtime-batch", 2]
+    code, out, err = resprune(capsys, *argv, "--out", tmp_path)
+    assert code == 0 and busy_note(0.5) in out, err
+    told = json.loads((tmp_path / "summary.json").read_text())
     assert len(told["removed"]) == 1
-    assert told["solution"]["measures"]["latency_ratio"] == 0.75
+    measured = told["solution"]["measures"]
+    assert (measured["latency_ratio"], measured["machine_load"]) == (0.75, 0.5)
     assert {(runtime, batch) for runtime, _, batch, _ in calls} == {("litert", 2)}
 
 
@@ -385,18 +374,6 @@ def test_a_latency_that_is_met_already_ends_well(given, tmp_path, capsys, monkey
     assert "6 ms on litert" in told["already_met"] and told["removed"] == []
 
 
-def test_a_busy_machine_is_mentioned_beside_a_latency(
-    given, tmp_path, capsys, monkeypatch
-):
-    fake_latencies(monkeypatch, lambda net: 1.0 + len(find_units(net)), load=0.5)
-    argv = ["prune", given / "net.keras", "--epochs", 0, "--criterion", "random"]
-    argv += ["--runtime", "litert", "--target", "latency=0.8", "--out", tmp_path]
-    code, out, err = resprune(capsys, *argv)
-    assert code == 0 and busy_note(0.5) in out, err
-    told = json.loads((tmp_path / "summary.json").read_text())
-    assert told["solution"]["measures"]["machine_load"] == 0.5
-
-
 def test_a_latency_that_a_target_limits_is_shown():
     line = {"units": [], "removed": [], "measured": {"latency_ms": 4.0}}
     last = {"round": 1, **line, "measured": {"latency_ms": 3.0}}
@@ -430,9 +407,6 @@ def test_the_usual_tolerance_is_one_standard_error(
     final = json.loads((tmp_path / "out" / "final.json").read_text())
     assert final["tolerance"] == pytest.approx(1 / 6)
     assert "is at most 16.7 percentage points below round 0" in out
-    argv = [*argv[:-1], tmp_path / "new", "--monitor", "loss", "--tolerance", "auto"]
-    code, _, err = resprune(capsys, *argv)
-    assert code == 2 and "--monitor loss give an amount in its units" in err
 
 
 def test_factors_that_diverge_name_what_to_lower(bright, capsys):
@@ -633,10 +607,6 @@ def test_a_model_that_guesses_is_pruned_only_if_that_is_allowed(
 
 def test_scores_of_a_model_that_guesses_come_with_a_doubt(bright, capsys):
     wrong = [*bright, "--pixels", "unit"]
-    _, out, _ = resprune(capsys, "scores", *wrong, "--criteria", "random")
-    assert "guessing gives 1 in 3" in out and "--pixels" in out
-    _, out, _ = resprune(capsys, "inspect", "--scores", *wrong)
-    assert "guessing gives 1 in 3" in out and "--pixels" in out
     told = resprune_json(capsys, "inspect", "--scores", *wrong)
     assert "guessing" in told["scores"]["doubt"]
     told = resprune_json(capsys, "scores", *wrong, "--criteria", "random")

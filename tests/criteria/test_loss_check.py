@@ -39,6 +39,8 @@ def test_probabilities_are_found(build, ending):
 
 
 def test_operations_that_make_probabilities_are_found():
+    cast = net_of((5,), layers.Dense(3), ops.softmax, lambda x: ops.cast(x, "float16"))
+    assert probabilities(cast)
     for operation in (ops.softmax, ops.sigmoid, ops.hard_sigmoid):
         assert probabilities(net_of((5,), layers.Dense(3), operation))
     # The output that is asked for, of a nested model with several.

@@ -1,5 +1,6 @@
 """Results are written by name, and the committed ones are up to date."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -14,15 +15,18 @@ from experiments.pages.results import OUTPUT, ROOT
 from tests.made.pages import words
 from tests.made.series import chain, keep
 
+# Drawing a page takes seconds.
+files = functools.cache(reproduce.files)
+
 
 def test_no_other_files_are_committed():
-    made = {file for name in reproduce.MAKERS for file in reproduce.files(name)}
+    made = {file for name in reproduce.MAKERS for file in files(name)}
     assert {path.name for path in OUTPUT.iterdir()} == made
 
 
 @pytest.mark.parametrize("name", reproduce.MAKERS)
 def test_the_committed_files_are_what_the_records_give(name):
-    for file, text in reproduce.files(name).items():
+    for file, text in files(name).items():
         committed = (OUTPUT / file).read_text(encoding="utf-8")
         version = re.search(r"<!-- matplotlib (\S+) -->\n$", committed)
         if version and version[1] != matplotlib.__version__:
