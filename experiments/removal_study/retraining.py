@@ -121,8 +121,8 @@ def _run(rp, model, dataset, way, arguments):
         "removed": list(last.removed),
         "macs_ratio": last.macs / given.macs,
         "given": given.test["accuracy"],
-        "removed_only": _test(rp, pruned, dataset),
-        "recalibrated": _test(rp, rp.recalibrate(pruned, dataset), dataset),
+        "removed_only": _test(pruned, dataset),
+        "recalibrated": _test(rp.recalibrate(pruned, dataset), dataset),
         "retrained": last.test["accuracy"],
         "train": last.train["accuracy"],
         "seconds": last.seconds,
@@ -130,7 +130,7 @@ def _run(rp, model, dataset, way, arguments):
     }
 
 
-def _test(rp, model, dataset):
+def _test(model, dataset):
     from resprune_tf.training.trainer import evaluate
 
     return evaluate(model, dataset.test)[1]

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 
-from resprune_cli.options import data_options, usage, values
+from resprune_cli.options import data_options, usage
 from resprune_cli.options.usage import WrongUse
 
 
@@ -34,9 +34,7 @@ def add_parser(commands):
             ),
         ],
     )
-    parser.add_argument(
-        "model", type=values.model_path, metavar="MODEL", help=f"{values.MODEL_FILE}."
-    )
+    usage.add_model(parser)
     parser.add_argument(
         "--picture",
         metavar="FILE",

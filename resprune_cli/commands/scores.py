@@ -36,9 +36,7 @@ def add_parser(commands):
             ),
         ],
     )
-    parser.add_argument(
-        "model", type=values.model_path, metavar="MODEL", help=f"{values.MODEL_FILE}."
-    )
+    usage.add_model(parser)
     parser.add_argument(
         "--criteria",
         metavar="NAMES",

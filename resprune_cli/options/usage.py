@@ -97,6 +97,13 @@ def add_command(commands, name, run, check, *, usage, help, description, example
     return parser
 
 
+def add_model(parser):
+    """Adds the positional argument of a model file."""
+    parser.add_argument(
+        "model", type=values.model_path, metavar="MODEL", help=f"{values.MODEL_FILE}."
+    )
+
+
 def add_trust_options(parser):
     """Adds the options for code in model files, for input sizes and for debugging."""
     group = parser.add_argument_group("model files from other sources")

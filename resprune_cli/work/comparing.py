@@ -12,7 +12,7 @@ from resprune_tf import find_units
 from resprune_tf.deploy.example_inputs import images_to_compare
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.outputs import decides
-from resprune_tf.runs.judging import compare_correct, format_paired, format_value
+from resprune_tf.runs.judging import compare_correct, format_paired
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import file_bytes, measure
@@ -162,7 +162,9 @@ def table(result):
     a, b = result["files"]
     rows = [("", a, b, "ratio")]
     for name in {**result["a"], **result["b"]}:
-        texts = [_cell(name, each.get(name)) for each in (result["a"], result["b"])]
+        texts = [
+            measuring.cell(name, each.get(name)) for each in (result["a"], result["b"])
+        ]
         ratio = result["ratios"].get(name)
         rows.append((name, *texts, "" if ratio is None else f"{ratio:.3f}"))
     lines = [*aligned(*rows), usage.FILE_BYTES, usage.EXPORTED_BYTES]
@@ -292,11 +294,3 @@ def _outputs_text(outputs):
     if "agreement" in outputs:
         text += f"; the predicted class is the same for {outputs['agreement']:.1%}"
     return f"{text}."
-
-
-def _cell(name, value):
-    if value is None:
-        return "-"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.3f}" if name == "latency_ms" else format_value(name, value)

@@ -13,6 +13,7 @@ from resprune_cli.options.usage import WrongUse, first_line
 from resprune_cli.work import data_source
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.runs.callbacks import EvaluationProgress
+from resprune_tf.runs.judging import format_value
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
 from resprune_tf.training.labels import check_targets, classified
@@ -306,3 +307,12 @@ def held_out(record):
     """The validation and test measures of a `Round`, by the name of the split."""
     splits = {"validation": record.validation, "test": record.test}
     return {name: measures for name, measures in splits.items() if measures}
+
+
+def cell(name, value):
+    """A measure as text in a table; a dash if it is None."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if name == "latency_ms" else format_value(name, value)

@@ -20,7 +20,6 @@ from resprune_tf import Target, find_units, write_report
 from resprune_tf.graph.compilation import check_steps
 from resprune_tf.report.run_records import RunRecords
 from resprune_tf.report.summary import paired_tests
-from resprune_tf.runs.judging import format_value
 from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, write_json
 from resprune_tf.targets.measures import file_bytes, measure
@@ -201,10 +200,10 @@ def _lines(summary):
     trained = summary.get("round_0", {})
     rows = [("", "given", *["round 0"] * bool(trained), "pruned", "ratio")]
     for name, value in before.items():
-        texts = [_cell(name, value)]
+        texts = [measuring.cell(name, value)]
         if trained:
-            texts.append(_cell(name, trained.get(name, value)))
-        texts.append(_cell(name, after[name]))
+            texts.append(measuring.cell(name, trained.get(name, value)))
+        texts.append(measuring.cell(name, after[name]))
         cost = isinstance(value, int) or name == "latency_ms"
         ratio = f"{after[name] / value:.3f}" if cost and value else ""
         rows.append((name, *texts, ratio))
@@ -222,9 +221,3 @@ def _lines(summary):
 
 def _run_of(summary):
     return RunRecords(summary["rounds"], summary["final"])
-
-
-def _cell(name, value):
-    if name == "latency_ms":
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else format_value(name, value)

@@ -94,7 +94,6 @@ def latency(
     backward: bool = False,
     runs: int = 100,
     warmup: int = 10,
-    seed: int = 0,
 ) -> Latency:
     """Times a compiled call of a model on random images.
 
@@ -110,7 +109,6 @@ def latency(
             `(batch, classes)`, otherwise the mean of the outputs.
         runs: int, number of timed calls.
         warmup: int, calls before them. The first call compiles.
-        seed: int, seed of the images and labels.
 
     Returns:
         A `Latency` in milliseconds.
@@ -122,7 +120,7 @@ def latency(
 
     >>> rp.latency(rp.fold(model), batch_size=32).median_ms
     """
-    return latencies([model], batch_size, backward, runs, warmup, seed)[0]
+    return latencies([model], batch_size, backward, runs, warmup)[0]
 
 
 def latencies(
@@ -131,7 +129,6 @@ def latencies(
     backward: bool = False,
     runs: int = 100,
     warmup: int = 10,
-    seed: int = 0,
 ) -> tuple[Latency, ...]:
     """Times several models in turns, so that background load affects all of them.
 
@@ -141,7 +138,7 @@ def latencies(
 
     Args:
         models: list of one or more models, as for `latency`.
-        batch_size, backward, runs, warmup, seed: as for `latency`.
+        batch_size, backward, runs, warmup: as for `latency`.
 
     Returns:
         tuple of `Latency`, one per model. `small.ratios(full)` compares two of them.
@@ -162,7 +159,7 @@ def latencies(
         )
     models = [graph.as_functional(model, "latency") for model in listed(models)]
     background = BackgroundLoad()
-    compiled = [_compile(model, batch_size, backward, seed) for model in models]
+    compiled = [_compile(model, batch_size, backward) for model in models]
     times = take_turns([run for run, _ in compiled], runs, warmup)
     load = background.share()
     return tuple(
@@ -198,9 +195,9 @@ def listed(models):
     return models
 
 
-def _compile(model, batch_size, backward, seed):
+def _compile(model, batch_size, backward):
     """A function that runs a model and waits for the result, and the device name."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     inputs = [_random_input(tensor, batch_size, rng) for tensor in model.inputs]
     step = _training_loss(model, rng, batch_size) if backward else _inference(model)
     return _COMPILERS[keras.backend.backend()](model, step, inputs, backward)

@@ -41,6 +41,7 @@ def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
     """As far as arguments go; their files are made for the occasion."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").mkdir()
+    (tmp_path / "short" / "run.json").write_text("{}")
     (tmp_path / "photos").mkdir()
     (tmp_path / "deploy").mkdir()
     write_empty(tmp_path, "net.keras", "short/pruned.keras")
