@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import keras
 
@@ -40,7 +39,7 @@ class Cost:
     uncounted: tuple[str, ...]
 
 
-def cost(model: keras.Model, input_shape: Sequence[int] | None = None) -> Cost:
+def cost(model: keras.Model) -> Cost:
     """Counts layers, parameters and MACs of a functional model from its shapes.
 
     The MACs of a layer count for each of its calls, its parameters once. Nested models
@@ -48,22 +47,20 @@ def cost(model: keras.Model, input_shape: Sequence[int] | None = None) -> Cost:
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
-        input_shape: shape without the batch, such as `(224, 224, 3)`. Only for a model
-            with one input that leaves sizes open.
 
     Returns:
         A `Cost`.
 
     Raises:
         TypeError: if `model` is not functional.
-        ValueError: if the MACs depend on an unknown dimension (`None`), or if
-            `input_shape` does not fit the model.
+        ValueError: if the MACs depend on an unknown dimension (`None`);
+            `with_input_shape` fixes the sizes of inputs.
 
     >>> cost(resnet56()).conv_macs
     84066304
     """
     model = graph.as_functional(model, "cost")
-    calls, outputs = trace_example(model, input_shape)
+    calls, outputs = trace_example(model)
     images = model.inputs[0].shape[0] or 1  # a fixed batch size, if any
     depth = depths(calls)
     found = [count_macs(call) for call in calls]

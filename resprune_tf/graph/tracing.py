@@ -67,7 +67,7 @@ class Inside:
     outputs: list
 
 
-def trace(model, replace=None, input_shape=None, batch=None):
+def trace(model, replace=None, batch=None):
     """Lists all calls that the model's outputs depend on, nested models included.
 
     If a nested model is called twice, its calls are listed twice, each time with the
@@ -76,26 +76,19 @@ def trace(model, replace=None, input_shape=None, batch=None):
     Args:
         model: a functional model.
         replace: as for `nodes`; tensors of nested models are allowed.
-        input_shape: shape without the batch, for a model with one input that leaves
-            sizes open.
         batch: batch size to assume if the batch is open.
 
     Returns:
         list of `Call` in order of computation, and the list of the output tensors.
-
-    Raises:
-        ValueError: if `input_shape` does not fit the model.
     """
     calls, inputs = [], model.inputs
-    if input_shape is not None:
-        inputs = [_of_shape(model, tuple(input_shape))]
     if batch is not None:
         inputs = [keras.KerasTensor(_with_batch(t, batch), t.dtype) for t in inputs]
     outputs = _trace(model, inputs, replace or {}, calls, around=())
     return calls, outputs
 
 
-def trace_example(model, input_shape=None):
+def trace_example(model):
     """`trace` for one example: an open batch has size 1.
 
     Some layers, such as window attention, move positions into the first axis, so
@@ -103,9 +96,9 @@ def trace_example(model, input_shape=None):
     1, the batch remains open.
     """
     try:
-        return trace(model, input_shape=input_shape, batch=1)
+        return trace(model, batch=1)
     except Exception:  # code of the layer, which may raise anything
-        return trace(model, input_shape=input_shape)
+        return trace(model)
 
 
 def _with_batch(tensor, batch):
@@ -114,20 +107,6 @@ def _with_batch(tensor, batch):
         batch if axis == 0 and size is None else size
         for axis, size in enumerate(tensor.shape)
     )
-
-
-def _of_shape(model, shape):
-    """A symbolic tensor like the model's one input, with another shape."""
-    own = tuple(model.inputs[0].shape[1:])
-    if len(model.inputs) != 1 or not graph.fits(shape, own):
-        raise ValueError(
-            "`input_shape` gives the sizes that a model's only input leaves open, and "
-            f"must agree with its other sizes. Received: input_shape={shape} for "
-            "inputs of shapes "
-            f"{[tuple(tensor.shape[1:]) for tensor in model.inputs]}. For several "
-            "inputs, call `with_input_shape` first."
-        )
-    return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
 
 
 def _trace(model, inputs, replace, calls, around):

@@ -119,7 +119,7 @@ def _shared_out(own, model, units, initial, smallest, measure):
         return id(node if measure == "macs" else node.operation)
 
     whole = graph.as_functional(model, "savings")
-    survey = Survey(whole, None)
+    survey = Survey(whole)
     calls, _ = trace(whole, removal_of(outer))
     together = {key(call.node) for call in survey.calls}
     together.difference_update(key(call.node) for call in calls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -112,7 +112,7 @@ class Units(list):
     __repr__ = __str__
 
 
-def find_units(model: keras.Model, input_shape: Sequence[int] | None = None) -> Units:
+def find_units(model: keras.Model) -> Units:
     """Finds the residual units of any functional Keras model, by its graph.
 
     A residual unit ends with a merge: an addition (`keras.layers.Add`, `keras.ops.add`
@@ -131,22 +131,18 @@ def find_units(model: keras.Model, input_shape: Sequence[int] | None = None) -> 
 
     Args:
         model: a functional `keras.Model`, or a built `Sequential`; it is not changed.
-        input_shape: shape without the batch, such as `(224, 224, 3)`, for which shapes
-            and MACs are reported. Only for a model with one input that leaves sizes
-            open.
 
     Returns:
         `Units`, a list of `Unit` in order of computation, which prints as a table.
 
     Raises:
         TypeError: if `model` is not functional.
-        ValueError: if `input_shape` does not fit the model.
 
     >>> units = find_units(keras.applications.ResNet50(weights=None))
     >>> [unit.name for unit in units if unit.removable]
     """
     whole = graph.as_functional(model, "find_units")
-    survey = Survey(whole, input_shape)
+    survey = Survey(whole)
     found = list(search(whole))
     names = call_names(found)
     units, stage = [], 0

@@ -35,7 +35,6 @@ class Survey:
 
     Args:
         model: a functional model.
-        input_shape: as for `tracing.trace`.
 
     Attributes:
         calls: list of `tracing.Call` for one example, in order of computation.
@@ -43,8 +42,8 @@ class Survey:
             batch.
     """
 
-    def __init__(self, model, input_shape):
-        self.calls, _ = trace_example(model, input_shape)
+    def __init__(self, model):
+        self.calls, _ = trace_example(model)
         self._images = model.inputs[0].shape[0] or 1  # a fixed batch size, if any
         # A node of a nested model counts with the shape of its first call.
         self.shapes = {}

@@ -148,7 +148,7 @@ def test_what_an_edit_loses_is_what_the_edited_model_lacks(outer, inner, places,
         return
     before, _ = trace(model)
     after, _ = trace(model, {id(tensor): stand_in})
-    lost = Survey(model, None).without(tensor, stand_in)
+    lost = Survey(model).without(tensor, stand_in)
     left = {id(call.node) for call in after}
     gone = dict.fromkeys(id(call.node) for call in before if id(call.node) not in left)
     assert lost.nodes == tuple(gone)
