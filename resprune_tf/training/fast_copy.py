@@ -226,5 +226,6 @@ def is_narrow_subsampling(layer):
         and max(layer.strides) > 1
         and layer.groups == 1
         and layer.data_format == "channels_last"
+        and layer.quantization_mode is None
         and layer.input.shape[-1] < _BLOCK
     )
