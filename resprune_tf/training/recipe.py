@@ -264,7 +264,7 @@ class Recipe(TrainingRecipe):
     def replace(self, **changes: Any) -> Recipe:
         """Returns a changed copy, with milestones scaled to its number of epochs."""
         if self.epochs and self.milestones != self._scaled():
-            # A milestone beyond the end has no effect, in a longer training neither.
+            # A milestone beyond the end has no effect, in longer trainings either.
             within = [each for each in self.milestones if each <= self.epochs]
             drops = tuple(each / self.epochs for each in within)
             changes = {"drops": drops, **changes}
