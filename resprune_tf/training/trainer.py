@@ -10,6 +10,7 @@ import numpy as np
 from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Split
 from resprune_tf.graph.transfer import copy_values
+from resprune_tf.system.precision import exact_float32
 from resprune_tf.training.fast_copy import fast_copy
 from resprune_tf.training.labels import packed
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
@@ -283,9 +284,10 @@ def predict(core, split, batch_size=None):
         height, width, _ = split.image_shape
         batch_size = min(500, max(1, _PIXELS // (height * width)))
     logits, labels = [], []
-    for images, some in split.batches(batch_size):
-        logits.append(core.predict_on_batch(images))
-        labels.append(some)
+    with exact_float32():
+        for images, some in split.batches(batch_size):
+            logits.append(core.predict_on_batch(images))
+            labels.append(some)
     return np.concatenate(logits), np.concatenate(labels)
 
 

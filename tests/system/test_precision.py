@@ -3,6 +3,7 @@
 import pathlib
 
 import keras
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -11,6 +12,7 @@ import resprune_tf as rp
 from experiments import cifar  # noqa: F401 - cifar defines all flags
 from experiments.running import recipe_flags  # noqa: F401 - cifar defines all flags
 from resprune_tf import Recipe, native_precision
+from resprune_tf.training.trainer import evaluate
 from tests.made.runs import make_final, make_rounds, write_records
 
 FLAGS = "processor\t: 0\nflags\t\t: fpu {} avx2\npower management:\n"
@@ -51,6 +53,33 @@ def test_a_gpu_decides_by_its_compute_capability(capability, expected, monkeypat
     monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a GPU"])
     monkeypatch.setattr(config.experimental, "get_device_details", lambda _: details)
     assert native_precision() == expected
+
+
+def test_evaluation_computes_in_exact_float32():
+    """GPUs else round the factors of products to TensorFloat-32."""
+    found = []
+
+    class Model:
+        def predict_on_batch(self, images):
+            found.append(_rounds_float32())
+            return np.zeros((len(images), 2), "float32")
+
+    before = _rounds_float32()
+    split = rp.Split(np.zeros((3, 4, 4, 3), "uint8"), np.zeros(3, "int32"))
+    evaluate(Model(), split)
+    assert found == [False]
+    assert _rounds_float32() == before is True
+
+
+def _rounds_float32():
+    """Whether the backend may round float32 factors on a GPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.config.jax_default_matmul_precision != "highest"
+    from tensorflow.config import experimental
+
+    return experimental.tensor_float_32_execution_enabled()
 
 
 def test_a_recipe_takes_it():

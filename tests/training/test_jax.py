@@ -100,6 +100,7 @@ def test_losses_and_gradients_agree_between_backends(jax):
 
 # Run again as a whole on the other backend.
 TESTS = (
+    "tests/system/test_precision.py::test_evaluation_computes_in_exact_float32",
     "tests/training/test_batch_norm.py",
     "tests/graph/test_cloning.py",
     "tests/training/test_fast_copy.py",
