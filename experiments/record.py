@@ -4,10 +4,10 @@
 
 An unfinished run can be recorded, too. Its finished rounds are copied, and a later call
 replaces them when the run has more rounds. The record of a finished run has the trained
-models of round 0 and of the selected round, and all models if they take at most 1 MB.
-With --models, the record of an unfinished run has the models of all rounds, from which
-it can continue. Exports are left out, because flags.txt reproduces them, and so is the
-report, which `resprune report RECORD_DIR` writes. The new files are listed in
+models of round 0, of the selected and of the last round, and all models if they take at
+most 1 MB. With --models, the record of an unfinished run has the models of all rounds,
+from which it can continue. Exports are left out, because flags.txt reproduces them, and
+so is the report, which `resprune report RECORD_DIR` writes. The new files are listed in
 records/SHA256SUMS.
 """
 
@@ -98,7 +98,8 @@ def _models(run_dir, run):
         if name and (run_dir / name).is_file()
     }
     if run.final and sum(sizes.values()) > SMALL:
-        sizes = {number for number in sizes if number in (0, run.selected["round"])}
+        kept = {0, run.selected["round"], max(names)}
+        sizes = {number for number in sizes if number in kept}
     return [names[number] for number in sorted(sizes)]
 
 
