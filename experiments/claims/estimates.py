@@ -7,8 +7,8 @@ import statistics
 from experiments.bench.page import speeds, units_of
 from experiments.paper.rows import BY_RUN, rounds, settings
 
-# Assumed until an accelerator has a benchmark on record: seconds per epoch of ResNet-56
-# and per compilation of a model.
+# Assumed: seconds per epoch of ResNet-56, until an accelerator has a record, and those
+# to compile a model.
 _EPOCH_SECONDS = 2.0
 COMPILE_SECONDS = 40
 _EPOCH_IMAGES = 45_000
@@ -28,9 +28,11 @@ class Speeds:
     """
 
     def __init__(self, records, runs=()):
-        cpu = measured_epoch(runs) or epoch_seconds(records, accelerator=False)
+        cpu, known = (
+            measured_epoch(runs, accelerator) or epoch_seconds(records, accelerator)
+            for accelerator in (False, True)
+        )
         self.cpu_name, self.cpu = cpu or ("a CPU", math.nan)
-        known = epoch_seconds(records, accelerator=True)
         device, self.accelerator = known or ("", _EPOCH_SECONDS)
         self.source = f"measured on {device}" if known else "assumed: not measured yet"
 
@@ -73,23 +75,35 @@ def epoch_seconds(records, accelerator):
     return min(found)[::-1] if found else None
 
 
-def measured_epoch(runs):
-    """Median seconds of an epoch of ResNet-56 on a CPU, in the records of runs.
+def measured_epoch(runs, accelerator):
+    """Median seconds of an epoch of ResNet-56 in the records of runs.
+
+    Args:
+        runs: `RunRecords`.
+        accelerator: whether to use the runs on an accelerator or those on a CPU.
 
     Returns:
-        `(CPU, seconds)`; None if there is no such record.
+        `(device, seconds)`; None if there is no such record.
     """
     found = [
-        (r["seconds"] / r["epochs"], run.environment.get("cpu", "a CPU"))
+        (r["seconds"] / r["epochs"], device)
         for run in runs
         for r in run.rounds
         if r["layers"] == 56
-        and run.environment.get("devices") == "1 cpu"
+        and (device := _device(run, accelerator))
         and run.settings.get("dataset", {}).get("train") == _EPOCH_IMAGES
     ]
     if not found:
         return None
     return sorted(found)[-1][1], statistics.median(seconds for seconds, _ in found)
+
+
+def _device(run, accelerator):
+    """The name of the processor or accelerator of a run; None if it is of the other."""
+    devices = run.environment.get("devices", "1 cpu")
+    if accelerator == (devices == "1 cpu"):
+        return None
+    return devices if accelerator else run.environment.get("cpu", "a CPU")
 
 
 def runs_of(names):

@@ -32,6 +32,15 @@ def each(values):
     return ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
 
 
+def processor(run):
+    """What a recorded run computed on: `AMD EPYC, 2 cores` or `1 NVIDIA H200`."""
+    machine = run.environment
+    devices = machine.get("devices", "1 cpu")
+    if devices == "1 cpu":
+        return f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores"
+    return devices
+
+
 def hours(seconds):
     """Hours, such as `1.25`."""
     return f"{seconds / 3600:.2f}"

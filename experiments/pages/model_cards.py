@@ -1,17 +1,20 @@
 """The page with a card for each trained model in the records. Needs no TensorFlow."""
 
+from experiments.pages.cells import processor
 from experiments.pages.library import RunRecords, wilson
 from experiments.pages.results import RECORDS, Result, head, markdown_table
 
 _ABOUT = """Trained models in the records of pruning runs: for each finished run the
-selected model, which is the smallest that maintained the accuracy of round 0, and
-the model of round 0, which is not pruned. Load them in a checkout of this repository:
+model of round 0, which is not pruned, the selected model, which is the smallest that
+maintained the accuracy of round 0, and the model of the last round. Load them in a
+checkout of this repository:
 
 ```python
 import resprune_tf as rp
 
 model = rp.load_record_model("{name}")  # the selected model
 first = rp.load_record_model("{name}", round=0)  # before pruning
+last = rp.load_record_model("{name}", round={last})
 ```
 
 `make verify` measures every model again and compares it with its record. Accuracies are
@@ -54,11 +57,16 @@ def make(records=RECORDS):
         for name, run in runs.items()
     ]
     parts = [
-        head("Trained models", "models", _ABOUT.format(name=next(iter(runs)))),
+        head("Trained models", "models", _about(runs)),
         markdown_table(["selected model of", *_COLUMNS], rows),
         *(_card(name, run, records / name) for name, run in runs.items()),
     ]
     return Result("models", "\n".join(parts))
+
+
+def _about(runs):
+    name, run = next(iter(runs.items()))
+    return _ABOUT.format(name=name, last=run.rounds[-1]["round"])
 
 
 _COLUMNS = ("layers", "MACs", "parameters", "test accuracy", "n")
@@ -83,10 +91,14 @@ def _anchor(name):
 
 
 def _card(name, run, folder):
-    first, chosen = run.rounds[0], run.selected
-    lines = [first] if chosen is first else [first, chosen]
-    titles = [f"round {line['round']}" for line in lines]
-    titles[-1] += " (selected)"
+    kept = {line["round"]: line for line in (run.rounds[0], run.selected)}
+    if (folder / run.rounds[-1].get("model", "")).is_file():
+        kept[run.rounds[-1]["round"]] = run.rounds[-1]
+    lines = [kept[number] for number in sorted(kept)]
+    titles = [
+        f"round {line['round']}" + " (selected)" * (line is run.selected)
+        for line in lines
+    ]
     rows = [
         [title, *_row(run, line), *_files(folder, line)]
         for title, line in zip(titles, lines, strict=True)
@@ -119,12 +131,11 @@ def _files(folder, line):
 
 def _trained_on(run):
     data, settings = run.settings["dataset"], run.settings
-    machine = [run.environment["cpu"], run.environment.get("devices", "1 cpu")]
     return (
         f"Trained on {data['name']}: {data['train']:,} training, "
         f"{data['validation']:,} validation and {data['test']:,} test images. Input: "
         f"pixels from 0 to 255; output: logits. Seed {settings['seed']}, backend "
-        f"{settings['backend']}, {', '.join(machine).removesuffix(', 1 cpu')}."
+        f"{settings['backend']}, {processor(run)}."
     )
 
 
@@ -140,16 +151,17 @@ def _recipe(run):
 
 
 def _removed(run):
-    removed = [
-        unit
-        for line in run.rounds
-        if line["round"] <= run.selected["round"]
-        for unit in line["removed"]
-    ]
-    return (
-        f"Removed up to the selected round: {', '.join(removed) or 'nothing'}. Round "
-        f"{run.rounds[-1]['round']} was the last of the run."
-    )
+    before, after = [], []
+    for line in run.rounds:
+        later = line["round"] > run.selected["round"]
+        (after if later else before).extend(line["removed"])
+    text = f"Removed up to the selected round: {', '.join(before) or 'nothing'}."
+    if after:
+        text += (
+            f" Removed after it, up to round {run.rounds[-1]['round']}, the last: "
+            f"{', '.join(after)}."
+        )
+    return text
 
 
 def _selected_by(run, lines):

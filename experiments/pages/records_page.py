@@ -224,8 +224,7 @@ def _sizes(run):
 
 
 def _processor(run):
-    machine = run.environment
-    return f"{machine['cpu']}, {machine['cores']} cores, {run.settings['backend']}"
+    return f"{cells.processor(run)}, {run.settings['backend']}"
 
 
 def _cells(run):

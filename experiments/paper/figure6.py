@@ -131,6 +131,7 @@ def _paint_histogram(axes, values):
 
 def _table(found):
     columns = ["scale", "n", "values", "mean", "standard deviation", "mean of |ω|"]
+    columns += ["smallest |ω|", "largest |ω|"]
     columns += [f"|ω| < {_NEAR_ZERO}", "two modes, not one at 0"]
     return markdown_table(columns, [_row(series) for series in found])
 
@@ -147,6 +148,8 @@ def _row(series):
         f"{statistics.fmean(values):+.3f}",
         f"{statistics.stdev(values):.3f}" if len(values) > 1 else "-",
         f"{statistics.fmean(sizes):.3f}",
+        f"{min(sizes):.3f}",
+        f"{max(sizes):.3f}",
         f"{100 * near / len(values):.1f} %",
         f"{verdict.state} ({verdict.reason})",
     ]

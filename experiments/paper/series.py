@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from experiments.pages.cells import processor
 from experiments.pages.differences import pair, summarize
 from experiments.pages.library import RunRecords
 from experiments.pages.scales import check_scale
@@ -59,7 +60,7 @@ class Series:
     @property
     def processors(self):
         """The processors of the runs, each once."""
-        found = (_processor(run) for run in self.runs.values())
+        found = (processor(run) for run in self.runs.values())
         return ", ".join(dict.fromkeys(found))
 
     def at(self, layers):
@@ -175,11 +176,3 @@ def kept_units(record):
         stage = unit.split("_")[0]
         kept[stage] = kept.get(stage, 0) + 1
     return kept
-
-
-def _processor(run):
-    machine = run.environment
-    devices = machine.get("devices", "1 cpu")
-    if devices == "1 cpu":
-        return f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores"
-    return devices

@@ -28,14 +28,27 @@ def test_a_card(tmp_path):
     assert 'load_record_model("digits/tiny-seed0")' in page
     for told in (
         "Trained on digits: 1,077 training, 360 validation and 360 test images.",
-        "Seed 3, backend jax, Some CPU, 1 H200.",
+        "Seed 3, backend jax, 1 H200.",
         "2 epochs, then 2 epochs after each removal; 4 in all.\n",
-        "Removed up to the selected round: stage1_unit2. Round 1 was the last",
+        "Removed up to the selected round: stage1_unit2.\n",
         "UCI publishes it under CC BY 4.0.",
         "validation images (n = 360): 50.00 % (44.86 to 55.14 %) in round 0, ",
     ):
         assert told in page, told
     assert "latency" not in page and "test set selected" not in page
+
+
+def test_the_model_of_the_last_round_is_listed_where_it_is_kept(tmp_path):
+    folder = tmp_path / "digits" / "tiny-seed0"
+    lines = write_model_record(folder)
+    final = json.loads((folder / "final.json").read_text())
+    (folder / "final.json").write_text(json.dumps({**final, "selected_round": 0}))
+    page = model_cards.make(tmp_path).text
+    assert cells(page, "round 0 (selected)") and cells(page, "round 1")
+    removed = "up to the selected round: nothing. Removed after it, up to round 1, the"
+    assert f"{removed} last: stage1_unit2.\n" in page
+    (folder / lines[1]["model"]).unlink()
+    assert "| round 1 " not in model_cards.make(tmp_path).text
 
 
 def test_a_latency_and_a_selection_by_the_test_set_are_stated(tmp_path):
