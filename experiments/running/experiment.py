@@ -109,9 +109,18 @@ def _show(rp, result, dataset, run_dir, formats):
     from resprune_tf.report.summary import format_rounds
 
     print(f"\n{format_rounds(result.rounds, result.final)}\n")
+    failure = None
     if formats:
-        _export(rp, result.model, dataset, run_dir, formats)
+        try:
+            _export(rp, result.model, dataset, run_dir, formats)
+        except rp.ExportError as error:
+            failure = error
     print(f"Report: {_write_state_and_report(rp, run_dir)}")
+    if failure:
+        sys.exit(
+            f"error: {failure}\nThe run is finished and recorded. The same command "
+            "exports the model again; with --export= it is not exported."
+        )
 
 
 class _StateFile:

@@ -43,10 +43,12 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
             np.savez(folder / "arrays.npz", *arrays)
         (folder / "job.json").write_text(json.dumps({"runtime": runtime, **job}))
         process = subprocess.run(
-            [sys.executable, "-I", str(runtimes.__file__), str(folder)],
+            # -P: the modules beside the program are not importable.
+            [sys.executable, "-P", str(runtimes.__file__), str(folder)],
             cwd=folder,
             env={
                 **os.environ,
+                "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", "")),
                 "KERAS_BACKEND": backend,
                 "TF_CPP_MIN_LOG_LEVEL": "3",
                 # This process may have allocated all memory of the accelerator.
@@ -62,3 +64,8 @@ def in_fresh_process(runtime, job, arrays=None, backend="tensorflow"):
             raise RuntimeFailed("\n".join(tail) or ended)
         with np.load(folder / "results.npz") as results:
             return dict(results)
+
+
+def _absolute(paths):
+    """A search path whose entries do not depend on the working directory."""
+    return os.pathsep.join(map(os.path.abspath, filter(None, paths.split(os.pathsep))))

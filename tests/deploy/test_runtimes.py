@@ -49,6 +49,20 @@ def test_the_fresh_process_says_what_is_wrong(tmp_path):
         assert "resprune_tf" not in forbidden  # it is for all
 
 
+def test_the_fresh_process_finds_packages_outside_the_environment(
+    tmp_path, monkeypatch
+):
+    """As on machines where Keras is only in a folder of PYTHONPATH."""
+    folder = tmp_path / "packages" / "onnxruntime"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise ImportError('the one in the folder')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "packages")
+    job = {"name": "outputs", "path": "a.onnx", "names": ["x"], "counts": [1]}
+    with pytest.raises(RuntimeFailed, match="the one in the folder"):
+        in_fresh_process("onnxruntime", job, [np.zeros((1, 2))])
+
+
 def test_keras_runs_in_process_as_in_a_fresh_one(tmp_path):
     net = net_of((3,), keras.layers.Dense(2))
     net.save(tmp_path / "model.keras")

@@ -15,6 +15,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+import resprune_tf as rp
 from experiments import cifar
 from experiments.running import experiment
 from resprune_tf import criteria, importances
@@ -149,6 +150,25 @@ def test_a_finished_run_shows_its_result_again(finished, capsys):
     out = capsys.readouterr().out
     assert "is already finished" in out and "report.html" in out
     assert "epoch" not in out
+
+
+def test_an_export_that_fails_costs_neither_the_report_nor_the_state(
+    finished, tmp_path, monkeypatch, capsys
+):
+    def failing(*_):
+        raise rp.ExportError("It does not run.")
+
+    monkeypatch.setattr(rp, "export", failing)
+    (report := finished[0] / "report.html").unlink()
+    with pytest.raises(SystemExit) as exit_:
+        command(
+            run_dir=str(finished[0]),
+            export=["keras"],
+            state_file=str(tmp_path / "state.tar"),
+        )
+    assert exit_.value.code.startswith("error: It does not run.\nThe run is finished")
+    assert "Report: " in capsys.readouterr().out
+    assert report.exists() and (tmp_path / "state.tar").exists()
 
 
 def test_the_time_budget_ends_a_run_resumably(tmp_path, capsys):
