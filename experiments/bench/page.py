@@ -2,6 +2,7 @@
 
 import json
 
+from experiments.bench.recorded import recorded_runs
 from experiments.bench.variants import VARIANTS
 from experiments.pages.results import (
     background_load,
@@ -53,6 +54,8 @@ def bench_page(records):
         columns = ["machine", "units", "precision", "compared with", "n"]
         table = markdown_table([*columns, "training", "inference"], rows)
         parts.append(f"## Summary\n\n{_SUMMARY}\n{table}")
+    if text := recorded_runs(records.parent):
+        parts.append(text)
     return "\n".join([*parts, *map(section, found)])
 
 

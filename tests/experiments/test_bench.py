@@ -11,9 +11,11 @@ import pytest
 
 from experiments.bench import __main__ as bench
 from experiments.bench import page as bench_page
+from experiments.bench.recorded import recorded_runs
 from experiments.bench.variants import ROOT, TORCH_PYTHON, VARIANTS
 from resprune_tf import Architecture, build_resnet
 from tests.conftest import images_of, outputs, small_net
+from tests.made.runs import make_final, make_rounds, write_records
 
 TINY = {"depth": 11, "width": 2, "image_size": 8, "batch_size": 4, "steps": 2}
 NAMES = ("ours-float32", "keras-float32", "torch-float32")
@@ -215,6 +217,39 @@ def test_the_summary_compares_in_pairs(tmp_path):
     start = "| Some CPU, 4 cores | bottleneck | float32 | plain Keras | 3 |"
     assert f"{start} 2.0 (1.7-2.2) | 2.0 (1.7-2.2) |" in page
     assert "| bfloat16 |" not in page
+
+
+def test_recorded_runs(tmp_path):
+    """The first epoch is shown apart; digits and smoke tests are left out."""
+    rounds = make_rounds(0.9, 0.9)
+    run = {
+        "dataset": {"name": "cifar10", "train": 1000},
+        "recipe": {"batch_size": 300, "precision": "bfloat16"},
+        "backend": "jax",
+    }
+    seconds = {0: (9, 2, 4, 3), 1: (5,)}  # one epoch has no median without its first
+    for name in ("cifar10/a-seed0", "cifar10/a-proof-seed0", "digits/a-seed0"):
+        folder = tmp_path / name
+        write_records(
+            folder,
+            rounds,
+            make_final(rounds, 1),
+            run=run,
+            environment={"devices": "1 Swift"},
+        )
+        lines = [
+            {"round": number, "epoch": index, "seconds": value}
+            for number, values in seconds.items()
+            for index, value in enumerate(values)
+        ]
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (folder / "history.jsonl").write_text(text)
+    text = recorded_runs(tmp_path)
+    layers = rounds[0]["layers"]
+    common = f"| cifar10/a-seed0 | 1 Swift | jax | bfloat16 | {layers} | 3 "
+    assert f"{common}| 3.00 (2.00-4.00) | 9.0 | 300 |" in text
+    assert text.count("seed0 |") == 1
+    assert recorded_runs(tmp_path / "none") == ""
 
 
 def test_page(tmp_path):
