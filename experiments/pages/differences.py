@@ -45,6 +45,31 @@ class Verdict(typing.NamedTuple):
     reason: str
 
 
+class SameImages(typing.NamedTuple):
+    """Images that only one of two models classifies correctly, with McNemar's p."""
+
+    newly_wrong: int
+    newly_right: int
+    p: float
+
+
+def same_images(first, second, split="test"):
+    """Compares the models of two rounds image by image: `SameImages`.
+
+    Args:
+        first, second: records of rounds. None is returned if one of them does not list
+            the images that its model classifies correctly.
+        split: `"test"` or `"validation"`.
+    """
+    known = [record.get("correct", {}).get(split) for record in (first, second)]
+    if not all(known):
+        return None
+    a, b = (int(text, 16) for text in known)
+    wrong, right = (a & ~b).bit_count(), (b & ~a).bit_count()
+    p = stats.binomtest(wrong, wrong + right).pvalue if wrong + right else 1.0
+    return SameImages(wrong, right, float(p))
+
+
 def summarize(values):
     """The `Summary` of some numbers; None if there are none."""
     values = list(values)

@@ -8,7 +8,7 @@ from experiments.pages.cells import (
     percent,
     points,
 )
-from experiments.pages.differences import MARGIN, judged, no_drop
+from experiments.pages.differences import MARGIN, judged, no_drop, same_images
 from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
@@ -30,7 +30,10 @@ initial one on the images that select: held-out images, or the test set as in th
   (holds), below (does not hold), or neither (open). One seed decides nothing.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
   ImageNet. Runs of different scales are never averaged. A quarter of the epochs does
-  not train to convergence: the page of controls compares runs of equal epochs."""
+  not train to convergence: the page of controls compares runs of equal epochs.
+- *Image by image*: test images that the pruned model alone classifies wrongly or
+  correctly, compared with the initial model of the same run, and p of McNemar's exact
+  test. It tells whether two trained models differ, not what another seed would give."""
 RUNS = [run for chains in PRUNING_RUNS.values() for run in chains]
 
 
@@ -51,6 +54,7 @@ def make(records):
         _ABOUT,
         f"## Layers\n\n{_layers(found)}",
         f"## Accuracy\n\n{_accuracy(found)}",
+        *_same_images(found),
         f"## Cost\n\n{_cost(found)}",
     )
 
@@ -117,6 +121,27 @@ def _accuracy(found):
                     ]
                 )
     return markdown_table(columns.split(","), rows)
+
+
+def _same_images(found):
+    """The section that compares models image by image, if their images are known."""
+    columns = "data set,run,scale,seed,layers,model,newly wrong,newly right,p"
+    rows = []
+    for name, series in found:
+        for seed, run in series.runs.items():
+            first, last = run.rounds[0], run.rounds[-1]
+            for record in run.rounds[1:]:
+                if record is not run.selected and record is not last:
+                    continue
+                if compared := same_images(first, record):
+                    title, words, scale, _ = _title(name, series)
+                    label = "selected" if record is run.selected else "last"
+                    counts = (compared.newly_wrong, compared.newly_right)
+                    row = [title, words, scale, str(seed), str(record["layers"]), label]
+                    rows.append([*row, *map(str, counts), f"{compared.p:.2g}"])
+    if not rows:
+        return []
+    return [f"## Image by image\n\n{markdown_table(columns.split(','), rows)}"]
 
 
 def _cost(found):

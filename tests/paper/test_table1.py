@@ -118,3 +118,16 @@ def test_selection_on_the_test_set_is_labelled(tmp_path):
 def test_smoke_records_are_told(tmp_path):
     keep(tmp_path, "c100-main", 0, chain(), scale="smoke")
     assert "**These numbers mean nothing.**" in table1.make(tmp_path).text
+
+
+def test_models_are_compared_image_by_image(tmp_path):
+    """8 images. McNemar by hand: 1 against 4 of 5 gives 2 (1 + 5) / 32."""
+    rounds = chain(losses=(11, 11, 12, 33), accuracies=(0.91, 0.92, 0.91, 0.93, 0.9))
+    for record, correct in zip(rounds, ("f0", "ff", "ff", "f0", "7f"), strict=True):
+        record["correct"] = {"test": correct}
+    keep(tmp_path, "c10-k2", 0, rounds, selected=-2)
+    page = table1.make(tmp_path).text
+    part = page[page.index("## Image by image") : page.index("## Cost")]
+    layers = [str(record["layers"]) for record in rounds[-2:]]
+    assert cells(part, "selected")[3:] == ["0", layers[0], "selected", "0", "0", "1"]
+    assert cells(part, "last")[3:] == ["0", layers[1], "last", "1", "4", "0.38"]
