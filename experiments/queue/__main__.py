@@ -134,8 +134,9 @@ it; the same command continues. Every finished round is copied to the records.
 {parts}
 ## On an accelerator
 
-Measure the accelerator first. This takes minutes, and this page then uses its time per
-epoch.
+This page uses the epochs of recorded runs, or, before there are any, those of the
+benchmark. [Recorded runs](../docs/results/bench.md#recorded-runs) lists the times by
+device and layers. To measure another accelerator takes minutes:
 
 ```
 python -m experiments.bench --variants=ours-jax-float32,ours-jax-bfloat16
