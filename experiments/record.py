@@ -5,10 +5,10 @@
 An unfinished run can be recorded, too. Its finished rounds are copied, and a later call
 replaces them when the run has more rounds. The record of a finished run has the trained
 models of round 0, of the selected and of the last round, and all models if they take at
-most 1 MB. With --models, the record of an unfinished run has the models of all rounds,
-from which it can continue. Exports are left out, because flags.txt reproduces them, and
-so is the report, which `resprune report RECORD_DIR` writes. The new files are listed in
-records/SHA256SUMS.
+most 1 MB; that of an unfinished run has none. With --models, both have the models of
+all rounds, and an unfinished run can continue from its record. Exports are left out,
+because flags.txt reproduces them, and so is the report, which `resprune report
+RECORD_DIR` writes. The new files are listed in records/SHA256SUMS.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def keep(run_dir, record, models=False):
         run_dir: folder of the run.
         record: folder of the record. It is replaced as a whole if it belongs to the
             same run and has fewer rounds.
-        models: whether to keep also the model of each round of an unfinished run.
+        models: whether to keep the models of all rounds.
 
     Raises:
         ValueError: if the run has finished no round, if the name of the record states
@@ -79,7 +79,7 @@ def keep(run_dir, record, models=False):
     for folder in (record, run_dir):  # either can contain the measurement
         if (folder / _MEASURED).is_file():
             shutil.copyfile(folder / _MEASURED, new / _MEASURED)
-    for name in _models(run_dir, run) if finished or models else ():
+    for name in _models(run_dir, run, models):
         (new / "models").mkdir(exist_ok=True)
         shutil.copyfile(run_dir / name, new / name)
     if record.exists():
@@ -89,7 +89,7 @@ def keep(run_dir, record, models=False):
     manifest.note(record)
 
 
-def _models(run_dir, run):
+def _models(run_dir, run, all_rounds):
     """Names of the models to keep, among those that the run still has."""
     names = {line["round"]: line.get("model") for line in run.rounds}
     sizes = {
@@ -97,10 +97,13 @@ def _models(run_dir, run):
         for number, name in names.items()
         if name and (run_dir / name).is_file()
     }
-    if run.final and sum(sizes.values()) > SMALL:
-        kept = {0, run.selected["round"], max(names)}
-        sizes = {number for number in sizes if number in kept}
-    return [names[number] for number in sorted(sizes)]
+    kept = set(names)
+    if not all_rounds:
+        if not run.final:
+            return []
+        if sum(sizes.values()) > SMALL:
+            kept = {0, run.selected["round"], max(names)}
+    return [names[number] for number in sorted(kept & set(sizes))]
 
 
 def _shorten_run_paths(record):
@@ -151,7 +154,7 @@ def main(argv):
     parser.add_argument(
         "--models",
         action="store_true",
-        help="keep the models of all rounds of an unfinished run, to continue it later",
+        help="keep the models of all rounds; an unfinished run can then be continued",
     )
     arguments = parser.parse_args(argv)
     try:

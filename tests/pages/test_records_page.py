@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -161,6 +162,11 @@ def test_a_finished_record_holds_its_models(tmp_path, size, kept):
     record.keep(run, records / "digits" / "demo-seed0")
     names = {path.name for path in (records / "digits/demo-seed0/models").iterdir()}
     assert names == {f"round-0{number}.keras" for number in kept}
+    record.keep(run, records / "digits" / "whole-seed0", models=True)
+    whole = (records / "digits/whole-seed0/models").iterdir()
+    assert len({path.name for path in whole}) == len(lines)
+    shutil.rmtree(records / "digits/whole-seed0")
+    manifest.renew(records)
     assert manifest.problems(records) == []
     assert len((records / manifest.NAME).read_text().splitlines()) == 7 + len(kept)
 
