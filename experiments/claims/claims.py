@@ -190,7 +190,11 @@ def monotone(sources, scale="paper"):
     records = figure5.measured_points(sources, scale)
     verdict = figure5.monotone(records)
     series = sources.series(figure5.RUN, scale)
-    claim = _tested("units with a small |ω| add little: monotone", series, verdict, 5)
+    text = "units with a small |ω| add little: monotone"
+    found = ""
+    if records:
+        found = f"mean rank correlation {figure5.correlation(records):+.2f}"
+    claim = _tested(text, series, verdict, 5, found)
     if series.runs and not records:
         claim = claim._replace(
             numbers="not measured", needs=(figure5.measuring(series),)
@@ -203,15 +207,19 @@ def modes(sources, scale="paper"):
     series = sources.series(figure6.RUN, scale)
     verdict = figure6.judged_modes(series)
     text = f"ω has two modes near ±{published.MODE}, not one at 0"
-    return _tested(text, series, verdict, 6)
+    found = ""
+    if sizes := [abs(value) for value in figure6.pooled(series)]:
+        found = f"|ω| from {min(sizes):.2f} to {max(sizes):.2f}"
+    return _tested(text, series, verdict, 6, found)
 
 
-def _tested(text, series, verdict, figure):
-    """A claim that a test on each model decides."""
+def _tested(text, series, verdict, figure, found=""):
+    """A claim that a test on each model decides; `found` are further numbers."""
     if series.smoke:
         verdict = Verdict(OPEN, "smoke records")
     needs = _missing(series)
-    numbers = not_run(needs) if needs else f"{verdict.reason}; {series.row.run}"
+    numbers = "; ".join(filter(None, [verdict.reason, found, series.row.run]))
+    numbers = not_run(needs) if needs else numbers
     page, rows = f"figure{figure}", (series.row.run,)
     return Claim(text, "cifar10", verdict, numbers, page, needs, rows)
 

@@ -128,6 +128,11 @@ def monotone(models):
     )
 
 
+def correlation(models):
+    """Mean rank correlation of |ω| with the norm of what units add, over models."""
+    return statistics.fmean(_spearman(points, "scaled") for points in models.values())
+
+
 def paint(figure, shown):
     """Draws a row per scale and a panel per norm, with a marker per stage."""
     grid = figure.subplots(len(shown), len(_NORMS), squeeze=False)
@@ -147,6 +152,7 @@ def _paint_panel(axes, models, key):
         style = {**style, "linestyle": "none", "markersize": 5}
         axes.plot(x, y, label=f"stage {stage}", **style)
     axes.set_xlabel("importance |ω|")
+    axes.margins(0.1)  # no marker is cut off
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
 
