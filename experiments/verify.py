@@ -103,8 +103,11 @@ class _TestSets:
             try:
                 self._known[key] = self._read(folder, name, bool(subset))
             except DataError as error:
-                reason = str(error).splitlines()[0]
-                self._known[key] = SkippedError(f"no {name} here ({reason})")
+                text = f"no {name} here; --data_dir states where it is"
+                if self._data_dir is not None:
+                    reason = str(error).splitlines()[0].removesuffix(" Tried:")
+                    text = f"{reason} --data_dir is {self._data_dir}."
+                self._known[key] = SkippedError(text)
         found = self._known[key]
         if isinstance(found, SkippedError):
             raise found

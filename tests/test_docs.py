@@ -102,5 +102,7 @@ def test_the_readme_states_the_run_at_the_length_of_the_paper():
     )
     text = " ".join((ROOT / "README.md").read_text().split())
     assert "of the paper's 20 claims about trained models none is decided" in text
+    (selected,) = (record["layers"] for record in series.chosen().values())
+    assert f"accuracy on held-out images has {selected} layers." in text
     numbers = f"was {100 * first:.2f} % before and {100 * last:.2f} % after (one seed)"
     assert numbers in text

@@ -144,8 +144,9 @@ def _recipe(run):
     again = run.settings.get("retrain_recipe", recipe)
     return (
         f"Recipe: SGD, learning rate {recipe['learning_rate']:g}, batch size "
-        f"{recipe['batch_size']}, {recipe['epochs']} epochs, then {again['epochs']} "
-        f"epochs after each removal; {run.total('epochs')} in all."
+        f"{recipe['batch_size']}, {recipe.get('precision', 'float32')}, "
+        f"{recipe['epochs']} epochs, then {again['epochs']} epochs after each removal; "
+        f"{run.total('epochs')} in all."
         + (" These are a quarter of the paper's." if run.scale == "quarter" else "")
     )
 

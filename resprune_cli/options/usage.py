@@ -182,7 +182,7 @@ def add_runtime_option(parser, *others, help, default=None):
     """Adds the option `--runtime`, which accepts names and aliases."""
     parser.add_argument(
         "--runtime",
-        type=registry("deploy.registry").known_as,
+        type=registry("deploy.registry").runtime_named,
         choices=(*RUNTIMES, *others),
         default=default,
         help=help,

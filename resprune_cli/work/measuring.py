@@ -138,13 +138,16 @@ def guessing(model, measured):
     # The accuracy, rescaled so that guessing has 0 and a perfect classifier 1.
     skill = (accuracy * classes - 1) / (classes - 1)
     # A loss above that of equal probabilities means confident wrong predictions. An
-    # overconfident model has a large loss too, but is correct more often.
-    wrong = full_loss_name(model) in _CROSS_ENTROPIES and loss > math.log(classes)
-    if accuracy * classes > 1.3 and not (wrong and skill < 0.2):
+    # overconfident model has a large loss too, but is correct more often. Pixels from
+    # 0 to 255 instead of 0 to 1 can leave some skill, but the loss is enormous.
+    even = math.log(classes)
+    wrong = full_loss_name(model) in _CROSS_ENTROPIES and loss > even
+    worse = wrong and (skill < 0.2 or (skill < 0.6 and loss > 40 * even))
+    if accuracy * classes > 1.3 and not worse:
         return None
     text = f"The accuracy is {accuracy:.2%}, and guessing gives 1 in {classes}"
     if wrong:
-        text += f"; the loss is {loss:.3g}, and guessing gives {math.log(classes):.3g}"
+        text += f"; the loss is {loss:.3g}, and guessing gives {even:.3g}"
     return f"{text}."
 
 

@@ -1,5 +1,6 @@
 """Prunes in rounds, each of which retrains the remaining model."""
 
+import dataclasses
 import math
 import time
 
@@ -10,7 +11,7 @@ from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import data_source, measuring, model_file, scoring
 from resprune_cli.work.outcome import Outcome
-from resprune_tf.runs.judging import format_value, is_suspicious
+from resprune_tf.runs.judging import format_value
 from resprune_tf.runs.records import read_settings
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
@@ -45,16 +46,8 @@ def prune(model, data, splits, target, args):
         augment=data_source.augmentation(args, splits["train"][0]),
     )
     measured, guesses = _measure_given(model, splits, args)
-    # `prune_and_retrain` itself warns of an accuracy that is suspiciously high.
-    given = measured["validation"][args.monitor]
-    if data.divided and not (guesses or is_suspicious(args.monitor, given)):
-        print(
-            "NOTE: The validation examples were taken from the training examples. If "
-            "the model was trained on them, its accuracy on them is too high, and "
-            "pruned models are judged too strictly. Give other examples as x_val and "
-            "y_val.",
-            flush=True,
-        )
+    if data.divided and not guesses:
+        print(f"NOTE: {_DIVIDED}", flush=True)
     name = args.criterion or scoring.default_criterion(model)
     print(f"Criterion: {name}.", flush=True)
     criterion = scoring.criterion(name, model, data, args)
@@ -98,7 +91,18 @@ def prune(model, data, splits, target, args):
         except (ValueError, rp.TrainingDiverged) as error:
             raise Failed(str(error)) from error
     print(f"\n{result}")
-    return _outcome(model, result, target, measured, args)
+    outcome = _outcome(model, result, target, measured, args)
+    if outcome.failure and data.divided and not guesses:
+        failure = f"{outcome.failure} {_DIVIDED}"
+        outcome = dataclasses.replace(outcome, failure=failure)
+    return outcome
+
+
+_DIVIDED = (
+    "The validation examples were taken from the training examples. If the model was "
+    "trained on them, its accuracy on them is too high, and pruned models are judged "
+    "too strictly. Give other examples as x_val and y_val."
+)
 
 
 def _measure_given(model, splits, args):

@@ -127,6 +127,16 @@ def known_as(name: str) -> str:
     return ALIASES.get(name, name)
 
 
+def runtime_named(name: str) -> str:
+    """The runtime of a name, which may also be that of its format, or an alias.
+
+    >>> runtime_named("onnx"), runtime_named("tflite"), runtime_named("keras")
+    ('onnxruntime', 'litert', 'keras')
+    """
+    runtimes = {form: runtime for runtime, form in RUNTIME_FORMATS.items()}
+    return runtimes.get(known_as(name), known_as(name))
+
+
 def runtime_of(path: str | os.PathLike) -> str | None:
     """The runtime of a written file or folder, from its name; None if unknown.
 

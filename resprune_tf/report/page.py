@@ -87,8 +87,8 @@ def _about_tradeoff(run):
     text = f"{run.monitor.capitalize()} against {costs}. Each point is a round"
     if run.in_percent and any(run.examples(split) for split in run.splits):
         text += (
-            "; bars are 95 % Wilson intervals for the number of examples. A difference "
-            "well inside the bars is weak evidence"
+            "; bars are 95\u00a0% Wilson intervals for the number of examples. A "
+            "difference well inside the bars is weak evidence"
         )
     return f"{text}."
 
@@ -231,7 +231,7 @@ def _cost(run):
         cells = map(_cell, (r["round"], epochs, f"{seconds:,.1f}", each))
         body += f'<tr>{"".join(cells)}<td class="bars">{bar}</td></tr>\n'
     epochs, duration = counted(run.total("epochs"), "epoch"), run.total("seconds")
-    head = ["Round", "Epochs", "Seconds", "Seconds of the round per epoch", ""]
+    head = ["Round", "Epochs", "Seconds", "Seconds per epoch", ""]
     total = f'<p class="about">In total {epochs}, {_duration(duration)}.</p>'
     return total + _table(head, body)
 

@@ -566,6 +566,8 @@ def test_what_is_watched():
         (0.45, 1.0, False),
         (0.45, 1.2, True),  # worse than shares of a third each, log(3)
         (0.5, 9.0, False),  # too sure of itself, and right more often than by chance
+        (0.5, 90.0, True),  # as if the pixels were 255 times too large
+        (0.9, 90.0, False),
         (None, 9.0, False),
     ],
 )

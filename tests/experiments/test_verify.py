@@ -99,7 +99,8 @@ def test_data_that_are_missing_or_ordered_differently(records, capsys, tmp_path)
     (records / NAME / "run.json").write_text(json.dumps(settings))
     manifest.renew(records)
     code, table, text = verified(records, capsys, f"--data_dir={tmp_path / 'data'}")
-    assert code == 0 and "skipped: no cifar10 here (" in text
+    assert code == 0 and f"--data_dir is {tmp_path / 'data'}." in text
+    assert "skipped: cifar10 was not found. --data_dir" in text
     assert text.count("reading the test images") == 1
     assert "of 2 models 0 agree with their records, 0 do not, 2 were skipped" in text
 
