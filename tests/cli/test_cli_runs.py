@@ -389,7 +389,9 @@ def test_a_latency_that_a_target_limits_is_shown():
     assert ["layers", "8", "5", "0.625"] in rows
 
 
-def test_the_usual_tolerance_is_one_standard_error(bright, tmp_path, capsys):
+def test_the_usual_tolerance_is_one_standard_error(
+    bright, tmp_path, capsys, monkeypatch
+):
     """Of an accuracy of 1 on 6 examples: one of them."""
     argv = ["prune", *bright, "--epochs", 1, "--target", "units=1"]
     argv += ["--criterion", "random", "--out", tmp_path / "out"]
@@ -402,6 +404,10 @@ def test_the_usual_tolerance_is_one_standard_error(bright, tmp_path, capsys):
     final = json.loads((tmp_path / "out" / "final.json").read_text())
     assert final["tolerance"] == pytest.approx(1 / 6)
     assert "is at most 16.7 percentage points below round 0" in out
+    # If the request was not met, the last message repeats where the examples are from.
+    monkeypatch.setattr(retraining, "failure", lambda *_: "No model is good.")
+    code, out, err = resprune(capsys, *argv)
+    assert code == 1 and "good. The validation examples were taken from" in err
 
 
 def test_factors_that_diverge_name_what_to_lower(bright, capsys):
