@@ -22,7 +22,7 @@ def units_table(run):
                 continue
             shade = abs(score) / largest[r["round"]]
             removed = " removed" * (run.removals.get(unit) == r["round"] + 1)
-            text = f"{score:.3g}".replace("-", "\N{MINUS SIGN}")
+            text = f"{score:#.3g}".removesuffix(".").replace("-", "\N{MINUS SIGN}")
             cells += (
                 f'<td class="score{removed}" style="--shade:{shade:.2f}">'
                 f"<span>{text}</span></td>"

@@ -105,7 +105,8 @@ def test_units_have_their_outcome_and_scores(finished):
     assert len(rows) == 9
     kind, text = rows["stage1_unit2"]
     assert (
-        kind == "unit removed" and text.split()[1:] == "removed in round 1 0.5".split()
+        kind == "unit removed"
+        and text.split()[1:] == "removed in round 1 0.500".split()
     )
     kind, text = rows["stage3_unit2"]
     assert kind == "unit kept" and "removed in round 2, which is not selected" in text
@@ -286,7 +287,7 @@ def test_units_scored_by_any_criterion(tmp_path, recorded):
         "c": "unit kept",
         "d": "unit fixed",
     }
-    assert rows["a"][1].split()[1:] == ["kept", "(removable)", "0.2", "0.2"]
+    assert rows["a"][1].split()[1:] == ["kept", "(removable)", "0.200", "0.200"]
     assert rows["d"][1].strip() == "d cannot be removed"
     assert ("dcannot be removed: its shortcut changes" in page.text) == recorded
     assert page.source.count('class="score removed"') == 1
