@@ -43,7 +43,8 @@ def bench_page(records):
     """The text of the page; None without records.
 
     Args:
-        records: folder of the records, one JSON file per machine and kind of unit.
+        records: folder of the records, one JSON file per machine and kind of unit. The
+            folder that contains it has the records of runs.
     """
     paths = sorted(records.glob("*.json"))
     found = [json.loads(path.read_text("utf-8")) for path in paths]

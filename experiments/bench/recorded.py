@@ -39,7 +39,9 @@ def recorded_runs(records):
 
 def _rows(name, run):
     recipe = run.settings["recipe"]
-    batch = recipe["batch_size"]
+    batch = recipe.get("batch_size")
+    if batch is None:  # trained with `FitData`, whose batches it does not state
+        return
     images = run.settings["dataset"]["train"] // batch * batch
     for line in run.rounds:
         seconds = [

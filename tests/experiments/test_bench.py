@@ -212,8 +212,9 @@ def test_ratios_are_of_one_round_and_of_one_precision():
 def test_the_summary_compares_in_pairs(tmp_path):
     """The ratio is taken within a round: of 100/50, 50/30, 200/90."""
     speeds = {"ours-float32": [100, 50, 200], "keras-float32": [50, 30, 90]}
-    (tmp_path / "a.json").write_text(json.dumps(made_record(speeds)))
-    page = bench_page.bench_page(tmp_path)
+    (folder := tmp_path / "bench").mkdir()
+    (folder / "a.json").write_text(json.dumps(made_record(speeds)))
+    page = bench_page.bench_page(folder)
     start = "| Some CPU, 4 cores | bottleneck | float32 | plain Keras | 3 |"
     assert f"{start} 2.0 (1.7-2.2) | 2.0 (1.7-2.2) |" in page
     assert "| bfloat16 |" not in page
@@ -253,9 +254,10 @@ def test_recorded_runs(tmp_path):
 
 
 def test_page(tmp_path):
-    assert bench_page.bench_page(tmp_path) is None
-    (tmp_path / "b.json").write_text(json.dumps(made_record({"ours-float32": [1] * 3})))
-    page = bench_page.bench_page(tmp_path)
+    (folder := tmp_path / "bench").mkdir()
+    assert bench_page.bench_page(folder) is None
+    (folder / "b.json").write_text(json.dumps(made_record({"ours-float32": [1] * 3})))
+    page = bench_page.bench_page(folder)
     assert (
         page.startswith("# Speed of training and inference")
         and page.count("\n## ") == 1
