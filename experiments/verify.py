@@ -163,7 +163,6 @@ def check_models(records, data_dir=None):
 
 def _check(check, path, records, tests):
     import resprune_tf as rp
-    from resprune_tf.training.trainer import evaluate
 
     folder = path.parents[1]
     run = RunRecords.read(folder)
@@ -182,11 +181,31 @@ def _check(check, path, records, tests):
     if check.images != (stated := run.examples("test")):
         raise ValueError(f"measured on {stated} test images; there are {check.images}")
     check.recorded = round(accuracy * check.images)
-    check.measured = round(evaluate(model, test)[1] * check.images)
+    check.measured = _correct(model, test)
     difference = abs(check.measured - check.recorded)
     check.result = "same" if difference == 0 else "same to rounding"
     if difference > check.images // PER_DIFFERENCE:
         check.result = f"WRONG: {difference} more or fewer images are correct"
+
+
+_PART = 1000  # images of a part, after which progress is shown
+
+
+def _correct(model, test):
+    """Number of test images that a model classifies correctly; shows progress."""
+    from resprune_tf.data.dataset import Split
+    from resprune_tf.system.progress import Reporter, shown, tracked
+    from resprune_tf.training.trainer import evaluate
+
+    parts = [test]
+    if isinstance(test, Split):
+        places = [slice(at, at + _PART) for at in range(0, len(test), _PART)]
+        parts = [Split(test.images[at], test.labels[at]) for at in places]
+    with shown(Reporter(sys.stdout)):
+        return sum(
+            round(evaluate(model, part)[1] * len(part))
+            for part in tracked(parts, "  measuring, part")
+        )
 
 
 def table(checks):
