@@ -17,6 +17,12 @@ from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
 from resprune_tf.targets.target import TargetMet
 
+_DIVIDED = (
+    "The validation examples were taken from the training examples. If the model was "
+    "trained on them, its accuracy on them is too high, and pruned models are judged "
+    "too strictly. Give other examples as x_val and y_val."
+)
+
 
 def prune(model, data, splits, target, args):
     """Removes units and retrains until the target is met or the metric is too bad.
@@ -92,17 +98,11 @@ def prune(model, data, splits, target, args):
             raise Failed(str(error)) from error
     print(f"\n{result}")
     outcome = _outcome(model, result, target, measured, args)
-    if outcome.failure and data.divided and not guesses:
+    judged = not (guesses or result.final.get("diverged"))
+    if outcome.failure and data.divided and judged:
         failure = f"{outcome.failure} {_DIVIDED}"
         outcome = dataclasses.replace(outcome, failure=failure)
     return outcome
-
-
-_DIVIDED = (
-    "The validation examples were taken from the training examples. If the model was "
-    "trained on them, its accuracy on them is too high, and pruned models are judged "
-    "too strictly. Give other examples as x_val and y_val."
-)
 
 
 def _measure_given(model, splits, args):

@@ -30,8 +30,8 @@ def exact_float32():
     """Context in which GPUs multiply float32 numbers without rounding them first.
 
     By default, GPUs from Ampere on round the factors to TensorFloat-32, which has the
-    10 bits of float16 after the point. Then a few images in 10,000 are classified
-    differently than by the same model on a CPU.
+    10 bits of float16 after the point. The same model can then classify some images
+    differently than on a CPU.
     """
     if keras.backend.backend() == "jax":
         import jax
