@@ -399,6 +399,7 @@ def test_the_usual_tolerance_is_one_standard_error(
     assert code == 0, err
     assert "6 validation examples, one is 16.7 percentage points; accepted" in out
     assert "NOTE: The model classifies 100.00% of the validation examples" in out
+    assert out.count("NOTE:") == 2
     divided = "NOTE: The validation examples were taken from the training examples."
     assert divided in out and "Give other examples as x_val and y_val." in out
     final = json.loads((tmp_path / "out" / "final.json").read_text())
