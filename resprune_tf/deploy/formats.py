@@ -93,15 +93,11 @@ def _check_packages(name):
     if not missing:
         return
     extra = FORMATS[name].extra
+    command = f'pip install ".[{extra}]"' if extra else "pip install tensorflow"
+    place = " in a clone of resprune_tf" if extra else ""
     raise ImportError(
         f"The format '{name}' requires packages that are not installed: "
-        f"{', '.join(missing)}. Run "
-        + (
-            f'`pip install "resprune_tf[{extra}]"`'
-            if extra
-            else "`pip install tensorflow`"
-        )
-        + ", or omit the format."
+        f"{', '.join(missing)}. Run `{command}`{place}, or omit the format."
     )
 
 

@@ -39,9 +39,9 @@ def test_refuses_unknown_formats():
         (
             "ai_edge_litert",
             "litert_int8",
-            r"ai_edge_litert\. .*\"resprune_tf\[litert\]",
+            r"ai_edge_litert\. .*`pip install \"\.\[litert\]\"` in a clone",
         ),
-        ("tf2onnx", "onnx", r"tf2onnx\. .*`pip install \"resprune_tf\[onnx\]\"`"),
+        ("tf2onnx", "onnx", r"tf2onnx\. .*`pip install \"\.\[onnx\]\"` in a clone"),
     ],
 )
 def test_says_what_to_install(monkeypatch, missing, format, message):
