@@ -37,7 +37,7 @@ def plain_net(compiled=True):
     x = layers.Dense(3, activation="softmax", name="classes")(x)
     net = keras.Model(image, x, name="plain")
     if compiled:
-        net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return net
 
 

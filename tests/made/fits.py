@@ -48,7 +48,9 @@ def regression_data(**fields):
 
 def regression_net(**fields):
     model = dense_net(**fields)
-    model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"], **QUIET)
+    # A third of the operations of Adam, and still with a state to keep.
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    model.compile(optimizer, "mse", metrics=["mae"], **QUIET)
     return model
 
 

@@ -82,7 +82,7 @@ def test_records_hold_the_measures_that_were_compiled(run):
     assert (final["selection_examples"], final["test_examples"]) == (16, 20)
     settings = read_json(folder / "run.json")
     assert settings["compiled"]["loss"] == "mse"
-    assert settings["compiled"]["optimizer"]["class_name"] == "Adam"
+    assert settings["compiled"]["optimizer"]["class_name"] == "SGD"
     assert settings["dataset"]["train"] == 48
 
 
