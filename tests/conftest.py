@@ -37,10 +37,14 @@ if hasattr(typing, "_get_protocol_attrs"):
 make_repeatable()
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
+    from tensorflow.python.framework import ops
 
     # Optimising the graph of a function that runs a few times takes longer than all of
     # its runs, and a third of the time of these tests.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # Every operation keeps the Python stack that created it, for messages of errors at
+    # run time. Recording the deep stack of a test takes a fifth of the time of tracing.
+    ops._create_c_op = functools.partial(ops._create_c_op, extract_traceback=False)
 
 COMPILED = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
 

@@ -11,12 +11,17 @@ from tests.made.cli import brightness_net, examples, resprune, resprune_json, wr
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def given(tmp_path):
-    """A folder with `net.keras`, which is always right, and `data.npz`."""
-    brightness_net().save(tmp_path / "net.keras")
-    write_npz(tmp_path / "data.npz")
-    return tmp_path
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A folder with `net.keras`, which is always right, and `data.npz`.
+
+    What Keras computes runs eagerly: tracing takes longer than these few examples.
+    """
+    place, net = tmp_path_factory.mktemp("given"), brightness_net()
+    net.compile("sgd", net.loss, metrics=["accuracy"], run_eagerly=True)
+    net.save(place / "net.keras")
+    write_npz(place / "data.npz")
+    return place
 
 
 def latency(times, load, runtime="litert"):
@@ -55,9 +60,9 @@ def files(monkeypatch):
     return written
 
 
-def test_compare_measures_the_files_that_it_times(given, files, capsys):
+def test_compare_measures_the_files_that_it_times(given, files, tmp_path, capsys):
     x, y = examples(12)
-    data = write_npz(given / "held.npz", x=x, y=y, x_test=x, y_test=y)
+    data = write_npz(tmp_path / "held.npz", x=x, y=y, x_test=x, y_test=y)
     argv = ["compare", *[given / "net.keras"] * 2, "--data", data]
     told = resprune_json(capsys, *argv, "--runtime", "int8")
     assert files == [("litert_int8", True)] * 2  # calibrated on the data
@@ -68,8 +73,9 @@ def test_compare_measures_the_files_that_it_times(given, files, capsys):
     assert told["latency"]["busy"] == busy_note(0.5)
     assert resprune_json(capsys, *argv, "--runtime", "none")["b"]["test accuracy"] == 1
     assert len(files) == 2
-    _, out, _ = resprune(capsys, *argv, "--runtime", "int8")
-    assert busy_note(0.5) in out and "exported litert_int8 files that were timed" in out
+    text = comparing.table(told)
+    assert busy_note(0.5) in text
+    assert "exported litert_int8 files that were timed" in text
 
 
 def test_benchmark_tells_the_spread_and_how_busy_the_machine_was(given, files, capsys):
@@ -89,17 +95,17 @@ def test_benchmark_tells_the_spread_and_how_busy_the_machine_was(given, files, c
     assert "Meanwhile" not in out  # the note has the number
 
 
-def test_a_real_file_is_timed_and_judged(given, capsys):
+def test_a_real_file_is_timed_and_judged(given, tmp_path, capsys):
     """An exported file alone, of whose loss nothing is known."""
-    argv = ["export", given / "net.keras", "--formats", "tflite", "--out", given]
+    argv = ["export", given / "net.keras", "--formats", "tflite", "--out", tmp_path]
     assert resprune(capsys, *argv)[0] == 0
-    argv = ["benchmark", given / "model.tflite", "--data", given / "data.npz"]
+    argv = ["benchmark", tmp_path / "model.tflite", "--data", given / "data.npz"]
     told = resprune_json(capsys, *argv, "--runs", 3, "--repeats", 1)
     assert told["latency"]["runtime"] == "litert" and told["latency"]["runs"] == 3
     assert told["measures"] == {"accuracy": 1.0} and told["agreement"] is None
-    assert told["bytes"] == (given / "model.tflite").stat().st_size
+    assert told["bytes"] == (tmp_path / "model.tflite").stat().st_size
     code, _, err = resprune(capsys, *argv, "--pixels", "unit")
     assert code == 0, err  # a doubt, not an error
-    wide = write_npz(given / "wide.npz", x=np.zeros((9, 9, 9), "uint8"))
+    wide = write_npz(tmp_path / "wide.npz", x=np.zeros((9, 9, 9), "uint8"))
     code, _, err = resprune(capsys, *argv[:3], wide)
     assert code == 2 and "expects examples of 8x8x1" in err

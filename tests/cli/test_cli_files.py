@@ -49,6 +49,19 @@ def options(data, **others):
     )
 
 
+@pytest.fixture(scope="module")
+def net():
+    """A net of which data are read. No test may compile it anew."""
+    return plain_net()
+
+
+def classifier():
+    """The least that tells three classes of `examples` apart."""
+    net = net_of((8, 8, 1), layers.Flatten(), layers.Dense(3, "softmax"))
+    net.compile("sgd", "sparse_categorical_crossentropy")
+    return net
+
+
 def saved(net, path):
     net.save(path)
     return path
@@ -58,7 +71,7 @@ def saved(net, path):
 
 
 def test_a_model_comes_with_its_compile_settings_where_they_are_asked_for(tmp_path):
-    path = saved(plain_net(), tmp_path / "net.keras")
+    path = saved(classifier(), tmp_path / "net.keras")
     assert not model_file.load(path, TRUST).compiled
     net = model_file.load(path, TRUST, compile=True)
     assert net.loss == "sparse_categorical_crossentropy"
@@ -69,8 +82,8 @@ def test_a_loss_that_is_unknown_here_leaves_the_net(tmp_path, capsys):
     def steep(labels, outputs):
         return keras.ops.sum(outputs, axis=-1)
 
-    net = plain_net(compiled=False)
-    net.compile("adam", steep)
+    net = classifier()
+    net.compile("sgd", steep)
     path = saved(net, tmp_path / "net.keras")
     del keras.saving.get_custom_objects()["mine>steep"]
     loaded = model_file.load(path, TRUST, compile=True)
@@ -205,9 +218,9 @@ def test_importances_become_constants(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*HDF5 file")
 def test_whole_models_in_the_older_format_are_taken(tmp_path, capsys):
     """Without running what is stored in one, as for the newer format."""
-    saved(plain_net(), tmp_path / "net.h5")
+    saved(brightness_net(), tmp_path / "net.h5")
     told = resprune_json(capsys, "inspect", tmp_path / "net.h5")
-    assert [unit["name"] for unit in told["units"]] == ["unit1", "unit2", "unit3"]
+    assert [unit["name"] for unit in told["units"]] == ["unit1", "unit2"]
     net = net_of((2,), layers.Lambda(lambda x: x + 1, name="plus"))
     path = saved(net, tmp_path / "lambda.h5")
     code, _, err = resprune(capsys, "inspect", path)
@@ -221,11 +234,11 @@ def test_whole_models_in_the_older_format_are_taken(tmp_path, capsys):
 # Data
 
 
-def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path):
+def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path, net):
     path = write_npz(tmp_path / "data.npz")
-    data = data_source.read(options(path, hold_out=0.2), plain_net())
-    again = data_source.read(options(path, hold_out=0.2), plain_net())
-    other = data_source.read(options(path, hold_out=0.2, seed=1), plain_net())
+    data = data_source.read(options(path, hold_out=0.2), net)
+    again = data_source.read(options(path, hold_out=0.2), net)
+    other = data_source.read(options(path, hold_out=0.2, seed=1), net)
     x, y = data.splits["validation"]
     assert x.shape == (12, 8, 8, 1) and len(data.splits["train"][0]) == 48
     assert np.bincount(y).tolist() == [4, 4, 4]
@@ -241,11 +254,11 @@ def test_held_out_examples_are_the_same_each_time_and_of_all_classes(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["one-hot", "float"])
-def test_classes_in_other_forms_are_held_out_in_proportion(form, tmp_path):
+def test_classes_in_other_forms_are_held_out_in_proportion(form, tmp_path, net):
     x, y = examples()
     labels = np.eye(3)[y] if form == "one-hot" else y.astype("float32")
     path = write_npz(tmp_path / "data.npz", x=x, y=labels)
-    data = data_source.read(options(path, hold_out=0.2), plain_net())
+    data = data_source.read(options(path, hold_out=0.2), net)
     held_out = data.splits["validation"][1]
     assert held_out.dtype == labels.dtype and data.of_classes
     held_out = held_out.argmax(1) if form == "one-hot" else held_out.astype(int)
@@ -265,7 +278,7 @@ def test_labels_that_tell_no_classes(labels):
     assert data_source.classes_of(labels) is None
 
 
-def test_splits_of_an_archive_are_kept(tmp_path):
+def test_splits_of_an_archive_are_kept(tmp_path, net):
     (x, y), (x_test, y_test) = examples(12), examples(6, seed=1)
     path = write_npz(
         tmp_path / "data.npz",
@@ -276,22 +289,22 @@ def test_splits_of_an_archive_are_kept(tmp_path):
         x_test=x_test,
         y_test=y_test,
     )
-    data = data_source.read(options(path), plain_net())
+    data = data_source.read(options(path), net)
     np.testing.assert_array_equal(data.splits["train"][0], x[..., None])
     np.testing.assert_array_equal(data.splits["train"][1], y)
     np.testing.assert_array_equal(data.splits["test"][1], y_test)
     assert data.held_out == "test" and "held out" not in data.description
 
 
-def test_names_of_arrays_may_be_in_capitals(tmp_path):
+def test_names_of_arrays_may_be_in_capitals(tmp_path, net):
     images, labels = examples(10)
     path = write_npz(
         tmp_path / "data.npz", X_train=images, Y_Train=labels, x=images[:5]
     )
     with pytest.raises(WrongUse, match="x has 5 examples, but Y_Train has 10"):
-        data_source.read(options(path), plain_net())
+        data_source.read(options(path), net)
     path = write_npz(tmp_path / "data.npz", X=images, Y=labels, y=labels[::-1])
-    data = data_source.read(options(path, hold_out=0.1), plain_net())
+    data = data_source.read(options(path, hold_out=0.1), net)
     together = np.concatenate([data.splits[s][1] for s in ("train", "validation")])
     assert sorted(together) == sorted(labels)
     rows = {bytes(image): label for image, label in zip(images, labels, strict=True)}
@@ -306,7 +319,7 @@ def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path)
     x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8).astype("uint8")
     path = write_npz(tmp_path / "data.npz", images=x)
     args = options(path, pixels=pixels, hold_out=0.5)
-    data = data_source.read(args, brightness_net())  # which scales nothing itself
+    data = data_source.read(args, net_of((8, 8, 1), layers.Flatten()))
     both = np.concatenate([pair[0] for pair in data.splits.values()])
     assert (both.min(), both.max()) == (low, high)
     assert not data.labelled
@@ -331,17 +344,17 @@ def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path)
         ),
     ],
 )
-def test_archives_that_do_not_fit(arrays, message, tmp_path):
+def test_archives_that_do_not_fit(arrays, message, tmp_path, net):
     path = write_npz(tmp_path / "data.npz", **arrays)
     with pytest.raises(WrongUse, match=message):
-        data_source.read(options(path), plain_net())
+        data_source.read(options(path), net)
 
 
 @pytest.mark.parametrize(
     "name, told",
     [("x", "x has 3 values .* in 2 of its 4 ex"), ("y_test", "y_test has 1")],
 )
-def test_numbers_that_are_none_are_refused(name, told, tmp_path):
+def test_numbers_that_are_none_are_refused(name, told, tmp_path, net):
     arrays = {each: np.ones((4, 8, 8), "float32") for each in ("x", "x_test")}
     arrays.update(y=np.ones(4, "float32"), y_test=np.ones(4, "float32"))
     arrays[name].reshape(4, -1)[1, -2 if name == "x" else 0 :] = np.nan
@@ -349,48 +362,48 @@ def test_numbers_that_are_none_are_refused(name, told, tmp_path):
         arrays["x"][3, 0, 0] = np.inf
     path = write_npz(tmp_path / "data.npz", **arrays)
     with pytest.raises(WrongUse, match=told):
-        data_source.read(options(path), plain_net())
+        data_source.read(options(path), net)
 
 
-def test_pixels_are_not_scaled_twice(tmp_path):
+def test_pixels_are_not_scaled_twice(tmp_path, net):
     x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8)
     path = write_npz(tmp_path / "bytes.npz", x=x.astype("uint8"))
     with pytest.raises(WrongUse, match=r"\(--pixels\).*too small for 'plain'"):
-        data_source.read(options(path, pixels="unit"), plain_net())
+        data_source.read(options(path, pixels="unit"), net)
     path = write_npz(tmp_path / "floats.npz", x=(x / 255).astype("float32"))
     with pytest.raises(WrongUse, match="too small for 'plain'.*by 255"):
-        data_source.read(options(path), plain_net())
+        data_source.read(options(path), net)
     path = write_npz(tmp_path / "cast.npz", x=(x / 255 + 0.5).astype("uint8"))
     with pytest.raises(WrongUse, match="only 0 and 1"):
-        data_source.read(options(path, pixels="unit"), brightness_net())
+        data_source.read(options(path, pixels="unit"), classifier())
 
 
-def test_advice_on_the_range_of_pixels_names_the_option(tmp_path):
+def test_advice_on_the_range_of_pixels_names_the_option(tmp_path, net):
     x = np.linspace(0, 255, 4 * 64).reshape(4, 8, 8).astype("uint8")
     path = write_npz(tmp_path / "bytes.npz", x=x)
     with for_commands():
         with pytest.raises(WrongUse, match="by 255, by --pixels raw if they are"):
-            data_source.read(options(path, pixels="unit"), plain_net())
+            data_source.read(options(path, pixels="unit"), net)
         image = keras.Input((8, 8, 1))
-        net = keras.Model(image, layers.Rescaling(2.0, offset=-1)(image))
+        other = keras.Model(image, layers.Rescaling(2.0, offset=-1)(image))
         with pytest.raises(WrongUse, match="by --pixels unit or --pixels signed if"):
-            data_source.read(options(path), net)
+            data_source.read(options(path), other)
 
 
-def test_floats_have_their_range_already(tmp_path):
+def test_floats_have_their_range_already(tmp_path, net):
     path = write_npz(tmp_path / "data.npz", x=np.ones((4, 8, 8), "float32"))
     with pytest.raises(WrongUse, match="is for pixels from 0 to 255"):
-        data_source.read(options(path, pixels="unit"), plain_net())
+        data_source.read(options(path, pixels="unit"), net)
 
 
-def test_fewer_examples_are_a_random_choice(tmp_path):
+def test_fewer_examples_are_a_random_choice(tmp_path, net):
     path = write_npz(tmp_path / "data.npz")
-    data = data_source.read(options(path, examples=20), plain_net())
+    data = data_source.read(options(path, examples=20), net)
     assert len(data.splits["train"][0]) == 20
 
 
-def test_digits_are_built_in():
-    data = data_source.read(options("digits"), plain_net())
+def test_digits_are_built_in(net):
+    data = data_source.read(options("digits"), net)
     assert [len(x) for x, _ in data.splits.values()] == [1077, 360, 360]
 
 
@@ -403,11 +416,11 @@ def write_images(folder, seed=0):
     return images, labels
 
 
-def test_a_folder_of_images_by_class(tmp_path):
+def test_a_folder_of_images_by_class(tmp_path, net):
     images, labels = write_images(tmp_path / "photos")
     order = np.argsort(labels, kind="stable")
     args = options(tmp_path / "photos", hold_out=0.34)
-    data = data_source.read(args, plain_net())
+    data = data_source.read(args, net)
     together = [
         np.concatenate([data.splits[s][i] for s in ("train", "validation")])
         for i in (0, 1)
@@ -416,7 +429,7 @@ def test_a_folder_of_images_by_class(tmp_path):
     assert sorted(map(bytes, together[0])) == sorted(map(bytes, images))
 
 
-def test_of_a_folder_no_more_images_are_read_than_are_used(tmp_path):
+def test_of_a_folder_no_more_images_are_read_than_are_used(tmp_path, net):
     images, labels = write_images(tmp_path / "photos")
     chosen = []
     taken = data_files.ImageFiles.__getitem__
@@ -427,59 +440,59 @@ def test_of_a_folder_no_more_images_are_read_than_are_used(tmp_path):
 
     args = options(tmp_path / "photos", hold_out=0.34, examples=2)
     with mock.patch.object(data_files.ImageFiles, "__getitem__", noted):
-        data = data_source.read(args, plain_net())
+        data = data_source.read(args, net)
     assert len(set(chosen)) == 4
     found = {bytes(image): label for image, label in zip(images, labels, strict=True)}
     for x, y in data.splits.values():
         assert [found[bytes(image)] for image in x] == y.tolist()
 
 
-def test_images_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+def test_images_larger_than_memory_are_refused_unread(tmp_path, monkeypatch, net):
     write_images(tmp_path)
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 64)
-    data_source.read(options(tmp_path), plain_net())
+    data_source.read(options(tmp_path), net)
     with pytest.raises(WrongUse, match="--examples N to read only N"):
-        data_source.read(options(tmp_path, pixels="unit"), plain_net())
+        data_source.read(options(tmp_path, pixels="unit"), net)
 
 
-def test_archives_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+def test_archives_larger_than_memory_are_refused_unread(tmp_path, monkeypatch, net):
     path = write_npz(tmp_path / "data.npz", x=np.zeros((9, 8, 8)), other=np.zeros(9999))
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64 + 128)
-    data_source.read(options(path), plain_net())
+    data_source.read(options(path), net)
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 8 * 64)
     with pytest.raises(WrongUse, match="data.npz needs 0.0 GB of memory"):
-        data_source.read(options(path), plain_net())
+        data_source.read(options(path), net)
 
 
-def test_an_image_that_is_none_is_named(tmp_path):
+def test_an_image_that_is_none_is_named(tmp_path, net):
     write_images(tmp_path)
     (tmp_path / "b" / "0.png").write_text("no image")
     with pytest.raises(WrongUse, match="Cannot read the image '.*b/0.png'"):
-        data_source.read(options(tmp_path), plain_net())
+        data_source.read(options(tmp_path), net)
 
 
-def test_folders_may_be_divided_already(tmp_path):
+def test_folders_may_be_divided_already(tmp_path, net):
     images, labels = write_images(tmp_path / "train")
     write_images(tmp_path / "val", seed=1)
-    data = data_source.read(options(tmp_path), plain_net())
+    data = data_source.read(options(tmp_path), net)
     order = np.argsort(labels, kind="stable")
     np.testing.assert_array_equal(data.splits["train"][0][..., 0], images[order])
     assert len(data.splits["validation"][0]) == 9
 
 
-def test_folders_that_do_not_fit(tmp_path):
+def test_folders_that_do_not_fit(tmp_path, net):
     with pytest.raises(WrongUse, match="one folder of images per class"):
-        data_source.read(options(tmp_path), plain_net())
+        data_source.read(options(tmp_path), net)
     with pytest.raises(
         WrongUse, match="images of a fixed size. The inputs of this model are 2"
     ):
         data_source.read(options(tmp_path), net_of((2,), layers.Dense(1)))
 
 
-def test_what_tensorflow_datasets_does_not_have_is_not_downloaded(tmp_path):
+def test_what_tensorflow_datasets_does_not_have_is_not_downloaded(tmp_path, net):
     pytest.importorskip("tensorflow_datasets")
     with pytest.raises(WrongUse, match="cannot read 'mnist' .* downloads nothing"):
-        data_source.read(options("mnist", data_dir=str(tmp_path)), plain_net())
+        data_source.read(options("mnist", data_dir=str(tmp_path)), net)
 
 
 def test_models_of_several_inputs_are_refused(tmp_path):
@@ -507,7 +520,7 @@ def test_classes_are_measured_by_cross_entropy(activation, logits):
 def test_labels_take_the_form_of_the_loss():
     x, y = examples(6)
     rows = np.eye(3)[y]
-    net = plain_net()
+    net = classifier()
     one_hot = data_source.Data({"train": (x[..., None], rows)}, "")
     np.testing.assert_array_equal(
         measuring.compile_for_labels(net, one_hot, options(""))["train"][1], y
@@ -537,7 +550,7 @@ def test_labels_take_the_form_of_the_loss():
 def test_labels_and_names_that_do_not_fit(labels, given, message):
     data = data_source.Data({"train": (examples(6)[0][..., None], labels)}, "")
     with pytest.raises(WrongUse, match=message):
-        measuring.compile_for_labels(plain_net(), data, options("", **given))
+        measuring.compile_for_labels(classifier(), data, options("", **given))
 
 
 def test_a_loss_that_cannot_be_guessed_is_asked_for():
@@ -571,29 +584,29 @@ def test_what_is_watched():
         (None, 9.0, False),
     ],
 )
-def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted):
+def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted, net):
     measured = {"loss": loss}
     if accuracy is not None:
         measured["accuracy"] = accuracy
-    found = measuring.guessing_warning(plain_net(), measured)
+    found = measuring.guessing_warning(net, measured)
     assert bool(found) is doubted
     assert not doubted or "1 in 3" in found and "--pixels" in found
     assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
 
 
 @pytest.mark.parametrize("name", ["acc", "sparse_categorical_accuracy"])
-def test_an_accuracy_of_another_name_counts(name):
-    assert measuring.guessing_warning(plain_net(), {"loss": 1.0, name: 0.3})
-    assert measuring.guessing_warning(plain_net(), {"loss": 1.0, name: 0.9}) is None
+def test_an_accuracy_of_another_name_counts(name, net):
+    assert measuring.guessing_warning(net, {"loss": 1.0, name: 0.3})
+    assert measuring.guessing_warning(net, {"loss": 1.0, name: 0.9}) is None
 
 
 def test_keras_numbering_of_optimizers_is_not_shown():
-    net = plain_net()
+    net = classifier()
     net.compile(keras.optimizers.SGD(0.5, name="sgd_12"), "mse")
     assert measuring.describe_compiled(net) == "mean_squared_error, sgd"
 
 
-def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
+def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path, net):
     tfds = pytest.importorskip("tensorflow_datasets")
     tf = pytest.importorskip("tensorflow")
     images, labels = examples(9)
@@ -603,7 +616,7 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
     builder.as_dataset.return_value = {"train": pairs.take(6), "test": pairs.skip(6)}
     args = options("mine", data_dir=str(tmp_path), hold_out=0.5)
     with mock.patch.object(tfds, "builder", return_value=builder):
-        data = data_source.read(args, plain_net())
+        data = data_source.read(args, net)
     assert [len(x) for x, _ in data.splits.values()] == [3, 3, 3]
     x, y = data.splits["test"]
     assert x.dtype == np.uint8
@@ -611,7 +624,7 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
     np.testing.assert_array_equal(y, labels[6:])
     args.examples = 2  # of each split, after the validation examples are held out
     with mock.patch.object(tfds, "builder", return_value=builder):
-        some = data_source.read(args, plain_net())
+        some = data_source.read(args, net)
     assert [len(x) for x, _ in some.splits.values()] == [2, 2, 2]
     places = [{x.tobytes() for x in each.splits["test"][0]} for each in (some, data)]
     assert places[0] < places[1]
@@ -620,7 +633,7 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path):
         with pytest.raises(
             WrongUse, match="'mine' must have a split named train. It has: test"
         ):
-            data_source.read(args, plain_net())
+            data_source.read(args, net)
 
 
 def test_open_sizes_are_said_by_an_option(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Unsuitable input is refused, and doubts are printed, before slow work begins."""
 
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -14,17 +15,28 @@ RETRAIN = "prune net.keras --target macs=0.5 --out out --data"
 ONCE = "prune net.keras --target macs=0.5 --out out --epochs 0 --data"
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
     """A folder with a model and data whose labels are numbers, text or missing."""
-    monkeypatch.chdir(tmp_path)
-    brightness_net().save("net.keras")
+    place, net = tmp_path_factory.mktemp("files"), brightness_net()
+    # Tracing takes longer than the few examples.
+    net.compile("sgd", net.loss, metrics=["accuracy"], run_eagerly=True)
+    net.save(place / "net.keras")
     images, labels = examples()
-    write_npz("numbers.npz", x=images, y=labels)
-    write_npz("text.npz", x=images, y=np.array(["a", "b", "c"])[labels])
-    write_npz("test_text.npz", x=images, y=labels, x_test=images, y_test=["a"] * 60)
-    write_npz("unlabelled.npz", x=images)
-    write_npz("short.npz", x=images, y=labels[:9])
+    write_npz(place / "numbers.npz", x=images, y=labels)
+    write_npz(place / "text.npz", x=images, y=np.array(["a", "b", "c"])[labels])
+    more = {"x_test": images, "y_test": ["a"] * 60}
+    write_npz(place / "test_text.npz", x=images, y=labels, **more)
+    write_npz(place / "unlabelled.npz", x=images)
+    write_npz(place / "short.npz", x=images, y=labels[:9])
+    return place
+
+
+@pytest.fixture
+def folder(files, tmp_path, monkeypatch):
+    """A copy of that folder to work in."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -118,13 +130,14 @@ def test_help_names_the_model_files_that_are_read(command, suffix, capsys, tmp_p
         ("scores net.keras", "resprune_cli.work.scoring.compare_scores", ["--json"]),
         ("inspect net.keras --scores", "resprune_cli.work.scoring.compare_scores", []),
         ("export net.keras --formats int8 --out out", "resprune_tf.export", []),
+        # The process in which LiteRT runs does not import TensorFlow.
         (
-            "benchmark net.keras",
+            "benchmark net.keras --runtime litert",
             "resprune_cli.work.benchmarking.runtime_latencies",
             [],
         ),
         (
-            "compare net.keras net.keras",
+            "compare net.keras net.keras --runtime litert",
             "resprune_cli.work.comparing.runtime_latencies",
             [],
         ),
@@ -144,7 +157,7 @@ def test_a_warning_on_the_scale_of_pixels_comes_before_slow_work(
 
 @pytest.mark.slow
 def test_compare_prints_no_line_twice(folder, capsys):
-    brightness_net().save("other.keras")
+    shutil.copy("net.keras", "other.keras")
     argv = ["compare", "net.keras", "other.keras", "--data", "numbers.npz"]
     argv += ["--runtime", "litert", "--pixels", "unit"]
     code, out, err = resprune(capsys, *argv)

@@ -10,7 +10,7 @@ import pytest
 from resprune_cli.main import make_parser
 from resprune_cli.options import result_files
 from resprune_cli.options.usage import WrongUse
-from tests.made.cli import plain_net, resprune, write_npz
+from tests.made.cli import brightness_net, resprune, write_npz
 
 pytestmark = pytest.mark.slow
 
@@ -120,11 +120,11 @@ def test_the_result_of_another_command_stays(folder):
 
 
 def test_a_command_can_be_repeated_and_fails_without_taking_anything(tmp_path, capsys):
-    plain_net().save(tmp_path / "net.keras")
-    write_npz(tmp_path / "data.npz")
-    argv = ["prune", tmp_path / "net.keras", "--data", tmp_path / "data.npz"]
-    argv += ["--out", tmp_path / "out", "--allow-guessing"]  # it is not trained
-    at_once = [*argv, "--epochs", 0, "--target", "units=2"]
+    brightness_net().save(tmp_path / "net.keras")
+    data = write_npz(tmp_path / "data.npz")
+    argv = ["prune", tmp_path / "net.keras", "--out", tmp_path / "out"]
+    argv += ["--criterion", "random"]
+    at_once = [*argv, "--epochs", 0, "--target", "units=1"]
     for _ in range(2):
         code, _, err = resprune(capsys, *at_once)
         assert code == 0, err
@@ -134,7 +134,7 @@ def test_a_command_can_be_repeated_and_fails_without_taking_anything(tmp_path, c
     content = pruned.read_bytes()
     for other in (
         [*argv, "--epochs", 0, "--target", "layers=1"],
-        [*argv, "--epochs", 1, "--target", "units=2"],
+        [*argv, "--epochs", 1, "--target", "units=1", "--data", data],
     ):
         with mock.patch("resprune_cli.main.start", side_effect=AssertionError):
             code, _, err = resprune(capsys, *other)

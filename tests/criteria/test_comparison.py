@@ -50,6 +50,7 @@ def test_every_criterion_is_there_unless_it_needs_labels():
     assert (table.model, table.images, list(table.units)) == ("flat", 6, list("abc"))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_what_cannot_be_computed_is_left_out(net):
     table = compare_scores(net, images_of(net, 1))
     assert list(table.scores) == ["random", "output_norm", "block_influence"]
@@ -59,6 +60,7 @@ def test_what_cannot_be_computed_is_left_out(net):
         assert table.omitted[name] == f"{name} needs labels, and none were given."
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_probabilities_are_not_taken_for_logits():
     net = segmenter()
     table = compare_scores(net, images_of(net, 2), np.zeros((2, 4, 4), "int32"))
@@ -100,6 +102,7 @@ class Size:
         return {unit.name: np.float32(unit.parameters) for unit in units}
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_own_criteria_have_a_column(net):
     table = compare_scores(net, images_of(net), criteria=["random", Size()])
     assert list(table.scores["Size"].items()) == [("a", 342), ("b", 342), ("c", 342)]
@@ -107,6 +110,7 @@ def test_own_criteria_have_a_column(net):
     assert json.loads(table.to_json())["scores"]["Size"]["a"] == 342
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_loss_is_the_one_that_the_model_is_compiled_with(net):
     x, y = images_of(net, 6), np.eye(5, dtype="float32")[LABELS]
     names = ["taylor", "leave_one_out"]
@@ -120,6 +124,7 @@ def test_the_loss_is_the_one_that_the_model_is_compiled_with(net):
     assert compare_scores(net, x, y, criteria=["random"]).loss is None
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_one_that_fails_does_not_take_the_others_with_it(net):
     x = 1e6 * images_of(net, 6)
     with pytest.raises(ValueError, match="l1_importance diverged") as failed:
@@ -133,11 +138,13 @@ def test_one_that_fails_does_not_take_the_others_with_it(net):
     assert {"taylor", "cka", "output_norm"} <= table.scores.keys()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_images_that_do_not_fit_are_no_reason_to_leave_everything_out(net):
     with pytest.raises(ValueError, match="incompatible"):
         compare_scores(net, np.zeros((6, 5, 5, 3)), LABELS)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_units_that_have_no_score_are_told():
     """Some have an ω and others not; one is no identity."""
     image = keras.Input((6,))
@@ -155,6 +162,7 @@ def test_units_that_have_no_score_are_told():
     }
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_recalibration_is_that_of_each_criterion(net):
     x = images_of(net, 6)
     table = compare_scores(

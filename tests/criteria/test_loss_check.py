@@ -1,5 +1,7 @@
 """What a loss is refused for before it is computed, and which one is taken."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -175,7 +177,11 @@ def test_what_a_model_is_compiled_with_is_the_default(compiled):
     check_loss(net, "taylor", CLASSES)
 
 
-@pytest.mark.parametrize("kind", [taylor, leave_one_out, l1_importance])
+STEP = functools.partial(l1_importance, steps=1)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("kind", [taylor, leave_one_out, STEP])
 @pytest.mark.parametrize("recalibrate", [False, True])
 def test_criteria_refuse_to_guess(kind, recalibrate):
     image = keras.Input((3,))

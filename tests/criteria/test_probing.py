@@ -43,6 +43,7 @@ def flattened(net):
     return twin
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("recalibrate", [False, True])
 def test_nested_units_score_as_flat_ones(labels, recalibrate):
     net = nested(trainable=False)
@@ -52,7 +53,7 @@ def test_nested_units_score_as_flat_ones(labels, recalibrate):
     names = ["output_norm", "leave_one_out"]
     if not recalibrate:
         names += ["block_influence", "cka", "taylor"]
-    options = {"criteria": names, "batch_size": 5, "recalibrate": recalibrate}
+    options = {"criteria": names, "recalibrate": recalibrate}
     found = compare_scores(net, x, labels, **options).scores
     expected = compare_scores(twin, x, labels, **options).scores
     for name, scores in expected.items():
@@ -61,6 +62,7 @@ def test_nested_units_score_as_flat_ones(labels, recalibrate):
         assert found[name] == pytest.approx(renamed, rel=2e-3, abs=1e-5), name
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_unit_of_a_shared_model_is_removed_from_every_call(labels):
     net = shared()
     x = images_of(net, 10)
@@ -76,6 +78,7 @@ def test_a_unit_of_a_shared_model_is_removed_from_every_call(labels):
     assert 0 < scores["cka"] < 1
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_shared_unit_has_the_mean_norms_of_its_calls():
     net = shared()
     x = images_of(net, 10)
@@ -93,6 +96,7 @@ def test_a_shared_unit_has_the_mean_norms_of_its_calls():
     assert found.branch == found.scaled and found.importance is None
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("loss", ["mse", squared])
 def test_regression_on_several_inputs(loss):
     net = two_inputs()
@@ -120,6 +124,7 @@ def second_slope(net, x, y):
     return np.mean((2 * (value - y) * branch) ** 2)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_segmentation():
     net = segmenter()
     x = images_of(net, 6)
@@ -137,6 +142,7 @@ def test_segmentation():
         assert score == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_subtraction_is_scored_by_what_it_takes_away():
     image = keras.Input((4, 4, 3))
     branch = layers.Conv2D(3, 1, use_bias=False, name="conv")(image)

@@ -25,7 +25,7 @@ def feature_cka(x, y):
     return cross / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def net():
     return flat()
 
@@ -48,6 +48,7 @@ def test_cka_sees_no_rotation_and_no_scale():
     np.testing.assert_allclose(turned, 9 * gram, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_block_influence_is_one_minus_the_cosine(net):
     x = images_of(net, 8)
     for name, score in block_influence(x, batch_size=4)(net).items():
@@ -57,8 +58,10 @@ def test_block_influence_is_one_minus_the_cosine(net):
         assert score == pytest.approx(np.mean(1 - cosine), rel=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", [cka, block_influence])
-def test_a_silent_unit_changes_nothing(net, kind):
+def test_a_silent_unit_changes_nothing(kind):
+    net = flat()
     convolution = net.get_layer("b_conv")
     convolution.set_weights([np.zeros(w.shape) for w in convolution.get_weights()])
     scores = kind(images_of(net, 4))(net)
@@ -66,6 +69,7 @@ def test_a_silent_unit_changes_nothing(net, kind):
     assert scores["a"] > 0.01 and scores["c"] > 0.01
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", [cka, block_influence])
 def test_recalibrated_scores_are_those_of_the_recalibrated_net(net, kind):
     x = images_of(net, 8)
@@ -75,6 +79,7 @@ def test_recalibrated_scores_are_those_of_the_recalibrated_net(net, kind):
     assert criterion(net) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_dense_units_and_several_inputs_are_scored():
     net = two_inputs()
     rng = np.random.default_rng(0)
@@ -93,6 +98,7 @@ def test_images_that_are_all_the_same_tell_nothing(net):
     assert cka(x)(net) == {"a": 0.0, "b": 0.0, "c": 0.0}
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_dead_positions_have_no_direction():
     image = keras.Input((2, 3))
     x = layers.ReLU()(image)

@@ -53,6 +53,7 @@ def test_a_unit_without_influence_reaches_zero_and_stays():
         assert scores["second"] == expected
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_nothing_but_the_seed_is_random():
     def scores(seed):
         criterion = l1_importance(X, X, batch_size=3, loss="mse", steps=5, seed=seed)
@@ -62,6 +63,7 @@ def test_nothing_but_the_seed_is_random():
     assert scores(1) != scores(2)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_net_is_only_read():
     net = line()
     before = net.get_weights()
@@ -77,6 +79,7 @@ def test_its_name_says_what_sets_it_apart():
     )
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_refuses_a_rate_that_diverges():
     criterion = l1_importance(X, 2 * X, loss="mse", learning_rate=1e6, steps=60)
     with pytest.raises(ValueError, match=r"at learning_rate=1e\+06. Try a smaller"):

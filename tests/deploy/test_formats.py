@@ -9,7 +9,7 @@ from keras import layers
 
 from resprune_tf.deploy import formats
 from resprune_tf.deploy.formats import check_formats, in_float32
-from tests.conftest import images_of, outputs, small_net
+from tests.conftest import images_of, outputs, shallow_net
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ def test_in_float32_of_mixed_precision():
 
 
 def test_in_float32_of_float32_is_the_model_itself():
-    net = small_net(11)
+    net = shallow_net()
     assert in_float32(net) is net
     word = keras.Input((2,), dtype="int32")
     net = keras.Model(word, layers.Embedding(3, 4)(word))

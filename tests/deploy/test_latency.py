@@ -15,14 +15,14 @@ from resprune_tf.deploy.latency import (
     latency,
 )
 from resprune_tf.system.wording import busy_note
-from tests.conftest import small_net
+from tests.conftest import shallow_net
 
 NAMES = ("first", "second")
 
 
 @pytest.fixture(scope="module")
 def net():
-    return small_net(11)
+    return shallow_net()
 
 
 @pytest.mark.parametrize("backward", [False, True])

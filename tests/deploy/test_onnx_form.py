@@ -89,7 +89,7 @@ def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path):
 
 
 @pytest.mark.slow
-def test_such_models_are_exported(tmp_path):
+def test_such_models_are_exported(tmp_path, in_this_process):
     """The beginning of an EfficientNet, a tensor and a block of a ConvNeXt."""
     inputs = keras.Input((8, 8, 4))
     x = layers.Conv2D(4, 3, groups=4, padding="same")(normalization()(inputs))

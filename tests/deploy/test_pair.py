@@ -1,6 +1,7 @@
 """Beside: what is deployed, next to what would have been."""
 
 import pytest
+from keras import layers
 
 import resprune_tf.deploy.pair as beside
 from resprune_tf import cost
@@ -8,13 +9,15 @@ from resprune_tf.deploy.export import Exported
 from resprune_tf.deploy.latency import Latency
 from resprune_tf.deploy.pair import export_pair
 from resprune_tf.system.wording import busy_note
-from tests.conftest import small_net
+from tests.conftest import net_of, shallow_net
 
 pytestmark = pytest.mark.slow
 
 
 def test_both_are_exported_and_timed(tmp_path):
-    model, unpruned = small_net(11, width=2), small_net(11)
+    model, unpruned = (
+        net_of((4,), layers.Dense(n), layers.ReLU(), layers.Dense(3)) for n in (8, 64)
+    )
     found = export_pair(model, unpruned, tmp_path, "litert", batch_sizes=(2,), runs=3)
     (litert,) = found.formats
     assert litert.model.path == tmp_path / "model.tflite"
@@ -45,7 +48,7 @@ def test_the_table(monkeypatch, tmp_path):
 
     monkeypatch.setattr(beside, "export", export)
     monkeypatch.setattr(beside, "runtime_latencies", runtime_latencies)
-    model, unpruned = small_net(11), small_net(20)
+    model, unpruned = shallow_net(width=2), shallow_net()
     found = export_pair(model, unpruned, tmp_path, ("keras", "litert"))
     macs = cost(model).macs, cost(unpruned).macs
     *lines, busy = str(found).splitlines()
@@ -61,7 +64,7 @@ def test_the_table(monkeypatch, tmp_path):
 
 
 def test_refuses_before_any_work(tmp_path):
-    net = small_net(11)
+    net = shallow_net()
     with pytest.raises(ValueError, match="`formats` must be one"):
         export_pair(net, net, tmp_path / "new", "h5")
     with pytest.raises(TypeError, match="cost"):

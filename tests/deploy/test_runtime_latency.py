@@ -8,7 +8,8 @@ import resprune_tf.deploy.runtime_latency as timing
 from resprune_tf.deploy import formats
 from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.runtime_latency import runtime_latencies
-from tests.conftest import net_of, small_net
+from resprune_tf.nets.importance import ImportanceScale
+from tests.conftest import net_of
 
 pytestmark = pytest.mark.slow
 
@@ -57,11 +58,15 @@ def test_models_are_folded_and_times_told_apart(monkeypatch):
 
     monkeypatch.setattr(formats, "write", write)
     monkeypatch.setattr(timing, "in_fresh_process", in_fresh_process)
-    full, small = runtime_latencies([small_net(20), small_net(11)], "litert", threads=2)
+    nets = [
+        net_of((4,), layers.Dense(n), layers.BatchNormalization(), ImportanceScale())
+        for n in (3, 2)
+    ]
+    full, small = runtime_latencies(nets, "litert", threads=2)
     assert full.times_ms == (1.0, 3.0) and small.times_ms == (20.0, 40.0)
     assert small.median_ms == 30.0
     assert [name for name, _ in written] == ["litert"] * 2
-    assert not {"ImportanceScale", "Rescaling"} & {
+    assert not {"ImportanceScale", "Rescaling", "BatchNormalization"} & {
         k for _, kinds in written for k in kinds
     }
     ((runtime, job),) = jobs

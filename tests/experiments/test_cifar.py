@@ -29,12 +29,13 @@ SMALL = {
     "depth": 14,
     "unit_kind": "basic",
     "width": 4,
+    "without": ["stage3_unit2"],  # two units are left to choose from
     "train_examples": 200,
     "validation_examples": 100,
     "epochs": 2,
     "retrain_epochs": 1,
     "batch_size": 50,
-    "units_per_round": 2,
+    "max_rounds": 1,
 }
 
 
@@ -50,6 +51,7 @@ def command(**values):
 def arguments(run_dir, **values):
     """The command line of a small run."""
     named = {**SMALL, "run_dir": run_dir, "export": "", **values}
+    named["without"] = ",".join(named["without"])
     return [
         sys.executable,
         "-m",
@@ -68,7 +70,7 @@ def finished(tmp_path_factory):
     """A run from beginning to end, with what it printed."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     done = subprocess.run(
-        arguments(folder, export="saved_model,keras"),
+        arguments(folder, export="saved_model"),
         cwd=ROOT,
         env=with_onednn(),
         capture_output=True,
@@ -83,17 +85,17 @@ def test_a_run_prints_its_progress_and_what_it_achieved(finished):
     for text in (
         "digits: ",
         "200 train, 100 validation, 360 test",
-        "round 0: 14 layers",
+        "round 0: 12 layers",
         "left",
-        "round 2: 8 layers",
+        "round 1: 10 layers",
         "largest difference of outputs",
         "report.html",
     ):
         assert text in done.stdout
     for count in (100, 360):  # unless the initial model was selected
         tested = f"newly right of {count}: p" in done.stdout
-        assert tested == ("The model was pruned from 14 to" in done.stdout)
-    assert re.search(r"^\*? *0 +14 ", done.stdout, re.MULTILINE), done.stdout
+        assert tested == ("The model was pruned from 12 to" in done.stdout)
+    assert re.search(r"^\*? *0 +12 ", done.stdout, re.MULTILINE), done.stdout
     assert done.stderr == ""  # TensorFlow's notes are kept out
 
 
@@ -112,15 +114,16 @@ def test_a_run_leaves_its_records_and_models(finished):
         "models",
         "export",
     } <= names
-    final = read_json(folder / "final.json")
-    chosen = read_lines(folder / "rounds.jsonl")[final["selected_round"]]
-    exported = keras.saving.load_model(folder / "export" / "model.keras")
-    model = keras.saving.load_model(folder / chosen["model"])
-    assert importances(exported) == {}
-    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype("float32")
-    np.testing.assert_allclose(exported(images), model(images), atol=1e-4)
+    assert (folder / "export" / "saved_model").is_dir()
     assert "ω" in (folder / "report.html").read_text()
-    assert all(int(chosen["correct"][s], 16) for s in ("validation", "test"))
+    correct = selected(folder)["correct"]
+    assert all(int(correct[split], 16) for split in ("validation", "test"))
+
+
+def selected(folder):
+    """The record of the round that a finished run selected."""
+    final = read_json(folder / "final.json")
+    return read_lines(folder / "rounds.jsonl")[final["selected_round"]]
 
 
 def test_flags_txt_makes_the_same_run_again(finished, tmp_path):
@@ -144,12 +147,19 @@ def test_flags_txt_makes_the_same_run_again(finished, tmp_path):
     assert ours == theirs
 
 
-def test_a_finished_run_shows_its_result_again(finished, capsys):
+def test_a_finished_run_shows_its_result_again_and_exports_it(
+    finished, capsys, in_this_process
+):
     folder, _ = finished
-    command(run_dir=str(folder), export=[])
+    command(run_dir=str(folder), export=["saved_model", "keras"])
     out = capsys.readouterr().out
     assert "is already finished" in out and "report.html" in out
-    assert "epoch" not in out
+    assert "epoch" not in out and out.count("largest difference of outputs") == 2
+    exported = keras.saving.load_model(folder / "export" / "model.keras")
+    model = keras.saving.load_model(folder / selected(folder)["model"])
+    assert importances(exported) == {}
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype("float32")
+    np.testing.assert_allclose(exported(images), model(images), atol=1e-4)
 
 
 def test_an_export_that_fails_costs_neither_the_report_nor_the_state(
@@ -205,9 +215,9 @@ def test_sigterm_ends_a_run_resumably(tmp_path):
         ({"dataset": "none.npz"}, "none.npz"),
         ({"dataset": "cifar10", "data_dir": "/nowhere"}, "no folder.*/nowhere"),
         ({"depth": 15}, r"6n\+2 layers, such as 8, 14.*depth=15"),
-        ({"target_layers": 20}, "requires no removal: the initial model has 14 layers"),
+        ({"target_layers": 20}, "requires no removal: the initial model has 12 layers"),
         ({"target_layers": 3}, "3 layers cannot be reached.*leaves 8"),
-        ({"units_per_round": 9}, "from 1 to 3.*Received: 9"),
+        ({"units_per_round": 9}, "from 1 to 2.*Received: 9"),
         (
             {"protect": ["stage7_unit1"]},
             "`protected` names units.*not have: stage7_unit1",

@@ -9,7 +9,7 @@ from experiments import costs
 from experiments.pages.results import RECORDS, machine_name
 from experiments.paper import cost_records, published
 from experiments.paper.cost_records import PAPER, Measure, PrunedModel
-from resprune_tf import Architecture, build_resnet, cost
+from resprune_tf import Architecture, build_resnet, cost, find_units
 from tests.made.costs import made_pair
 from tests.made.runs import make_final, make_rounds, write_records
 
@@ -22,19 +22,14 @@ TINY = {"width": 2, "num_classes": 3, "image_shape": (8, 8, 3)}
 def savings():
     """For each data set, the cost of its original net and of a unit in each stage."""
     found = {}
-    for dataset, units in published.INITIAL_UNITS.items():
-        net = costs.initial_architecture(dataset)
-        two = costs.with_units(
-            net, [2] * len(units)
-        )  # builds faster; units cost the same
-        before = cost(build_resnet(two))
-        saved = []
-        for unit in two.removable:
-            after = cost(build_resnet(two.without([unit])))
-            saved.append(
-                (before.parameters - after.parameters, before.macs - after.macs)
-            )
-        found[dataset] = cost(build_resnet(net)), saved
+    for dataset in published.INITIAL_UNITS:
+        net = build_resnet(costs.initial_architecture(dataset))
+        units = {
+            unit.name.partition("_")[0]: (unit.parameters, unit.macs)
+            for unit in find_units(net)
+            if unit.removable
+        }
+        found[dataset] = cost(net), list(units.values())
     return found
 
 
@@ -102,10 +97,14 @@ def test_no_net_fits_the_printed_costs_of_cifar10(savings):
     assert nearest.units == published.SMALLEST_UNITS["cifar10"]
 
 
-def test_a_pair_is_counted_and_timed():
-    full = Architecture.cifar(29, **TINY)
-    short = costs.with_units(full, (1, 2, 3))
+def test_the_last_units_of_a_stage_are_left_out():
+    short = costs.with_units(Architecture.cifar(29, **TINY), (1, 2, 3))
     assert short.kept == ((1,), (1, 2), (1, 2, 3))
+
+
+def test_a_pair_is_counted_and_timed():
+    full = Architecture.cifar(14, "basic", **TINY).without(["stage3_unit2"])
+    short = costs.with_units(full, (1, 1, 1))
     measures = [Measure(1, folded=True), Measure(2, backward=True)]
     told = []
     found = costs.measure_pair(full, short, measures, 3, lambda *a: told.append(a))

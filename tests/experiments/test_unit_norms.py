@@ -1,5 +1,6 @@
 """Norms of what units add: exact, and measured for a run on its own held-out images."""
 
+import functools
 import json
 import shutil
 
@@ -10,13 +11,14 @@ from keras import ops
 
 from experiments import unit_norms
 from experiments.pages.library import RunRecords
-from resprune_tf import Removal, RunOptions, prune_and_retrain
+from resprune_tf import ImportanceScale, Removal, RunOptions, prune_and_retrain
 from resprune_tf.criteria.sensitivity import UnitNorms
 from resprune_tf.criteria.sensitivity import unit_norms as norms_of
 from resprune_tf.data.loading import load_dataset
 from resprune_tf.training.recipe import Recipe
 from resprune_tf.units.finding import scored_units
-from tests.conftest import images_of, net_of, small_net
+from tests.conftest import images_of, net_of
+from tests.made.foreign_nets import flat
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +33,7 @@ def mean_norm(tensor, model, images):
 
 
 def test_norms_of_a_net():
-    net = small_net()
+    net = flat(importance=True)
     x = images_of(net, 7)
     norms = norms_of(net, x, batch_size=3)
     units = scored_units(net)
@@ -50,11 +52,11 @@ def test_norms_of_a_net():
 
 
 def test_a_silent_unit_still_has_a_branch():
-    net = small_net()
+    net = flat(importance=True)
     x = images_of(net, 4)
-    before = norms_of(net, x)["stage3_unit2"]
-    net.get_layer("stage3_unit2_importance").importance.assign(0.0)
-    after = norms_of(net, x)["stage3_unit2"]
+    before = norms_of(net, x)["b"]
+    net.get_layer("b_importance").importance.assign(0.0)
+    after = norms_of(net, x)["b"]
     assert (after.importance, after.scaled, after.ratio) == (0.0, 0.0, 0.0)
     assert after.branch == pytest.approx(before.branch)
 
@@ -71,12 +73,17 @@ def test_a_unit_without_importance():
 
 
 def test_bad_input():
-    net = small_net()
+    net = flat()
     with pytest.raises(ValueError, match="images"):
         norms_of(net, images_of(net, 0))
     with pytest.raises(TypeError, match="functional"):
         norms_of(keras.Sequential([keras.layers.Dense(2)]), images_of(net))
     assert norms_of(net_of((3,), keras.layers.Dense(2)), np.ones((2, 3))) == {}
+
+
+def scaled_unit(name, layer, x):
+    branch = ImportanceScale(name=f"{name}_importance")(layer(x))
+    return keras.layers.Add(name=name)([x, branch])
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +92,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     digits = {"train_examples": 64, "validation_examples": 40, "seed": 3}
     dataset = load_dataset("digits", **digits)
-    fields = {"num_classes": 10, "image_shape": dataset.image_shape}
+    dense = functools.partial(keras.layers.Dense, 10)
+    net = net_of(
+        dataset.image_shape,
+        keras.layers.Flatten(),
+        dense(),
+        *(functools.partial(scaled_unit, name, dense()) for name in "ab"),
+    )
     prune_and_retrain(
-        small_net(11 + 3 * 3, **fields),
+        net,
         dataset,
         Recipe(epochs=1, batch_size=32),
         removal=Removal(max_rounds=0),

@@ -1,6 +1,7 @@
 """Damaged, missing and unlisted files and wrong accuracies are found."""
 
 import json
+import shutil
 
 import pytest
 
@@ -11,12 +12,19 @@ from tests.made.model_records import write_model_record, write_rounds
 NAME = "digits/tiny-seed0"
 
 
-@pytest.fixture
-def records(tmp_path):
-    records = tmp_path / "records"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder of records that agree."""
+    records = tmp_path_factory.mktemp("whole") / "records"
     write_model_record(records / NAME)
     manifest.renew(records)
     return records
+
+
+@pytest.fixture
+def records(whole, tmp_path):
+    """A copy of it, to be damaged."""
+    return shutil.copytree(whole, tmp_path / "records")
 
 
 def verified(records, capsys, *arguments):

@@ -1,5 +1,6 @@
 """What leads to what, and what an edit leaves out, beside their plain definitions."""
 
+import functools
 import pathlib
 import sys
 
@@ -160,6 +161,7 @@ def test_what_an_edit_loses_is_what_the_edited_model_lacks(outer, inner, places,
     assert lost.macs == sum(map(count_macs, before)) - sum(map(count_macs, after))
 
 
+@functools.cache
 def chain(units):
     """Units in a row, in a nested model and around it."""
 

@@ -1,5 +1,7 @@
 """A pruned model is compiled like its source; its optimizer continues or begins."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -43,7 +45,9 @@ def data(count=24):
 def trained(make_optimizer):
     keras.utils.set_random_seed(0)
     model = net()
-    model.compile(make_optimizer(), "mse", metrics=["mae"], steps_per_execution=2)
+    # Tracing the steps would take longer than they do.
+    settings = {"steps_per_execution": 2, "run_eagerly": True}
+    model.compile(make_optimizer(), "mse", metrics=["mae"], **settings)
     model.fit(*data(), batch_size=4, verbose=0)
     return model
 
@@ -121,10 +125,16 @@ def test_what_keras_cannot_repeat_needs_a_function():
         rp.compile_like(shorter, model, lambda each: each.compile("adam", "mse"), True)
 
 
+@functools.cache
+def plain():
+    """A net for tests of what is refused before anything changes."""
+    return net()
+
+
 def own(**methods):
     """A compiled net of a class of its own, with these methods."""
-    plain = net()
-    model = type("Own", (keras.Model,), methods)(plain.inputs, plain.outputs)
+    kind = type("Own", (keras.Model,), methods)
+    model = kind(plain().inputs, plain().outputs)
     model.compile("sgd", "mse", metrics=["mae"])
     return model
 
@@ -138,9 +148,9 @@ def fit_with_deletion(model, **options):
 
 
 DOORS = {
-    "compile_like": lambda model: rp.compile_like(net(), model),
+    "compile_like": lambda model: rp.compile_like(plain(), model),
     "compile_like with a function": lambda model: rp.compile_like(
-        net(), model, lambda each: each.compile("sgd", "mse")
+        plain(), model, lambda each: each.compile("sgd", "mse")
     ),
     "remove_units": lambda model: rp.remove_units(model, "a", optimizer_state=True),
     "fit_with_deletion": fit_with_deletion,

@@ -7,16 +7,16 @@ import pytest
 from keras import layers
 
 from resprune_tf.graph.cost import cost
-from resprune_tf.nets.architecture import Architecture
+from resprune_tf.nets.architecture import CONVOLUTIONS_PER_UNIT, Architecture
 from resprune_tf.nets.resnet import build_resnet
 from resprune_tf.units.removal import remove_units
-from tests.conftest import net_of, small_net
+from tests.conftest import net_of
 
 pytestmark = pytest.mark.slow
 
 
-def counts(architecture):
-    c = cost(build_resnet(architecture))
+def counts(net):
+    c = cost(net)
     assert c.uncounted == ()
     return c.layers, c.parameters, c.conv_macs, c.macs
 
@@ -38,8 +38,12 @@ def kept(architecture, *units):
     ],
 )
 def test_shorter_plain_baselines(n, parameters, macs_m):
-    for classes, expected in zip((10, 100), parameters, strict=True):
-        net = Architecture.cifar(9 * n + 2, num_classes=classes)
+    built = build_resnet(Architecture.cifar(9 * n + 2))
+    last = built.layers[-1]
+    nets = [built, keras.Model(built.inputs, layers.Dense(100)(last.input))]
+    if n == 1:  # it is the last layer alone that the number of classes changes
+        nets.append(build_resnet(Architecture.cifar(11, num_classes=100)))
+    for net, expected in zip(nets, (*parameters, parameters[-1]), strict=False):
         depth, count, conv_macs, _ = counts(net)
         assert (depth, count) == (9 * n + 2, expected)
         assert round(conv_macs / 1e6, 3) == macs_m
@@ -48,19 +52,23 @@ def test_shorter_plain_baselines(n, parameters, macs_m):
 # Counts of whole nets of the paper and the field are in tests/nets/test_resnet.py.
 def test_the_shortened_imagenet_net_of_the_paper():
     net = kept(Architecture.imagenet(50), 2, 2, 5, 3)
-    assert counts(net) == (38, 23_801_640, 3_213_672_448, 3_215_720_448)
+    assert counts(build_resnet(net)) == (38, 23_801_640, 3_213_672_448, 3_215_720_448)
 
 
 @pytest.mark.parametrize("depth", [18, 34, 101, 152])
 def test_layers_are_counted_as_the_literature_does(depth):
+    """Of units that are all alike, two are built, and the others added."""
     net = dataclasses.replace(
         Architecture.imagenet(depth), widths=(2, 2, 2, 2), image_shape=(32, 32, 3)
     )
-    assert cost(build_resnet(net)).layers == depth
+    short = kept(net, 2, 1, 1, 1)
+    added = (len(net.units) - 5) * CONVOLUTIONS_PER_UNIT[net.unit_kind]
+    assert cost(build_resnet(short)).layers + added == depth
 
 
 def test_removal_saves_what_the_unit_cost():
-    net = small_net()
+    fields = {"kept": ((1,), (1, 2)), "widths": (4, 8), "image_shape": (8, 8, 3)}
+    net = build_resnet(Architecture(**fields))
     small = cost(remove_units(net, ["stage2_unit2"]))
     unit = 2 * 8 * 32 + 9 * 8 * 8  # weights of its three convolutions
     assert cost(net).macs - small.macs == unit * 4 * 4

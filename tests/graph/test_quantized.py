@@ -1,5 +1,7 @@
 """Quantized models: their parameters and MACs are counted, and copies are exact."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -37,23 +39,31 @@ def run(model):
     return np.asarray(model(x), "float32")
 
 
+def counts(model):
+    """What a model costs, and what each of its units does."""
+    return rp.cost(model), [(u.parameters, u.macs) for u in rp.find_units(model)]
+
+
+@functools.cache
+def plain_counts(make):
+    """Those of a net that is not quantized."""
+    return counts(make())
+
+
 MODES = ["int8", "int4", "float8"]
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", [dense_net, attention_net])
 def test_quantization_changes_no_counts_and_no_copy(make, mode):
-    plain, model = make(), make()
+    model = make()
     model.quantize(mode)
-    assert rp.cost(model) == rp.cost(plain)
-    assert [(u.parameters, u.macs) for u in rp.find_units(model)] == [
-        (u.parameters, u.macs) for u in rp.find_units(plain)
-    ]
+    assert counts(model) == plain_counts(make)
     expected = run(model)
     rebuilds = (rp.add_importance, rp.fold, fast_copy)
     for rebuild in rebuilds if make is dense_net else rebuilds[:1]:
         made = rebuild(model)
-        assert rp.cost(made) == rp.cost(plain)
+        assert rp.cost(made) == plain_counts(make)[0]
         np.testing.assert_array_equal(run(made), expected)
 
 
@@ -69,7 +79,8 @@ def test_removing_a_unit_saves_what_it_states():
 
 def test_an_optimizers_state_follows_float8_weights_to_their_copies():
     model = dense_net()
-    model.quantize("float8")
+    # Steps of float8 layers can only be compiled, and have hundreds of operations.
+    model.get_layer("head").quantize("float8")
     model.compile("adam", "mse")
     model.fit(np.ones((4, 5)), np.ones((4, 3)), verbose=0)
     shorter = rp.remove_units(model, "u1", optimizer_state=True)
@@ -101,14 +112,11 @@ def test_layers_that_are_not_calibrated_are_counted_but_not_copied(mode, name):
     make_config = getattr(keras.quantizers, name, None)
     if make_config is None:
         pytest.skip(f"this Keras has no {name}")
-    plain, model = dense_net(), dense_net()
+    model = dense_net()
     config = make_config(dataset=None, tokenizer=None, weight_bits=4, group_size=-1)
     for layer in ("u0_d", "head"):
         model.get_layer(layer).quantize(mode, config=config)
-    assert rp.cost(model) == rp.cost(plain)
-    assert [(u.parameters, u.macs) for u in rp.find_units(model)] == [
-        (u.parameters, u.macs) for u in rp.find_units(plain)
-    ]
+    assert counts(model) == plain_counts(dense_net)
     for rebuild in (rp.add_importance, rp.fold, lambda m: rp.remove_units(m, "u1")):
         with pytest.raises(ValueError, match=f"quantized by {mode} but not calib"):
             rebuild(model)

@@ -13,14 +13,20 @@ from tests.made.costs import made_pair, write_machine
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of one machine."""
+    records = tmp_path_factory.mktemp("records")
+    write_machine(records)
+    return figure7.make(records)
+
+
 def test_no_drawing_outlives_its_record():
     files = figure7.make(RECORDS).files
     assert {path.name for path in OUTPUT.glob("figure7*")} == set(files)
 
 
-def test_a_machine_has_a_drawing_and_a_table(tmp_path):
-    write_machine(tmp_path)
-    page = figure7.make(tmp_path)
+def test_a_machine_has_a_drawing_and_a_table(page):
     assert list(page.files) == ["figure7.md", "figure7-some-cpu.svg"]
     assert "](figure7-some-cpu.svg)" in page.text
     assert "medians over 100 calls" in page.text
@@ -31,9 +37,8 @@ def test_a_machine_has_a_drawing_and_a_table(tmp_path):
     assert "| testing | ImageNet | 1 | pruned | 38 | 6.0 | 5.0-8.0 |" in page.text
 
 
-def test_a_drawing_says_what_it_shows(tmp_path):
-    write_machine(tmp_path)
-    drawing = figure7.make(tmp_path).drawings["figure7-some-cpu.svg"]
+def test_a_drawing_says_what_it_shows(page, tmp_path):
+    drawing = page.drawings["figure7-some-cpu.svg"]
     root = xml.etree.ElementTree.fromstring(drawing)
     text = {"".join(element.itertext()).strip() for element in root.iter()}
     assert {
@@ -46,6 +51,7 @@ def test_a_drawing_says_what_it_shows(tmp_path):
         "50 layers",
         "38 layers",
     } <= text
+    write_machine(tmp_path)
     assert drawing == figure7.make(tmp_path).drawings["figure7-some-cpu.svg"]
 
 

@@ -1,9 +1,7 @@
 """Runs that begin with a trained model as it is; statistics after short trainings."""
 
-import dataclasses
 import itertools
 import shutil
-import warnings
 
 import keras
 import numpy as np
@@ -15,7 +13,7 @@ from resprune_tf.runs.judging import auto_tolerance
 from resprune_tf.system.whole_files import read_json
 from resprune_tf.training.fit_recipe import trained_rate
 from resprune_tf.training.recipe import StepSchedule
-from tests.conftest import toy_dataset
+from tests.conftest import net_of, outputs, toy_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -24,11 +22,11 @@ LAYERS = keras.layers
 QUIET = rp.RunOptions(verbose=False)
 
 
-def images_net(omega=False, momentum=0.99):
-    """Two residual units of a Dense layer and a BatchNormalization, on 8x8 images."""
+def images_net(omega=False, momentum=0.99, units=3):
+    """Residual units of a Dense layer and a BatchNormalization, on 8x8 images."""
     x = image = keras.Input((8, 8, 3))
     x = LAYERS.Dense(6, activation="relu", name="stem")(LAYERS.Flatten()(x / 255))
-    for number in range(3):
+    for number in range(units):
         y = LAYERS.Dense(6, name=f"dense_{number}")(x)
         y = LAYERS.BatchNormalization(momentum=momentum, name=f"bn_{number}")(y)
         x = LAYERS.Add(name=f"unit_{number}")([x, LAYERS.ReLU()(y)])
@@ -43,19 +41,25 @@ def fit_data(count=64):
     )
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """A compiled model that was trained for a while, at a rate of a beginning."""
-    keras.utils.set_random_seed(0)
-    model = images_net(momentum=0.9)
+def compiled(model, eagerly=True):
+    """At a rate of a beginning. A few steps run eagerly before one is traced."""
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        run_eagerly=eagerly,
     )
+    return model
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A compiled model that was trained for a while."""
+    keras.utils.set_random_seed(0)
+    model = compiled(images_net(momentum=0.9), eagerly=False)
     x, y = fit_data().train
     model.fit(x, y, epochs=60, batch_size=16, verbose=0)
-    return model
+    return compiled(model)
 
 
 @pytest.fixture(scope="module")
@@ -147,38 +151,34 @@ def test_a_round_records_the_accuracy_of_its_model_with_its_own_statistics(run):
             continue
         layer = model.get_layer(name)
         before = keras.Model(model.input, layer.input)
-        inputs = before.predict(fit_data().train[0], verbose=0)
+        inputs = outputs(before, fit_data().train[0])
         np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), atol=1e-4)
         np.testing.assert_allclose(layer.moving_variance, inputs.var(0), rtol=1e-3)
-    accuracy = np.mean(model.predict(x, verbose=0).argmax(-1) == y)
+    accuracy = np.mean(outputs(model, x).argmax(-1) == y)
     assert last.validation["accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
 def test_a_data_set_too(tmp_path):
-    model = images_net()
+    model = images_net(units=2)
     before = model.get_weights()
-    result = rp.prune_and_retrain(
-        model,
-        DATASET,
-        rp.Recipe(epochs=1, batch_size=32, schedule="warmup_linear"),
-        initial="as_given",
-        removal=rp.Removal(max_rounds=1, tolerance=0.9),
-        run=rp.RunOptions(tmp_path, verbose=False),
-    )
+
+    def run():
+        return rp.prune_and_retrain(
+            model,
+            DATASET,
+            rp.Recipe(epochs=1, batch_size=32, schedule="warmup_linear"),
+            initial="as_given",
+            removal=rp.Removal(max_rounds=1, tolerance=0.9),
+            run=rp.RunOptions(tmp_path, verbose=False),
+        )
+
+    result = run()
     assert [r.epochs for r in result.rounds] == [0, 1]
     assert [r.recalibrated for r in result.rounds] == [0, 64]
     saved = keras.saving.load_model(tmp_path / "models/round-00.keras", compile=False)
     for old, new in zip(before, saved.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    again = rp.prune_and_retrain(
-        model,
-        DATASET,
-        rp.Recipe(epochs=1, batch_size=32, schedule="warmup_linear"),
-        initial="as_given",
-        removal=rp.Removal(max_rounds=1, tolerance=0.9),
-        run=rp.RunOptions(tmp_path, verbose=False),
-    )
-    assert again.rounds == result.rounds
+    assert run().rounds == result.rounds
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_wrong_arguments(arguments, message):
         **arguments,
     }
     with pytest.raises(ValueError, match=message):
-        rp.prune_and_retrain(images_net(omega=True), DATASET, **arguments)
+        rp.prune_and_retrain(images_net(omega=True, units=1), DATASET, **arguments)
 
 
 def test_the_usual_criterion():
-    plain, with_omega = images_net(), images_net(omega=True)
+    plain, with_omega = images_net(units=2), images_net(omega=True, units=2)
     assert usual_criterion(with_omega, DATASET) is rp.criteria.importance
     for model in (plain, with_omega):
         chosen = usual_criterion(model, DATASET, trained=True)
@@ -223,7 +223,7 @@ def test_a_pipeline_is_scored_on_its_first_examples():
     data = rp.FitData(
         tf.data.Dataset.from_tensor_slices((x, y)).batch(16), fit_data().validation
     )
-    model = images_net()
+    model = images_net(units=2)
     criterion = usual_criterion(model, data)
     assert criterion.__name__ == "block_influence(64 images, seed 0)"
     expected = rp.criteria.block_influence(x)(model)
@@ -337,12 +337,11 @@ class Rates(keras.callbacks.Callback):
         (None, [5.0, 5.0, 5.0, 5.0]),
     ],
 )
-def test_schedules_of_a_fit(trained, schedule, expected):
+def test_schedules_of_a_fit(schedule, expected):
     """Two epochs of two steps."""
-    model = keras.models.clone_model(trained)
-    model.compile(keras.optimizers.SGD(0.1), "mse")
-    x = fit_data().train[0]
-    y = np.zeros((64, 3), "float32")
+    model = net_of((4,), LAYERS.Dense(4))
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    x = y = np.zeros((64, 4), "float32")
     rate = None if schedule is None else 0.02
     recipe = rp.FitRecipe(2, learning_rate=rate, schedule=schedule)
     data = rp.FitData((x, y), (x, y), batch_size=32)
@@ -368,30 +367,26 @@ def test_a_rate_that_rises_for_a_tenth():
     assert float(copy(7)) == rates[7]
 
 
-def test_frozen_statistics_stay(trained):
-    model = keras.models.clone_model(trained)
-    model.set_weights(trained.get_weights())
+def test_frozen_statistics_stay():
+    model = images_net(units=2)
     for layer in model.layers:
         if isinstance(layer, LAYERS.BatchNormalization):
             layer.trainable = False
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = rp.prune_and_retrain(
-            model,
-            dataclasses.replace(fit_data()),
-            rp.FitRecipe(1, learning_rate=1e-6),
-            initial="as_given",
-            removal=rp.Removal(max_rounds=1, tolerance=0.9),
-            run=QUIET,
-        )
+    result = rp.prune_and_retrain(
+        compiled(model),
+        fit_data(),
+        rp.FitRecipe(1, learning_rate=1e-6),
+        initial="as_given",
+        removal=rp.Removal(max_rounds=1, tolerance=0.9),
+        run=QUIET,
+    )
     assert [r.recalibrated for r in result.rounds] == [0, 0]
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_examples_on_which_no_mistake_is_made_are_doubted(trained, capsys, wrong):
     x, _ = fit_data().train
-    y = trained.predict(x, verbose=0).argmax(-1)
+    y = outputs(trained, x).argmax(-1)
     y[:wrong] = (y[:wrong] + 1) % 3
     rp.prune_and_retrain(
         trained,
@@ -451,9 +446,10 @@ def test_units_per_round_of_another_kind():
         rp.Removal(units_per_round="some")
 
 
-def test_a_training_in_bfloat16_is_measured_and_saved_in_float32(trained, tmp_path):
+def test_a_training_in_bfloat16_is_measured_and_saved_in_float32(tmp_path):
+    given = compiled(images_net(units=2), eagerly=False)
     result = rp.prune_and_retrain(
-        trained,
+        given,
         fit_data(),
         rp.FitRecipe(epochs=1, precision="bfloat16"),
         initial="as_given",
@@ -467,7 +463,7 @@ def test_a_training_in_bfloat16_is_measured_and_saved_in_float32(trained, tmp_pa
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     x, y = fit_data().validation
     if not model.compiled:
-        rp.compile_like(model, trained)
+        rp.compile_like(model, given)
     expected = model.evaluate(x, y, verbose=0, return_dict=True)
     assert last.validation == pytest.approx(expected, rel=1e-5)
 

@@ -39,9 +39,11 @@ def net(importance=True):
     return model
 
 
-def compiled(**fields):
+def compiled(eagerly=True, **fields):
+    """A few steps run eagerly in less time than it takes to trace one."""
     model = net(**fields)
     compile_settings = {"metrics": ["accuracy"], "jit_compile": False}
+    compile_settings["run_eagerly"] = eagerly
     model.compile(keras.optimizers.SGD(0.01, 0.9), LOSS, **compile_settings)
     return model
 
@@ -53,7 +55,7 @@ def data():
     options = tf.data.Options()
     options.autotune.enabled = False
     pairs = tf.data.Dataset.from_tensor_slices((NUMBERS, LABELS))
-    return pairs.batch(16).with_options(options)
+    return pairs.batch(64).with_options(options)
 
 
 def removable(model):
@@ -61,7 +63,7 @@ def removable(model):
 
 
 def test_callback_stops_and_hands_over_a_shorter_model():
-    model = compiled()
+    model = compiled(eagerly=False)
     deletion = LayerDeletion(epochs=2)
     history = model.fit(data(), epochs=9, **QUIET, callbacks=[deletion])
     assert history.epoch == [0, 1]
@@ -151,7 +153,7 @@ def test_guard_returns_the_last_model_that_held(mode, values, units_left):
 )
 def test_modes_follow_the_metric(metric, monitor, mode):
     model = net()
-    model.compile("sgd", LOSS, metrics=[metric], jit_compile=False)
+    model.compile("sgd", LOSS, metrics=[metric], run_eagerly=True)
     deletion = LayerDeletion(epochs=1, monitor=monitor)
     model.fit(data(), callbacks=[deletion], **QUIET)
     assert deletion.mode == mode
@@ -162,7 +164,7 @@ def test_compile_fn_for_settings_that_keras_cannot_repeat():
 
     def compile_fn(model):
         calls.append(model)
-        model.compile("sgd", lambda y, p: LOSS(y, p), jit_compile=False)
+        model.compile("sgd", lambda y, p: LOSS(y, p), run_eagerly=True)
 
     model = net()
     compile_fn(model)
@@ -183,7 +185,7 @@ def test_all_units_that_a_target_requires_go_at_once():
 def test_loss_scaling_survives():
     model = compiled(importance=True)
     model.dtype_policy = "mixed_float16"
-    model.compile(keras.optimizers.SGD(0.01), LOSS, jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.01), LOSS, run_eagerly=True)
     deletion = LayerDeletion(epochs=1, units_per_round=3)
     shortest, _ = fit_with_deletion(model, deletion, data(), **QUIET)
     assert isinstance(shortest.optimizer, keras.optimizers.LossScaleOptimizer)

@@ -6,7 +6,8 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf.pruning.plan import Plan
-from tests.made.fits import regression_data, regression_net, shorten
+from tests.made.fits import dense_net, regression_data, regression_net, shorten
+from tests.pruning.test_own_fit import own
 
 
 @pytest.mark.parametrize(
@@ -131,14 +132,14 @@ def test_a_pattern_that_fits_no_unit_is_refused():
 
 @pytest.mark.slow
 def test_protected_units_last_through_a_run():
-    data = regression_data()
-    result = shorten(regression_net(units=3), data, protected=("*2",))
+    net, data = own(dense_net()), regression_data(batch_size=48)
+    result = shorten(net, data, rp.FitRecipe(1), protected=("*2",))
     assert result.rounds[-1].units == ("unit2",)
 
 
 @pytest.mark.slow
 def test_a_callback_protects_too():
-    model = regression_net(units=3)
+    model = own(dense_net(units=3))
     x, y = regression_data().train
     deletion = rp.LayerDeletion(epochs=1, protected=("*2", "*3"))
     shorter, rounds = rp.fit_with_deletion(model, deletion, x, y, verbose=0)

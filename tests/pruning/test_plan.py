@@ -1,5 +1,6 @@
 """What a run makes of scores: each must be a number, of a unit that is there."""
 
+import functools
 import math
 
 import keras
@@ -8,7 +9,8 @@ import pytest
 import resprune_tf as rp
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import read_lines
-from tests.made.fits import regression_data, regression_net, shorten
+from tests.made.fits import dense_net, regression_data, regression_net, shorten
+from tests.pruning.test_own_fit import own
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +59,8 @@ def test_units_that_may_go_and_have_a_score_are_needed(settings, message):
 
 def test_an_order_that_is_fixed_may_name_units_that_are_gone():
     order = {"unit1": 2.0, "unit2": 1.0}
-    result = shorten(regression_net(), regression_data(), criterion=lambda model: order)
+    data, settings = regression_data(batch_size=48), {"criterion": lambda model: order}
+    result = shorten(own(dense_net()), data, rp.FitRecipe(1), **settings)
     assert [record.removed for record in result.rounds] == [(), ("unit2",), ("unit1",)]
     assert [list(r.scores) for r in result.rounds] == [
         ["unit1", "unit2"],
@@ -81,8 +84,8 @@ def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path):
                 begun.append(epoch)
 
         return shorten(
-            regression_net(),
-            regression_data(),
+            own(dense_net()),
+            regression_data(batch_size=48),
             rp.FitRecipe(epochs=2, callbacks=lambda: [Begins()]),
             criterion=criterion,
             tolerance=math.pi,
@@ -115,17 +118,18 @@ def test_a_criterion_takes_the_loss_that_is_given(name):
     with pytest.raises(ValueError, match="compiled with the loss mse, but without"):
         shorten(model, data, criterion=rp.criteria.named(name, data))
     criterion = rp.criteria.named(name, data, examples=20, loss="mse")
-    removal = rp.Removal(monitor="loss", mode="min", criterion=criterion)
+    once = functools.cache(criterion)  # `check` and `scores` each ask for it
+    removal = rp.Removal(monitor="loss", mode="min", criterion=once)
     scores = Plan.check(model, removal).scores(model)
     assert scores == criterion(model) and len(scores) == 2
 
 
 def test_every_round_is_scored(tmp_path):
-    data, model = regression_data(), regression_net(importance=False)
+    data, model = regression_data(batch_size=48), own(dense_net(importance=False))
     criterion = rp.criteria.named("taylor", data, examples=20, loss="mse")
-    recipe = rp.FitRecipe(epochs=1)
-    result = shorten(model, data, recipe, criterion=criterion, run_dir=tmp_path)
-    for record, count in zip(result.rounds, (2, 1, 0), strict=True):
+    settings = {"criterion": criterion, "max_rounds": 1, "run_dir": tmp_path}
+    result = shorten(model, data, rp.FitRecipe(epochs=1), **settings)
+    for record, count in zip(result.rounds, (2, 1), strict=True):
         net = keras.saving.load_model(tmp_path / record.model, compile=False)
         assert record.scores == criterion(net) and len(record.scores) == count
 
@@ -140,20 +144,15 @@ def test_every_round_is_scored(tmp_path):
     ],
 )
 def test_a_run_records_why_units_are_kept(settings, kept):
-    plan = Plan.check(regression_net(), rp.Removal(monitor="mae", **settings))
+    model = regression_net()
+    plan = Plan.check(model, rp.Removal(monitor="mae", **settings))
     assert plan.not_removable == kept
-    assert plan.not_removable.keys() == plan.all_units - set(
-        plan.scores(regression_net())
-    )
+    assert plan.not_removable.keys() == plan.all_units - set(plan.scores(model))
 
 
 def test_what_cannot_be_removed_is_recorded_once(tmp_path):
-    shorten(
-        regression_net(units=3),
-        regression_data(),
-        protected=["unit1"],
-        run_dir=tmp_path,
-    )
+    data, settings = regression_data(batch_size=48), {"protected": ["unit1"]}
+    shorten(own(dense_net()), data, rp.FitRecipe(1), run_dir=tmp_path, **settings)
     first, *others = read_lines(tmp_path / "rounds.jsonl")
     assert first["kept"] == {"unit1": "it is protected"}
     assert others and not any("kept" in line or "correct" in line for line in others)

@@ -1,15 +1,17 @@
 """Retraining without removal: the control for what restarts alone do."""
 
 import itertools
+import shutil
 
 import pytest
 
-from resprune_tf import RunInterrupted, Target, importances
+from resprune_tf import FitRecipe, RunInterrupted, Target, importances
 from resprune_tf.system.whole_files import read_json, read_lines
 from tests.conftest import shallow_net
-from tests.made.fits import regression_data, regression_net
+from tests.made.fits import dense_net, regression_data
 from tests.made.fits import shorten as shorten_own
 from tests.pruning.test_loop import shorten
+from tests.pruning.test_own_fit import own
 from tests.pruning.test_resume import assert_same_run
 
 pytestmark = pytest.mark.slow
@@ -19,14 +21,23 @@ RESTARTS = {"units_per_round": 0, "max_rounds": 2}
 
 @pytest.fixture(scope="module")
 def restarted(tmp_path_factory):
-    """Two retrainings of a whole model; every accuracy is tolerated."""
-    folder = tmp_path_factory.mktemp("restarts") / "run"
-    result = shorten(shallow_net(), run_dir=folder, tolerance=0.99, **RESTARTS)
-    return folder, result
+    """Two retrainings of a whole model, and a copy of the run as it was before them.
+
+    Every accuracy is tolerated.
+    """
+    folder, before = (tmp_path_factory.mktemp("restarts") / name for name in "ab")
+
+    def copy():
+        if (folder / "rounds.jsonl").exists() and not before.exists():
+            shutil.copytree(folder, before)
+
+    settings = {"run_dir": folder, "tolerance": 0.99, "should_stop": copy}
+    result = shorten(shallow_net(), **settings, **RESTARTS)
+    return folder, result, before
 
 
 def test_every_round_retrains_the_whole_model_and_the_last_is_selected(restarted):
-    folder, result = restarted
+    folder, result, _ = restarted
     assert [record.removed for record in result.rounds] == [(), (), ()]
     assert [record.layers for record in result.rounds] == [5, 5, 5]
     assert [record.epochs for record in result.rounds] == [2, 1, 1]
@@ -48,13 +59,15 @@ def history(folder):
 
 def test_restarts_continue_exactly(restarted, tmp_path, monkeypatch):
     """Stopped every few steps, a run ends with the weights of an unbroken one."""
+    whole, _, before = restarted
+    shutil.copytree(before, tmp_path / "run")
     monkeypatch.setattr("resprune_tf.runs.callbacks.SAVING_SHARE", float("inf"))
     for pieces in itertools.count(1):
-        asked = itertools.chain([None] * 7, itertools.repeat("moving"))
+        asked = itertools.chain([None] * 5, itertools.repeat("moving"))
         try:
             shorten(
                 shallow_net(),
-                run_dir=tmp_path,
+                run_dir=tmp_path / "run",
                 tolerance=0.99,
                 should_stop=asked.__next__,
                 **RESTARTS,
@@ -63,16 +76,17 @@ def test_restarts_continue_exactly(restarted, tmp_path, monkeypatch):
         except RunInterrupted:
             assert pieces < 20
     assert pieces > 2
-    assert_same_run(tmp_path, restarted[0])
+    assert_same_run(tmp_path / "run", whole)
 
 
-def test_restarts_go_on_from_the_initial_training_of_a_pruning_run(tmp_path):
-    pruned = shorten(shallow_net(), run_dir=tmp_path / "pruned", max_rounds=1)
-    start = {"start_from": tmp_path / "pruned", "max_rounds": 1}
-    result = shorten(
-        shallow_net(), run_dir=tmp_path / "run", units_per_round=0, **start
-    )
-    assert result.rounds[0].test == pruned.rounds[0].test
+def test_restarts_go_on_from_the_initial_training_of_a_pruning_run(restarted, tmp_path):
+    """Which has it from a run of restarts, and stopped after it."""
+    start = {"start_from": restarted[0], "run_dir": tmp_path / "pruned"}
+    with pytest.raises(RunInterrupted):
+        shorten(shallow_net(), max_rounds=1, deadline=0.0, **start)
+    start = {"start_from": tmp_path / "pruned", "run_dir": tmp_path / "run"}
+    result = shorten(shallow_net(), units_per_round=0, max_rounds=1, **start)
+    assert result.rounds[0].test == restarted[1].rounds[0].test
     assert [record.layers for record in result.rounds] == [5, 5]
 
 
@@ -95,6 +109,8 @@ def test_refusals(tmp_path, settings, message):
 
 
 def test_a_model_of_ones_own_without_importances():
-    model = regression_net(importance=False)
-    result = shorten_own(model, regression_data(), **RESTARTS)
-    assert [record.removed for record in result.rounds] == [(), (), ()]
+    model = own(dense_net(units=1, importance=False))
+    settings = {**RESTARTS, "max_rounds": 1}
+    data = regression_data(batch_size=48)
+    result = shorten_own(model, data, FitRecipe(1), **settings)
+    assert [record.removed for record in result.rounds] == [(), ()]

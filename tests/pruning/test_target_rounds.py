@@ -1,12 +1,12 @@
 """Targets that are measured, and units that are given, in the rounds of a run."""
 
-import keras
 import pytest
 
 import resprune_tf as rp
 from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_lines
-from tests.made.fits import QUIET, numbers, regression_data, regression_net, shorten
+from tests.made.fits import dense_net, numbers, regression_data, shorten
 from tests.made.latency import fake_latencies
+from tests.pruning.test_own_fit import own
 
 pytestmark = pytest.mark.slow
 
@@ -16,8 +16,8 @@ LATENCY = rp.Target(latency_ms=6, latency_ratio=0.7, runtime="litert", batch_siz
 def run_to(target, folder, **settings):
     settings = {"tolerance": 9.0, "run_dir": folder, **settings}
     recipe = rp.FitRecipe(epochs=1)
-    net = regression_net(units=4)
-    return shorten(net, regression_data(), recipe, target=target, **settings)
+    net, data = own(dense_net(units=4)), regression_data(batch_size=48)
+    return shorten(net, data, recipe, target=target, **settings)
 
 
 def test_a_latency_is_measured_in_every_round(tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_a_file_is_measured_in_every_round(tmp_path):
 def test_exactly_the_units_of_a_solution_go(tmp_path):
     """The criterion, the smallest |ω|, tells their order; it would begin with unit1."""
     solution = rp.solve_target(
-        regression_net(units=4),
+        dense_net(units=4),
         rp.Target(units=2),
         {"unit1": 9.0, "unit2": 3.0, "unit3": 1.0, "unit4": 2.0},
     )
@@ -122,15 +122,14 @@ def test_an_initial_training_taken_over_is_measured(tmp_path, monkeypatch):
 def test_the_callback_stops_at_a_latency(monkeypatch):
     fake_latencies(monkeypatch, lambda net: 2 + 2 * len(rp.find_units(net)))
     deletion = rp.LayerDeletion(epochs=1, units_per_round=2, target=LATENCY)
-    net = regression_net(units=4)
+    net = own(dense_net(units=4))
     x, y = numbers(16)
     shorter, rounds = rp.fit_with_deletion(net, deletion, x, y, verbose=0)
     assert [each.removed for each in rounds] == [(), ("unit1", "unit2")]
     assert deletion.measures["latency_ms"] == pytest.approx(6)
     assert "70.0% of the initial latency on litert" in deletion.stop_reason
     assert len(rp.find_units(shorter)) == 2
-    fixed = regression_net(units=1)
-    fixed.compile(keras.optimizers.SGD(), "mse", **QUIET)
+    fixed = own()
     deletion = rp.LayerDeletion(epochs=1, target=rp.Target(layers=1))
     with pytest.raises(ValueError, match="cannot be reached: .* leaves 2 layers"):
         fixed.fit(x, y, callbacks=[deletion], verbose=0)

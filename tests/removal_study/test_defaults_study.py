@@ -17,7 +17,7 @@ ROUND |= {"epochs": 0, "seconds": 0.0, "validation": 0.999, "test": 0.93}
 
 @pytest.mark.slow
 def test_the_paper_s_way_spends_the_same_epochs(tmp_path, monkeypatch):
-    net = build_resnet("small", 2, widths=(4, 4, 4), size=8)
+    net = build_resnet("small", 3, widths=(4,), size=8)
     randomise(net)
     dataset = toy_dataset(train=128, classes=10)
     monkeypatch.setattr(rp, "load_dataset", lambda *_, **__: dataset)
@@ -37,7 +37,7 @@ def test_the_defaults_are_those_of_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("resprune_cli.main.main", lambda argv: given.append(argv) or 0)
     monkeypatch.setattr(rp.runs.records, "read_rounds", lambda folder: [])
     arguments = types.SimpleNamespace(seed=0, runs=tmp_path, data_dir="d")
-    net = build_resnet("small", 2, widths=(4, 4, 4), size=8)
+    net = build_resnet("small", 1, widths=(4,), size=8)
     defaults._by_default(rp, net, arguments)
     chosen = {"--epochs", "--criterion", "--units-per-round", "--learning-rate"}
     assert not chosen.intersection(given[0])

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_way_is_a_run_of_the_trained_network(tmp_path, monkeypatch):
     monkeypatch.setattr(retraining, "UNITS", 2)
-    net = build_resnet("small", 2, widths=(4, 4, 4), size=8)
+    net = build_resnet("small", 3, widths=(4,), size=8)
     randomise(net)
     way = retraining.Way("adam", 5e-4, epochs=1, teacher=True)
     dataset = dataclasses.replace(

@@ -71,6 +71,13 @@ def finished(tmp_path_factory):
     return folder, Page(writing.write_report(folder))
 
 
+@pytest.fixture
+def no_plots(monkeypatch):
+    """For tests of a page without its plots, whose drawing takes most of the time."""
+    empty = '<svg viewBox="0 0 1 1"></svg>'
+    monkeypatch.setattr(drawing, "draw", lambda *_, **__: empty)
+
+
 def test_page_states_what_was_achieved(finished):
     folder, page = finished
     assert page.text.count("<") == 0
@@ -170,6 +177,7 @@ def test_hostile_text_is_escaped(tmp_path):
     assert page.units == names
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_unfinished_run(tmp_path):
     page = Page(writing.write_report(write_records(tmp_path, make_rounds(0.9, 0.8))))
     assert "Unfinished run, no model selected yet: from 29 to 26 layers" in page.text
@@ -269,6 +277,7 @@ def scored_rounds(scores=("a", "b", "c"), **first):
     return rounds
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("recorded", [True, False])
 def test_units_scored_by_any_criterion(tmp_path, recorded):
     """With the reasons, as they are recorded now, and without, as they once were."""
@@ -293,12 +302,14 @@ def test_units_scored_by_any_criterion(tmp_path, recorded):
     assert page.source.count('class="score removed"') == 1
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_no_unit_is_called_fixed_if_nothing_was_scored(tmp_path):
     rounds = scored_rounds(scores=())
     page = Page(writing.write_report(write_records(tmp_path, rounds)))
     assert "cannot be removed" not in page.text
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_accuracies_are_compared_by_a_paired_test(tmp_path):
     """4 examples newly wrong, 0 newly right: 2 / 2**4."""
     rounds = make_rounds(0.95, 0.91)
@@ -331,6 +342,7 @@ def test_latency_is_drawn_where_it_was_measured(tmp_path):
     assert "used 40% of its processor" in Page(writing.write_report(folder)).text
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize(
     ("settings", "shown"),
     [
@@ -346,6 +358,7 @@ def test_the_teacher_is_named(settings, shown, tmp_path):
     assert f"teacher{shown}" in page.text
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_files_are_listed(tmp_path):
     rounds = make_rounds(0.9, 0.9)
     rounds[1]["model"] = "models/round-01.keras"

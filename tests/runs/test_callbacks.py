@@ -69,7 +69,7 @@ def test_the_last_line_of_a_run_promises_no_time_left(monkeypatch):
 def test_a_long_evaluation_counts_its_batches(monkeypatch):
     monkeypatch.setattr(progress, "_INTERVAL", 0)
     model = net_of((2,), keras.layers.Dense(1))
-    model.compile(loss="mse")
+    model.compile(loss="mse", run_eagerly=True)
     stream = io.StringIO()
     with progress.shown(Reporter(stream)):
         model.evaluate(

@@ -32,6 +32,8 @@ pytestmark = pytest.mark.slow
 
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 DATA = rp.FitData(train=(ROWS, ROWS[:, :2]), validation=(ROWS, ROWS[:, :2]))
+# A trace takes longer than the few steps of these runs.
+COMPILED = {"optimizer": "sgd", "loss": "mse", "run_eagerly": True}
 
 
 def net(seed=0, activation="tanh"):
@@ -43,7 +45,7 @@ def net(seed=0, activation="tanh"):
         x = keras.layers.Add(name=f"unit{number}")([x, branch])
     model = keras.Model(image, keras.layers.Dense(2, name="head")(x), name="net")
     model = rp.add_importance(model)
-    model.compile("sgd", "mse")
+    model.compile(**COMPILED)
     return model
 
 
@@ -58,6 +60,12 @@ def finished(tmp_path_factory):
     keras.backend.clear_session(free_memory=False)
     prune(net(), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def same(finished):
+    """The model of that run, which no run changes, for those that are refused."""
+    return net()
 
 
 @pytest.fixture
@@ -88,18 +96,18 @@ def test_the_same_model_continues(run):
     interrupt(run)
     prune(net(), run)
     first = keras.saving.load_model(run / "models/initial.keras", compile=False)
-    first.compile("sgd", "mse")
+    first.compile(**COMPILED)
     assert len(prune(first, run).rounds) == 2
 
 
-def test_a_criterion_without_a_name_is_told_from_another(tmp_path):
+def test_a_criterion_without_a_name_is_told_from_another(same, tmp_path):
     def scores(sign):
         return lambda model: {unit.name: sign for unit in rp.find_units(model)}
 
-    prune(net(), tmp_path, criterion=scores(1))
-    prune(net(), tmp_path, criterion=scores(1))
+    for _ in range(2):
+        prune(same, tmp_path, criterion=scores(1))
     with pytest.raises(rp.RunDirectoryError, match="criterion_code: .*`__name__`"):
-        prune(net(), tmp_path, criterion=scores(-1))
+        prune(same, tmp_path, criterion=scores(-1))
 
 
 def of_an_earlier_version(run):
@@ -127,7 +135,7 @@ def test_the_start_of_another_models_run_is_not_taken_over(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../victim.keras", "models/round-01.keras"])
-def test_a_record_names_no_other_file(run, tmp_path, name):
+def test_a_record_names_no_other_file(run, same, tmp_path, name):
     victim = tmp_path / "victim.keras"
     victim.write_bytes((run / "models/round-00.keras").read_bytes() + b"mine")
     kept = victim.read_bytes()
@@ -136,8 +144,8 @@ def test_a_record_names_no_other_file(run, tmp_path, name):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (run / "rounds.jsonl").write_text(text)
     for use in (
-        lambda: prune(net(), run),
-        lambda: prune(net(), tmp_path / "new", start_from=run),
+        lambda: prune(same, run),
+        lambda: prune(same, tmp_path / "new", start_from=run),
         lambda: pack_run(run, tmp_path / "run.tar"),
         lambda: RunDirectory(run).rounds,
     ):
@@ -280,7 +288,7 @@ DAMAGES = [
 
 @pytest.mark.parametrize("name, damage, advice", DAMAGES)
 def test_a_damaged_file_is_named_before_any_work(
-    run, monkeypatch, name, damage, advice
+    run, same, monkeypatch, name, damage, advice
 ):
     interrupt(run)
     monkeypatch.setattr(
@@ -291,7 +299,7 @@ def test_a_damaged_file_is_named_before_any_work(
     else:
         (run / name).write_bytes(damage)
     with pytest.raises(rp.RunDirectoryError, match=advice) as caught:
-        prune(net(), run)
+        prune(same, run)
     assert str(run / name) in str(caught.value)
 
 
@@ -344,11 +352,11 @@ def test_a_first_round_may_be_taken_over_without_its_history(run, tmp_path):
 
 
 @pytest.mark.parametrize("name, value", [("epochs", "1"), ("validation_loss", "0.1")])
-def test_a_record_of_another_type_is_named(run, name, value):
+def test_a_record_of_another_type_is_named(run, same, name, value):
     lines = read_lines(run / "rounds.jsonl")
     write_lines(run / "rounds.jsonl", [lines[0], {**lines[1], name: value}])
     with pytest.raises(rp.RunDirectoryError, match="rounds.jsonl', line 2, is damaged"):
-        prune(net(), run)
+        prune(same, run)
 
 
 def test_the_model_of_another_round_is_named(run, tmp_path):

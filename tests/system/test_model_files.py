@@ -2,6 +2,8 @@
 
 import io
 import json
+import pathlib
+import shutil
 import zipfile
 
 import h5py
@@ -22,15 +24,24 @@ KERNEL = "layers/dense/vars/0"
 MANY = 25_000_000  # values: 100 MB that no test ever reads
 
 
-@pytest.fixture
-def members(tmp_path):
-    """The members of a small model's file."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small model in a file of both formats: paths of `.keras` and of `.h5`."""
+    folder = tmp_path_factory.mktemp("saved")
     image = keras.Input((4,))
     model = keras.Model(image, keras.layers.Dense(3, name="dense")(image))
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     model.train_on_batch(np.zeros((1, 4)), np.zeros((1, 3)))
-    model.save(tmp_path / "net.keras")
-    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+    model.save(folder / "net.keras")
+    model.compile("adam", "mse")
+    model.save(folder / "net.h5")
+    return folder / "net.keras", folder / "net.h5"
+
+
+@pytest.fixture
+def members(saved):
+    """The members of the small model's file."""
+    with zipfile.ZipFile(saved[0]) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -186,13 +197,9 @@ def test_a_changed_byte_is_found(tmp_path, members):
 
 
 @pytest.fixture
-def hdf5(tmp_path):
-    """The file of a small model in the older format."""
-    image = keras.Input((4,))
-    model = keras.Model(image, keras.layers.Dense(3, name="dense")(image))
-    model.compile("adam", "mse")
-    model.save(tmp_path / "net.h5")
-    return tmp_path / "net.h5"
+def hdf5(saved, tmp_path):
+    """The file of the small model in the older format."""
+    return pathlib.Path(shutil.copy(saved[1], tmp_path))
 
 
 def test_a_whole_hdf5_model_is_loaded(hdf5):

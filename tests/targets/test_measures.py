@@ -1,12 +1,13 @@
 """Measures of nets: what is written and timed, and what may go."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
 import resprune_tf.targets.measures as sizes
 from resprune_tf import Target, find_units, fold, remove_units
-from tests.conftest import net_of, randomise, small_net
+from tests.conftest import net_of, randomise, shallow_net, small_net
 from tests.made.fits import dense_net
 from tests.made.latency import fake_latencies
 
@@ -16,13 +17,13 @@ pytestmark = pytest.mark.slow
 def test_counts_alone_unless_more_is_limited(monkeypatch):
     monkeypatch.setattr(sizes, "runtime_latencies", None)
     monkeypatch.setattr(sizes, "write_folded", None)
-    (found,) = sizes.target_measures([small_net(11)], Target(layers=3))
+    (found,) = sizes.target_measures([shallow_net()], Target(layers=3))
     assert set(found) == {"layers", "units", "macs", "parameters"}
-    assert (found["layers"], found["units"]) == (11, 3)
+    assert (found["layers"], found["units"]) == (5, 3)
 
 
 def test_a_file_is_that_of_the_folded_net(tmp_path):
-    net = small_net(20)
+    net = shallow_net()
     shorter = remove_units(net, ["stage1_unit2"])
     target = Target(file_ratio=0.9, file_format="keras")
     full, small = sizes.target_measures([net, shorter], target)
@@ -41,8 +42,8 @@ def test_an_int8_file_needs_no_images():
 def test_latencies_are_ratios_of_the_same_turns(monkeypatch):
     """So `latency_ms` tells no drift of the machine once the initial time is known."""
     calls = fake_latencies(monkeypatch, lambda net: len(net.layers))
-    net = small_net(20)
-    shorter = remove_units(net, ["stage2_unit2"])
+    net = shallow_net()
+    shorter = remove_units(net, ["stage1_unit2"])
     ratio = len(shorter.layers) / len(net.layers)
     target = Target(latency_ms=9, runtime="onnxruntime", batch_size=4, threads=2)
     full, small = sizes.target_measures([net, shorter], target)
@@ -111,7 +112,8 @@ def test_what_may_go_and_why_others_stay():
 
 def test_a_file_has_its_size_before_the_training():
     """Zeros are folded as other numbers are."""
-    net = small_net(20)
+    net = small_net(11)
+    net.set_weights([np.zeros_like(each) for each in net.get_weights()])
     before = sizes.file_bytes(net, "keras")
     randomise(net)
     assert sizes.file_bytes(net, "keras") == before

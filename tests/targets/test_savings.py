@@ -7,7 +7,6 @@ from keras import layers
 from resprune_tf import Target, find_units, solve_target
 from resprune_tf.targets.measures import extent
 from resprune_tf.targets.savings import alike_units, outermost, unit_savings
-from tests.conftest import small_net
 from tests.made.latency import fake_latencies
 
 
@@ -24,8 +23,16 @@ def dense_unit(x, name, *chain):
     return layers.Add(name=f"{name}_add")([x, y])
 
 
+def chain(units):
+    """A net of dense units in a row: dict from name to the widths of its layers."""
+    x = image = keras.Input((4,))
+    for name, widths in units.items():
+        x = dense_unit(x, name, *map(layers.Dense, widths))
+    return keras.Model(image, layers.Dense(2)(x))
+
+
 def test_savings_in_a_chain_are_exact():
-    net = small_net(20)
+    net = chain({"first": (9, 4), "second": (4,), "third": (2, 3, 4)})
     (found, timed), _ = savings_of(net, Target(layers=2, units=1, macs=1, parameters=1))
     for unit in find_units(net):
         if unit.removable:
@@ -76,10 +83,10 @@ def test_a_unit_in_another_is_not_saved_twice():
 
 
 def test_the_units_of_each_kind_are_timed(monkeypatch):
-    net = small_net(29)
     kinds = {
         f"stage{s}_unit2": tuple(f"stage{s}_unit{u}" for u in (2, 3)) for s in "123"
     }
+    net = chain({name: (int(name[5]), 4) for alike in kinds.values() for name in alike})
     assert alike_units(net, [u for u in find_units(net) if u.removable]) == kinds
     # Stage 2 costs nothing alone, and 4 go as soon as a unit of each stage is gone.
     costs = {"1": 2.0, "2": 0.0, "3": 3.0}

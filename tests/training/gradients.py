@@ -2,6 +2,17 @@
 
 import keras
 
+from resprune_tf import Architecture, build_resnet
+from tests.conftest import randomise
+
+
+def two_stages(**fields):
+    """The least ResNet with removable units, and a shortcut that changes the shape."""
+    fields = {"kept": ((1, 2),) * 2, "widths": (4, 8), "num_classes": 5, **fields}
+    model = build_resnet(Architecture(**{"image_shape": (8, 8, 3), **fields}))
+    randomise(model)
+    return model
+
 
 def loss_and_gradients(model, images, labels):
     """Mean cross entropy in training, and its gradients by the trainable variables.

@@ -11,7 +11,7 @@ from keras import layers
 import resprune_tf as rp
 from resprune_tf.data.examples import bounds, check_finite
 from resprune_tf.pruning.preflight import check_run
-from resprune_tf.training.data_check import check_scale
+from resprune_tf.training.data_check import check_fit_arguments, check_scale
 from resprune_tf.training.recalibration import recalibrate
 from resprune_tf.training.strategy import Strategy
 from tests.conftest import toy_dataset
@@ -75,14 +75,35 @@ class NoTraining(keras.callbacks.Callback):
         trained()
 
 
-def by_pipeline(model, train, validation, options=()):
+def batches(split):
     import tensorflow as tf
 
-    train, validation = (
-        tf.data.Dataset.from_tensor_slices(tuple(each)).batch(4)
-        for each in (train, validation)
-    )
-    by_run(model, train, validation, options)
+    return tf.data.Dataset.from_tensor_slices(tuple(split)).batch(4)
+
+
+def by_pipeline(model, train, validation, options=()):
+    by_run(model, batches(train), batches(validation), options)
+
+
+DOORS = [by_run, by_deletion, by_pipeline]
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A net for checks, which do not change it."""
+    return net()
+
+
+def check(model, train, validation, options=()):
+    """What every door asks before any work."""
+    check_fit_arguments(model, train, {"validation_data": validation, **dict(options)})
+
+
+def check_pipeline(model, train, validation, options=()):
+    check(model, [batches(train)], batches(validation), options)
+
+
+CHECKS = [check, check_pipeline]
 
 
 def nan(images, labels):
@@ -110,18 +131,28 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
+@pytest.mark.parametrize("checked", CHECKS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_door_takes_wrong_data(fault, door, split):
+def test_wrong_data_are_refused(known, fault, checked, split):
     spoil, message = FAULTS[fault]
     splits = {"train": pair(0), "validation": pair(1)}
     splits[split] = spoil(*splits[split])
     with pytest.raises(ValueError, match=message) as error:
-        door(net(), **splits)
+        checked(known, **splits)
     assert f"`{split}`" in str(error.value)
 
 
-@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_takes_wrong_data(door, split):
+    """Which data are wrong is the point of the tests of the checks."""
+    splits = {"train": pair(0), "validation": pair(1)}
+    splits[split] = nan(*splits[split])
+    with pytest.raises(ValueError, match=f"`{split}`.*NaN or infinite"):
+        door(net(), **splits)
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_right_data_are_trained_on(door):
     with pytest.raises(AssertionError, match="before any training"):
         door(net(), pair(0), pair(1))
@@ -194,21 +225,35 @@ CLASS_WEIGHTS = [
 ]
 
 
-@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
+@pytest.mark.parametrize("checked", CHECKS)
 @pytest.mark.parametrize("weights, message", CLASS_WEIGHTS)
-def test_class_weights_are_numbers_by_class(door, weights, message):
+def test_class_weights_are_numbers_by_class(known, checked, weights, message):
     with pytest.raises(ValueError, match=f"`class_weight` .*{message}"):
-        door(net(), pair(0), pair(1), {"class_weight": weights})
+        checked(known, pair(0), pair(1), {"class_weight": weights})
 
 
-@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
-def test_a_class_weight_of_the_last_class_may_be_left_out_for_arrays(door):
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_takes_wrong_class_weights(door):
+    with pytest.raises(ValueError, match="`class_weight` must be a dict"):
+        door(net(), pair(0), pair(1), {"class_weight": {0: -1.0, 1: 2.0}})
+
+
+@pytest.mark.parametrize("checked", CHECKS)
+def test_a_class_weight_of_the_last_class_may_be_left_out_for_arrays(known, checked):
     """TensorFlow gathers weights from a table, which ends there."""
+    weights = {"class_weight": {np.int64(2): np.float32(3)}}
+    checked(known, pair(0), pair(1), weights)
+    weights = {"class_weight": {0: 1.0, 1: 0.0}}
+    if checked is check:
+        checked(known, pair(0), pair(1), weights)
+        return
+    with pytest.raises(ValueError, match="needs a weight of the last class, 2"):
+        checked(known, pair(0), pair(1), weights)
+
+
+@pytest.mark.parametrize("door", [by_run, by_deletion])
+def test_doors_let_such_class_weights_pass(door):
     with pytest.raises(AssertionError, match="before any training"):
-        door(net(), pair(0), pair(1), {"class_weight": {np.int64(2): np.float32(3)}})
-    refused = door is by_pipeline
-    told = "needs a weight of the last class, 2" if refused else "before any training"
-    with pytest.raises(ValueError if refused else AssertionError, match=told):
         door(net(), pair(0), pair(1), {"class_weight": {0: 1.0, 1: 0.0}})
 
 
@@ -226,20 +271,31 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("door", [by_run, by_deletion, by_pipeline])
 @pytest.mark.parametrize("loss, outputs, shape, told", SHAPES)
-def test_labels_are_not_stretched_over_outputs(door, loss, outputs, shape, told):
+def test_labels_are_not_stretched_over_outputs(loss, outputs, shape, told):
     splits = [(pair()[0], np.zeros((12, *shape), "float32"))] * 2
     model = net(loss=loss, outputs=outputs)
-    if told is None:
-        with pytest.raises(AssertionError, match="before any training"):
-            door(model, *splits)
-        return
-    count = 4 if door is by_pipeline else 12  # of the first batch
-    found = re.escape(f"from labels of shape {(count, *shape)} and outputs")
-    found += f".*{re.escape(told)}."
-    with pytest.raises(ValueError, match=f"Labels of `train`: the loss .*{found}"):
-        door(model, *splits)
+    for checked, count in ((check, 12), (check_pipeline, 4)):  # of the first batch
+        if told is None:
+            checked(model, *splits)
+            continue
+        found = re.escape(f"from labels of shape {(count, *shape)} and outputs")
+        found += f".*{re.escape(told)}."
+        with pytest.raises(ValueError, match=f"Labels of `train`: the loss .*{found}"):
+            checked(model, *splits)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_takes_labels_that_would_be_stretched(door):
+    splits = [(pair()[0], np.zeros((12, 3), "float32"))] * 2
+    with pytest.raises(ValueError, match="Labels of `train`: the loss .*labels of sh"):
+        door(net(loss="mse", outputs=1), *splits)
+
+
+def test_labels_without_a_last_axis_of_one_are_trained_on():
+    splits = [(pair()[0], np.zeros(12, "float32"))] * 2
+    with pytest.raises(AssertionError, match="before any training"):
+        by_run(net(loss="mse", outputs=1), *splits)
 
 
 def test_a_batch_that_cannot_be_measured_is_named():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from resprune_tf.training.distillation import Distillation, Teacher
-from tests.conftest import images_of, outputs, small_net
+from tests.conftest import images_of, outputs, shallow_net
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,7 @@ def test_teacher_is_at_inference_even_in_training():
 
 
 def test_teacher_is_a_frozen_copy():
-    net = small_net()
+    net = shallow_net()
     x = images_of(net)
     expected = outputs(net, x)
     teacher = Teacher(net)
@@ -187,7 +187,7 @@ def distilled(core, model):
 
 
 def test_a_student_of_the_same_names_comes_closer_and_the_teacher_stays():
-    core, model = small_net(), small_net()
+    core, model = shallow_net(), shallow_net()
     for layer in core.layers:
         if hasattr(layer, "importance"):
             layer.importance.assign(0.0)
@@ -202,7 +202,7 @@ def test_a_student_of_the_same_names_comes_closer_and_the_teacher_stays():
 
 
 def test_saves_and_loads(tmp_path):
-    training = distilled(small_net(), small_net())
+    training = distilled(shallow_net(), shallow_net())
     x = images_of(training)
     training.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

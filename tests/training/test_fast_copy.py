@@ -11,11 +11,12 @@ from resprune_tf.training.fast_copy import (
     exact_copy,
     fast_copy,
 )
-from tests.conftest import images_of, outputs, randomise, small_net
+from tests.conftest import images_of, outputs, randomise, shallow_net
+from tests.training.gradients import two_stages
 
 
 def test_same_names_variables_and_outputs():
-    model = small_net(14, unit_kind="basic")
+    model = two_stages(unit_kind="basic")
     copy = fast_copy(model)
     assert [layer.name for layer in model.layers] == [la.name for la in copy.layers]
     assert [v.path for v in model.variables] == [v.path for v in copy.variables]
@@ -29,7 +30,7 @@ def test_same_names_variables_and_outputs():
 
 @pytest.mark.parametrize("activation", ["pre", "post"])
 def test_values_come_back_and_the_model_stays_stock(activation):
-    model = small_net(14, unit_kind="basic", activation=activation, shortcut="zero_pad")
+    model = two_stages(unit_kind="basic", activation=activation, shortcut="zero_pad")
     copy = fast_copy(model, "bfloat16")
     randomise(copy, seed=7)
     copy_values(copy, model)
@@ -77,7 +78,7 @@ def test_a_batch_normalization_of_masked_inputs_stays():
 
 
 def test_nested_models_are_copied_too():
-    inner = small_net(11)
+    inner = two_stages(unit_kind="basic")
     image = keras.Input((8, 8, 3))
     model = keras.Model(image, inner(image))
     copy = fast_copy(model)
@@ -91,7 +92,7 @@ def test_nested_models_are_copied_too():
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="one of float32, bfloat16.*float16"):
-        fast_copy(small_net(11), "float16")
+        fast_copy(shallow_net(), "float16")
 
 
 @pytest.mark.parametrize("copied", [fast_copy, exact_copy])

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conftest import jax_environment, small_net
-from tests.training.gradients import loss_and_gradients
+from tests.conftest import jax_environment
+from tests.training.gradients import loss_and_gradients, two_stages
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ for more in (["--time_budget_minutes=0.0001"], []):
 
 def batch():
     """A model, and images and labels for it."""
-    model = small_net(14, unit_kind="basic", image_shape=(16, 16, 3))
+    model = two_stages(unit_kind="basic", image_shape=(16, 16, 3))
     rng = np.random.default_rng(0)
     images = rng.normal(size=(16, 16, 16, 3)).astype("float32")
     return model, images, rng.integers(0, 5, 16)

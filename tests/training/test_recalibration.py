@@ -18,8 +18,9 @@ from resprune_tf.training.recalibration import (
     training_batches,
 )
 from resprune_tf.units.removal import remove_units
-from tests.conftest import images_of, net_of, outputs, small_net, toy_dataset
+from tests.conftest import images_of, net_of, outputs, toy_dataset
 from tests.made.foreign_nets import flat
+from tests.training.gradients import two_stages
 
 pytestmark = pytest.mark.slow
 
@@ -47,21 +48,23 @@ def assert_statistics(layer, inputs, rtol=1e-5):
     np.testing.assert_allclose(mean, inputs.mean(axis=axes), atol=rtol * deviation)
 
 
-def inputs_of(model, name, images):
-    """What a layer of the model takes in at inference."""
-    return outputs(keras.Model(model.input, model.get_layer(name).input), images)
+def inputs_of(model, names, images):
+    """What layers of the model take in at inference."""
+    taken = {name: model.get_layer(name).input for name in names}
+    return keras.Model(model.input, taken)(images, training=False)
 
 
 @pytest.mark.parametrize("activation", ["pre", "post"])
 def test_one_batch_gives_every_layer_the_statistics_of_its_inputs(activation):
-    net = small_net(activation=activation)
+    net = two_stages(unit_kind="basic", activation=activation)
     x = images_of(net, 16)
     fresh = recalibrate(net, x, batch_size=16)
     found = [layer for layer in fresh.layers if isinstance(layer, BN)]
     assert len(found) == sum(isinstance(layer, BN) for layer in net.layers)
+    # At inference, so behind layers that are normalized by the same statistics.
+    taken = inputs_of(fresh, [layer.name for layer in found], x)
     for layer in found:
-        # At inference, so behind layers that are normalized by the same statistics.
-        assert_statistics(layer, inputs_of(fresh, layer.name, x), rtol=1e-4)
+        assert_statistics(layer, taken[layer.name], rtol=1e-4)
 
 
 @settings(max_examples=10, deadline=None)
@@ -119,7 +122,8 @@ def test_a_shortened_net_gets_statistics_of_its_own():
     x = images_of(net, 16)
     short = remove_units(recalibrate(net, x), ["a", "b"])
     fresh = recalibrate(short, x)
-    assert_statistics(fresh.get_layer("c_bn"), inputs_of(fresh, "c_bn", x), rtol=1e-4)
+    taken = inputs_of(fresh, ["c_bn"], x)["c_bn"]
+    assert_statistics(fresh.get_layer("c_bn"), taken, rtol=1e-4)
 
 
 def test_dropout_is_off():
@@ -219,7 +223,7 @@ def test_refuses_no_examples_of_a_data_set(counts):
     """Without examples, all statistics would be 0."""
     (name,) = counts
     with pytest.raises(ValueError, match=f"integer >= 1. Received: {name}=0"):
-        recalibrate(small_net(8, unit_kind="basic"), toy_dataset(), **counts)
+        recalibrate(net_of((8, 8, 3), BN()), toy_dataset(), **counts)
 
 
 def test_refuses_a_model_without_a_graph():
@@ -232,7 +236,7 @@ def test_refuses_a_model_without_a_graph():
 
 def test_a_data_set_gives_its_augmented_training_images():
     data = toy_dataset()
-    net = small_net(8, unit_kind="basic", num_classes=3)
+    net = net_of((8, 8, 3), BN(), layers.Conv2D(2, 3), BN())
     seen = np.concatenate(list(training_batches(data, 16, seed=3)))
     assert len(seen) == len(data.train)
     sums = {int(image.sum()) for image in data.train.images}

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import Recipe
+from resprune_tf import ImportanceScale, Recipe
 from resprune_tf.training.resident import steps_per_dispatch
 from resprune_tf.training.trainer import Trainer, epoch_order
-from tests.conftest import small_net, toy_dataset
+from tests.conftest import randomise, toy_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,18 @@ DATASET = dataclasses.replace(toy_dataset(), flip=False, crop_padding=0)
 
 
 def net():
-    keras.utils.set_random_seed(1)
-    return small_net(8, unit_kind="basic", num_classes=3)
+    """With each kind of layer that is another one while it trains."""
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, 2, use_bias=False, name="strided")(image)
+    x = layers.BatchNormalization(momentum=0.9, name="bn")(x)
+    x = layers.ReLU()(x)
+    branch = layers.Conv2D(4, 3, padding="same", name="conv")(x)
+    x = layers.Add()([x, ImportanceScale(name="importance")(branch)])
+    x = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, x)
+    randomise(model)
+    return model
 
 
 def plain_fit(dataset):

@@ -49,7 +49,13 @@ def trained(dataset, done=0, state=None, **arguments):
     return trainer.core
 
 
-def test_training_is_that_of_a_plain_fit(dataset):
+@pytest.fixture(scope="module")
+def straight(dataset):
+    """The weights after a training without a break."""
+    return trained(dataset).weights
+
+
+def test_training_is_that_of_a_plain_fit(dataset, straight):
     model = net()
     model.compile(
         RECIPE.optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -59,11 +65,11 @@ def test_training_is_that_of_a_plain_fit(dataset):
         model.optimizer.learning_rate = RECIPE.learning_rate_at(epoch)
         for _ in range(8):
             model.train_on_batch(*next(stream))
-    for a, b in zip(trained(dataset).weights, model.weights, strict=True):
+    for a, b in zip(straight, model.weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=a.path)
 
 
-def test_a_training_continues_inside_an_epoch(dataset, tmp_path, monkeypatch):
+def test_a_training_continues_inside_an_epoch(dataset, straight, tmp_path, monkeypatch):
     """Stopped in the third part of four: not a bit of difference."""
     monkeypatch.setattr(callbacks, "SAVING_SHARE", math.inf)
     state, history = tmp_path / "state.npz", []
@@ -74,7 +80,7 @@ def test_a_training_continues_inside_an_epoch(dataset, tmp_path, monkeypatch):
         trained(dataset, callbacks=[saver])
     assert [line["epoch"] for line in history] == [0.5, 1]
     continued = trained(dataset, len(history), state)
-    for a, b in zip(trained(dataset).weights, continued.weights, strict=True):
+    for a, b in zip(straight, continued.weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import Recipe
+from resprune_tf import ImportanceScale, Recipe
 from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.runs import callbacks
 from resprune_tf.runs.callbacks import (
@@ -20,7 +20,14 @@ from resprune_tf.runs.checkpoint import load_state, read_meta, save_state
 from resprune_tf.training.fit_training import with_learning_rate
 from resprune_tf.training.recipe import L2SGD
 from resprune_tf.training.trainer import Trainer, epoch_order, evaluate
-from tests.conftest import outputs, randomise, shallow_net, small_net, toy_dataset
+from tests.conftest import (
+    net_of,
+    outputs,
+    randomise,
+    shallow_net,
+    small_net,
+    toy_dataset,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -114,16 +121,32 @@ def test_order_is_a_pure_function_and_drops_other_images_each_epoch():
     assert (first != epoch_order(50, 16, seed=4, epoch=0)).any()
 
 
-def trainer(recipe=RECIPE, seed=5, make=shallow_net, **arguments):
+def trainer(recipe=RECIPE, seed=5):
+    """Of a net with all that a state holds: weights, statistics and an ω."""
     keras.utils.set_random_seed(1)
-    return Trainer(make(), toy_dataset(), recipe, seed, **arguments)
+    layers = keras.layers
+    net = net_of(
+        (8, 8, 3),
+        layers.Conv2D(4, 3, 2, padding="same", name="conv"),
+        layers.BatchNormalization(momentum=0.9, name="bn"),
+        layers.ReLU(),
+        ImportanceScale(keras.initializers.Constant(0.5), name="importance"),
+        layers.Flatten(),
+        layers.Dense(3, name="logits"),
+    )
+    return Trainer(net, toy_dataset(), recipe, seed)
+
+
+@pytest.fixture(scope="module")
+def straight():
+    """The weights after a training without a break."""
+    trained = trainer()
+    trained.fit()
+    return trained.core.get_weights()
 
 
 def test_training_learns_and_evaluation_counts_exactly():
-    trained = trainer(
-        Recipe(epochs=8, batch_size=16),
-        make=lambda: small_net(8, unit_kind="basic", num_classes=3),
-    )
+    trained = trainer(Recipe(epochs=8, batch_size=16))
     trained.fit()
     dataset = toy_dataset()
     loss, accuracy = evaluate(trained.core, dataset.validation, batch_size=10)
@@ -169,11 +192,8 @@ def test_a_learning_rate_may_be_an_integer():
         assert float(optimizer.learning_rate) == 1.0
 
 
-def test_state_continues_exactly(tmp_path, monkeypatch):
+def test_state_continues_exactly(straight, tmp_path, monkeypatch):
     """Stopped after two epochs, continued in another model: not a bit of difference."""
-    straight = trainer()
-    straight.fit()
-
     stopped = trainer()
     history = []
 
@@ -192,18 +212,15 @@ def test_state_continues_exactly(tmp_path, monkeypatch):
     randomise(continued.model)  # the state brings it all, seeds too
     load_state(path, continued.model)
     continued.fit(initial_epoch=2)
-    for a, b in zip(
-        straight.core.get_weights(), continued.core.get_weights(), strict=True
-    ):
+    for a, b in zip(straight, continued.core.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_epochs_in_parts_train_the_same_net_and_continue_within_one(
-    tmp_path, monkeypatch
+    straight, tmp_path, monkeypatch
 ):
     """Four steps an epoch; stopped after an epoch and a half."""
-    whole, divided = trainer(), trainer(RECIPE.replace(parts=2))
-    whole.fit()
+    divided = trainer(RECIPE.replace(parts=2))
     divided.fit()
 
     monkeypatch.setattr(callbacks, "SAVING_SHARE", math.inf)
@@ -221,7 +238,7 @@ def test_epochs_in_parts_train_the_same_net_and_continue_within_one(
     continued.fit(initial_epoch=len(history))
 
     for net in (divided, continued):
-        for a, b in zip(whole.core.get_weights(), net.core.get_weights(), strict=True):
+        for a, b in zip(straight, net.core.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -240,7 +257,7 @@ def test_state_of_another_net_is_refused(tmp_path):
     model = trainer().model
     model.optimizer.build(model.trainable_variables)
     save_state(tmp_path / "s.npz", model)
-    other = Trainer(small_net(20), toy_dataset(), RECIPE, 0).model
+    other = Trainer(shallow_net(), toy_dataset(), RECIPE, 0).model
     with pytest.raises(ValueError, match="state of another model"):
         load_state(tmp_path / "s.npz", other)
     assert read_meta(tmp_path / "none.npz") is None

@@ -6,17 +6,25 @@ from keras import layers
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Arc, Rectangle
 
-from resprune_tf import draw_units, find_units
+from resprune_tf import Architecture, build_resnet, draw_units, find_units
 from resprune_tf.units.importances import importances
-from tests.conftest import small_net
+from tests.conftest import randomise
+
+
+@pytest.fixture
+def net():
+    """A ResNet of three stages and of six units, three of which are removable."""
+    shape = {"kept": ((1, 2, 3), (1, 2), (1,)), "widths": (4, 8, 16)}
+    model = build_resnet(Architecture(image_shape=(8, 8, 3), **shape))
+    randomise(model)
+    return model
 
 
 def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_boxes_show_units_stages_scores_and_savings(tmp_path):
-    net = small_net(29)
+def test_boxes_show_units_stages_scores_and_savings(net, tmp_path):
     units = find_units(net)
     figure = draw_units(net, path=tmp_path / "units.svg")
     patches = figure.axes[0].patches
@@ -35,8 +43,7 @@ def test_boxes_show_units_stages_scores_and_savings(tmp_path):
     assert "<svg" in (tmp_path / "units.svg").read_text()
 
 
-def test_scores_of_ones_own_colour_the_boxes():
-    net = small_net()
+def test_scores_of_ones_own_colour_the_boxes(net):
     names = [unit.name for unit in find_units(net) if unit.removable]
     figure = draw_units(net, {names[0]: 0.0, names[1]: 3.0}, label="taylor")
     assert figure.axes[1].get_ylabel() == "taylor"
