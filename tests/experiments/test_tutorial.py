@@ -16,7 +16,7 @@ def page():
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_from_top_to_bottom(page, tmp_path):
+def test_the_notebook_runs_from_top_to_bottom(page, tmp_path, in_this_process):
     folder, no_data = tmp_path / "run", tmp_path / "data"
     folder.mkdir(), no_data.mkdir()
     text = tutorial.NOTEBOOK.read_text(encoding="utf-8")

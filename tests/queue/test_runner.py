@@ -233,9 +233,9 @@ def test_wrong_arguments(arguments, message, capsys):
 
 
 SMALL = (
-    "--dataset=digits --depth=14 --unit_kind=basic --width=4 --train_examples=200 "
-    "--validation_examples=100 --epochs=8 --retrain_epochs=4 --batch_size=50 "
-    "--target_layers=10 --export= --precision=float32"
+    "--dataset=digits --depth=14 --unit_kind=basic --width=4 --without=stage3_unit2 "
+    "--train_examples=200 --validation_examples=100 --epochs=8 --retrain_epochs=4 "
+    "--batch_size=50 --target_layers=8 --export= --precision=float32"
 )
 
 

@@ -17,7 +17,7 @@ ROUND |= {"epochs": 0, "seconds": 0.0, "validation": 0.999, "test": 0.93}
 
 @pytest.mark.slow
 def test_the_paper_s_way_spends_the_same_epochs(tmp_path, monkeypatch):
-    net = build_resnet("small", 3, widths=(4,), size=8)
+    net = build_resnet("small", 2, widths=(4,), size=8)
     randomise(net)
     dataset = toy_dataset(train=128, classes=10)
     monkeypatch.setattr(rp, "load_dataset", lambda *_, **__: dataset)
