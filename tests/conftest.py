@@ -184,6 +184,21 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr("resprune_tf.deploy.export.in_fresh_process", outputs_here)
 
 
+@pytest.fixture
+def eagerly():
+    """Runs what would be compiled as it is, operation by operation.
+
+    For tests of numbers, whose few batches take less time than a compilation. That
+    criteria can be compiled is a point of test_by_name.py and test_probing.py.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_names():
     """Auto-generated layer names start over, so that tests do not see each other."""
