@@ -2,6 +2,8 @@
 
 import collections
 
+from experiments.pages.library import counted
+
 # For the text of every page with cells of `each`.
 COUNTED_SEEDS = "`11 (7)` means that 7 seeds have the value 11"
 
@@ -37,7 +39,9 @@ def processor(run):
     machine = run.environment
     devices = machine.get("devices", "1 cpu")
     if devices == "1 cpu":
-        return f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores"
+        cores = machine.get("cores")
+        told = counted(cores, "core") if cores else "? cores"
+        return f"{machine.get('cpu', 'unknown')}, {told}"
     return devices
 
 
