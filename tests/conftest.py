@@ -185,6 +185,13 @@ def in_this_process(monkeypatch):
 
 
 @pytest.fixture
+def no_plots(monkeypatch):
+    """Reports come without their plots, which take longer to draw than to prune."""
+    empty = '<svg viewBox="0 0 1 1"></svg>'
+    monkeypatch.setattr("resprune_tf.report.drawing.draw", lambda *_, **__: empty)
+
+
+@pytest.fixture
 def eagerly():
     """Runs what would be compiled as it is, operation by operation.
 

@@ -6,20 +6,23 @@ import pytest
 from resprune_cli.work import benchmarking, comparing, deployed
 from resprune_tf.deploy.latency import Latency
 from resprune_tf.system.wording import busy_note
-from tests.made.cli import brightness_net, examples, resprune, resprune_json, write_npz
+from tests.made.cli import (
+    brightness_net,
+    eager,
+    examples,
+    resprune,
+    resprune_json,
+    write_npz,
+)
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """A folder with `net.keras`, which is always right, and `data.npz`.
-
-    What Keras computes runs eagerly: tracing takes longer than these few examples.
-    """
-    place, net = tmp_path_factory.mktemp("given"), brightness_net()
-    net.compile("sgd", net.loss, metrics=["accuracy"], run_eagerly=True)
-    net.save(place / "net.keras")
+    """A folder with `net.keras`, which is always right, and `data.npz`."""
+    place = tmp_path_factory.mktemp("given")
+    eager(brightness_net()).save(place / "net.keras")
     write_npz(place / "data.npz")
     return place
 

@@ -8,7 +8,7 @@ import pytest
 
 from resprune_cli.main import make_parser
 from resprune_cli.options import values
-from tests.made.cli import brightness_net, examples, resprune, write_npz
+from tests.made.cli import brightness_net, eager, examples, resprune, write_npz
 from tests.test_docs import ROOT
 
 RETRAIN = "prune net.keras --target macs=0.5 --out out --data"
@@ -18,10 +18,8 @@ ONCE = "prune net.keras --target macs=0.5 --out out --epochs 0 --data"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A folder with a model and data whose labels are numbers, text or missing."""
-    place, net = tmp_path_factory.mktemp("files"), brightness_net()
-    # Tracing takes longer than the few examples.
-    net.compile("sgd", net.loss, metrics=["accuracy"], run_eagerly=True)
-    net.save(place / "net.keras")
+    place = tmp_path_factory.mktemp("files")
+    eager(brightness_net()).save(place / "net.keras")
     images, labels = examples()
     write_npz(place / "numbers.npz", x=images, y=labels)
     write_npz(place / "text.npz", x=images, y=np.array(["a", "b", "c"])[labels])

@@ -33,6 +33,7 @@ from tests.made.cli import (
     Block,
     besides_progress,
     brightness_net,
+    eager,
     examples,
     plain_net,
     resprune,
@@ -41,26 +42,9 @@ from tests.made.cli import (
 )
 from tests.made.latency import fake_latencies
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_plots")]
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-def eager(net):
-    """Compiles a classifier so that it computes without a trace.
-
-    Tracing takes longer than the few steps of a test. Pruned nets are compiled alike.
-    """
-    loss = "sparse_categorical_crossentropy"
-    net.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
-    return net
-
-
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    """Reports come without their plots, which take longer to draw than to prune."""
-    empty = '<svg viewBox="0 0 1 1"></svg>'
-    monkeypatch.setattr("resprune_tf.report.drawing.draw", lambda *_, **__: empty)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ class Block(layers.Layer):
         return x + self.dense(x)
 
 
-def plain_net(compiled=True):
+def plain_net():
     """Three units of plain Keras layers on 8x8x1 pixels; three classes, by softmax."""
     image = keras.Input((8, 8, 1), name="image")
     x = layers.Rescaling(1 / 255, name="scale")(image)
@@ -36,8 +36,7 @@ def plain_net(compiled=True):
         x = layers.Add(name=f"unit{unit}_add")([x, branch(x)])
     x = layers.Dense(3, activation="softmax", name="classes")(x)
     net = keras.Model(image, x, name="plain")
-    if compiled:
-        net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return net
 
 
@@ -56,6 +55,16 @@ def brightness_net():
     means = np.array([30.0, 110.0, 190.0])
     head.set_weights([means[None] / 100, -(means**2) / 200])
     net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return net
+
+
+def eager(net):
+    """Compiles a classifier so that it computes without a trace.
+
+    Tracing takes longer than the few steps of a test. Pruned nets are compiled alike.
+    """
+    loss = "sparse_categorical_crossentropy"
+    net.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
     return net
 
 

@@ -54,6 +54,14 @@ def regression_net(**fields):
     return model
 
 
+def own(model=None, optimizer="sgd", **compiled):
+    """A net that is trained eagerly: tracing a step takes longer than a few of them."""
+    model = model or dense_net(units=1)
+    settings = {"loss": "mse", "metrics": ["mae"], "run_eagerly": True}
+    model.compile(optimizer, **{**settings, **compiled})
+    return model
+
+
 def shorten(model, data, recipe=None, **settings):
     settings = options(**{"monitor": "mae", **settings})
     recipe = recipe or rp.FitRecipe(epochs=2)

@@ -6,8 +6,7 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf.pruning.plan import Plan
-from tests.made.fits import dense_net, regression_data, regression_net, shorten
-from tests.pruning.test_own_fit import own
+from tests.made.fits import dense_net, own, regression_data, regression_net, shorten
 
 
 @pytest.mark.parametrize(

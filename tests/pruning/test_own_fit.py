@@ -19,20 +19,13 @@ from tests.made.fits import (
     QUIET,
     dense_net,
     numbers,
+    own,
     regression_data,
     regression_net,
     shorten,
 )
 
 pytestmark = pytest.mark.slow
-
-
-def own(model=None, optimizer="sgd", **compiled):
-    """A net that is trained eagerly: tracing a step takes longer than a few of them."""
-    model = model or dense_net(units=1)
-    settings = {"loss": "mse", "metrics": ["mae"], "run_eagerly": True}
-    model.compile(optimizer, **{**settings, **compiled})
-    return model
 
 
 class Begins(keras.callbacks.Callback):

@@ -9,8 +9,7 @@ import pytest
 import resprune_tf as rp
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import read_lines
-from tests.made.fits import dense_net, regression_data, regression_net, shorten
-from tests.pruning.test_own_fit import own
+from tests.made.fits import dense_net, own, regression_data, regression_net, shorten
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,9 @@ import pytest
 from resprune_tf import FitRecipe, RunInterrupted, Target, importances
 from resprune_tf.system.whole_files import read_json, read_lines
 from tests.conftest import shallow_net
-from tests.made.fits import dense_net, regression_data
+from tests.made.fits import dense_net, own, regression_data
 from tests.made.fits import shorten as shorten_own
 from tests.pruning.test_loop import shorten
-from tests.pruning.test_own_fit import own
 from tests.pruning.test_resume import assert_same_run
 
 pytestmark = pytest.mark.slow

@@ -4,9 +4,8 @@ import pytest
 
 import resprune_tf as rp
 from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_lines
-from tests.made.fits import dense_net, numbers, regression_data, shorten
+from tests.made.fits import dense_net, numbers, own, regression_data, shorten
 from tests.made.latency import fake_latencies
-from tests.pruning.test_own_fit import own
 
 pytestmark = pytest.mark.slow
 

@@ -71,13 +71,6 @@ def finished(tmp_path_factory):
     return folder, Page(writing.write_report(folder))
 
 
-@pytest.fixture
-def no_plots(monkeypatch):
-    """For tests of a page without its plots, whose drawing takes most of the time."""
-    empty = '<svg viewBox="0 0 1 1"></svg>'
-    monkeypatch.setattr(drawing, "draw", lambda *_, **__: empty)
-
-
 def test_page_states_what_was_achieved(finished):
     folder, page = finished
     assert page.text.count("<") == 0
