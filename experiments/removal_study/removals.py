@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from resprune_tf import graph
+from resprune_tf.data.examples import batches
 from resprune_tf.training.recalibration import Recalibration
 from resprune_tf.units.finding import scored_units
 
@@ -154,29 +155,15 @@ class _Piece:
             return self.run(values), []
         if self._recalibration is None:
             self._recalibration = Recalibration(self.model)
-            recorder = self._recalibration.recorder = _Recorder(
-                self._recalibration.recorder
-            )
-            recorder.model.compile(jit_compile=False)
-        kept = self._recalibration.recorder.outputs = []
-        self._recalibration.run(values, batch_size)
-        return np.concatenate(kept), self._statistics()
+        outputs = []
+        self._recalibration.run_on(batches(values, batch_size), outputs)
+        return np.concatenate(outputs), self._statistics()
 
     def _statistics(self):
         return [
             (np.array(norm.moving_mean), np.array(norm.moving_variance))
             for norm in self._norms
         ]
-
-
-class _Recorder:
-    """Calls a model and keeps its outputs, which are the inputs of the next piece."""
-
-    def __init__(self, model):
-        self.model, self.outputs = model, []
-
-    def __call__(self, batch, training=False):
-        self.outputs.append(self.model.predict_on_batch(batch))
 
 
 def _cut(model, units):

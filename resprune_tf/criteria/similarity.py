@@ -117,8 +117,7 @@ def _dissimilarity(model, unit, images, batch_size):
         return [keras.KerasTensor(side.shape, side.dtype) for side in sides(found)]
 
     probe = unit_probe(model, [unit], sides, spec)
-    # Not compiled: compiling would take longer than the few batches.
-    found = [probe(batch, training=False) for batch in batches(images, batch_size)]
+    found = [graph.run(probe, batch, model) for batch in batches(images, batch_size)]
     grams = list(map(_centred_gram, zip(*found, strict=True)))
     pairs = zip(grams[::2], grams[1::2], strict=True)
     return np.mean([1 - _alignment(before, after) for before, after in pairs])

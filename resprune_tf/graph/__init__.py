@@ -15,6 +15,7 @@ from resprune_tf.graph.functional import (
     resolve,
     scope_of,
 )
+from resprune_tf.graph.running import run
 
 __all__ = [
     "as_functional",
@@ -30,5 +31,6 @@ __all__ = [
     "nodes_between",
     "rebuild",
     "resolve",
+    "run",
     "scope_of",
 ]

@@ -219,8 +219,12 @@ class Recalibration:
         check_images(images, batch_size)
         return self.run_on(batches(images, batch_size))
 
-    def run_on(self, inputs) -> int:
+    def run_on(self, inputs, outputs=None) -> int:
         """Sets the moving statistics to those of batches of inputs.
+
+        Args:
+            inputs: iterable of batches.
+            outputs: list, to which the outputs for each batch are appended.
 
         Returns:
             Number of examples used; 0 if no BatchNormalization is estimated.
@@ -232,19 +236,14 @@ class Recalibration:
         count = 0
         if self._pools:
             for batch in inputs:
-                self._run(batch)
+                found = graph.run(self.recorder, batch)
+                if outputs is not None:
+                    outputs.append(found)
                 count += len(keras.tree.flatten(batch)[0])
         for layer, pool in self._pools:
             layer.moving_mean.assign(ops.convert_to_numpy(pool.mean).copy())
             layer.moving_variance.assign(ops.convert_to_numpy(pool.variance).copy())
         return count
-
-    def _run(self, batch):
-        if keras.backend.backend() == "tensorflow":
-            # Compiling would take longer than the few batches.
-            self.recorder(batch, training=False)
-        else:
-            self.recorder.predict_on_batch(batch)
 
     def _is_estimated(self, layer):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)

@@ -1,0 +1,62 @@
+"""Runs a model on a few batches."""
+
+import math
+
+import keras
+
+from resprune_tf.graph.functional import inner, nodes
+
+_MOST = 2**30  # bytes
+
+
+def run(model, inputs, layers_of=None):
+    """The outputs of a functional model for one batch, in inference mode.
+
+    On TensorFlow, compiling a model takes longer than a few small batches. But a model
+    that is not compiled keeps the outputs of all its layers until the last layer has
+    run: for ResNet-50, 150 MB an image. So the model is compiled, once, if these
+    outputs would take more than 1 GiB. On other backends it is always compiled.
+
+    Args:
+        model: a functional `keras.Model`.
+        inputs: a batch of its inputs, as for `predict_on_batch`.
+        layers_of: another functional model with the same inputs, if `model` is one layer
+            that runs the layers of that model.
+
+    Returns:
+        Its outputs, as tensors or arrays.
+    """
+    if keras.backend.backend() == "tensorflow":
+        if layer_output_bytes(layers_of or model, inputs) <= _MOST:
+            return model(inputs, training=False)
+        model.jit_compile = False  # XLA takes longer to compile
+    return model.predict_on_batch(inputs)
+
+
+def layer_output_bytes(model, inputs) -> int:
+    """Memory of the outputs of all layers for one batch, if each value has 4 bytes.
+
+    Args:
+        model: a functional `keras.Model`.
+        inputs: a batch of its inputs. A size that the model leaves open is taken to be
+            the largest size of the inputs, batch aside.
+    """
+    shapes = [values.shape for values in keras.tree.flatten(inputs)]
+    unknown = max((size for shape in shapes for size in shape[1:]), default=1)
+    return 4 * shapes[0][0] * _values(model, unknown)
+
+
+def _values(model, unknown):
+    """Number of values that the layers output for one example."""
+    total = 0
+    for node in nodes(model):
+        if (deeper := inner(node.operation)) is not None:
+            total += _values(deeper, unknown)
+        else:
+            total += sum(
+                math.prod(
+                    unknown if size is None else size for size in tensor.shape[1:]
+                )
+                for tensor in node.outputs
+            )
+    return total

@@ -1,0 +1,59 @@
+"""Running a model on few batches: its memory, and that compiling changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+
+from resprune_tf import criteria, find_units, graph, recalibrate
+from resprune_tf.graph import running
+from tests.conftest import images_of, shallow_net, small_net
+
+tensorflow_only = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="other backends always compile"
+)
+
+
+def test_the_outputs_of_all_layers_are_counted():
+    # Input 8x8x3, convolution 2x2x4, BatchNormalization and ReLU, pooled 4, three units
+    # of a dense layer, a scale and a sum, and 3 logits.
+    values = 192 + 3 * 16 + 4 + 3 * 3 * 4 + 3
+    net = shallow_net()
+    assert running.layer_output_bytes(net, images_of(net, 5)) == 5 * values * 4
+
+
+def test_nested_models_and_open_sizes_count():
+    inner = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(2)])
+    tokens = keras.Input((None, 4))
+    net = keras.Model(tokens, inner(tokens))
+    # The inputs, those of the nested model, and its output.
+    values = 6 * (4 + 4 + 2)
+    assert running.layer_output_bytes(net, np.zeros((3, 6, 4))) == 3 * values * 4
+
+
+@tensorflow_only
+@pytest.mark.parametrize("most, compiled", [(2**30, False), (0, True)])
+def test_a_model_is_compiled_if_its_outputs_take_much_memory(
+    monkeypatch, most, compiled
+):
+    monkeypatch.setattr(running, "_MOST", most)
+    net = shallow_net()
+    images = images_of(net)
+    found = keras.ops.convert_to_numpy(graph.run(net, images))
+    assert (net.predict_function is not None) == compiled
+    np.testing.assert_allclose(found, net(images, training=False), rtol=1e-5)
+
+
+@tensorflow_only
+def test_recalibration_and_cka_are_the_same_when_compiled(monkeypatch):
+    net = small_net(11)
+    images = images_of(net, 12)
+
+    def found():
+        copy = recalibrate(net, images, batch_size=8)
+        return [*copy.get_weights(), *criteria.cka(images)(net).values()]
+
+    directly = found()
+    monkeypatch.setattr(running, "_MOST", 0)
+    assert len(find_units(net)) == 3
+    for value, expected in zip(found(), directly, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
