@@ -43,7 +43,7 @@ FLOORS = {
 }
 PURE = (
     *("nets.architecture", "runs.environment", "runs.judging", "runs.records"),
-    *("runs.monitor_names", "system.array_files"),
+    *("runs.monitor_names", "runs.paired", "system.array_files"),
     *(f"report.{name}" for name in ("drawing", "files", "page", "plots", "units")),
     *("report.run_records", "report.summary", "report.writing", "targets.target"),
     *("system.advice", "system.checksum", "system.counts", "system.disk"),

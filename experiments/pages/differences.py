@@ -9,6 +9,8 @@ import typing
 
 from scipy import stats
 
+from experiments.pages.library import compare_correct
+
 MARGIN = 0.002  # 0.2 percentage points: a smaller decrease counts as no loss
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
 # With one seed: the interval is unknown, and a test of single models was passed.
@@ -45,29 +47,19 @@ class Verdict(typing.NamedTuple):
     reason: str
 
 
-class SameImages(typing.NamedTuple):
-    """Images that only one of two models classifies correctly, with McNemar's p."""
-
-    newly_wrong: int
-    newly_right: int
-    p: float
-
-
 def same_images(first, second, split="test"):
-    """Compares the models of two rounds image by image: `SameImages`.
+    """Compares the models of two rounds image by image, by McNemar's test.
 
     Args:
         first, second: records of rounds. None is returned if one of them does not list
             the images that its model classifies correctly.
         split: `"test"` or `"validation"`.
+
+    Returns:
+        The dict of `compare_correct`, or None.
     """
     known = [record.get("correct", {}).get(split) for record in (first, second)]
-    if not all(known):
-        return None
-    a, b = (int(text, 16) for text in known)
-    wrong, right = (a & ~b).bit_count(), (b & ~a).bit_count()
-    p = stats.binomtest(wrong, wrong + right).pvalue if wrong + right else 1.0
-    return SameImages(wrong, right, float(p))
+    return compare_correct(*known) if all(known) else None
 
 
 def summarize(values):

@@ -136,9 +136,9 @@ def _same_images(found):
                 if compared := same_images(first, record):
                     title, words, scale, _ = _title(name, series)
                     label = "selected" if record is run.selected else "last"
-                    counts = (compared.newly_wrong, compared.newly_right)
+                    counts = (compared["newly_wrong"], compared["newly_right"])
                     row = [title, words, scale, str(seed), str(record["layers"]), label]
-                    rows.append([*row, *map(str, counts), f"{compared.p:.2g}"])
+                    rows.append([*row, *map(str, counts), f"{compared['p']:.2g}"])
     if not rows:
         return []
     return [f"## Image by image\n\n{markdown_table(columns.split(','), rows)}"]

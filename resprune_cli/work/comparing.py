@@ -12,7 +12,8 @@ from resprune_tf import find_units
 from resprune_tf.deploy.example_inputs import images_to_compare
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.outputs import decides
-from resprune_tf.runs.judging import compare_correct, format_paired
+from resprune_tf.runs.judging import format_paired
+from resprune_tf.runs.paired import compare_correct
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
 from resprune_tf.targets.measures import file_bytes, measure

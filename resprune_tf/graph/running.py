@@ -20,8 +20,8 @@ def run(model, inputs, layers_of=None):
     Args:
         model: a functional `keras.Model`.
         inputs: a batch of its inputs, as for `predict_on_batch`.
-        layers_of: another functional model with the same inputs, if `model` is one layer
-            that runs the layers of that model.
+        layers_of: another functional model with the same inputs, if `model` consists of
+            one layer that runs those of that model.
 
     Returns:
         Its outputs, as tensors or arrays.

@@ -1,7 +1,8 @@
 """The result of a run in sentences, and as a table for the terminal."""
 
 from resprune_tf.report.run_records import RunRecords, short
-from resprune_tf.runs.judging import compare_correct, format_paired
+from resprune_tf.runs.judging import format_paired
+from resprune_tf.runs.paired import compare_correct
 from resprune_tf.system.wording import counted
 
 

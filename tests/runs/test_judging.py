@@ -6,14 +6,13 @@ import pytest
 
 from resprune_tf.runs.judging import (
     auto_tolerance,
-    compare_correct,
     direction,
     format_paired,
     format_value,
     is_accuracy,
-    mcnemar,
     within_tolerance,
 )
+from resprune_tf.runs.paired import compare_correct, mcnemar
 from tests.made.fits import QUIET, numbers
 
 
