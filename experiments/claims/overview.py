@@ -39,7 +39,8 @@ the epochs* means 50, then 15 per retraining. ω is the learned importance of a 
 _DEMONSTRATIONS = f"""Demonstrations on scikit-learn's digits, which are not part of the
 paper. *Initial*, *selected*: test accuracy in %, mean ± standard deviation over n
 seeds. *Layers*: {COUNTED_SEEDS}. *Change*: selected minus initial model of the same
-seed in percentage points, mean [95 % t interval].
+seed in percentage points, mean [95 % t interval]. `demo-fast` has the settings of
+`demo`, run by version 0.1.0.
 """
 _FOUND = """Accuracies: differences in percentage points, mean [95 % t interval], n
 seeds. Times: medians in % of the original model, n paired calls.

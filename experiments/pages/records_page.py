@@ -17,6 +17,8 @@ and rounds; `resprune report FOLDER` writes its report.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
   everything runs; their numbers support no claim.
+- *digits/demo-fast* has the settings of *digits/demo*, run by version 0.1.0, which
+  kept no models.
 - Several seeds: mean ± standard deviation over n seeds on the test set;
   {cells.COUNTED_SEEDS}. *Change*: selected minus initial model of the same seed in
   percentage points, mean [95 % t interval]. *No loss* holds if the interval lies
