@@ -35,8 +35,8 @@ def images_to_compare(model, images=None, calibration=None):
     arrays = _arrays(model, images, "images")
     if min(map(len, arrays)) < 4:
         raise ValueError(
-            "`images` must contain at least 4 images, because batches of 1, 3 and all "
-            "images are compared. "
+            "`images` must contain at least 4 images, because the outputs for 1, 3 and "
+            "all of them are compared. "
             f"Received: arrays of shape {', '.join(str(x.shape) for x in arrays)}."
         )
     return arrays

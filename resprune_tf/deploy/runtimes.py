@@ -20,6 +20,10 @@ import numpy as np
 # the order in which Keras flattens them.
 Loaded = collections.namedtuple("Loaded", ("inputs", "run"))
 
+# Images per call for the comparison of outputs. Keras keeps the outputs of all layers
+# during a call, of ResNet-50 150 MB an image.
+BATCH = 8
+
 
 def take_turns(calls, runs, warmup):
     """Times functions in turns, so that background load affects all of them.
@@ -82,14 +86,15 @@ _SINCE_START = BackgroundLoad()
 
 
 def outputs(load, arrays, path, names, counts):
-    """The job `"outputs"`: the outputs of a model for batches of several sizes.
+    """The job `"outputs"`: the outputs of a model for several numbers of images.
 
     Args:
         load: function that loads a model.
         arrays: list of arrays, one per input.
         path: path of the written model.
         names: names of the inputs in the Keras model.
-        counts: batch sizes. Each batch contains the first images.
+        counts: numbers of images, of which the first ones are used. They run in
+            batches of at most `BATCH`.
 
     Returns:
         dict of float32 arrays: `"<i>_<j>"` is output j for the first `counts[i]`
@@ -98,10 +103,14 @@ def outputs(load, arrays, path, names, counts):
     loaded = load(path, None)
     names = _names(loaded, names)
     results = {}
-    for batch, count in enumerate(counts):
-        feed = {name: x[:count] for name, x in zip(names, arrays, strict=True)}
-        for index, output in enumerate(loaded.run(feed)):
-            results[f"{batch}_{index}"] = np.asarray(output).astype("float32")
+    for number, count in enumerate(counts):
+        parts = []
+        for start in range(0, count, BATCH):
+            rows = slice(start, min(count, start + BATCH))
+            feed = {name: x[rows] for name, x in zip(names, arrays, strict=True)}
+            parts.append(list(map(np.asarray, loaded.run(feed))))
+        for index, output in enumerate(zip(*parts, strict=True)):
+            results[f"{number}_{index}"] = np.concatenate(output).astype("float32")
     return results
 
 

@@ -29,7 +29,11 @@ def run(model, inputs, layers_of=None):
     if keras.backend.backend() == "tensorflow":
         if layer_output_bytes(layers_of or model, inputs) <= _MOST:
             return model(inputs, training=False)
-        model.jit_compile = False  # XLA takes longer to compile
+        xla, model.jit_compile = model.jit_compile, False  # XLA compiles for longer
+        try:
+            return model.predict_on_batch(inputs)
+        finally:
+            model.jit_compile = xla
     return model.predict_on_batch(inputs)
 
 

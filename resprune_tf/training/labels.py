@@ -38,8 +38,7 @@ def packed(predicted, labels):
 def classified(model, x, y, accuracy, batch_size):
     """Returns which examples a model classifies correctly, as in `Round.correct`.
 
-    Keras's `evaluate` does not return outputs, so they are computed again. This is done
-    eagerly, because compiling another function would take longer.
+    Keras's `evaluate` does not return outputs, so they are computed again.
 
     Args:
         model: a classifier, a `keras.Model` with one output.
@@ -59,9 +58,8 @@ def classified(model, x, y, accuracy, batch_size):
     labels, parts = np.asarray(targets[0]), []
     for start in range(0, len(labels), batch_size):
         some = [inputs[0][start : start + batch_size]]
-        outputs = model(
-            keras.tree.pack_sequence_as(model._inputs_struct, some), training=False
-        )
+        batch = keras.tree.pack_sequence_as(model._inputs_struct, some)
+        outputs = graph.run(model, batch)
         parts.append(keras.ops.convert_to_numpy(keras.tree.flatten(outputs)[0]))
     outputs = np.concatenate(parts)
     one_hot = labels.ndim == 2 and labels.shape[1] == outputs.shape[1]

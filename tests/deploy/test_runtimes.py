@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from resprune_tf.deploy import runtimes
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
-from resprune_tf.deploy.runtimes import RUNTIMES, sort_outputs, take_turns
+from resprune_tf.deploy.runtimes import RUNTIMES, Loaded, sort_outputs, take_turns
 from tests.conftest import net_of
 
 
@@ -72,3 +73,22 @@ def test_keras_runs_in_process_as_in_a_fresh_one(tmp_path):
     (entrance,) = loaded.inputs
     (found,) = loaded.run({entrance: images})
     np.testing.assert_array_equal(found, net.predict(images, verbose=0))
+
+
+def test_outputs_are_computed_in_small_batches():
+    """A call on all images could need more memory than the machine has."""
+    sizes = []
+
+    def load(path, threads):
+        def run(feed):
+            sizes.append(len(feed["x"]))
+            return [2 * feed["x"], feed["x"][:, 0]]
+
+        return Loaded({"x": ((None, 3), "float32")}, run)
+
+    images = np.arange(60, dtype="float32").reshape(20, 3)
+    found = runtimes.outputs(load, [images], "path", ["x"], counts=(1, 3, 20))
+    assert sizes == [1, 3, 8, 8, 4]
+    for number, count in enumerate((1, 3, 20)):
+        np.testing.assert_array_equal(found[f"{number}_0"], 2 * images[:count])
+        np.testing.assert_array_equal(found[f"{number}_1"], images[:count, 0])

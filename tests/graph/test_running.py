@@ -37,9 +37,11 @@ def test_a_model_is_compiled_if_its_outputs_take_much_memory(
 ):
     monkeypatch.setattr(running, "_MOST", most)
     net = shallow_net()
+    net.compile("sgd", "mse", jit_compile=True)
     images = images_of(net)
     found = keras.ops.convert_to_numpy(graph.run(net, images))
     assert (net.predict_function is not None) == compiled
+    assert net.jit_compile  # as it was
     np.testing.assert_allclose(found, net(images, training=False), rtol=1e-5)
 
 
