@@ -246,14 +246,19 @@ def _largest_difference(name, outputs, expected, tolerance):
             difference = np.abs(output - reference).max()
             # This form of the condition also rejects NaN.
             if not difference <= tolerance * scale:
-                calibrated = FORMATS[name].calibrated
+                hint = ""
+                if FORMATS[name].calibrated:
+                    option = advice("`tolerance`", "--tolerance")
+                    hint = (
+                        " Are the calibration images scaled as in training? If so, "
+                        f"accept a larger difference with {option}, or leave "
+                        f"'{name}' out to write the other formats."
+                    )
                 raise ExportError(
                     f"The '{name}' file does not match the model: its outputs for "
                     f"{count} images differ by {difference:.2g}, more than "
                     f"tolerance={tolerance:g} times {scale:.3g} (the largest output, "
-                    "or 1). Nothing was written."
-                    + calibrated
-                    * " Are the calibration images scaled as in training?"
+                    f"or 1). Nothing was written.{hint}"
                 )
             largest = max(largest, float(difference))
     return largest
