@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 import textwrap
 
 from resprune_cli.options import values
@@ -34,6 +35,11 @@ class WrongUse(Exception):
 
 class Failed(Exception):
     """The request cannot be met: exit code 1."""
+
+
+def warn(text, args):
+    """Prints a warning at once, on standard error if the command prints JSON."""
+    print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
 
 
 # Arguments of the library, and the options with the same meaning.

@@ -6,7 +6,7 @@ import tempfile
 import keras
 import numpy as np
 
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work import data_source, deployed, measuring, model_file
 from resprune_tf.deploy.file_outputs import file_inputs
 from resprune_tf.deploy.formats import size_of
@@ -101,6 +101,8 @@ def _measured(path, keras_model, model, data, args):
         if model is None:  # a file has no loss: the given or the default one is used
             answer = keras.Input(found.shape[1:])
             like = keras.Model(answer, answer, name=keras_model.name)
+            if data.class_names is not None:  # `_stand_in` does not have its outputs
+                data_source.check_classes(like, data.class_names, args)
         labels = measuring.compile_for_labels(like, data, args)[data.held_out][1]
         measures, _ = deployed.measures_of_outputs(found, labels, like, args)
         if model is None and args.loss is None:
@@ -108,7 +110,7 @@ def _measured(path, keras_model, model, data, args):
         result["measures"] = measures
         result["doubt"] = measuring.guessing_warning(like, measures)
         if result["doubt"]:
-            measuring.warn(result["doubt"], args)
+            warn(result["doubt"], args)
     if model is not None and found.ndim == 2 and found.shape[1] > 1:
         say(f"Running the Keras model on {counted(len(x), 'example')} ...")
         expected = model.predict(x, batch_size=args.batch_size, verbose=0)

@@ -82,6 +82,8 @@ def _data(models, args):
         return [None, None]
     first = data_source.read(args, models[0])
     if models[1].input_shape == models[0].input_shape:
+        if first.class_names and models[1].output_shape != models[0].output_shape:
+            data_source.check_classes(models[1], first.class_names, args)
         return [first, first]
     return [first, data_source.read(args, models[1])]
 
@@ -142,12 +144,12 @@ def _measured(models, files, data, found, args):
                 each[f"{split} {measure_name}"] = value
             if warning := measuring.guessing_warning(model, measured):
                 doubts.append(f"{name}: {warning}")
-                measuring.warn(doubts[-1], args)
+                usage.warn(doubts[-1], args)
     losses = [measuring.full_loss_name(model) for model in models if model.compiled]
     labelled = data[0].labelled
     if labelled and len(set(losses)) > 1:
         doubts.append(f"The losses differ: {' and '.join(losses)}.")
-        measuring.warn(doubts[-1], args)
+        usage.warn(doubts[-1], args)
     of_classes = not labelled or data[0].of_classes
     of_classes = of_classes and all(decides(model) for model in models)
     examples = data[0].splits[data[0].held_out][0][:_COMPARED]

@@ -43,12 +43,15 @@ class ImageFiles:
     Args:
         paths: paths of the files.
         shape: `(height, width, channels)` to which the images are converted.
+        class_names: names of the classes of the data, in the order of their numbers.
+            It becomes an attribute.
     """
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, paths, shape):
+    def __init__(self, paths, shape, class_names):
         self._paths, self._shape = np.asarray(paths), tuple(shape)
+        self.class_names = tuple(class_names)
 
     def __len__(self):
         return len(self._paths)
@@ -131,37 +134,98 @@ def _folder(folder, shape):
             "A folder of images needs a model whose inputs are images of a fixed size. "
             f"The inputs of this model are {sizes(shape)}."
         )
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    named = {"train", "validation", "val", "test"}
-    if classes and set(classes) <= named and "train" in classes:
-        found = {
-            "validation" if name == "val" else name: folder / name for name in classes
-        }
-    else:
-        found = {"train": folder}
-    return {name: _images_by_class(place, shape) for name, place in found.items()}
+    places = _splits_in(folder)
+    # One numbering for all splits: a split may lack some of the classes.
+    class_names = _folders(places["train"])
+    if not class_names:
+        raise WrongUse(
+            f"'{places['train']}' must contain one folder of images per class. It "
+            f"contains {counted(len(list(places['train'].iterdir())), 'file')} and no "
+            "folder."
+        )
+    for place in places.values():
+        unknown = [name for name in _folders(place) if name not in class_names]
+        if unknown:
+            raise WrongUse(
+                f"'{place}' contains folders of classes that '{places['train']}' does "
+                f"not contain: {_listed(unknown)}. The folders in train define the "
+                "classes and their numbers. Rename or remove these folders, or, if the "
+                f"model distinguishes these classes, create '{places['train']}/"
+                f"{unknown[0]}'; it may be empty."
+            )
+    return {
+        name: _images_by_class(place, shape, class_names)
+        for name, place in places.items()
+    }
 
 
-def _images_by_class(place, shape):
+def _folders(place):
+    """Names of the folders in a folder in alphabetical order, without hidden ones."""
+    return sorted(
+        path.name
+        for path in place.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _listed(names):
+    """Names as text; of many names, the first ones."""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _splits_in(folder):
+    """The folder of each split; the whole folder is `"train"` if it is not divided."""
+    names = _folders(folder)
+    splits = {
+        name: "validation" if name == "val" else name
+        for name in names
+        if name in ("train", "validation", "val", "test")
+    }
+    others = [name for name in names if name not in splits]
+    whole = others or "train" not in splits
+    if whole and not any(_folders(folder / name) for name in splits):
+        return {"train": folder}  # the folders contain images
+    if others:
+        raise WrongUse(
+            f"'{folder}' contains {_listed(list(splits))}, which contain folders of "
+            f"classes, and other folders: {_listed(others)}. Keep only train, "
+            "validation (or val) and test in it, or only folders of images, one per "
+            "class."
+        )
+    if "train" not in splits:
+        raise WrongUse(
+            f"'{folder}' contains {_listed(list(splits))}, but no folder named train. "
+            "The folders in train define the classes and their numbers. Add train, or "
+            f"give --data '{folder / names[0]}', whose own folders then define them."
+        )
+    if len(set(splits.values())) < len(splits):
+        raise WrongUse(
+            f"'{folder}' contains both validation and val, which mean the same. Remove "
+            "or rename one of them."
+        )
+    return {split: folder / name for name, split in splits.items()}
+
+
+def _images_by_class(place, shape, class_names):
+    """The `ImageFiles` of a split and their labels, int32 `(images,)`."""
     import keras
 
-    if not any(path.is_dir() for path in place.iterdir()):
-        raise WrongUse(
-            f"'{place}' must contain one folder of images per class. It contains "
-            f"{counted(len(list(place.iterdir())), 'file')} and no folder."
-        )
     try:
         listed = keras.utils.image_dataset_from_directory(
             place, image_size=shape[:2], shuffle=False, verbose=False
         )
     except ValueError as error:
         raise WrongUse(f"Cannot read the images in '{place}': {error}") from error
-    classes = [
-        pathlib.Path(path).relative_to(place).parts[0] for path in listed.file_paths
-    ]
-    numbers = {name: number for number, name in enumerate(listed.class_names)}
-    labels = np.array([numbers[name] for name in classes], "int32")
-    return ImageFiles(listed.file_paths, shape), labels
+    numbers = {name: number for number, name in enumerate(class_names)}
+    labels = np.array(
+        [
+            numbers[pathlib.Path(path).relative_to(place).parts[0]]
+            for path in listed.file_paths
+        ],
+        "int32",
+    )
+    return ImageFiles(listed.file_paths, shape, class_names), labels
 
 
 def _data_set(name, shape, args):

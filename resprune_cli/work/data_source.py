@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
 from resprune_tf import graph
 from resprune_tf.data.augment import random_crop_flip
+from resprune_tf.graph.outputs import decides, squashing
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
 from resprune_tf.training.data_check import check_scale
@@ -23,11 +24,14 @@ class Data:
             `(x, y)`: arrays `(examples, ...)`; y is None without labels.
         description: source, splits and range of the examples, as text.
         divided: whether the validation examples were taken from the training examples.
+        class_names: names of the classes in the order of their numbers, for a folder
+            of images; otherwise None.
     """
 
     splits: dict
     description: str
     divided: bool = False
+    class_names: tuple[str, ...] | None = None
 
     @property
     def labelled(self):
@@ -67,6 +71,9 @@ def read(args, model):
     say(f"Reading {args.data} ...")
     shape = tuple(model.inputs[0].shape[1:])
     found = splits_of(args, shape)
+    class_names = getattr(found["train"][0], "class_names", None)
+    if class_names is not None:  # checked before any image is read
+        check_classes(model, class_names, args)
     chosen, how = _rows(found, args)
     if isinstance(found["train"][0], ImageFiles):
         values = sum(len(rows) for _, rows in chosen.values()) * np.prod(shape)
@@ -79,10 +86,65 @@ def read(args, model):
     x = splits["train"][0]
     return Data(
         splits,
-        f"{args.data}: {counts} examples{how}; inputs {x.dtype.name} of "
-        f"{'x'.join(map(str, x.shape[1:]))}, from {x.min():g} to {x.max():g}",
+        f"{args.data}: {counts} examples{how}{_classes(class_names)}; inputs "
+        f"{x.dtype.name} of {'x'.join(map(str, x.shape[1:]))}, from {x.min():g} to "
+        f"{x.max():g}",
         divided=bool(how),
+        class_names=class_names,
     )
+
+
+def check_classes(model, class_names, args):
+    """Compares the classes of a folder of images with the outputs of a classifier.
+
+    Prints a warning if the folder has fewer classes than the model. Other models than
+    classifiers are not checked.
+
+    Args:
+        model: a functional `keras.Model`.
+        class_names: names of the classes, in the order of their numbers.
+        args: parsed arguments.
+
+    Raises:
+        WrongUse: if the folder has more classes than the model.
+    """
+    known = _known_classes(model)
+    if known is None or len(class_names) == known:
+        return
+    text = (
+        f"'{args.data}' has {_class_folders(class_names)}, but '{model.name}' "
+        f"distinguishes {known:,} classes."
+    )
+    if len(class_names) > known:
+        raise WrongUse(
+            f"{text} Remove the folders of classes that the model does not know. The "
+            "alphabetical order of the others must be the order of its outputs."
+        )
+    warn(
+        f"{text} Folders are numbered from 0 in alphabetical order. If these are not "
+        "the numbers in the training of the model, add an empty folder for each class "
+        "that is missing.",
+        args,
+    )
+
+
+def _known_classes(model):
+    """Number of classes that a model distinguishes; None if it is no classifier."""
+    if decides(model):
+        return model.outputs[0].shape[1]
+    single = len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) == (1,)
+    return 2 if single and squashing(model) == "sigmoid" else None
+
+
+def _class_folders(class_names):
+    last = len(class_names) - 1
+    named = f"{class_names[0]} (0)"
+    named += f" to {class_names[last]} ({last})" if last else ""
+    return f"{counted(len(class_names), 'class folder')}, {named}"
+
+
+def _classes(class_names):
+    return "" if class_names is None else f"; {_class_folders(class_names)}"
 
 
 def augmentation(args, images):

@@ -3,13 +3,12 @@
 import contextlib
 import math
 import re
-import sys
 
 import keras
 import numpy as np
 
 from resprune_cli.options.archives import NUMBER_CLASSES
-from resprune_cli.options.usage import WrongUse, first_line
+from resprune_cli.options.usage import WrongUse, first_line, warn
 from resprune_cli.work import data_source
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.runs.callbacks import EvaluationProgress
@@ -181,11 +180,6 @@ def check_classifier(model, x, labels, args):
     found = outputs.argmax(axis=1)
     if text := guessing_warning(model, {"accuracy": float(np.mean(found == classes))}):
         warn(text, args)
-
-
-def warn(text, args):
-    """Prints a warning at once, on standard error if the command prints JSON."""
-    print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
 
 
 def check_guessing(model, measured, args):

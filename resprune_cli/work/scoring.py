@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from resprune_cli.options.usage import WrongUse
+from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work import data_source, measuring
 from resprune_tf import criteria
 from resprune_tf.criteria.comparison import compare_scores
@@ -42,7 +42,7 @@ def table(model, args, names=None):
         measured = measuring.evaluate(model, x, y, args.batch_size)
         doubt = measuring.guessing_warning(model, measured)
         if doubt:
-            measuring.warn(doubt, args)
+            warn(doubt, args)
     try:
         found = compare_scores(
             model,

@@ -1,11 +1,14 @@
 """`benchmark` and `compare` judge the files that they time, not the Keras models."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from resprune_cli.work import benchmarking, comparing, deployed
 from resprune_tf.deploy.latency import Latency
 from resprune_tf.system.wording import busy_note
+from tests.conftest import net_of
 from tests.made.cli import (
     brightness_net,
     eager,
@@ -30,6 +33,14 @@ def given(tmp_path_factory):
 def latency(times, load, runtime="litert"):
     fields = dict.fromkeys(("backward", "precision", "device", "backend"))
     return Latency.of(times, **fields, batch_size=1, runtime=runtime, load=load)
+
+
+def write_classes(folder, names):
+    """An image of 8x8 grey pixels in a folder per class."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        image = np.zeros((8, 8, 1), "uint8")
+        keras.utils.save_img(folder / name / "0.png", image, scale=False)
 
 
 @pytest.fixture
@@ -112,3 +123,16 @@ def test_a_real_file_is_timed_and_judged(given, tmp_path, capsys):
     wide = write_npz(tmp_path / "wide.npz", x=np.zeros((9, 9, 9), "uint8"))
     code, _, err = resprune(capsys, *argv[:3], wide)
     assert code == 2 and "expects examples of 8x8x1" in err
+    write_classes(tmp_path / "four", "abcd")
+    code, _, err = resprune(capsys, *argv[:3], tmp_path / "four")
+    assert code == 2 and "4 class folders, a (0) to d (3), but 'model' dis" in err
+
+
+def test_compare_checks_the_classes_of_both_models(given, tmp_path, capsys):
+    net_of((8, 8, 1), layers.Flatten(), layers.Dense(2)).save(tmp_path / "two.keras")
+    write_classes(tmp_path / "three", "abc")
+    argv = ["compare", given / "net.keras", tmp_path / "two.keras", "--runtime", "none"]
+    code, out, err = resprune(capsys, *argv, "--data", tmp_path / "three")
+    assert (code, out) == (2, "")
+    assert "3 class folders, a (0) to c (2), but " in err
+    assert "distinguishes 2 classes" in err

@@ -19,6 +19,7 @@ from tests.conftest import net_of, outputs
 from tests.made.cli import (
     besides_progress,
     brightness_net,
+    eager,
     examples,
     plain_net,
     resprune,
@@ -44,6 +45,7 @@ def options(data, **others):
             "loss": None,
             "metric": None,
             "batch_size": 32,
+            "json": False,
             **others,
         }
     )
@@ -478,6 +480,129 @@ def test_folders_may_be_divided_already(tmp_path, net):
     order = np.argsort(labels, kind="stable")
     np.testing.assert_array_equal(data.splits["train"][0][..., 0], images[order])
     assert len(data.splits["validation"][0]) == 9
+
+
+COLOURS = ("blue", "green", "red")
+
+
+def write_colours(folder, *names, count=1):
+    """Images of one brightness per class, as `brightness_net` expects: 30, 110, 190."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        image = np.full((8, 8, 1), 30 + 80 * COLOURS.index(name), "uint8")
+        for index in range(count):
+            keras.utils.save_img(folder / name / f"{index}.png", image, scale=False)
+
+
+def test_splits_of_a_folder_have_the_classes_of_train(tmp_path, net):
+    write_colours(tmp_path / "train", *COLOURS, count=2)
+    write_colours(tmp_path / "val", "green", "red")
+    write_colours(tmp_path / "test", "red")
+    (tmp_path / ".cache" / "blue").mkdir(parents=True)
+    (tmp_path / "val" / ".cache").mkdir()
+    data = data_source.read(options(tmp_path), net)
+    assert {name: y.tolist() for name, (_, y) in data.splits.items()} == {
+        "train": [0, 0, 1, 1, 2, 2],
+        "validation": [1, 2],
+        "test": [2],
+    }
+    assert data.class_names == COLOURS
+    assert (
+        "test examples; 3 class folders, blue (0) to red (2); inp" in data.description
+    )
+
+
+def test_an_empty_folder_in_train_keeps_the_number_of_its_class(tmp_path, net, capsys):
+    write_colours(tmp_path / "train", "blue", "red")
+    write_colours(tmp_path / "test", "green")
+    with pytest.raises(WrongUse, match="test' contains .* not contain: green.*/green'"):
+        data_source.read(options(tmp_path), net)
+    (tmp_path / "train" / "green").mkdir()
+    data = data_source.read(options(tmp_path, hold_out=0.5), net)
+    assert data.splits["test"][1].tolist() == [1]
+    assert {*data.splits["train"][1], *data.splits["validation"][1]} == {0, 2}
+    assert capsys.readouterr().out == ""
+
+
+def test_accuracy_on_a_split_that_lacks_classes(tmp_path, capsys):
+    write_colours(tmp_path / "col" / "train", *COLOURS)
+    write_colours(tmp_path / "col" / "val", "green", "red")
+    path = saved(eager(brightness_net()), tmp_path / "net.keras")
+    argv = ["compare", path, path, "--data", tmp_path / "col", "--runtime", "none"]
+    found = resprune_json(capsys, *argv)
+    assert found["a"]["validation accuracy"] == 1
+    assert "; 3 class folders, blue (0) to red (2);" in found["data"]
+
+
+@pytest.mark.parametrize(
+    "folders, message",
+    [
+        (["val/red", "test/red"], "contains test, val, but no .*--data '.*/test'"),
+        (["train/red", "val/red", "extra/red"], "and other folders: extra. Keep only"),
+        (["train/red", "val/red", "validation/red"], "both validation and val, "),
+        (["train/red", *(f"val/{c}" for c in "gfedcba")], "a, b, c, d, e and 2 more"),
+    ],
+)
+def test_folders_whose_classes_are_not_clear_are_refused(
+    folders, message, tmp_path, net
+):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(WrongUse, match=message):
+        data_source.read(options(tmp_path), net)
+
+
+def test_folders_named_like_splits_may_be_classes(tmp_path, net, capsys):
+    image = np.zeros((8, 8, 1), "uint8")
+    for name in ("bus", "train", "test"):
+        (tmp_path / name).mkdir()
+        keras.utils.save_img(tmp_path / name / "0.png", image, scale=False)
+    assert data_source.read(options(tmp_path), net).class_names == (
+        "bus",
+        "test",
+        "train",
+    )
+
+
+def binary_net(activation="sigmoid"):
+    return net_of((8, 8, 1), layers.Flatten(), layers.Dense(1, activation=activation))
+
+
+@pytest.mark.parametrize(
+    "make, names, message",
+    [
+        (binary_net, "ab", None),
+        (
+            binary_net,
+            "abc",
+            "3 class folders, a (0) to c (2), but '{}' distinguishes 2",
+        ),
+        (lambda: binary_net("relu"), "abc", None),  # a regression
+        (classifier, "abcd", "has 4 class folders, a (0) to d (3), but '{}' distin"),
+        (classifier, "abc", None),
+    ],
+)
+def test_more_classes_than_outputs_are_refused_unread(make, names, message, tmp_path):
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_text("no image")
+    net = make()
+    with pytest.raises(WrongUse) as caught:
+        data_source.read(options(tmp_path), net)
+    expected = message.format(net.name) if message else "Cannot read the image"
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_fewer_classes_than_outputs_are_one_warning(json, tmp_path, net, capsys):
+    write_colours(tmp_path, "green", "red")
+    data = data_source.read(options(tmp_path, json=json), net)
+    assert "; 2 class folders, green (0) to red (1);" in data.description
+    out, err = capsys.readouterr()
+    (line,) = (err if json else out).splitlines()
+    assert "2 class folders, green (0) to red (1), but 'plain' distinguishes 3" in line
+    assert "add an empty folder for each class that is missing" in line
+    assert not json or out == ""
 
 
 def test_folders_that_do_not_fit(tmp_path, net):
