@@ -2,14 +2,59 @@
 
 import pathlib
 import zipfile
+from typing import NamedTuple
 
 from resprune_cli.options import values
 from resprune_cli.options.archives import check_archive
 from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import WrongUse
 
-# The data contain pixels from 0 to 255; models expect different ranges.
-PIXELS = ("raw", "unit", "signed")
+
+class Pixels(NamedTuple):
+    """How pixels from 0 to 255 become inputs: `(pixels / divisor - mean) / std`.
+
+    Attributes:
+        help: the inputs, as text.
+        divisor: number.
+        mean, std: a number, or one number for each of the three channels of the input.
+        reverse: whether the channels are reversed first, from RGB to BGR.
+    """
+
+    help: str
+    divisor: float = 1
+    mean: float | tuple[float, ...] = 0
+    std: float | tuple[float, ...] = 1
+    reverse: bool = False
+
+    @property
+    def coloured(self) -> bool:
+        """Whether it is defined for images of three channels only."""
+        return isinstance(self.mean, tuple)
+
+
+# The data contain pixels from 0 to 255; models expect different inputs. `caffe`,
+# `torch` and `signed` are the modes caffe, torch and tf of keras.applications.
+PIXELS = {
+    "raw": Pixels("0 to 255, as in the data (default)"),
+    "unit": Pixels("0 to 1, for a model trained on x / 255", 255),
+    "signed": Pixels(
+        "-1 to 1, for MobileNet, MobileNetV2, ResNetV2, Inception, Xception and NASNet",
+        127.5,
+        1,
+    ),
+    "caffe": Pixels(
+        "BGR minus the mean of ImageNet, for ResNet50, ResNet101, ResNet152 and VGG",
+        mean=(103.939, 116.779, 123.68),
+        reverse=True,
+    ),
+    "torch": Pixels(
+        "RGB from 0 to 1 minus the mean of ImageNet, divided by its standard "
+        "deviation, for DenseNet and most models converted from PyTorch",
+        255,
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+    ),
+}
 _BUILT_IN = ", ".join(
     f"`{name}` ({what})" for name, what in registry("data.registry").BUILT_IN.items()
 )
@@ -32,11 +77,12 @@ def add_data_options(parser, required=False):
     )
     group.add_argument(
         "--pixels",
-        choices=PIXELS,
+        choices=tuple(PIXELS),
         default="raw",
-        help="range of pixels that the model expects: raw, 0 to 255, as in the data "
-        "(default); unit, 0 to 1; signed, -1 to 1. A model trained on x / 255 needs "
-        "unit.",
+        help="pixels that the model expects: "
+        + "; ".join(f"{name}, {pixels.help}" for name, pixels in PIXELS.items())
+        + ". The models named are those of keras.applications; its other models need "
+        "raw.",
     )
     group.add_argument(
         "--hold-out",

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from resprune_cli.options.data_options import PIXELS
 from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work.data_files import ImageFiles, sizes, splits_of
 from resprune_cli.work.memory import check_memory
@@ -290,8 +291,7 @@ def _prepared(x, y, model, args):
                 f"--pixels {args.pixels} is for pixels from 0 to 255. The data contain "
                 "only 0 and 1, so they are scaled already. Leave --pixels out."
             )
-        x = x.astype("float32") / (255 if args.pixels == "unit" else 127.5)
-        x = x - 1 if args.pixels == "signed" else x
+        x = _scaled(x, args.pixels)
     if len(shape) == 3:
         try:
             check_scale(model, model.inputs[0], x, f"{args.data} (--pixels)")
@@ -300,3 +300,20 @@ def _prepared(x, y, model, args):
     if y is not None and y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iub":
         y = y[:, 0]
     return x, y
+
+
+def _scaled(x, name):
+    """Inputs in float32 from pixels, uint8 `(examples, ..., channels)`."""
+    pixels = PIXELS[name]
+    if pixels.coloured and x.shape[-1] != 3:
+        raise WrongUse(
+            f"--pixels {name} is for images with 3 channels, red, green and blue. The "
+            f"examples are {sizes(x.shape[1:])}. Give another --pixels "
+            f"({', '.join(each for each in PIXELS if not PIXELS[each].coloured)})."
+        )
+    x = (x[..., ::-1] if pixels.reverse else x).astype("float32", order="C")
+    # In place, because the inputs may fill most of the memory.
+    x /= np.float32(pixels.divisor)
+    x -= np.asarray(pixels.mean, "float32")
+    x /= np.asarray(pixels.std, "float32")
+    return x

@@ -328,6 +328,40 @@ def test_pixels_are_brought_to_what_the_model_takes(pixels, low, high, tmp_path)
 
 
 @pytest.mark.parametrize(
+    "pixels, application, mode",
+    [
+        ("caffe", "resnet", "caffe"),
+        ("caffe", "vgg16", "caffe"),
+        ("torch", "densenet", "torch"),
+        ("signed", "resnet_v2", "tf"),
+        ("raw", "efficientnet", None),
+    ],
+)
+def test_pixels_are_those_of_keras_applications(pixels, application, mode, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype("uint8")
+    path = write_npz(tmp_path / "data.npz", x=x, x_val=x, x_test=x[:2])
+    data = data_source.read(
+        options(path, pixels=pixels), net_of((8, 8, 3), layers.Flatten())
+    )
+    found, _ = data.splits["train"]
+    module = getattr(keras.applications, application)
+    np.testing.assert_array_equal(found, module.preprocess_input(x.astype("float32")))
+    if mode is not None:
+        utils = keras.applications.imagenet_utils
+        expected = utils.preprocess_input(x.astype("float32"), mode=mode)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == "float32" and found.flags.c_contiguous
+    assert x[0, 0, 0].tolist() == np.load(path)["x"][0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("pixels", ["caffe", "torch"])
+def test_means_of_colours_need_colours(pixels, tmp_path, net):
+    path = write_npz(tmp_path / "data.npz")
+    with pytest.raises(WrongUse, match="3 channels.* are 8x8x1.*raw, unit, signed"):
+        data_source.read(options(path, pixels=pixels), net)
+
+
+@pytest.mark.parametrize(
     "arrays, message",
     [
         (
