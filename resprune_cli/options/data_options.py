@@ -55,6 +55,7 @@ PIXELS = {
         (0.229, 0.224, 0.225),
     ),
 }
+RESIZES = ("stretch", "crop")
 _BUILT_IN = ", ".join(
     f"`{name}` ({what})" for name, what in registry("data.registry").BUILT_IN.items()
 )
@@ -83,6 +84,15 @@ def add_data_options(parser, required=False):
         + "; ".join(f"{name}, {pixels.help}" for name, pixels in PIXELS.items())
         + ". The models named are those of keras.applications; its other models need "
         "raw.",
+    )
+    group.add_argument(
+        "--resize",
+        choices=RESIZES,
+        default="stretch",
+        help="how images of folders and of tensorflow_datasets become as large as the "
+        "input of the model: stretch, to its height and width (default); crop, the "
+        "shorter side to the input size / 0.875 with antialiasing, then the centre, as "
+        "published accuracies on ImageNet are usually measured.",
     )
     group.add_argument(
         "--hold-out",
@@ -122,6 +132,17 @@ def check_data(args, labels=True):
             none.
     """
     data = args.data
+    built_in = registry("data.registry").BUILT_IN
+    files = data is not None and (
+        args.data_dir is not None
+        or (data not in built_in and pathlib.Path(data).is_dir())
+    )
+    if args.resize != "stretch" and not files:
+        raise WrongUse(
+            f"--resize {args.resize} is for --data with a folder of images or a data "
+            f"set of tensorflow_datasets. Received: {data or 'no --data'}. Leave "
+            "--resize out."
+        )
     if data is None:
         if args.data_dir is not None:
             raise WrongUse("--data-dir needs --data, which is missing.")
@@ -132,7 +153,7 @@ def check_data(args, labels=True):
         if not pathlib.Path(args.data_dir).is_dir():
             raise WrongUse(f"There is no folder --data-dir '{args.data_dir}'.")
         return True
-    if data in registry("data.registry").BUILT_IN or pathlib.Path(data).is_dir():
+    if data in built_in or pathlib.Path(data).is_dir():
         return True
     if data.endswith(".npz"):
         if not pathlib.Path(data).is_file():

@@ -34,7 +34,7 @@ def splits_of(args, shape):
     if args.data in BUILT_IN:
         return _built_in(args)
     path = pathlib.Path(args.data)
-    return _folder(path, shape) if path.is_dir() else _archive(path)
+    return _folder(path, shape, args.resize) if path.is_dir() else _archive(path)
 
 
 class ImageFiles:
@@ -45,13 +45,14 @@ class ImageFiles:
         shape: `(height, width, channels)` to which the images are converted.
         class_names: names of the classes of the data, in the order of their numbers.
             It becomes an attribute.
+        resize: how they are converted, as for `resized`.
     """
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, paths, shape, class_names):
+    def __init__(self, paths, shape, class_names, resize="stretch"):
         self._paths, self._shape = np.asarray(paths), tuple(shape)
-        self.class_names = tuple(class_names)
+        self.class_names, self._resize = tuple(class_names), resize
 
     def __len__(self):
         return len(self._paths)
@@ -68,7 +69,7 @@ class ImageFiles:
             image = tf.io.decode_image(
                 tf.io.read_file(path), self._shape[2], expand_animations=False
             )
-            return tf.cast(tf.round(tf.image.resize(image, self._shape[:2])), "uint8")
+            return resized(image, *self._shape[:2], self._resize)
 
         paths = self._paths[rows]
         images = np.empty((len(paths), *self._shape), self.dtype)
@@ -84,6 +85,47 @@ class ImageFiles:
                 f"{error.message.splitlines()[0]}"
             ) from error
         return images
+
+
+def resized(image, height, width, how):
+    """Brings an image to a size, with bilinear interpolation.
+
+    Args:
+        image: TensorFlow tensor `(any height, any width, channels)`.
+        height, width: ints.
+        how: `"stretch"` scales each side to its size, without antialiasing. `"crop"`
+            scales both sides alike, with antialiasing, so that the image covers
+            `height / 0.875` and `width / 0.875`, rounded down, and keeps the centre of
+            `height` and `width`. For a square, its shorter side becomes that size.
+
+    Returns:
+        A tensor `(height, width, channels)` of the dtype of the image. Values of
+        integers are rounded.
+    """
+    import tensorflow as tf
+
+    if how == "stretch":
+        found = tf.image.resize(image, (height, width))
+    else:
+        given = tf.shape(image, tf.int64)[:2]
+        covered = tf.constant([height * 8 // 7, width * 8 // 7], tf.int64)
+        # The side that has to grow more is scaled exactly, the other is rounded down.
+        tall = given[0] * covered[1] > given[1] * covered[0]
+        exact = tf.where(tall, 1, 0)
+        whole = given * covered[exact] // given[exact]
+        scale = tf.cast(whole, tf.float32) / tf.cast(given, tf.float32)
+        offset = (whole - (height, width)) // 2
+        # What lies outside the crop is not computed: an image may be very long.
+        found = tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=(height, width),
+            scale=scale,
+            translation=tf.cast(-offset, tf.float32),
+            kernel_type="triangle",
+            antialias=True,
+        )[0]
+    found = tf.round(found) if image.dtype.is_integer else found
+    return tf.cast(found, image.dtype)
 
 
 def _built_in(args):
@@ -123,7 +165,7 @@ def _check_finite(what, array):
         raise WrongUse(str(error)) from error
 
 
-def _folder(folder, shape):
+def _folder(folder, shape, resize):
     if importlib.util.find_spec("tensorflow") is None:
         raise WrongUse(
             f"'{folder}' is a folder of images, which TensorFlow reads. Install "
@@ -154,7 +196,7 @@ def _folder(folder, shape):
                 f"{unknown[0]}'; it may be empty."
             )
     return {
-        name: _images_by_class(place, shape, class_names)
+        name: _images_by_class(place, shape, class_names, resize)
         for name, place in places.items()
     }
 
@@ -207,7 +249,7 @@ def _splits_in(folder):
     return {split: folder / name for name, split in splits.items()}
 
 
-def _images_by_class(place, shape, class_names):
+def _images_by_class(place, shape, class_names, resize):
     """The `ImageFiles` of a split and their labels, int32 `(images,)`."""
     import keras
 
@@ -225,11 +267,10 @@ def _images_by_class(place, shape, class_names):
         ],
         "int32",
     )
-    return ImageFiles(listed.file_paths, shape, class_names), labels
+    return ImageFiles(listed.file_paths, shape, class_names, resize), labels
 
 
 def _data_set(name, shape, args):
-    import tensorflow as tf
     import tensorflow_datasets as tfds
 
     try:
@@ -244,6 +285,12 @@ def _data_set(name, shape, args):
         raise WrongUse(
             f"'{name}' must have a split named train. It has: {', '.join(splits)}."
         )
+    images = len(shape) == 3 and None not in shape
+    if args.resize != "stretch" and not images:
+        raise WrongUse(
+            f"--resize {args.resize} needs a model whose inputs are images of a fixed "
+            f"size. The inputs of this model are {sizes(shape)}. Leave --resize out."
+        )
     found = {}
     for split in ("train", "validation", "test"):
         if split not in splits:
@@ -254,12 +301,9 @@ def _data_set(name, shape, args):
             if split == "train" and "validation" not in splits:  # it is divided later
                 count = math.ceil(count / min(args.hold_out, 1 - args.hold_out))
             pairs = _some(pairs, count, args.seed)
-        if len(shape) == 3 and None not in shape:
+        if images:
             pairs = pairs.map(
-                lambda image, label: (
-                    tf.cast(tf.round(tf.image.resize(image, shape[:2])), image.dtype),
-                    label,
-                )
+                lambda image, label: (resized(image, *shape[:2], args.resize), label)
             )
         example = pairs.element_spec[0]
         if example.shape.is_fully_defined() and pairs.cardinality() > 0:

@@ -39,6 +39,7 @@ def options(data, **others):
             "data": str(data),
             "data_dir": None,
             "pixels": "raw",
+            "resize": "stretch",
             "hold_out": 0.1,
             "examples": None,
             "seed": 0,
@@ -483,6 +484,64 @@ def test_of_a_folder_no_more_images_are_read_than_are_used(tmp_path, net):
         assert [found[bytes(image)] for image in x] == y.tolist()
 
 
+def test_crop_halves_an_image_exactly():
+    """14x16 pixels of 2x2 blocks: 8x9 after scaling, of which 7x7 are the centre."""
+    blocks = np.random.default_rng(0).integers(0, 256, (8, 9, 1)).astype("uint8")
+    image = blocks.repeat(2, axis=0).repeat(2, axis=1)
+    found = data_files.resized(keras.ops.convert_to_tensor(image), 7, 7, "crop").numpy()
+    # Antialiased by a triangle of radius 2: pixels -1, 0, 1 and 2 weigh 1, 3, 3 and 1.
+    weights = np.zeros((2, 9, 18))
+    for axis, count in enumerate((8, 9)):
+        for place in range(count):
+            for step, weight in zip((-1, 0, 1, 2), (1, 3, 3, 1), strict=True):
+                if 0 <= 2 * place + step < 2 * count:
+                    weights[axis, place, 2 * place + step] = weight
+    weights = [
+        each / each.sum(1, keepdims=True)
+        for each in (weights[0, :8, :16], weights[1, :9, :18])
+    ]
+    whole = weights[0] @ image[..., 0] @ weights[1].T
+    np.testing.assert_allclose(found[..., 0], whole[:7, 1:8], atol=0.501)
+    assert found.dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    "given, wanted, whole",
+    [
+        ((500, 375), (224, 224), (341, 256)),
+        ((60, 90), (32, 32), (36, 54)),
+        ((20, 8), (32, 32), (90, 36)),  # enlarged
+        ((8, 8), (8, 8), (9, 9)),
+        ((40, 90), (14, 28), (16, 36)),
+        ((90, 40), (14, 28), (72, 32)),
+        ((1, 3000), (7, 7), (8, 24000)),
+    ],
+)
+def test_crop_is_the_centre_of_the_image_scaled_as_a_whole(given, wanted, whole):
+    tf = pytest.importorskip("tensorflow")
+    image = np.random.default_rng(0).integers(0, 256, (*given, 3)).astype("uint8")
+    image = tf.constant(image)
+    scaled = tf.image.resize(image, whole, antialias=True)
+    top, left = ((a - b) // 2 for a, b in zip(whole, wanted, strict=True))
+    expected = scaled[top : top + wanted[0], left : left + wanted[1]]
+    found = data_files.resized(image, *wanted, "crop")
+    assert found.dtype == tf.uint8 and found.shape == (*wanted, 3)
+    np.testing.assert_allclose(found, expected, atol=0.51)
+    floats = data_files.resized(tf.cast(image, tf.float32) / 255, *wanted, "crop")
+    np.testing.assert_allclose(floats, expected / 255, atol=1e-4)
+
+
+def test_images_of_a_folder_are_cropped(tmp_path, net):
+    image = np.zeros((9, 27, 1), "uint8")
+    image[:, 9:18] = 200  # 8x8 of it are left: the image already covers 9x9
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        keras.utils.save_img(tmp_path / name / "0.png", image, scale=False)
+    for resize, values in (("crop", {200}), ("stretch", {0, 200})):
+        data = data_source.read(options(tmp_path, resize=resize), net)
+        assert set(np.unique(data.splits["train"][0])) == values
+
+
 def test_images_larger_than_memory_are_refused_unread(tmp_path, monkeypatch, net):
     write_images(tmp_path)
     monkeypatch.setattr(memory, "machine_bytes", lambda: 9 * 64)
@@ -787,6 +846,15 @@ def test_data_sets_of_tensorflow_datasets_are_resized(tmp_path, net):
     assert [len(x) for x, _ in some.splits.values()] == [2, 2, 2]
     places = [{x.tobytes() for x in each.splits["test"][0]} for each in (some, data)]
     assert places[0] < places[1]
+    args.resize, args.examples = "crop", None
+    with mock.patch.object(tfds, "builder", return_value=builder):
+        cropped = data_source.read(args, net)
+        with pytest.raises(WrongUse, match="--resize crop needs a model whose inputs"):
+            data_source.read(args, net_of((2,), layers.Dense(1)))
+    (x, y), (crop, of_crop) = data.splits["test"], cropped.splits["test"]
+    assert crop.shape == x.shape and crop.dtype == x.dtype
+    np.testing.assert_array_equal(y, of_crop)
+    assert not np.array_equal(crop, x)
     del builder.as_dataset.return_value["train"]
     with mock.patch.object(tfds, "builder", return_value=builder):
         with pytest.raises(

@@ -54,6 +54,11 @@ def folder(files, tmp_path, monkeypatch):
             for name in ("text", "test_text")
         ),
         ("scores net.keras --data short.npz", "60 examples, but y has 9"),
+        *(
+            (f"scores net.keras --resize crop --data {data}", f"Received: {data}. Le")
+            for data in ("numbers.npz", "digits")
+        ),
+        (f"{ONCE.removesuffix('--data')} --resize crop", "Received: no --data. Leave"),
         (f"{RETRAIN} unlabelled.npz", "Retraining needs labels"),
         (f"{ONCE} unlabelled.npz --tolerance 0.1", "--tolerance needs labels"),
         (f"{ONCE} unlabelled.npz --criterion taylor", "--criterion taylor needs lab"),
