@@ -225,9 +225,10 @@ def _splits_in(folder):
         if name in ("train", "validation", "val", "test")
     }
     others = [name for name in names if name not in splits]
-    whole = others or "train" not in splits
-    if whole and not any(_folders(folder / name) for name in splits):
-        return {"train": folder}  # the folders contain images
+    if others or "train" not in splits:
+        # Classes may have the names of splits. Then these folders contain images.
+        if not any(_folders(folder / name) for name in splits):
+            return {"train": folder}
     if others:
         raise WrongUse(
             f"'{folder}' contains {_listed(list(splits))}, which contain folders of "
