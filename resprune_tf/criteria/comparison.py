@@ -103,7 +103,8 @@ def compare_scores(
     )
     scores, failed = {}, {}
     with _watched(verbose):
-        for name in tracked(chosen, "Scoring units by {}".format):
+        # The criteria take very different times.
+        for name in tracked(chosen, "Scoring units by {}".format, even=False):
             try:
                 returned = chosen[name](model if name == "leave_one_out" else given)
                 scores[name] = _of_all(name, check_scores(returned, found), units)

@@ -8,9 +8,10 @@ from keras import ops
 from keras.src.ops.numpy import Add  # `x + y` in the graph
 
 from resprune_tf import graph
-from resprune_tf.data.examples import batches, count_images
+from resprune_tf.data.examples import batch_count, batches, count_images
 from resprune_tf.graph.tracing import trace
 from resprune_tf.nets.importance import ImportanceScale
+from resprune_tf.system.progress import tracked_part
 from resprune_tf.units.finding import scored_units
 
 
@@ -129,7 +130,11 @@ def unit_means(model, images, batch_size, measure):
 
     probe = unit_probe(copy, units, stacked, spec)
     total = 0.0
-    for batch in batches(images, batch_size):
+    for batch in tracked_part(
+        batches(images, batch_size),
+        "Measuring the inputs and outputs of units, batch",
+        batch_count(images, batch_size),
+    ):
         total += probe.predict_on_batch(batch).astype("float64").sum(axis=0)
     names = (unit.name for unit in units)
     return dict(zip(names, total / count_images(images), strict=True))

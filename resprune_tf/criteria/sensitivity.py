@@ -24,13 +24,14 @@ from resprune_tf.criteria.loss_check import check_loss
 from resprune_tf.criteria.probing import unit_means
 from resprune_tf.criteria.scoring import criterion_on, with_details
 from resprune_tf.data.examples import (
+    batch_count,
     check_images,
     check_label_count,
     count_images,
     labelled_batches,
 )
 from resprune_tf.nets.importance import SUFFIX
-from resprune_tf.system.progress import tracked
+from resprune_tf.system.progress import tracked_part
 from resprune_tf.training import recalibration
 from resprune_tf.units.finding import scored_units
 from resprune_tf.units.importances import importances
@@ -171,7 +172,11 @@ def taylor(
         gated, gates = add_gates(model, units, min(batch_size, count))
         gradients = gate_gradients(gated, gates, losses)
         squares = np.zeros(len(units))
-        for batch, targets in labelled_batches(images, labels, batch_size):
+        for batch, targets in tracked_part(
+            labelled_batches(images, labels, batch_size),
+            "Computing the gradients of taylor, batch",
+            batch_count(images, batch_size),
+        ):
             values = [ops.convert_to_numpy(g) for g in gradients(batch, targets)]
             squares += np.square(np.array(values, "float64")).sum(axis=1)
         return dict(zip(gates, squares / count, strict=True))
@@ -239,13 +244,17 @@ def leave_one_out(
             if recalibrate:
                 statistics.run(images, batch_size)
             total = 0.0
-            for batch, targets in labelled_batches(images, labels, batch_size):
+            for batch, targets in tracked_part(
+                labelled_batches(images, labels, batch_size),
+                "Computing the loss, batch",
+                batch_count(images, batch_size),
+            ):
                 values = losses(targets, gated.predict_on_batch(batch))
                 total += ops.convert_to_numpy(values).astype("float64").sum()
             return total / count_images(images)
 
         whole = mean_loss()
-        names = tracked([unit.name for unit in units], "Scoring without {}".format)
+        names = tracked_part([unit.name for unit in units], "Scoring without {}".format)
         return {name: float(mean_loss(name) - whole) for name in names}
 
     return with_details(

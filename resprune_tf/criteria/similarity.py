@@ -15,7 +15,8 @@ from keras import ops
 from resprune_tf import graph
 from resprune_tf.criteria.probing import unit_means, unit_probe
 from resprune_tf.criteria.scoring import criterion_on
-from resprune_tf.data.examples import batches, count_images
+from resprune_tf.data.examples import batch_count, batches, count_images
+from resprune_tf.system.progress import tracked_part
 from resprune_tf.units.finding import scored_units
 
 _FEATURES = 2**14  # features per step of a Gram matrix, to limit float64 memory
@@ -98,9 +99,13 @@ def cka(images: Any, batch_size: int = 128, recalibrate: bool = False) -> Callab
 
     def score(model):
         copy = graph.rebuild(model)
+        units = scored_units(copy)
+        # A late unit needs more layers, and an early one often has more features.
         return {
             unit.name: _dissimilarity(copy, unit, images, batch_size)
-            for unit in scored_units(copy)
+            for unit in tracked_part(
+                units, lambda unit: f"Computing cka of {unit.name}", even=False
+            )
         }
 
     return criterion_on(images, "cka", score, batch_size, recalibrate)
@@ -117,10 +122,43 @@ def _dissimilarity(model, unit, images, batch_size):
         return [keras.KerasTensor(side.shape, side.dtype) for side in sides(found)]
 
     probe = unit_probe(model, [unit], sides, spec)
-    found = [graph.run(probe, batch, model) for batch in batches(images, batch_size)]
-    grams = list(map(_centred_gram, zip(*found, strict=True)))
+    found = (
+        [
+            ops.convert_to_numpy(side)
+            for side in keras.tree.flatten(graph.run(probe, batch, model))
+        ]
+        for batch in tracked_part(
+            batches(images, batch_size),
+            f"Computing cka of {unit.name}, batch",
+            batch_count(images, batch_size),
+        )
+    )
+    joined = _joined(found, count_images(images))
+    grams = []
+    while joined:  # each side is freed once its Gram matrix is computed
+        grams.append(_centred_gram(joined.pop(0), unit.name))
     pairs = zip(grams[::2], grams[1::2], strict=True)
     return np.mean([1 - _alignment(before, after) for before, after in pairs])
+
+
+def _joined(found, count):
+    """Joins the batches of several arrays one by one, so that no batch is kept.
+
+    Args:
+        found: iterable of lists of arrays `(batch, ...)`.
+        count: sum of the lengths of the batches.
+
+    Returns:
+        List of arrays `(count, ...)`.
+    """
+    joined, start = [], 0
+    for batch in found:
+        joined = joined or [np.empty((count, *a.shape[1:]), a.dtype) for a in batch]
+        stop = start + len(batch[0])
+        for whole, part in zip(joined, batch, strict=True):
+            whole[start:stop] = part
+        start = stop
+    return joined
 
 
 def _alignment(gram, other):
@@ -132,12 +170,17 @@ def _alignment(gram, other):
     return np.sum(gram * other) / norms
 
 
-def _centred_gram(features):
-    """Gram matrix `(images, images)` of centred features, from batches of features."""
-    features = np.concatenate([ops.convert_to_numpy(batch) for batch in features])
+def _centred_gram(features, name):
+    """Gram matrix `(images, images)` of centred features.
+
+    Args:
+        features: array `(images, ...)`.
+        name: name of the unit, for the report of progress.
+    """
     flat = features.reshape(len(features), -1)
     gram = np.zeros((len(flat), len(flat)))
-    for start in range(0, flat.shape[1], _FEATURES):
+    starts = range(0, flat.shape[1], _FEATURES)
+    for start in tracked_part(starts, f"Computing cka of {name}, part"):
         part = flat[:, start : start + _FEATURES].astype("float64")
         part -= part.mean(axis=0)
         gram += part @ part.T

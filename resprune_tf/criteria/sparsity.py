@@ -15,7 +15,7 @@ from resprune_tf.criteria.registry import ANOTHER
 from resprune_tf.criteria.scoring import criterion_on
 from resprune_tf.data.examples import check_label_count, count_images, take, take_labels
 from resprune_tf.system.advice import advice
-from resprune_tf.system.progress import tracked
+from resprune_tf.system.progress import tracked_part
 from resprune_tf.units.finding import scored_units
 
 
@@ -78,7 +78,7 @@ def l1_importance(
         count = count_images(images)
         size = min(batch_size, count)
         factors = np.ones(len(gates))
-        for _ in tracked(range(steps), "Training factors of l1_importance, step"):
+        for _ in tracked_part(range(steps), "Training factors of l1_importance, step"):
             rows = rng.choice(count, size, replace=False)
             found = gradients(take(images, rows), take_labels(labels, rows))
             slopes = np.array([ops.convert_to_numpy(g).item() for g in found]) / size

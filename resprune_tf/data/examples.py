@@ -114,6 +114,11 @@ def batches(images, batch_size):
         yield take(images, slice(start, start + batch_size))
 
 
+def batch_count(images, batch_size):
+    """Returns the number of batches that `batches` and `labelled_batches` yield."""
+    return -(-count_images(images) // batch_size)
+
+
 def labelled_batches(images, labels, batch_size):
     """Yields pairs of a batch of images and its labels, in order."""
     for start in range(0, count_images(images), batch_size):

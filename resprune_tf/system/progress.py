@@ -13,7 +13,9 @@ import sys
 import time
 
 _REPORTER = contextvars.ContextVar("reporter", default=None)
-_INTERVAL = 5  # seconds between the lines of a long count outside a terminal
+# Seconds between the lines of a long count outside a terminal, and seconds until the
+# count of a part is shown.
+_INTERVAL = 5
 _FEW = 10  # up to this number of items, each one gets a line
 
 
@@ -32,12 +34,15 @@ class Reporter:
     def __init__(self, stream=None, lines=True):
         self.stream = _standard_error() if stream is None else stream
         self.live, self.lines = self.stream.isatty(), lines
-        self._printed = 0.0
+        self.printed = 0  # number of lines
+        self.current = ""  # text of the count that a terminal shows
+        self._last = 0.0
 
     def say(self, text):
         """Prints a line."""
         if self.lines:
-            self._printed = time.monotonic()
+            self._note_line()
+            self.current = ""
             self._write(f"\r\x1b[K{text}\n" if self.live else f"{text}\n")
 
     def count(self, text, due):
@@ -48,17 +53,26 @@ class Reporter:
             due: whether to print a line outside a terminal in any case, and not only
                 if the last one is some seconds old.
         """
-        now = time.monotonic()
         if self.live:
+            self.current = text
             self._write(f"\r\x1b[K{fitted(text, self.stream)}")
-        elif self.lines and (due or now - self._printed >= _INTERVAL):
-            self._printed = now
+        elif self.lines and (due or time.monotonic() - self._last >= _INTERVAL):
+            self._note_line()
             self._write(f"{text}\n")
 
-    def clear(self):
-        """Removes the line of a finished count from a terminal."""
+    def clear(self, text=""):
+        """Removes the line of a finished count from a terminal.
+
+        Args:
+            text: the line of an operation that the finished one was part of. It is
+                shown again.
+        """
         if self.live:
-            self._write("\r\x1b[K")
+            self.count(text, due=False)
+
+    def _note_line(self):
+        self.printed += 1
+        self._last = time.monotonic()
 
     def _write(self, text):
         self.stream.write(text)
@@ -97,20 +111,43 @@ def say(text: str) -> None:
         reporter.say(text)
 
 
-def tracked(items, what):
+def tracked(items, what, even=True):
     """Yields the items and reports their count and the time left.
 
     Args:
         items: iterable of finite length.
         what: text that describes the operation, or a function from an item to it.
+        even: whether all items take about the same time. Otherwise no time left is
+            shown.
     """
     items = list(items)
-    count = Count(len(items))
+    few = len(items) <= _FEW  # then each may take long
+    yield from _counted(items, what, Count(len(items), even), few, first=True)
+
+
+def tracked_part(items, what, total=None, even=True):
+    """Yields the items of a loop that is a part of an operation, and reports them.
+
+    Nothing is shown in the first seconds, so a short loop reports nothing, however
+    often it runs.
+
+    Args:
+        items: iterable; it is not stored.
+        what: as for `tracked`. It must be clear on its own, as the line of the whole
+            operation is not shown together with it.
+        total: number of items, if `items` has no length; None if it is unknown.
+        even: as for `tracked`.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    yield from _counted(items, what, Count(total, even, delay=_INTERVAL))
+
+
+def _counted(items, what, count, each=False, first=False):
     try:
         for done, item in enumerate(items):
-            # If there are few items, each may take long.
-            due = not done or len(items) <= _FEW
-            count.show(done, what(item) if callable(what) else what, due)
+            text = what(item) if callable(what) else what
+            count.show(done, text, due=each or (first and not done))
             yield item
     finally:
         count.end()
@@ -121,12 +158,20 @@ class Count:
 
     Args:
         total: number of items; None if it is unknown.
+        even: whether all items take about the same time. Otherwise no time left is
+            shown.
+        delay: seconds in which nothing is shown.
     """
 
-    def __init__(self, total):
-        self.total = total
+    def __init__(self, total, even=True, delay=0):
+        self.total, self.even = total, even
         self.started = None  # items that were done when counting began, and the time
         self.reporter = _REPORTER.get()
+        self._from = time.monotonic() + delay
+        self._shown = False
+        if self.reporter is not None:
+            self._whole = self.reporter.current  # this may be a part of it
+            self._printed = self.reporter.printed
 
     def show(self, done, text, due=False):
         """Shows the state.
@@ -145,15 +190,20 @@ class Count:
         if done and self.started is None:
             self.started = done, time.monotonic()
         first, begun = self.started or (done, 0)
-        if self.total is not None and done > first:
+        if self.even and self.total is not None and done > first:
             left = (time.monotonic() - begun) / (done - first) * (self.total - done)
             state += f", {clock(left)} left"
+        if time.monotonic() < self._from:
+            return
+        # If a part of the last item was reported, its line does not name this item.
+        due = due or self.reporter.printed > self._printed
         self.reporter.count(f"{text} ({state}) ...", due)
+        self._shown, self._printed = True, self.reporter.printed
 
     def end(self):
-        """Removes the line from a terminal."""
-        if self.reporter is not None:
-            self.reporter.clear()
+        """Removes the line from a terminal, or restores that of the whole operation."""
+        if self._shown:
+            self.reporter.clear(self._whole)
 
 
 def fitted(text, stream):

@@ -12,10 +12,10 @@ from keras import ops
 from resprune_tf import graph
 from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Dataset, Split
-from resprune_tf.data.examples import batches, check_images
+from resprune_tf.data.examples import batch_count, batches, check_images
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.system.counts import check_counts
-from resprune_tf.system.progress import say
+from resprune_tf.system.progress import say, tracked_part
 
 # More examples change the accuracy of CIFAR models by less than 0.1 percentage points.
 EXAMPLES = 4096
@@ -217,25 +217,28 @@ class Recalibration:
     def run(self, images, batch_size=256) -> int:
         """Sets the moving statistics of the model to those of `images`."""
         check_images(images, batch_size)
-        return self.run_on(batches(images, batch_size))
+        number = batch_count(images, batch_size)
+        return self.run_on(batches(images, batch_size), number=number)
 
-    def run_on(self, inputs, outputs=None) -> int:
+    def run_on(self, inputs, outputs=None, number=None) -> int:
         """Sets the moving statistics to those of batches of inputs.
 
         Args:
             inputs: iterable of batches.
             outputs: list, to which the outputs for each batch are appended.
+            number: number of batches, for the report of progress; None if unknown.
 
         Returns:
             Number of examples used; 0 if no BatchNormalization is estimated.
         """
         for _, pool in self._pools:
             pool.reset()
-        for number, layer in enumerate(self._augmenting):
-            layer.restart((self._seed, number))
+        for place, layer in enumerate(self._augmenting):
+            layer.restart((self._seed, place))
         count = 0
         if self._pools:
-            for batch in inputs:
+            text = "Re-estimating the BatchNormalization statistics, batch"
+            for batch in tracked_part(inputs, text, number):
                 found = graph.run(self.recorder, batch)
                 if outputs is not None:
                     outputs.append(found)

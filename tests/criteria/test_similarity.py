@@ -1,11 +1,18 @@
 """Similarity of what enters and leaves a unit, against independent formulas."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from resprune_tf.criteria.similarity import _centred_gram, block_influence, cka
+from resprune_tf.criteria.similarity import (
+    _centred_gram,
+    _joined,
+    block_influence,
+    cka,
+)
 from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import images_of, outputs
 from tests.made.foreign_nets import flat, two_inputs
@@ -33,7 +40,7 @@ def net():
 def test_cka_is_that_of_the_features(net, monkeypatch):
     x = images_of(net, 8)
     monkeypatch.setattr("resprune_tf.criteria.similarity._FEATURES", 40)  # of 96
-    scores = cka(x, batch_size=4)(net)
+    scores = cka(x, batch_size=3)(net)
     assert list(scores) == ["a", "b", "c"]
     for name, score in scores.items():
         assert score == pytest.approx(1 - feature_cka(*sides(net, name, x)), abs=1e-6)
@@ -43,9 +50,27 @@ def test_cka_sees_no_rotation_and_no_scale():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(6, 4))
     rotation, _ = np.linalg.qr(rng.normal(size=(4, 4)))
-    gram = _centred_gram([features[:2], features[2:]])
-    turned = _centred_gram([3 * features @ rotation + 5])
+    gram = _centred_gram(features, "unit")
+    turned = _centred_gram(3 * features @ rotation + 5, "unit")
     np.testing.assert_allclose(turned, 9 * gram, rtol=1e-10, atol=1e-10)
+
+
+def test_batches_are_not_kept_while_they_are_joined():
+    def batches():
+        for start in range(0, 64, 8):
+            rows = np.arange(start, min(start + 8, 60), dtype="float32")
+            yield [np.repeat(rows[:, None], 10_000, axis=1), rows]
+
+    tracemalloc.start()
+    try:
+        features, rows = _joined(batches(), 60)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert features.dtype == "float32" and features.shape == (60, 10_000)
+    np.testing.assert_array_equal(features[:, 9_999], np.arange(60))
+    np.testing.assert_array_equal(rows, np.arange(60))
+    assert peak < 1.5 * features.nbytes
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -9,7 +9,14 @@ import sys
 import pytest
 
 from resprune_tf.system import progress
-from resprune_tf.system.progress import Count, Reporter, say, shown, tracked
+from resprune_tf.system.progress import (
+    Count,
+    Reporter,
+    say,
+    shown,
+    tracked,
+    tracked_part,
+)
 from resprune_tf.system.wording import counted
 
 
@@ -87,6 +94,69 @@ def test_the_length_of_a_count_may_be_unknown(clock):
     with shown(Reporter(stream)):
         Count(None).show(3, "Measuring, batch")
     assert stream.getvalue() == "Measuring, batch (4) ...\n"
+
+
+def test_no_time_left_is_promised_if_the_items_take_different_times(clock):
+    stream = io.StringIO()
+    with shown(Reporter(stream)):
+        for _ in tracked(range(4), "Scoring", even=False):
+            clock[0] += 30
+    states = [f"Scoring ({number} of 4) ..." for number in range(1, 5)]
+    assert stream.getvalue().splitlines() == states
+
+
+def parts(stream, clock, seconds):
+    """A count of criteria, each with two units in turn, each of three batches."""
+    with shown(Reporter(stream)):
+        for criterion in tracked(["first", "second"], "By {}".format, even=False):
+            for unit in tracked_part("ab", (criterion + ", unit {}").format):
+                batches = (number for number in range(3))
+                for _ in tracked_part(batches, f"{criterion} {unit}, batch", 3):
+                    clock[0] += seconds
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_the_parts_of_a_short_step_are_not_shown(stream, clock):
+    assert "unit" not in parts(stream(), clock, 0.8)
+
+
+def test_the_parts_of_a_long_step_are_shown_alternately(clock):
+    assert parts(io.StringIO(), clock, 4).splitlines() == [
+        "By first (1 of 2) ...",
+        "first a, batch (3 of 3, 0:04 left) ...",
+        "first, unit b (2 of 2) ...",
+        "first b, batch (3 of 3, 0:04 left) ...",
+        "By second (2 of 2) ...",
+        "second a, batch (3 of 3, 0:04 left) ...",
+        "second, unit b (2 of 2) ...",
+        "second b, batch (3 of 3, 0:04 left) ...",
+    ]
+
+
+def test_a_terminal_shows_the_whole_again_after_a_part(clock):
+    lines = parts(Terminal(), clock, 4).split("\r\x1b[K")
+    assert lines[1:8] == [
+        "By first (1 of 2) ...",
+        "first a, batch (3 of 3, 0:04 left) ...",
+        "By first (1 of 2) ...",
+        "first, unit b (2 of 2) ...",
+        "first b, batch (3 of 3, 0:04 left) ...",
+        "first, unit b (2 of 2) ...",
+        "By first (1 of 2) ...",
+    ]
+    assert lines[-1] == ""
+
+
+def test_a_part_of_unknown_length_is_counted(clock):
+    stream = io.StringIO()
+    with shown(Reporter(stream)):
+        for _ in tracked_part(iter("abc"), "Reading, batch"):
+            clock[0] += 6
+    assert stream.getvalue().splitlines() == [
+        "Reading, batch (2) ...",
+        "Reading, batch (3) ...",
+    ]
 
 
 @pytest.mark.parametrize("columns", ["20", "80"])
