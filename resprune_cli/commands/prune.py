@@ -50,7 +50,8 @@ def add_parser(commands):
             Without retraining (--epochs 0): the command removes one unit at a time and
             scores the others again, until the target is met. For a size or latency
             target it scores the units once and removes the set with the smallest sum of
-            scores that meets the target. This takes seconds and costs accuracy.
+            scores that meets the target. This costs accuracy. It takes seconds for a
+            small model, and minutes for a large model or a latency target.
             --recalibrate needs no labels and restores a large part of the accuracy of a
             model with BatchNormalization; retraining restores more.
 

@@ -57,7 +57,8 @@ def add_choice_options(parser):
         "--recalibrate",
         action="store_true",
         help="re-estimate BatchNormalization statistics from training examples before "
-        "units are scored, and with --epochs 0 also for the pruned model.",
+        "units are scored, and with --epochs 0 also for the pruned model, in steps of "
+        f"{usage.RECALIBRATION_BATCH} examples unless --batch-size is given.",
     )
 
 

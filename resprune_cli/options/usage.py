@@ -19,6 +19,10 @@ SCHEDULES = tuple(
 )
 RUNTIMES = tuple(registry("deploy.registry").RUNTIME_FORMATS)
 
+# Examples per step when a pruned model is recalibrated. The statistics of smaller
+# batches deviate from those of the data.
+RECALIBRATION_BATCH = 256
+
 # Explanations of file sizes, printed wherever the sizes are.
 EXPORTED_BYTES = (
     "exported_..._bytes: size of the file that `resprune export` writes, folded and "
@@ -144,6 +148,13 @@ def add_trust_options(parser):
     )
 
 
+class _BatchSize(argparse.Action):
+    """Sets both batch sizes: a size that is given limits the memory of every step."""
+
+    def __call__(self, parser, namespace, value, option=None):
+        namespace.batch_size = namespace.recalibration_batch = value
+
+
 def add_loss_options(parser):
     """Adds the options for loss, metric and batch size."""
     group = parser.add_argument_group(
@@ -161,9 +172,11 @@ def add_loss_options(parser):
         "--batch-size",
         metavar="N",
         type=values.count,
+        action=_BatchSize,
         default=32,
         help="examples per step (default 32).",
     )
+    parser.set_defaults(recalibration_batch=RECALIBRATION_BATCH)
 
 
 def add_latency_options(parser, purpose=""):

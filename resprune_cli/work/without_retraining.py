@@ -107,6 +107,7 @@ def _one_by_one(model, criterion, target, images, args):
             target=target,
             protected=args.protect,
             images=images,
+            batch_size=args.recalibration_batch,
             on_step=print_step,
         )
     except TargetMet:
@@ -134,7 +135,7 @@ def _cheapest_set(model, criterion, target, images, args):
     pruned = remove_units(model, solution.units)
     if images is not None:
         say("Re-estimating the BatchNormalization statistics ...")
-        pruned = recalibrate(pruned, images)
+        pruned = recalibrate(pruned, images, args.recalibration_batch)
     return solution, pruned, scores
 
 

@@ -27,7 +27,7 @@ from resprune_tf import (
 )
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.wording import busy_note
-from resprune_tf.training.recalibration import recalibrate
+from resprune_tf.training.recalibration import Recalibration, recalibrate
 from tests.conftest import net_of, outputs, randomise
 from tests.made.cli import (
     Block,
@@ -251,6 +251,30 @@ def test_pruning_at_once_recalibrates_after_each_removal(given, tmp_path, capsys
     # Before each scoring, in the criterion, and after each removal.
     lost = [3 - len(find_units(call.args[0])) for call in recalibrated.mock_calls]
     assert lost == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("given_size", "expected"), [((), 256), ((7,), 7)])
+@pytest.mark.parametrize("criterion", ["random", "block_influence"])
+def test_the_batch_size_limits_recalibration_only_if_it_is_given(
+    given, tmp_path, capsys, given_size, expected, criterion
+):
+    argv = ["--data", given / "unlabelled.npz", "--epochs", 0, "--target", "units=2"]
+    argv += ["--criterion", criterion, "--recalibrate", "--out", tmp_path / "out"]
+    for size in given_size:
+        argv += ["--batch-size", size]
+    sizes = []
+
+    def run(self, images, batch_size):
+        sizes.append(batch_size)
+        return really_run(self, images, batch_size)
+
+    really_run = Recalibration.run
+    with mock.patch.object(Recalibration, "run", run):
+        code, _, err = resprune(capsys, "prune", given / "net.keras", *argv)
+    assert code == 0, err
+    assert sizes[-1] == expected  # that of the pruned model
+    if criterion == "block_influence":  # it recalibrates before it scores
+        assert sizes[:-1] == [given_size[0] if given_size else 32]
 
 
 @pytest.mark.parametrize("criterion", ["random", "block_influence"])
