@@ -108,7 +108,7 @@ def _measured(path, keras_model, model, data, args):
         if model is None and args.loss is None:
             del measures["loss"]  # the outputs may or may not be logits
         result["measures"] = measures
-        result["doubt"] = measuring.guessing_warning(like, measures)
+        result["doubt"] = measuring.guessing_warning(like, measures, len(x))
         if result["doubt"]:
             warn(result["doubt"], args)
     if model is not None and found.ndim == 2 and found.shape[1] > 1:

@@ -142,7 +142,7 @@ def _measured(models, files, data, found, args):
             correct.append(right)
             for measure_name, value in measured.items():
                 each[f"{split} {measure_name}"] = value
-            if warning := measuring.guessing_warning(model, measured):
+            if warning := measuring.guessing_warning(model, measured, len(x)):
                 doubts.append(f"{name}: {warning}")
                 usage.warn(doubts[-1], args)
     losses = [measuring.full_loss_name(model) for model in models if model.compiled]

@@ -6,13 +6,14 @@ import re
 
 import keras
 import numpy as np
+from scipy import special
 
 from resprune_cli.options.archives import NUMBER_CLASSES
 from resprune_cli.options.usage import WrongUse, first_line, warn
 from resprune_cli.work import data_source
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.runs.callbacks import EvaluationProgress
-from resprune_tf.runs.judging import format_value
+from resprune_tf.runs.judging import format_p, format_value
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import counted
 from resprune_tf.training.labels import check_targets, classified
@@ -121,38 +122,78 @@ def monitored(measured, asked=None):
     return "accuracy" if "accuracy" in others else (others or ["loss"])[0]
 
 
-def guessing(model, measured):
+def guessing(model, measured, examples):
     """A sentence on a classifier that is no better than guessing; None for others.
+
+    An accuracy must be significantly higher than that of guessing: if every example
+    were guessed, as many correct ones must have a probability of at most 5 %. Besides,
+    a cross entropy that is many times that of equal probabilities is reported, because
+    pixels from 0 to 255 instead of 0 to 1 can leave some accuracy.
 
     Args:
         model: a compiled `keras.Model` with one output.
-        measured: dict from the name of a measure to a number. Without an accuracy the
-            result is None.
+        measured: dict from the name of a measure to a number.
+        examples: int, number of examples on which it was measured.
     """
-    classes = max(2, model.outputs[0].shape[-1] or 2)
+    shape = model.outputs[0].shape
+    classes = max(2, shape[-1] or 2)
     found = [measured[name] for name in _ACCURACIES if name in measured]
-    if not found:
-        return None
-    accuracy, loss = found[0], measured.get("loss", 0.0)
-    # The accuracy, rescaled so that guessing has 0 and a perfect classifier 1.
-    skill = (accuracy * classes - 1) / (classes - 1)
-    # A loss above that of equal probabilities means confident wrong predictions. An
-    # overconfident model has a large loss too, but is correct more often. Pixels from
-    # 0 to 255 instead of 0 to 1 can leave some skill, but the loss is enormous.
     even = math.log(classes)
-    wrong = full_loss_name(model) in _CROSS_ENTROPIES and loss > even
-    worse = wrong and (skill < 0.2 or (skill < 0.6 and loss > 40 * even))
-    if accuracy * classes > 1.3 and not worse:
+    loss = measured.get("loss", 0.0)
+    if full_loss_name(model) not in _CROSS_ENTROPIES:
+        loss = 0.0
+    enormous = loss > _ENORMOUS * even
+    if not found:
+        return f"The loss is {_apart(loss, even)}." if enormous else None
+    accuracy = found[0]
+    # Rescaled so that guessing has 0 and a perfect classifier 1.
+    skill = (accuracy * classes - 1) / (classes - 1)
+    if skill >= _SKILLED:
+        return None
+    # A model with an output per pixel or position classifies each of them.
+    decisions = examples * math.prod(size or 1 for size in shape[1:-1])
+    p = _chance(accuracy, decisions, classes)
+    # A model that always answers the same class is correct more often than 1 in
+    # `classes` if that class is more frequent than others.
+    guesses = p > _SIGNIFICANT or accuracy * classes <= _FREQUENT
+    if not guesses and not enormous:
         return None
     text = f"The accuracy is {accuracy:.2%}, and guessing gives 1 in {classes}"
-    if wrong:
-        text += f"; the loss is {loss:.3g}, and guessing gives {even:.3g}"
+    if p > _SIGNIFICANT:
+        text += f" ({format_p(p)} on {counted(examples, 'example')})"
+    # A slightly higher loss says nothing about a model that is correct often enough.
+    if enormous or (guesses and loss > even):
+        joint = "; but" if not guesses else ";"
+        text += f"{joint} the loss is {_apart(loss, even)}"
     return f"{text}."
 
 
-def guessing_warning(model, measured):
+_SIGNIFICANT = 0.05  # largest p-value of an accuracy that is better than guessing
+_FREQUENT = 1.3  # share of the most frequent class, as a multiple of an equal share
+_SKILLED = 0.6  # share of the way from guessing to perfect: no chance, if few examples
+_ENORMOUS = 40  # multiple of the loss of equal probabilities
+
+
+def _chance(accuracy, examples, classes):
+    """Probability that guessing gives at least this accuracy: the binomial tail."""
+    correct = round(accuracy * examples)
+    if correct < 1:
+        return 1.0
+    return float(special.bdtrc(correct - 1, examples, 1 / classes))
+
+
+def _apart(loss, even):
+    """A loss and that of equal probabilities, with digits that show the difference."""
+    for digits in range(3, 9):
+        one, other = f"{loss:.{digits}g}", f"{even:.{digits}g}"
+        if one != other:
+            break
+    return f"{one}, and guessing gives {other}"
+
+
+def guessing_warning(model, measured, examples):
     """Sentence and advice on a classifier that is no better than guessing, or None."""
-    if (text := guessing(model, measured)) is None:
+    if (text := guessing(model, measured, examples)) is None:
         return None
     return (
         f"{text} Check the input scaling (--pixels) and the order of the class labels."
@@ -178,17 +219,18 @@ def check_classifier(model, x, labels, args):
     outputs = model.predict(x, batch_size=min(128, len(x)), verbose=0)
     (outputs,) = keras.tree.flatten(outputs)  # a model may return a dict or a list
     found = outputs.argmax(axis=1)
-    if text := guessing_warning(model, {"accuracy": float(np.mean(found == classes))}):
+    measured = {"accuracy": float(np.mean(found == classes))}
+    if text := guessing_warning(model, measured, len(x)):
         warn(text, args)
 
 
-def check_guessing(model, measured, args):
+def check_guessing(model, measured, examples, args):
     """Prints a warning if a model is no better than guessing; returns whether it is so.
 
     Raises:
         WrongUse: if it is no better than guessing, without `allow_guessing`.
     """
-    warning = guessing_warning(model, measured)
+    warning = guessing_warning(model, measured, examples)
     if warning and not args.allow_guessing:
         raise WrongUse(
             f"{warning} If the model is correct as it is, such as an untrained model, "

@@ -97,7 +97,8 @@ def prune(model, data, splits, target, args):
         except (ValueError, rp.TrainingDiverged) as error:
             raise Failed(str(error)) from error
     print(f"\n{result}")
-    outcome = _outcome(model, result, target, measured, args)
+    examples = len(splits["validation"][0])
+    outcome = _outcome(model, result, target, measured, examples, args)
     judged = not (guesses or result.final.get("diverged"))
     if outcome.failure and data.divided and judged:
         failure = f"{outcome.failure} {_DIVIDED}"
@@ -126,7 +127,9 @@ def _measure_given(model, splits, args):
         f"{counted(len(splits['validation'][0]), 'example')}.",
         flush=True,
     )
-    return measured, measuring.check_guessing(model, measured["validation"], args)
+    examples = len(splits["validation"][0])
+    guesses = measuring.check_guessing(model, measured["validation"], examples, args)
+    return measured, guesses
 
 
 def _with_importances(model):
@@ -183,7 +186,7 @@ def _precision(model, args):
     return rp.native_precision() if own else "float32"
 
 
-def _outcome(model, result, target, given, args):
+def _outcome(model, result, target, given, examples, args):
     """The `Outcome` of a finished run.
 
     Args:
@@ -191,6 +194,7 @@ def _outcome(model, result, target, given, args):
         result: what `prune_and_retrain` returned.
         target: a `Target`, or None.
         given: measures of the given model by the name of the split.
+        examples: number of validation examples.
         args: parsed arguments.
     """
     first, selected = result.rounds[0], result.selected
@@ -205,8 +209,8 @@ def _outcome(model, result, target, given, args):
         "rounds": [r.line() for r in result.rounds],
     }
     # If the given model was no better than guessing, the warning was printed before.
-    if measuring.guessing(model, given["validation"]) is None:
-        if guessing := measuring.guessing(model, selected.validation):
+    if measuring.guessing(model, given["validation"], examples) is None:
+        if guessing := measuring.guessing(model, selected.validation, examples):
             notes["doubt"] = f"The pruned model: {guessing}"
     removed = tuple(
         name for r in result.rounds[: selected.round + 1] for name in r.removed

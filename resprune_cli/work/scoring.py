@@ -40,7 +40,7 @@ def table(model, args, names=None):
     if data.labelled:
         say(f"Measuring the accuracy on {counted(len(x), 'training example')} ...")
         measured = measuring.evaluate(model, x, y, args.batch_size)
-        doubt = measuring.guessing_warning(model, measured)
+        doubt = measuring.guessing_warning(model, measured, len(x))
         if doubt:
             warn(doubt, args)
     try:

@@ -52,7 +52,8 @@ def prune(model, data, splits, target, args):
     """
     say("Measuring the given model ...")
     first = _round(0, model, (), splits, args)
-    guesses = measuring.check_guessing(model, first.validation, args)
+    examples = len(splits["validation"][0]) if splits else 0
+    guesses = measuring.check_guessing(model, first.validation, examples, args)
     name = args.criterion or scoring.default_criterion(model)
     criterion = scoring.criterion(name, model, data, args)
     images = None
@@ -73,7 +74,7 @@ def prune(model, data, splits, target, args):
     say("Measuring the pruned model ...")
     last = _round(1, pruned, solution.units, splits, args)
     notes = {"criterion": name, "solution": solution.to_dict()}
-    guessing = measuring.guessing(model, last.validation)
+    guessing = measuring.guessing(model, last.validation, examples)
     if guessing and not guesses:
         notes["doubt"] = f"The pruned model: {guessing} {_ADVICE}"
     removable, others = removable_units(find_units(model), list(scores), args.protect)

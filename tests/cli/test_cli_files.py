@@ -790,32 +790,73 @@ def test_what_is_watched():
 
 
 @pytest.mark.parametrize(
-    "accuracy, loss, doubted",
+    "accuracy, examples, loss, doubted",
     [
-        (0.3, 1.0, True),
-        (0.43, 1.0, True),
-        (0.45, 1.0, False),
-        (0.45, 1.2, True),  # worse than shares of a third each, log(3)
-        (0.5, 9.0, False),  # too sure of itself, and right more often than by chance
-        (0.5, 90.0, True),  # as if the pixels were 255 times too large
-        (0.9, 90.0, False),
-        (None, 9.0, False),
+        (0.3, 60, 1.0, True),
+        (0.43, 60, 1.0, True),
+        (0.43, 6000, 1.0, True),  # the share of a class that is more frequent
+        (0.45, 60, 1.0, False),
+        (0.45, 20, 1.0, True),  # 9 of 20: by chance with a probability of 19 %
+        (0.45, 20, 1.2, True),  # worse than shares of a third each, log(3)
+        (0.45, 60, 1.2, False),  # that is no chance, whatever the loss
+        (0.5, 60, 9.0, False),  # too sure of itself, but right more often than that
+        (0.5, 60, 90.0, True),  # as if the pixels were 255 times too large
+        (0.9, 60, 90.0, False),
+        (1.0, 1, 9.0, False),
+        (0.0, 60, 1.0, True),
+        (None, 60, 9.0, False),
     ],
 )
-def test_a_classifier_that_guesses_is_doubted(accuracy, loss, doubted, net):
+def test_a_classifier_that_guesses_is_doubted(accuracy, examples, loss, doubted, net):
     measured = {"loss": loss}
     if accuracy is not None:
         measured["accuracy"] = accuracy
-    found = measuring.guessing_warning(net, measured)
+    found = measuring.guessing_warning(net, measured, examples)
     assert bool(found) is doubted
     assert not doubted or "1 in 3" in found and "--pixels" in found
     assert ("guessing gives 1.1" in (found or "")) is (doubted and loss > 1.1)
 
 
+def test_an_enormous_loss_is_doubted_without_an_accuracy(net):
+    found = measuring.guessing(net, {"loss": 90.0}, 60)
+    assert found == "The loss is 90, and guessing gives 1.1."
+
+
+@pytest.fixture(scope="module")
+def of_1000():
+    image = keras.Input((2,))
+    net = keras.Model(image, keras.layers.Dense(1000, activation="softmax")(image))
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return net
+
+
+def test_one_of_eight_correct_examples_is_better_than_one_of_1000(of_1000):
+    measured = {"loss": 6.9079, "accuracy": 0.125}
+    assert measuring.guessing(of_1000, measured, 8) is None
+    assert measuring.guessing(of_1000, {**measured, "accuracy": 0.0}, 8) == (
+        "The accuracy is 0.00%, and guessing gives 1 in 1000 (p = 1 on 8 examples); "
+        "the loss is 6.9079, and guessing gives 6.9078."
+    )
+
+
+def test_the_p_value_of_an_accuracy_is_the_binomial_tail(net):
+    found = measuring.guessing(net, {"loss": 1.0, "accuracy": 0.4}, 5)
+    tail = 1 - (2 / 3) ** 5 - 5 * (1 / 3) * (2 / 3) ** 4  # at least 2 of 5
+    assert f"(p = {tail:.2g} on 5 examples)" in found
+
+
+def test_every_position_of_an_image_is_classified():
+    image = keras.Input((4, 4, 1))
+    net = keras.Model(image, keras.layers.Dense(2, activation="softmax")(image))
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    measured = {"loss": 0.6, "accuracy": 0.75}
+    assert measuring.guessing(net, measured, 2) is None  # 24 of 32
+
+
 @pytest.mark.parametrize("name", ["acc", "sparse_categorical_accuracy"])
 def test_an_accuracy_of_another_name_counts(name, net):
-    assert measuring.guessing_warning(net, {"loss": 1.0, name: 0.3})
-    assert measuring.guessing_warning(net, {"loss": 1.0, name: 0.9}) is None
+    assert measuring.guessing_warning(net, {"loss": 1.0, name: 0.3}, 60)
+    assert measuring.guessing_warning(net, {"loss": 1.0, name: 0.9}, 60) is None
 
 
 def test_keras_numbering_of_optimizers_is_not_shown():
