@@ -120,14 +120,13 @@ def _measure_given(model, splits, args):
         for split, (x, y) in splits.items()
         if split != "train"
     }
-    monitor = args.monitor
+    monitor, examples = args.monitor, len(splits["validation"][0])
     print(
         f"The given model: validation {monitor} "
         f"{format_value(monitor, measured['validation'][monitor])} on "
-        f"{counted(len(splits['validation'][0]), 'example')}.",
+        f"{counted(examples, 'example')}.",
         flush=True,
     )
-    examples = len(splits["validation"][0])
     guesses = measuring.check_guessing(model, measured["validation"], examples, args)
     return measured, guesses
 

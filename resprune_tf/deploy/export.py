@@ -25,7 +25,7 @@ from resprune_tf.deploy.formats import (
 )
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
 from resprune_tf.deploy.registry import FORMATS, known_as
-from resprune_tf.deploy.runtimes import BATCH
+from resprune_tf.deploy.runtimes import BATCH, in_batches
 from resprune_tf.deploy.signature import check_outputs, names_in
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.advice import advice
@@ -185,15 +185,15 @@ def _tolerances(tolerance):
 
 def _outputs(model, images):
     """Outputs of a Keras model as a list of float32 arrays."""
+
+    def run(feed):
+        inputs = keras.tree.pack_sequence_as(model._inputs_struct, list(feed.values()))
+        outputs = keras.tree.flatten(model(inputs, training=False))
+        return list(map(keras.ops.convert_to_numpy, outputs))
+
     # The check runs on the CPU too; accelerators round convolutions differently.
-    batches = []
     with keras.device("cpu:0"):
-        for start in range(0, len(images[0]), BATCH):
-            some = [array[start : start + BATCH] for array in images]
-            inputs = keras.tree.pack_sequence_as(model._inputs_struct, some)
-            outputs = keras.tree.flatten(model(inputs, training=False))
-            batches.append(list(map(keras.ops.convert_to_numpy, outputs)))
-    return [np.concatenate(x).astype("float32") for x in zip(*batches, strict=True)]
+        return in_batches(run, dict(enumerate(images)), BATCH)
 
 
 def _counts(arrays):
@@ -201,7 +201,7 @@ def _counts(arrays):
 
 
 def _exported_outputs(name, path, model, images):
-    """Outputs of a written file: for each batch size a list of arrays."""
+    """Outputs of a written file: for each number of images a list of arrays."""
     counts = _counts(images)
     job = {
         "name": "outputs",

@@ -104,14 +104,29 @@ def outputs(load, arrays, path, names, counts):
     names = _names(loaded, names)
     results = {}
     for number, count in enumerate(counts):
-        parts = []
-        for start in range(0, count, BATCH):
-            rows = slice(start, min(count, start + BATCH))
-            feed = {name: x[rows] for name, x in zip(names, arrays, strict=True)}
-            parts.append(list(map(np.asarray, loaded.run(feed))))
-        for index, output in enumerate(zip(*parts, strict=True)):
-            results[f"{number}_{index}"] = np.concatenate(output).astype("float32")
+        feed = {name: x[:count] for name, x in zip(names, arrays, strict=True)}
+        for index, output in enumerate(in_batches(loaded.run, feed, BATCH)):
+            results[f"{number}_{index}"] = output
     return results
+
+
+def in_batches(run, feed, size):
+    """The outputs for all rows of some inputs, of which `size` at a time are run.
+
+    Args:
+        run: function from a dict of input arrays to a list of output arrays.
+        feed: dict of input arrays `(rows, ...)`.
+        size: int.
+
+    Returns:
+        List of float32 arrays `(rows, ...)`.
+    """
+    count = len(next(iter(feed.values())))
+    parts = [
+        list(map(np.asarray, run({n: x[at : at + size] for n, x in feed.items()})))
+        for at in range(0, count, size)
+    ]
+    return [np.concatenate(part).astype("float32") for part in zip(*parts, strict=True)]
 
 
 def _names(loaded, names):
@@ -159,19 +174,21 @@ def predictions(load, arrays, path, names, batch_size):
     names = _names(loaded, list(loaded.inputs) if names is None else names)
     specs = [loaded.inputs[name] for name in names]
     fixed = [shape[0] for shape, _ in specs if shape and shape[0] is not None]
-    size, count, batches = (fixed or [batch_size])[0], len(arrays[0]), []
-    for start in range(0, count, size):
-        feed = {}
-        for name, (_, dtype), x in zip(names, specs, arrays, strict=True):
-            rows = x[start : start + size]
-            if fixed and len(rows) < size:  # repeat the last row to fill the batch
-                rows = np.concatenate([rows, rows[-1:].repeat(size - len(rows), 0)])
-            feed[name] = rows.astype(dtype)
-        batches.append([np.asarray(y)[: count - start] for y in loaded.run(feed)])
-    return {
-        str(index): np.concatenate(parts).astype("float32")
-        for index, parts in enumerate(zip(*batches, strict=True))
-    }
+    dtypes = {name: dtype for name, (_, dtype) in zip(names, specs, strict=True)}
+    size = (fixed or [batch_size])[0]
+
+    def run(feed):
+        count = len(feed[names[0]])
+        if fixed and count < size:  # repeat the last row to fill the batch
+            feed = {
+                name: np.concatenate([x, x[-1:].repeat(size - count, 0)])
+                for name, x in feed.items()
+            }
+        found = loaded.run({name: x.astype(dtypes[name]) for name, x in feed.items()})
+        return [np.asarray(output)[:count] for output in found]
+
+    found = in_batches(run, dict(zip(names, arrays, strict=True)), size)
+    return {str(index): output for index, output in enumerate(found)}
 
 
 def times(load, arrays, paths, batch_size, runs, warmup, threads):
