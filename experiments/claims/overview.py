@@ -22,6 +22,7 @@ from experiments.paper import (
 from experiments.paper.rows import BY_RUN, PRUNING_RUNS, full_length_runs
 from experiments.paper.sources import QUEUE, Sources
 from experiments.removal_study import defaults_page
+from experiments.removal_study import page as removal_page
 
 _TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules); none
 is set by hand. *Not reproducible*: no model can have the printed numbers. Hours are
@@ -114,8 +115,8 @@ def make(records=RECORDS):
     ]
     if found:
         parts.append(f"## What was found\n\n{_FOUND}\n{_table(found)}")
-    if brief := defaults_page.in_brief(records):
-        parts.append(brief)
+    briefs = [page.in_brief(records) for page in (removal_page, defaults_page)]
+    parts += filter(None, briefs)
     parts.append(f"## What was run\n\n{_WORDS}\n{_runs(records)}")
     if missing := _missing(groups, found):
         parts.append(f"## What is open\n\n{_DECIDE}\n{missing}")

@@ -1,6 +1,7 @@
 """The page of the study of removal without training. No TensorFlow."""
 
 import json
+import math
 import statistics
 
 import numpy as np
@@ -23,6 +24,7 @@ FOLDER = "removal_study"
 CIFAR_NETS = ("resnet20", "resnet32", "resnet44")
 EFFICIENTNET = "efficientnet-lite0"
 NETS = (*CIFAR_NETS, EFFICIENTNET)
+_OMEGA = "importance"  # the criterion that scores units by |ω|
 _RESAMPLES = 2000
 _ABOUT = """How removing residual units without any retraining affects trained models:
 how well each criterion chooses the units, whether scoring again after each removal
@@ -101,7 +103,7 @@ def _summary(networks):
     columns = ["method", *(f"{n.title}, {kind}" for n in networks for kind in KINDS)]
     names = list(dict.fromkeys(name for n in networks for name in n.methods))
     rows = [
-        [name, *(_mean_rank(n, name, kind) for n in networks for kind in KINDS)]
+        [name, *(_whole(_mean_rank(n, name, k)) for n in networks for k in KINDS)]
         for name in names
     ]
     gains = [f"- {n.title}: {_gains(n)}." for n in networks]
@@ -120,7 +122,52 @@ def _mean_rank(network, name, kind):
         for count in range(1, network.most + 1)
     ]
     ranks = [rank for rank in ranks if rank is not None]
-    return f"{statistics.fmean(ranks):.0f}" if ranks else "-"
+    return statistics.fmean(ranks) if ranks else math.nan
+
+
+def _whole(number):
+    return "-" if math.isnan(number) else f"{number:.0f}"
+
+
+def in_brief(records):
+    """What was found about models trained with ω, for the overview; "" without any.
+
+    Args:
+        records: folder of all records.
+    """
+    lines = [
+        f"- {network.title} (n = 1): {_ranked(network)}\n"
+        for network in _read(records)
+        if _OMEGA in network.scores()
+    ]
+    if not lines:
+        return ""
+    return (
+        "How well |ω| selects units was also measured without any retraining "
+        f"([details]({FOLDER}.md)). The percentiles are those of a criterion's choices "
+        "among random sets of the same size, as removed and after recalibration of "
+        "BatchNormalization; 50 is no better than chance.\n\n" + "".join(lines)
+    )
+
+
+def _ranked(network):
+    """The percentiles of |ω| and of the best criterion, and the correlation of |ω|."""
+    ranks = {
+        name: [_mean_rank(network, name, kind) for kind in KINDS]
+        for name in network.scores()
+    }
+    best = max(ranks, key=lambda name: np.nan_to_num(ranks[name][-1]))
+    own, highest = (" and ".join(map(_whole, ranks[name])) for name in (_OMEGA, best))
+    rises = [
+        network.loss([index], KINDS[0]) - network.loss(FULL, KINDS[0])
+        for index in range(len(network.units))
+    ]
+    return (
+        f"the mean percentiles of |ω| for 1 to {network.most} removed units are {own}; "
+        f"those of {best}, the best criterion after recalibration, are {highest}. "
+        "Spearman's rank correlation of |ω| with the increase of the loss without each "
+        f"unit is {_correlation(network.scores()[_OMEGA], rises)}."
+    )
 
 
 def _gains(network):
