@@ -78,7 +78,12 @@ def pair(first, second):
         first, second: numbers by seed. Seeds that one of them lacks are left out.
     """
     common = sorted(first.keys() & second.keys())
-    summary = summarize(first[seed] - second[seed] for seed in common)
+    return mean_interval(first[seed] - second[seed] for seed in common)
+
+
+def mean_interval(values):
+    """The `Paired` of some numbers, such as differences; None if there are none."""
+    summary = summarize(values)
     if summary is None or summary.sd is None:
         return summary and Paired(*summary, None, None)
     quantile = float(stats.t.ppf(0.975, summary.n - 1))

@@ -14,7 +14,8 @@ folder of tfds, or contains the official archives in DATA/manual.
 
     python -m experiments.removal_study --record=cifar10/NAME --data_dir=DATA
 
-measures the initial model of a run whose record in records/cifar10 contains it.
+measures the initial model of a run whose record in records/cifar10 contains it, and
+--record=digits/NAME that of a run on the digits, which needs no --data_dir.
 
 There is one record per model in records/removal_study. Recorded parts are not measured
 again, so the command can be stopped and repeated; --again measures everything again.
@@ -43,6 +44,11 @@ def main():
         sys.exit(
             "error: the public CIFAR-10 models need --pretrained=DIR. Give the folder "
             f"of their weights, --net={EFFICIENTNET}, or --record=NAME."
+        )
+    if arguments.data_dir is None and not all(n.startswith("digits/") for n in names):
+        sys.exit(
+            "error: the images need --data_dir=DATA, except those of the digits. "
+            f"Received: {', '.join(names)}."
         )
     if arguments.random < 1:
         sys.exit(f"error: --random must be >= 1. Received: {arguments.random}.")
@@ -92,6 +98,10 @@ def _subject(name, arguments):
         return model, dataset, settings, 0.0, None
     if name not in NETS:
         model, dataset, accuracy = recorded.read(RECORDS / name, arguments.data_dir)
+        if dataset.name == "digits":  # few images
+            given |= {"scored_on": 256, "fewer": (64,), "recalibrated_on": 512}
+            given |= {"recalibration_sizes": (64, 256, 512)}
+            given |= {"subset_images": len(dataset.test)}
         return model, dataset, Settings(**given), dataset.mean, accuracy
     dataset = load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
     model = public_models.read_model(name, arguments.pretrained)
@@ -103,7 +113,8 @@ def _command(parser, arguments, name):
     omitted = ("again", "pretrained", "data_dir", "net", "record")
     source = "--pretrained=DIR " if name in CIFAR_NETS else ""
     which = f"--net={name}" if name in NETS else f"--record={name}"
-    return f"{command(parser, arguments, omitted)} {source}{which} --data_dir=DATA"
+    data = "" if name.startswith("digits/") else " --data_dir=DATA"
+    return f"{command(parser, arguments, omitted)} {source}{which}{data}"
 
 
 def _parser():
@@ -125,7 +136,7 @@ def _parser():
         "whose initial model is measured; can be repeated",
     )
     parser.add_argument(
-        "--data_dir", metavar="DATA", required=True, help="folder of the images"
+        "--data_dir", metavar="DATA", help="folder of the images (not for the digits)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

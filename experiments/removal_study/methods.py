@@ -1,7 +1,11 @@
-"""The results of each method of selecting units in a record. Pure Python."""
+"""The results of each method of selecting units in a record. No TensorFlow."""
 
 import dataclasses
 import math
+import re
+import statistics
+
+from scipy import stats
 
 KINDS = ("plain", "recalibrated")
 FULL = ()  # no unit is removed
@@ -27,6 +31,11 @@ class Network:
         if self.name == "efficientnet-lite0":
             return "EfficientNet-Lite0"
         return self.name.replace("resnet", "ResNet-")
+
+    @property
+    def run(self):
+        """The name of the model without its seed, such as `"c10-r29"`."""
+        return re.sub(r"-seed\d+$", "", self.name)
 
     @property
     def settings(self):
@@ -81,6 +90,11 @@ class Network:
         """Mean cross entropy on all test images."""
         return self._measured(units, kind, False)[1]
 
+    def rises(self, kind):
+        """Increase of the loss without each unit."""
+        units = range(len(self.units))
+        return [self.loss([unit], kind) - self.loss(FULL, kind) for unit in units]
+
     def _measured(self, units, kind, some):
         known = self.record["test_images"]
         if some and key(units) in self.record["subset_images"]:
@@ -132,6 +146,19 @@ def random_set_rank(network, method, count, kind):
     own = network.accuracy(units, kind, some=True)
     below = sum(other < own for other in others)
     return 100 * (below + sum(other == own for other in others) / 2) / len(others)
+
+
+def mean_rank(network, method, kind):
+    """Mean of `random_set_rank` over all numbers of removed units; NaN if unknown."""
+    counts = range(1, network.most + 1)
+    ranks = [random_set_rank(network, method, count, kind) for count in counts]
+    return statistics.fmean([r for r in ranks if r is not None] or [math.nan])
+
+
+def rank_correlation(network, method, kind):
+    """Spearman's correlation of scores with the increase of the loss without a unit."""
+    scores = network.scores()[method]
+    return float(stats.spearmanr(scores, network.rises(kind)).statistic)
 
 
 def key(units):

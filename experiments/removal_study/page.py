@@ -1,7 +1,6 @@
 """The page of the study of removal without training. No TensorFlow."""
 
 import json
-import math
 import statistics
 
 import numpy as np
@@ -16,15 +15,21 @@ from experiments.pages.results import (
     short_commit,
 )
 from experiments.pages.style import captioned, draw
-from experiments.removal_study.methods import FULL, KINDS, Network, random_set_rank
+from experiments.removal_study.methods import (
+    FULL,
+    KINDS,
+    Network,
+    mean_rank,
+    random_set_rank,
+)
 from experiments.removal_study.picture import paint
+from experiments.removal_study.seeds import by_run, omega_in_brief, seeds_section, whole
 
 COMMAND = "python -m experiments.removal_study"
 FOLDER = "removal_study"
 CIFAR_NETS = ("resnet20", "resnet32", "resnet44")
 EFFICIENTNET = "efficientnet-lite0"
 NETS = (*CIFAR_NETS, EFFICIENTNET)
-_OMEGA = "importance"  # the criterion that scores units by |ω|
 _RESAMPLES = 2000
 _ABOUT = """How removing residual units without any retraining affects trained models:
 how well each criterion chooses the units, whether scoring again after each removal
@@ -50,7 +55,8 @@ after the removal; greedy search then also recalibrates after each step."""
 _RUNS = """
 
 Models of a run (*ResNet-56 of NAME*) are the initial models of [records](records.md):
-trained with ω, on images without the test images, which selected nothing."""
+trained with ω, on images without the test images, which selected nothing. Several seeds
+of one run are shown as means over these models."""
 _PERCENTILE = """Numbers in parentheses are percentiles among random sets of the same
 size: the share of random sets that are less accurate, ties counted half. A random
 choice reaches 50 on average. Percentiles are measured on the first {subset:,} test
@@ -63,34 +69,44 @@ random sets of the same size, the dotted line is their median. Source:
 
 def make(records):
     """The page and its drawing; None without records."""
-    not_run, networks = NotRun(), _read(records)
-    if not networks:
+    not_run, found = NotRun(), by_run(read(records))
+    if not found:
         return None
+    networks = [network for group in found if len(group) == 1 for network in group]
     subsets = ", ".join(
         f"{n.title}: the first {n.settings['subset_images']:,}" for n in networks
     )
     file = f"{FOLDER}.svg"
-    parts = [
-        head(
-            "Removal without training",
-            FOLDER,
-            _ABOUT + _RUNS * any("run" in n.record for n in networks),
-        ),
-        "\n" + captioned(file, _CAPTION.format(subsets=subsets, folder=FOLDER)),
-        "\n## Summary\n\n",
-        _summary(networks),
-    ]
+    own = any("run" in network.record for group in found for network in group)
+    about = head("Removal without training", FOLDER, _ABOUT + _RUNS * own)
+    parts, drawings = [about], {}
+    if networks:
+        parts += [
+            "\n" + captioned(file, _CAPTION.format(subsets=subsets, folder=FOLDER)),
+            "\n## Summary\n\n",
+            _summary(networks),
+        ]
+        drawings[file] = draw(paint, networks, height=1.0 + 2.6 * len(networks))
     missing = [name for name in NETS if name not in {n.name for n in networks}]
     for name in missing:
         source = "--pretrained=DIR " * (name in CIFAR_NETS)
         cell = not_run.cell(f"{COMMAND} {source}--net={name} --data_dir=DATA")
         parts.append(f"\n{name}: {cell}.\n")
     parts += [_section(network) for network in networks]
-    drawing = draw(paint, networks, height=1.0 + 2.6 * len(networks))
-    return Result(FOLDER, "".join(parts) + not_run.listing(), {file: drawing})
+    parts += [seeds_section(group) for group in found if len(group) > 1]
+    return Result(FOLDER, "".join(parts) + not_run.listing(), drawings)
 
 
-def _read(records):
+def in_brief(records):
+    """How well |ω| selects units, as a paragraph for the overview; "" if unknown.
+
+    Args:
+        records: folder of all records.
+    """
+    return omega_in_brief(by_run(read(records)), FOLDER)
+
+
+def read(records):
     """The recorded `Network`s in which random sets have been measured."""
     paths = {path.stem: path for path in sorted((records / FOLDER).glob("*.json"))}
     names = [name for name in NETS if name in paths]
@@ -103,7 +119,7 @@ def _summary(networks):
     columns = ["method", *(f"{n.title}, {kind}" for n in networks for kind in KINDS)]
     names = list(dict.fromkeys(name for n in networks for name in n.methods))
     rows = [
-        [name, *(_whole(_mean_rank(n, name, k)) for n in networks for k in KINDS)]
+        [name, *(whole(mean_rank(n, name, k)) for n in networks for k in KINDS)]
         for name in names
     ]
     gains = [f"- {n.title}: {_gains(n)}." for n in networks]
@@ -113,60 +129,6 @@ def _summary(networks):
         f"{markdown_table(columns, rows)}\n"
         "Accuracy gained by recalibration, in percentage points: median over all "
         "criteria, with the smallest and the largest.\n\n" + "\n".join(gains) + "\n"
-    )
-
-
-def _mean_rank(network, name, kind):
-    ranks = [
-        random_set_rank(network, name, count, kind)
-        for count in range(1, network.most + 1)
-    ]
-    ranks = [rank for rank in ranks if rank is not None]
-    return statistics.fmean(ranks) if ranks else math.nan
-
-
-def _whole(number):
-    return "-" if math.isnan(number) else f"{number:.0f}"
-
-
-def in_brief(records):
-    """What was found about models trained with ω, for the overview; "" without any.
-
-    Args:
-        records: folder of all records.
-    """
-    lines = [
-        f"- {network.title} (n = 1): {_ranked(network)}\n"
-        for network in _read(records)
-        if _OMEGA in network.scores()
-    ]
-    if not lines:
-        return ""
-    return (
-        "How well |ω| selects units was also measured without any retraining "
-        f"([details]({FOLDER}.md)). The percentiles are those of a criterion's choices "
-        "among random sets of the same size, as removed and after recalibration of "
-        "BatchNormalization; 50 is no better than chance.\n\n" + "".join(lines)
-    )
-
-
-def _ranked(network):
-    """The percentiles of |ω| and of the best criterion, and the correlation of |ω|."""
-    ranks = {
-        name: [_mean_rank(network, name, kind) for kind in KINDS]
-        for name in network.scores()
-    }
-    best = max(ranks, key=lambda name: np.nan_to_num(ranks[name][-1]))
-    own, highest = (" and ".join(map(_whole, ranks[name])) for name in (_OMEGA, best))
-    rises = [
-        network.loss([index], KINDS[0]) - network.loss(FULL, KINDS[0])
-        for index in range(len(network.units))
-    ]
-    return (
-        f"the mean percentiles of |ω| for 1 to {network.most} removed units are {own}; "
-        f"those of {best}, the best criterion after recalibration, are {highest}. "
-        "Spearman's rank correlation of |ω| with the increase of the loss without each "
-        f"unit is {_correlation(network.scores()[_OMEGA], rises)}."
     )
 
 
@@ -239,13 +201,14 @@ def _choices(network, kind):
 
 
 def _single(network):
+    rises = {kind: network.rises(kind) for kind in KINDS}
     changes = {
         kind: [
             (
                 100 * (network.accuracy([index], kind) - network.accuracy(FULL, kind)),
-                network.loss([index], kind) - network.loss(FULL, kind),
+                rise,
             )
-            for index in range(len(network.units))
+            for index, rise in enumerate(rises[kind])
         ]
         for kind in KINDS
     }
@@ -256,7 +219,6 @@ def _single(network):
         )
     ]
     columns = ["without", *KINDS]
-    rises = {kind: [loss for _, loss in found] for kind, found in changes.items()}
     correlations = [
         [name, *(_correlation(scores, rises[kind]) for kind in KINDS)]
         for name, scores in network.scores().items()

@@ -170,30 +170,6 @@ def test_a_model_of_a_run_is_named_after_it(record, tmp_path):
     assert "initial models of [records](records.md)" in text
 
 
-def test_the_overview_says_how_well_omega_selects(record, tmp_path):
-    assert page.in_brief(record.parent.parent) == ""  # a model without ω
-    found = json.loads(record.read_text())
-    found["run"] = "cifar10/mine-seed0"
-    losses = [found["test_images"][str(unit)]["plain"][1] for unit in range(4)]
-    scores = found["scores"]["24 images, draw 0"]
-    scores["importance"] = {"scores": losses}
-    found["orders"]["importance"] = np.argsort(losses).tolist()
-    for count in (1, 2):  # the choices of |ω| are more accurate than all others
-        units = "+".join(map(str, sorted(found["orders"]["importance"][:count])))
-        for part in ("test_images", "subset_images"):
-            found[part][units] = dict.fromkeys(("plain", "recalibrated"), [1.0, 0.0])
-        found["random"][str(count)] = [
-            each for each in found["random"][str(count)] if each != units
-        ]
-    (tmp_path / page.FOLDER).mkdir()
-    (tmp_path / page.FOLDER / "mine-seed0.json").write_text(json.dumps(found))
-    text = page.in_brief(tmp_path)
-    assert "- ResNet-14 of mine-seed0 (n = 1): " in text
-    assert "of |ω| for 1 to 2 removed units are 100 and 100;" in text
-    # One loss was replaced above by the smallest, so the order of the units is kept.
-    assert "without each unit is +1.00 [+1.00, +1.00]." in text
-
-
 def test_the_initial_model_of_a_record():
     name = "digits/small-seed0"
     model, dataset, accuracy = recorded.read(RECORDS / name, None)

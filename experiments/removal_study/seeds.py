@@ -1,0 +1,166 @@
+"""Several models of one run: means over seeds. No TensorFlow."""
+
+import itertools
+import math
+
+from experiments.pages.cells import percent
+from experiments.pages.differences import mean_interval, summarize
+from experiments.pages.results import markdown_table, short_commit
+from experiments.removal_study.methods import KINDS, mean_rank, rank_correlation
+
+_OMEGA = "importance"  # the criterion that scores units by |ω|
+_ABOUT = """{n} models of [{run}](records.md) with different seeds: {layers} layers,
+{units} removable units, trained with ω on {data}. Criteria scored on {scored:,}
+training images, recalibration used {again:,}, and accuracies are measured on {test:,}
+test images, which selected nothing. All cells are means over the models.
+
+*Percentile*: of a method's choice among random sets of the same size, averaged over 1
+to {most} removed units; 50 is no better than chance. *Rank correlation*: Spearman's, of
+the scores with the increase of the loss without each unit. Brackets contain 95 % t
+intervals over the models."""
+
+
+def by_run(networks):
+    """Lists of `Network`s: a list for each run, whose seeds are together."""
+    runs = itertools.groupby(networks, key=lambda network: network.run)
+    return [list(group) for _, group in runs]
+
+
+def whole(number):
+    """A number without decimals, or `-` for NaN."""
+    return "-" if math.isnan(number) else f"{number:.0f}"
+
+
+def seeds_section(networks):
+    """The section of several models of a run.
+
+    Args:
+        networks: list of `Network`s with different seeds.
+    """
+    first, n = networks[0], len(networks)
+    facts, settings = first.record["network"], first.settings
+    about = _ABOUT.format(
+        n=n,
+        run=first.run,
+        layers=facts["layers"],
+        units=len(first.units),
+        data=_data(first),
+        scored=settings["scored_on"],
+        again=settings["recalibrated_on"],
+        test=facts["test_images"],
+        most=first.most,
+    )
+    columns = "method", *(f"percentile, {kind}" for kind in KINDS)
+    columns += tuple(f"rank correlation, {kind}" for kind in KINDS)
+    rows = []
+    for name in first.methods:
+        ranks = [_mean(networks, mean_rank, name, kind, "{:.0f}") for kind in KINDS]
+        correlations = ["-", "-"]
+        if name in first.scores():
+            correlations = [
+                _mean(networks, rank_correlation, name, kind, "{:+.2f}")
+                for kind in KINDS
+            ]
+        rows.append([name, *ranks, *correlations])
+    return (
+        f"\n## ResNet-{facts['layers']} of {first.run}, n = {n}\n\n{about}\n\n"
+        f"{markdown_table(columns, rows)}\n"
+        "Test accuracy in %, mean ± standard deviation over the models:\n\n"
+        f"{_accuracies(networks)}\n{_origin(networks)}"
+    )
+
+
+def omega_in_brief(groups, page):
+    """How well |ω| selects units, as a paragraph for the overview; "" if unknown.
+
+    Args:
+        groups: lists of `Network`s as from `by_run`.
+        page: name of the page with the details.
+    """
+    lines = [
+        f"- ResNet-{group[0].record['network']['layers']} of {group[0].run}, "
+        f"{_data(group[0])} (n = {len(group)}): {_selection(group)}\n"
+        for group in groups
+        if _OMEGA in group[0].scores()
+    ]
+    if not lines:
+        return ""
+    return (
+        "How well |ω| selects units was also measured without any retraining "
+        f"([details]({page}.md)). The percentiles are those of a criterion's choices "
+        "among random sets of the same size, as removed and after recalibration of "
+        "BatchNormalization, averaged over the numbers of removed units; 50 is no "
+        "better than chance.\n\n" + "".join(lines)
+    )
+
+
+def _selection(networks):
+    """The percentiles of |ω| and of the best criterion, and the correlation of |ω|."""
+    first, kind = networks[0], KINDS[-1]
+    ranked = {
+        name: summarize(mean_rank(network, name, kind) for network in networks).mean
+        for name in first.scores()
+    }
+    best = max(
+        ranked,
+        key=lambda name: -math.inf if ranked[name] != ranked[name] else ranked[name],
+    )
+    own, highest = (
+        " and ".join(_mean(networks, mean_rank, name, k, "{:.0f}") for k in KINDS)
+        for name in (_OMEGA, best)
+    )
+    text = f"the percentiles of |ω| are {own}"
+    if best == _OMEGA:
+        text += ", the best of all criteria after recalibration. "
+    else:
+        text += f"; those of {best}, the best after recalibration, are {highest}. "
+    correlation = _mean(networks, rank_correlation, _OMEGA, KINDS[0], "{:+.2f}")
+    return (
+        f"{text}Spearman's rank correlation of |ω| with the increase of the loss "
+        f"without each unit is {correlation}."
+    )
+
+
+def _mean(networks, measure, name, kind, form):
+    """A mean over the models, with its interval if there are several."""
+    found = mean_interval(measure(network, name, kind) for network in networks)
+    if math.isnan(found.mean):
+        return "-"
+    if found.low is None:
+        return form.format(found.mean)
+    return "{} [{}, {}]".format(*map(form.format, (found.mean, found.low, found.high)))
+
+
+def _accuracies(networks):
+    first = networks[0]
+    shown = list(itertools.product(first.reported, KINDS))
+    full = summarize(network.accuracy((), "plain") for network in networks)
+    rows = [["no unit removed", *[percent(full).split(" (")[0]] * len(shown)]]
+    for name in first.methods:
+        cells = []
+        for count, kind in shown:
+            chosen = [(n, n.chosen(name, count, kind)) for n in networks]
+            known = all(units is not None and n.on_all(units) for n, units in chosen)
+            values = (n.accuracy(units, kind) for n, units in chosen) if known else ()
+            cells.append(percent(summarize(values)).split(" (")[0])
+        rows.append([name, *cells])
+    return markdown_table(["method", *(f"{c} removed, {k}" for c, k in shown)], rows)
+
+
+def _data(network):
+    folder = network.record["run"].split("/")[0]
+    return {"digits": "scikit-learn's digits", "cifar10": "CIFAR-10"}.get(
+        folder, folder
+    )
+
+
+def _origin(networks):
+    facts = networks[0].record["environment"]
+    parts = [part for n in networks for part in n.record["parts"].values()]
+    commits = dict.fromkeys(short_commit(part["commit"] or "-") for part in parts)
+    hours = sum(part["seconds"] for part in parts) / 3600
+    return (
+        f"Command, for each seed: `{networks[0].record['command']}`, {hours:.1f} h in "
+        f"all on one core of {facts['cpu']}, shared with other work; Keras "
+        f"{facts['keras']} on {facts['backend']}; commit {', '.join(commits)}.\n"
+    )

@@ -1,0 +1,150 @@
+"""Several seeds of one run in the study of removal, on records made by hand."""
+
+import itertools
+import json
+
+import pytest
+
+from experiments.removal_study import page
+from experiments.removal_study.__main__ import main
+from experiments.removal_study.methods import Network, mean_rank, rank_correlation
+from experiments.removal_study.seeds import by_run, seeds_section
+from tests.made.pages import cells
+
+UNITS = 4
+
+
+def made(folder, name, omega, greedy=True):
+    """Writes a record in which each removed unit costs as much as its index.
+
+    Args:
+        folder: folder of the records.
+        name: name of the run and seed.
+        omega: |ω| of the units.
+        greedy: whether the greedy search is finished.
+    """
+    sets = [
+        units
+        for count in range(3)
+        for units in itertools.combinations(range(UNITS), count)
+    ]
+    measured = {
+        "+".join(map(str, units)): {
+            "plain": [0.9 - 0.01 * sum(units), 0.1 * sum(units)],
+            "recalibrated": [0.95 - 0.01 * sum(units), 0.1 * sum(units)],
+        }
+        for units in sets
+    }
+    scores = {"importance": omega, "cka": [2.0, 1.0, 3.0, 4.0]}
+    orders = {
+        name: sorted(range(UNITS), key=values.__getitem__)
+        for name, values in scores.items()
+    }
+    record = {
+        "run": f"digits/{name}",
+        "command": f"study --record=digits/{name}",
+        "settings": {"scored_on": 8, "recalibrated_on": 16, "subset_images": 20},
+        "environment": {"cpu": "a processor", "keras": "3", "backend": "tensorflow"},
+        "parts": {"random sets": {"seconds": 360.0, "commit": None}},
+        "network": {
+            "units": [f"unit{index}" for index in range(UNITS)],
+            "layers": 14,
+            "macs": 1000,
+            "test_images": 20,
+        },
+        "scores": {
+            "8 images, draw 0": {n: {"scores": each} for n, each in scores.items()}
+        },
+        "orders": orders,
+        "test_images": measured,
+        "subset_images": measured,
+        "random": {
+            str(count): [
+                "+".join(map(str, units)) for units in sets if len(units) == count
+            ]
+            for count in (1, 2)
+        },
+    }
+    if greedy:
+        found = {"order": [0, 1], "seconds": 1.0}
+        record["greedy"] = {"cka": {"plain": found, "recalibrated": found}}
+    path = folder / page.FOLDER / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(record))
+    return Network(name, record)
+
+
+BEST, WORST = [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]
+
+
+def test_ranks_and_correlations_of_one_model(tmp_path):
+    network = made(tmp_path, "mine-seed0", BEST)
+    # The best of 4 units and of 6 pairs, each tied with itself.
+    assert mean_rank(network, "importance", "plain") == pytest.approx(
+        (100 * 3.5 / 4 + 100 * 5.5 / 6) / 2
+    )
+    assert rank_correlation(network, "importance", "plain") == pytest.approx(1)
+    assert rank_correlation(network, "cka", "recalibrated") == pytest.approx(0.8)
+    assert network.run == "mine"
+
+
+def test_the_seeds_of_a_run_are_together(tmp_path):
+    for name in ("a-seed0", "b-seed0", "a-seed1", "a-seed10"):
+        made(tmp_path, name, BEST)
+    found = by_run(page.read(tmp_path))
+    names = [[network.name for network in group] for group in found]
+    assert names == [["a-seed0", "a-seed1", "a-seed10"], ["b-seed0"]]
+
+
+def test_a_section_shows_means_with_intervals(tmp_path):
+    networks = [made(tmp_path, f"mine-seed{s}", w) for s, w in enumerate((BEST, WORST))]
+    text = seeds_section(networks)
+    assert "## ResNet-14 of mine, n = 2" in text and "scikit-learn's digits" in text
+    row = cells(text, "importance")
+    # Of two values, the half-width is 12.706 standard errors.
+    assert row[1].startswith("50 [") and row[3].startswith("+0.00 [-12.71, +12.71]")
+    assert cells(text, "greedy cka")[3:] == ["-", "-"]
+    row = cells(text.split("standard deviation over")[1], "importance")
+    assert row[1:3] == ["88.50 ± 2.12", "93.50 ± 2.12"]  # 90 and 87 %, and 5 more
+    assert cells(text.split("standard deviation over")[1], "no unit removed")[1] == (
+        "90.00 ± 0.00"
+    )
+    assert "`study --record=digits/mine-seed0`, 0.2 h in all" in text
+
+
+def test_a_section_without_a_greedy_search(tmp_path):
+    networks = [made(tmp_path, f"mine-seed{s}", BEST, greedy=False) for s in (0, 1)]
+    assert "greedy" not in seeds_section(networks)
+
+
+def test_the_page_draws_single_models_only(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(page, "draw", lambda _, networks, **__: drawn.extend(networks))
+    for seed in (0, 1):
+        made(tmp_path, f"mine-seed{seed}", BEST)
+    text = page.make(tmp_path).text
+    assert not drawn and "## ResNet-14 of mine, n = 2" in text
+    assert "## Summary" not in text
+
+
+def test_the_overview_says_how_well_omega_selects(tmp_path):
+    assert page.in_brief(tmp_path) == ""
+    made(tmp_path, "mine-seed0", WORST)
+    text = page.in_brief(tmp_path)
+    assert "- ResNet-14 of mine, scikit-learn's digits (n = 1): " in text
+    assert "of |ω| are 10 and 10; those of cka, the best after recalib" in text
+    assert "are 77 and 77. Spearman" in text  # 2.5 of 4 units, 5.5 of 6 pairs
+    made(tmp_path, "mine-seed0", BEST)
+    text = page.in_brief(tmp_path)
+    assert "the percentiles of |ω| are 90 and 90, the best of all criteria" in text
+    assert "without each unit is +1.00." in text
+    made(tmp_path, "mine-seed1", BEST)
+    text = page.in_brief(tmp_path)
+    assert "(n = 2): the percentiles of |ω| are 90 [90, 90] and 90 [90, 90]," in text
+
+
+def test_data_are_needed_except_for_the_digits(monkeypatch):
+    arguments = ["removal_study", "--record=digits/a", "--record=cifar10/b"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit, match="--data_dir=DATA, .* digits/a, cifar10/b"):
+        main()
