@@ -47,7 +47,7 @@ _GROUPS = (
         (f"Controls, {WORDS[scale]}", MAIN, CONTROLS, scale, RESTART)
         for scale in ("quarter", "paper")
     ),
-    ("ResNet-29, eight seeds", SHORT, SHORT_CONTROLS, "paper", None),
+    ("ResNet-29, eight seeds planned", SHORT, SHORT_CONTROLS, "paper", None),
     (
         "One unit per round, and beyond the paper",
         SINGLE,

@@ -13,8 +13,9 @@ from experiments.pages.library import compare_correct
 
 MARGIN = 0.002  # 0.2 percentage points: a smaller decrease counts as no loss
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
-# With one seed: the interval is unknown, and a test of single models was passed.
-OPEN_ONCE, ONCE = "open (n = 1)", "observed once"
+# With one seed: the interval is unknown, or a test of single models was passed or
+# failed.
+OPEN_ONCE, ONCE, CONTRARY = "open (n = 1)", "observed once", "contradicted once"
 # For printed numbers that no model can have; not counted as a failed claim.
 IMPOSSIBLE = "not reproducible"
 
@@ -41,7 +42,7 @@ class Paired(typing.NamedTuple):
 
 
 class Verdict(typing.NamedTuple):
-    """`HOLDS`, `FAILS`, `OPEN`, `OPEN_ONCE`, `ONCE` or `IMPOSSIBLE`, and the reason."""
+    """One of the states above, and the reason."""
 
     state: str
     reason: str
@@ -115,7 +116,7 @@ def judged(judge, paired, *doubts):
 def of_seeds(state, seeds):
     """The verdict of a test of single models; one seed decides nothing."""
     if seeds == 1:
-        return ONCE if state == HOLDS else OPEN_ONCE
+        return {HOLDS: ONCE, FAILS: CONTRARY}.get(state, OPEN_ONCE)
     return state
 
 

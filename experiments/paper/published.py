@@ -23,7 +23,7 @@ SMALLEST_UNITS = {
     "imagenet2012": (2, 2, 5, 3),
 }
 
-# Table 2. Times are means of 100 runs on one machine; batch size and runtime unknown.
+# Table 2. Times are means of 100 runs; batch size and timed device are unknown.
 COSTS = {
     "cifar10": {
         "macs": 60.93,
@@ -44,8 +44,8 @@ COSTS = {
         "parameters": 93.15,
     },
 }
-# Numbers of Table 2 that no model of the described kind has, and why.
-NOT_REPRODUCIBLE = {("cifar10", "macs"), ("cifar10", "parameters")}
+# Why no model of the described kind has the numbers of Table 2 for CIFAR-10;
+# `possible.impossible` checks it.
 NOT_REPRODUCIBLE_BECAUSE = (
     "a removable unit costs the same MACs in every stage, so the number of removed "
     "units determines the share of MACs; removing 8 units (56 to 32 layers) leaves "

@@ -29,8 +29,10 @@ initial one on the images that select: held-out images, or the test set as in th
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
   (holds), below (does not hold), or neither (open). One seed decides nothing.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
-  ImageNet. Runs of different scales are never averaged. A quarter of the epochs does
-  not train to convergence: the page of controls compares runs of equal epochs.
+  ImageNet. Our CIFAR models train on 45,000 images, because 5,000 are held out; the
+  paper states no such split. Runs of different scales are never averaged. A quarter of
+  the epochs does not train to convergence: the page of controls compares runs of equal
+  epochs.
 - *Image by image*: test images that the pruned model alone classifies wrongly or
   correctly, compared with the initial model of the same run, and p of McNemar's exact
   test. It tells whether two trained models differ, not what another seed would give."""
@@ -53,6 +55,7 @@ def make(records):
         "table1",
         _ABOUT,
         f"## Layers\n\n{_layers(found)}",
+        *_same_size(found),
         f"## Accuracy\n\n{_accuracy(found)}",
         *_same_images(found),
         f"## Cost\n\n{_cost(found)}",
@@ -93,6 +96,28 @@ def _layers(found):
                 ]
             )
     return markdown_table(columns.split(","), rows)
+
+
+def _same_size(found):
+    """The section with the units left at the paper's number of layers."""
+    rows = []
+    for name, series in found:
+        records = series.at(published.SMALLEST_LAYERS[name])
+        if records:
+            kept = [
+                _slashed(kept_units(record).values()) for record in records.values()
+            ]
+            title, words, scale, _ = _title(name, series)
+            row = [title, words, scale, str(len(records))]
+            row += [str(published.SMALLEST_LAYERS[name]), each(kept)]
+            rows.append([*row, _slashed(published.SMALLEST_UNITS[name])])
+    if not rows:
+        return []
+    columns = "data set,run,scale,n,layers,units,units of the paper (inferred)"
+    return [
+        "## Units at the paper's number of layers\n\n"
+        f"{markdown_table(columns.split(','), rows)}"
+    ]
 
 
 def _accuracy(found):

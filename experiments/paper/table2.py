@@ -14,6 +14,7 @@ from experiments.paper.cost_records import (
     read_machines,
     share,
 )
+from experiments.paper.possible import impossible
 
 _ABOUT = """Computational cost of the paper's smallest models, in % of the original
 models. Differences are ours minus the paper's, in percentage points.
@@ -27,7 +28,7 @@ models. Differences are ours minus the paper's, in percentage points.
   BatchNormalization folded into the convolutions. *Forward + backward*: a compiled
   training step without optimizer. The paper times back-propagation and does not state
   whether that includes the forward pass.
-- *Ours*: ratio of mean times, as in the paper, whose machine and batch size are
+- *Ours*: ratio of mean times, as in the paper, whose batch size and timed device are
   unknown. *Paired*: median of the ratios of paired calls with the 10th and 90th
   percentiles, which is less sensitive to background load."""
 
@@ -71,7 +72,7 @@ def _counts_table(machines, not_run):
         row = [published.TITLES[model.dataset], layers, model.title.split()[-1]]
         for key in ("macs", "parameters"):
             theirs = published.COSTS[model.dataset][key]
-            odd = (model.dataset, key) in published.NOT_REPRODUCIBLE
+            odd = key in impossible(model.dataset)
             row.append(f"{theirs:.2f}" + (", not reproducible" if odd else ""))
             if found:
                 ours = share(found, key)
@@ -83,7 +84,7 @@ def _counts_table(machines, not_run):
 
 
 def _note():
-    titles = {published.TITLES[name] for name, _ in published.NOT_REPRODUCIBLE}
+    titles = {title for name, title in published.TITLES.items() if impossible(name)}
     return (
         f"Not reproducible ({', '.join(sorted(titles))}): "
         f"{published.NOT_REPRODUCIBLE_BECAUSE}.\n"

@@ -41,12 +41,14 @@ def _section(record):
     if record["longer_side"]:
         origin = f"resized to a longer side of {record['longer_side']} pixels"
     results = [e[name] for e in record["rounds"] for name in PIPELINES]
+    # The module had another name when the first records were made.
+    options = " ".join(record["command"].split()[3:])
     return (
         f"\n## {machine['cpu']}, {machine['cores']} processors, images of {size}\n\n"
         f"{record['images']:,} images, on average {size} and "
         f"{record['mean_bytes'] / 1e3:,.0f} kB, {origin}; batches of "
         f"{record['batch_size']}; {len(record['rounds'])} rounds, "
-        f"{record['started'][:10]}.\n\nCommand: `{record['command']}`\n\n"
+        f"{record['started'][:10]}.\n\nCommand: `{f'{COMMAND} {options}'.strip()}`\n\n"
         f"{background_load(results)}\n{_table(record)}"
     )
 

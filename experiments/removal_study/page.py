@@ -62,9 +62,10 @@ size: the share of random sets that are less accurate, ties counted half. A rand
 choice reaches 50 on average. Percentiles are measured on the first {subset:,} test
 images, accuracies (in %) on all {test:,}."""
 _CAPTION = """Accuracy (%) on test images ({subsets}) against the number of units
-removed, without retraining. One model per row (n = 1). The band contains 90 % of the
-random sets of the same size, the dotted line is their median. Source:
-`records/{folder}/`."""
+removed, without retraining. Those of EfficientNet-Lite0 come from ImageNet's training
+archive, so it was probably trained on them. One model per row (n = 1). The band
+contains 90 % of the random sets of the same size, the dotted line is their median.
+Source: `records/{folder}/`."""
 
 
 def make(records):

@@ -151,7 +151,9 @@ def _recipe(rp, model):
 
 
 # Flags of the runs that an experiment continues or is compared with.
-_RELATED = ("run_dir", "start_from", "twin_of", "compute_of", "epochs_of")
+_RELATED = (
+    *("run_dir", "start_from", "twin_of", "compute_of", "epochs_of", "teacher_from"),
+)
 
 
 def _precision(rp):

@@ -217,7 +217,7 @@ def test_one_seed_is_an_observation(tmp_path):
     assert row[1:4] == ["a quarter of the epochs", "56 → 32", "93.00 (n = 1)"]
     (line,) = lines(page, "- CIFAR-10, full length and a quarter of the epochs: ")
     assert "ω has two modes" not in line and "monotone" in line
-    command = "python -m experiments.unit_norms runs/c10-k2-quarter-seed0"
+    command = "python -m experiments.unit_norms records/cifar10/c10-k2-quarter-seed0"
     assert f"`{command} --data_dir=DATA`" in line
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from experiments.claims import claims
 from experiments.pages.differences import FAILS, HOLDS, ONCE, OPEN, OPEN_ONCE
 from experiments.paper import figure5
 from experiments.paper.sources import Sources
@@ -48,7 +49,8 @@ def unrelated(number):
         ([falling], OPEN_ONCE),
         ([rising, rising], HOLDS),
         ([rising, falling], OPEN),
-        ([unrelated, falling], FAILS),
+        ([falling, falling], FAILS),
+        ([unrelated, falling], OPEN),
     ],
 )
 def test_monotone(norms, state, tmp_path):
@@ -79,9 +81,27 @@ def test_what_is_missing_is_named(tmp_path):
     keep(tmp_path, "c10-k2", 1, chain())  # run, but not measured
     page = figure5.make(tmp_path)
     assert not page.drawings and "figure5.svg" not in page.text
-    command = "python -m experiments.unit_norms runs/c10-k2-seed1 --data_dir=DATA"
-    assert f"Not measured yet, full length: `{command}`." in page.text
+    command = "python -m experiments.unit_norms records/cifar10/c10-k2-seed1"
+    assert f"Not measured yet, full length: `{command} --data_dir=DATA`." in page.text
     assert "Not run yet: `c10-k2-quarter`." in page.text
+
+
+def test_the_chance_of_orders_within_the_stages(tmp_path):
+    measured(tmp_path, 0, rising)
+    (points,) = figure5.measured_points(Sources(tmp_path)).values()
+    assert figure5._p_value(points) == pytest.approx(1 / 6**3)
+    measured(tmp_path, 1, falling)
+    points = figure5.measured_points(Sources(tmp_path))[1]
+    assert figure5._p_value(points) == pytest.approx(1)
+
+
+def test_seeds_that_are_not_measured_are_named(tmp_path):
+    measured(tmp_path, 0, rising)
+    keep(tmp_path, "c10-k2", 2, chain())
+    text = figure5.make(tmp_path).text
+    assert "c10-k2-seed2 --data_dir" in text and "c10-k2-seed0 --" not in text
+    claim = claims.monotone(Sources(tmp_path))
+    assert claim.verdict.state == OPEN and "only 1 of 2 measured" in claim.numbers
 
 
 def test_scales_stand_apart(tmp_path):

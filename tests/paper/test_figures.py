@@ -108,7 +108,8 @@ def test_figure6(tmp_path):
     # ω are ±(0.2 + 0.04 i) for the 15 units i of 18 that may go.
     row = cells(result.text, "full length")[1:]
     assert row[:2] == ["1", "15"] and row[-2] == "0.0 %"
-    assert row[4] == "0.560" and row[-1] == "open (n = 1) (9 values against 4)"
+    assert row[4] == "0.560"
+    assert row[-1] == "open (n = 1) (9 of 15 values near ±0.7, 4 near 0)"
     assert "| a quarter of the epochs |" not in result.text
     assert "Not run yet: `c10-k2-quarter`." in result.text
     texts = words(result.drawings["figure6.svg"])
@@ -124,6 +125,9 @@ def test_figure6(tmp_path):
         ([0.7, -0.7, 0.6, -0.6], OPEN),  # p = 1/16
         ([0.1, -0.1, 0.0, 0.3, 0.2], FAILS),
         ([0.95, 0.45], OPEN),
+        ([1.0, -2.0, 3.0, 1.5, -1.5], OPEN),  # none near 0.7: p = 0.6 ** 5
+        ([1.0, -2.0, 3.0, 1.5, -1.5, 0.95], FAILS),  # p = 0.6 ** 6
+        ([0.7, -0.7, 0.6, -0.6, 0.8, *[2.0] * 20], FAILS),  # most are elsewhere
     ],
 )
 def test_two_modes(values, state):
