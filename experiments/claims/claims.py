@@ -97,7 +97,10 @@ def _claim(text, data, page, series, doubts, paired, judge):
         numbers = "no model of that depth"
     else:
         runs = " and ".join(rows)
-        numbers = "; ".join([points(paired), runs, *filter(None, doubts)])
+        precisions = sorted({p for each in series for p in each.precisions})
+        mixed = f"trained in {' and '.join(precisions)}" if len(precisions) > 1 else ""
+        notes = filter(None, [mixed, *doubts])
+        numbers = "; ".join([points(paired), runs, *notes])
     return Claim(text, data, verdict, numbers, page, needs, rows)
 
 

@@ -63,6 +63,12 @@ class Series:
         found = (processor(run) for run in self.runs.values())
         return ", ".join(dict.fromkeys(found))
 
+    @property
+    def precisions(self):
+        """The precisions of the runs' trainings, each once, in alphabetical order."""
+        recipes = (run.settings.get("recipe", {}) for run in self.runs.values())
+        return sorted({recipe.get("precision", "float32") for recipe in recipes})
+
     def at(self, layers):
         """The record of the round with `layers` layers, by seed.
 

@@ -55,8 +55,8 @@ _PRECISION = flags.DEFINE_enum(
     ["float32", "bfloat16", "auto"],
     "Precision of the training; models are always saved and measured in float32. auto: "
     "bfloat16 if this machine computes it natively, else float32. A run keeps the "
-    "precision when it continues, and so do runs that start from it or are compared "
-    "with it.",
+    "precision when it continues, and so do runs that name it (--start_from, "
+    "--twin_of, --teacher_from and others).",
 )
 _EPOCHS_OF = flags.DEFINE_string(
     "epochs_of",

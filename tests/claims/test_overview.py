@@ -187,6 +187,19 @@ def test_comparisons(tmp_path):
     }
 
 
+def test_a_comparison_of_two_precisions_says_so(tmp_path):
+    chains(tmp_path, "c10-main", 0.93)
+    for seed in (0, 1):
+        keep(tmp_path, "c10-plain38", seed, single(38, 0.92))
+    link = "[better, at 38 layers, than a plain model of 38]"
+    assert "trained in" not in cells(overview.make(tmp_path).text, link)[4]
+    path = tmp_path / "cifar10" / "c10-plain38-seed0" / "run.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"recipe": {"precision": "bfloat16"}}))
+    row = cells(overview.make(tmp_path).text, link)
+    assert row[4].endswith("; trained in bfloat16 and float32")
+
+
 def test_one_seed_is_an_observation(tmp_path):
     """At a quarter of the epochs; the claims at the paper's epochs stay open."""
     losses = (11, 11, 12, 33)

@@ -1,8 +1,14 @@
 """What a finished run leaves for others: lost units, epochs, compute, its first net."""
 
-import pytest
+import json
+import types
 
-from experiments.running import budget
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import cifar  # noqa: F401, defines all flags
+from experiments.running import budget, recipe_flags
 from tests.made.runs import make_final, make_rounds, write_records
 
 
@@ -34,3 +40,16 @@ def test_the_initial_net_must_be_there(run):
     (run / "models").mkdir()
     (run / "models" / "round-00.keras").touch()
     assert budget.initial_model(str(run)) == run / "models" / "round-00.keras"
+
+
+@pytest.mark.parametrize("flag", ["start_from", "twin_of", "teacher_from"])
+def test_a_run_that_names_another_keeps_its_precision(flag, run):
+    settings = json.loads((run / "run.json").read_text())
+    recipe = {"precision": "bfloat16"}
+    (run / "run.json").write_text(json.dumps(settings | {"recipe": recipe}))
+    package = types.SimpleNamespace(native_precision=lambda: "float32")
+    with flagsaver.flagsaver():
+        flags.FLAGS(["cifar", "--precision=auto"])
+        assert recipe_flags._precision(package) == "float32"
+        flags.FLAGS(["cifar", "--precision=auto", f"--{flag}={run}"])
+        assert recipe_flags._precision(package) == "bfloat16"
