@@ -18,6 +18,7 @@ from experiments.pages.differences import (
 )
 from experiments.pages.results import RECORDS
 from experiments.paper import published
+from experiments.paper.series import kept_units
 from experiments.paper.sources import Sources
 from resprune_cli.main import make_parser
 
@@ -117,5 +118,10 @@ def test_the_readme_states_the_run_at_the_length_of_the_paper():
     assert "of the paper's 20 claims about trained models none is decided" in text
     (selected,) = (record["layers"] for record in series.chosen().values())
     assert f"accuracy on held-out images has {selected} layers." in text
+    (end,) = series.at(32).values()
+    kept = tuple(kept_units(end).values())
+    assert kept == published.SMALLEST_UNITS["cifar10"]
+    words = "{}, {} and {} units in the three stages, the same".format(*kept)
+    assert f"The model of 32 layers keeps {words} as we infer" in text
     numbers = f"was {100 * first:.2f} % before and {100 * last:.2f} % after (one seed)"
     assert numbers in text

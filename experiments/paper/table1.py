@@ -1,5 +1,7 @@
 """Table 1: layers left in each stage of the smallest models without accuracy loss."""
 
+import math
+
 from experiments.pages.cells import (
     COUNTED_SEEDS,
     each,
@@ -21,7 +23,7 @@ initial one on the images that select: held-out images, or the test set as in th
 
 - *Units*: residual units left in each stage; a unit has three convolutions.
   {COUNTED_SEEDS}. The paper states only the layers; we inferred its units from its
-  Table 2. *Difference*: our layers minus the paper's.
+  Table 2 (on CIFAR-10, where none fit exactly, the closest). *Difference*: our layers minus the paper's.
 - *Initial*, *selected*: accuracy in %, mean ± standard deviation over n seeds.
   *Change*: selected minus initial model of the same seed in percentage points, mean
   [95 % t interval]. It cannot be negative on the images that select the model, so the
@@ -110,14 +112,29 @@ def _same_size(found):
             title, words, scale, _ = _title(name, series)
             row = [title, words, scale, str(len(records))]
             row += [str(published.SMALLEST_LAYERS[name]), each(kept)]
-            rows.append([*row, _slashed(published.SMALLEST_UNITS[name])])
+            chance = 100 * _chance(name)
+            rows.append(
+                [*row, _slashed(published.SMALLEST_UNITS[name]), f"{chance:.1f} %"]
+            )
     if not rows:
         return []
-    columns = "data set,run,scale,n,layers,units,units of the paper (inferred)"
+    columns = (
+        "data set,run,scale,n,layers,units,units of the paper (inferred),by chance"
+    )
     return [
         "## Units at the paper's number of layers\n\n"
+        "*By chance*: how often random removal leaves the units of the paper.\n\n"
         f"{markdown_table(columns.split(','), rows)}"
     ]
+
+
+def _chance(name):
+    """Probability that random removal leaves the units that the paper's model has."""
+    before, after = published.INITIAL_UNITS[name], published.SMALLEST_UNITS[name]
+    # The first unit of a stage is not removable.
+    ways = [math.comb(b - 1, b - a) for b, a in zip(before, after, strict=True)]
+    removable = sum(before) - len(before)
+    return math.prod(ways) / math.comb(removable, sum(before) - sum(after))
 
 
 def _accuracy(found):

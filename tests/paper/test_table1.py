@@ -45,6 +45,22 @@ def test_a_quarter_of_the_epochs_has_rows_of_its_own(tmp_path):
     assert cells(cost, "CIFAR-10", "c10-k2-quarter")[2:4] == scale
 
 
+def test_units_at_the_layers_of_the_paper(tmp_path):
+    for seed, losses in enumerate((LOSSES, LOSSES, (1, 1, 1, 1, 2, 2, 3, 3))):
+        keep(tmp_path, "c10-main", seed, chain(losses=losses, accuracies=[0.9] * 9))
+    page = table1.make(tmp_path).text
+    part = page[page.index("## Units at the paper's number of layers") :]
+    row = cells(part, "CIFAR-10", "c10-main")
+    # 5 of 5, 1 of 5 and 2 of 5 units, of 8 of 15
+    assert row[3:] == [
+        "3",
+        "32",
+        "1/5/4 (2), 2/4/4 (1)",
+        "1/5/4",
+        f"{5000 / 6435:.1f} %",
+    ]
+
+
 def test_three_seeds(tmp_path):
     last = (0.927, 0.928, 0.929)
     for seed, accuracy in enumerate(last):
