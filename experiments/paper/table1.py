@@ -23,7 +23,8 @@ initial one on the images that select: held-out images, or the test set as in th
 
 - *Units*: residual units left in each stage; a unit has three convolutions.
   {COUNTED_SEEDS}. The paper states only the layers; we inferred its units from its
-  Table 2 (on CIFAR-10, where none fit exactly, the closest). *Difference*: our layers minus the paper's.
+  Table 2 (on CIFAR-10, where none fit exactly, the closest). *Difference*: our layers
+  minus the paper's.
 - *Initial*, *selected*: accuracy in %, mean ± standard deviation over n seeds.
   *Change*: selected minus initial model of the same seed in percentage points, mean
   [95 % t interval]. It cannot be negative on the images that select the model, so the
@@ -112,15 +113,11 @@ def _same_size(found):
             title, words, scale, _ = _title(name, series)
             row = [title, words, scale, str(len(records))]
             row += [str(published.SMALLEST_LAYERS[name]), each(kept)]
-            chance = 100 * _chance(name)
-            rows.append(
-                [*row, _slashed(published.SMALLEST_UNITS[name]), f"{chance:.1f} %"]
-            )
+            row += [_slashed(published.SMALLEST_UNITS[name])]
+            rows.append([*row, f"{100 * _chance(name):.1f} %"])
     if not rows:
         return []
-    columns = (
-        "data set,run,scale,n,layers,units,units of the paper (inferred),by chance"
-    )
+    columns = "data set,run,scale,n,layers,units,units of the paper,by chance"
     return [
         "## Units at the paper's number of layers\n\n"
         "*By chance*: how often random removal leaves the units of the paper.\n\n"
