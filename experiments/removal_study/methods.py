@@ -50,7 +50,7 @@ class Network:
     @property
     def most(self):
         """The largest number of units that were removed at once."""
-        return max(map(int, self.record["random"]))
+        return min(self.settings["most"], len(self.units) - 1)
 
     @property
     def reported(self):
@@ -72,7 +72,8 @@ class Network:
         """The units that a method removes; None if not measured completely."""
         name = method.removeprefix("greedy ")
         if method == name:
-            return self.record["orders"][name][:count]
+            order = self.record["orders"].get(name)  # only some models have ω
+            return None if order is None else order[:count]
         searched = self.record.get("greedy", {}).get(name, {})  # may not be run yet
         order = searched.get(kind, {}).get("order", ())[:count]
         known = order and key(order) in self.record["subset_images"]
@@ -102,7 +103,12 @@ class Network:
         return known[key(units)][kind]
 
     def random_accuracies(self, count, kind):
-        """Accuracies without each of the random sets, on the subset of the images."""
+        """Accuracies without each of the random sets, on the subset of the images.
+
+        Empty as long as not all of them are measured.
+        """
+        if "random sets" not in self.record["parts"]:
+            return []
         known = self.record["subset_images"]
         return [known[each][kind][0] for each in self.record["random"][str(count)]]
 

@@ -108,15 +108,16 @@ def in_brief(records):
 
 
 def read(records):
-    """The recorded `Network`s in which random sets have been measured."""
+    """The recorded `Network`s in which the choices of the criteria are measured."""
     paths = {path.stem: path for path in sorted((records / FOLDER).glob("*.json"))}
     names = [name for name in NETS if name in paths]
     names += [name for name in paths if name not in NETS]
     found = [Network(n, json.loads(paths[n].read_text("utf-8"))) for n in names]
-    return [network for network in found if "random sets" in network.record["parts"]]
+    return [network for network in found if "orders" in network.record["parts"]]
 
 
 def _summary(networks):
+    networks = [n for n in networks if "random sets" in n.record["parts"]]
     columns = ["method", *(f"{n.title}, {kind}" for n in networks for kind in KINDS)]
     names = list(dict.fromkeys(name for n in networks for name in n.methods))
     rows = [
@@ -149,10 +150,12 @@ def _section(network):
     published = network.record.get("published_accuracy")
     stated = "recorded" if "run" in network.record else "published"
     known = f", {100 * published:.2f} % {stated}" if published else ""
-    counts = ", ".join(
-        f"{len(sets)} of {network.possible(int(count)):,} sets of {count}"
-        for count, sets in network.record["random"].items()
-    )
+    counts = "not measured yet"
+    if "random sets" in network.record["parts"]:
+        counts = ", ".join(
+            f"{len(sets)} of {network.possible(int(count)):,} sets of {count}"
+            for count, sets in network.record["random"].items()
+        )
     text = (
         f"\n## {network.title}\n\n"
         f"{facts['layers']} layers, {len(network.units)} removable units, "
@@ -192,12 +195,10 @@ def _choices(network, kind):
             percentile = "" if rank is None else f" ({rank:.0f})"
             cells.append(f"{100 * network.accuracy(units, kind):.1f}{percentile}")
         rows.append([name, *cells])
-    medians = [
-        f"{100 * statistics.median(network.random_accuracies(count, kind)):.1f}"
-        for count in counts
-    ]
     rows.append([f"median of random sets, first {network.settings['subset_images']:,}"])
-    rows[-1] += medians
+    for count in counts:
+        found = network.random_accuracies(count, kind)
+        rows[-1].append(f"{100 * statistics.median(found):.1f}" if found else "-")
     return markdown_table(["method", *(f"{c} removed" for c in counts)], rows)
 
 

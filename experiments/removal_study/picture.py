@@ -35,15 +35,12 @@ def paint(figure, networks):
     legend(figure, grid.flat)
 
 
-def _paint_panel(axes, network, kind):
-    counts = range(1, network.most + 1)
-    full = 100 * network.accuracy(FULL, kind, some=True)
-    found = [np.array(network.random_accuracies(count, kind)) for count in counts]
+def _paint_random(axes, places, full, found):
+    """The median of the random sets, and a band that contains 90 % of them."""
     low, middle, high = (
         [full, *(100 * np.percentile(values, share) for values in found)]
         for share in (5, 50, 95)
     )
-    places = [0, *counts]
     axes.fill_between(
         places,
         low,
@@ -60,6 +57,15 @@ def _paint_panel(axes, network, kind):
         linestyle=":",
         label="random sets, median",
     )
+
+
+def _paint_panel(axes, network, kind):
+    counts = range(1, network.most + 1)
+    full = 100 * network.accuracy(FULL, kind, some=True)
+    places = [0, *counts]
+    found = [network.random_accuracies(count, kind) for count in counts]
+    if all(found):
+        _paint_random(axes, places, full, found)
     for method in network.methods:
         points = [(0, full)]
         for count in counts:

@@ -9,6 +9,7 @@ from experiments.pages.results import markdown_table, short_commit
 from experiments.removal_study.methods import KINDS, mean_rank, rank_correlation
 
 _OMEGA = "importance"  # the criterion that scores units by |ω|
+_BRIEF = 5  # units removed in the summary for the overview
 _ABOUT = """{n} models of [{run}](records.md) with different seeds: {layers} layers,
 {units} removable units, trained with ω on {data}. Criteria scored on {scored:,}
 training images, recalibration used {again:,}, and accuracies are measured on {test:,}
@@ -86,39 +87,42 @@ def omega_in_brief(groups, page):
     if not lines:
         return ""
     return (
-        "How well |ω| selects units was also measured without any retraining "
-        f"([details]({page}.md)). The percentiles are those of a criterion's choices "
-        "among random sets of the same size, as removed and after recalibration of "
-        "BatchNormalization, averaged over the numbers of removed units; 50 is no "
-        "better than chance.\n\n" + "".join(lines)
+        "How well |ω| selects units was also measured without any retraining, after "
+        f"recalibration of BatchNormalization ([details]({page}.md)). Percentiles are "
+        "among random sets of the same size; 50 is no better than chance.\n\n"
+        + "".join(lines)
     )
 
 
 def _selection(networks):
-    """The percentiles of |ω| and of the best criterion, and the correlation of |ω|."""
+    """What is left of the accuracy by |ω| and by the best criterion."""
     first, kind = networks[0], KINDS[-1]
-    ranked = {
-        name: summarize(mean_rank(network, name, kind) for network in networks).mean
+    count = max(count for count in first.reported if count <= _BRIEF)
+    left = {
+        name: summarize(n.accuracy(n.chosen(name, count, kind), kind) for n in networks)
         for name in first.scores()
     }
-    best = max(
-        ranked,
-        key=lambda name: -math.inf if ranked[name] != ranked[name] else ranked[name],
-    )
-    own, highest = (
-        " and ".join(_mean(networks, mean_rank, name, k, "{:.0f}") for k in KINDS)
-        for name in (_OMEGA, best)
-    )
-    text = f"the percentiles of |ω| are {own}"
-    if best == _OMEGA:
-        text += ", the best of all criteria after recalibration. "
-    else:
-        text += f"; those of {best}, the best after recalibration, are {highest}. "
-    correlation = _mean(networks, rank_correlation, _OMEGA, KINDS[0], "{:+.2f}")
+    best = max(left, key=lambda name: left[name].mean)
+
+    def chosen_by(name):
+        rank = _mean(networks, mean_rank, name, kind, "{:.0f}")
+        rank = "" if rank == "-" else f" (mean percentile for all numbers {rank})"
+        return f"{100 * left[name].mean:.1f} % by {_title(name)}{rank}"
+
+    full = summarize(network.accuracy((), kind) for network in networks)
+    text = f"accuracy {100 * full.mean:.1f} %, without {count} units chosen "
+    text += chosen_by(_OMEGA)
+    if best != _OMEGA:
+        text += f" and {chosen_by(best)}, the best criterion"
+    correlation = _mean(networks, rank_correlation, _OMEGA, kind, "{:+.2f}")
     return (
-        f"{text}Spearman's rank correlation of |ω| with the increase of the loss "
-        f"without each unit is {correlation}."
+        f"{text}. Spearman's rank correlation of |ω| with the increase of the loss "
+        f"without each unit: {correlation}."
     )
+
+
+def _title(name):
+    return "|ω|" if name == _OMEGA else f"`{name}`"
 
 
 def _mean(networks, measure, name, kind, form):

@@ -160,6 +160,20 @@ def test_the_page_says_what_the_record_says(record):
     )
 
 
+def test_a_study_without_random_sets_is_shown(record, tmp_path):
+    found = json.loads(record.read_text())
+    del found["random"], found["parts"]["random sets"]
+    (tmp_path / page.FOLDER).mkdir()
+    (tmp_path / page.FOLDER / "resnet20.json").write_text(json.dumps(found))
+    result = page.make(tmp_path)
+    assert "Random sets: not measured yet." in result.text
+    row = cells(result.text.split("after removal, recalibrated")[1], "taylor")
+    (unit, *_) = found["orders"]["taylor"]
+    accuracy = 100 * found["test_images"][str(unit)]["recalibrated"][0]
+    assert row[1] == f"{accuracy:.1f}"  # without a percentile
+    assert "random sets, 90 %" not in words(result.drawings["removal_study.svg"])
+
+
 def test_a_model_of_a_run_is_named_after_it(record, tmp_path):
     found = json.loads(record.read_text())
     found |= {"run": "cifar10/mine-seed0", "published_accuracy": 0.5}
@@ -187,6 +201,7 @@ def test_a_rank_among_random_sets():
             "subset_images": sets,
             "test_images": sets,
             "random": {"1": ["0", "1", "2"]},
+            "parts": {"random sets": {}},
         },
     )
     assert random_set_rank(network, "taylor", 1, "plain") == 50
