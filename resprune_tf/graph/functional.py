@@ -23,7 +23,8 @@ def inner(operation):
     something else than its graph, so the result is None.
     """
     if isinstance(operation, keras.Sequential):
-        return operation._functional
+        own_call = type(operation).call is not keras.Sequential.call
+        return None if own_call else operation._functional
     if isinstance(operation, Functional) and type(operation).call is Functional.call:
         return operation
     return None
@@ -195,8 +196,11 @@ def rebuild(
             weights would not share them.
     """
     edits = replace or {}, insert or {}, wrap or {}
-    operations = _operations(as_functional(model, "rebuild"), edits[0], {})
-    clones = _Clones(operations, clone, names or {}, edits)
+    functional = as_functional(model, "rebuild")
+    operations = _operations(functional, edits[0], {})
+    clones = _Clones(
+        operations, clone, names or {}, edits, _unmasked(functional, edits[0])
+    )
     with sharing.kept_shared(clones.shared, clones.made):
         new_model = _rebuild(model, edits, clones, input_shapes)
     pairs = [pair for pair in clones.pairs.values() if inner(pair[0]) is None]
@@ -226,19 +230,106 @@ def _operations(level, replace, found):
     return found
 
 
+def _unmasked(model, replace):
+    """The ids of the tensors without a mask whose replacement would have one.
+
+    A nested model is built before it is called, so its symbolic tensors do not have
+    the masks of its inputs. Therefore the masks are followed from call to call.
+    """
+    if not replace:
+        return set()
+    masks = [get_keras_mask(tensor) for tensor in model.inputs]
+    before, after = {}, {}
+    _follow_masks(model, masks, {}, before, before)
+    _follow_masks(model, masks, replace, before, after)
+    return {
+        key
+        for key, tensor in replace.items()
+        if key not in before and id(resolve(tensor, replace)) in after
+    }
+
+
+def _follow_masks(model, masks, replace, before, found):
+    """Follows the masks through one call of a model; returns those of its outputs.
+
+    Args:
+        model: a functional model.
+        masks: the masks of its inputs; None for an input without a mask.
+        replace: as for `rebuild`. A replacement only has a mask if the tensor that it
+            replaces is in `before`.
+        before, found: dicts from `id(tensor)` to mask; `found` is extended.
+    """
+    known = dict(zip(map(id, model.inputs), masks, strict=True))
+
+    def mask_of(tensor):
+        resolved = resolve(tensor, replace)
+        if resolved is not tensor and id(tensor) not in before:
+            return None
+        return known.get(id(resolved))
+
+    for node in nodes(model, replace):
+        if not node.is_input:
+            made = _masks_made(node, mask_of, replace, before, found)
+            known.update(zip(map(id, node.outputs), made, strict=True))
+    found.update((key, mask) for key, mask in known.items() if mask is not None)
+    return list(map(mask_of, model.outputs))
+
+
+def _masks_made(node, mask_of, replace, before, found):
+    """The masks of a node's outputs, as `Layer.__call__` sets them."""
+    args, kwargs = node.arguments.args, node.arguments.kwargs
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    deeper = inner(node.operation)
+    if deeper is not None:
+        masks = [mask_of(tensor) for tensor in keras.tree.flatten(first)]
+        if len(masks) == len(deeper.inputs):
+            return _follow_masks(deeper, masks, replace, before, found)
+    # Without history, so that `compute_mask` adds no nodes to the graph.
+    made = [_detached(get_keras_mask(tensor)) for tensor in node.outputs]
+    if not getattr(node.operation, "supports_masking", False):
+        return made
+    masks = kwargs.get("mask")
+    if masks is None:
+        masks = keras.tree.map_structure(
+            lambda value: mask_of(value) if _is_symbolic(value) else None, first
+        )
+    if all(mask is None for mask in keras.tree.flatten(masks)):
+        return made
+    try:
+        passed = node.operation.compute_mask(
+            *keras.tree.map_structure(_detached, (first, masks))
+        )
+    except Exception:  # code of the layer, which may raise anything
+        return made
+    passed = keras.tree.flatten(passed) + [None] * len(made)
+    return [
+        old if old is not None else new for old, new in zip(made, passed, strict=False)
+    ]
+
+
+def _is_symbolic(value):
+    return isinstance(value, keras.KerasTensor)
+
+
+def _detached(value):
+    """A tensor of the same shape and dtype without history, for a symbolic tensor."""
+    return keras.KerasTensor(value.shape, value.dtype) if _is_symbolic(value) else value
+
+
 class _Clones:
     """The new instances of a graph's operations, each created when first needed.
 
     Attributes:
         names: argument `names` of `rebuild`.
+        unmasked: ids of the replaced tensors whose replacement must lose its mask.
         pairs: dict from `id(operation)` to `(operation, its new instance)`.
         shared: ids of the layers that several operations contain.
         made: dict from `id(layer)` to the new instance, for shared layers.
     """
 
-    def __init__(self, operations, clone, names, edits):
+    def __init__(self, operations, clone, names, edits, unmasked):
         self._operations, self._clone, self.names = operations, clone, names
-        self._edits = edits
+        self._edits, self.unmasked = edits, unmasked
         self.pairs, self.made = {}, {}
         closed = [each for each in operations.values() if inner(each) is None]
         counts = sharing.holders(closed)
@@ -277,23 +368,31 @@ def _rebuild(whole, edits, clones, shapes=None):
     model = as_functional(whole, "rebuild")
     replace, insert, wrap = edits
     made, inputs, bare = {}, [], {}
+    order = nodes(model, replace)
+    taken = {clones.names.get(id(n.operation), n.operation.name) for n in order}
 
     def stand_in(tensor):
         """The new tensor for an old one, or for its replacement."""
-        resolved = resolve(tensor, replace)
-        value = made[id(resolved)]
-        if get_keras_mask(resolved) is None or get_keras_mask(tensor) is not None:
+        value = made[id(resolve(tensor, replace))]
+        if id(tensor) not in clones.unmasked:
             return value
         # A raw addition drops masks, so the layers after it never received one. Its
         # replacement must not pass one on either.
         if id(value) not in bare:
             bare[id(value)] = keras.ops.copy(value)
+            # Keras numbers the operations of a process, so the name that it chooses
+            # may be that of an operation that was loaded from a file.
+            base = name = f"{tensor._keras_history.operation.name}_unmasked"
+            while name in taken:
+                name = f"{base}_{len(taken)}"
+            taken.add(name)
+            rename(node_of(bare[id(value)]).operation, name)
         return bare[id(value)]
 
     for index, tensor in enumerate(model.inputs):
         inputs.append(input_like(tensor, shapes and shapes[index]))
         made[id(tensor)] = inputs[-1]
-    for node in nodes(model, replace):
+    for node in order:
         if node.is_input:
             continue
         arguments = {}

@@ -268,6 +268,47 @@ def test_masks_are_those_of_the_silenced_net():
         assert get_keras_mask(made(values)) is not None
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'encoder'.*does not support masking")
+@pytest.mark.parametrize("added", ["layer", "raw"])
+@pytest.mark.parametrize("loses_mask", [False, True])
+def test_masks_in_a_nested_model_are_those_of_the_silenced_net(loses_mask, added):
+    """They come from outside; an Add layer passes them on if both inputs have one."""
+    inputs = keras.Input((6, 4), name="inside")
+    branch = layers.Dense(4)(inputs)
+    if loses_mask:
+        branch = branch * 1.0
+    total = layers.Add()([inputs, branch]) if added == "layer" else inputs + branch
+    encoder = keras.Model(inputs, layers.LSTM(3)(total), name="encoder")
+    tokens = keras.Input((6,), dtype="int32")
+    embedded = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    model = keras.Model(tokens, encoder(embedded))
+    randomise(model)
+    names = [unit.name for unit in rp.find_units(model)]
+    silenced = rp.add_importance(model, names, value=0.0)
+    shorter = rp.remove_units(model, names)
+    values = np.array([[1, 2, 3, 0, 0, 0], [4, 1, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(run(shorter, values), run(silenced, values))
+
+
+def test_units_are_removed_one_by_one_across_files(tmp_path):
+    """A removed addition that dropped masks leaves an operation with a name."""
+    tokens = keras.Input((6,), dtype="int32")
+    embedded = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    halves = [
+        layers.LSTM(3)(embedded + layers.Dense(4, name=name)(embedded))
+        for name in ("left", "right")
+    ]
+    model = keras.Model(tokens, layers.Concatenate()(halves))
+    values = np.array([[1, 2, 3, 0, 0, 0], [4, 1, 0, 0, 0, 0]])
+    names = [unit.name for unit in rp.find_units(model)]
+    silenced = rp.add_importance(model, names, value=0.0)
+    rp.remove_units(model, names[0]).save(tmp_path / "one.keras")
+    keras.backend.clear_session()  # Names start again, as in a new process.
+    loaded = keras.saving.load_model(tmp_path / "one.keras")
+    shorter = rp.remove_units(loaded, names[1])
+    np.testing.assert_array_equal(run(shorter, values), run(silenced, values))
+
+
 def test_models_within_layers_of_keras_are_named():
     frames = keras.Input((3, 8, 8, 4))
     model = keras.Model(frames, layers.TimeDistributed(backbone())(frames))
@@ -452,6 +493,25 @@ def test_a_call_of_its_own_hides_a_graph():
     outer = keras.Model(inputs, model(inputs))
     assert rp.find_units(outer) == []
     assert [o.kind for o in rp.find_units(outer).opaque] == ["Louder"]
+
+
+def test_a_sequential_with_a_call_of_its_own_is_no_stack_of_layers():
+    class Residual(keras.Sequential):
+        def call(self, inputs, training=None, mask=None):
+            return inputs + super().call(inputs, training=training, mask=mask)
+
+    inputs = keras.Input((4,))
+    residual = Residual([keras.Input((4,)), layers.Dense(4, name="f")], name="res")
+    x = residual(inputs)
+    x = layers.Add(name="u_add")([x, layers.Dense(4)(x)])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    assert [o.name for o in rp.find_units(model).opaque] == ["res"]
+    x = images(4)
+    np.testing.assert_array_equal(run(rp.add_importance(model), x), run(model, x))
+    opened = rp.expand(model)
+    first, _ = rp.find_units(opened)
+    assert "res_f" in first.layers
+    np.testing.assert_array_equal(run(opened, x), run(model, x))
 
 
 def test_the_table_names_every_unit_and_reason():
