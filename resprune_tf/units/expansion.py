@@ -210,9 +210,7 @@ def _run(node):
             "its `call` returns other shapes or dtypes for symbolic tensors than its "
             "node in the graph has. Compute shapes from the inputs alone."
         )
-    inside = graph.nodes_between(node.input_tensors, outputs)
-    given = {id(graph.node_of(tensor)) for tensor in node.input_tensors}
-    inside = [each for each in inside if id(each) not in given]
+    inside = _inside(node, outputs)
     for each in inside:
         values = keras.tree.flatten((each.arguments.args, each.arguments.kwargs))
         if any(isinstance(value, keras.Variable) for value in values):
@@ -230,19 +228,69 @@ def _check_training(layer, node, args, kwargs):
             "it has an activity regularizer, which would be lost. Set it on a layer "
             "inside."
         )
-    takes = inspect.signature(layer.call).parameters
-    if "training" not in takes or kwargs.get("training") is not None:
-        return
-    types = []
-    for training in (False, True):
-        outputs = layer.call(*args, **{**kwargs, "training": training})
-        inside = graph.nodes_between(node.input_tensors, keras.tree.flatten(outputs))
-        types.append([type(each.operation) for each in inside])
-    if types[0] != types[1]:
+    if "training" in inspect.signature(layer.call).parameters:
+        runs = [{**kwargs, "training": training} for training in (False, True)]
+    else:
+        runs = [kwargs]
+    contents = []
+    for given in runs:
+        outputs = keras.tree.flatten(layer.call(*args, **given))
+        contents.append(_content(node, outputs, given.get("training")))
+    if contents[0] != contents[-1]:
         raise ValueError(
             "its `call` behaves differently in training, which would be lost. Move the "
             "difference into a layer."
         )
+
+
+def _content(node, outputs, training):
+    """What a run of a layer computes, in a form that can be compared.
+
+    Args:
+        node: the layer's node.
+        outputs: list of the symbolic outputs of the run.
+        training: the `training` of the run.
+
+    Raises:
+        ValueError: if a layer inside does not follow `training`.
+    """
+    numbers = {}
+
+    def plain(value):
+        if isinstance(value, keras.KerasTensor):
+            return "tensor", numbers.setdefault(id(value), len(numbers))
+        if isinstance(value, keras.Variable):
+            return id(value)
+        if hasattr(value, "__array__"):
+            array = keras.ops.convert_to_numpy(value)
+            return array.shape, array.dtype, array.tobytes()
+        return value
+
+    content = [[plain(tensor) for tensor in node.input_tensors]]
+    for inside in _inside(node, outputs):
+        operation, arguments = inside.operation, dict(inside.arguments.kwargs)
+        fixed = arguments.pop("training", None)
+        if fixed not in (None, training):
+            raise ValueError(
+                f"its `call` passes `training={fixed}` to '{operation.name}', which "
+                "would be lost in training. Move this into a layer."
+            )
+        made = id(operation)
+        if not isinstance(operation, keras.layers.Layer):
+            # Each run creates the raw operations again.
+            recorded = getattr(operation, "_auto_config", None)
+            made = type(operation), recorded and recorded.config
+        values = keras.tree.flatten((inside.arguments.args, arguments))
+        values += inside.outputs
+        content.append((made, [plain(value) for value in values]))
+    return content, [plain(tensor) for tensor in outputs]
+
+
+def _inside(node, outputs):
+    """The nodes between the inputs of a node and the outputs of a run of its layer."""
+    given = {id(graph.node_of(tensor)) for tensor in node.input_tensors}
+    between = graph.nodes_between(node.input_tensors, outputs)
+    return [each for each in between if id(each) not in given]
 
 
 def _check(model, expanded):

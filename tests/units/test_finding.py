@@ -446,6 +446,35 @@ class Droppy(Block):
         return inputs + branch
 
 
+class Picky(Block):
+    """Has another layer of the same class in training."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.other = layers.Conv2D(self.filters, 3, padding="same", name="other")
+        self.other.build(input_shape)
+
+    def call(self, inputs, training=None):
+        return inputs + (self.first(inputs) if training else self.other(inputs))
+
+
+class Scaled(Block):
+    def call(self, inputs, training=None):
+        return inputs + self.first(inputs) * (0.5 if training else 1.0)
+
+
+class FrozenNorm(Block):
+    def call(self, inputs):
+        return inputs + self.norm(self.first(inputs), training=False)
+
+
+class Following(Block):
+    """Passes its own `training` on, which is no difference."""
+
+    def call(self, inputs, training=False):
+        return inputs + self.norm(self.first(inputs), training=training)
+
+
 class Regularized(Block):
     def __init__(self, filters, **kwargs):
         super().__init__(filters, activity_regularizer="l2", **kwargs)
@@ -455,6 +484,9 @@ class Regularized(Block):
     "kind, message",
     [
         (Droppy, "behaves differently in training"),
+        (Picky, "behaves differently in training"),
+        (Scaled, "behaves differently in training"),
+        (FrozenNorm, "passes `training=False` to 'norm', .* lost in training"),
         (Regularized, "an activity regularizer, which would be lost"),
         (OwnWeight, "'block' of type OwnWeight cannot be expanded: it has weights of"),
         (Deceiver, "changes its outputs, by"),
@@ -479,6 +511,14 @@ def test_why_all_stays_closed_is_told():
     )
     with pytest.raises(ValueError, match=message):
         rp.expand(model)
+
+
+def test_a_block_that_passes_training_on_is_opened():
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, Following(4, name="block")(inputs))
+    x = images(8, 8, 4)
+    whole, opened = (made(x, training=True) for made in (model, rp.expand(model)))
+    np.testing.assert_array_equal(whole, opened)
 
 
 def test_a_call_of_its_own_hides_a_graph():
