@@ -62,11 +62,15 @@ def is_label(operation):
     )
 
 
-def before_label(node, tensor):
-    """The input of the label that computed `tensor`; without a label, `tensor`."""
-    if _label_number(node, tensor) is None:
-        return tensor
-    return graph.node_of(tensor).input_tensors[0]
+def before_identities(tensor):
+    """The tensor that plain `Identity` layers, such as labels, pass on unchanged."""
+    node = graph.node_of(tensor)
+    while type(node.operation) is keras.layers.Identity:
+        if len(node.outputs) > 1 or node.input_tensors[0].dtype != tensor.dtype:
+            break
+        tensor = node.input_tensors[0]
+        node = graph.node_of(tensor)
+    return tensor
 
 
 _LABEL = re.compile(r"(.+)\.([1-9]\d*)_call", re.DOTALL)

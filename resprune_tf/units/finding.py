@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from resprune_tf import graph
-from resprune_tf.graph.call_names import before_label, call_names
+from resprune_tf.graph.call_names import before_identities, call_names
 from resprune_tf.graph.cost import count_parameters
 from resprune_tf.nets.architecture import UnitId
 from resprune_tf.nets.importance import ImportanceScale
@@ -71,7 +71,7 @@ class Unit:
     @property
     def stand_in(self):
         """The symbolic tensor that replaces the unit's output when it is removed."""
-        return before_label(self.merge, self.shortcut)
+        return before_identities(self.shortcut)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +119,11 @@ def find_units(model: keras.Model) -> Units:
     or `x + y`), a subtraction, or a layer registered by `register_merge`. If one
     addend, the shortcut, has the shape of the sum and is an ancestor of another
     addend, the branch, the shortcut is an identity. Most such units are removable;
-    `Unit.reason` states why others are not. If no addend is an ancestor of another,
-    but all are computed from one tensor, the unit has a projection shortcut and cannot
-    be removed. Other additions are not units. A layer registered by `register_unit` is
+    `Unit.reason` states why others are not. Each addition of `x + f(x) + g(x)` ends a
+    unit, and the shortcut of the second is the first sum; `layers.Add` of several
+    branches ends one unit. If no addend is an ancestor of another, but all are computed
+    from one tensor, the unit has a projection shortcut and cannot be removed. Other
+    additions are not units. A layer registered by `register_unit` is
     a unit by itself.
 
     Nested functional models are searched to any depth. A unit in a model that is
@@ -147,7 +149,7 @@ def find_units(model: keras.Model) -> Units:
     names = call_names(found)
     units, stage = [], 0
     for node, path, kind, reason, shortcut, branches in found:
-        lost = survey.without(node.outputs[0], before_label(node, shortcut))
+        lost = survey.without(node.outputs[0], before_identities(shortcut))
         shape = survey.shapes[id(node)]
         stage += not units or units[-1].shape != shape
         units.append(

@@ -3,9 +3,11 @@
 The search follows the graph, not names. Every merge (an addition, say) is a candidate.
 If one addend has the shape of the sum and another addend is computed from it, the first
 is an identity shortcut, and everything between the two is the branch: with the branch
-at 0 the sum equals the shortcut, so the shortcut can replace the sum. Otherwise, if all
-addends are computed from one tensor, the merge ends a projection unit. Its shortcut
-contains operations, so its input cannot replace the sum.
+at 0 the sum equals the shortcut, so the shortcut can replace the sum. The same applies
+if the first addend is itself a sum and another addend is computed from one of its
+parts: in `(x + f(x)) + g(x)`, the shortcut of the second unit is the first sum.
+Otherwise, if all addends are computed from one tensor, the merge ends a projection
+unit. Its shortcut contains operations, so its input cannot replace the sum.
 """
 
 import collections
@@ -13,7 +15,7 @@ import typing
 
 from resprune_tf import graph
 from resprune_tf.graph.ancestry import Ancestry
-from resprune_tf.graph.call_names import before_label
+from resprune_tf.graph.call_names import before_identities
 from resprune_tf.units import merges
 
 
@@ -59,7 +61,7 @@ def search(level, path=(), seen=None):
             seen.add(id(operation))
             yield from search(deeper, (*path, operation.name), seen)
         inputs = node.input_tensors
-        addends = [before_label(node, tensor) for tensor in inputs]
+        addends = list(map(before_identities, inputs))
         total = node.outputs[0]
         if merges.is_unit(operation) and len(node.outputs) == 1:
             if alike(addends[0], total):
@@ -68,33 +70,13 @@ def search(level, path=(), seen=None):
         places = merges.shortcut_places(node)
         if places is None:
             continue
-        candidates = [addends[place] for place in places]
-        times = collections.Counter(map(id, addends))
-        # A shortcut must be able to stand in for the sum, so it needs the same shape
-        # and dtype. It must occur once: in `x + x + f(x)`, the sum without f(x) is 2x,
-        # which is none of the addends.
-        same = [t for t in candidates if alike(t, total) and times[id(t)] == 1]
-        # Addends from which other addends are computed: the identity shortcuts.
-        identities = ancestry.feeding(same, addends)
-        kind = "identity" if identities else "projection"
-        if not identities and not (same and ancestry.share_dominator(addends)):
+        judged = _judge(ancestry, [addends[place] for place in places], addends, total)
+        if judged is None:
             continue
-        # Neither path of a projection unit contains the other. The projection is the
-        # one with fewer operations (a 1x1 convolution, say), the branch the other.
-        shortcut = ancestry.with_fewest_ancestors(identities or same)
+        kind, reason, shortcut, start = judged
         place = [tensor is shortcut for tensor in addends].index(True)
         branches = (*inputs[:place], *inputs[place + 1 :])
-        reason = None
-        if len(identities) > 1:
-            # `x + f + g(f)`, or the stem's output added again: `x0 + h + F(h)`. Which
-            # addend should remain is ambiguous.
-            reason = f"any of {_named(identities)} could be its shortcut"
-        elif not identities:
-            reason = (
-                f"its shortcut passes through {_named([shortcut])}, so its input "
-                "cannot replace its output"
-            )
-        elif not _learned(shortcut, branches):
+        if reason is None and not _learned(start, branches):
             # `x + sigmoid(x)` and the like are activation functions, written out.
             reason = (
                 "nothing on its branch is learned, so it is a formula rather than a "
@@ -103,13 +85,111 @@ def search(level, path=(), seen=None):
         yield Found(node, path, kind, reason, inputs[place], branches)
 
 
+def _judge(ancestry, candidates, addends, total):
+    """What kind of unit a merge ends.
+
+    Args:
+        ancestry: `Ancestry` of the graph.
+        candidates: list of the addends that may be the shortcut.
+        addends: list of all addends.
+        total: output of the merge.
+
+    Returns:
+        None for an addition that ends no unit, else `(kind, reason, shortcut, start)`.
+        The branch is computed from `start`: the shortcut or a part of it.
+    """
+    times = collections.Counter(map(id, addends))
+
+    def fits(tensor):
+        # A shortcut must be able to stand in for the sum, so it needs the same shape
+        # and dtype. It must occur once: in `x + x + f(x)`, the sum without f(x) is 2x,
+        # which is none of the addends.
+        return alike(tensor, total) and times[id(tensor)] == 1
+
+    same = list(filter(fits, candidates))
+    found = _shortcuts(ancestry, candidates, addends)
+    usable = [pair for pair in found if fits(pair[0])]
+    if not usable and not (same and ancestry.share_dominator(addends)):
+        return None
+    if not found:
+        # Neither path of a projection unit contains the other. The projection is the
+        # one with fewer operations (a 1x1 convolution, say), the branch the other.
+        shortcut = ancestry.with_fewest_ancestors(same)
+        reason = (
+            f"its shortcut passes through {_named([shortcut])}, so its input cannot "
+            "replace its output"
+        )
+        return "projection", reason, shortcut, shortcut
+    shortcuts, starts = map(_different, zip(*(usable or found), strict=True))
+    shortcut, start = ancestry.with_fewest_ancestors(shortcuts), starts[0]
+    others = [tensor for tensor in addends if tensor is not shortcut]
+    apart = [each for each in others if not ancestry.feeding([start], [each])]
+    reason = None
+    if not usable:
+        reason = f"its shortcut {_named([shortcut])} {_misfit(shortcut, total)}"
+    elif len(starts) > 1 or len(shortcuts) > 1:
+        # `x + f + g(f)`, or the stem's output added again: `x0 + h + F(h)`. Which
+        # addend should remain is ambiguous.
+        several = shortcuts if len(shortcuts) > 1 else starts
+        reason = f"any of {_named(several)} could be its shortcut"
+    elif apart:
+        reason = (
+            f"it also adds {_named(apart)}, which is not computed from its shortcut "
+            "and would be removed as well"
+        )
+    return "identity", reason, shortcut, start
+
+
+def _shortcuts(ancestry, candidates, addends):
+    """The addends that other addends are computed from, or from a part of them.
+
+    Returns:
+        list of `(addend, the addend or its part)`.
+    """
+    direct = ancestry.feeding(_different(candidates), addends)
+    if direct:
+        return [(tensor, tensor) for tensor in direct]
+    found = []
+    for addend in _different(candidates):
+        others = [tensor for tensor in addends if tensor is not addend]
+        waiting = [addend]
+        while waiting:
+            parts = _different(_parts(waiting.pop()))
+            feeding = ancestry.feeding(parts, others)
+            found += [(addend, part) for part in feeding]
+            # A part that the others are computed from may be the sum of the previous
+            # unit, whose parts do not matter.
+            waiting += [part for part in parts if all(part is not f for f in feeding)]
+    return found
+
+
+def _parts(tensor):
+    """The addends of a sum that may be its shortcut; of other tensors, none."""
+    node = graph.node_of(tensor)
+    places = merges.shortcut_places(node) or ()
+    return [before_identities(node.input_tensors[place]) for place in places]
+
+
+def _misfit(shortcut, total):
+    """Why a shortcut cannot replace the sum, as the end of a sentence."""
+    if alike(shortcut, total):
+        return "is added more than once"
+    which = "dtype" if shortcut.shape == total.shape else "shape"
+    return f"has another {which} than the sum, so it cannot replace it"
+
+
+def _different(tensors):
+    """Tensors without repetition."""
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
 def _named(tensors):
     return ", ".join(f"'{t._keras_history.operation.name}'" for t in tensors)
 
 
-def _learned(shortcut, branches):
-    """Whether a weight lies between a shortcut and the end of the branches."""
-    seen, waiting = {id(graph.node_of(shortcut))}, list(branches)
+def _learned(start, branches):
+    """Whether a weight lies between the start and the end of the branches."""
+    seen, waiting = {id(graph.node_of(start))}, list(branches)
     while waiting:
         node = graph.node_of(waiting.pop())
         if id(node) in seen:

@@ -222,8 +222,99 @@ def test_a_shortcut_that_is_added_twice_is_none():
     inputs = keras.Input((8, 8, 4))
     x = conv("stem")(inputs)
     total = layers.Add(name="sum_add")([x, x, conv("branch")(x)])
-    units = rp.find_units(keras.Model(inputs, total))
-    assert not any(unit.removable for unit in units)
+    (found,) = rp.find_units(keras.Model(inputs, total))
+    assert found.reason == "its shortcut 'stem' is added more than once"
+
+
+def test_an_identity_layer_on_the_shortcut_changes_nothing():
+    """As `self.skip = Identity()` of blocks whose other variants have a projection."""
+    x = inputs = keras.Input((8,))
+    for name in "ab":
+        skip = layers.Identity(name=f"{name}_skip")(x)
+        x = layers.Add(name=f"{name}_add")([layers.Dense(8, name=name)(x), skip])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    assert [u.layers for u in rp.find_units(model)] == [
+        ("a_skip", "a", "a_add"),
+        ("b_skip", "b", "b_add"),
+    ]
+    for names in (["a"], ["b"], ["a", "b"]):
+        assert_removal_is_exact(model, names, images(8))
+
+
+@pytest.mark.parametrize(
+    "trunk, branch, reason",
+    [
+        (
+            layers.Rescaling(0.5, dtype="float32", name="trunk"),
+            layers.Dense(8, dtype="mixed_bfloat16"),
+            "its shortcut 'trunk' has another dtype than the sum",
+        ),
+        (
+            layers.Reshape((1, 8), name="trunk"),
+            layers.UpSampling1D(3),
+            "its shortcut 'trunk' has another shape than the sum",
+        ),
+    ],
+)
+def test_a_shortcut_that_cannot_stand_in_for_the_sum(trunk, branch, reason):
+    """The branch could, but it is not the shortcut, and its layers are not kept."""
+    inputs = keras.Input((8,))
+    x = trunk(inputs)
+    y = branch(x)
+    total = layers.Add(dtype=y.dtype, name="u_add")([x, y])
+    model = keras.Model(inputs, total)
+    (found,) = rp.find_units(model)
+    assert found.kind == "identity" and found.reason.startswith(reason)
+    with pytest.raises(ValueError, match="Projection units of .*: none"):
+        rp.drop_branches(model, "u")
+
+
+def test_parallel_branches_written_as_additions_are_a_unit_each():
+    """`x + f(n) + g(n)`, twice; each addition adds a branch to what is left of it."""
+    x = inputs = keras.Input((8,))
+    model = keras.Model(inputs, inputs)
+    for name in "ab":
+        normed = layers.LayerNormalization(name=f"{name}_norm")(x)
+        f, g = (layers.Dense(8, name=f"{name}_{part}")(normed) for part in "fg")
+        x = (x + f) + g if name == "a" else g + (f + x)
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    randomise(model)
+    units = rp.find_units(model)
+    assert [(u.kind, u.removable) for u in units] == [("identity", True)] * 4
+    assert [u.layers[0] for u in units] == ["a_f", "a_g", "b_f", "b_g"]
+    names = [unit.name for unit in units]
+    values = images(8)
+    for some in (names[:1], names[1:2], names[2:], names):
+        shorter = assert_removal_is_exact(model, some, values)
+    np.testing.assert_array_equal(
+        run(shorter, values), run(model.get_layer("head"), values)
+    )
+
+
+def test_what_is_not_computed_from_the_shortcut_is_never_removed():
+    x, other = keras.Input((8,)), keras.Input((8,))
+    z = layers.Dense(8, name="z")(other)
+    branch = layers.Dense(8, name="f")
+    total = layers.Add(name="u_add")([x, branch(x), z])
+    (found,) = rp.find_units(keras.Model([x, other], total))
+    assert found.reason.startswith("it also adds 'z', which is not computed from")
+    for total in ((x + branch(x)) + z, (x + z) + branch(x)):
+        model = keras.Model([x, other], total)
+        (found,) = rp.find_units(model)
+        assert found.removable and "z" not in found.layers
+        shorter = rp.remove_units(model, found)
+        values = images(8), images(8)[::-1]
+        expected = values[0] + run(model.get_layer("z"), values[1])
+        np.testing.assert_array_equal(run(shorter, values), expected)
+
+
+def test_two_sums_of_one_tensor_have_no_shortcut():
+    """`(x + f(x)) + (x + g(x))`: without either sum, half of the shortcut is lost."""
+    x = keras.Input((8,))
+    f, g = layers.Dense(8), layers.Dense(8)
+    total = layers.Add(name="u_add")([x + f(x), x + g(x)])
+    *_, found = rp.find_units(keras.Model(x, total))
+    assert "could be its shortcut" in found.reason and found.kind == "identity"
 
 
 def test_a_formula_is_no_unit():
