@@ -155,6 +155,12 @@ def _copy_optimizer(source, model):
             f"{type(model.optimizer).__name__} in '{model.name}'. Compile both models "
             "with the same class."
         )
+    if _holds_several(source.optimizer):
+        raise ValueError(
+            "The state of an optimizer that holds several optimizers cannot be copied. "
+            f"Received: {type(source.optimizer).__name__} in '{source.name}'. Pass "
+            "`optimizer_state=False`, or compile with one optimizer."
+        )
     # A second `build` of LossScaleOptimizer would create its counters again.
     for each in (source, model):
         if not each.optimizer.built:
@@ -170,6 +176,16 @@ def _copy_optimizer(source, model):
         if id(origins.get(id(new))) in old
     ]
     _copy_slots(source.optimizer, model.optimizer, places, len(old))
+
+
+def _holds_several(optimizer):
+    """Whether an optimizer assigns the weights to several other optimizers."""
+    return any(
+        isinstance(each, keras.optimizers.Optimizer)
+        for value in vars(inner_optimizer(optimizer)).values()
+        if isinstance(value, (dict, list, tuple))
+        for each in keras.tree.flatten(value)
+    )
 
 
 # Lists of an optimizer with one entry per weight that are not its slot variables.

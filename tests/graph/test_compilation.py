@@ -74,6 +74,21 @@ def test_the_optimizer_goes_on_exactly(name):
         assert any(np.array_equal(value, other) for other in known)
 
 
+@pytest.mark.skipif(
+    not hasattr(optimizers, "MultiOptimizer"), reason="This Keras has none."
+)
+def test_the_state_of_several_optimizers_is_refused():
+    """It belongs to weights by their paths; no optimizer has a slot for each weight."""
+    model = net()
+    several = optimizers.OptimizerMap(
+        optimizers.SGD(0.1), {"head/.*": optimizers.Adam()}
+    )
+    model.compile(optimizers.MultiOptimizer(several), "mse")
+    with pytest.raises(ValueError, match="holds several optimizers cannot be copied"):
+        rp.remove_units(model, "a", optimizer_state=True)
+    rp.compile_like(rp.remove_units(model, "a"), model)
+
+
 def test_steps_after_a_rebuild_are_those_without():
     model = trained(OPTIMIZERS["adamw"])
     model.optimizer.exclude_from_weight_decay(var_names=["bias"])
