@@ -62,8 +62,11 @@ def build_resnet(
     x = image
     if mean is not None:
         mean, std = (list(map(float, v)) for v in (mean, std))
+        scale = [1 / s for s in std]
+        if keras.config.image_data_format() == "channels_first":
+            scale = [[scale]]  # Keras then moves the axis of a flat list to the front
         x = layers.Rescaling(
-            [1 / s for s in std],
+            scale,
             [-m / s for m, s in zip(mean, std, strict=True)],
             dtype="float32",
             name="normalize",
@@ -73,7 +76,7 @@ def build_resnet(
         x = build.unit(x, unit)
     if architecture.activation == "pre":
         x = build.relu(build.norm(x, "final_bn"), "final_relu")
-    x = layers.GlobalAveragePooling2D(dtype=dtype, name="pool")(x)
+    x = layers.GlobalAveragePooling2D(_FORMAT, dtype=dtype, name="pool")(x)
     logits = layers.Dense(
         architecture.num_classes,
         # U(-1/sqrt(n), 1/sqrt(n)), the default of Torch's linear layer.
@@ -116,6 +119,10 @@ def resnet50(num_classes: int = 1000, **kwargs: Any) -> keras.Model:
     return build_resnet(Architecture.imagenet(50, num_classes=num_classes), **kwargs)
 
 
+# The models do not depend on Keras's global `image_data_format`.
+_FORMAT = "channels_last"
+
+
 class _Builder:
     """Applies layers with the settings of one architecture."""
 
@@ -130,7 +137,7 @@ class _Builder:
         if strides > 1 and kernel_size > 1:
             # "same" would pad one side only; the paper's framework pads both sides.
             x = layers.ZeroPadding2D(
-                kernel_size // 2, dtype=self.dtype, name=f"{name}_pad"
+                kernel_size // 2, _FORMAT, dtype=self.dtype, name=f"{name}_pad"
             )(x)
             padding = "valid"
         return layers.Conv2D(
@@ -138,6 +145,7 @@ class _Builder:
             kernel_size,
             strides,
             padding,
+            _FORMAT,
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(
                 2.0, "fan_out", "untruncated_normal"
@@ -163,8 +171,10 @@ class _Builder:
         x = self.conv(x, self.net.widths[0], 7, 2, "stem_conv")
         x = self.relu(self.norm(x, "stem_bn"), "stem_relu")
         # Padding by 0 does not change the maximum, as nothing is below 0 after ReLU.
-        x = layers.ZeroPadding2D(1, dtype=self.dtype, name="stem_pool_pad")(x)
-        return layers.MaxPooling2D(3, 2, dtype=self.dtype, name="stem_pool")(x)
+        x = layers.ZeroPadding2D(1, _FORMAT, dtype=self.dtype, name="stem_pool_pad")(x)
+        return layers.MaxPooling2D(
+            3, 2, data_format=_FORMAT, dtype=self.dtype, name="stem_pool"
+        )(x)
 
     def unit(self, x, unit):
         """`x + ω·F(x)`, or `shortcut(x) + F(x)` for the first unit of a stage."""
@@ -226,7 +236,11 @@ class _Builder:
         # Option A of He et al.: every second pixel; the additional channels are zero.
         if strides > 1:
             x = layers.AveragePooling2D(
-                1, strides, dtype=self.dtype, name=f"{name}_subsample"
+                1,
+                strides,
+                data_format=_FORMAT,
+                dtype=self.dtype,
+                name=f"{name}_subsample",
             )(x)
         extra = filters - x.shape[-1]
         return keras.ops.pad(x, [(0, 0)] * 3 + [(extra // 2, extra - extra // 2)])

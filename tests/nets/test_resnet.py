@@ -184,6 +184,22 @@ def test_mixed_precision_ends_in_float32(policy):
     assert model.output.dtype == "float32"
 
 
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+def test_the_global_data_format_does_not_matter(stem):
+    net = dataclasses.replace(SMALL, stem=stem, image_shape=(32, 32, 3))
+    settings = {"mean": (1.0, 2.0, 3.0), "std": (1.0, 2.0, 4.0)}
+    usual = build_resnet(net, **settings)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build_resnet(net, **settings)
+        model.set_weights(usual.get_weights())
+        images = images_of(model)
+        made = outputs(model, images)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    np.testing.assert_array_equal(made, outputs(usual, images))
+
+
 def test_same_seed_same_net():
     models = []
     for _ in range(2):
