@@ -112,7 +112,8 @@ def copy_state(source, target):
 
     The state comprises all variables, including those of seed generators, and what a
     layer saves by its own methods (`save_own_variables`, `save_assets`), such as an
-    adapted vocabulary. Frozen and quantized layers inside a layer, which its
+    adapted vocabulary. Regularizers and constraints of variables are taken over. Frozen
+    and quantized layers inside a layer, which its
     configuration does not record, are frozen and quantized again.
 
     Args:
@@ -143,11 +144,24 @@ def copy_state(source, target):
         new.assign(np.array(keras.ops.convert_to_numpy(old)))
         if new.trainable != old.trainable:
             new.trainable = old.trainable
+        for kind in ("regularizer", "constraint"):
+            # It may have been set on the variable, which no configuration records.
+            wanted = getattr(old, kind)
+            if _described(wanted) != _described(getattr(new, kind)):
+                setattr(new, kind, wanted)
     for layer in target._flatten_layers():
         # Normalization caches its mean and variance outside its variables. Lookup
         # layers need no `finalize_state`: it would only end an `adapt`.
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
+
+
+def _described(setting):
+    """The class of a regularizer or constraint, and its configuration if it has one."""
+    try:
+        return type(setting), setting.get_config()
+    except (AttributeError, NotImplementedError):
+        return type(setting), None
 
 
 def paired_variables(source, target):

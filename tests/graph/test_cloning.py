@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import resprune_tf as rp
+from resprune_tf import graph
 
 
 def with_unit(layer, width=4):
@@ -144,6 +145,20 @@ def test_regularizers_constraints_flags_and_policies_stay():
     assert kept.kernel_constraint.max_value == 2.0
     assert kept.dtype_policy.name == "mixed_bfloat16"
     assert [v.trainable for v in kept.variables] == [True, False]
+
+
+def test_regularizers_and_constraints_of_variables_stay():
+    model = with_unit(
+        layers.Dense(4, kernel_regularizer="l1", bias_constraint="unit_norm")
+    )
+    for weight in model.trainable_weights:
+        weight.regularizer = keras.regularizers.L2(0.1)
+        weight.constraint = keras.constraints.NonNeg()
+    made = graph.rebuild(model)
+    assert len(made.losses) == len(model.losses) == len(model.trainable_weights)
+    for weight in made.trainable_weights:
+        assert isinstance(weight.regularizer, keras.regularizers.L2)
+        assert isinstance(weight.constraint, keras.constraints.NonNeg)
 
 
 def test_a_frozen_model_stays_frozen_and_its_layers_keep_their_own_flags():
