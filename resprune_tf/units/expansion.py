@@ -228,19 +228,30 @@ def _check_training(layer, node, args, kwargs):
             "it has an activity regularizer, which would be lost. Set it on a layer "
             "inside."
         )
-    if "training" in inspect.signature(layer.call).parameters:
-        runs = [{**kwargs, "training": training} for training in (False, True)]
-    else:
-        runs = [kwargs]
     contents = []
-    for given in runs:
-        outputs = keras.tree.flatten(layer.call(*args, **given))
-        contents.append(_content(node, outputs, given.get("training")))
-    if contents[0] != contents[-1]:
+    for training in (False, True):
+        outputs = _run_with_training(layer, args, kwargs, training)
+        contents.append(_content(node, outputs, training))
+    if contents[0] != contents[1]:
         raise ValueError(
             "its `call` behaves differently in training, which would be lost. Move the "
             "difference into a layer."
         )
+
+
+def _run_with_training(layer, args, kwargs, training):
+    """Runs a layer on symbolic tensors as a call with `training` does.
+
+    The layers inside receive `training` from the context of the call, unless the layer
+    passes another value on.
+    """
+    if "training" in inspect.signature(layer.call).parameters:
+        kwargs = {**kwargs, "training": training}
+    layer._get_call_context().training = training
+    try:
+        return keras.tree.flatten(layer.call(*args, **kwargs))
+    finally:
+        layer._maybe_reset_call_context()
 
 
 def _content(node, outputs, training):

@@ -566,6 +566,17 @@ class Following(Block):
         return inputs + self.norm(self.first(inputs), training=training)
 
 
+class Inheriting(Block):
+    """Dropout, whose own default is `training=False`, inherits the value of a call."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.drop = layers.Dropout(0.5, seed=0)
+
+    def call(self, inputs):
+        return inputs + self.norm(self.drop(self.first(inputs)))
+
+
 class Regularized(Block):
     def __init__(self, filters, **kwargs):
         super().__init__(filters, activity_regularizer="l2", **kwargs)
@@ -604,9 +615,10 @@ def test_why_all_stays_closed_is_told():
         rp.expand(model)
 
 
-def test_a_block_that_passes_training_on_is_opened():
+@pytest.mark.parametrize("kind", [Following, Inheriting])
+def test_a_block_that_passes_training_on_is_opened(kind):
     inputs = keras.Input((8, 8, 4))
-    model = keras.Model(inputs, Following(4, name="block")(inputs))
+    model = keras.Model(inputs, kind(4, name="block")(inputs))
     x = images(8, 8, 4)
     whole, opened = (made(x, training=True) for made in (model, rp.expand(model)))
     np.testing.assert_array_equal(whole, opened)
