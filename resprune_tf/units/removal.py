@@ -99,9 +99,11 @@ def drop_branches(
     chosen = chosen_units(units, found, offer)
     for unit in chosen:
         if unit.kind != "projection":
+            advice = "Use `remove_units` to remove it"
+            if not unit.removable:
+                advice = f"It cannot be removed: {unit.reason}"
             raise ValueError(
-                f"Unit '{unit.name}' has an identity shortcut. Use `remove_units` to "
-                f"remove it. {offer}"
+                f"Unit '{unit.name}' has an identity shortcut. {advice}. {offer}"
             )
     return _without(model, chosen, found, clone, optimizer_state)
 
