@@ -9,6 +9,7 @@ from resprune_cli.options.registries import registry
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
 
+_COMPARED = 64  # examples on which the outputs of files and model are compared
 _JUDGED = 1000  # examples on which a classifier is compared with guessing
 _ALIASES = ", ".join(
     f"{alias} for {name}" for alias, name in registry("deploy.registry").ALIASES.items()
@@ -118,12 +119,15 @@ def run(args):
     options = {"formats": args.formats, "tolerance": args.tolerance}
     if args.data is not None:
         data = data_source.read(args, model)
-        options["calibration"] = data.splits["train"][0][:CALIBRATION_IMAGES]
-        x, y = data.splits[data.held_out]
-        options["images"] = x[:64]
+        # Chosen at random, because the first ones may all be of the same class.
+        options["calibration"], _ = data_source.sample(
+            *data.splits["train"], CALIBRATION_IMAGES, args.seed
+        )
+        held_out = data.splits[data.held_out]
+        options["images"], _ = data_source.sample(*held_out, _COMPARED, args.seed)
         # Ranges calibrated on inputs of the wrong scale give a useless file.
         measuring.check_classifier(
-            model, x[:_JUDGED], None if y is None else y[:_JUDGED], args
+            model, *data_source.sample(*held_out, _JUDGED, args.seed), args
         )
         if len(options["images"]) < 4:  # too few to compare on
             del options["images"]

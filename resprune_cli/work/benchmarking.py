@@ -45,7 +45,7 @@ def benchmark(args):
             data = None if args.data is None else data_source.read(args, model)
             with deployed.on_runtime(args.runtime):
                 place = pathlib.Path(folder) / "file"
-                path = deployed.write(model, args.runtime, place, data)
+                path = deployed.write(model, place, data, args)
         measured = {}
         if data is not None:  # before timing, because it may print a warning
             measured = _measured(path, keras_model, model, data, args)

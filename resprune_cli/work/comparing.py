@@ -58,7 +58,7 @@ def compare(args):
             with deployed.on_runtime(args.runtime, hint):
                 files = [
                     deployed.write(
-                        model, args.runtime, pathlib.Path(folder, name), of_model, name
+                        model, pathlib.Path(folder, name), of_model, args, name
                     )
                     for name, model, of_model in zip(_NAMES, models, data, strict=True)
                 ]
@@ -152,12 +152,19 @@ def _measured(models, files, data, found, args):
         usage.warn(doubts[-1], args)
     of_classes = not labelled or data[0].of_classes
     of_classes = of_classes and all(decides(model) for model in models)
-    examples = data[0].splits[data[0].held_out][0][:_COMPARED]
+    # Chosen at random, because the first ones may all be of the same class.
+    examples = _compared(data[0].splits[data[0].held_out][0], args)
+    outputs = [[_compared(each, args) for each in arrays] for arrays in outputs]
     result = {"data": data[0].description, "doubts": doubts}
     if labelled and None not in correct:
         result["paired"] = {**compare_correct(*correct), "examples": len(x)}
     result["outputs"] = _outputs(models, files, examples, of_classes, args, outputs)
     return result
+
+
+def _compared(array, args):
+    """The rows of an array for the examples whose outputs are compared."""
+    return data_source.sample(array, None, _COMPARED, args.seed)[0]
 
 
 def table(result):
@@ -227,7 +234,7 @@ def _outputs(models, files, examples, of_classes, args, known=()):
         examples: array, or None for noise.
         of_classes: whether the largest output is the predicted class.
         args: parsed arguments.
-        known: the outputs of each file for `examples` and more, if they are known.
+        known: the outputs of each file for `examples`, if they are known.
 
     Returns:
         dict of JSON values; None if the outputs cannot be compared.
@@ -249,7 +256,7 @@ def _outputs(models, files, examples, of_classes, args, known=()):
         examples = [examples]
     count = len(examples[0])
     if known:
-        values = [[each[:count] for each in arrays] for arrays in known]
+        values = known
     elif files[0] is not None:
         with deployed.on_runtime(args.runtime):
             values = [

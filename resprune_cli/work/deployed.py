@@ -6,7 +6,7 @@ import keras
 
 from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import quiet
-from resprune_cli.work import measuring, model_file
+from resprune_cli.work import data_source, measuring, model_file
 from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES, images_to_calibrate
 from resprune_tf.deploy.export import ExportError
 from resprune_tf.deploy.file_outputs import file_outputs
@@ -28,24 +28,27 @@ def on_runtime(runtime, hint=""):
         raise Failed(f"--runtime {runtime}: {error}") from error
 
 
-def write(model, runtime, folder, data=None, name=None):
-    """Exports a model for a runtime into a new folder.
+def write(model, folder, data, args, name=None):
+    """Exports a model for `--runtime` into a new folder.
 
     Args:
         model: a functional `keras.Model`.
-        runtime: value of `--runtime`.
         folder: `pathlib.Path`.
         data: `Data` whose training examples calibrate the ranges of activations if the
-            format needs them; noise by default.
+            format needs them; None for noise.
+        args: parsed arguments.
         name: name of the model in the progress message; its own name by default.
 
     Returns:
         The path of the exported file.
     """
-    (format,) = check_formats(RUNTIME_FORMATS[runtime])
+    (format,) = check_formats(RUNTIME_FORMATS[args.runtime])
     calibration = None
     if FORMATS[format].calibrated and data is not None:
-        images = data.splits["train"][0][:CALIBRATION_IMAGES]
+        # Chosen at random, because the first ones may all be of the same class.
+        images, _ = data_source.sample(
+            *data.splits["train"], CALIBRATION_IMAGES, args.seed
+        )
         calibration = images_to_calibrate(model, images)
     say(f"Exporting {name or repr(model.name)} as {format} ...")
     folder.mkdir()

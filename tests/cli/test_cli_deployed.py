@@ -1,11 +1,13 @@
 """`benchmark` and `compare` judge the files that they time, not the Keras models."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from resprune_cli.work import benchmarking, comparing, deployed
+from resprune_cli.work import benchmarking, comparing, deployed, measuring
 from resprune_tf.deploy.latency import Latency
 from resprune_tf.system.wording import busy_note
 from tests.conftest import net_of
@@ -52,9 +54,9 @@ def files(monkeypatch):
     """
     written = []
 
-    def write(model, runtime, folder, data=None, name=None):
+    def write(model, folder, data, args, name=None):
         folder.mkdir()
-        written.append((runtime, data is not None))
+        written.append((args.runtime, data is not None))
         (folder / "file").write_bytes(b"four")
         return folder / "file"
 
@@ -90,6 +92,56 @@ def test_compare_measures_the_files_that_it_times(given, files, tmp_path, capsys
     text = comparing.table(told)
     assert busy_note(0.5) in text
     assert "exported litert_int8 files that were timed" in text
+
+
+def test_examples_of_sorted_data_are_of_all_classes(given, tmp_path, capsys):
+    """A whole class comes before the next, as in many files."""
+    x, y = examples(1500)
+    order = np.argsort(y, kind="stable")
+    x, y = x[order], y[order]
+    data = write_npz(tmp_path / "sorted.npz", x=x, y=y, x_test=x, y_test=y)
+
+    def check(images, count):
+        classes = images.mean(axis=(1, 2, 3)) // 80  # as `examples` makes them
+        assert len(images) == count and set(classes) == {0, 1, 2}
+
+    net = given / "net.keras"
+    argv = ["export", net, "--formats", "int8", "--out", tmp_path, "--data", data]
+    with (
+        mock.patch("resprune_tf.export", side_effect=ValueError) as export,
+        mock.patch.object(measuring, "check_classifier") as judged,
+    ):
+        resprune(capsys, *argv)
+    check(export.call_args.kwargs["calibration"], 500)
+    check(export.call_args.kwargs["images"], 64)
+    _, images, labels, _ = judged.call_args.args
+    check(images, 1000)
+    np.testing.assert_array_equal(images.mean(axis=(1, 2, 3)) // 80, labels)
+
+    argv = ["benchmark", net, "--runtime", "int8", "--data", data]
+    stop = mock.Mock(side_effect=ValueError)
+    with mock.patch.object(deployed, "images_to_calibrate", stop) as calibrate:
+        resprune(capsys, *argv)
+    check(calibrate.call_args.args[1], 500)
+
+
+def test_compare_takes_examples_of_all_classes(given, files, tmp_path, capsys):
+    x, y = examples(900)
+    order = np.argsort(y, kind="stable")
+    data = write_npz(tmp_path / "d.npz", x=x, y=y, x_test=x[order], y_test=y[order])
+    argv = ["compare", *[given / "net.keras"] * 2, "--data", data]
+    compared = mock.Mock(return_value=None)
+    with (
+        mock.patch.object(comparing, "_outputs", compared),
+        mock.patch.object(deployed, "outputs", lambda path, _, x, *rest: [x[0] / 2]),
+        mock.patch.object(deployed, "measures_of_outputs", return_value=({}, None)),
+    ):
+        resprune(capsys, *argv, "--runtime", "int8")
+    _, _, images, _, _, known = compared.call_args.args
+    assert len(images) == 256
+    assert set(images.mean(axis=(1, 2, 3)) // 80) == {0, 1, 2}
+    for (found,) in known:  # of the same examples
+        np.testing.assert_array_equal(found, images / 2)
 
 
 def test_benchmark_tells_the_spread_and_how_busy_the_machine_was(given, files, capsys):
