@@ -70,6 +70,8 @@ def compile_for_labels(model, data, args):
             for metric in metrics:
                 if metric != "accuracy":
                     keras.metrics.get(metric)
+            if isinstance(loss, keras.losses.BinaryCrossentropy) and _of_logits(loss):
+                metrics = [_of_binary_logits(each, outputs) for each in metrics]
             optimizer = keras.optimizers.get(optimizer or "adam")
         except ValueError as error:
             raise WrongUse(first_line(error)) from error
@@ -93,9 +95,28 @@ def full_loss_name(model):
     return getattr(loss, "name", None) or getattr(loss, "__name__", str(loss))
 
 
+def _of_logits(loss):
+    """Whether a loss expects logits."""
+    return bool(getattr(loss, "get_config", dict)().get("from_logits"))
+
+
+def _of_binary_logits(metric, outputs):
+    """A metric whose threshold is that of logits, if it compares outputs with one.
+
+    Args:
+        metric: name of a metric.
+        outputs: shape of the output.
+    """
+    if metric == "binary_accuracy" or (metric == "accuracy" and outputs[-1] == 1):
+        # The logit of the probability 0.5 is 0, but Keras requires a positive number.
+        least = float(np.finfo("float32").tiny)
+        return keras.metrics.BinaryAccuracy(metric, threshold=least)
+    return metric
+
+
 def describe_compiled(model):
     """Loss and optimizer of a compiled model, as text."""
-    logits = getattr(model.loss, "get_config", dict)().get("from_logits")
+    logits = _of_logits(model.loss)
     name = re.sub(r"_\d+$", "", model.optimizer.name)  # Keras appends numbers
     return f"{full_loss_name(model)}{' of logits' if logits else ''}, {name}"
 

@@ -735,6 +735,22 @@ def test_classes_are_measured_by_cross_entropy(activation, logits):
     assert measuring.full_loss_name(net) == "sparse_categorical_crossentropy"
 
 
+@pytest.mark.parametrize("metric", [None, "accuracy", "binary_accuracy"])
+def test_a_binary_logit_above_0_is_the_second_class(metric):
+    """Keras compares it with 0.5, which is for probabilities."""
+    net = net_of((1,), layers.Dense(1, use_bias=False, kernel_initializer="ones"))
+    x, y = np.array([[-3.0], [-0.2], [0.2], [0.3]]), np.array([0, 0, 1, 1])
+    data = data_source.Data({"train": (x, y)}, "")
+    (split,) = measuring.compile_for_labels(
+        net, data, options("", metric=metric)
+    ).values()
+    again = keras.models.clone_model(net)
+    again.set_weights(net.get_weights())
+    model_file.compiled_as(again, net)  # as in a run
+    for each in (net, again):
+        assert measuring.evaluate(each, *split, 4)[metric or "accuracy"] == 1.0
+
+
 def test_labels_take_the_form_of_the_loss():
     x, y = examples(6)
     rows = np.eye(3)[y]
