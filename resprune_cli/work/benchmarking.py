@@ -97,16 +97,18 @@ def _measured(path, keras_model, model, data, args):
     result = {"data": data.description, "split": data.held_out, "examples": len(x)}
     result.update(measures={}, doubt=None, agreement=None)
     if data.labelled:
-        like = keras_model
+        like, logits = keras_model, None
         if model is None:  # a file has no loss: the given or the default one is used
             answer = keras.Input(found.shape[1:])
             like = keras.Model(answer, answer, name=keras_model.name)
+            logits = not _probabilities(found, args.loss)
             if data.class_names is not None:  # `_stand_in` does not have its outputs
                 data_source.check_classes(like, data.class_names, args)
-        labels = measuring.compile_for_labels(like, data, args)[data.held_out][1]
+        splits = measuring.compile_for_labels(like, data, args, logits)
+        labels = splits[data.held_out][1]
         measures, _ = deployed.measures_of_outputs(found, labels, like, args)
         if model is None and args.loss is None:
-            del measures["loss"]  # the outputs may or may not be logits
+            del measures["loss"]  # that of the training is not known
         result["measures"] = measures
         result["doubt"] = measuring.guessing_warning(like, measures, len(x))
         if result["doubt"]:
@@ -114,8 +116,25 @@ def _measured(path, keras_model, model, data, args):
     if model is not None and found.ndim == 2 and found.shape[1] > 1:
         say(f"Running the Keras model on {counted(len(x), 'example')} ...")
         expected = model.predict(x, batch_size=args.batch_size, verbose=0)
+        (expected,) = keras.tree.flatten(expected)  # a model may return a dict
         result["agreement"] = float(np.mean(found.argmax(-1) == expected.argmax(-1)))
     return result
+
+
+def _probabilities(outputs, loss):
+    """Whether outputs look like probabilities: a file does not tell.
+
+    Args:
+        outputs: array `(examples, ..., classes)`.
+        loss: name of the loss, or None.
+    """
+    if outputs.min() < 0 or outputs.max() > 1:
+        return False
+    classes = outputs.shape[-1]
+    if classes == 1 or loss == "binary_crossentropy":  # each is from a sigmoid
+        return True
+    rounding = 1e-3 + classes / 512  # an int8 softmax gives multiples of 1/256
+    return bool(np.all(np.abs(outputs.sum(-1) - 1) <= rounding))
 
 
 def table(result):

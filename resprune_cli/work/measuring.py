@@ -34,13 +34,15 @@ _ACCURACIES = (
 )
 
 
-def compile_for_labels(model, data, args):
+def compile_for_labels(model, data, args, logits=None):
     """Compiles a model if necessary, and converts labels to the form of its loss.
 
     Args:
         model: a functional `keras.Model`; it is compiled in place.
         data: a `Data` with labels.
         args: parsed arguments with `loss` and `metric`, and optionally `optimizer`.
+        logits: whether the outputs are logits instead of probabilities; None if the
+            last operation of the model tells.
 
     Returns:
         dict from the name of a split to `(x, y)`.
@@ -62,7 +64,9 @@ def compile_for_labels(model, data, args):
     optimizer = getattr(args, "optimizer", None)
     if not model.compiled or args.loss or args.metric or optimizer:
         labels = data.splits["train"][1]
-        loss = _loss(args.loss or _suitable_loss(labels, outputs), model)
+        if logits is None:
+            logits = probabilities(model) is None
+        loss = _loss(args.loss or _suitable_loss(labels, outputs), logits)
         metrics = [args.metric] if args.metric else []
         if not metrics and isinstance(loss, tuple(_CROSS_ENTROPIES.values())):
             metrics = ["accuracy"]
@@ -279,9 +283,9 @@ def _suitable_loss(labels, outputs):
     )
 
 
-def _loss(name, model):
+def _loss(name, logits):
     if name in _CROSS_ENTROPIES:
-        return _CROSS_ENTROPIES[name](from_logits=probabilities(model) is None)
+        return _CROSS_ENTROPIES[name](from_logits=logits)
     try:
         return keras.losses.get(name)
     except ValueError as error:

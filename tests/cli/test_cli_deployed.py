@@ -180,6 +180,61 @@ def test_a_real_file_is_timed_and_judged(given, tmp_path, capsys):
     assert code == 2 and "4 class folders, a (0) to d (3), but 'model' dis" in err
 
 
+@pytest.mark.parametrize(
+    ("outputs", "loss", "expected"),
+    [
+        ([[0.9, 0.1], [0.2, 0.8]], "sparse_categorical_crossentropy", 0.164),
+        # As logits: log(1 + exp(-2)) on average.
+        ([[1.0, -1.0], [0.0, 2.0]], "sparse_categorical_crossentropy", 0.127),
+        ([[0.1], [0.8]], "binary_crossentropy", 0.164),
+        ([[-2.0], [2.0]], "binary_crossentropy", 0.127),
+    ],
+)
+def test_the_loss_of_a_file_is_that_of_its_outputs(
+    outputs, loss, expected, given, files, monkeypatch, tmp_path, capsys
+):
+    """They are probabilities or logits, and the accuracy suits both."""
+    (tmp_path / "model.tflite").touch()
+    x = np.zeros((2, 4), "float32")
+    data = write_npz(tmp_path / "d.npz", x=x, y=[0, 1], x_test=x, y_test=[0, 1])
+    inputs = [("x", (None, 4), "float32")]
+    monkeypatch.setattr(benchmarking, "file_inputs", lambda *_: inputs)
+    found = np.array(outputs, "float32")
+    monkeypatch.setattr(deployed, "outputs", lambda *_: [found])
+    argv = ["benchmark", tmp_path / "model.tflite", "--data", data]
+    told = resprune_json(capsys, *argv, "--loss", loss)["measures"]
+    assert told["loss"] == pytest.approx(expected, abs=1e-3)
+    assert told["accuracy"] == 1.0
+    assert resprune_json(capsys, *argv)["measures"] == {"accuracy": 1.0}
+
+
+def test_probabilities_of_outputs():
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.full(1000, 0.05), 50)
+    rounded = np.round(shares * 256) / 256
+    assert benchmarking._probabilities(shares, None)
+    assert benchmarking._probabilities(rounded, None)  # as in an int8 file
+    several = rng.uniform(0.5, 1, (50, 10))  # labels per example
+    assert benchmarking._probabilities(several, "binary_crossentropy")
+    assert not benchmarking._probabilities(several, None)
+    assert not benchmarking._probabilities(several - 0.6, "binary_crossentropy")
+
+
+def test_a_named_output_is_benchmarked(files, tmp_path, capsys):
+    image = keras.Input((8, 8, 1))
+    x = layers.Dense(3, "softmax")(layers.Flatten()(image))
+    eager(keras.Model(image, {"classes": x})).save(tmp_path / "net.keras")
+    data = write_npz(tmp_path / "data.npz")
+
+    def outputs(path, runtime, inputs, model, args, name=None):
+        return [model.predict(inputs[0], verbose=0)["classes"]]
+
+    with mock.patch.object(deployed, "outputs", outputs):
+        argv = ["benchmark", tmp_path / "net.keras", "--data", data]
+        told = resprune_json(capsys, *argv)
+    assert told["agreement"] == 1.0 and "accuracy" in told["measures"]
+
+
 def test_compare_checks_the_classes_of_both_models(given, tmp_path, capsys):
     net_of((8, 8, 1), layers.Flatten(), layers.Dense(2)).save(tmp_path / "two.keras")
     write_classes(tmp_path / "three", "abc")
