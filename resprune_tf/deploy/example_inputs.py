@@ -93,7 +93,12 @@ def _noise(model, tensor):
 
 
 def _fits(model, values):
-    """Whether `values` are arrays with the structure of the model's inputs."""
+    """Whether `values` are arrays with the structure of the model's inputs.
+
+    As elsewhere in Keras, an array alone fits a list or dict of one input.
+    """
+    if len(model.inputs) == 1 and hasattr(values, "shape"):
+        return True
     try:
         keras.tree.assert_same_structure(model._inputs_struct, values)
     except (TypeError, ValueError):
@@ -103,7 +108,8 @@ def _fits(model, values):
 
 def _arrays(model, values, name):
     """`values` as a list of arrays, one per input of the model."""
-    expected = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
+    # Written files accept any number of images, even if the model's inputs fix it.
+    expected = {tensor.name: (None, *tensor.shape[1:]) for tensor in model.inputs}
     if not _fits(model, values):
         raise ValueError(
             f"`{name}` must be arrays in the structure of the inputs of "

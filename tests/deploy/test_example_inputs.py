@@ -42,6 +42,27 @@ def test_calibration_takes_one_image_at_a_time(net):
     assert len(images_to_calibrate(net, endless())) == 500
 
 
+@pytest.mark.parametrize("structure", [lambda x: [x], lambda x: {"image": x}])
+def test_an_array_fits_a_list_or_dict_of_one_input(structure):
+    net = keras.Model(structure(x := keras.Input((4,), name="image")), x + 1)
+    for calibration in (IMAGES, structure(IMAGES), [IMAGES[:6], IMAGES[6:]]):
+        singles = images_to_calibrate(net, calibration)
+        assert [image.shape for (image,) in singles] == [(1, 4)] * 10
+    for images in (IMAGES, structure(IMAGES)):
+        (found,) = images_to_compare(net, images)
+        np.testing.assert_array_equal(found, IMAGES)
+
+
+def test_a_fixed_number_of_images_does_not_matter():
+    """A file that Keras exports accepts any number."""
+    net = keras.Model(x := keras.Input(batch_shape=(3, 4), name="image"), x + 1)
+    assert len(images_to_calibrate(net, IMAGES)) == 10
+    (found,) = images_to_compare(net, IMAGES)
+    np.testing.assert_array_equal(found, IMAGES)
+    with pytest.raises(ValueError, match=r"inputs .*'image': \(None, 4\).*\(10, 3\)"):
+        images_to_compare(net, IMAGES[:, :3])
+
+
 def test_calibration_of_two_inputs(two):
     for calibration in ([IMAGES, -IMAGES], [([IMAGES, -IMAGES], np.zeros(10))]):
         singles = images_to_calibrate(two, calibration)

@@ -183,6 +183,20 @@ def test_inputs_without_a_name(tmp_path, in_this_process):
     assert exported.max_abs_difference < 0.1
 
 
+def test_an_input_of_a_fixed_number_in_a_list(tmp_path, in_this_process):
+    """Files accept any number of images, given as one array."""
+    image = keras.Input(batch_shape=(3, 4), name="image")
+    net = keras.Model([image], [layers.Dense(3)(image)])
+    randomise(net)
+    images = np.random.default_rng(0).normal(size=(10, 4)).astype("float32")
+    formats = ("saved_model", "keras", "litert_int8", "onnx")
+    made = export(net, tmp_path, formats, images=images)
+    assert all(each.agreement == 1.0 for each in made if each.format != "litert_int8")
+    load, _ = RUNTIMES["tensorflow"]
+    ((shape, _),) = load(str(tmp_path / "saved_model"), None).inputs.values()
+    assert shape == (None, 4)
+
+
 def test_inputs_of_any_name(tmp_path, in_this_process):
     """TensorFlow has its own idea of a name; what is fed to which input stays."""
     names = ("a:0", "a 0", "größe", "_x", "1x", "class")
