@@ -133,10 +133,10 @@ def _hdf5_config(path):
                     "save the whole model: model.save('model.keras')."
                 )
             for name in ("model_config", "keras_version"):
-                if (
-                    name in file.attrs
-                    and file.attrs.get_id(name).dtype.kind not in "OS"
-                ):
+                if name not in file.attrs:
+                    continue
+                stated = file.attrs.get_id(name)
+                if stated.dtype.kind not in "OS" or stated.shape:
                     raise ValueError(f"its {name} is not text")
             if file.attrs.get_id("model_config").get_storage_size() > _LIMITS[_CONFIG]:
                 raise ValueError("its model_config is too large")
@@ -186,15 +186,8 @@ def _members(path, archive):
         if name in members:
             raise ModelFileError(f"'{path}' contains {name} twice.")
         members[name] = member
-        limit = _LIMITS.get(name)
-        if name.startswith(_ASSETS):  # Keras writes them to a temporary folder
-            limit = 100 * _stored(path, member) + _SLACK
-        if limit is not None and size > limit:
-            raise ModelFileError(
-                f"'{path}' is refused: its {name} would take {_mb(size)} of memory, "
-                f"but the file stores {_mb(_stored(path, member))}. At most "
-                f"{_mb(limit)} are read."
-            )
+        if name in _LIMITS:
+            _check_unpacked(path, name, size, _stored(path, member), _LIMITS[name])
     for name in (_CONFIG, _WEIGHTS):
         if name not in members:
             raise ModelFileError(
@@ -202,7 +195,29 @@ def _members(path, archive):
                 f"model.save('model.keras') writes. It contains: "
                 f"{', '.join(list(members)[:5]) or 'nothing'}."
             )
+    assets = [each for name, each in members.items() if name.startswith(_ASSETS)]
+    for name in members:
+        if name not in (*_LIMITS, _WEIGHTS) and not name.startswith(_ASSETS):
+            raise ModelFileError(
+                f"'{path}' is refused: it contains {name}, which "
+                "model.save('model.keras') does not write. Remove it from the archive, "
+                "or save the model again."
+            )
+    stored = _stored(path, *assets)
+    limit = 100 * stored + _SLACK
+    # Keras unpacks them to a temporary folder.
+    _check_unpacked(
+        path, _ASSETS, sum(each.file_size for each in assets), stored, limit
+    )
     return members
+
+
+def _check_unpacked(path, name, size, stored, limit):
+    if size > limit:
+        raise ModelFileError(
+            f"'{path}' is refused: its {name} would take {_mb(size)} when unpacked, "
+            f"but the file stores {_mb(stored)}. At most {_mb(limit)} are read."
+        )
 
 
 def _check_weights(path, config, options):
@@ -235,9 +250,10 @@ def _check_weights(path, config, options):
         _compare(path, whole - slots, needed, needed)
 
 
-def _stored(path, member):
-    """Bytes that a member takes in its archive, at most the size of the archive."""
-    return min(member.compress_size, pathlib.Path(path).stat().st_size)
+def _stored(path, *members):
+    """Bytes that members take in their archive, at most the size of the archive."""
+    stated = sum(member.compress_size for member in members)
+    return min(stated, pathlib.Path(path).stat().st_size)
 
 
 def _compare(path, size, limit, needed, what="weights"):
@@ -298,7 +314,8 @@ def group_bytes(path, group) -> dict[str, int]:
         dict from the name of each group or dataset in it to bytes.
 
     Raises:
-        ModelFileError: if a dataset is in another file, or a group occurs twice.
+        ModelFileError: if a dataset is in another file, if a group occurs twice, or if
+            a dataset contains values without a fixed size, such as strings.
     """
     import h5py
 
@@ -327,6 +344,13 @@ def group_bytes(path, group) -> dict[str, int]:
                     raise ModelFileError(
                         f"'{path}' is refused: the values of '{name}' are in "
                         "another file."
+                    )
+                # Many values can be the same stored one, which is read for each.
+                if item.dtype.hasobject:
+                    raise ModelFileError(
+                        f"'{path}' is refused: '{name}' among its weights contains "
+                        "values without a fixed size, such as strings, but weights are "
+                        "numbers."
                     )
                 found[place] = found.get(place, 0) + item.nbytes
 

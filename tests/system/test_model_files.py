@@ -86,6 +86,11 @@ def values_elsewhere(file):
     )
 
 
+def strings(file):
+    del file[KERNEL]
+    file.create_dataset(KERNEL, (4, 3), h5py.string_dtype())
+
+
 def circle(file):
     file["layers/again"] = file["layers"]
 
@@ -100,6 +105,7 @@ def circle(file):
         (link, "link to another place"),
         (values_elsewhere, "in another file"),
         (circle, "twice"),
+        (strings, "'0' among its weights contains values without a fixed size"),
     ],
 )
 def test_weights_take_what_the_architecture_needs(
@@ -133,6 +139,10 @@ def test_weights_files_are_looked_at_before_they_are_read(tmp_path):
         declare(file)
     with pytest.raises(ModelFileError, match=r"'dense' would take 100\.\d MB"):
         load_weights(model, path)
+    with h5py.File(path, "a") as file:
+        strings(file)
+    with pytest.raises(ModelFileError, match="without a fixed size"):
+        load_weights(model, path)
 
 
 def test_compressed_weights_of_the_right_size_are_read(tmp_path, members):
@@ -148,12 +158,31 @@ def test_compressed_weights_of_the_right_size_are_read(tmp_path, members):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", ["config.json", "metadata.json", "assets/words.txt"])
-def test_members_inflate_to_no_more_than_they_may(tmp_path, members, name):
-    members[name] = b" " * (40 * 2**20)
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("config.json", 1),
+        ("metadata.json", 1),
+        ("assets/words.txt", 1),
+        ("assets/words{}.txt", 20),  # none of them takes much alone
+    ],
+)
+def test_members_inflate_to_no_more_than_they_may(tmp_path, members, name, count):
+    for index in range(count):
+        members[name.format(index)] = b" " * (40 * 2**20 // count)
     path = write(tmp_path / "bomb.keras", members, zipfile.ZIP_DEFLATED)
-    with pytest.raises(ModelFileError, match=rf"{name} would take 41\.9 MB.*At most"):
+    told = "assets/" if name.startswith("assets/") else name
+    with pytest.raises(ModelFileError, match=rf"{told} would take 41\.9 MB.*At most"):
         load_model(path)
+
+
+def test_a_member_that_keras_does_not_write_is_refused(tmp_path, members):
+    """Keras would unpack it to a temporary folder, whatever its size."""
+    path = write(tmp_path / "more.keras", {**members, "more.bin": b"anything"})
+    with pytest.raises(ModelFileError, match="refused: it contains more.bin, which"):
+        load_model(path)
+    members["assets/words.txt"] = b"a few words"
+    load_model(write(tmp_path / "words.keras", members))
 
 
 def test_a_member_may_not_lie_there_twice(tmp_path, members):
@@ -220,6 +249,13 @@ def test_a_whole_hdf5_model_is_loaded(hdf5):
             lambda file: file["model_weights"].update(x=h5py.SoftLink("/other")),
             "a link to another place",
         ),
+        (
+            lambda file: file["model_weights"].create_dataset(
+                "more", (2,), h5py.string_dtype()
+            ),
+            "without a fixed size",
+        ),
+        (lambda file: file.attrs.update(model_config=["{}"]), "config is not text"),
         (lambda file: file.attrs.update(model_config="[]"), "contains no model"),
         (lambda file: file.attrs.update(model_config="{"), "or it is damaged"),
         (lambda file: file.attrs.update(model_config=3), "or it is damaged"),
