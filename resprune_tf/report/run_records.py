@@ -11,6 +11,7 @@ import pathlib
 import re
 
 _NEEDED = ("round", "removed", "units", "layers", "parameters", "macs")
+_WHOLE = ("round", "layers", "parameters", "macs")  # integers if they are present
 _FILES = ("rounds.jsonl", "history.jsonl", "final.json", "run.json", "flags.txt")
 # `resprune prune --epochs 0` writes its rounds (before and after) only to this file.
 _SUMMARY = "summary.json"
@@ -333,5 +334,11 @@ def _parse_lines(name, text, keys, needed=()):
             missing = [key for key in (*keys, *needed) if key not in record]
             if missing:
                 raise ValueError(f"{name}, line {number}, has no {missing[0]!r}.")
+            for key in _WHOLE:
+                if type(value := record.get(key, 0)) is not int:
+                    raise ValueError(
+                        f"{name}, line {number}: {key!r} must be an integer. Received: "
+                        f"{str(value)[:60]!r}."
+                    )
             records[tuple(record[key] for key in keys)] = record
     return [records[key] for key in sorted(records)]

@@ -34,7 +34,7 @@ def units_table(run):
     head, numbers = "", ""
     if scored:
         head = f'<th colspan="{len(scored)}">Score after round</th>'
-        cells = "".join(f'<th scope="col">{r["round"]}</th>' for r in scored)
+        cells = "".join(f'<th scope="col">{escape(r["round"])}</th>' for r in scored)
         numbers = f"<tr>{cells}</tr>"
     return (
         '<div class="scroll units"><table><thead><tr><th rowspan="2">Unit</th>'

@@ -222,6 +222,18 @@ def test_missing_accuracy_shows_as_a_dash(tmp_path):
             "final.json selects round 3",
         ),
         ({"run.json": "[]"}, "run.json must be a JSON object"),
+        (
+            {"run.json": "{}", "history.jsonl": '{"round": "<b>", "epoch": 1}\n'},
+            "history.jsonl, line 1: 'round' must be an integer. Received: '<b>'",
+        ),
+        *(
+            (
+                {"rounds.jsonl": json.dumps({**make_rounds(0.9)[0], name: value})},
+                f"rounds.jsonl, line 1: '{name}' must be an integer",
+            )
+            for name in ("round", "layers", "parameters", "macs")
+            for value in (HOSTILE, None, 1.5)
+        ),
     ],
 )
 def test_command_line_explains_what_is_wrong(records, message, tmp_path, capsys):
