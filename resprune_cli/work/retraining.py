@@ -11,6 +11,7 @@ from resprune_cli.options.usage import Failed, WrongUse
 from resprune_cli.start import StopNow, Stopped, StopRequest
 from resprune_cli.work import data_source, measuring, model_file, scoring
 from resprune_cli.work.outcome import Outcome
+from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.runs.judging import format_value
 from resprune_tf.runs.records import read_settings
 from resprune_tf.system.progress import say
@@ -90,6 +91,11 @@ def prune(model, data, splits, target, args):
             )
         except (rp.RunInterrupted, StopNow) as error:
             raise Stopped(f"Stopped: {error}.", stop.code) from error
+        except RuntimeFailed as error:
+            # Ctrl-C also ends the process in which the latency is measured.
+            if (reason := stop.reason()) is None:
+                raise
+            raise Stopped(f"Stopped: {reason}.", stop.code) from error
         except rp.RunDirectoryError as error:
             raise WrongUse(str(error).replace("run directory", "--out")) from error
         except TargetMet:

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 from unittest import mock
@@ -25,6 +26,7 @@ from resprune_tf import (
     importances,
     remove_units,
 )
+from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.wording import busy_note
 from resprune_tf.training.recalibration import Recalibration, recalibrate
@@ -506,6 +508,22 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     argv[argv.index("cosine")] = "constant"
     code, out, err = resprune(capsys, *argv)
     assert code == 2 and "a run with --schedule cosine" in err and not out
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_ctrl_c_while_a_latency_is_measured(stopped, given, tmp_path, capsys):
+    """It also ends the process that measures, which is an error without a stop."""
+
+    def measure(*_, **__):
+        if stopped:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeFailed("KeyboardInterrupt")
+
+    with mock.patch("resprune_tf.prune_and_retrain", measure):
+        code, out, err = resprune(capsys, *retrained(given, tmp_path))
+    again = "Stopped: SIGINT received. The same command continues the run."
+    assert (code, again in out) == ((130, True) if stopped else (1, False)), err
+    assert stopped or "RuntimeFailed: KeyboardInterrupt" in err
 
 
 def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, capsys):
