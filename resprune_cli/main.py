@@ -99,6 +99,8 @@ def main(argv=None):
         SystemExit: with code 2, if argparse refuses the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if hasattr(sys.stdout, "reconfigure"):  # the encoding may lack ω, for example
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not argv:
         make_parser().print_help()
         return 0

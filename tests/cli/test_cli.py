@@ -2,6 +2,7 @@
 
 import configparser
 import importlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -71,6 +72,17 @@ def test_it_starts_without_keras():
         "sys.exit(bool({'keras', 'tensorflow', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_output_may_have_any_encoding():
+    ran = subprocess.run(
+        [sys.executable, "-m", "resprune_cli", "prune", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert rb"\u03c9" in ran.stdout  # ω
 
 
 def test_the_library_knows_nothing_of_it():
