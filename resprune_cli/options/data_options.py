@@ -110,7 +110,7 @@ def add_data_options(parser, required=False):
     )
     group.add_argument(
         "--seed",
-        type=int,
+        type=values.seed,
         default=0,
         help="seed of all random choices (default 0), such as which examples are held "
         "out and their order.",

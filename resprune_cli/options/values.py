@@ -131,6 +131,19 @@ def count_or_all(text):
     return text if text == "all" else count(text)
 
 
+def seed(text):
+    """An integer from 0 to 2**32 - 1, which all generators accept."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not an integer from 0 to 4294967295 (2**32 - 1)."
+        )
+    return value
+
+
 def share(text):
     """A number above 0 and below 1."""
     return _number(text, lambda value: 0 < value < 1, "above 0 and below 1")

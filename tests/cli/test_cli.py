@@ -207,6 +207,10 @@ PRUNE = "prune net.keras --out out"
             "unrecognized arguments: --pictur a.png. Did you mean --picture instead of",
         ),
         (f"{PRUNE} --data digits --epochs -3", "'-3' is not an integer >= 0"),
+        *(
+            (f"scores net.keras --data digits --seed {seed}", f"'{seed}' is not an int")
+            for seed in (-1, 2**32, 0.5, "one")
+        ),
         ("scores net.keras", "arguments are required: --data"),
         ("scores net.keras --data x.npz", "There is no file --data 'x.npz'"),
         ("scores net.keras --data mnist", "is neither a folder nor an .npz file"),
