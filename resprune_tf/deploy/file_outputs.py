@@ -21,14 +21,16 @@ def file_outputs(
     model: keras.Model | None = None,
     batch_size: int = 32,
 ) -> list[np.ndarray]:
-    """Returns the outputs that a runtime computes from a file that `export` wrote.
+    """Returns the outputs that a runtime computes from a file, such as of `export`.
 
     With these outputs the deployed file can be evaluated instead of the Keras model.
 
     Args:
         path: path of the file or folder.
         runtime: one of the runtimes of `runtime_latencies`.
-        inputs: arrays `(examples, ...)`, one per input.
+        inputs: arrays `(examples, ...)`, one per input. A LiteRT file whose inputs or
+            outputs are quantized receives and returns the values that its integers
+            stand for.
         model: the Keras model that was written; `inputs` are in the order of its
             inputs. By default they are in the order of the file.
         batch_size: examples per call, unless the file has a fixed batch size.

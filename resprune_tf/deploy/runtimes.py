@@ -17,8 +17,12 @@ import numpy as np
 
 # A loaded model. `inputs`: dict from name to `(shape, dtype)`; sizes that are not fixed
 # are None. `run`: function from a dict of input arrays to the list of output arrays, in
-# the order in which Keras flattens them.
-Loaded = collections.namedtuple("Loaded", ("inputs", "run"))
+# the order in which Keras flattens them. `quantized`: dict from the name of an input or
+# the index of an output to `(scale, zero point)`; it stores an integer q for the value
+# scale * (q - zero point).
+Loaded = collections.namedtuple(
+    "Loaded", ("inputs", "run", "quantized"), defaults=({},)
+)
 
 # Images per call for the comparison of outputs. Keras keeps the outputs of all layers
 # during a call, of ResNet-50 150 MB an image.
@@ -162,7 +166,8 @@ def predictions(load, arrays, path, names, batch_size):
 
     Args:
         load: function that loads a model.
-        arrays: list of arrays, one per input, which are cast to the input dtypes.
+        arrays: list of arrays, one per input, which are cast to the input dtypes, or
+            quantized if the file takes integers for real values.
         path: path of the written model.
         names: names of the inputs in the Keras model; None for the order of the file.
         batch_size: images per call, unless the model has a fixed batch size.
@@ -184,11 +189,37 @@ def predictions(load, arrays, path, names, batch_size):
                 name: np.concatenate([x, x[-1:].repeat(size - count, 0)])
                 for name, x in feed.items()
             }
-        found = loaded.run({name: x.astype(dtypes[name]) for name, x in feed.items()})
-        return [np.asarray(output)[:count] for output in found]
+        found = loaded.run(
+            {
+                name: _stored(x, dtypes[name], loaded.quantized.get(name))
+                for name, x in feed.items()
+            }
+        )
+        return [
+            _values(np.asarray(output)[:count], loaded.quantized.get(index))
+            for index, output in enumerate(found)
+        ]
 
     found = in_batches(run, dict(zip(names, arrays, strict=True)), size)
     return {str(index): output for index, output in enumerate(found)}
+
+
+def _stored(values, dtype, quantization):
+    """Values in the form in which a tensor of a file stores them."""
+    if quantization is None:
+        return values.astype(dtype)
+    scale, zero = quantization
+    limits = np.iinfo(dtype)
+    stored = np.rint(values / scale) + zero
+    return np.clip(stored, limits.min, limits.max).astype(dtype)
+
+
+def _values(stored, quantization):
+    """The values that a tensor of a file stores."""
+    if quantization is None:
+        return stored
+    scale, zero = quantization
+    return scale * (stored.astype("float32") - zero)
 
 
 def times(load, arrays, paths, batch_size, runs, warmup, threads):
@@ -282,7 +313,7 @@ def _load_litert(path, threads):
     signature = interpreter.get_signature_runner()
     sources = signature.get_input_details()
     targets = signature.get_output_details()
-    targets = [targets[name]["index"] for name in sort_outputs(targets)]
+    targets = [targets[name] for name in sort_outputs(targets)]
     current = None  # shapes of the allocated tensors
 
     def run(feed):
@@ -296,13 +327,19 @@ def _load_litert(path, threads):
         for name, x in feed.items():
             interpreter.set_tensor(sources[name]["index"], x)
         interpreter.invoke()
-        return [interpreter.get_tensor(index) for index in targets]
+        return [interpreter.get_tensor(target["index"]) for target in targets]
 
     def shape(source):
         return tuple(None if n < 0 else int(n) for n in source["shape_signature"])
 
     inputs = {name: (shape(x), x["dtype"]) for name, x in sources.items()}
-    return Loaded(inputs, run)
+    quantized = {
+        key: tensor["quantization"]
+        for key, tensor in (*sources.items(), *enumerate(targets))
+        # The scale is 0 if the integers are the values, such as indices.
+        if np.issubdtype(tensor["dtype"], np.integer) and tensor["quantization"][0]
+    }
+    return Loaded(inputs, run, quantized)
 
 
 _ONNX_DTYPES = {"float": "float32", "double": "float64"}

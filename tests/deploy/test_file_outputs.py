@@ -9,7 +9,7 @@ from keras import layers
 from resprune_tf.deploy import registry, runtimes
 from resprune_tf.deploy.export import _tolerances
 from resprune_tf.deploy.file_outputs import file_inputs, file_outputs
-from resprune_tf.deploy.formats import write_folded
+from resprune_tf.deploy.formats import write_folded, write_saved_model
 from tests.conftest import net_of, outputs, randomise
 
 
@@ -37,6 +37,45 @@ def test_all_examples_go_through_in_batches(shape, sizes):
     assert calls == sizes
     np.testing.assert_array_equal(made["0"], 2.0 * x)
     np.testing.assert_array_equal(made["1"], x[:, 0])
+
+
+def test_quantized_inputs_and_outputs_are_values():
+    fed = []
+
+    def run(feed):
+        fed.append(feed["x"])
+        return [feed["x"], feed["x"]]
+
+    quantized = {"x": (0.5, -3), 1: (2.0, 1)}
+    loaded = runtimes.Loaded({"x": ((None,), "int8")}, run, quantized)
+    x = np.array([-200, -1.5, 0, 0.3, 200])
+    made = runtimes.predictions(lambda *_: loaded, [x], "file", ["x"], batch_size=8)
+    np.testing.assert_array_equal(fed[0], np.array([-128, -6, -3, -2, 127], "int8"))
+    np.testing.assert_array_equal(made["0"], fed[0])
+    np.testing.assert_array_equal(made["1"], [-258, -14, -8, -6, 252])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_a_litert_file_may_take_integers(tmp_path, kind):
+    """As converters write it for accelerators: `export` keeps float32."""
+    import tensorflow as tf
+
+    net = net_of((4,), layers.Dense(3, "softmax"))
+    randomise(net)
+    x = np.random.default_rng(0).uniform(0, 2, (40, 4)).astype("float32")
+    write_saved_model(net, tmp_path / "saved_model", None)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved_model"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([each[None]] for each in x)
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(kind)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converter.convert())
+    loaded = runtimes.RUNTIMES["litert"][0](str(path), None)
+    assert {dtype for _, dtype in loaded.inputs.values()} == {np.dtype(kind).type}
+    made = runtimes.predictions(lambda *_: loaded, [x], path, None, batch_size=1)
+    np.testing.assert_allclose(made["0"], outputs(net, x), atol=0.05)
 
 
 @pytest.mark.slow
