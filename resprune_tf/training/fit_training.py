@@ -69,6 +69,8 @@ class FitTrainer:
             if recipe.learning_rate or recipe.schedule in PER_STEP:
                 rate = self._learning_rate()
                 self.model.optimizer = with_learning_rate(self.model.optimizer, rate)
+            # Taken here, because a saved state contains the rate of its epoch.
+            self._rate_callbacks = self._schedule()
             self._average = self.strategy.averaging(self.model)
 
     def _learning_rate(self):
@@ -127,7 +129,7 @@ class FitTrainer:
                         on_epoch_end=lambda epoch, logs: self._average()
                     ),
                     *orders,
-                    *self._schedule(),
+                    *self._rate_callbacks,
                     *self.recipe.make_callbacks(),
                     *callbacks,
                 ],
@@ -218,7 +220,7 @@ def compiled_copy(
 
 
 def initial_rate(optimizer) -> float:
-    """The learning rate that an optimizer was created with; 0.0 without an optimizer.
+    """The learning rate of an optimizer before any training; 0.0 without an optimizer.
 
     Raises:
         ValueError: if it was created with a schedule.

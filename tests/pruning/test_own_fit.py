@@ -151,6 +151,44 @@ def test_a_run_that_died_ends_as_an_unbroken_one(tmp_path, monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def noting(ended):
+    """A callback that appends every finished epoch to a list."""
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: ended.append(epoch)
+    )
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_schedule_goes_on_where_it_was(tmp_path, monkeypatch, schedule):
+    """The saved state contains the rate of its epoch, which must not decay twice."""
+    monkeypatch.setattr(callbacks, "SAVING_SHARE", float("inf"))
+
+    def go(folder, stop_after=None):
+        ended = []
+        return shorten(
+            own(),
+            regression_data(batch_size=48),
+            rp.FitRecipe(4, schedule=schedule, callbacks=lambda: [noting(ended)]),
+            max_rounds=0,
+            run_dir=folder,
+            should_stop=lambda: "enough" if len(ended) == stop_after else None,
+        )
+
+    unbroken = go(tmp_path / "a")
+    with pytest.raises(rp.RunInterrupted, match="enough"):
+        go(tmp_path / "b", stop_after=2)
+    continued = go(tmp_path / "b")
+    rates, expected = (
+        [epoch["learning_rate"] for epoch in read_lines(tmp_path / run / "history.jsonl")]
+        for run in "ba"
+    )
+    assert rates == expected and len(set(rates)) == 4
+    for ours, theirs in zip(
+        continued.model.get_weights(), unbroken.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras learns it
 def test_segmentation_from_a_pipeline(capsys):
     """Pixel labels, softmax, a pipeline of unknown length; accuracy must not fall."""
