@@ -145,6 +145,8 @@ def named(
         details = [f"{count_images(images)} images", f"seed {seed}"]
         details += loss_details(loss) + ["recalibrated"] * recalibrate
         criterion.__name__ = f"{name}({', '.join(details)})"
+        # A pipeline that shuffles begins with other images every time.
+        criterion.arrays_vary = _is_pipeline(dataset)
         return criterion
     if recalibrate:
         raise ValueError(
@@ -194,9 +196,9 @@ def _sample(name, dataset, examples, seed):
         chosen = dataset.train.sample(examples, seed)
         return chosen.images, chosen.labels
     split = dataset.splits["train"]
-    if not isinstance(split, ArraySplit) and name not in LABELLED:
+    if _is_pipeline(dataset) and name not in LABELLED:
         return _first(dataset, examples), None
-    if not isinstance(split, ArraySplit):
+    if _is_pipeline(dataset):
         raise ValueError(
             f"The images and labels of '{name}' are chosen from arrays, but this "
             "`FitData` is a pipeline. Choose some yourself: "
@@ -214,6 +216,12 @@ def _sample(name, dataset, examples, seed):
             )
         (labels,) = keras.tree.flatten(labels)
     return images, labels
+
+
+def _is_pipeline(dataset):
+    if not isinstance(dataset, FitData):
+        return False
+    return not isinstance(dataset.splits["train"], ArraySplit)
 
 
 def _first(data, examples):

@@ -134,14 +134,15 @@ def criterion_settings(criterion) -> dict:
     Returns:
         dict with `"criterion"`, its name, and `"criterion_code"`, a checksum of 8
         hexadecimal digits of its code and of the values that it uses. If the criterion
-        has its own name, the checksum covers only the arrays that it uses, and is
-        missing if there are none.
+        has its own name, the checksum covers only the arrays that it uses. It is
+        missing if there are none, or if they differ between processes and the criterion
+        says so by an attribute `arrays_vary`.
     """
     name = getattr(criterion, "__name__", type(criterion).__qualname__)
     used = criterion
     if _has_own_name(criterion):
         used = _arrays(criterion)
-        if not used:
+        if not used or getattr(criterion, "arrays_vary", False):
             return {"criterion": name}
     code = zlib.crc32(repr(_described(used, ())).encode())
     return {"criterion": name, "criterion_code": f"{code:08x}"}

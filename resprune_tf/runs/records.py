@@ -215,10 +215,11 @@ class RunDirectory:
             return
         judging = {name: settings[name] for name in JUDGING if name in settings}
         updated = {**recorded, **judging}
-        if updated.get("criterion_code") == _FAILED:
-            del updated["criterion_code"]
-            if "criterion_code" in settings:
-                updated["criterion_code"] = settings["criterion_code"]
+        if "criterion_code" not in settings:
+            # Its name identifies it; earlier versions compared more.
+            updated.pop("criterion_code", None)
+        elif updated.get("criterion_code") == _FAILED:
+            updated["criterion_code"] = settings["criterion_code"]
         changes = _changes(updated, settings)
         if changes:
             raise RunDirectoryError(

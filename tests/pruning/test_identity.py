@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import criteria
+from resprune_tf import FitData, criteria
 from resprune_tf.pruning.identity import criterion_settings, model_identity, same_model
 from resprune_tf.system.checksum import weights_agree
 
@@ -111,3 +111,18 @@ def test_using_a_criterion_changes_nothing():
     before = criterion_settings(criterion)
     criterion(net())
     assert criterion_settings(criterion) == before
+
+
+def test_images_of_a_pipeline_are_not_compared():
+    """One that shuffles begins with others every time; the data are identified."""
+    tf = pytest.importorskip("tensorflow")
+    arrays = np.arange(256, dtype="float32").reshape(64, 4), np.zeros(64)
+
+    def settings(train):
+        data = FitData(train, arrays)
+        return criterion_settings(criteria.named("block_influence", data, examples=8))
+
+    pairs = tf.data.Dataset.from_tensor_slices(arrays)
+    name = {"criterion": "block_influence(8 images, seed 0)"}
+    assert settings(pairs.shuffle(64).batch(8)) == name
+    assert "criterion_code" in settings(arrays)

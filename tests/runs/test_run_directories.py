@@ -110,6 +110,15 @@ def test_a_criterion_without_a_name_is_told_from_another(same, tmp_path):
         prune(same, tmp_path, criterion=scores(-1))
 
 
+def test_a_checksum_of_images_that_an_earlier_version_compared_is_dropped(tmp_path):
+    """Criteria on images of a pipeline; see `arrays_vary`."""
+    settings = {"criterion": "block_influence(8 images, seed 0)"}
+    write_json(tmp_path / "run.json", {**settings, "criterion_code": "01234567"})
+    with RunDirectory(tmp_path) as files:
+        files.claim(settings)
+    assert read_json(tmp_path / "run.json") == settings
+
+
 def of_an_earlier_version(run):
     settings = read_json(run / "run.json")
     del settings["model"]
