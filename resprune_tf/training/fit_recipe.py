@@ -15,7 +15,7 @@ from resprune_tf.graph.compilation import inner_optimizer
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.fit_check import check_compiled, check_fit
+from resprune_tf.training.fit_check import KNOWN_LENGTH, check_compiled, check_fit
 from resprune_tf.training.fit_training import FitTrainer, compile_as, initial_rate
 from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
@@ -247,8 +247,8 @@ class FitRecipe(TrainingRecipe):
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
                     f'`schedule="{each.schedule}"` changes the rate in every step, but '
-                    "the number of batches of `train` is unknown. Pass `fit_options="
-                    '{"steps_per_epoch": ...}`, or `schedule="linear"`.'
+                    "the number of batches of `train` is unknown. "
+                    f'{KNOWN_LENGTH} Or pass `schedule="linear"`.'
                 )
         monitored = removal.monitor, removal.mode, removal.select_on
         recipes = (

@@ -179,8 +179,8 @@ def test_a_schedule_goes_on_where_it_was(tmp_path, monkeypatch, schedule):
         go(tmp_path / "b", stop_after=2)
     continued = go(tmp_path / "b")
     rates, expected = (
-        [epoch["learning_rate"] for epoch in read_lines(tmp_path / run / "history.jsonl")]
-        for run in "ba"
+        [epoch["learning_rate"] for epoch in read_lines(tmp_path / run)]
+        for run in ("b/history.jsonl", "a/history.jsonl")
     )
     assert rates == expected and len(set(rates)) == 4
     for ours, theirs in zip(
@@ -598,7 +598,7 @@ def test_endless_validation_data_are_measured_by_their_first_batches(make):
     steps = {"steps_per_epoch": 2, "validation_steps": 2}
     result = shorten(
         own(),
-        rp.FitData(train=make(), validation=make()),
+        rp.FitData(repeated() if make is generated else make(), make()),
         rp.FitRecipe(1, fit_options=steps),
         max_rounds=0,
     )
@@ -638,6 +638,14 @@ def test_endless_validation_data_without_steps_are_refused(make, tmp_path):
     with pytest.raises(ValueError, match="the same validation batches.*=2 in.*None in"):
         shorten(own(), regression_data(), recipe, retrain_recipe=rp.FitRecipe(1))
     assert not folder.exists()
+
+
+def test_steps_per_epoch_need_a_length_that_is_known():
+    """Keras would train on no batch in every second epoch of one that ends."""
+    recipe = rp.FitRecipe(1, fit_options={"steps_per_epoch": 2})
+    message = r"`train` is unknown.*assert_cardinality\(N\).*repeat\(\)`.*_epoch=2"
+    with pytest.raises(ValueError, match=message):
+        shorten(own(), rp.FitData(generated(), numbers()), recipe)
 
 
 @pytest.mark.parametrize("make", [generated, Endless])
