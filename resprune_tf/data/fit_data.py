@@ -180,8 +180,14 @@ class ArraySplit:
             rows = _rows(self.arrays, slice(start, start + 1024))
             yield rows, lambda index, start=start: f"example {start + index}"
 
-    def training(self, seed, epoch, shuffle):
+    def training(self, seed, epoch, shuffle, steps=None):
         """Arguments of `fit` for training from `epoch` on, and callbacks to add.
+
+        Args:
+            seed: int, seed of the order of arrays.
+            epoch: int, number of epochs that are done.
+            shuffle: whether to shuffle.
+            steps: `steps_per_epoch` of `fit`, for pipelines, or None.
 
         Returns:
             `(arguments, callbacks)`.
@@ -286,6 +292,12 @@ class Pipeline:
             "reads."
         )
 
+    @property
+    def batch_size(self):
+        """Number of examples in the first batch."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(self.first_batch())
+        return keras.tree.flatten(x)[0].shape[0]
+
     def batch_sizes(self):
         return []  # unknown before the batches are read
 
@@ -324,9 +336,16 @@ class Pipeline:
         """Batches in the order of the pipeline."""
         return iter(self._batches())
 
-    def training(self, seed, epoch, shuffle):
+    def training(self, seed, epoch, shuffle, steps=None):
+        dataset = self.dataset
+        if steps and epoch:
+            # Keras reads on where the previous epoch ended, and then from the start.
+            done = epoch * steps
+            dataset = dataset.repeat().skip(
+                done if self.repeats else done % self.batches
+            )
         # Shuffling is up to the pipeline.
-        return {"x": self.dataset, "shuffle": False}, []
+        return {"x": dataset, "shuffle": False}, []
 
     def measuring(self):
         return {"x": self.dataset}
@@ -355,6 +374,6 @@ class Batches(Pipeline):
         numbers = itertools.count() if self.repeats else range(self.batches)
         return (self.dataset[number] for number in numbers)
 
-    def training(self, seed, epoch, shuffle):
+    def training(self, seed, epoch, shuffle, steps=None):
         # Keras shuffles the list of batch numbers, which must be finite.
         return {"x": self.dataset, "shuffle": shuffle and not self.repeats}, []

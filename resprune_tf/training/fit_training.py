@@ -108,7 +108,9 @@ class FitTrainer:
         options = dict(self.recipe.fit_options)
         shuffle = options.pop("shuffle", True)
         train, validation = (self.data.splits[s] for s in ("train", "validation"))
-        arguments, orders = train.training(self.seed, initial_epoch, shuffle)
+        arguments, orders = train.training(
+            self.seed, initial_epoch, shuffle, options.get("steps_per_epoch")
+        )
 
         if initial_epoch < self.recipe.epochs:
             say("Compiling the training step (up to a minute) ...")

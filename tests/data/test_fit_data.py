@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from resprune_tf import FitData, FitRecipe, random_crop_flip
-from resprune_tf.data.fit_data import ShuffledBatches
+from resprune_tf.data.fit_data import ShuffledBatches, as_split
 from tests.made.fits import numbers
 
 X, Y = numbers(10)
@@ -234,3 +234,19 @@ def test_pipelines_augment_by_themselves():
     pipeline = ShuffledBatches((x, x), 2, seed=0)
     with pytest.raises(ValueError, match="`augment` can be used with arrays only"):
         FitData(pipeline, (x, x), augment=random_crop_flip())
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_pipeline_is_read_on_behind_the_epochs_that_are_done(repeats):
+    """Three epochs of two batches: the fourth begins with the second of five."""
+    tf = pytest.importorskip("tensorflow")
+    dataset = tf.data.Dataset.range(5).batch(1)
+    split = as_split(dataset.repeat() if repeats else dataset, "train")
+
+    def first(epoch, steps):
+        arguments, _ = split.training(0, epoch, True, steps)
+        return [int(batch[0]) for batch in arguments["x"].take(5)]
+
+    assert first(3, 2) == [1, 2, 3, 4, 0]
+    assert first(3, None) == first(0, 2) == [0, 1, 2, 3, 4]
+    assert split.batch_size == 1

@@ -189,6 +189,32 @@ def test_a_schedule_goes_on_where_it_was(tmp_path, monkeypatch, schedule):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_pipeline_of_steps_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "SAVING_SHARE", float("inf"))
+
+    def go(folder, stop_after=None):
+        import tensorflow as tf
+
+        ended = []
+        pairs = tf.data.Dataset.from_tensor_slices(numbers()).batch(16).repeat()
+        steps = {"steps_per_epoch": 2}
+        recipe = rp.FitRecipe(2, fit_options=steps, callbacks=lambda: [noting(ended)])
+        shorten(
+            own(),
+            rp.FitData(pairs, numbers(16, 1)),
+            recipe,
+            max_rounds=0,
+            run_dir=folder,
+            should_stop=lambda: "enough" if len(ended) == stop_after else None,
+        )
+        return [epoch["loss"] for epoch in read_lines(folder / "history.jsonl")]
+
+    unbroken = go(tmp_path / "a")
+    with pytest.raises(rp.RunInterrupted, match="enough"):
+        go(tmp_path / "b", stop_after=1)
+    assert go(tmp_path / "b") == unbroken
+
+
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras learns it
 def test_segmentation_from_a_pipeline(capsys):
     """Pixel labels, softmax, a pipeline of unknown length; accuracy must not fall."""
