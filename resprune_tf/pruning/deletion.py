@@ -168,7 +168,8 @@ class LayerDeletion(keras.callbacks.Callback):
                 the statistics of BatchNormalization; None to keep the statistics.
             on_step: function that such a search calls with each `GreedyStep`.
         """
-        return self.plan.next_units(scores, model, images, on_step)
+        measured = self.rounds[-1].measured if self.rounds else None
+        return self.plan.next_units(scores, model, images, on_step, measured)
 
     def delete(self, model: keras.Model, units: Any) -> keras.Model:
         """Returns a model without some units; it keeps the other weights (line 7).

@@ -204,13 +204,17 @@ class Plan:
             )
         return {name: v for name, v in scores.items() if name in self.candidates}
 
-    def next_units(self, scores, model, images=None, on_step=None) -> tuple[str, ...]:
+    def next_units(
+        self, scores, model, images=None, on_step=None, measured=None
+    ) -> tuple[str, ...]:
         """Returns the units to remove in the next round; none if the run only retrains.
 
         Args:
             scores: what `scores` returned for the model.
             model: a functional `keras.Model`; it is not changed.
             images, on_step: as for `greedy_search`.
+            measured: file size and latency in the last round, a dict from measure to
+                number; None if they are not limited.
         """
         count, most = self.removal.units_per_round, len(scores) - self.must_remain
         if count == 0:
@@ -221,7 +225,8 @@ class Plan:
             return select_units(scores, most)
         protected = [u.name for u in find_units(model) if u.name not in scores]
         if self.in_turns:
-            return solve_target(model, self.target, scores, protected).units[:most]
+            target = self.target.from_here(measured) if measured else self.target
+            return solve_target(model, target, scores, protected).units[:most]
         found = greedy_search(
             model,
             self.removal.criterion,

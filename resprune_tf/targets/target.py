@@ -125,6 +125,49 @@ class Target:
                 found[name] = getattr(self, name)
         return found
 
+    def absolute(self, initial: Mapping) -> Target:
+        """Returns the target with limits of MACs and parameters in absolute numbers.
+
+        Args:
+            initial: dict from measure to number, for the initial model.
+        """
+        limits = {
+            name: limit * initial[name]
+            for name, limit in self.limits.items()
+            if limit < 1 and name in ("macs", "parameters")
+        }
+        return dataclasses.replace(self, **limits)
+
+    def from_here(self, measured: Mapping) -> Target:
+        """Returns the target for pruning a model further, relative to that model.
+
+        Ratios are divided by those of the model. Its latency in ms is replaced by a
+        ratio too, because the model is timed again. Ratios that it meets are left out.
+
+        Args:
+            measured: dict from measure to number, for a model that does not meet the
+                target: its latency and file size, if they are limited.
+        """
+
+        def share(*names):
+            found = [
+                limit / measured[name]
+                for name, limit in self.limits.items()
+                if name in names
+            ]
+            return min((each for each in found if each < 1), default=None)
+
+        limits = {
+            "file_ratio": share("file_ratio"),
+            "latency_ratio": share(*LATENCY),
+            "latency_ms": None,
+        }
+        if limits["file_ratio"] is None and self.file_bytes is None:
+            limits["file_format"] = None
+        if limits["latency_ratio"] is None:
+            limits["runtime"] = None
+        return dataclasses.replace(self, **limits)
+
     def resolve(
         self,
         initial: Mapping,
@@ -145,13 +188,7 @@ class Target:
             ValueError: if no removal can meet it; the message states what can be
                 reached.
         """
-        limits = {
-            name: limit * initial[name]
-            if limit < 1 and name in ("macs", "parameters")
-            else limit
-            for name, limit in self.limits.items()
-        }
-        target = dataclasses.replace(self, **limits)
+        target = self.absolute(initial)
         note = busy_note(initial.get(LOAD), smallest.get(LOAD))
         if target.reached(initial):
             raise TargetMet(
@@ -162,7 +199,7 @@ class Target:
             shares = " and ".join(
                 f"{name}={math.ceil(1000 * share) / 1000:g}"
                 for name, limit in self.limits.items()
-                if limits[name] != limit  # given as a share
+                if target.limits[name] != limit  # given as a share
                 and (share := smallest[name] / initial[name]) > limit
                 and share <= 0.999  # a target of 1 would be a number
             )

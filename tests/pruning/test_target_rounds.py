@@ -1,8 +1,12 @@
 """Targets that are measured, and units that are given, in the rounds of a run."""
 
+import types
+
 import pytest
 
 import resprune_tf as rp
+from resprune_tf import LayerDeletion
+from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_lines
 from tests.made.fits import dense_net, numbers, own, regression_data, shorten
 from tests.made.latency import fake_latencies
@@ -132,3 +136,27 @@ def test_the_callback_stops_at_a_latency(monkeypatch):
     deletion = rp.LayerDeletion(epochs=1, target=rp.Target(layers=1))
     with pytest.raises(ValueError, match="cannot be reached: .* leaves 2 layers"):
         fixed.fit(x, y, callbacks=[deletion], verbose=0)
+
+
+@pytest.mark.parametrize("ratio, removed", [(0.703, 1), (0.9, 2)])
+def test_all_at_once_prunes_a_model_on_by_what_is_missing(monkeypatch, ratio, removed):
+    """Of 10 units of 1 ms, 7 may stay; timed again, they take a little longer."""
+    fake_latencies(monkeypatch, lambda net: len(rp.find_units(net)))
+    target = rp.Target(latency_ratio=0.7, latency_ms=7, runtime="litert")
+    model = dense_net(units=10)
+    removal = rp.Removal(
+        target=target,
+        units_per_round="all",
+        criterion=rp.criteria.random(0),
+        monitor="mae",
+    )
+    plan = Plan.check(model, removal)
+    first = LayerDeletion.of_run(plan, []).select(plan.scores(model), model)
+    assert len(first) == 3
+    pruned = rp.remove_units(model, first)
+    last = types.SimpleNamespace(
+        measured={"latency_ms": 10 * ratio, "latency_ratio": ratio}
+    )
+    deletion = LayerDeletion.of_run(plan, [last])
+    # 0.7 / 0.703 of 7 units is one unit less; 0.7 / 0.9 of them is two.
+    assert len(deletion.select(plan.scores(pruned), pruned)) == removed

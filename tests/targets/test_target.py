@@ -50,6 +50,19 @@ def test_fractions_are_of_the_initial_net():
     assert target.limits == {"macs": 42_000_000, "parameters": 472_000}
 
 
+def test_a_target_from_a_pruned_model_on():
+    target = Target(
+        **{"macs": 0.5, "latency_ms": 4, "latency_ratio": 0.7, "runtime": "litert"},
+        **{"file_ratio": 0.9, "file_format": "keras"},
+    )
+    measured = {"latency_ms": 5, "latency_ratio": 0.5, "file_ratio": 0.8}
+    rest = target.from_here(measured)
+    assert rest.limits == {"macs": 0.5, "latency_ratio": 0.8}
+    assert rest.runtime == "litert" and rest.file_format is None
+    rest = target.from_here({"latency_ms": 3, "latency_ratio": 0.6, "file_ratio": 1})
+    assert rest == Target(macs=0.5, file_ratio=0.9, file_format="keras")
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
