@@ -223,13 +223,13 @@ class Plan:
             return select_units(scores, min(count, most))
         if self.target is None:
             return select_units(scores, most)
-        protected = [u.name for u in find_units(model) if u.name not in scores]
+        protected = self.removal.protected
         if self.in_turns:
             target = self.target.from_here(measured) if measured else self.target
             return solve_target(model, target, scores, protected).units[:most]
         found = greedy_search(
             model,
-            self.removal.criterion,
+            self.scores,  # of the candidates alone
             target=self.target,
             protected=protected,
             images=images,

@@ -155,3 +155,59 @@ def test_what_cannot_be_removed_is_recorded_once(tmp_path):
     first, *others = read_lines(tmp_path / "rounds.jsonl")
     assert first["kept"] == {"unit1": "it is protected"}
     assert others and not any("kept" in line or "correct" in line for line in others)
+
+
+def nested():
+    """A unit that contains one with a projection, which has no score, and another."""
+    dense = keras.layers.Dense
+    stem = dense(4)(numbers := keras.Input((6,)))
+    wide = dense(6)(stem)
+    inner = keras.layers.Add(name="inner_add")([dense(6)(wide), dense(6)(wide)])
+    x = keras.layers.Add(name="outer_add")([stem, dense(4)(inner)])
+    x = keras.layers.Add(name="small_add")([x, dense(4)(x)])
+    return keras.Model(numbers, dense(1)(x), name="nested")
+
+
+@pytest.mark.parametrize("units_per_round", [2, "all"])
+def test_a_unit_without_a_score_protects_no_other(units_per_round):
+    removal = rp.Removal(
+        units_per_round=units_per_round,
+        criterion=rp.criteria.random(0),
+        target=rp.Target(layers=2),
+        monitor="mae",
+    )
+    model = nested()
+    plan = Plan.check(model, removal)
+    assert plan.not_removable.keys() == {"inner"}
+    chosen = plan.next_units(plan.scores(model), model)
+    assert set(chosen) == {"outer", "small"}
+
+
+def test_all_at_once_removes_none_but_the_requested_units():
+    model = regression_net(units=3)
+    removal = rp.Removal(
+        units_per_round="all",
+        criterion=rp.criteria.importance,  # the smallest is that of unit1
+        target=rp.Target(units=2),
+        units=["unit3"],
+        monitor="mae",
+    )
+    plan = Plan.check(model, removal)
+    assert plan.next_units(plan.scores(model), model) == ("unit3",)
+
+
+def test_without_a_target_units_of_the_shorter_path_go_too():
+    """They do not change the number of layers."""
+    dense, add = keras.layers.Dense, keras.layers.Add
+    x = keras.Input((4,))
+    long = dense(4)(dense(4)(x))
+    long = add(name="long_add")([long, dense(4)(long)])
+    short = add(name="short_add")([x, dense(4)(x)])
+    outputs = dense(1)(keras.layers.Concatenate()([long, short]))
+    model = keras.Model(x, outputs)
+    removal = rp.Removal(criterion=rp.criteria.random(0), monitor="mae")
+    assert Plan.check(model, removal).target is None
+    protected = removal.replace(protected=["short"])
+    assert Plan.check(model, protected).target == rp.Target(units=1)
+    earlier = Plan.check(model, removal, default_target="layers")
+    assert earlier.target == rp.Target(layers=3)
