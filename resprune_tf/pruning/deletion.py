@@ -17,6 +17,7 @@ from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
 from resprune_tf.runs.records import Round, model_name
 from resprune_tf.system.counts import check_counts
+from resprune_tf.system.wording import in_words
 from resprune_tf.targets.measures import target_measures
 from resprune_tf.targets.target import COUNTED, Target
 from resprune_tf.training.divergence import broken, fit_reason
@@ -63,8 +64,8 @@ class LayerDeletion(keras.callbacks.Callback):
     Raises (out of `fit`):
         ValueError: if `fit` trains no epoch, if the model has no removable unit, if a
             score is not finite or not that of a unit, or if `monitor` is not logged or
-            its direction is unknown. If scoring fails after a training, the removal
-            ends with a warning instead.
+            its direction is unknown. If scoring or removing units fails after a
+            training, with any error, the removal ends with a warning instead.
         CloneError: if a layer cannot be cloned; before any training.
         TypeError: if the model is not functional, or if the criterion does not return
             a dict before the first training.
@@ -324,16 +325,17 @@ class LayerDeletion(keras.callbacks.Callback):
             return
         try:
             scores = self.score(self.model)
-        except (TypeError, ValueError) as error:
+            self.rounds[-1] = dataclasses.replace(record, scores=scores)
+            self.stop_reason = plan.reason_without_units(scores)
+            if self.stop_reason is None:
+                removed = self.select(scores, self.model)
+                self.pruned_model = self.delete(self.model, removed)
+                self.removed = removed
+        except Exception as error:
             # The result of the trainings that are finished must not be lost.
-            self.stop_reason = f"the units cannot be scored: {error}"
+            what = "removed" if self.rounds[-1].scores else "scored"
+            self.stop_reason = f"the units cannot be {what}: {in_words(error)}"
             warnings.warn(self.stop_reason, stacklevel=2)
-            return
-        self.rounds[-1] = dataclasses.replace(record, scores=scores)
-        self.stop_reason = plan.reason_without_units(scores)
-        if self.stop_reason is None:
-            self.removed = self.select(scores, self.model)
-            self.pruned_model = self.delete(self.model, self.removed)
 
     def _end_diverged(self, what):
         """Ends the removal after a divergence; raises if it is the first training."""

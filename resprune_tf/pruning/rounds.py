@@ -28,7 +28,7 @@ from resprune_tf.system.advice import advice
 from resprune_tf.system.memory import Release
 from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
-from resprune_tf.system.wording import busy_note, counted
+from resprune_tf.system.wording import busy_note, counted, in_words
 from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
@@ -242,13 +242,14 @@ class PruningRun:
         say("Scoring the removable units ...")
         try:
             return self.deletion.score(model)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             self.files.release_criterion()
-            kind = TypeError if isinstance(error, TypeError) else ValueError
+            kinds = (TypeError, ValueError)
+            kind = next((k for k in kinds if isinstance(error, k)), RuntimeError)
             raise kind(
-                f"{error} The training of round {number} is finished and saved in the "
-                "run directory, if there is one. Correct the criterion and repeat the "
-                "same call, which continues from there."
+                f"{in_words(error)} The training of round {number} is finished and "
+                "saved in the run directory, if there is one. Correct the criterion "
+                "and repeat the same call, which continues from there."
             ) from error
 
     def _size(self, model):

@@ -13,6 +13,13 @@ def counted(number, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def in_words(error: Exception) -> str:
+    """The message of an error as a sentence, with its kind if that says more."""
+    if isinstance(error, (TypeError, ValueError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}."
+
+
 def busy_note(*loads: float | None) -> str | None:
     """Returns a warning if latencies were measured on a busy machine, else None.
 

@@ -298,6 +298,7 @@ def test_scores_are_checked_before_any_training(scores, error, message):
     [
         (lambda names: dict.fromkeys(names, float("nan")), "finite number. Received"),
         (lambda names: [1.0 for name in names], "must return a dict"),
+        (lambda names: {}["unit1"], "KeyError: 'unit1'"),
     ],
 )
 def test_scores_that_fail_later_end_the_removal_and_lose_nothing(last, message):
@@ -312,6 +313,18 @@ def test_scores_that_fail_later_end_the_removal_and_lose_nothing(last, message):
     assert [len(r.removed) for r in rounds] == [0, 1]
     assert len(removable(model)) == 2
     assert deletion.stop_reason.startswith("the units cannot be scored")
+
+
+def test_a_failed_removal_loses_nothing(monkeypatch):
+    def fails(*arguments):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(LayerDeletion, "delete", fails)
+    deletion = LayerDeletion(epochs=1)
+    with pytest.warns(UserWarning, match="cannot be removed: RuntimeError: no memory"):
+        model, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)
+    assert len(rounds) == 1 and len(removable(model)) == 3
+    assert deletion.removed == () and deletion.pruned_model is None
 
 
 def test_a_fixed_order_may_name_units_that_stay_and_that_are_gone():

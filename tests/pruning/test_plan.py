@@ -68,14 +68,22 @@ def test_an_order_that_is_fixed_may_name_units_that_are_gone():
     ]
 
 
-def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"unit2": math.nan}, ValueError, "score of 'unit2' must be a finite number."),
+        ({}, RuntimeError, "KeyError: 'unit2'."),
+    ],
+)
+def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path, wrong, error, message):
     """Nothing is trained again once the criterion is mended."""
     mended, begun = [], []
 
     def criterion(model):
         count = len(rp.find_units(model))
-        score = 1.0 if count == 2 or mended else math.nan
-        return {unit.name: score for unit in rp.find_units(model)}
+        good = {"unit1": 1.0, "unit2": 1.0}
+        scores = good if count == 2 or mended else wrong
+        return {unit.name: scores[unit.name] for unit in rp.find_units(model)}
 
     def go():
         class Begins(keras.callbacks.Callback):
@@ -91,8 +99,7 @@ def test_a_run_whose_scores_fail_goes_on_where_it_was(tmp_path):
             run_dir=tmp_path,
         )
 
-    message = "score of 'unit2' must be a finite number.*round 1 is finished.*same call"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=f"{message}.*round 1 is finished.*same call"):
         go()
     assert begun == [0, 1, 0, 1]
     assert len(read_lines(tmp_path / "rounds.jsonl")) == 1
