@@ -34,6 +34,7 @@ from resprune_tf.runs.records import (
     check_same_start,
     model_name,
     read_rounds,
+    read_settings,
 )
 from resprune_tf.system.checksum import checksum
 from resprune_tf.system.whole_files import write_text
@@ -196,7 +197,7 @@ def prune_and_retrain(
     if initial == "as_given" and removal.removes and removal.by_importance:
         check_trained(model)
     removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
-    plan = Plan.check(model, removal)
+    plan = Plan.check(model, removal, **_begun(run.directory))
     plan = plan.with_examples(recipe.examples_judged(data, removal.select_on))
     teacher = load_teacher(guidance, model)
     settings = {
@@ -263,6 +264,18 @@ def _recipes(model, data, recipe, retrain_recipe, initial):
             "`remove_units` and `recalibrate`."
         )
     return recipe, retrain_recipe
+
+
+def _begun(folder):
+    """Arguments of `Plan.check` for a run that may have begun in an earlier session."""
+    if folder is None:
+        return {}
+    target, rounds = (read_settings(folder) or {}).get("target"), read_rounds(folder)
+    return {
+        # Earlier versions limited the layers of a run without a target.
+        "default_target": "layers" if {*(target or ())} == {"layers"} else "units",
+        "initial_ms": rounds[0].measured.get("latency_ms") if rounds else None,
+    }
 
 
 def _open(stack, run, model, settings):

@@ -61,14 +61,18 @@ class Plan:
     examples: int | None = None
 
     @classmethod
-    def check(cls, model, removal: Removal, default_target=True) -> "Plan":
+    def check(
+        cls, model, removal: Removal, default_target="units", initial_ms=None
+    ) -> "Plan":
         """Creates the plan for a model.
 
         Args:
             model: a functional `keras.Model`; it is not changed.
             removal: a `Removal`.
-            default_target: whether to replace a missing target by the size of the model
-                after the removal of all removable units.
+            default_target: measure by which a missing target is replaced: its value
+                after the removal of all removable units. None for no replacement.
+            initial_ms: latency in ms of round 0 of a run that continues. The target was
+                checked when the run began, and is not checked by other timings again.
 
         Raises:
             ValueError: if a setting is out of range for this model, or if a score is
@@ -139,8 +143,10 @@ class Plan:
                 f"removable units of '{model.name}'. Received: {per_round}."
             )
         target = removal.target
-        initial, smallest = extent(model, names, target)
-        if target is not None:
+        initial, smallest = extent(model, names, target, initial_ms)
+        if target is not None and initial_ms is not None:
+            target = target.absolute(initial)
+        elif target is not None:
             why = {u.name: "no other layer has trainable weights" for u in remaining}
             target = target.resolve(initial, smallest, {**excluded, **why})
         elif default_target:

@@ -141,13 +141,14 @@ def check_measurable(model, target):
         check_formats(RUNTIME_FORMATS[target.runtime])
 
 
-def extent(model, units, target=None):
+def extent(model, units, target=None, initial_ms=None):
     """Measures of a model with and without `units`: the range of possible targets.
 
     Args:
         model: a functional `keras.Model`; it is not changed.
         units: names of the removable units, at least one.
         target: `Target` whose limits are measured in addition to counts, or None.
+        initial_ms: as for `target_measures`.
 
     Returns:
         tuple of two dicts from measure to number.
@@ -157,7 +158,8 @@ def extent(model, units, target=None):
     """
     if target is not None:
         check_measurable(model, target)
-    return tuple(target_measures([model, remove_units(model, units)], target))
+    pruned = remove_units(model, units)
+    return tuple(target_measures([model, pruned], target, initial_ms))
 
 
 def stay_to_learn(model, units):

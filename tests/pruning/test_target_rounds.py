@@ -62,6 +62,10 @@ def test_a_latency_is_measured_in_every_round(tmp_path, monkeypatch):
         pytest.approx([10, 8, 6])
     )
     assert result.final["stop_reason"].startswith("target reached: at most 6 ms on lit")
+    # A machine on which no model takes 6 ms still returns the finished run.
+    fake_latencies(monkeypatch, lambda net: 100 + len(rp.find_units(net)))
+    again = run_to(LATENCY, tmp_path / "again", max_rounds=3)
+    assert again.rounds == result.rounds
 
 
 def test_a_file_is_measured_in_every_round(tmp_path):
