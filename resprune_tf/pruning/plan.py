@@ -34,9 +34,8 @@ class Plan:
 
     Attributes:
         removal: the `Removal` with its names resolved.
-        target: its `Target` in absolute numbers. Without one, this is the size of the
-            model after the removal of all removable units; None if no measure can
-            express that.
+        target: its `Target` in absolute numbers. Without one, this is the number of
+            units after the removal of all removable units; None if that is 0.
         candidates: names of the units that may be removed.
         all_units: names of all units of the initial model.
         not_removable: dict from each other unit of the initial model to the reason why
@@ -149,8 +148,8 @@ class Plan:
         elif target is not None:
             why = {u.name: "no other layer has trainable weights" for u in remaining}
             target = target.resolve(initial, smallest, {**excluded, **why})
-        elif default_target:
-            target = _default_target(initial, smallest, units)
+        elif default_target is not None:
+            target = _default_target(default_target, initial, smallest)
         return cls(
             removal,
             target,
@@ -374,13 +373,11 @@ def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
     return tuple(sorted(scores, key=scores.get)[:count])
 
 
-def _default_target(initial, smallest, units):
-    """The target of a run without one; None if no measure can express its end."""
-    for measure in ("layers", "units") if units is None else ("units",):
-        # Depth does not decrease if the longest path bypasses the units, and a target
-        # must be above 0.
-        if initial[measure] > smallest[measure] > 0:
-            return Target(**{measure: smallest[measure]})
+def _default_target(measure, initial, smallest):
+    """The target of a run without one; None if the measure cannot express its end."""
+    # A target must be above 0.
+    if initial[measure] > smallest[measure] > 0:
+        return Target(**{measure: smallest[measure]})
     return None
 
 

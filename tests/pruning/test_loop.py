@@ -27,7 +27,7 @@ from resprune_tf import (
 )
 from resprune_tf.criteria.by_name import importance
 from resprune_tf.pruning.plan import Plan
-from resprune_tf.system.whole_files import read_json, read_lines
+from resprune_tf.system.whole_files import read_json, read_lines, write_json
 from tests.conftest import net_of, outputs, randomise, shallow_net, toy_dataset
 from tests.made.options import options
 
@@ -114,8 +114,8 @@ def test_records_tell_the_whole_run(run):
     final = read_json(folder / "final.json")
     assert final == result.final
     assert final["total_epochs"] == 5 and final["select_on"] == "validation"
-    assert final["stop_reason"] == "target reached: at most 2 layers"
-    assert final["target_reached"] is True
+    assert final["stop_reason"] == "no removable unit is left"
+    assert final["target_reached"] is False  # there is none
     assert read_json(folder / "run.json")["dataset"]["train"] == 64
     assert "keras" in read_json(folder / "environment.json")
     assert not (folder / "state.npz").exists()
@@ -185,6 +185,15 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(
     assert [each.importances for each in result.rounds] == whole
 
 
+def test_a_run_that_earlier_versions_limited_by_its_layers_continues(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    settings = read_json(folder / "run.json")
+    write_json(folder / "run.json", {**settings, "target": {"layers": 2}})
+    final = shorten(net(), run_dir=folder).final
+    assert final["stop_reason"] == "target reached: at most 2 layers"
+
+
 def test_other_settings_are_refused(run):
     with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
         shorten(net(), run_dir=run[0], seed=1)
@@ -195,7 +204,7 @@ def test_several_units_a_round_and_protected_units(run):
     result = shorten(net(), start_from=run[0], **settings)
     assert [r.layers for r in result.rounds] == [5, 3]
     assert set(result.rounds[1].removed) == {"stage1_unit2", "stage1_unit3"}
-    assert result.final["stop_reason"] == "target reached: at most 3 layers"
+    assert result.final["stop_reason"] == "target reached: at most 1 unit"
 
 
 # The decisions, without training: rounds are made up.
