@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask
 from keras.src.losses.losses import LossFunctionWrapper
 
 from resprune_tf.graph.outputs import loss_name
@@ -18,8 +19,10 @@ def example_loss(loss=None):
 
     Returns:
         A function from labels `(batch, ...)` and outputs `(batch, ...)` to float32
-        `(batch,)`, the mean over the positions of an example. It raises a ValueError
-        if `loss` returns a mean over the examples.
+        `(batch,)`, the mean over the positions of an example. Positions that the Keras
+        mask of the outputs excludes, such as padding, do not count. It raises a
+        ValueError if `loss` returns a mean over the examples, or over positions of
+        which some are masked.
 
     Raises:
         ValueError: if Keras has no loss of this name.
@@ -27,6 +30,7 @@ def example_loss(loss=None):
     compute = _cross_entropy if loss is None else _unreduced(keras.losses.get(loss))
 
     def losses(labels, outputs):
+        mask = get_keras_mask(outputs)  # the cast drops it
         outputs = ops.cast(outputs, "float32")
         values = ops.convert_to_tensor(compute(labels, outputs))
         if not len(values.shape) or _differ(values.shape[0], outputs.shape[0]):
@@ -36,9 +40,28 @@ def example_loss(loss=None):
                 f"shape {tuple(outputs.shape)}. Pass a function without the mean over "
                 "the batch."
             )
+        if mask is not None:
+            return _masked_means(values, mask)
         return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
 
     return losses
+
+
+def _masked_means(values, mask):
+    """Means over the positions of each example that a mask `(batch, ...)` includes."""
+    if len(values.shape) < len(mask.shape):
+        raise ValueError(
+            "The outputs have a mask, such as that of padding, so the loss must return "
+            f"a value for each position. Received: a loss of shape "
+            f"{tuple(values.shape)} for a mask of shape {tuple(mask.shape)}. Pass a "
+            "function without the mean over positions."
+        )
+    for _ in range(len(values.shape) - len(mask.shape)):
+        mask = ops.expand_dims(mask, -1)
+    mask = ops.cast(mask, values.dtype) * ops.ones_like(values)
+    axes = tuple(range(1, len(values.shape)))
+    total, count = ops.sum(values * mask, axis=axes), ops.sum(mask, axis=axes)
+    return total / ops.maximum(count, 1)
 
 
 def loss_details(loss):

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend import get_keras_mask
 
 from resprune_tf import graph
 from resprune_tf.criteria.example_loss import example_loss, loss_details
@@ -249,7 +250,7 @@ def leave_one_out(
                 "Computing the loss, batch",
                 batch_count(images, batch_size),
             ):
-                values = losses(targets, gated.predict_on_batch(batch))
+                values = losses(targets, _outputs(gated, batch))
                 total += ops.convert_to_numpy(values).astype("float64").sum()
             return total / count_images(images)
 
@@ -260,6 +261,13 @@ def leave_one_out(
     return with_details(
         criterion, images, "leave_one_out", recalibrate, loss_details(loss)
     )
+
+
+def _outputs(model, batch):
+    """The output of a model in inference mode, with its Keras mask if it has one."""
+    if get_keras_mask(model.outputs[0]) is not None:
+        return model(batch, training=False)  # `predict_on_batch` drops the mask
+    return model.predict_on_batch(batch)
 
 
 def _norm(tensor):

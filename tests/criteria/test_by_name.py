@@ -204,6 +204,24 @@ def test_leave_one_out_is_the_loss_after_removal(build):
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("kind", ["leave_one_out", "taylor", "l1_importance"])
+def test_padding_does_not_count(kind):
+    """The same scores, whatever the labels of masked positions are."""
+    tokens = keras.Input((3,), dtype="int32")
+    x = layers.Embedding(5, 4, mask_zero=True)(tokens)
+    x = layers.Add(name="unit_add")([x, layers.Dense(4, name="dense")(x)])
+    model = keras.Model(tokens, layers.Dense(2, name="logits")(x))
+    rows = np.array([[1, 2, 0], [3, 0, 0]])
+    labels = np.array([[0, 1, 0], [1, 0, 0]])
+    options = {"steps": 3} if kind == "l1_importance" else {}
+
+    def scores(labels):
+        return getattr(criteria, kind)(rows, labels, **options)(model)
+
+    assert scores(labels) == scores(np.where(rows, labels, 1))
+    assert scores(labels) != scores(np.where(rows, 1 - labels, 0))
+
+
 def test_recalibrated_leave_one_out_recalibrates_every_net():
     net = foreign()
     x = images_of(net, 8)

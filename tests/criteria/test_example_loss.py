@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.backend import set_keras_mask
 
 from resprune_tf.criteria.example_loss import example_loss, loss_details
 from resprune_tf.graph.outputs import loss_name
@@ -52,6 +53,18 @@ def test_the_mean_over_examples_is_what_keras_reports(loss):
     model.compile(loss=loss, run_eagerly=True)
     expected = model.evaluate(outputs, labels, verbose=0)
     assert found(loss, labels, outputs).mean() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [MAPS, MAPS.astype("float16")])
+def test_masked_places_do_not_count(outputs):
+    mask = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], bool)
+    masked = ops.convert_to_tensor(outputs)
+    set_keras_mask(masked, ops.convert_to_tensor(mask))
+    values = cross_entropy(PIXELS, outputs).mean(axis=2)
+    expected = (values * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    np.testing.assert_allclose(found(None, PIXELS, masked), expected, rtol=1e-2)
+    with pytest.raises(ValueError, match="a value for each position"):
+        found(lambda y, p: ops.mean(p, axis=(1, 2, 3)), PIXELS, masked)
 
 
 def test_refuses_a_loss_that_is_a_mean_already():
