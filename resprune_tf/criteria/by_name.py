@@ -7,6 +7,7 @@ smallest scores are removed first. All criteria score the same units,
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from resprune_tf import graph
 from resprune_tf.criteria.example_loss import loss_details
 from resprune_tf.criteria.registry import (
     ANOTHER,
@@ -116,7 +118,8 @@ def named(
             `l1_importance`.
         examples: int, number of images: a random choice, the same for every model, or
             the first ones of a pipeline. If there are fewer, all are used.
-        batch_size: int, images per step.
+        batch_size: int, images per step. For `FitData`, fewer are used if a model needs
+            too much memory for them, but not fewer than in a training step.
         recalibrate: if True, the BatchNormalization statistics are re-estimated from
             the same images before scoring; see `rp.recalibrate`.
         loss: loss of the criteria that need labels; see `taylor`.
@@ -141,7 +144,14 @@ def named(
         )
     if name in ON_EXAMPLES:
         images, labels = _sample(name, dataset, examples, seed)
-        criterion = make(name, images, labels, loss, batch_size, recalibrate, seed)
+        build = functools.partial(
+            make, name, images, labels, loss, recalibrate=recalibrate, seed=seed
+        )
+        if isinstance(dataset, FitData):
+            least = dataset.splits["train"].batch_size
+            criterion = _in_memory(build, batch_size, least)
+        else:
+            criterion = build(batch_size=batch_size)
         details = [f"{count_images(images)} images", f"seed {seed}"]
         details += loss_details(loss) + ["recalibrated"] * recalibrate
         criterion.__name__ = f"{name}({', '.join(details)})"
@@ -154,6 +164,26 @@ def named(
             f"that use images: {', '.join(ON_EXAMPLES)}."
         )
     return make(name, seed=seed)
+
+
+def _in_memory(build, batch_size, least):
+    """A criterion with batches halved, at most to `least`, for models that need it.
+
+    Args:
+        build: partial of `make` without `batch_size`. Its arrays are not repeated in
+            the closure, so that `criterion_settings` finds each of them once.
+    """
+    usual = build(batch_size=batch_size)
+
+    def criterion(model):
+        name, images, *_ = build.args
+        graph.check_functional(model, name)
+        size = graph.fitting_batch(
+            model, images, batch_size, least, gradients=name in LABELLED
+        )
+        return (usual if size == batch_size else build(batch_size=size))(model)
+
+    return criterion
 
 
 def usual_criterion(model, data, trained=False):

@@ -15,7 +15,7 @@ from resprune_tf.graph.functional import (
     resolve,
     scope_of,
 )
-from resprune_tf.graph.running import run
+from resprune_tf.graph.running import fitting_batch, run
 
 __all__ = [
     "as_functional",
@@ -23,6 +23,7 @@ __all__ = [
     "clone_operation",
     "copy_state",
     "fits",
+    "fitting_batch",
     "inner",
     "input_like",
     "levels",

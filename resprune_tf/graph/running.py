@@ -7,6 +7,9 @@ import keras
 from resprune_tf.graph.functional import inner, nodes
 
 _MOST = 2**30  # bytes
+# Bytes of the outputs of all layers for a batch. A compiled model frees most of them
+# while it runs. ResNet-50 stays below for 256 images of 224x224.
+_LARGEST_BATCH = 2**36
 
 
 def run(model, inputs, layers_of=None):
@@ -35,6 +38,29 @@ def run(model, inputs, layers_of=None):
         finally:
             model.jit_compile = xla
     return model.predict_on_batch(inputs)
+
+
+def fitting_batch(model, inputs, size, least=1, gradients=False) -> int:
+    """The size of a batch, halved until the outputs of all layers fit into memory.
+
+    The limit is the same on every machine, because statistics depend on the batches.
+
+    Args:
+        model: a functional `keras.Model`.
+        inputs: any batch of its inputs, or all of them.
+        size: int, examples in the largest batch.
+        least: int, examples in a batch that is known to fit, such as one of a training.
+        gradients: whether gradients are computed, for which all outputs are kept.
+
+    Returns:
+        int, at most `size` and, unless `size` is smaller, at least `least`.
+    """
+    one = keras.tree.map_structure(lambda values: values[:1], inputs)
+    example = layer_output_bytes(model, one)
+    most = _LARGEST_BATCH // 8 if gradients else _LARGEST_BATCH
+    while size > least and size * example > most:
+        size = max(least, size // 2)
+    return size
 
 
 def layer_output_bytes(model, inputs) -> int:

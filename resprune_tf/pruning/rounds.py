@@ -35,6 +35,7 @@ from resprune_tf.training.recalibration import has_statistics, training_batches
 
 # Training examples from which a search for several units re-estimates statistics.
 _SEARCH_EXAMPLES = 2048
+_SEARCH_BYTES = 2**32  # no further batch is added to more than this
 
 
 class PruningRun:
@@ -286,7 +287,7 @@ class PruningRun:
                 self.data, examples=_SEARCH_EXAMPLES, seed=self.seed
             )
             images = keras.tree.map_structure(
-                lambda *each: np.concatenate(each), *map(_arrays, inputs)
+                lambda *each: np.concatenate(each), *_limited(inputs, _SEARCH_BYTES)
             )
         removed = self.deletion.select(
             scores,
@@ -442,8 +443,15 @@ class PruningRun:
         return load_run_model(self.files.path / name, record)
 
 
-def _arrays(inputs):
-    return keras.tree.map_structure(keras.ops.convert_to_numpy, inputs)
+def _limited(batches, most):
+    """Yields batches as arrays until they have more than `most` bytes."""
+    size = 0
+    for batch in batches:
+        arrays = keras.tree.map_structure(keras.ops.convert_to_numpy, batch)
+        yield arrays
+        size += sum(array.nbytes for array in keras.tree.flatten(arrays))
+        if size > most:
+            return
 
 
 def _macs(number):

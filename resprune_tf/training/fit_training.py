@@ -149,11 +149,18 @@ class FitTrainer:
             core,
             self.data,
             steps,
-            max(MIN_BATCH, self.data.batch_size),
+            self._recalibration_batch(core),
             self.seed,
         )
         if self.recalibrated:
             copy_values(core, self.model)
+
+    def _recalibration_batch(self, core):
+        train = self.data.splits["train"]
+        most = max(MIN_BATCH, self.data.batch_size)
+        if not isinstance(train, ArraySplit):
+            return most  # not used: pipelines keep their own batches
+        return graph.fitting_batch(core, train.arrays[0], most, train.batch_size)
 
     def measures(self):
         """Evaluates the compiled model on the validation and test splits.

@@ -49,7 +49,8 @@ def recalibrate(
             training; `FitData`, read as `fit` reads them; or inputs of the model, an
             array `(examples, ...)` or a list, tuple or dict of arrays, all of which are
             used without augmentation outside the model.
-        batch_size: int, examples per step; pipelines keep their own batches.
+        batch_size: int, examples per step; pipelines keep their own batches, and fewer
+            examples of an array are used if the model needs too much memory for them.
         examples: int, number of examples to use of a `Dataset` or of `FitData`.
         seed: int, seed of the choice of examples and of their augmentation.
 
@@ -217,6 +218,7 @@ class Recalibration:
     def run(self, images, batch_size=256) -> int:
         """Sets the moving statistics of the model to those of `images`."""
         check_images(images, batch_size)
+        batch_size = graph.fitting_batch(self.recorder, images, batch_size)
         number = batch_count(images, batch_size)
         return self.run_on(batches(images, batch_size), number=number)
 

@@ -11,9 +11,12 @@ from keras import layers, ops
 
 from resprune_tf import criteria
 from resprune_tf.criteria import by_name, sensitivity, similarity
+from resprune_tf.criteria.registry import make
 from resprune_tf.data.fit_data import FitData
+from resprune_tf.graph import running
 from resprune_tf.nets.architecture import Architecture
 from resprune_tf.nets.resnet import build_resnet
+from resprune_tf.pruning.identity import criterion_settings
 from resprune_tf.pruning.plan import select_units
 from resprune_tf.training.recalibration import recalibrate
 from resprune_tf.units.finding import find_units, scored_units
@@ -451,3 +454,23 @@ def test_refuses_models_without_a_graph():
     for criterion in [*weights, *others, *all_criteria(x, [0, 1]).values()]:
         with pytest.raises(TypeError, match="reads the graph of a functional model"):
             criterion(model)
+
+
+def test_named_limits_batches_by_memory_down_to_those_of_a_training(monkeypatch):
+    """Its settings stay those of the criterion that it makes."""
+    net, x = shallow_net(), np.zeros((64, 8, 8, 3), "float32")
+    sizes = []
+
+    def making(*arguments, batch_size, **options):
+        sizes.append(batch_size)
+        return make(*arguments, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(by_name, "make", making)
+    data = FitData((x, np.zeros(64)), (x, x), batch_size=12)
+    criterion = criteria.named("output_norm", data)
+    assert criterion(net).keys() == set(NAMES) and sizes == [128]
+    monkeypatch.setattr(running, "_LARGEST_BATCH", 0)
+    assert criterion(net).keys() == set(NAMES) and sizes == [128, 12]
+    plain = make("output_norm", x)
+    plain.__name__ = criterion.__name__
+    assert criterion_settings(criterion) == criterion_settings(plain)

@@ -21,6 +21,19 @@ def test_the_outputs_of_all_layers_are_counted():
     assert running.layer_output_bytes(net, images_of(net, 5)) == 5 * values * 4
 
 
+def test_a_batch_is_halved_until_its_outputs_fit(monkeypatch):
+    net = shallow_net()
+    images = images_of(net, 5)
+    example = running.layer_output_bytes(net, images[:1])
+    assert graph.fitting_batch(net, images, 100) == 100
+    monkeypatch.setattr(running, "_LARGEST_BATCH", 26 * example)
+    assert graph.fitting_batch(net, images, 100) == 25
+    assert graph.fitting_batch(net, images, 26) == 26
+    assert graph.fitting_batch(net, images, 100, gradients=True) == 3
+    assert graph.fitting_batch(net, images, 100, least=60) == 60
+    assert graph.fitting_batch(net, images, 100, least=200) == 100
+
+
 def test_nested_models_and_open_sizes_count():
     inner = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(2)])
     tokens = keras.Input((None, 4))

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
+from resprune_tf import FitRecipe, graph
 from resprune_tf.data.fit_data import FitData
+from resprune_tf.graph import running
 from resprune_tf.training.recalibration import (
     Recalibration,
     recalibrate,
@@ -307,6 +309,31 @@ def test_statistics_are_renewed_where_the_training_was_short():
     assert refresh_statistics(net, data, 43, 20, seed=0) == 20
     assert_statistics(net.get_layer("bn"), x)
     np.testing.assert_array_equal(statistics(net.get_layer("frozen"))[0], 0)
+
+
+@pytest.mark.parametrize("largest, batches", [(2**36, [20]), (0, [8, 8, 4])])
+def test_a_trainer_renews_them_in_batches_that_fit(monkeypatch, largest, batches):
+    """Not in smaller ones than those of the training, which fitted."""
+    monkeypatch.setattr(running, "_LARGEST_BATCH", largest)
+    x = np.random.default_rng(0).normal(2, 3, size=(20, 3)).astype("float32")
+    net = net_of((3,), BN(name="bn"))
+    net.compile("sgd", "mse", run_eagerly=True)
+    data, sizes = FitData((x, x), (x, x), batch_size=8), []
+    run = graph.run
+
+    def noting(model, batch):
+        sizes.append(len(batch))
+        return run(model, batch)
+
+    monkeypatch.setattr(graph, "run", noting)
+    trainer = FitRecipe(1).trainer(
+        net, data, 0, template=net, teacher=None, guidance=None, strategy=None
+    )
+    trainer.fit()
+    assert sizes == batches and trainer.recalibrated == 20
+    sizes.clear()
+    recalibrate(net, x[:2])
+    assert sizes == ([2] if largest else [1, 1])
 
 
 def test_layers_out_of_reach_are_told_of():
