@@ -38,8 +38,13 @@ CPU from a measured epoch, on one accelerator from an epoch whose time may be as
 see there. Some runs belong to several groups.
 """
 _WORDS = """A *pruning run* trains a model, removes residual units and retrains, round
-by round. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet, and
-as many or 60 per retraining. ResNet-29 (`c10-r29`) and the digits are not in the paper;
+by round. The name of a run states its data set (`c10`, `c100`, `in`) and its setting:
+`main` removes one unit per round, `k2` two and `k4` four; `paper` trains for 200 epochs
+per round; `restart` retrains without removal; the [glossary](../glossary.md) explains
+`scratch-e` and `scratch-b`, and [the queue](../../experiments/queue.md) describes every
+run. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet for the
+initial training, and for each retraining the same number or one of those that the paper
+compares (30, 60, 120). ResNet-29 (`c10-r29`) and the digits are not in the paper;
 for them it means the epochs of their flagfiles, for ResNet-29 40 and 30. *A quarter of
 the epochs* means 50, then 15 per retraining. ω is the learned importance of a unit
 ([the paper, as implemented](../paper.md)).

@@ -28,10 +28,11 @@ def add_parser(commands):
         description="""
             Writes a model in formats that run without this package. Each file is
             loaded in a new process that has only its runtime, and its outputs are
-            compared with those of the model. A file whose outputs differ is not
-            written. BatchNormalization and factors ω are folded into the layers before
-            them. With --beside, the unpruned model is also exported, to DIR/unpruned,
-            and the sizes and latencies of both models are printed.
+            compared with those of the model. If the outputs of one file differ by more
+            than --tolerance, no file is written. BatchNormalization and factors ω are
+            folded into the layers before them. With --beside, the unpruned model is
+            also exported, to DIR/unpruned, and the sizes and latencies of both models
+            are printed.
             """,
         examples=[
             (

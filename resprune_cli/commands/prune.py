@@ -42,10 +42,11 @@ def add_parser(commands):
             without training it first. It removes all units that the target requires,
             and trains the remaining model for --epochs. With --units-per-round 1 it
             removes one unit before each retraining, which takes longer and may maintain
-            more accuracy. An untrained model is trained first (--initial-epochs). The
-            result is the smallest model whose metric on held-out examples is within
-            --tolerance of that of MODEL. DIR contains every round: a run that was
-            stopped, even by kill -9, continues when the same command is repeated.
+            more accuracy. An untrained model needs --allow-guessing and is trained
+            first (--initial-epochs). The result is the smallest model whose metric on
+            held-out examples is within --tolerance of that of MODEL. DIR contains every
+            round: a run that was stopped, even by kill -9, continues when the same
+            command is repeated.
 
             Without retraining (--epochs 0): the command removes one unit at a time and
             scores the others again, until the target is met. For a size or latency

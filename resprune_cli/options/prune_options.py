@@ -37,7 +37,8 @@ def add_choice_options(parser):
     group.add_argument(
         "--criterion",
         choices=usage.CRITERIA,
-        help="criterion that scores the units; see `resprune scores --help`. Default: "
+        help="criterion that scores the units; docs/scores.md describes each, and "
+        "`resprune scores` compares them on a model. Default: "
         "importance if the model has trained factors ω, otherwise block_influence: 1 - "
         "cosine similarity between a unit's input and output. With retraining, "
         "--criterion importance adds a factor ω to each residual branch. All factors "
