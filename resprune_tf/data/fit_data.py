@@ -341,9 +341,8 @@ class Pipeline:
         if steps and epoch:
             # Keras reads on where the previous epoch ended, and then from the start.
             done = epoch * steps
-            dataset = dataset.repeat().skip(
-                done if self.repeats else done % self.batches
-            )
+            known = not self.repeats and self.batches > 0
+            dataset = dataset.repeat().skip(done % self.batches if known else done)
         # Shuffling is up to the pipeline.
         return {"x": dataset, "shuffle": False}, []
 

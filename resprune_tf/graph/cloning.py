@@ -1,5 +1,6 @@
 """Clones a layer or operation, and copies its state."""
 
+import json
 import pathlib
 import tempfile
 
@@ -147,7 +148,7 @@ def copy_state(source, target):
         for kind in ("regularizer", "constraint"):
             # It may have been set on the variable, which no configuration records.
             wanted = getattr(old, kind)
-            if _described(wanted) != _described(getattr(new, kind)):
+            if not _alike(wanted, getattr(new, kind)):
                 setattr(new, kind, wanted)
     for layer in target._flatten_layers():
         # Normalization caches its mean and variance outside its variables. Lookup
@@ -156,12 +157,21 @@ def copy_state(source, target):
             layer.finalize_state()
 
 
-def _described(setting):
-    """The class of a regularizer or constraint, and its configuration if it has one."""
+def _alike(first, second):
+    """Whether two regularizers or constraints are of one class and configuration."""
+    if type(first) is not type(second):
+        return False
+    if first is None or first is second:
+        return True
     try:
-        return type(setting), setting.get_config()
-    except (AttributeError, NotImplementedError):
-        return type(setting), None
+        # As text, because a configuration may contain arrays.
+        texts = [
+            json.dumps(keras.saving.serialize_keras_object(each), sort_keys=True)
+            for each in (first, second)
+        ]
+    except Exception:  # a class without a configuration, or with code of its own
+        return False
+    return texts[0] == texts[1]
 
 
 def paired_variables(source, target):

@@ -44,6 +44,7 @@ def fitting_batch(model, inputs, size, least=1, gradients=False) -> int:
     """The size of a batch, halved until the outputs of all layers fit into memory.
 
     The limit is the same on every machine, because statistics depend on the batches.
+    The batch keeps its size if the model leaves sizes of its layers open.
 
     Args:
         model: a functional `keras.Model`.
@@ -55,6 +56,8 @@ def fitting_batch(model, inputs, size, least=1, gradients=False) -> int:
     Returns:
         int, at most `size` and, unless `size` is smaller, at least `least`.
     """
+    if not _sizes_known(model):
+        return size
     one = keras.tree.map_structure(lambda values: values[:1], inputs)
     example = layer_output_bytes(model, one)
     most = _LARGEST_BATCH // 8 if gradients else _LARGEST_BATCH
@@ -74,6 +77,16 @@ def layer_output_bytes(model, inputs) -> int:
     shapes = [values.shape for values in keras.tree.flatten(inputs)]
     unknown = max((size for shape in shapes for size in shape[1:]), default=1)
     return 4 * shapes[0][0] * _values(model, unknown)
+
+
+def _sizes_known(model):
+    """Whether the shapes of all layers' outputs are known, batch aside."""
+    for node in nodes(model):
+        if (deeper := inner(node.operation)) is not None and not _sizes_known(deeper):
+            return False
+        if any(None in tensor.shape[1:] for tensor in node.outputs):
+            return False
+    return True
 
 
 def _values(model, unknown):

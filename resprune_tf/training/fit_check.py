@@ -15,13 +15,6 @@ from resprune_tf.system.advice import advice
 from resprune_tf.training.data_check import by_input, check_class_weight, check_splits
 from resprune_tf.training.fit_training import compiled_copy
 
-# Advice for a pipeline whose number of batches is unknown.
-KNOWN_LENGTH = (
-    "Pass `dataset.apply(tf.data.experimental.assert_cardinality(N))`, where N is the "
-    "number of its batches, or `dataset.repeat()` with "
-    '`fit_options={"steps_per_epoch": N}`.'
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
@@ -122,13 +115,6 @@ def _check_data(data, recipe, select_on):
             "`validation` repeats for ever. Pass "
             '`FitRecipe(fit_options={"validation_steps": ...})`, or limit it by '
             "`.take(batches)` of a tf.data.Dataset or `num_batches` of a PyDataset."
-        )
-    if steps is not None and type(train) is Pipeline and train.batches < -1:
-        # Keras would begin it again only after an epoch without a batch.
-        raise ValueError(
-            "`steps_per_epoch` needs a pipeline that has a known length or repeats for "
-            "ever, but the number of batches of `train` is unknown. "
-            f"{KNOWN_LENGTH} Received: steps_per_epoch={steps}."
         )
     if steps is not None and data.sizes["train"] is not None:
         raise ValueError(

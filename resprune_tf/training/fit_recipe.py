@@ -15,8 +15,13 @@ from resprune_tf.graph.compilation import inner_optimizer
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
-from resprune_tf.training.fit_check import KNOWN_LENGTH, check_compiled, check_fit
-from resprune_tf.training.fit_training import FitTrainer, compile_as, initial_rate
+from resprune_tf.training.fit_check import check_compiled, check_fit
+from resprune_tf.training.fit_training import (
+    KNOWN_LENGTH,
+    FitTrainer,
+    compile_as,
+    initial_rate,
+)
 from resprune_tf.training.recipe import Checked, TrainingRecipe
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 

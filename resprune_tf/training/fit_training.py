@@ -24,6 +24,35 @@ from resprune_tf.training.recipe import StepSchedule
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 from resprune_tf.training.strategy import Strategy
 
+# Advice for a pipeline whose number of batches is unknown.
+KNOWN_LENGTH = (
+    "Pass `dataset.apply(tf.data.experimental.assert_cardinality(N))`, where N is the "
+    "number of its batches, or `dataset.repeat()` with "
+    '`fit_options={"steps_per_epoch": N}`.'
+)
+
+
+class _NoEmptyEpoch(keras.callbacks.Callback):
+    """Raises an error after an epoch without a batch.
+
+    Keras only warns if a pipeline has no further batch, and begins it again in the next
+    epoch.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._batches += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._batches:
+            raise ValueError(
+                f"Epoch {epoch + 1} did not get any batch: `train` ended with the "
+                "previous epoch, and Keras begins it again only in the next one. "
+                f"{KNOWN_LENGTH}"
+            )
+
 
 class FitTrainer:
     """Trains a model as its user compiled it; the counterpart of `Trainer`.
@@ -130,6 +159,7 @@ class FitTrainer:
                     keras.callbacks.LambdaCallback(
                         on_epoch_end=lambda epoch, logs: self._average()
                     ),
+                    _NoEmptyEpoch(),
                     *orders,
                     *self._rate_callbacks,
                     *self.recipe.make_callbacks(),

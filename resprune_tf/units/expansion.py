@@ -228,10 +228,10 @@ def _check_training(layer, node, args, kwargs):
             "it has an activity regularizer, which would be lost. Set it on a layer "
             "inside."
         )
-    contents = []
+    contents, own = [], set(map(id, layer._flatten_layers()))
     for training in (False, True):
         outputs = _run_with_training(layer, args, kwargs, training)
-        contents.append(_content(node, outputs, training))
+        contents.append(_content(node, outputs, training, own))
     if contents[0] != contents[1]:
         raise ValueError(
             "its `call` behaves differently in training, which would be lost. Move the "
@@ -254,13 +254,15 @@ def _run_with_training(layer, args, kwargs, training):
         layer._maybe_reset_call_context()
 
 
-def _content(node, outputs, training):
+def _content(node, outputs, training, own):
     """What a run of a layer computes, in a form that can be compared.
 
     Args:
         node: the layer's node.
         outputs: list of the symbolic outputs of the run.
         training: the `training` of the run.
+        own: ids of the layers that the layer contains. Each run creates other layers
+            and all raw operations again.
 
     Raises:
         ValueError: if a layer inside does not follow `training`.
@@ -275,7 +277,7 @@ def _content(node, outputs, training):
         if hasattr(value, "__array__"):
             array = keras.ops.convert_to_numpy(value)
             return array.shape, array.dtype, array.tobytes()
-        return value
+        return getattr(value, "__code__", value)  # a function of each run
 
     content = [[plain(tensor) for tensor in node.input_tensors]]
     for inside in _inside(node, outputs):
@@ -287,14 +289,26 @@ def _content(node, outputs, training):
                 "would be lost in training. Move this into a layer."
             )
         made = id(operation)
-        if not isinstance(operation, keras.layers.Layer):
-            # Each run creates the raw operations again.
-            recorded = getattr(operation, "_auto_config", None)
-            made = type(operation), recorded and recorded.config
+        if made not in own:
+            made = type(operation), _settings(operation)
         values = keras.tree.flatten((inside.arguments.args, arguments))
         values += inside.outputs
         content.append((made, [plain(value) for value in values]))
     return content, [plain(tensor) for tensor in outputs]
+
+
+def _settings(operation):
+    """The configuration of an operation without its name, as far as it has one."""
+    if isinstance(operation, keras.layers.Layer):
+        settings = operation.get_config()
+    else:
+        recorded = getattr(operation, "_auto_config", None)
+        settings = recorded.config if recorded else {}
+    return {
+        name: getattr(value, "__code__", value)
+        for name, value in settings.items()
+        if name != "name"
+    }
 
 
 def _inside(node, outputs):

@@ -152,9 +152,10 @@ def _shortcuts(ancestry, candidates, addends):
     found = []
     for addend in _different(candidates):
         others = [tensor for tensor in addends if tensor is not addend]
-        waiting = [addend]
+        waiting, seen = [addend], set()
         while waiting:
-            parts = _different(_parts(waiting.pop()))
+            parts = [p for p in _different(_parts(waiting.pop())) if id(p) not in seen]
+            seen.update(map(id, parts))
             feeding = ancestry.feeding(parts, others)
             found += [(addend, part) for part in feeding]
             # A part that the others are computed from may be the sum of the previous

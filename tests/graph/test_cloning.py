@@ -161,6 +161,29 @@ def test_regularizers_and_constraints_of_variables_stay():
         assert isinstance(weight.constraint, keras.constraints.NonNeg)
 
 
+@keras.saving.register_keras_serializable("tests.cloning")
+class Mask(keras.constraints.Constraint):
+    """Keeps the zeros of a pruned kernel; its configuration contains an array."""
+
+    def __init__(self, mask):
+        if isinstance(mask, dict):  # as Keras passes arrays of a configuration
+            mask = keras.saving.deserialize_keras_object(mask)
+        self.mask = np.asarray(mask)
+
+    def __call__(self, w):
+        return w * self.mask
+
+    def get_config(self):
+        return {"mask": self.mask}
+
+
+def test_a_constraint_with_an_array_stays():
+    model = with_unit(layers.Dense(4, kernel_constraint=Mask(np.eye(4))))
+    made = graph.rebuild(model)
+    (found,) = (w.constraint for w in made.trainable_weights if w.constraint)
+    np.testing.assert_array_equal(found.mask, np.eye(4))
+
+
 def test_a_frozen_model_stays_frozen_and_its_layers_keep_their_own_flags():
     inner = with_unit(layers.Dense(4, name="head"))
     inputs = keras.Input((4,))

@@ -34,6 +34,17 @@ def test_a_batch_is_halved_until_its_outputs_fit(monkeypatch):
     assert graph.fitting_batch(net, images, 100, least=200) == 100
 
 
+def test_a_batch_keeps_its_size_if_sizes_are_open(monkeypatch):
+    """The largest input size would count for every layer, also after strides."""
+    monkeypatch.setattr(running, "_LARGEST_BATCH", 1)
+    inner = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.Conv2D(8, 3, strides=4)]
+    )
+    images = keras.Input((None, None, 3))
+    net = keras.Model(images, inner(images))
+    assert graph.fitting_batch(net, np.zeros((2, 64, 64, 3)), 100) == 100
+
+
 def test_nested_models_and_open_sizes_count():
     inner = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(2)])
     tokens = keras.Input((None, 4))

@@ -317,6 +317,17 @@ def test_two_sums_of_one_tensor_have_no_shortcut():
     assert "could be its shortcut" in found.reason and found.kind == "identity"
 
 
+def test_a_chain_of_skip_sums_is_searched_once():
+    """Each sum adds the two before it, so the paths through them are without number."""
+    x = keras.Input((4,))
+    before = last = layers.Dense(4)(x)
+    for _ in range(60):
+        before, last = last, layers.Add()([last, before, layers.Dense(4)(last)])
+    other = keras.Input((4,))
+    total = layers.Add()([last, layers.Dense(4)(other)])
+    assert len(rp.find_units(keras.Model([x, other], total))) == 60
+
+
 def test_a_formula_is_no_unit():
     """A hand-written normalization subtracts a mean: nothing that was learned."""
     inputs = keras.Input((8,))
@@ -577,6 +588,14 @@ class Inheriting(Block):
         return inputs + self.norm(self.drop(self.first(inputs)))
 
 
+class Making(Block):
+    """Creates layers without weights in each call."""
+
+    def call(self, inputs):
+        branch = layers.ReLU(max_value=6.0)(self.first(inputs))
+        return layers.add([inputs, keras.ops.map(lambda each: 2 * each, branch)])
+
+
 class Regularized(Block):
     def __init__(self, filters, **kwargs):
         super().__init__(filters, activity_regularizer="l2", **kwargs)
@@ -615,7 +634,7 @@ def test_why_all_stays_closed_is_told():
         rp.expand(model)
 
 
-@pytest.mark.parametrize("kind", [Following, Inheriting])
+@pytest.mark.parametrize("kind", [Following, Inheriting, Making])
 def test_a_block_that_passes_training_on_is_opened(kind):
     inputs = keras.Input((8, 8, 4))
     model = keras.Model(inputs, kind(4, name="block")(inputs))
