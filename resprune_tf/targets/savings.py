@@ -133,7 +133,7 @@ def _shared_out(own, model, units, initial, smallest, measure):
         if any(
             key(node) in together
             for node in graph.nodes_between(
-                [unit.stand_in], unit.branches or unit.merge.outputs
+                [unit.start], unit.branches or unit.merge.outputs
             )
         )
     ]

@@ -61,6 +61,7 @@ class Unit:
     # Graph nodes and tensors for the removal; valid for this model only.
     merge: Any = dataclasses.field(repr=False, compare=False)
     shortcut: Any = dataclasses.field(repr=False, compare=False)
+    start: Any = dataclasses.field(repr=False, compare=False)
     branches: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
 
     @property
@@ -148,7 +149,7 @@ def find_units(model: keras.Model) -> Units:
     found = list(search(whole))
     names = call_names(found)
     units, stage = [], 0
-    for node, path, kind, reason, shortcut, branches in found:
+    for node, path, kind, reason, shortcut, start, branches in found:
         lost = survey.without(node.outputs[0], before_identities(shortcut))
         shape = survey.shapes[id(node)]
         stage += not units or units[-1].shape != shape
@@ -169,6 +170,7 @@ def find_units(model: keras.Model) -> Units:
                 ),
                 merge=node,
                 shortcut=shortcut,
+                start=start,
                 branches=branches,
             )
         )

@@ -28,6 +28,8 @@ class Found(typing.NamedTuple):
         kind: `"identity"` or `"projection"`.
         reason: why it cannot be removed, or None.
         shortcut: symbolic tensor.
+        start: symbolic tensor that the branches are computed from: the shortcut, or a
+            part of it.
         branches: symbolic tensors; none for a layer that is a whole unit.
     """
 
@@ -36,6 +38,7 @@ class Found(typing.NamedTuple):
     kind: str
     reason: str | None
     shortcut: typing.Any
+    start: typing.Any
     branches: tuple
 
 
@@ -65,7 +68,7 @@ def search(level, path=(), seen=None):
         total = node.outputs[0]
         if merges.is_unit(operation) and len(node.outputs) == 1:
             if alike(addends[0], total):
-                yield Found(node, path, "identity", None, inputs[0], ())
+                yield Found(node, path, "identity", None, inputs[0], addends[0], ())
             continue
         places = merges.shortcut_places(node)
         if places is None:
@@ -82,7 +85,7 @@ def search(level, path=(), seen=None):
                 "nothing on its branch is learned, so it is a formula rather than a "
                 "residual unit"
             )
-        yield Found(node, path, kind, reason, inputs[place], branches)
+        yield Found(node, path, kind, reason, inputs[place], start, branches)
 
 
 def _judge(ancestry, candidates, addends, total):

@@ -54,6 +54,20 @@ def test_a_shared_layer_is_saved_by_all_that_call_it():
     assert found["macs"] == {"first": 16, "second": 16, "third": 16}
 
 
+def test_a_later_unit_has_no_share_in_layers_before_it():
+    """The branch of `(x + f(x)) + g(x)` begins before the shortcut of its unit."""
+    image = keras.Input((4,))
+    shared = layers.Dense(4, name="shared")
+    x = dense_unit(image, "first", shared)
+    x = dense_unit(x, "second", shared)
+    inner = layers.Add(name="third_add")([x, layers.Dense(4)(x)])
+    outer = layers.Add(name="fourth_add")([inner, layers.Dense(4)(x)])
+    net = keras.Model(image, outer)
+    (found, _), _ = savings_of(net, Target(parameters=0.5))
+    expected = {"first": 10, "second": 10, "third": 20, "fourth": 20}
+    assert found["parameters"] == expected
+
+
 def test_layers_beside_each_other_are_saved_together():
     """No unit of two towers alone makes the longest path shorter."""
     image = keras.Input((4,))
