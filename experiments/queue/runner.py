@@ -4,8 +4,10 @@ Every run is a child process, `python -m experiments.cifar ...`. Imports no Tens
 """
 
 import ctypes
+import functools
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -28,10 +30,18 @@ _LEAST_SECONDS = 60
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-def _end_with_parent():
-    """Makes Linux send SIGTERM to this child when the runner is killed."""
+def _end_with_parent(runner):
+    """Makes Linux send SIGTERM to this child when the runner is killed.
+
+    Args:
+        runner: process ID of the runner.
+    """
+    # The runner's own handler would only note the signal, before the program starts.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != runner:  # it was killed before the call
+            os._exit(128 + signal.SIGTERM)
 
 
 class Runner:
@@ -121,7 +131,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C reaches only this process, which passes it on.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=functools.partial(_end_with_parent, os.getpid()),
             )
         try:
             code = self._watch(entry, child)
