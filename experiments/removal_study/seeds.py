@@ -9,6 +9,7 @@ from experiments.pages.results import markdown_table, short_commit
 from experiments.removal_study.methods import KINDS, mean_rank, rank_correlation
 
 _OMEGA = "importance"  # the criterion that scores units by |ω|
+_MEASURED = {"orders", "random sets", "greedy search"}  # parts of a study
 _BRIEF = 5  # units removed in the summary for the overview
 _ABOUT = """{n} models of [{run}](records.md) with different seeds: {layers} layers,
 {units} removable units, trained with ω on {data}. Criteria scored on {scored:,}
@@ -22,9 +23,16 @@ intervals over the models."""
 
 
 def by_run(networks):
-    """Lists of `Network`s: a list for each run, whose seeds are together."""
-    runs = itertools.groupby(networks, key=lambda network: network.run)
-    return [list(group) for _, group in runs]
+    """Lists of `Network`s: a list for each run, whose seeds are together.
+
+    Of several seeds, only those are taken whose sets are all measured.
+    """
+    found = []
+    for _, group in itertools.groupby(networks, key=lambda network: network.run):
+        group = list(group)
+        measured = [n for n in group if _MEASURED <= n.record["parts"].keys()]
+        found.append(measured or group[:1])
+    return found
 
 
 def whole(number):
