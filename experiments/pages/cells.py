@@ -10,10 +10,15 @@ COUNTED_SEEDS = "`11 (7)` means that 7 seeds have the value 11"
 
 def percent(summary):
     """Mean and standard deviation over seeds, such as `92.88 ± 0.12 (n = 3)`."""
+    return "-" if summary is None else f"{spread(summary)} (n = {summary.n})"
+
+
+def spread(summary):
+    """The same without the number of seeds, such as `92.88 ± 0.12`."""
     if summary is None:
         return "-"
     sd = "" if summary.sd is None else f" ± {100 * summary.sd:.2f}"
-    return f"{100 * summary.mean:.2f}{sd} (n = {summary.n})"
+    return f"{100 * summary.mean:.2f}{sd}"
 
 
 def points(paired):

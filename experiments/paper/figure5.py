@@ -182,20 +182,18 @@ def _p_value(points):
 
     All orders of the units within each stage are equally likely.
     """
-    sums = {0.0: 1}
-    for stage in _stages(points):
-        values, norms = _columns(stage, "scaled")
-        orders = itertools.permutations(stats.rankdata(norms))
+    sums, stages = {0.0: 1}, _stages(points)
+    for stage in stages:
+        values, norms = map(stats.rankdata, _columns(stage, "scaled"))
+        orders = itertools.permutations(norms)
         # Equal up to rounding, so that equal sums are counted together.
         own = collections.Counter(
-            round(float(np.corrcoef(stats.rankdata(values), order)[0, 1]), 9)
-            for order in orders
+            round(float(np.corrcoef(values, order)[0, 1]), 9) for order in orders
         )
         counts = collections.Counter()
         for (total, n), (value, m) in itertools.product(sums.items(), own.items()):
             counts[round(total + value, 8)] += n * m
         sums = counts
-    stages = _stages(points)
     observed = sum(_spearman(stage, "scaled") for stage in stages) - 1e-6
     return sum(n for total, n in sums.items() if total >= observed) / sum(sums.values())
 

@@ -12,7 +12,6 @@ from experiments.pages.results import (
     Result,
     head,
     markdown_table,
-    short_commit,
 )
 from experiments.pages.style import captioned, draw
 from experiments.removal_study.methods import (
@@ -23,7 +22,13 @@ from experiments.removal_study.methods import (
     random_set_rank,
 )
 from experiments.removal_study.picture import paint
-from experiments.removal_study.seeds import by_run, omega_in_brief, seeds_section, whole
+from experiments.removal_study.seeds import (
+    by_run,
+    omega_in_brief,
+    origin,
+    seeds_section,
+    whole,
+)
 
 COMMAND = "python -m experiments.removal_study"
 FOLDER = "removal_study"
@@ -311,13 +316,9 @@ def _time(network):
         for kind, own in kinds.items():
             title = f"greedy {name}, {len(own['order'])} units, {kind}"
             rows.append([title, f"{own['processor_seconds']:.0f}"])
-    facts, parts = network.record["environment"], network.record["parts"]
-    commits = dict.fromkeys(short_commit(p["commit"] or "-") for p in parts.values())
     return (
         f"Processor seconds on {size:,} images, with tracing and compilation:\n\n"
         f"{markdown_table(['criterion', 'seconds'], rows)}\n"
         f"Command: `{network.record['command']}`, seed {network.settings['seed']}, "
-        f"{sum(part['seconds'] for part in parts.values()) / 3600:.1f} h on one core "
-        f"of {facts['cpu']}, shared with other work; Keras {facts['keras']} on "
-        f"{facts['backend']}; commit {', '.join(commits)}.\n"
+        f"{origin([network])}.\n"
     )

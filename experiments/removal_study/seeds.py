@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from experiments.pages.cells import percent
+from experiments.pages.cells import spread
 from experiments.pages.differences import mean_interval, summarize
 from experiments.pages.results import markdown_table, short_commit
 from experiments.removal_study.methods import KINDS, mean_rank, rank_correlation
@@ -75,7 +75,9 @@ def seeds_section(networks):
         f"\n## ResNet-{facts['layers']} of {first.run}, n = {n}\n\n{about}\n\n"
         f"{markdown_table(columns, rows)}\n"
         "Test accuracy in %, mean ± standard deviation over the models:\n\n"
-        f"{_accuracies(networks)}\n{_origin(networks)}"
+        f"{_accuracies(networks)}\n"
+        f"Command, for each seed: `{first.record['command']}`, "
+        f"{origin(networks)}.\n"
     )
 
 
@@ -147,14 +149,14 @@ def _accuracies(networks):
     first = networks[0]
     shown = list(itertools.product(first.reported, KINDS))
     full = summarize(network.accuracy((), "plain") for network in networks)
-    rows = [["no unit removed", *[percent(full).split(" (")[0]] * len(shown)]]
+    rows = [["no unit removed", *[spread(full)] * len(shown)]]
     for name in first.methods:
         cells = []
         for count, kind in shown:
             chosen = [(n, n.chosen(name, count, kind)) for n in networks]
             known = all(units is not None and n.on_all(units) for n, units in chosen)
             values = (n.accuracy(units, kind) for n, units in chosen) if known else ()
-            cells.append(percent(summarize(values)).split(" (")[0])
+            cells.append(spread(summarize(values)))
         rows.append([name, *cells])
     return markdown_table(["method", *(f"{c} removed, {k}" for c, k in shown)], rows)
 
@@ -166,13 +168,15 @@ def _data(network):
     )
 
 
-def _origin(networks):
+def origin(networks):
+    """Hours, processor, versions and commits of some studies, as a phrase."""
     facts = networks[0].record["environment"]
     parts = [part for n in networks for part in n.record["parts"].values()]
     commits = dict.fromkeys(short_commit(part["commit"] or "-") for part in parts)
     hours = sum(part["seconds"] for part in parts) / 3600
+    together = " in all" if len(networks) > 1 else ""
     return (
-        f"Command, for each seed: `{networks[0].record['command']}`, {hours:.1f} h in "
-        f"all on one core of {facts['cpu']}, shared with other work; Keras "
-        f"{facts['keras']} on {facts['backend']}; commit {', '.join(commits)}.\n"
+        f"{hours:.1f} h{together} on one core of {facts['cpu']}, shared with other "
+        f"work; Keras {facts['keras']} on {facts['backend']}; commit "
+        f"{', '.join(commits)}"
     )

@@ -112,18 +112,14 @@ def check(args):
 def run(args):
     """Exports the model and prints the files; returns the exit code."""
     import resprune_tf as rp
-    from resprune_cli.work import data_source, measuring, model_file
-    from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES
+    from resprune_cli.work import data_source, deployed, measuring, model_file
     from resprune_tf.deploy.fresh_process import RuntimeFailed
 
     model = model_file.load(args.model, args)
     options = {"formats": args.formats, "tolerance": args.tolerance}
     if args.data is not None:
         data = data_source.read(args, model)
-        # Chosen at random, because the first ones may all be of the same class.
-        options["calibration"], _ = data_source.sample(
-            *data.splits["train"], CALIBRATION_IMAGES, args.seed
-        )
+        options["calibration"] = deployed.calibration_images(data, args)
         held_out = data.splits[data.held_out]
         options["images"], _ = data_source.sample(*held_out, _COMPARED, args.seed)
         # Ranges calibrated on inputs of the wrong scale give a useless file.

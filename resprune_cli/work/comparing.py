@@ -152,7 +152,6 @@ def _measured(models, files, data, found, args):
         usage.warn(doubts[-1], args)
     of_classes = not labelled or data[0].of_classes
     of_classes = of_classes and all(decides(model) for model in models)
-    # Chosen at random, because the first ones may all be of the same class.
     examples = _compared(data[0].splits[data[0].held_out][0], args)
     outputs = [[_compared(each, args) for each in arrays] for arrays in outputs]
     result = {"data": data[0].description, "doubts": doubts}

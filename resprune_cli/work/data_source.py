@@ -175,6 +175,8 @@ def augmentation(args, images):
 def sample(x, y, count, seed):
     """Chooses examples at random, and keeps their order.
 
+    The first examples may all be of the same class.
+
     Args:
         x: array `(examples, ...)`.
         y: array of labels, one per example, or None.

@@ -28,6 +28,12 @@ def on_runtime(runtime, hint=""):
         raise Failed(f"--runtime {runtime}: {error}") from error
 
 
+def calibration_images(data, args):
+    """Random training images, from which int8 files get their ranges."""
+    train = data.splits["train"]
+    return data_source.sample(*train, CALIBRATION_IMAGES, args.seed)[0]
+
+
 def write(model, folder, data, args, name=None):
     """Exports a model for `--runtime` into a new folder.
 
@@ -45,11 +51,7 @@ def write(model, folder, data, args, name=None):
     (format,) = check_formats(RUNTIME_FORMATS[args.runtime])
     calibration = None
     if FORMATS[format].calibrated and data is not None:
-        # Chosen at random, because the first ones may all be of the same class.
-        images, _ = data_source.sample(
-            *data.splits["train"], CALIBRATION_IMAGES, args.seed
-        )
-        calibration = images_to_calibrate(model, images)
+        calibration = images_to_calibrate(model, calibration_images(data, args))
     say(f"Exporting {name or repr(model.name)} as {format} ...")
     folder.mkdir()
     with quiet():
