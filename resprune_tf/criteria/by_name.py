@@ -25,6 +25,7 @@ from resprune_tf.criteria.registry import (
     check_name,
     make,
 )
+from resprune_tf.data.dataset import Dataset
 from resprune_tf.data.examples import count_images
 from resprune_tf.data.fit_data import ArraySplit, FitData
 from resprune_tf.nets.importance import SUFFIX
@@ -133,6 +134,7 @@ def named(
             `recalibrate` or `loss` is given for a criterion that uses no images or no
             labels, or if a criterion needs labels and `dataset` is `FitData` from a
             pipeline or with labels of several outputs.
+        TypeError: if a criterion needs images and `dataset` is of another class.
 
     >>> criterion = named("taylor", load_dataset("digits"), examples=256)
     """
@@ -143,6 +145,12 @@ def named(
             f"that use labels: {', '.join(LABELLED)}."
         )
     if name in ON_EXAMPLES:
+        if not isinstance(dataset, (Dataset, FitData)):
+            raise TypeError(
+                "`dataset` must be a `Dataset` or `FitData`, from whose training "
+                f"split images are taken. Received: {type(dataset).__name__}. With "
+                f"arrays, call `criteria.{name}(images{', labels' * (name in LABELLED)})`."
+            )
         images, labels = _sample(name, dataset, examples, seed)
         build = functools.partial(
             make, name, images, labels, loss, recalibrate=recalibrate, seed=seed

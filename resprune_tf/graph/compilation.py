@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 
 from resprune_tf.graph.cloning import paired_variables
+from resprune_tf.graph.running import as_tensors
 from resprune_tf.graph.transfer import pairs
 from resprune_tf.system.advice import advice
 
@@ -251,5 +252,6 @@ def create_state(model, batch):
     # Two examples, because a batch of one may be squeezed.
     batch = keras.tree.map_structure(lambda values: values[:2], batch)
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    model.compute_metrics(x, y, model(x, training=False), sample_weight)
+    outputs = model(as_tensors(x), training=False)
+    model.compute_metrics(x, y, outputs, sample_weight)
     model.reset_metrics()

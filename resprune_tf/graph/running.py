@@ -31,13 +31,25 @@ def run(model, inputs, layers_of=None):
     """
     if keras.backend.backend() == "tensorflow":
         if layer_output_bytes(layers_of or model, inputs) <= _MOST:
-            return model(inputs, training=False)
+            return model(as_tensors(inputs), training=False)
         xla, model.jit_compile = model.jit_compile, False  # XLA compiles for longer
         try:
             return model.predict_on_batch(inputs)
         finally:
             model.jit_compile = xla
     return model.predict_on_batch(inputs)
+
+
+def as_tensors(batch):
+    """A batch of arrays as tensors, for a call of a model.
+
+    Keras accepts a tensor, but warns of an array, if the only input of the model is in
+    a list.
+
+    Args:
+        batch: arrays, alone or nested in lists and dicts.
+    """
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
 
 
 def fitting_batch(model, inputs, size, least=1, gradients=False) -> int:

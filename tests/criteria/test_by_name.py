@@ -386,6 +386,15 @@ def test_what_named_does_not_take(name, train, loss, message):
         criteria.named(name, data, loss=loss)
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("taylor", r"taylor\(images, labels\)"), ("cka", r"cka\(images\)")],
+)
+def test_named_takes_no_arrays(name, advice):
+    with pytest.raises(TypeError, match=f"Received: tuple. .*{advice}"):
+        criteria.named(name, numbers(4))
+
+
 UNITS = find_units(dense_net())
 
 

@@ -54,6 +54,15 @@ def test_nested_models_and_open_sizes_count():
     assert running.layer_output_bytes(net, np.zeros((3, 6, 4))) == 3 * values * 4
 
 
+def test_no_warning_of_arrays_if_the_only_input_is_in_a_list():
+    model = shallow_net()
+    model = keras.Model([model.inputs[0]], model.outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    images = np.zeros((2, *model.inputs[0].shape[1:]), "float32")
+    graph.run(model, images)
+    graph.compilation.create_state(model, (images, np.zeros(2)))
+
+
 @tensorflow_only
 @pytest.mark.parametrize("most, compiled", [(2**30, False), (0, True)])
 def test_a_model_is_compiled_if_its_outputs_take_much_memory(
