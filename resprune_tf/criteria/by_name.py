@@ -146,10 +146,11 @@ def named(
         )
     if name in ON_EXAMPLES:
         if not isinstance(dataset, (Dataset, FitData)):
+            arrays = "images, labels" if name in LABELLED else "images"
             raise TypeError(
                 "`dataset` must be a `Dataset` or `FitData`, from whose training "
                 f"split images are taken. Received: {type(dataset).__name__}. With "
-                f"arrays, call `criteria.{name}(images{', labels' * (name in LABELLED)})`."
+                f"arrays, call `criteria.{name}({arrays})`."
             )
         images, labels = _sample(name, dataset, examples, seed)
         build = functools.partial(
