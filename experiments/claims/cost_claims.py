@@ -1,13 +1,23 @@
 """The paper's claims about cost: counts, true by construction, and measured times."""
 
 from experiments.claims.claims import Claim
-from experiments.pages.differences import FAILS, HOLDS, IMPOSSIBLE, OPEN, Verdict
+from experiments.pages.differences import (
+    CONSISTENT,
+    FAILS,
+    HOLDS,
+    IMPOSSIBLE,
+    OPEN,
+    Verdict,
+)
 from experiments.paper import cost_records, published
 from experiments.paper.possible import AGREE, impossible
 
-RULES = f"""- *MACs and parameters* agree to {AGREE} pp. Numbers that no choice of units
-  can have are *not reproducible*, which is not a failure; Table 2 states why.
-- *Faster*: at least 90 % of the paired measurements on every machine.
+RULES = f"""- *MACs and parameters* are *consistent* if they agree to {AGREE} pp. The
+  units of each stage, the widths and the strides were inferred from these numbers, so
+  this is no independent test. Numbers that no choice of units can have are *not
+  reproducible*, which is not a failure; Table 2 states why.
+- *Faster*: at least 90 % of the paired measurements on every machine. The times that
+  the paper prints are not judged, because its device and batch size are unknown.
 """
 
 
@@ -23,7 +33,7 @@ def counts(sources, name):
     ours = {key: cost_records.share(found, key) for key in theirs}
     agree = all(abs(ours[key] - theirs[key]) <= AGREE for key in theirs)
     numbers = f"{ours['macs']:.2f} %, {ours['parameters']:.2f} %"
-    state, reason = HOLDS if agree else FAILS, ""
+    state, reason = CONSISTENT if agree else FAILS, ""
     if not agree and impossible(name):
         state, reason = IMPOSSIBLE, published.NOT_REPRODUCIBLE_BECAUSE
     return Claim(text, name, Verdict(state, reason), numbers, "table2")
@@ -51,6 +61,8 @@ def faster(sources, name):
         + f" (n = {min(runs for title, *_, runs in ratios if title == machine)})"
         for machine in dict.fromkeys(title for title, *_ in ratios)
     )
+    theirs = [published.COSTS[name][key] for key in ("backward", "forward")]
+    numbers += f"; printed {theirs[0]:.0f} %, {theirs[1]:.0f} %"
     state = OPEN
     if all(ratio["p90"] < 1 for *_, ratio, _ in ratios):
         state = HOLDS

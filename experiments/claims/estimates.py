@@ -5,6 +5,8 @@ import math
 import statistics
 
 from experiments.bench.page import speeds, units_of
+from experiments.pages.library import RunRecords
+from experiments.pages.scales import check_scale
 from experiments.paper.rows import BY_RUN, rounds, settings
 
 # Assumed: seconds per epoch of ResNet-56, until an accelerator has a record, and those
@@ -17,9 +19,10 @@ _EPOCH_IMAGES = 45_000
 class Speeds:
     """Seconds per epoch of ResNet-56 on a CPU and on an accelerator.
 
+    They are those of the recorded runs or, before there are any, of the benchmarks.
+
     Args:
         records: folder of all records.
-        runs: `RunRecords` whose epochs were timed.
 
     Attributes:
         cpu, accelerator: seconds; `nan` without a record of a CPU.
@@ -27,7 +30,8 @@ class Speeds:
         source: whether the time of the accelerator was measured, as text.
     """
 
-    def __init__(self, records, runs=()):
+    def __init__(self, records):
+        runs = begun(records).values()
         cpu, known = (
             measured_epoch(runs, accelerator) or epoch_seconds(records, accelerator)
             for accelerator in (False, True)
@@ -48,6 +52,25 @@ class Speeds:
         epochs = sum(number * share for number, share in work)
         accelerator = epochs * self.accelerator + COMPILE_SECONDS * len(work)
         return epochs * self.cpu / 3600, accelerator / 3600
+
+
+def begun(records):
+    """The `RunRecords` of all rows with a finished round, by name with the seed.
+
+    Args:
+        records: folder of all records.
+
+    Raises:
+        ValueError: if the name and the flags of a record state different scales.
+    """
+    found = {}
+    for row in BY_RUN.values():
+        for seed in row.seeds:
+            folder = records / row.record(seed)
+            if (folder / "rounds.jsonl").is_file():
+                run = found[f"{row.run}-seed{seed}"] = RunRecords.read(folder)
+                check_scale(f"{row.run}-seed{seed}", run.scale)
+    return found
 
 
 def epoch_seconds(records, accelerator):

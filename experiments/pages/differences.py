@@ -18,6 +18,11 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
 OPEN_ONCE, ONCE, CONTRARY = "open (n = 1)", "observed once", "contradicted once"
 # For printed numbers that no model can have; not counted as a failed claim.
 IMPOSSIBLE = "not reproducible"
+# For printed numbers that our models have because they were chosen to have them.
+CONSISTENT = "consistent"
+# Standard deviation of the difference of two retrainings between seeds, for 10,000 test
+# images: from the public results of Renda et al., arXiv:2003.02389; see docs/paper.md.
+SEED_SD = 0.0025
 
 
 class Summary(typing.NamedTuple):
@@ -99,6 +104,18 @@ def above(paired, bound):
     lies below.
     """
     return _judge(paired, bound, math.inf)
+
+
+def power(seeds, margin=MARGIN, sd=SEED_SD):
+    """Probability that a claim of no loss holds if there is no loss.
+
+    Args:
+        seeds: number of pairs, at least 2.
+        margin: accepted decrease.
+        sd: standard deviation of the differences between seeds.
+    """
+    shift = margin * math.sqrt(seeds) / sd
+    return float(stats.nct.sf(stats.t.ppf(0.975, seeds - 1), seeds - 1, shift))
 
 
 def judged(judge, paired, *doubts):

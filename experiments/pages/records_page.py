@@ -7,7 +7,7 @@ from experiments.pages import cells
 from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
 from experiments.pages.library import RunRecords, counted, percent, short, wilson
 from experiments.pages.results import RECORDS, head, markdown_table
-from experiments.pages.scales import WORDS, check_scale, is_smoke_test
+from experiments.pages.scales import OWN, check_scale, is_smoke_test, words
 
 _ABOUT = f"""All committed records. The folder of a record has its flags, environment
 and rounds; `resprune report FOLDER` writes its report.
@@ -15,8 +15,9 @@ and rounds; `resprune report FOLDER` writes its report.
 - *Initial*, *selected*: the initial model and the smallest one whose accuracy on the
   selection images is at least the initial one; cells with an arrow show both.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
-- *Scale*: *full length* means the epochs of the flagfile. *Smoke tests* show that
-  everything runs; their numbers support no claim.
+- *Scale*: *full length* means the epochs of the paper, *own schedule* those of the
+  flagfile of a model that is not in the paper; such a run gets no verdict. *Smoke
+  tests* show that everything runs; their numbers support no claim.
 - *digits/demo-fast* has the settings of *digits/demo*, run by version 0.1.0, which
   kept no models.
 - Several seeds: mean ± standard deviation over n seeds on the test set;
@@ -91,7 +92,7 @@ def _groups(records):
 
 def _scale(name, run):
     """The scale of a record in words."""
-    return "smoke test" if is_smoke_test(name, run.scale) else WORDS[run.scale]
+    return "smoke test" if is_smoke_test(name, run.scale) else words(name, run.scale)
 
 
 def smoke_tests(records):
@@ -164,8 +165,10 @@ def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
         if (run := name.split("/")[-1]) not in without and (not only or run in only)
     }
     rows = [_seeds_cells(n, runs) for n, runs in groups.items() if len(runs) >= least]
+    empty = {k for k in rows[0] if all(row[k] == "-" for row in rows)} if rows else ()
     rows = [
-        {k: v for k, v in row.items() if not (brief and k in _LONG)} for row in rows
+        {k: v for k, v in row.items() if k not in empty and not (brief and k in _LONG)}
+        for row in rows
     ]
     if not rows:
         return ""
@@ -195,14 +198,14 @@ def _seeds_cells(name, runs):
     )
     first = next(iter(runs.values()))
     changes = (100 * (after[s] - before[s]) for s in sorted(before.keys() & after))
-    doubt = ""
+    doubt, scale = "", words(name, first.scale)
     if any(run.split == "test" for run in runs.values()):
         doubt = "selected on the test set"
     elif any(record["round"] == 0 for record in chosen.values()):
         doubt = "nothing removed"
     return {
         "run": name,
-        "scale": WORDS[first.scale],
+        "scale": scale,
         _DATA: _sizes(first),
         "selected on": cells.on_split(first.split),
         "seeds": records,
@@ -212,7 +215,7 @@ def _seeds_cells(name, runs):
         "selected": cells.percent(summarize(after.values())),
         "change": cells.points(change),
         "change by seed": ", ".join(f"{value:+.2f}" for value in changes),
-        "no loss": judged(no_drop, change, doubt).state,
+        "no loss": "-" if scale == OWN else judged(no_drop, change, doubt).state,
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",
         "processor": ", ".join(dict.fromkeys(map(_processor, runs.values()))),

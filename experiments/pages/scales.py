@@ -5,8 +5,19 @@ import re
 # Divisors of the epochs. Schedules are fractions of the epochs, so they follow.
 # The scale smoke changes more than epochs: see `run_flags.apply_scale`.
 DIVISORS = {"paper": 1, "quarter": 4, "smoke": 1}
-# "Full length" means the epochs of the flagfile, for ResNet-56 those of the paper.
 WORDS = {"paper": "full length", "quarter": "a quarter of the epochs"}
+OWN = "own schedule"  # of models that are not in the paper
+_OWN = re.compile(r"^digits/|\bc10-r29\b")
+
+
+def words(name, scale):
+    """The scale of a record or run in words.
+
+    Args:
+        name: such as `"cifar10/c10-k2"` or `"digits/demo-seed0"`.
+        scale: value of `--scale` in its flags.
+    """
+    return OWN if scale == "paper" and _OWN.search(name) else WORDS[scale]
 
 
 def epochs(number, scale):

@@ -1,7 +1,7 @@
 """The records of a page: series that it uses, and rows that are not run yet."""
 
 from experiments.pages.results import Result, head
-from experiments.pages.scales import WORDS, suffix
+from experiments.pages.scales import suffix, words
 from experiments.paper.rows import BY_RUN
 from experiments.paper.series import Series
 
@@ -81,7 +81,11 @@ class Sources:
             )
             left = len(row.seeds) - len(series.runs)
             more = f" ({left} not run)" if left else ""
-            lines.append(f"- {row.run}, {WORDS[row.scale]}: seeds {links}{more}\n")
+            lines.append(
+                f"- {row.run}, {words(row.run, row.scale)}: seeds {links}{more}; "
+                f"trained in {' and '.join(series.precisions)} with "
+                f"{' and '.join(series.backends)} on {series.processors}\n"
+            )
         text = "Records:\n\n" + "".join(lines) if lines else "No records yet.\n"
         if missing:
             text += (

@@ -8,6 +8,7 @@ from experiments.paper.cost_records import (
     PAPER,
     all_models,
     counts,
+    own_models,
     read_machines,
 )
 
@@ -26,16 +27,16 @@ architecture only, not on the training.
 def make(records):
     """The page; None without records."""
     machines, not_run = read_machines(records), NotRun()
-    models = all_models(records)
+    models, own = all_models(records), own_models(records)
     if not machines and models == [*PAPER]:
         return None
     rows = []
     for model in models:
         found = counts(machines, model)
         title = published.TITLES[model.dataset]
-        if not found:
+        if not found:  # the sizes of the files are not measured yet
             cell = not_run.cell(COMMAND)
-            rows.append([title, model.title.split()[-1], cell, *["-"] * 6])
+            rows.append([title, *_of_run(model, own), cell, cell])
             continue
         for name in ("original", "shortened"):
             row = [
@@ -48,6 +49,24 @@ def make(records):
     table = markdown_table(columns.split(","), rows)
     page = head("Table 3: parameters", "table3", _ABOUT)
     return Result("table3", f"{page}\n{table}{not_run.listing()}")
+
+
+def _of_run(model, own):
+    """Units and counts of a model that one of our runs selected."""
+    units = model.title.split()[-1]
+    run = next((run for run, selected in own.values() if selected == model), None)
+    if run is None:
+        return [units, *["-"] * 5]
+    first, last = run.rounds[0], run.selected
+    shares = {key: 100 * last[key] / first[key] for key in ("parameters", "macs")}
+    return [
+        units,
+        str(last["layers"]),
+        f"{last['parameters']:,}",
+        f"{shares['parameters']:.2f}",
+        short(last["macs"]),
+        f"{shares['macs']:.2f}",
+    ]
 
 
 def _cells(model, name, found, original):

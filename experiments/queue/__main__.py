@@ -16,10 +16,14 @@ import statistics
 import sys
 
 from experiments.claims.controls import SHORT_MARGIN
-from experiments.claims.estimates import COMPILE_SECONDS, Speeds, starts_from_another
-from experiments.pages.library import RunRecords, counted
+from experiments.claims.estimates import (
+    COMPILE_SECONDS,
+    Speeds,
+    begun,
+    starts_from_another,
+)
+from experiments.pages.library import counted
 from experiments.pages.results import RECORDS, ROOT, markdown_table
-from experiments.pages.scales import check_scale
 from experiments.paper.rows import rounds
 from experiments.queue.obstacles import Folders
 from experiments.queue.planned import PARTS, PLAN
@@ -31,13 +35,9 @@ REHEARSAL = RECORDS / "queue" / "rehearsal.json"
 
 def page(records=RECORDS):
     """The text of queue.md."""
-    runs = {}
-    for entry in PLAN:
-        folder = records / entry.row.record(entry.seed)
-        if (folder / "rounds.jsonl").is_file():
-            run = runs[entry.run] = RunRecords.read(folder)
-            check_scale(entry.run, run.scale)
-    speeds = Speeds(records, runs.values())
+    planned = {entry.run for entry in PLAN}
+    runs = {name: run for name, run in begun(records).items() if name in planned}
+    speeds = Speeds(records)
     done = sum(bool(run.final) for run in runs.values())
     return _PAGE.format(
         parts="\n".join(_part(part, runs, speeds) for part in PARTS),
@@ -67,20 +67,19 @@ def _part(part, runs, speeds):
 
 def _cells(row, entries, runs, speeds):
     # A run that starts from another one has the initial training of that one on record.
-    first = int(starts_from_another(row))
-    spent = [
-        sum(r["seconds"] for r in run.rounds[first:]) / 3600
-        for entry in entries
-        if (run := runs.get(entry.run))
-        and run.final
-        and run.environment.get("devices") == "1 cpu"
-    ]
+    first, spent = int(starts_from_another(row)), ([], [])
+    for entry in entries:
+        if (run := runs.get(entry.run)) and run.final:
+            accelerated = run.environment.get("devices") != "1 cpu"
+            seconds = sum(r["seconds"] for r in run.rounds[first:])
+            spent[accelerated].append(seconds / (60 if accelerated else 3600))
     if (hours := speeds.hours(row)) is None:
         estimates = ["not estimated"] * 2
     else:
         estimates = [f"{hours[0]:.1f}", f"{math.ceil(60 * hours[1]):,}"]
-    if spent:
-        estimates[0] = f"{statistics.fmean(spent):.1f} (measured)"
+    for place, known in enumerate(spent):
+        if known:
+            estimates[place] = f"{statistics.fmean(known):.1f} (measured)"
     states = {}
     for entry in entries:
         states.setdefault(_state(runs.get(entry.run)), []).append(str(entry.seed))
@@ -110,10 +109,11 @@ claims they decide.
   the learning rate schedule compressed in proportion.
 - *Epochs*: of the row itself; rows that start from another run share its initial
   training.
-- *Hours on a CPU*: per seed, measured where a seed is on record, otherwise estimated
+- *Hours on a CPU*: per seed, measured where a seed ran on a CPU, otherwise estimated
   from {speeds.cpu:.0f} seconds per epoch of ResNet-56 ({speeds.cpu_name}), in
   proportion to the layers.
-- *Minutes on an accelerator*: per seed, estimated in the same way from
+- *Minutes on an accelerator*: per seed, measured where a seed ran on an accelerator
+  (with JAX's compilation cache, if one existed), otherwise estimated from
   {speeds.accelerator:.1f} seconds per epoch ({speeds.source}) and {compiling} seconds
   (assumed) to compile each model.
 - Rows with `--start_from` or `--teacher_from` need the models of the run that they

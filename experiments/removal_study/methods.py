@@ -5,10 +5,12 @@ import math
 import re
 import statistics
 
+import numpy as np
 from scipy import stats
 
 KINDS = ("plain", "recalibrated")
 FULL = ()  # no unit is removed
+_RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,3 +172,28 @@ def rank_correlation(network, method, kind):
 def key(units):
     """A set of units as text, such as `"0+3"`; the full model is `""`."""
     return "+".join(map(str, sorted(units)))
+
+
+def correlation(first, second):
+    """Spearman's correlation with its 95 % percentile bootstrap interval, as text.
+
+    Args:
+        first, second: sequences of numbers, one of each for a unit.
+    """
+    first, second = np.array(first), np.array(second)
+    found = stats.spearmanr(first, second).statistic
+    count = len(first)
+    rows = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
+    distinct = 1 + (np.diff(np.sort(rows, axis=1), axis=1) > 0).sum(axis=1)
+    rows = rows[distinct > 2]
+    resampled = _rank_correlations(first[rows], second[rows])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _rank_correlations(first, second):
+    """Spearman's correlation of each pair of rows; NaN if a row is constant."""
+    ranks = [stats.rankdata(each, axis=1) for each in (first, second)]
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in ranks)
+    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.where(spread > 0, (a * b).sum(axis=1) / np.maximum(spread, 1e-9), np.nan)

@@ -18,6 +18,7 @@ from experiments.removal_study.methods import (
     FULL,
     KINDS,
     Network,
+    correlation,
     mean_rank,
     random_set_rank,
 )
@@ -35,7 +36,6 @@ FOLDER = "removal_study"
 CIFAR_NETS = ("resnet20", "resnet32", "resnet44")
 EFFICIENTNET = "efficientnet-lite0"
 NETS = (*CIFAR_NETS, EFFICIENTNET)
-_RESAMPLES = 2000
 _ABOUT = """How removing residual units without any retraining affects trained models:
 how well each criterion chooses the units, whether scoring again after each removal
 helps (*greedy*), and how much accuracy recalibration recovers. Recalibration estimates
@@ -59,13 +59,14 @@ and scores the rest again. *Plain*: without recalibration. *Recalibrated*: recal
 after the removal; greedy search then also recalibrates after each step."""
 _RUNS = """
 
-Models of a run (*ResNet-56 of NAME*) are the initial models of [records](records.md):
-trained with ω, on images without the test images, which selected nothing. Several seeds
-of one run are shown as means over these models."""
+Models of a run (*ResNet-56 of NAME*) are the initial models of [records](records.md),
+trained with ω. The test images were used neither for training nor for selection.
+Several seeds of one run are shown as means over these models."""
 _PERCENTILE = """Numbers in parentheses are percentiles among random sets of the same
 size: the share of random sets that are less accurate, ties counted half. A random
-choice reaches 50 on average. Percentiles are measured on the first {subset:,} test
-images, accuracies (in %) on all {test:,}."""
+choice reaches 50 on average{error}; the best of the sets reaches a little less than
+100. Percentiles are measured on the first {subset:,} test images, accuracies (in %) on
+all {test:,}."""
 _CAPTION = """Accuracy (%) on test images ({subsets}) against the number of units
 removed, without retraining. Those of EfficientNet-Lite0 come from ImageNet's training
 archive, so it was probably trained on them. One model per row (n = 1). The band
@@ -170,7 +171,9 @@ def _section(network):
         f"used {settings['recalibrated_on']:,}, augmented as in training. Random sets: "
         f"{counts}.\n\n"
         + _PERCENTILE.format(
-            subset=settings["subset_images"], test=facts["test_images"]
+            subset=settings["subset_images"],
+            test=facts["test_images"],
+            error=_sampling_error(network),
         )
         + "\n"
     )
@@ -184,6 +187,19 @@ def _section(network):
             network
         )
     return text + "\n### Time\n\n" + _time(network)
+
+
+def _sampling_error(network):
+    """The standard error of a percentile near 50 where not all sets are measured."""
+    sizes = [
+        len(sets)
+        for count, sets in network.record.get("random", {}).items()
+        if len(sets) < network.possible(int(count))
+    ]
+    if not sizes:
+        return ""
+    error = 50 / min(sizes) ** 0.5
+    return f", with a standard error of up to {error:.0f} for a number of units"
 
 
 def _choices(network, kind):
@@ -227,7 +243,7 @@ def _single(network):
     ]
     columns = ["without", *KINDS]
     correlations = [
-        [name, *(_correlation(scores, rises[kind]) for kind in KINDS)]
+        [name, *(correlation(scores, rises[kind]) for kind in KINDS)]
         for name, scores in network.scores().items()
     ]
     return (
@@ -237,27 +253,6 @@ def _single(network):
         f"{len(network.units)} units, with 95 % bootstrap intervals over units:\n\n"
         + markdown_table(["criterion", *KINDS], correlations)
     )
-
-
-def _correlation(first, second):
-    """Spearman's correlation with its percentile bootstrap interval."""
-    first, second = np.array(first), np.array(second)
-    found = stats.spearmanr(first, second).statistic
-    count = len(first)
-    rows = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
-    distinct = 1 + (np.diff(np.sort(rows, axis=1), axis=1) > 0).sum(axis=1)
-    rows = rows[distinct > 2]
-    resampled = _rank_correlations(first[rows], second[rows])
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
-
-
-def _rank_correlations(first, second):
-    """Spearman's correlation of each pair of rows; NaN if a row is constant."""
-    ranks = [stats.rankdata(each, axis=1) for each in (first, second)]
-    a, b = (each - each.mean(axis=1, keepdims=True) for each in ranks)
-    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.where(spread > 0, (a * b).sum(axis=1) / np.maximum(spread, 1e-9), np.nan)
 
 
 def _images(network):

@@ -6,7 +6,12 @@ import math
 from experiments.pages.cells import spread
 from experiments.pages.differences import mean_interval, summarize
 from experiments.pages.results import markdown_table, short_commit
-from experiments.removal_study.methods import KINDS, mean_rank, rank_correlation
+from experiments.removal_study.methods import (
+    KINDS,
+    correlation,
+    mean_rank,
+    rank_correlation,
+)
 
 _OMEGA = "importance"  # the criterion that scores units by |ω|
 _MEASURED = {"orders", "random sets", "greedy search"}  # parts of a study
@@ -14,10 +19,12 @@ _BRIEF = 5  # units removed in the summary for the overview
 _ABOUT = """{n} models of [{run}](records.md) with different seeds: {layers} layers,
 {units} removable units, trained with ω on {data}. Criteria scored on {scored:,}
 training images, recalibration used {again:,}, and accuracies are measured on {test:,}
-test images, which selected nothing. All cells are means over the models.
+test images, which were used neither for training nor for selection. All cells are means
+over the models.
 
 *Percentile*: of a method's choice among random sets of the same size, averaged over 1
-to {most} removed units; 50 is no better than chance. *Rank correlation*: Spearman's, of
+to {most} removed units; 50 is no better than chance. *Minus that of |ω|*: difference
+between the percentiles for the same model. *Rank correlation*: Spearman's, of
 the scores with the increase of the loss without each unit. Brackets contain 95 % t
 intervals over the models."""
 
@@ -60,6 +67,7 @@ def seeds_section(networks):
         most=first.most,
     )
     columns = "method", *(f"percentile, {kind}" for kind in KINDS)
+    columns += (f"minus that of |ω|, {KINDS[-1]}",)
     columns += tuple(f"rank correlation, {kind}" for kind in KINDS)
     rows = []
     for name in first.methods:
@@ -70,7 +78,10 @@ def seeds_section(networks):
                 _mean(networks, rank_correlation, name, kind, "{:+.2f}")
                 for kind in KINDS
             ]
-        rows.append([name, *ranks, *correlations])
+        difference = _mean(networks, _above_omega, name, KINDS[-1], "{:+.1f}")
+        if name == _OMEGA:
+            difference = "-"
+        rows.append([name, *ranks, difference, *correlations])
     return (
         f"\n## ResNet-{facts['layers']} of {first.run}, n = {n}\n\n{about}\n\n"
         f"{markdown_table(columns, rows)}\n"
@@ -99,40 +110,45 @@ def omega_in_brief(groups, page):
     return (
         "How well |ω| selects units was also measured without any retraining, after "
         f"recalibration of BatchNormalization ([details]({page}.md)). Percentiles are "
-        "among random sets of the same size; 50 is no better than chance.\n\n"
-        + "".join(lines)
+        "among random sets of the same size; 50 is no better than chance, and the "
+        "best set itself reaches a little less than 100. Brackets: 95 % intervals over "
+        "the models or, for one model, over its units.\n\n" + "".join(lines)
     )
 
 
 def _selection(networks):
-    """What is left of the accuracy by |ω| and by the best criterion."""
+    """What is left of the accuracy by |ω| and by the other criteria."""
     first, kind = networks[0], KINDS[-1]
     count = max(count for count in first.reported if count <= _BRIEF)
     left = {
         name: summarize(n.accuracy(n.chosen(name, count, kind), kind) for n in networks)
         for name in first.scores()
     }
-    best = max(left, key=lambda name: left[name].mean)
-
-    def chosen_by(name):
-        rank = _mean(networks, mean_rank, name, kind, "{:.0f}")
-        rank = "" if rank == "-" else f" (mean percentile for all numbers {rank})"
-        return f"{100 * left[name].mean:.1f} % by {_title(name)}{rank}"
-
+    own = 100 * left.pop(_OMEGA).mean
+    others = [100 * summary.mean for summary in left.values()]
     full = summarize(network.accuracy((), kind) for network in networks)
-    text = f"accuracy {100 * full.mean:.1f} %, without {count} units chosen "
-    text += chosen_by(_OMEGA)
-    if best != _OMEGA:
-        text += f" and {chosen_by(best)}, the best criterion"
-    correlation = _mean(networks, rank_correlation, _OMEGA, kind, "{:+.2f}")
+    rank = _mean(networks, mean_rank, _OMEGA, kind, "{:.0f}")
+    rank = (
+        "not compared with random sets yet"
+        if rank == "-"
+        else f"mean percentile over 1 to {first.most} removed units: {rank}"
+    )
+    found = _mean(networks, rank_correlation, _OMEGA, kind, "{:+.2f}")
+    if len(networks) == 1:
+        found = correlation(first.scores()[_OMEGA], first.rises(kind))
     return (
-        f"{text}. Spearman's rank correlation of |ω| with the increase of the loss "
-        f"without each unit: {correlation}."
+        f"accuracy {100 * full.mean:.1f} %; without {count} units chosen by |ω| "
+        f"{own:.1f} % ({rank}), by the other {len(others)} criteria {min(others):.1f} "
+        f"to {max(others):.1f} %. Spearman's rank correlation of |ω| with the increase "
+        f"of the loss without each unit: {found}."
     )
 
 
-def _title(name):
-    return "|ω|" if name == _OMEGA else f"`{name}`"
+def _above_omega(network, name, kind):
+    """Mean percentile of a method minus that of |ω| for the same model."""
+    if _OMEGA not in network.methods:
+        return math.nan
+    return mean_rank(network, name, kind) - mean_rank(network, _OMEGA, kind)
 
 
 def _mean(networks, measure, name, kind, form):

@@ -47,7 +47,7 @@ def test_page_of_one_record(tmp_path):
     row = next(line for line in page.splitlines() if "demo-seed0](" in line)
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "[digits/demo-seed0](../../records/digits/demo-seed0)",
-        "full length",
+        "own schedule",
         "digits (1,000 / 100 / 200)",
         "29 → 23",
         "40.00 M → 60.0 %",
@@ -122,7 +122,7 @@ def test_a_record_grows_with_its_run(tmp_path):
         assert record.progress(kept) == (count, False)
         assert len(list((kept / "models").iterdir())) == count
         page = records_page.records_page(tmp_path)
-        assert cells(page, "[digits/demo-seed0]", "full length", str(count - 1))
+        assert cells(page, "[digits/demo-seed0]", "own schedule", str(count - 1))
         assert "## Single runs" not in page
     with pytest.raises(ValueError, match="has at least as many rounds as"):
         record.keep(run, kept)
@@ -184,19 +184,19 @@ def test_command_line(tmp_path):
 def test_runs_of_several_seeds_are_summed_up(tmp_path):
     """Test accuracies of the initial nets: 90 %; of the chosen ones: 88 and 89 %."""
     for seed, selected in ((0, 2), (1, 1)):
-        folder = made_record(tmp_path / "digits" / f"demo-seed{seed}")
+        folder = made_record(tmp_path / "cifar10" / f"demo-seed{seed}")
         final = json.loads((folder / "final.json").read_text())
         (folder / "final.json").write_text(
             json.dumps({**final, "selected_round": selected})
         )
-    made_record(tmp_path / "digits" / "once-seed0")
+    made_record(tmp_path / "cifar10" / "once-seed0")
     row = records_page.over_seeds(tmp_path, least=2).splitlines()[2]
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "digits/demo",
+        "cifar10/demo",
         "full length",
         "digits (1,000 / 100 / 200)",
         "held-out images",
-        "[0](../../records/digits/demo-seed0), [1](../../records/digits/demo-seed1)",
+        "[0](../../records/cifar10/demo-seed0), [1](../../records/cifar10/demo-seed1)",
         "29 → 23 (1), 26 (1)",
         "60.0 (1), 80.0 (1)",
         "90.00 ± 0.00 (n = 2)",
@@ -209,29 +209,43 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
         "Some CPU, 4 cores, tensorflow",
     ]
     page = records_page.records_page(tmp_path)
-    assert cells(page, "digits/demo", "full length")
-    assert cells(page, "[digits/once-seed0]") and "| [digits/demo" not in page
+    assert cells(page, "cifar10/demo", "full length")
+    assert cells(page, "[cifar10/once-seed0]") and "| [cifar10/demo" not in page
     # Three runs that would hold, were they not selected on the test set.
     for seed in range(3):
         rounds = make_rounds(0.9, 0.92, test=0.9 - 0.01 * seed)
         rounds[1]["test_accuracy"] = rounds[0]["test_accuracy"] + 0.02
         for name, split in (("fine", "validation"), ("chosen", "test")):
-            folder = made_record(tmp_path / "digits" / f"{name}-seed{seed}")
+            folder = made_record(tmp_path / "cifar10" / f"{name}-seed{seed}")
             final = make_final(rounds, 1, split, total_epochs=6, total_seconds=90.0)
             (folder / "final.json").write_text(json.dumps(final))
             text = "".join(json.dumps(line) + "\n" for line in rounds)
             (folder / "rounds.jsonl").write_text(text)
     table = records_page.over_seeds(tmp_path, least=2)
     for name, state in (("fine", "holds"), ("chosen", "open")):
-        row = cells(table, f"digits/{name}")
+        row = cells(table, f"cifar10/{name}")
         assert row[9] == "+2.00 [+2.00, +2.00] (n = 3)" and row[11] == state
     assert "once" not in records_page.over_seeds(tmp_path, least=2)
     others = records_page.over_seeds(tmp_path, least=2, without=["demo"])
-    assert "digits/fine" in others and "digits/demo" not in others
+    assert "cifar10/fine" in others and "cifar10/demo" not in others
     only = records_page.over_seeds(tmp_path, only=["once"], brief=True)
-    assert cells(only, "digits/once")[1:4] == [
+    assert cells(only, "cifar10/once")[1:4] == [
         "full length",
         "29 → 23",
         "90.00 (n = 1)",
     ]
-    assert "digits/demo" not in only and "minutes" not in only
+    assert "cifar10/demo" not in only and "minutes" not in only
+
+
+def test_runs_of_models_that_the_paper_lacks_get_no_verdict(tmp_path):
+    for run in ("digits/demo", "cifar10/c10-r29", "cifar10/c10-k2"):
+        for seed in (0, 1):
+            made_record(tmp_path / f"{run}-seed{seed}")
+    table = records_page.over_seeds(tmp_path)
+    for run in ("digits/demo", "cifar10/c10-r29"):
+        row = cells(table, run)
+        assert row[1] == "own schedule" and row[11] == "-"
+    row = cells(table, "cifar10/c10-k2")
+    assert row[1] == "full length" and row[11] == "does not hold"
+    # A column without any verdict is left out.
+    assert "no loss" not in records_page.over_seeds(tmp_path, only=["demo"])

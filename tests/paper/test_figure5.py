@@ -30,7 +30,11 @@ def measured(records, seed, norm, run="c10-k2"):
 
 
 def rising(number):
-    return float(number)
+    return float(number**2)  # the branches grow, too
+
+
+def proportional(number):
+    return float(number)  # the branches are equal
 
 
 def falling(number):
@@ -51,6 +55,7 @@ def unrelated(number):
         ([rising, falling], OPEN),
         ([falling, falling], FAILS),
         ([unrelated, falling], OPEN),
+        ([proportional, proportional], OPEN),
     ],
 )
 def test_monotone(norms, state, tmp_path):
@@ -69,7 +74,8 @@ def test_page(tmp_path):
     expected.append("+1.00 (+1.00 to +1.00)")
     assert cells(page, "all")[1:] == expected
     assert cells(page, "stage 3")[1:] == expected
-    assert "Monotone: open (in 1 of 2 models)." in page
+    # Seed 0 was known when the rule was written.
+    assert "Monotone: open (n = 1) (in 0 of 1 models, p = 1)." in page
     row = cells(page, "2", "stage1_unit3")
     assert row == ["2", "stage1_unit3", "0.2000", "0.5", "8", "0.5714"]
     texts = words(result.drawings["figure5.svg"])
@@ -89,10 +95,23 @@ def test_what_is_missing_is_named(tmp_path):
 def test_the_chance_of_orders_within_the_stages(tmp_path):
     measured(tmp_path, 0, rising)
     (points,) = figure5.measured_points(Sources(tmp_path)).values()
-    assert figure5._p_value(points) == pytest.approx(1 / 6**3)
-    measured(tmp_path, 1, falling)
-    points = figure5.measured_points(Sources(tmp_path))[1]
-    assert figure5._p_value(points) == pytest.approx(1)
+    assert figure5.p_value(points) == pytest.approx(1 / 6**3)
+    for seed, norm in enumerate((falling, proportional), start=1):
+        measured(tmp_path, seed, norm)
+        points = figure5.measured_points(Sources(tmp_path))[seed]
+        assert figure5.p_value(points) == pytest.approx(1)
+
+
+def test_an_exchange_of_branches_keeps_the_factors(tmp_path):
+    measured(tmp_path, 0, rising)
+    (points,) = figure5.measured_points(Sources(tmp_path)).values()
+    points = {n: p for n, p in points.items() if p.stage == 1}
+    sizes = [0.1, 0.2, 0.4]
+    for point, size, branch in zip(points, sizes, [1, 5, 3], strict=True):
+        norms = {**points[point].norms, "scaled": size * branch}
+        points[point] = figure5.Point(1, size, norms)
+    # Of the six orders, only (1, 5, 3) and (1, 3, 5) give products that rise with |ω|.
+    assert figure5.p_value(points) == pytest.approx(2 / 6)
 
 
 def test_seeds_that_are_not_measured_are_named(tmp_path):
@@ -108,7 +127,7 @@ def test_scales_stand_apart(tmp_path):
     measured(tmp_path, 0, rising, run="c10-k2-quarter")
     result = figure5.make(tmp_path)
     assert "|ω|, a quarter of the epochs, n = 1" in result.text
-    assert "Monotone: observed once (in 1 of 1 models)." in result.text
+    assert "Monotone: observed once (in 1 of 1 models, p = 0.0046)." in result.text
     assert "|ω|, full length" not in result.text
     assert len(words(result.drawings["figure5.svg"])) and "`c10-k2`" in result.text
     measured(tmp_path, 0, falling)

@@ -110,8 +110,11 @@ def test_a_section_shows_means_with_intervals(tmp_path):
     assert "## ResNet-14 of mine, n = 2" in text and "scikit-learn's digits" in text
     row = cells(text, "importance")
     # Of two values, the half-width is 12.706 standard errors.
-    assert row[1].startswith("50 [") and row[3].startswith("+0.00 [-12.71, +12.71]")
-    assert cells(text, "greedy cka")[3:] == ["-", "-"]
+    assert row[1].startswith("50 [") and row[3] == "-"
+    assert row[4].startswith("+0.00 [-12.71, +12.71]")
+    assert cells(text, "greedy cka")[4:] == ["-", "-"]
+    # Percentiles of `cka` are 77 of both models, those of |ω| 90 and 10.
+    assert cells(text, "cka")[3].startswith("+27.1 [")
     row = cells(text.split("standard deviation over")[1], "importance")
     assert row[1:3] == ["88.50 ± 2.12", "93.50 ± 2.12"]  # 90 and 87 %, and 5 more
     assert cells(text.split("standard deviation over")[1], "no unit removed")[1] == (
@@ -144,15 +147,14 @@ def test_the_overview_says_how_well_omega_selects(tmp_path):
     made(tmp_path, "mine-seed0", WORST)
     text = page.in_brief(tmp_path)
     assert "- ResNet-14 of mine, scikit-learn's digits (n = 1): accuracy 95" in text
-    omega = "without 2 units chosen 90.0 % by |ω| (mean percentile for all numbers 10)"
-    assert f"{omega} and 94.0 % by `cka` (mean percentile" in text
-    assert "numbers 77), the best criterion. Spearman" in text  # 2.5 of 4, 5.5 of 6
-    assert "without each unit: -1.00." in text
+    omega = "90.0 % (mean percentile over 1 to 2 removed units: 10)"
+    assert f"without 2 units chosen by |ω| {omega}, by the other" in text
+    assert "without each unit: -1.00 [-1.00, -1.00]." in text
     for seed in (0, 1):
         made(tmp_path, f"mine-seed{seed}", BEST)
     text = page.in_brief(tmp_path)
-    assert "(n = 2)" in text and "best criterion" not in text
-    assert "94.0 % by |ω| (mean percentile for all numbers 90 [90, 90])." in text
+    omega = "94.0 % (mean percentile over 1 to 2 removed units: 90 [90, 90])"
+    assert "(n = 2)" in text and f"chosen by |ω| {omega}" in text
 
 
 def test_data_are_needed_except_for_the_digits(monkeypatch):
