@@ -1,5 +1,7 @@
 """The page with a card for each trained model in the records. Needs no TensorFlow."""
 
+import re
+
 from experiments.pages.cells import processor
 from experiments.pages.library import RunRecords, wilson
 from experiments.pages.results import RECORDS, Result, head, markdown_table
@@ -19,7 +21,8 @@ last = rp.load_record_model("{name}", round={last})
 
 `make verify` measures every model again and compares it with its record. Accuracies are
 those of the recorded run, with their 95 % Wilson intervals; n is the number of images.
-MACs are of one image."""
+MACs are of one image. A run with several seeds has one card, that of the first; the
+records of the others have the same files."""
 _LICENCES = {
     "digits": "test part of *Optical Recognition of Handwritten Digits* (E. Alpaydin "
     "and C. Kaynak, UCI Machine Learning Repository, data set 80), which scikit-learn "
@@ -52,14 +55,16 @@ def make(records=RECORDS):
             runs[path.parent.relative_to(records).as_posix()] = run
     if not runs:
         return None
-    rows = [
-        [f"[{name}](#{_anchor(name)})", *_row(run, run.selected)]
-        for name, run in runs.items()
-    ]
+    groups = {re.sub(r"-seed\d+$", "", name): name for name in reversed(runs)}
+    carded = [name for name in runs if name in groups.values()]  # of the first seed
+    rows = []
+    for name, run in runs.items():
+        link = f"#{_anchor(name)}" if name in carded else f"../../records/{name}"
+        rows.append([f"[{name}]({link})", *_row(run, run.selected)])
     parts = [
         head("Trained models", "models", _about(runs)),
         markdown_table(["selected model of", *_COLUMNS], rows),
-        *(_card(name, run, records / name) for name, run in runs.items()),
+        *(_card(name, runs[name], records / name) for name in carded),
     ]
     return Result("models", "\n".join(parts))
 

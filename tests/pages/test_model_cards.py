@@ -62,3 +62,13 @@ def test_a_latency_and_a_selection_by_the_test_set_are_stated(tmp_path):
     assert cells(page, "round 1 (selected)")[-1] == "1.25 ms"
     assert cells(page, "round 0")[-1] == "-"
     assert "The test set selected the round" in page
+
+
+def test_seeds_of_a_run_share_a_card(tmp_path):
+    for name in ("tiny-seed0", "tiny-seed2", "other-seed1"):
+        write_model_record(tmp_path / "digits" / name)
+    page = model_cards.make(tmp_path).text
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings == ["## digits/other-seed1", "## digits/tiny-seed0"]
+    assert "[digits/tiny-seed0](#digitstiny-seed0)" in page
+    assert "[digits/tiny-seed2](../../records/digits/tiny-seed2)" in page

@@ -55,6 +55,16 @@ def test_units_at_the_layers_of_the_paper(tmp_path):
     assert row[3:] == ["3", "32", "1/5/4 (2), 2/4/4 (1)", "1/5/4", "0.8 %"]
 
 
+def test_the_smallest_model_as_the_paper_selects_it(tmp_path):
+    for seed, last in enumerate((0.9, 0.89)):
+        rounds = chain(losses=(11, 11, 12, 33), accuracies=(0.9, 0.9, 0.9, 0.88, last))
+        keep(tmp_path, "c10-k2", seed, rounds)
+    page = table1.make(tmp_path).text
+    row = cells(page[page.index("## Selected on the test set") :], "CIFAR-10", "c10-k2")
+    # A smaller model counts even if a larger one was worse.
+    assert row[3:6] == ["2", "32 (1), 44 (1)", "+0 (1), +12 (1)"]
+
+
 def test_three_seeds(tmp_path):
     last = (0.927, 0.928, 0.929)
     for seed, accuracy in enumerate(last):
