@@ -36,6 +36,15 @@ def _length(array):
     return array.shape[0]
 
 
+def batch_length(batch) -> int:
+    """The number of examples in a batch of inputs.
+
+    Args:
+        batch: arrays or tensors, also sparse or ragged ones, alone or nested.
+    """
+    return keras.tree.flatten(batch)[0].shape[0]  # sparse tensors have no `len`
+
+
 def bounds(array):
     """Returns the smallest and largest value of an array, without copying it.
 

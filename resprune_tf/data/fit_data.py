@@ -338,11 +338,14 @@ class Pipeline:
 
     def training(self, seed, epoch, shuffle, steps=None):
         dataset = self.dataset
+        if steps and not self.repeats:
+            # Keras reads on where the previous epoch ended. At the end of the data, it
+            # would end the epoch early and begin again with the first batch.
+            dataset = dataset.repeat()
         if steps and epoch:
-            # Keras reads on where the previous epoch ended, and then from the start.
             done = epoch * steps
             known = not self.repeats and self.batches > 0
-            dataset = dataset.repeat().skip(done % self.batches if known else done)
+            dataset = dataset.skip(done % self.batches if known else done)
         # Shuffling is up to the pipeline.
         return {"x": dataset, "shuffle": False}, []
 

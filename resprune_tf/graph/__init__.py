@@ -1,6 +1,6 @@
 """The graph of a functional model: read it, trace it, count its MACs, rebuild it."""
 
-from resprune_tf.graph.cloning import clone_operation, copy_state
+from resprune_tf.graph.cloning import clone_operation, copy_state, without_names
 from resprune_tf.graph.functional import (
     as_functional,
     check_functional,
@@ -34,4 +34,5 @@ __all__ = [
     "resolve",
     "run",
     "scope_of",
+    "without_names",
 ]

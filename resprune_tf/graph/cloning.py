@@ -108,6 +108,20 @@ def rename(operation, name):
         recorded.config["name"] = name  # the default `get_config` returns this
 
 
+def without_names(config):
+    """A configuration without the names in it, which Keras numbers.
+
+    Args:
+        config: dict of `get_config`, or a value in it.
+    """
+    if isinstance(config, dict):
+        items = config.items()
+        return {key: without_names(value) for key, value in items if key != "name"}
+    if isinstance(config, (list, tuple)):
+        return [without_names(value) for value in config]
+    return config
+
+
 def copy_state(source, target):
     """Copies all state from one operation to another.
 
@@ -145,16 +159,24 @@ def copy_state(source, target):
         new.assign(np.array(keras.ops.convert_to_numpy(old)))
         if new.trainable != old.trainable:
             new.trainable = old.trainable
-        for kind in ("regularizer", "constraint"):
-            # It may have been set on the variable, which no configuration records.
-            wanted = getattr(old, kind)
-            if not _alike(wanted, getattr(new, kind)):
-                setattr(new, kind, wanted)
+        take_over_penalties(old, new)
     for layer in target._flatten_layers():
         # Normalization caches its mean and variance outside its variables. Lookup
         # layers need no `finalize_state`: it would only end an `adapt`.
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
+
+
+def take_over_penalties(source, target):
+    """Sets the regularizer and the constraint of a variable like those of another.
+
+    They may have been set on the variable itself, which neither the configuration of
+    its layer nor a file of its model records.
+    """
+    for kind in ("regularizer", "constraint"):
+        wanted = getattr(source, kind)
+        if not _alike(wanted, getattr(target, kind)):
+            setattr(target, kind, wanted)
 
 
 def _alike(first, second):

@@ -86,9 +86,16 @@ def layer_output_bytes(model, inputs) -> int:
         inputs: a batch of its inputs. A size that the model leaves open is taken to be
             the largest size of the inputs, batch aside.
     """
-    shapes = [values.shape for values in keras.tree.flatten(inputs)]
+    shapes = list(map(_shape, keras.tree.flatten(inputs)))
     unknown = max((size for shape in shapes for size in shape[1:]), default=1)
     return 4 * shapes[0][0] * _values(model, unknown)
+
+
+def _shape(values):
+    """The shape of an array or tensor; of a ragged one, with its longest rows."""
+    if hasattr(values, "bounding_shape"):
+        return tuple(map(int, values.bounding_shape()))
+    return tuple(values.shape)
 
 
 def _sizes_known(model):

@@ -12,7 +12,12 @@ import os
 import keras
 
 from resprune_tf import graph
-from resprune_tf.graph.cloning import copy_state, keeps_own_state
+from resprune_tf.graph.cloning import (
+    copy_state,
+    keeps_own_state,
+    paired_variables,
+    take_over_penalties,
+)
 from resprune_tf.system.model_files import ModelFileError, check_layer
 
 # Which of these h5py raises depends on which bytes of a file are damaged.
@@ -50,6 +55,17 @@ def copy_values(source, target):
     """
     for old, new in pairs(source, target):
         copy_state(old, new)
+
+
+def copy_penalties(source, target):
+    """Sets regularizers and constraints of variables like those of another model.
+
+    Args:
+        source, target: models, of which the second was loaded from a file.
+    """
+    for old, new in pairs(source, target):
+        for first, second in paired_variables(old, new):
+            take_over_penalties(first, second)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:

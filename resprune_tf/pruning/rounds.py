@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from resprune_tf.graph.cost import cost
+from resprune_tf.graph.transfer import copy_penalties
 from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
@@ -440,7 +441,9 @@ class PruningRun:
     def load(self, name):
         """Loads a model of the run directory by the name of its file."""
         record = next((each for each in self.rounds if each.model == name), None)
-        return load_run_model(self.files.path / name, record)
+        model = load_run_model(self.files.path / name, record)
+        copy_penalties(self.template, model)
+        return model
 
 
 def _limited(batches, most):

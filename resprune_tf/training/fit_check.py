@@ -91,7 +91,9 @@ def check_fit(model, data, recipe, monitor, mode, select_on):
             f"{', '.join(measured)}."
         )
     compiled = {
-        "optimizer": _unnamed(_plain(keras.optimizers.serialize(trial.optimizer))),
+        "optimizer": graph.without_names(
+            _plain(keras.optimizers.serialize(trial.optimizer))
+        ),
         "loss": _plain(trial.loss),
         "measures": list(measured),
     }
@@ -224,13 +226,6 @@ def _plain(value):
     if isinstance(value, keras.losses.Loss):
         return {"class_name": type(value).__name__, "config": _plain(_config(value))}
     return getattr(value, "__name__", type(value).__name__)
-
-
-def _unnamed(config):
-    """An optimizer's configuration without names, which Keras numbers."""
-    if not isinstance(config, dict):
-        return config
-    return {key: _unnamed(inner) for key, inner in config.items() if key != "name"}
 
 
 def _config(loss):

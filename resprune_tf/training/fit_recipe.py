@@ -17,7 +17,6 @@ from resprune_tf.system.precision import PRECISIONS
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.fit_check import check_compiled, check_fit
 from resprune_tf.training.fit_training import (
-    KNOWN_LENGTH,
     FitTrainer,
     compile_as,
     initial_rate,
@@ -252,8 +251,9 @@ class FitRecipe(TrainingRecipe):
             if each.schedule in PER_STEP and each.steps(data) is None:
                 raise ValueError(
                     f'`schedule="{each.schedule}"` changes the rate in every step, but '
-                    "the number of batches of `train` is unknown. "
-                    f'{KNOWN_LENGTH} Or pass `schedule="linear"`.'
+                    "the number of batches of `train` is unknown. Pass "
+                    '`fit_options={"steps_per_epoch": N}`, where N is that number, or '
+                    '`schedule="linear"`.'
                 )
         monitored = removal.monitor, removal.mode, removal.select_on
         recipes = (

@@ -24,20 +24,9 @@ from resprune_tf.training.recipe import StepSchedule
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 from resprune_tf.training.strategy import Strategy
 
-# Advice for a pipeline whose number of batches is unknown.
-KNOWN_LENGTH = (
-    "Pass `dataset.apply(tf.data.experimental.assert_cardinality(N))`, where N is the "
-    "number of its batches, or `dataset.repeat()` with "
-    '`fit_options={"steps_per_epoch": N}`.'
-)
-
 
 class _NoEmptyEpoch(keras.callbacks.Callback):
-    """Raises an error after an epoch without a batch.
-
-    Keras only warns if a pipeline has no further batch, and begins it again in the next
-    epoch.
-    """
+    """Raises an error after an epoch without a batch, of which Keras only warns."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self._batches = 0
@@ -48,9 +37,9 @@ class _NoEmptyEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self._batches:
             raise ValueError(
-                f"Epoch {epoch + 1} did not get any batch: `train` ended with the "
-                "previous epoch, and Keras begins it again only in the next one. "
-                f"{KNOWN_LENGTH}"
+                f"Epoch {epoch + 1} did not get any batch: `train` cannot be read a "
+                "second time. Create a Python generator inside the function that is "
+                "passed to `from_generator`, so that every reading begins a new one."
             )
 
 

@@ -12,7 +12,12 @@ from keras import ops
 from resprune_tf import graph
 from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Dataset, Split
-from resprune_tf.data.examples import batch_count, batches, check_images
+from resprune_tf.data.examples import (
+    batch_count,
+    batch_length,
+    batches,
+    check_images,
+)
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.progress import say, tracked_part
@@ -99,7 +104,7 @@ def training_batches(data, batch_size=256, examples=EXAMPLES, seed=0):
     for batch in split.sample(batch_size, seed):
         inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
         yield inputs
-        count += len(keras.tree.flatten(inputs)[0])
+        count += batch_length(inputs)
         if count >= examples:
             return
 
@@ -244,7 +249,7 @@ class Recalibration:
                 found = graph.run(self.recorder, batch)
                 if outputs is not None:
                     outputs.append(found)
-                count += len(keras.tree.flatten(batch)[0])
+                count += batch_length(batch)
         for layer, pool in self._pools:
             layer.moving_mean.assign(ops.convert_to_numpy(pool.mean).copy())
             layer.moving_variance.assign(ops.convert_to_numpy(pool.variance).copy())

@@ -286,7 +286,8 @@ def _content(node, outputs, training, own):
         if fixed not in (None, training):
             raise ValueError(
                 f"its `call` passes `training={fixed}` to '{operation.name}', which "
-                "would be lost in training. Move this into a layer."
+                "would be lost in training. To freeze a layer, set its `trainable` to "
+                "False instead, or move the call into a layer of its own."
             )
         made = id(operation)
         if made not in own:
@@ -298,17 +299,14 @@ def _content(node, outputs, training, own):
 
 
 def _settings(operation):
-    """The configuration of an operation without its name, as far as it has one."""
+    """The configuration of an operation without names, as far as it has one."""
     if isinstance(operation, keras.layers.Layer):
         settings = operation.get_config()
     else:
         recorded = getattr(operation, "_auto_config", None)
         settings = recorded.config if recorded else {}
-    return {
-        name: getattr(value, "__code__", value)
-        for name, value in settings.items()
-        if name != "name"
-    }
+    settings = graph.without_names(settings)
+    return {key: getattr(value, "__code__", value) for key, value in settings.items()}
 
 
 def _inside(node, outputs):

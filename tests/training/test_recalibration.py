@@ -351,3 +351,30 @@ def test_layers_out_of_reach_are_told_of():
         warnings.simplefilter("always")
         assert refresh_statistics(net, FitData((x, x), (x, x)), 1, 4, seed=0) == 0
     assert any("they may be inaccurate" in str(each.message) for each in caught)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
+@pytest.mark.parametrize("kind", ["sparse", "ragged"])
+def test_batches_of_sparse_and_ragged_tensors(kind):
+    import tensorflow as tf
+
+    dense = np.array([[1.0, 0, 2, 0], [0, 3, 0, 0], [0, 0, 4, 5], [6, 0, 0, 0]])
+    x = inputs = keras.Input((4,), sparse=True)
+    values = tf.sparse.from_dense(dense)
+    expected = dense.sum(axis=1)
+    if kind == "ragged":
+        x = inputs = keras.Input((None,), ragged=True)
+        values = tf.RaggedTensor.from_tensor(dense, padding=0)
+    total = layers.Lambda(
+        lambda x: ops.reshape(
+            tf.sparse.reduce_sum(x, 1) if kind == "sparse" else tf.reduce_sum(x, 1),
+            (-1, 1),
+        ),
+        output_shape=(1,),
+    )(x)
+    model = keras.Model(inputs, BN(name="norm")(total))
+    batches = tf.data.Dataset.from_tensor_slices((values, np.zeros(4))).batch(2)
+    data = FitData(train=batches, validation=batches)
+    norm = recalibrate(model, data, examples=4).get_layer("norm")
+    assert norm.moving_mean.numpy() == pytest.approx([expected.mean()])
+    assert norm.moving_variance.numpy() == pytest.approx([expected.var()])

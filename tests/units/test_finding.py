@@ -596,6 +596,14 @@ class Making(Block):
         return layers.add([inputs, keras.ops.map(lambda each: 2 * each, branch)])
 
 
+class Wrapping(Block):
+    """Creates layers that contain a layer, whose name Keras numbers, in each call."""
+
+    def call(self, inputs):
+        branch = layers.Activation(layers.ReLU())(self.first(inputs))
+        return inputs + layers.TimeDistributed(layers.ReLU())(branch)
+
+
 class Regularized(Block):
     def __init__(self, filters, **kwargs):
         super().__init__(filters, activity_regularizer="l2", **kwargs)
@@ -634,7 +642,7 @@ def test_why_all_stays_closed_is_told():
         rp.expand(model)
 
 
-@pytest.mark.parametrize("kind", [Following, Inheriting, Making])
+@pytest.mark.parametrize("kind", [Following, Inheriting, Making, Wrapping])
 def test_a_block_that_passes_training_on_is_opened(kind):
     inputs = keras.Input((8, 8, 4))
     model = keras.Model(inputs, kind(4, name="block")(inputs))
