@@ -241,7 +241,7 @@ class LayerDeletion(keras.callbacks.Callback):
             return
         self._broken_before = broken(self.model)
         if self.plan is None:
-            self.plan = Plan.check(self.model, self.removal, default_target=None)
+            self.plan = Plan.check(self.model, self.removal, default_target=False)
             self.removal = self.plan.removal
             if self.plan.in_turns:
                 self._initial_model = self.model

@@ -10,7 +10,7 @@ import zlib
 import keras
 import numpy as np
 
-from resprune_tf.system.checksum import checksum, weights_agree
+from resprune_tf.system.checksum import checksum
 
 # Period of the projections. It is a prime, so it divides no size of a usual tensor.
 _PERIOD = 65_521
@@ -37,14 +37,6 @@ def model_identity(model: keras.Model) -> dict:
         "architecture": f"{_architecture(model):08x}",
         "weights": _projections(model.get_weights()),
     }
-
-
-def same_model(model: keras.Model, other: dict) -> bool:
-    """Whether a model has the identity `other`, as `model_identity` returns it."""
-    own = model_identity(model)
-    return own["architecture"] == other["architecture"] and weights_agree(
-        own["weights"], other["weights"]
-    )
 
 
 def _projections(weights):

@@ -18,12 +18,7 @@ from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.pruning.preflight import check_kinds, check_run
 from resprune_tf.pruning.rounds import PruningRun
-from resprune_tf.pruning.run_check import (
-    check_files,
-    check_history,
-    check_run_model,
-    comparable,
-)
+from resprune_tf.pruning.run_check import check_files, check_history, check_run_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.callbacks import Progress, StopCheck
 from resprune_tf.runs.judging import format_value, is_accuracy, points
@@ -34,7 +29,6 @@ from resprune_tf.runs.records import (
     check_same_start,
     model_name,
     read_rounds,
-    read_settings,
 )
 from resprune_tf.system.checksum import checksum
 from resprune_tf.system.whole_files import write_text
@@ -197,7 +191,7 @@ def prune_and_retrain(
     if initial == "as_given" and removal.removes and removal.by_importance:
         check_trained(model)
     removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
-    plan = Plan.check(model, removal, **_begun(run.directory))
+    plan = Plan.check(model, removal, initial_ms=_initial_ms(run.directory))
     plan = plan.with_examples(recipe.examples_judged(data, removal.select_on))
     teacher = load_teacher(guidance, model)
     settings = {
@@ -266,16 +260,10 @@ def _recipes(model, data, recipe, retrain_recipe, initial):
     return recipe, retrain_recipe
 
 
-def _begun(folder):
-    """Arguments of `Plan.check` for a run that may have begun in an earlier session."""
-    if folder is None:
-        return {}
-    target, rounds = (read_settings(folder) or {}).get("target"), read_rounds(folder)
-    return {
-        # Earlier versions limited the layers of a run without a target.
-        "default_target": "layers" if {*(target or ())} == {"layers"} else "units",
-        "initial_ms": rounds[0].measured.get("latency_ms") if rounds else None,
-    }
+def _initial_ms(folder):
+    """Latency in ms of round 0 of a run that continues; None if there is none."""
+    rounds = [] if folder is None else read_rounds(folder)
+    return rounds[0].measured.get("latency_ms") if rounds else None
 
 
 def _open(stack, run, model, settings):
@@ -285,8 +273,7 @@ def _open(stack, run, model, settings):
         folder = stack.enter_context(tempfile.TemporaryDirectory())
     finished = read_rounds(run.directory or folder)
     if run.start_from is not None and not finished:
-        start = {k: v for k, v in settings.items() if k != "criterion_code"}
-        check_same_start(run.start_from, comparable(run.start_from, start))
+        check_same_start(run.start_from, settings)
         check_history(run.start_from)
         check_run_model(pathlib.Path(run.start_from) / model_name(0))
     files = stack.enter_context(RunDirectory(folder))
@@ -298,7 +285,7 @@ def _open(stack, run, model, settings):
         rounds=len(files.rounds),
         state=checkpoint.read_meta(files.path / "state.npz"),
     )
-    files.claim(comparable(files.path, settings))
+    files.claim(settings)
     if run.flags:
         write_text(files.path / "flags.txt", run.flags)
     return files

@@ -61,15 +61,15 @@ class Plan:
 
     @classmethod
     def check(
-        cls, model, removal: Removal, default_target="units", initial_ms=None
+        cls, model, removal: Removal, default_target=True, initial_ms=None
     ) -> "Plan":
         """Creates the plan for a model.
 
         Args:
             model: a functional `keras.Model`; it is not changed.
             removal: a `Removal`.
-            default_target: measure by which a missing target is replaced: its value
-                after the removal of all removable units. None for no replacement.
+            default_target: whether a missing target is replaced by the number of units
+                after the removal of all removable units.
             initial_ms: latency in ms of round 0 of a run that continues. The target was
                 checked when the run began, and is not checked by other timings again.
 
@@ -148,8 +148,8 @@ class Plan:
         elif target is not None:
             why = {u.name: "no other layer has trainable weights" for u in remaining}
             target = target.resolve(initial, smallest, {**excluded, **why})
-        elif default_target is not None:
-            target = _default_target(default_target, initial, smallest)
+        elif default_target and smallest["units"] > 0:  # a target must be above 0
+            target = Target(units=smallest["units"])
         return cls(
             removal,
             target,
@@ -371,14 +371,6 @@ def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
     if not scores or count < 1:
         raise ValueError(f"Cannot select {count} of {len(scores)} scored units.")
     return tuple(sorted(scores, key=scores.get)[:count])
-
-
-def _default_target(measure, initial, smallest):
-    """The target of a run without one; None if the measure cannot express its end."""
-    # A target must be above 0.
-    if initial[measure] > smallest[measure] > 0:
-        return Target(**{measure: smallest[measure]})
-    return None
 
 
 def _requested_units(units, found, not_removable):

@@ -1,61 +1,15 @@
 """Checks the files of a run directory before a run continues in it."""
 
 import pathlib
-import warnings
 
 import keras
 
 from resprune_tf.graph.cost import cost
-from resprune_tf.pruning.identity import same_model
 from resprune_tf.runs import checkpoint
 from resprune_tf.runs.records import INITIAL, RunDirectory, read_rounds, read_settings
 from resprune_tf.runs.state_file import needed_models
 from resprune_tf.system.model_files import ModelFileError, check_whole, load_model
-from resprune_tf.system.whole_files import RunDirectoryError, damaged, read_lines
-
-
-def comparable(run_dir, settings: dict) -> dict:
-    """Returns the settings that can be compared with those of a run directory.
-
-    Earlier versions recorded neither the identity of the initial model nor the code of
-    the criterion. The initial model is then compared with `models/initial.keras`. If
-    that file is missing, because the directory was unpacked from a state file, a
-    warning is issued.
-
-    Args:
-        run_dir: path of a run directory, which may be new.
-        settings: dict of settings, as for `RunDirectory.claim`.
-
-    Raises:
-        RunDirectoryError: if the run began with another model.
-    """
-    run_dir = pathlib.Path(run_dir)
-    recorded = read_settings(run_dir)
-    if recorded is None or "model" in recorded:
-        return settings
-    unchecked = ["criterion"] if "criterion_code" in settings else []
-    if (run_dir / INITIAL).exists():
-        initial = load_run_model(run_dir / INITIAL)
-        if not same_model(initial, settings["model"]):
-            raise RunDirectoryError(
-                f"'{run_dir}' contains a run that began with another model, which is "
-                f"in its {INITIAL}. Choose another run directory, or pass that model "
-                "to continue the run."
-            )
-    elif (run_dir / "rounds.jsonl").exists():
-        unchecked.append("model")
-    if unchecked:
-        warnings.warn(
-            f"An earlier version began the run in '{run_dir}' and did not record its "
-            f"{' and '.join(unchecked)}, which therefore cannot be compared. The run "
-            "continues. Make sure that they are the same.",
-            stacklevel=2,
-        )
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in ("model", "criterion_code")
-    }
+from resprune_tf.system.whole_files import damaged, read_lines
 
 
 def check_files(run_dir) -> None:

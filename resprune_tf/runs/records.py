@@ -215,11 +215,8 @@ class RunDirectory:
             return
         judging = {name: settings[name] for name in JUDGING if name in settings}
         updated = {**recorded, **judging}
-        if "criterion_code" not in settings:
-            # Its name identifies it; earlier versions compared more.
-            updated.pop("criterion_code", None)
-        elif updated.get("criterion_code") == _FAILED:
-            updated["criterion_code"] = settings["criterion_code"]
+        if updated.get("criterion_code") == _FAILED:
+            updated["criterion_code"] = settings.get("criterion_code")
         changes = _changes(updated, settings)
         if changes:
             raise RunDirectoryError(
@@ -328,10 +325,6 @@ def _changes(old, new):
 def _same(key, old, new):
     if key == "model.weights" and old and new:
         return weights_agree(old, new)
-    if key.endswith("optimizer.module") and old and new:
-        # The name identifies a class of this package, whose file may have moved.
-        if all(module.startswith("resprune_tf.") for module in (old, new)):
-            return True
     return old == new
 
 

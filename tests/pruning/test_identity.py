@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from resprune_tf import FitData, criteria
-from resprune_tf.pruning.identity import criterion_settings, model_identity, same_model
+from resprune_tf.pruning.identity import criterion_settings, model_identity
+from resprune_tf.runs.records import same_settings
 from resprune_tf.system.checksum import weights_agree
 
 
@@ -19,6 +20,10 @@ def net(seed=0, activation="relu"):
     x = keras.layers.Dropout(0.1)(keras.layers.Add()([x, branch]))
     # This layer is first named as an activation, and then `softmax_1`.
     return keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(2)(x)))
+
+
+def same_model(model, known):
+    return same_settings({"model": model_identity(model)}, {"model": known})
 
 
 def test_a_model_made_again_from_its_seed_is_the_same(tmp_path):

@@ -216,5 +216,4 @@ def test_without_a_target_units_of_the_shorter_path_go_too():
     assert Plan.check(model, removal).target is None
     protected = removal.replace(protected=["short"])
     assert Plan.check(model, protected).target == rp.Target(units=1)
-    earlier = Plan.check(model, removal, default_target="layers")
-    assert earlier.target == rp.Target(layers=3)
+    assert Plan.check(model, protected, default_target=False).target is None

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from resprune_tf.runs.records import Round, RunDirectory, same_settings
+from resprune_tf.runs.records import Round, RunDirectory
 from resprune_tf.system.whole_files import (
     RunDirectoryError,
     atomic_file,
@@ -171,14 +171,3 @@ def test_sessions_add_up(tmp_path):
         run.add_session(round=0)
         run.add_session(round=1)
     assert [line["round"] for line in read_lines(tmp_path / "sessions.jsonl")] == [0, 1]
-
-
-def test_a_class_of_this_package_may_have_moved():
-    def settings(module, name="L2SGD"):
-        optimizer = {"module": module, "registered_name": f"resprune_tf>{name}"}
-        return {"compiled": {"optimizer": optimizer}}
-
-    old = settings("resprune_tf.optimizers")
-    assert same_settings(old, settings("resprune_tf.training.recipe"))
-    assert not same_settings(old, settings("keras.optimizers"))
-    assert not same_settings(old, settings("resprune_tf.optimizers", "Other"))

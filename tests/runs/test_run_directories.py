@@ -19,12 +19,7 @@ from experiments.running import experiment
 from resprune_tf.pruning import run_check
 from resprune_tf.runs.records import RunDirectory
 from resprune_tf.runs.state_file import pack_run, unpack_run
-from resprune_tf.system.whole_files import (
-    read_json,
-    read_lines,
-    write_json,
-    write_lines,
-)
+from resprune_tf.system.whole_files import read_json, read_lines, write_lines
 from tests.made.cli import resprune, write_npz
 from tests.made.options import options
 
@@ -110,37 +105,11 @@ def test_a_criterion_without_a_name_is_told_from_another(same, tmp_path):
         prune(same, tmp_path, criterion=scores(-1))
 
 
-def test_a_checksum_of_images_that_an_earlier_version_compared_is_dropped(tmp_path):
-    """Criteria on images of a pipeline; see `arrays_vary`."""
-    settings = {"criterion": "block_influence(8 images, seed 0)"}
-    write_json(tmp_path / "run.json", {**settings, "criterion_code": "01234567"})
-    with RunDirectory(tmp_path) as files:
-        files.claim(settings)
-    assert read_json(tmp_path / "run.json") == settings
-
-
-def of_an_earlier_version(run):
-    settings = read_json(run / "run.json")
-    del settings["model"]
-    write_json(run / "run.json", settings)
-
-
-def test_runs_of_earlier_versions_are_recognized_by_their_first_model(run):
-    of_an_earlier_version(run)
-    assert len(prune(net(), run).rounds) == 2
-    with pytest.raises(rp.RunDirectoryError, match="began with another model"):
-        prune(net(seed=1), run)
-    (run / "models/initial.keras").unlink()
-    with pytest.warns(UserWarning, match="earlier version.*did not record its model,"):
-        assert len(prune(net(), run).rounds) == 2
-
-
 def test_the_start_of_another_models_run_is_not_taken_over(run, tmp_path):
     result = prune(net(), tmp_path / "new", start_from=run)
     assert len(result.rounds) == 2
-    for folder in (run, of_an_earlier_version(run) or run):
-        with pytest.raises(rp.RunDirectoryError, match="another model"):
-            prune(net(seed=1), tmp_path / "other", start_from=folder)
+    with pytest.raises(rp.RunDirectoryError, match="another model"):
+        prune(net(seed=1), tmp_path / "other", start_from=run)
 
 
 @pytest.mark.parametrize("name", ["../victim.keras", "models/round-01.keras"])
