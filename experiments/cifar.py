@@ -71,7 +71,7 @@ def load_dataset():
         validation_examples=model_flags.VALIDATION_EXAMPLES.value,
         train_examples=model_flags.TRAIN_EXAMPLES.value,
         test_examples=model_flags.TEST_EXAMPLES.value,
-        seed=run_flags.data_seed(),
+        seed=run_flags.SEED.value,
     )
 
 

@@ -67,7 +67,7 @@ def load_dataset():
         validation_examples=model_flags.VALIDATION_EXAMPLES.value or 10_000,
         train_examples=model_flags.TRAIN_EXAMPLES.value,
         test_examples=model_flags.TEST_EXAMPLES.value,
-        seed=run_flags.data_seed(),
+        seed=run_flags.SEED.value,
     )
 
 

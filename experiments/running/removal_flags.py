@@ -18,14 +18,6 @@ _TARGET_LAYERS = flags.DEFINE_integer(
 _TARGET_UNITS = flags.DEFINE_integer(
     "target_units", None, "Stop at this number of residual units of any kind."
 )
-_TARGET_MACS = flags.DEFINE_float(
-    "target_macs", None, "Stop at these MACs; below 1: a fraction of the initial."
-)
-_TARGET_PARAMETERS = flags.DEFINE_float(
-    "target_parameters",
-    None,
-    "Stop at this number of parameters; below 1: a fraction of the initial.",
-)
 _MAX_ROUNDS = flags.DEFINE_integer(
     "max_rounds", None, "Largest number of rounds; 0 only trains (baselines).", 0
 )
@@ -99,11 +91,6 @@ def _criterion(rp, dataset):
 
 
 def _target(rp):
-    limits = {
-        "layers": _TARGET_LAYERS.value,
-        "units": _TARGET_UNITS.value,
-        "macs": _TARGET_MACS.value,
-        "parameters": _TARGET_PARAMETERS.value,
-    }
+    limits = {"layers": _TARGET_LAYERS.value, "units": _TARGET_UNITS.value}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     return rp.Target(**given) if given else None

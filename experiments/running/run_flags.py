@@ -13,9 +13,6 @@ RUN_DIR = flags.DEFINE_string(
 SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of weights, held-out images, image order and augmentation.", 0
 )
-_DATA_SEED = flags.DEFINE_integer(
-    "data_seed", None, "Seed of the held-out images. Default: --seed.", 0
-)
 SCALE = flags.DEFINE_enum(
     "scale",
     "paper",
@@ -95,11 +92,6 @@ def _on_command_line():
     """Names of the flags on the command line itself, not in a flagfile."""
     words = (word.lstrip("-").partition("=")[0] for word in sys.argv[1:])
     return set(words)
-
-
-def data_seed():
-    """Seed of the held-out images."""
-    return SEED.value if _DATA_SEED.value is None else _DATA_SEED.value
 
 
 def formats():
