@@ -42,12 +42,12 @@ def distance(student, teacher, kind="kl", temperature=4.0):
     return temperature**2 * ops.mean(divergence)
 
 
-@keras.saving.register_keras_serializable(package="resprune_tf")
 class Distillation(keras.layers.Layer):
     """Returns the student's logits; in training, adds a distillation loss.
 
     The layer is called with `[student_logits, teacher_logits]`. In training it adds
-    `weight * distance(student, teacher, kind, temperature)` to the loss.
+    `weight * distance(student, teacher, kind, temperature)` to the loss. Models with
+    this layer or a `Teacher` are for training only and are not saved.
 
     The loss on the labels must be weighted by `1 - weight` when the model is compiled:
 
@@ -107,19 +107,7 @@ class Distillation(keras.layers.Layer):
             self.add_loss(self.weight * loss)
         return student
 
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "temperature": self.temperature,
-            "weight": self.weight,
-            "kind": self.kind,
-        }
-
-
-@keras.saving.register_keras_serializable(package="resprune_tf")
 class Teacher(keras.layers.Layer):
     """A frozen copy of a model that runs in inference mode even in training.
 
@@ -129,7 +117,6 @@ class Teacher(keras.layers.Layer):
     Args:
         model: a functional `keras.Model`; it is not changed.
         copy: function that copies the model, such as `fast_copy`.
-        `**kwargs`: base layer arguments. `name` defaults to `"teacher"`.
 
     Input and output: those of the model. The layer has all variables of the model; none
     of them is trainable.
@@ -138,25 +125,14 @@ class Teacher(keras.layers.Layer):
         TypeError: if `model` is not functional.
     """
 
-    def __init__(self, model, name="teacher", copy=graph.rebuild, **kwargs):
-        super().__init__(name=name, **kwargs)
+    def __init__(self, model, copy=graph.rebuild):
+        super().__init__(name="teacher")
         graph.check_functional(model, "Teacher")
         self.model = copy(model)
         self.trainable = False
 
     def call(self, inputs):
         return self.model(inputs, training=False)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "model": keras.saving.serialize_keras_object(self.model),
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        model = keras.saving.deserialize_keras_object(config["model"])
-        return cls(**{**config, "model": model})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -199,18 +199,3 @@ def test_a_student_of_the_same_names_comes_closer_and_the_teacher_stays():
     assert float(losses[-1]) < float(losses[0])
     for old, new in zip(before, teacher.variables, strict=True):
         np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
-
-
-def test_saves_and_loads(tmp_path):
-    training = distilled(shallow_net(), shallow_net())
-    x = images_of(training)
-    training.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(outputs(again, x), outputs(training, x))
-    layer = next(x for x in again.layers if isinstance(x, Distillation))
-    assert (layer.temperature, layer.weight) == (2.0, 0.9)
-    np.testing.assert_array_equal(
-        outputs(again.get_layer("teacher").model, x),
-        outputs(training.get_layer("teacher").model, x),
-    )
-    assert again.get_layer("teacher").trainable_variables == []
