@@ -18,7 +18,6 @@ import pathlib
 import sys
 import time
 
-from experiments.bench.worker import time_run
 from experiments.pages import manifest
 from experiments.pages.results import RECORDS, command, machine_name, parser_of
 from experiments.paper.cost_records import COMMAND, MEASURES, PrunedModel, all_models
@@ -100,22 +99,15 @@ def _times(models, measure, runs):
 
     from resprune_tf import latencies
 
-    both = []
-    clock = time_run(
-        lambda: both.extend(
-            latencies(
-                models, measure.batch_size, measure.backward, runs=runs, warmup=_WARMUP
-            )
-        ),
-        images=len(models) * runs * measure.batch_size,
+    both = original, pruned = latencies(
+        models, measure.batch_size, measure.backward, runs=runs, warmup=_WARMUP
     )
-    original, pruned = both
     low, middle, high = np.percentile(pruned.ratios(original), [10, 50, 90])
     found = {
         "runs": runs,
         "device": original.device,
         "precision": original.precision,
-        "elsewhere": clock["elsewhere"],  # background load
+        "elsewhere": original.load,  # background load
     }
     for name, times in zip(_NAMES, both, strict=True):
         found[name] = {
