@@ -197,12 +197,7 @@ class RunRecords:
 
     def scores(self, record):
         """Dict from removable unit to its score after a round."""
-        scores = record.get("scores") or {}
-        if not scores and self.criterion == "importance":
-            # Early versions recorded only ω in rounds without a later removal.
-            omegas = record.get("importances") or {}
-            scores = {unit: abs(omega) for unit, omega in omegas.items()}
-        return scores
+        return record.get("scores") or {}
 
     @property
     def units(self):

@@ -12,6 +12,7 @@ def make_rounds(*accuracies, test=0.9, gone=("stage1_unit2", "stage3_unit2")):
     rounds = []
     for number, accuracy in enumerate(accuracies):
         left = [unit for unit in UNITS if unit not in gone[:number]]
+        omega = {u: w for u, w in OMEGA.items() if u in left}
         rounds.append(
             {
                 "round": number,
@@ -20,8 +21,8 @@ def make_rounds(*accuracies, test=0.9, gone=("stage1_unit2", "stage3_unit2")):
                 "layers": 29 - 3 * number,
                 "parameters": 300_000 - 30_000 * number,
                 "macs": 40_000_000 - 8_000_000 * number,
-                "importances": {u: w for u, w in OMEGA.items() if u in left},
-                "scores": {},
+                "importances": omega,
+                "scores": {u: abs(w) for u, w in omega.items()},
                 "epochs": 2,
                 "validation_accuracy": accuracy,
                 "test_accuracy": test - 0.01 * number,

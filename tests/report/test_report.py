@@ -100,7 +100,6 @@ def test_page_marks_the_selected_round(finished):
 
 
 def test_units_have_their_outcome_and_scores(finished):
-    """Of a run of an early version, which recorded ω alone: |ω| after round 0."""
     rows = {row[1].split()[0]: row for row in finished[1].rows if "unit" in str(row[0])}
     assert len(rows) == 9
     kind, text = rows["stage1_unit2"]
@@ -152,7 +151,7 @@ def test_hostile_text_is_escaped(tmp_path):
     rounds = make_rounds(0.9, 0.9)
     for r in rounds:
         r["units"] = names[: len(r["units"])]
-        r["importances"] = dict.fromkeys(names[1:], 0.3)
+        r["importances"] = r["scores"] = dict.fromkeys(names[1:], 0.3)
     rounds[1]["removed"] = [names[1]]
     final = make_final(rounds, 1, note=HOSTILE, stop_reason=HOSTILE)
     environment = {HOSTILE: HOSTILE, "lone": "\ud800"}
