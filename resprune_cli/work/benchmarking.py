@@ -9,10 +9,10 @@ import numpy as np
 from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work import data_source, deployed, measuring, model_file
 from resprune_tf.deploy.file_outputs import file_inputs
-from resprune_tf.deploy.formats import size_of
 from resprune_tf.deploy.registry import runtime_of
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.runs.judging import format_value
+from resprune_tf.system.disk import size_of
 from resprune_tf.system.progress import say, shown, tracked
 from resprune_tf.system.wording import counted
 from resprune_tf.units.table import aligned

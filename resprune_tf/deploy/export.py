@@ -20,7 +20,6 @@ from resprune_tf.deploy.formats import (
     check_formats,
     check_place,
     in_float32,
-    size_of,
     write,
 )
 from resprune_tf.deploy.fresh_process import RuntimeFailed, in_fresh_process
@@ -29,7 +28,7 @@ from resprune_tf.deploy.runtimes import BATCH, in_batches
 from resprune_tf.deploy.signature import check_outputs, names_in
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.advice import advice
-from resprune_tf.system.disk import staging_folder, writing
+from resprune_tf.system.disk import size_of, staging_folder, writing
 from resprune_tf.system.progress import tracked
 
 
@@ -143,7 +142,7 @@ def export(
     directory = pathlib.Path(directory)
     with writing(directory), contextlib.ExitStack() as stack:
         directory.mkdir(parents=True, exist_ok=True)
-        staging = stack.enter_context(staging_folder(directory, "export"))
+        staging = stack.enter_context(staging_folder(directory))
         results = []
         for name in tracked(
             formats,

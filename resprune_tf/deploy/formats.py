@@ -199,12 +199,6 @@ def write_folded(name, model, folder, calibration=None):
 _IGNORED_WARNINGS = ((r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),)
 
 
-def size_of(path):
-    """Size in bytes of a file, or of all files of a directory."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 def _reason(error):
     """The unsupported operations in a converter's error, or its first lines."""
     missing = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)

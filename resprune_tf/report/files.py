@@ -1,5 +1,7 @@
 """The list of the files in a run directory."""
 
+from resprune_tf.system.disk import size_of
+
 # From path to content. The models of rounds and exports are added to these.
 _CONTENTS = {
     "pruned.keras": "pruned model",
@@ -31,13 +33,7 @@ def list_files(run, folder):
         for path in sorted((folder / "export").iterdir()):
             contents[f"export/{path.name}"] = "exported model"
     return [
-        (name, content, _size(folder / name))
+        (name, content, size_of(folder / name))
         for name, content in contents.items()
         if (folder / name).exists()
     ]
-
-
-def _size(path):
-    """Size of a file, or of all files in a folder, in bytes."""
-    inside = path.rglob("*") if path.is_dir() else [path]
-    return sum(each.stat().st_size for each in inside if each.is_file())

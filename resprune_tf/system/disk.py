@@ -1,4 +1,4 @@
-"""Checks of folders before any work, and one error for all kinds of full disks.
+"""Checks of folders, sizes of files, and one error for all kinds of full disks.
 
 This module imports the standard library only.
 """
@@ -71,16 +71,15 @@ def writing(path):
 
 
 @contextlib.contextmanager
-def staging_folder(parent, word):
-    """A temporary folder in `parent`: on the same disk, moving files is atomic.
+def staging_folder(parent):
+    """A temporary folder of an export in `parent`: moving files on a disk is atomic.
 
     Folders that killed processes of this machine left behind are removed first.
 
     Args:
         parent: an existing folder.
-        word: part of the folder's name that states its purpose.
     """
-    parent, own = pathlib.Path(parent), f".{word}-{platform.node()}-"
+    parent, own = pathlib.Path(parent), f".export-{platform.node()}-"
     for left in parent.iterdir():
         found = re.fullmatch(rf"{re.escape(own)}(\d+)-\w+", left.name)
         if found and is_gone(int(found[1])):
@@ -127,6 +126,16 @@ def folder_problem(path) -> str | None:
         if _bytes(whole) + _OWN_NAMES > os.pathconf(place, "PC_PATH_MAX"):
             return "it is too long"
     return None
+
+
+def size_of(path) -> int:
+    """Size in bytes of a file, or of all files in a folder.
+
+    Args:
+        path: `pathlib.Path` of an existing file or folder.
+    """
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _bytes(path):

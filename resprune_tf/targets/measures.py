@@ -7,11 +7,12 @@ import tempfile
 import numpy as np
 
 from resprune_tf import graph
-from resprune_tf.deploy.formats import check_formats, size_of, write_folded
+from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.registry import RUNTIME_FORMATS
 from resprune_tf.deploy.runtime_latency import runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
+from resprune_tf.system.disk import size_of
 from resprune_tf.targets.target import FILE, LATENCY, LOAD, check_target
 from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units

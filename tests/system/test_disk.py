@@ -161,9 +161,9 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     for name in (gone, other, alive, ".export-mine", "exported"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    with staging_folder(tmp_path, "export") as folder:
+    with staging_folder(tmp_path) as folder:
         assert folder.parent == tmp_path and not (tmp_path / gone).exists()
-        with staging_folder(tmp_path, "export"):
+        with staging_folder(tmp_path):
             assert folder.exists()
     kept = sorted(each.name for each in tmp_path.iterdir())
     assert kept == sorted([other, alive, ".export-mine", "exported"])
