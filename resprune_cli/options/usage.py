@@ -13,10 +13,7 @@ CRITERIA = registry("criteria.registry").NAMES
 LEFT_OUT = [n for n in CRITERIA if n not in registry("criteria.registry").COMPARED]
 
 FORMATS = tuple(registry("deploy.registry").FORMATS)
-# `step` needs the milestones of the paper's recipe.
-SCHEDULES = tuple(
-    name for name in registry("training.schedules").SCHEDULES if name != "step"
-)
+SCHEDULES = registry("training.schedules").WITHOUT_MILESTONES
 RUNTIMES = tuple(registry("deploy.registry").RUNTIME_FORMATS)
 
 # Examples per step when a pruned model is recalibrated. The statistics of smaller

@@ -12,6 +12,15 @@ _X86 = {"avx512_bf16", "amx_bf16"}
 _OLDEST_GPU = 8.0  # compute capability of Ampere, NVIDIA's first GPUs with bfloat16
 
 
+def check_precision(precision: str) -> None:
+    """Raises a ValueError unless a precision is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {', '.join(PRECISIONS)}. "
+            f"Received: {precision!r}."
+        )
+
+
 def native_precision() -> str:
     """Returns the fastest training precision that the device supports natively.
 

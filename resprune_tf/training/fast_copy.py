@@ -5,7 +5,7 @@ from keras import ops
 from keras.src.backend import get_keras_mask
 
 from resprune_tf import graph
-from resprune_tf.system.precision import PRECISIONS
+from resprune_tf.system.precision import check_precision
 from resprune_tf.training.scaled_weights import AppliedImportance, scalable, scaled_kind
 
 
@@ -36,11 +36,7 @@ def fast_copy(model, precision="float32"):
 
     Reference: Micikevicius et al., Mixed Precision Training, arXiv:1710.03740.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"`precision` must be one of {', '.join(PRECISIONS)}. "
-            f"Received: {precision!r}."
-        )
+    check_precision(precision)
     whole = graph.as_functional(model, "fast_copy")
     outputs = {id(tensor._keras_history.operation) for tensor in model.outputs}
     scales = scalable(whole)

@@ -13,7 +13,7 @@ import keras
 from resprune_tf.data.fit_data import FitData
 from resprune_tf.graph.compilation import inner_optimizer
 from resprune_tf.system.counts import check_counts
-from resprune_tf.system.precision import PRECISIONS
+from resprune_tf.system.precision import check_precision
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.fit_check import check_compiled, check_fit
 from resprune_tf.training.fit_training import (
@@ -22,7 +22,7 @@ from resprune_tf.training.fit_training import (
     initial_rate,
 )
 from resprune_tf.training.recipe import Checked, TrainingRecipe
-from resprune_tf.training.schedules import PER_STEP, SCHEDULES
+from resprune_tf.training.schedules import PER_STEP, WITHOUT_MILESTONES
 
 # Arguments of `fit` that are set elsewhere, and where.
 _SET_BY = {
@@ -127,17 +127,12 @@ class FitRecipe(TrainingRecipe):
                 f"`learning_rate` must be a number > 0. Received: {rate!r}. For a "
                 "schedule, pass `schedule`."
             )
-        known = [name for name in SCHEDULES if name != "step"]
-        if self.schedule is not None and self.schedule not in known:
+        if self.schedule not in (None, *WITHOUT_MILESTONES):
             raise ValueError(
-                f"`schedule` must be one of {', '.join(known)}. "
+                f"`schedule` must be one of {', '.join(WITHOUT_MILESTONES)}. "
                 f"Received: {self.schedule!r}."
             )
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"`precision` must be one of {', '.join(PRECISIONS)}. "
-                f"Received: {self.precision!r}."
-            )
+        check_precision(self.precision)
         if self.compile_fn is not None and (self.learning_rate or self.schedule):
             raise ValueError(
                 "`compile_fn` creates the optimizer and sets its learning rate. Leave "

@@ -14,7 +14,7 @@ from resprune_tf.data.dataset import Dataset, Split
 from resprune_tf.data.examples import bounds
 from resprune_tf.graph.outputs import probabilities
 from resprune_tf.system.counts import check_counts
-from resprune_tf.system.precision import PRECISIONS
+from resprune_tf.system.precision import check_precision
 from resprune_tf.training.divergence import reason
 from resprune_tf.training.schedules import PER_STEP, SCHEDULES
 from resprune_tf.training.trainer import Trainer, check_batches
@@ -235,12 +235,16 @@ class Recipe(TrainingRecipe):
     def __post_init__(self):
         check_counts(0, epochs=self.epochs)
         check_counts(batch_size=self.batch_size, parts=self.parts)
+        check_precision(self.precision)
         for name, valid, expected in (
             ("learning_rate", self.learning_rate > 0, "> 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("l2", self.l2 >= 0, ">= 0"),
-            ("schedule", self.schedule in SCHEDULES, _one_of(SCHEDULES)),
-            ("precision", self.precision in PRECISIONS, _one_of(PRECISIONS)),
+            (
+                "schedule",
+                self.schedule in SCHEDULES,
+                f"one of {', '.join(SCHEDULES)}",
+            ),
             ("drops", all(0 <= drop <= 1 for drop in self.drops), "fractions"),
             (
                 "milestones",
@@ -342,7 +346,3 @@ class Recipe(TrainingRecipe):
         return Trainer(
             net, data, self, seed, teacher=teacher, guidance=guidance, strategy=strategy
         )
-
-
-def _one_of(names):
-    return f"one of {', '.join(names)}"

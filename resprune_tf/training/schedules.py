@@ -47,5 +47,7 @@ SCHEDULES = {
     "constant": constant,
     "warmup_linear": warmup_linear,
 }
+# The schedules that need no milestones, which only the paper's `Recipe` has.
+WITHOUT_MILESTONES = tuple(name for name in SCHEDULES if name != "step")
 # The schedules that change the rate in every step instead of every epoch.
 PER_STEP = ("warmup_linear",)
