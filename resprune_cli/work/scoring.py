@@ -5,6 +5,7 @@ import dataclasses
 from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work import data_source, measuring
 from resprune_tf import criteria
+from resprune_tf.criteria.by_name import has_trained_importances
 from resprune_tf.criteria.comparison import compare_scores
 from resprune_tf.criteria.registry import ANOTHER, CRITERIA
 from resprune_tf.system.progress import say
@@ -85,9 +86,7 @@ def scored_on(model, data, args):
 
 def default_criterion(model):
     """Name of the criterion that scores a model's units by default."""
-    # A factor ω that is still 1 was never trained.
-    trained = any(factor != 1 for factor in criteria.importance(model).values())
-    return "importance" if trained else "block_influence"
+    return "importance" if has_trained_importances(model) else "block_influence"
 
 
 def criterion(name, model, data, args):

@@ -208,16 +208,19 @@ def usual_criterion(model, data, trained=False):
         `importance` if the model has importances that are, or will be, trained, else
         `block_influence` on 512 training examples.
     """
-    factors = importances(model).values()
-    if any(factor != 1 for factor in factors) or (factors and not trained):
+    if has_trained_importances(model) or (importance(model) and not trained):
         return importance
     return named("block_influence", data)
 
 
+def has_trained_importances(model) -> bool:
+    """Whether a model has importances ω that were trained: not all of them are 1."""
+    return any(score != 1 for score in importance(model).values())
+
+
 def check_trained(model):
     """Raises a ValueError if a model has importances ω, and all of them are still 1."""
-    factors = importances(model).values()
-    if factors and all(factor == 1 for factor in factors):
+    if importance(model) and not has_trained_importances(model):
         raise ValueError(
             f"All importances ω of '{model.name}' are 1: they were never trained, so "
             "they cannot rank its units."
