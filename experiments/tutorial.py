@@ -90,14 +90,6 @@ def _notebook_cell(number, cell):
     return made | {"source": source}
 
 
-def cells_of_notebook(text):
-    """The cells of a notebook, without their outputs."""
-    return [
-        Cell("".join(cell["source"]) + "\n", cell["cell_type"] == "code")
-        for cell in json.loads(text)["cells"]
-    ]
-
-
 def run(cells, folder, small=False, data_dir=None):
     """Runs cells one after another and prints their outputs.
 

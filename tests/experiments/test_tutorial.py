@@ -15,6 +15,14 @@ def page():
     return tutorial.PAGE.read_text(encoding="utf-8")
 
 
+def cells_of_notebook(text):
+    """The cells of a notebook, without their outputs."""
+    return [
+        tutorial.Cell("".join(cell["source"]) + "\n", cell["cell_type"] == "code")
+        for cell in json.loads(text)["cells"]
+    ]
+
+
 @pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(page, tmp_path, in_this_process):
     folder, no_data = tmp_path / "run", tmp_path / "data"
@@ -25,7 +33,7 @@ def test_the_notebook_runs_from_top_to_bottom(page, tmp_path, in_this_process):
         assert much in small  # fewer blocks, of the same kind
         small = small.replace(much, little)
     cells, names = tutorial.run(
-        tutorial.cells_of_notebook(small), folder, small=True, data_dir=no_data
+        cells_of_notebook(small), folder, small=True, data_dir=no_data
     )
     assert names["data"].name == "digits"  # without CIFAR-10
     # They print something at the same places as in the page.
@@ -44,7 +52,7 @@ def test_the_notebook_is_that_of_the_page(page):
     )
     assert tutorial.page_of(cells) == page
     code = [cell.source for cell in cells if cell.is_code]
-    assert code == [c.source for c in tutorial.cells_of_notebook(text) if c.is_code]
+    assert code == [c.source for c in cells_of_notebook(text) if c.is_code]
     assert sum(cell.printed != "" for cell in cells) > 5
 
 
