@@ -188,24 +188,13 @@ def _check(check, path, records, tests):
         check.result = f"WRONG: {difference} more or fewer images are correct"
 
 
-_PART = 1000  # images of a part, after which progress is shown
-
-
 def _correct(model, test):
     """Number of test images that a model classifies correctly; shows progress."""
-    from resprune_tf.data.dataset import Split
-    from resprune_tf.system.progress import Reporter, shown, tracked
+    from resprune_tf.system.progress import Reporter, shown
     from resprune_tf.training.trainer import evaluate
 
-    parts = [test]
-    if isinstance(test, Split):
-        places = [slice(at, at + _PART) for at in range(0, len(test), _PART)]
-        parts = [Split(test.images[at], test.labels[at]) for at in places]
     with shown(Reporter(sys.stdout)):
-        return sum(
-            round(evaluate(model, part)[1] * len(part))
-            for part in tracked(parts, "  measuring, part")
-        )
+        return round(evaluate(model, test)[1] * len(test))
 
 
 def table(checks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from resprune_tf.data.augment import RandomCropFlip
 from resprune_tf.data.dataset import Split
 from resprune_tf.graph.transfer import copy_values
 from resprune_tf.system.precision import exact_float32
+from resprune_tf.system.progress import tracked_part
 from resprune_tf.training.fast_copy import fast_copy
 from resprune_tf.training.labels import packed
 from resprune_tf.training.recalibration import MIN_BATCH, refresh_statistics
@@ -285,7 +287,11 @@ def predict(core, split, batch_size=None):
         batch_size = min(500, max(1, _PIXELS // (height * width)))
     logits, labels = [], []
     with exact_float32():
-        for images, some in split.batches(batch_size):
+        for images, some in tracked_part(
+            split.batches(batch_size),
+            "Measuring the accuracy, batch",
+            math.ceil(len(split) / batch_size),
+        ):
             logits.append(core.predict_on_batch(images))
             labels.append(some)
     return np.concatenate(logits), np.concatenate(labels)
