@@ -171,3 +171,16 @@ def test_sessions_add_up(tmp_path):
         run.add_session(round=0)
         run.add_session(round=1)
     assert [line["round"] for line in read_lines(tmp_path / "sessions.jsonl")] == [0, 1]
+
+
+def test_a_failed_criterion_may_be_replaced_by_one_without_a_checksum(tmp_path):
+    coded, named = {"criterion": "a", "criterion_code": "01234567"}, {"criterion": "a"}
+    with RunDirectory(tmp_path) as run:
+        run.claim(coded)
+        with pytest.raises(RunDirectoryError, match="criterion_code"):
+            run.claim(named)
+        run.release_criterion()
+        run.claim(named)
+        run.claim(named)
+        with pytest.raises(RunDirectoryError, match="criterion_code"):
+            run.claim(coded)
