@@ -6,6 +6,7 @@ from experiments.pages.cells import on_split, percent
 from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.pages.style import COLORS, DASHES
+from experiments.paper.series import Series
 
 # The initial accuracies of the scales have different line styles.
 _INITIAL_LINES = {"paper": DASHES, "quarter": (0, (1, 2))}
@@ -18,11 +19,15 @@ class Curve(typing.NamedTuple):
         label: label in the legend and the table.
         series: its `Series`: one pruning run, or one series for each point.
         style: keyword arguments of the line, from `style.line`.
+        beside: the `Series` of the pruning run that the curve is a control of, which
+            removes nothing itself. Each of its rounds is drawn at the number of layers
+            that the pruning run had after that round.
     """
 
     label: str
     series: tuple
     style: dict
+    beside: Series | None = None
 
     @property
     def seeds(self):
@@ -33,6 +38,12 @@ class Curve(typing.NamedTuple):
         """A `Summary` over seeds by number of layers, deep to shallow."""
         found = {}
         for series in self.series:
+            if self.beside is not None:
+                places = {r["round"]: r["layers"] for r in self.beside.all_rounds()}
+                for number, layers in places.items():
+                    if summary := series.summary(series.rounds(number), split):
+                        found[layers] = summary
+                continue
             for layers in series.layers:
                 if summary := series.summary(series.at(layers), split):
                     found[layers] = summary

@@ -24,6 +24,10 @@ layers. Cells are the mean ± standard deviation over n seeds, in %.
   epochs as it trains initially; *short retraining* uses 60 epochs per round.
 - *Plain*: models of that depth trained from scratch, without ω. *Distilled*: the same,
   with the deepest plain model as teacher.
+- *Nothing removed*: a control that is not in the paper. The full model is retrained as
+  often as the pruning run of two units per round, with the same restarts of the
+  learning rate. Each point stands at the number of layers that the pruning run has
+  after as many epochs; the control itself keeps all 56.
 - *Initial*: the model with ω before any unit is removed.
 
 Our CIFAR models train on 45,000 images, because 5,000 are held out; the paper states no
@@ -46,6 +50,10 @@ _STYLES = {
     "proposed, two units, a quarter of the epochs": line(
         "sky", "D", DASHES, hollow=True
     ),
+    "nothing removed, same restarts": line("purple", "v"),
+    "nothing removed, same restarts, a quarter of the epochs": line(
+        "purple", "v", DASHES, hollow=True
+    ),
     "plain": line("orange", "s", DASHES),
     "distilled": line("green", "^", DASHES),
 }
@@ -61,6 +69,14 @@ def _groups(name):
     return groups
 
 
+# Controls that remove nothing, and the runs whose retrainings they repeat, by label.
+_RESTARTS = {
+    "nothing removed, same restarts": ("c10-restart", "c10-k2"),
+    "nothing removed, same restarts, a quarter of the epochs": (
+        "c10-restart-quarter",
+        "c10-k2-quarter",
+    ),
+}
 RUNS = [run for name in PRUNING_RUNS for runs in _groups(name).values() for run in runs]
 
 
@@ -104,11 +120,17 @@ def _initial_text(name, initial):
 
 
 def curves_of(sources, name):
-    """The `Curve`s of a data set: pruning runs, then plain and distilled models."""
-    return [
+    """The `Curve`s of a data set: pruning runs, controls and other models."""
+    curves = [
         Curve(label, tuple(map(sources.series, runs)), _STYLES[label])
         for label, runs in _groups(name).items()
     ]
+    if name == "cifar10":
+        curves += [
+            Curve(label, (sources.series(run),), _STYLES[label], sources.series(beside))
+            for label, (run, beside) in _RESTARTS.items()
+        ]
+    return curves
 
 
 def initial_accuracies(sources, name):

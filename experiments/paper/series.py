@@ -55,11 +55,14 @@ class Series:
         """The split that selects: `"validation"` or `"test"`."""
         return next(iter(self.runs.values())).split
 
+    def all_rounds(self):
+        """The records of all rounds of all runs."""
+        return [record for run in self.runs.values() for record in run.rounds]
+
     @property
     def layers(self):
         """Numbers of layers of all rounds of all runs, in decreasing order."""
-        found = {r["layers"] for run in self.runs.values() for r in run.rounds}
-        return sorted(found, reverse=True)
+        return sorted({record["layers"] for record in self.all_rounds()}, reverse=True)
 
     @property
     def processors(self):

@@ -8,7 +8,7 @@ from experiments.pages.differences import FAILS, HOLDS, OPEN
 from experiments.paper import figure3, figure4, figure5, figure6
 from experiments.paper.rows import BY_RUN
 from tests.made.pages import cells, words
-from tests.made.series import chain, keep, single
+from tests.made.series import chain, keep, single, unpruned
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +84,21 @@ def test_figure3(tmp_path):
         assert text in texts
     assert "proposed, as in the paper" not in texts
     assert "ImageNet" not in " ".join(texts) and "## ImageNet" not in page
+
+
+def test_a_control_stands_beside_its_pruning_run(tmp_path):
+    """It keeps all 56 layers, and has a point at the layers of each round."""
+    for seed, last in enumerate((0.91, 0.93)):
+        keep(tmp_path, "c10-k2", seed, chain(accuracies=(0.92, 0.93, last)))
+        rounds = unpruned(0.92, 0.94, last + 0.01)
+        keep(tmp_path, "c10-restart", seed, rounds)
+    page = figure3.make(tmp_path)
+    control = "nothing removed, same restarts"
+    assert cells(page.text, "layers", "proposed")[-1] == control
+    for layers, accuracy in ((56, "92.00 ± 0.00"), (53, "94.00 ± 0.00")):
+        assert cells(page.text, str(layers))[-1] == f"{accuracy} (n = 2)"
+    assert cells(page.text, "50")[-1] == "93.00 ± 1.41 (n = 2)"
+    assert control in words(page.drawings["figure3.svg"])
 
 
 def test_figure4(tmp_path):
