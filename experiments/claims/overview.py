@@ -69,7 +69,8 @@ of `demo`, run by version 0.1.0.
 _FOUND = """Accuracies: differences in percentage points, mean [95 % t interval], n
 seeds. Times: medians in % of the original model, n paired calls.
 """
-_DECIDE = f"""A verdict needs at least two seeds of every run named; ImageNet and
+_DECIDE = f"""A verdict needs at least two seeds of every run named; the first stage
+and Figures 5 and 6 at full length need two besides seed 0. ImageNet and
 c10-small-lr-quarter are planned with one, which observes but decides nothing. More
 seeds than planned may be needed. If a model loses nothing, a claim of no loss holds
 with a probability of {{three}} % at three seeds, {{eight}} % at eight and
@@ -319,7 +320,9 @@ def _to_decide(found, done, speeds):
     runs = runs_of({run for claim in still for run in claim.rows}) - done
     if not runs:
         needs = dict.fromkeys(need for claim in still for need in claim.needs)
-        return ", ".join(f"`{need}`" for need in needs) or "more seeds"
+        if needs or not any(claim.rows for claim in still):
+            return ", ".join(f"`{need}`" for need in needs or [cost_records.COMMAND])
+        return "more seeds"
     hours = [known for run, _ in runs if (known := speeds.hours(BY_RUN[run]))]
     if not hours:  # only ImageNet is left
         return counted(len(runs), "run")
@@ -385,8 +388,9 @@ def _missing(groups):
         for claim in claims_of:
             if claim.verdict.state.startswith(_TO_RUN):
                 scales[claim.data, claim.text].append(_SHORT[name])
-                more = (f"`{run}` (more seeds)" for run in claim.rows)
-                needed = [f"`{need}`" for need in claim.needs] or more
+                needed = [f"`{need}`" for need in claim.needs]
+                needed = needed or [f"`{run}` (more seeds)" for run in claim.rows]
+                needed = needed or [f"`{cost_records.COMMAND}`"]
                 needs[claim.data, claim.text] += needed
     lines = {}
     for (data, text), words in scales.items():

@@ -16,15 +16,16 @@ and rounds; `resprune report FOLDER` writes its report.
   selection images is at least the initial one; cells with an arrow show both.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the paper, *own schedule* those of the
-  flagfile of a model that is not in the paper; such a run gets no verdict. *Smoke
-  tests* show that everything runs; their numbers support no claim.
+  flagfile of a model that is not in the paper. This page gives such a run no verdict;
+  ResNet-29 is compared with its [controls](controls.md). *Smoke tests* show that
+  everything runs; their numbers support no claim.
 - *digits/demo-fast* has the settings of *digits/demo*, run by version 0.1.0, which
   kept no models.
 - Several seeds: mean ± standard deviation over n seeds on the test set;
   {cells.COUNTED_SEEDS}. *Change*: selected minus initial model of the same seed in
-  percentage points, mean [95 % t interval]. *No loss* holds if the interval lies
-  above -{100 * MARGIN:g} percentage points, fails if it lies below, and is open
-  otherwise.
+  percentage points, mean [95 % t interval]. *No loss*, where shown, holds if the
+  interval lies above -{100 * MARGIN:g} percentage points, fails if it lies below, and
+  is open otherwise.
 - Single runs: ± half the width of the 95 % Wilson interval for the number of images."""
 _DATA = "data (train / selection / test)"
 _LONG = ("seeds", _DATA, "selected on", "MACs %", "change by seed", "epochs", "minutes")

@@ -137,7 +137,7 @@ def background_load(results):
     """A sentence on the background load of the machine; empty if it is not known.
 
     Args:
-        results: list of results of `experiments.bench.worker.time_run`.
+        results: dicts with the share `"elsewhere"`, from 0 to 1, or None.
     """
     shares = [
         100 * result["elsewhere"]

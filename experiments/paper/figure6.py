@@ -21,7 +21,7 @@ _SHARE = 0.4
 _ALPHA = 0.05
 _ABOUT = f"""The importances ω of the removable units of ResNet-56 on CIFAR-10 after the
 initial training of {RUN}. One model has 15 removable units; those of all seeds of one
-scale are pooled.
+scale are shown together.
 
 *Two modes near ±{published.MODE}, not one at 0* holds if significantly more |ω| lie
 between {_HIGH[0]} and {_HIGH[1]} (*near ±{published.MODE}*) than between {_LOW[0]:g}

@@ -24,6 +24,7 @@ from experiments.claims.estimates import (
 )
 from experiments.pages.library import counted
 from experiments.pages.results import RECORDS, ROOT, markdown_table
+from experiments.pages.scales import words
 from experiments.paper.rows import rounds
 from experiments.queue.obstacles import Folders
 from experiments.queue.planned import PARTS, PLAN
@@ -69,8 +70,9 @@ def _cells(row, entries, runs, speeds):
     # A run that starts from another one has the initial training of that one on record.
     first, spent = int(starts_from_another(row)), ([], [])
     for entry in entries:
-        if (run := runs.get(entry.run)) and run.final:
-            accelerated = run.environment.get("devices") != "1 cpu"
+        run = runs.get(entry.run)
+        if run and run.final and (devices := run.environment.get("devices")):
+            accelerated = devices != "1 cpu"
             seconds = sum(r["seconds"] for r in run.rounds[first:])
             spent[accelerated].append(seconds / (60 if accelerated else 3600))
     if (hours := speeds.hours(row)) is None:
@@ -85,7 +87,7 @@ def _cells(row, entries, runs, speeds):
         states.setdefault(_state(runs.get(entry.run)), []).append(str(entry.seed))
     seeds = "; ".join(f"{', '.join(found)} {state}" for state, found in states.items())
     number = f"{sum(epochs for epochs, _ in rounds(row)):,}"
-    return [row.run, row.scale, row.feeds, number, *estimates, seeds]
+    return [row.run, words(row.run, row.scale), row.feeds, number, *estimates, seeds]
 
 
 def _state(run):
@@ -105,8 +107,9 @@ seed by seed (in the last part row by row). Of {planned}, {done} are done, {begu
 in progress and {left} are planned. [Results](../docs/results/README.md) states which
 claims they decide.
 
-- *Scale*: "paper" means the epochs of the flagfile, "quarter" a quarter of them with
-  the learning rate schedule compressed in proportion.
+- *Scale*: full length means the paper's epochs, a quarter of the epochs a quarter of
+  them with the learning rate schedule compressed in proportion, own schedule the epochs
+  of the flagfile of a model that is not in the paper.
 - *Epochs*: of the row itself; rows that start from another run share its initial
   training.
 - *Hours on a CPU*: per seed, measured where a seed ran on a CPU, otherwise estimated

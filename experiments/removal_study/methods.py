@@ -151,9 +151,25 @@ def random_set_rank(network, method, count, kind):
     others = network.random_accuracies(count, kind)
     if units is None or len(others) < 2:
         return None
-    own = network.accuracy(units, kind, some=True)
+    return _rank(network.accuracy(units, kind, some=True), others)
+
+
+def _rank(own, others):
+    """Percentile of a number among others, ties counted half."""
     below = sum(other < own for other in others)
     return 100 * (below + sum(other == own for other in others) / 2) / len(others)
+
+
+def best_rank(network, kind):
+    """Mean percentile of the best random set of each size; NaN if unknown.
+
+    It is below 100, because the set is one of those with which it is compared.
+    """
+    sizes = range(1, network.most + 1)
+    found = [network.random_accuracies(count, kind) for count in sizes]
+    if not all(found):
+        return math.nan
+    return statistics.fmean(_rank(max(others), others) for others in found)
 
 
 def mean_rank(network, method, kind):

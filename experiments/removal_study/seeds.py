@@ -8,6 +8,7 @@ from experiments.pages.differences import mean_interval, summarize
 from experiments.pages.results import markdown_table, short_commit
 from experiments.removal_study.methods import (
     KINDS,
+    best_rank,
     correlation,
     mean_rank,
     rank_correlation,
@@ -82,6 +83,8 @@ def seeds_section(networks):
         if name == _OMEGA:
             difference = "-"
         rows.append([name, *ranks, difference, *correlations])
+    best = [_format([best_rank(n, k) for n in networks], "{:.0f}") for k in KINDS]
+    rows.append(["best of the random sets", *best, "-", "-", "-"])
     return (
         f"\n## ResNet-{facts['layers']} of {first.run}, n = {n}\n\n{about}\n\n"
         f"{markdown_table(columns, rows)}\n"
@@ -110,9 +113,9 @@ def omega_in_brief(groups, page):
     return (
         "How well |ω| selects units was also measured without any retraining, after "
         f"recalibration of BatchNormalization ([details]({page}.md)). Percentiles are "
-        "among random sets of the same size; 50 is no better than chance, and the "
-        "best set itself reaches a little less than 100. Brackets: 95 % intervals over "
-        "the models or, for one model, over its units.\n\n" + "".join(lines)
+        "among random sets of the same size; 50 is no better than chance. Brackets: "
+        "95 % intervals over the models or, for one model, over its units.\n\n"
+        + "".join(lines)
     )
 
 
@@ -125,13 +128,14 @@ def _selection(networks):
         for name in first.scores()
     }
     own = 100 * left.pop(_OMEGA).mean
-    others = [100 * summary.mean for summary in left.values()]
+    others = [100 * summary.mean for summary in left.values()] or [math.nan]
     full = summarize(network.accuracy((), kind) for network in networks)
     rank = _mean(networks, mean_rank, _OMEGA, kind, "{:.0f}")
     rank = (
         "not compared with random sets yet"
         if rank == "-"
-        else f"mean percentile over 1 to {first.most} removed units: {rank}"
+        else f"mean percentile over 1 to {first.most} removed units: {rank}, of the "
+        f"best random sets {_format([best_rank(n, kind) for n in networks], '{:.0f}')}"
     )
     found = _mean(networks, rank_correlation, _OMEGA, kind, "{:+.2f}")
     if len(networks) == 1:
@@ -153,7 +157,11 @@ def _above_omega(network, name, kind):
 
 def _mean(networks, measure, name, kind, form):
     """A mean over the models, with its interval if there are several."""
-    found = mean_interval(measure(network, name, kind) for network in networks)
+    return _format([measure(network, name, kind) for network in networks], form)
+
+
+def _format(values, form):
+    found = mean_interval(values)
     if math.isnan(found.mean):
         return "-"
     if found.low is None:

@@ -108,6 +108,9 @@ def rename(operation, name):
         recorded.config["name"] = name  # the default `get_config` returns this
 
 
+PENALTIES = ("regularizer", "constraint")  # attributes of a variable
+
+
 def without_names(config):
     """A configuration without the names in it, which Keras numbers.
 
@@ -172,11 +175,17 @@ def take_over_penalties(source, target):
 
     They may have been set on the variable itself, which neither the configuration of
     its layer nor a file of its model records.
+
+    Returns:
+        bool, whether the target had others.
     """
-    for kind in ("regularizer", "constraint"):
+    changed = False
+    for kind in PENALTIES:
         wanted = getattr(source, kind)
         if not _alike(wanted, getattr(target, kind)):
             setattr(target, kind, wanted)
+            changed = True
+    return changed
 
 
 def _alike(first, second):

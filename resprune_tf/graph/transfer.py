@@ -61,11 +61,32 @@ def copy_penalties(source, target):
     """Sets regularizers and constraints of variables like those of another model.
 
     Args:
-        source, target: models, of which the second was loaded from a file.
+        source, target: models whose layers of the same names are the same.
     """
     for old, new in pairs(source, target):
         for first, second in paired_variables(old, new):
             take_over_penalties(first, second)
+
+
+def with_penalties_of(model, loaded):
+    """A model from a file with the penalties of the model that was saved.
+
+    Neither configurations nor files contain regularizers and constraints that were set
+    on variables.
+
+    Args:
+        model: the `keras.Model` that was saved, or one that was built like it. Its
+            layers may have other names, because Keras numbers them.
+        loaded: the model from the file. Its variables get the penalties.
+
+    Returns:
+        `loaded`, or None if it has all penalties already.
+    """
+    changed = [
+        take_over_penalties(mine, theirs)
+        for mine, theirs in zip(model.variables, loaded.variables, strict=True)
+    ]
+    return loaded if any(changed) else None
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:

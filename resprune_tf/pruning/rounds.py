@@ -1,6 +1,7 @@
 """The rounds of a run: each removes units, trains, measures and records."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -9,8 +10,9 @@ import warnings
 import keras
 import numpy as np
 
+from resprune_tf.graph.cloning import PENALTIES
 from resprune_tf.graph.cost import cost
-from resprune_tf.graph.transfer import copy_penalties
+from resprune_tf.graph.transfer import copy_penalties, with_penalties_of
 from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
@@ -442,8 +444,20 @@ class PruningRun:
         """Loads a model of the run directory by the name of its file."""
         record = next((each for each in self.rounds if each.model == name), None)
         model = load_run_model(self.files.path / name, record)
-        copy_penalties(self.template, model)
+        if self._penalized is not None:
+            copy_penalties(self._penalized, model)
         return model
+
+    @functools.cached_property
+    def _penalized(self):
+        """The initial model as saved, if variables of it need penalties; else None."""
+        variables = self.template.variables
+        if not any(getattr(v, kind) for v in variables for kind in PENALTIES):
+            return None
+        path = self.files.path / INITIAL
+        if not path.exists():  # in a directory unpacked from a state file
+            path = self.files.path / self.rounds[0].model
+        return with_penalties_of(self.template, load_run_model(path))
 
 
 def _limited(batches, most):

@@ -20,7 +20,7 @@ def measured(records, seed, norm, run="c10-k2"):
         name: {
             "importance": (-1) ** number * number / 10,
             "scaled": norm(number),
-            "branch": 10.0 - number,
+            "branch": norm(number) / (number / 10),
             "shortcut": 4.0,
             "ratio": number**2 / 7,
         }
@@ -70,14 +70,13 @@ def test_page(tmp_path):
     measured(tmp_path, 2, falling)
     result = figure5.make(tmp_path)
     page = result.text[result.text.index("|ω|, full length, n = 2") :]
-    expected = ["2", "+0.00 (-1.00 to +1.00)", "-1.00 (-1.00 to -1.00)"]
-    expected.append("+1.00 (+1.00 to +1.00)")
+    expected = ["2", *["+0.00 (-1.00 to +1.00)"] * 2, "+1.00 (+1.00 to +1.00)"]
     assert cells(page, "all")[1:] == expected
     assert cells(page, "stage 3")[1:] == expected
     # Seed 0 was known when the rule was written.
     assert "Monotone: open (n = 1) (in 0 of 1 models, p = 1)." in page
     row = cells(page, "2", "stage1_unit3")
-    assert row == ["2", "stage1_unit3", "0.2000", "0.5", "8", "0.5714"]
+    assert row == ["2", "stage1_unit3", "0.2000", "0.5", "2.5", "0.5714"]
     texts = words(result.drawings["figure5.svg"])
     assert {"stage 2", "mean norm, full length", "(n = 2)"} <= set(texts)
     assert result == figure5.make(tmp_path)
@@ -95,11 +94,11 @@ def test_what_is_missing_is_named(tmp_path):
 def test_the_chance_of_orders_within_the_stages(tmp_path):
     measured(tmp_path, 0, rising)
     (points,) = figure5.measured_points(Sources(tmp_path)).values()
-    assert figure5.p_value(points) == pytest.approx(1 / 6**3)
+    assert figure5.compared(points)[0] == pytest.approx(1 / 6**3)
     for seed, norm in enumerate((falling, proportional), start=1):
         measured(tmp_path, seed, norm)
         points = figure5.measured_points(Sources(tmp_path))[seed]
-        assert figure5.p_value(points) == pytest.approx(1)
+        assert figure5.compared(points)[0] == pytest.approx(1)
 
 
 def test_an_exchange_of_branches_keeps_the_factors(tmp_path):
@@ -108,10 +107,21 @@ def test_an_exchange_of_branches_keeps_the_factors(tmp_path):
     points = {n: p for n, p in points.items() if p.stage == 1}
     sizes = [0.1, 0.2, 0.4]
     for point, size, branch in zip(points, sizes, [1, 5, 3], strict=True):
-        norms = {**points[point].norms, "scaled": size * branch}
+        norms = {**points[point].norms, "scaled": size * branch, "branch": branch}
         points[point] = figure5.Point(1, size, norms)
     # Of the six orders, only (1, 5, 3) and (1, 3, 5) give products that rise with |ω|.
-    assert figure5.p_value(points) == pytest.approx(2 / 6)
+    p, excess = figure5.compared(points)
+    assert p == pytest.approx(2 / 6)
+    # The correlations of the others are 0.5, 0.5, 0.5 and -0.5.
+    assert excess == pytest.approx(1 - (2 + 1.5 - 0.5) / 6)
+
+
+def test_equal_importances_tell_nothing(tmp_path):
+    measured(tmp_path, 0, rising)
+    (points,) = figure5.measured_points(Sources(tmp_path)).values()
+    points = {n: p._replace(importance=1.0) for n, p in points.items()}
+    assert figure5.compared(points) == (1.0, 0.0)
+    assert figure5.monotone({0: points, 1: points}).state == OPEN
 
 
 def test_seeds_that_are_not_measured_are_named(tmp_path):

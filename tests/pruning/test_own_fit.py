@@ -740,14 +740,55 @@ def test_a_measure_of_another_kind_tells_of_no_example():
     assert labelled.classified(model, {"a": x, "b": x}, labels, accuracy, 3) is None
 
 
-def test_penalties_that_were_set_on_variables_last_through_a_run(tmp_path):
-    """Files of models do not contain them."""
-    model = dense_net(units=1)
-    for weight in model.trainable_weights:
-        weight.regularizer = keras.regularizers.L2(0.1)
-        weight.constraint = keras.constraints.NonNeg()
-    result = shorten(own(model), regression_data(), max_rounds=1, tolerance=100)
-    assert result.rounds[1].removed
-    for weight in result.model.trainable_weights:
-        assert weight.regularizer.l2 == pytest.approx(0.1)
-        assert np.min(weight) >= 0
+def numbered(penalty, before):
+    """Two units of equal layers, named by Keras; a penalty on one of their variables.
+
+    Args:
+        penalty: sets a regularizer on the kernel of the first unit.
+        before: number of layers that are built before, which shifts the names.
+    """
+    keras.utils.clear_session(free_memory=False)
+    for _ in range(before):
+        keras.layers.Dense(3)
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((6,))
+    kernels = []
+    for _ in range(2):
+        layer = keras.layers.Dense(6, "relu")
+        x = keras.layers.Add()([x, layer(x)])
+        kernels.append(layer.kernel)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    if penalty:
+        kernels[0].regularizer = keras.regularizers.L2(0.1)
+        kernels[0].constraint = keras.constraints.NonNeg()
+    return own(model)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_penalties_that_were_set_on_variables_last_through_a_run(tmp_path, before):
+    """Files of models do not contain them; names may differ when a run continues."""
+    settings = {"max_rounds": 1, "tolerance": 100, "run_dir": tmp_path}
+    settings["criterion"] = _second_first
+
+    def penalized(model):
+        found = [w.regularizer is not None for w in model.trainable_weights]
+        assert [w.constraint is not None for w in model.trainable_weights] == found
+        return found
+
+    shorten(numbered(True, 0), regression_data(), **settings)
+    result = shorten(numbered(True, before), regression_data(), **settings)
+    assert len(result.rounds[1].removed) == 1
+    assert penalized(result.model) == [True, False, False, False]
+    assert np.min(result.model.trainable_weights[0]) >= 0
+
+
+def _second_first(model):
+    """Scores by position: the last unit is removed first."""
+    return {unit.name: -number for number, unit in enumerate(rp.find_units(model))}
+
+
+def test_a_run_does_not_go_on_with_other_penalties(tmp_path):
+    settings = {"max_rounds": 0, "run_dir": tmp_path}
+    shorten(numbered(False, 0), regression_data(), **settings)
+    with pytest.raises(ValueError, match="model"):
+        shorten(numbered(True, 0), regression_data(), **settings)
