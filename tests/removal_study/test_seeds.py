@@ -148,7 +148,7 @@ def test_the_overview_says_how_well_omega_selects(tmp_path):
     text = page.in_brief(tmp_path)
     assert "- ResNet-14 of mine, scikit-learn's digits (n = 1): accuracy 95" in text
     omega = "90.0 % (mean percentile over 1 to 2 removed units: 10, of the best"
-    assert f"without 2 units chosen by |ω| {omega} random sets 81)" in text
+    assert f"without 2 units chosen by |ω| {omega} random sets 90)" in text
     assert "without each unit: -1.00 [-1.00, -1.00]." in text
     for seed in (0, 1):
         made(tmp_path, f"mine-seed{seed}", BEST)
