@@ -185,15 +185,6 @@ def test_a_run_that_ended_on_a_drop_goes_on_under_a_larger_tolerance(
     assert [each.importances for each in result.rounds] == whole
 
 
-def test_a_run_that_earlier_versions_limited_by_its_layers_continues(run, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(run[0], folder)
-    settings = read_json(folder / "run.json")
-    write_json(folder / "run.json", {**settings, "target": {"layers": 2}})
-    final = shorten(net(), run_dir=folder).final
-    assert final["stop_reason"] == "target reached: at most 2 layers"
-
-
 def test_other_settings_are_refused(run):
     with pytest.raises(RunDirectoryError, match="seed: 0 there, 1 now"):
         shorten(net(), run_dir=run[0], seed=1)
