@@ -27,7 +27,7 @@ from resprune_tf import (
 )
 from resprune_tf.criteria.by_name import importance
 from resprune_tf.pruning.plan import Plan
-from resprune_tf.system.whole_files import read_json, read_lines, write_json
+from resprune_tf.system.whole_files import read_json, read_lines
 from tests.conftest import net_of, outputs, randomise, shallow_net, toy_dataset
 from tests.made.options import options
 
