@@ -27,11 +27,13 @@ class Speeds:
     Attributes:
         cpu, accelerator: seconds; `nan` without a record of a CPU.
         cpu_name: the CPU.
+        begun: the `RunRecords` of all rows with a finished round; see `begun`.
         source: whether the time of the accelerator was measured, as text.
     """
 
     def __init__(self, records):
-        runs = begun(records).values()
+        self.begun = begun(records)
+        runs = self.begun.values()
         cpu, known = (
             measured_epoch(runs, accelerator) or epoch_seconds(records, accelerator)
             for accelerator in (False, True)

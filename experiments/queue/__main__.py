@@ -19,7 +19,6 @@ from experiments.claims.controls import SHORT_MARGIN
 from experiments.claims.estimates import (
     COMPILE_SECONDS,
     Speeds,
-    begun,
     starts_from_another,
 )
 from experiments.pages.library import counted
@@ -36,9 +35,8 @@ REHEARSAL = RECORDS / "queue" / "rehearsal.json"
 
 def page(records=RECORDS):
     """The text of queue.md."""
-    planned = {entry.run for entry in PLAN}
-    runs = {name: run for name, run in begun(records).items() if name in planned}
-    speeds = Speeds(records)
+    planned, speeds = {entry.run for entry in PLAN}, Speeds(records)
+    runs = {name: run for name, run in speeds.begun.items() if name in planned}
     done = sum(bool(run.final) for run in runs.values())
     return _PAGE.format(
         parts="\n".join(_part(part, runs, speeds) for part in PARTS),
