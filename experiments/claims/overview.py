@@ -256,23 +256,24 @@ def _in_short(groups):
         f" It makes {counted(len(costs), 'claim')} about computational cost: "
         f"{_numbers(costs)}. "
     )
-    against = [
-        f"[{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
-        f"{_AGAINST[claim.verdict.state]} {claim.numbers}"
-        + (f"; {claim.verdict.reason}" if claim.verdict.state == IMPOSSIBLE else "")
-        for name, found in groups.items()
-        for claim in found
-        if name != "further" and claim.verdict.state in _AGAINST
-    ]
+    against = {}  # a claim is judged at each scale and mentioned once
+    for name, found in groups.items():
+        for claim in found:
+            state = claim.verdict.state
+            if name != "further" and state in _AGAINST:
+                title = f"[{claim.text}]({claim.page}.md)"
+                subject = f"{title} ({published.TITLES[claim.data]}) {_AGAINST[state]}"
+                against.setdefault(subject, []).append(claim.numbers)
     if not against:
         return f"{words}No record contradicts the paper so far."
-    return f"{words}What contradicts the paper: {'. '.join(against)}."
+    sentences = (f"{subject} {'; '.join(each)}" for subject, each in against.items())
+    return f"{words}What contradicts the paper: {'. '.join(sentences)}."
 
 
 _AGAINST = {
     FAILS: "does not hold:",
     IMPOSSIBLE: "is not reproducible; the nearest model has",
-    CONTRARY: "is contradicted by one model, while a verdict needs two:",
+    CONTRARY: "is contradicted once per scale, while a verdict needs two models:",
 }
 _TO_RUN = (OPEN, ONCE, CONTRARY)  # claims that further seeds can decide
 

@@ -322,7 +322,7 @@ def test_costs(tmp_path):
     (line,) = lines(page, "**The paper makes 20 claims about trained models; none ")
     counts = "1 hold, 2 fail, 1 consistent, 1 not reproducible, 1 open"
     assert f"{counts}. What contradicts" in line
-    numbers = "the nearest model has 57.59 %, 69.29 %; a "
+    numbers = "the nearest model has 57.59 %, 69.29 %. "
     assert f"(CIFAR-10) is not reproducible; {numbers}" in line
     assert "(ImageNet) does not hold: 70.00 %, 93.15 %" in line
 
