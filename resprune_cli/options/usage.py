@@ -157,7 +157,8 @@ def add_loss_options(parser):
     group = parser.add_argument_group(
         "loss and metric",
         "The default is what the model was compiled with, or cross entropy and "
-        "accuracy if the model was not compiled and the labels are classes.",
+        "accuracy if the model was not compiled and the labels are classes. --loss "
+        "also replaces the metrics.",
     )
     group.add_argument(
         "--loss", metavar="NAME", help="loss of Keras, such as mean_squared_error."

@@ -60,26 +60,8 @@ def compile_for_labels(model, data, args, logits=None):
             "The data have no labels, but loss and metrics need them. In an .npz file, "
             "name them y or labels."
         )
+    _compile(model, data.splits["train"][1], args, logits)
     outputs = model.outputs[0].shape
-    optimizer = getattr(args, "optimizer", None)
-    if not model.compiled or args.loss or args.metric or optimizer:
-        labels = data.splits["train"][1]
-        if logits is None:
-            logits = probabilities(model) is None
-        loss = _loss(args.loss or _suitable_loss(labels, outputs), logits)
-        metrics = [args.metric] if args.metric else []
-        if not metrics and isinstance(loss, tuple(_CROSS_ENTROPIES.values())):
-            metrics = ["accuracy"]
-        try:
-            for metric in metrics:
-                if metric != "accuracy":
-                    keras.metrics.get(metric)
-            if isinstance(loss, keras.losses.BinaryCrossentropy) and _of_logits(loss):
-                metrics = [_of_binary_logits(each, outputs) for each in metrics]
-            optimizer = keras.optimizers.get(optimizer or "adam")
-        except ValueError as error:
-            raise WrongUse(first_line(error)) from error
-        model.compile(optimizer, loss, metrics=metrics)
     kind, splits = full_loss_name(model), {}
     for name, (x, y) in data.splits.items():
         splits[name] = x, _labels(y, kind, outputs)
@@ -88,6 +70,45 @@ def compile_for_labels(model, data, args, logits=None):
         except ValueError as error:
             raise WrongUse(str(error)) from error
     return splits
+
+
+def _compile(model, labels, args, logits):
+    """Compiles a model; each option replaces its own setting of a compiled one."""
+    optimizer = getattr(args, "optimizer", None)
+    settings = {}
+    if model.compiled:
+        if not (args.loss or args.metric or optimizer):
+            return
+        settings = keras.saving.deserialize_keras_object(model.get_compile_config())
+    outputs = model.outputs[0].shape
+    new_loss = args.loss or not model.compiled
+    if new_loss:
+        if logits is None:
+            logits = probabilities(model) is None
+        loss = _loss(args.loss or _suitable_loss(labels, outputs), logits)
+        settings.update(loss=loss, loss_weights=None)
+    try:
+        if new_loss or args.metric:
+            metrics = _metrics(args.metric, settings["loss"], outputs)
+            settings.update(metrics=metrics, weighted_metrics=None)
+        if optimizer or not model.compiled:
+            settings["optimizer"] = keras.optimizers.get(optimizer or "adam")
+    except ValueError as error:
+        raise WrongUse(first_line(error)) from error
+    model.compile(**settings)
+
+
+def _metrics(name, loss, outputs):
+    """The metric of a name, or by default accuracy with a cross entropy, as a list."""
+    metrics = [name] if name else []
+    if not metrics and isinstance(loss, tuple(_CROSS_ENTROPIES.values())):
+        metrics = ["accuracy"]
+    for metric in metrics:
+        if metric != "accuracy":
+            keras.metrics.get(metric)
+    if isinstance(loss, keras.losses.BinaryCrossentropy) and _of_logits(loss):
+        metrics = [_of_binary_logits(each, outputs) for each in metrics]
+    return metrics
 
 
 def full_loss_name(model):

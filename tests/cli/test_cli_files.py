@@ -797,6 +797,30 @@ def test_a_loss_that_cannot_be_guessed_is_asked_for():
     assert measuring.monitored(["loss"]) == "loss"
 
 
+@pytest.mark.parametrize(
+    "given, loss, metrics, optimizer",
+    [
+        ({"optimizer": "adam"}, "mean_squared_error", ["mae"], "adam"),
+        ({"metric": "mse"}, "mean_squared_error", ["mse"], "sgd"),
+        ({"loss": "mae"}, "mean_absolute_error", [], "sgd"),
+        ({}, "mean_squared_error", ["mae"], "sgd"),
+    ],
+)
+def test_an_option_replaces_only_its_own_compile_setting(
+    given, loss, metrics, optimizer
+):
+    x, y = np.ones((4, 2)), np.linspace(0, 1, 4)
+    net = net_of((2,), layers.Dense(1))
+    net.compile(keras.optimizers.SGD(0.25), "mse", metrics=["mae"])
+    data = data_source.Data({"train": (x, y)}, "")
+    splits = measuring.compile_for_labels(net, data, options("", **given))
+    assert measuring.full_loss_name(net) == loss
+    assert net.optimizer.name == optimizer
+    assert optimizer != "sgd" or float(net.optimizer.learning_rate) == 0.25
+    measured = measuring.evaluate(net, *splits["train"], 4)
+    assert list(measured) == ["loss", *metrics]
+
+
 def test_what_is_watched():
     assert measuring.monitored(["loss", "mae", "accuracy"]) == "accuracy"
     assert measuring.monitored(["loss", "mae"]) == "mae"
