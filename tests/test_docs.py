@@ -132,7 +132,7 @@ def test_the_readme_states_the_run_at_the_length_of_the_paper():
     (end,) = series.at(32).values()
     kept = tuple(kept_units(end).values())
     assert kept == published.SMALLEST_UNITS["cifar10"]
-    words = "{}, {} and {} units in the three stages, the same".format(*kept)
-    assert f"The model of 32 layers keeps {words} as we infer" in text
+    words = "{}, {} and {} units in its three stages.".format(*kept)
+    assert f"The 32-layer model keeps {words} We infer the same units" in text
     numbers = f"was {100 * first:.2f} % before and {100 * last:.2f} % after (one seed)"
     assert numbers in text

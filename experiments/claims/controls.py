@@ -245,7 +245,9 @@ def _selected(sources):
                 percent(series.summary(first)),
                 percent(series.summary(chosen)),
                 points(change),
-                judged(no_drop, change, series.doubt(chosen, chosen=True)).state,
+                judged(no_drop, change, series.doubt(chosen, chosen=True)).state
+                if scale == "paper"
+                else "-",
                 each(series.spent("epochs", chosen).values()),
             ]
         )

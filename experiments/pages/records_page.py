@@ -4,10 +4,10 @@ import collections
 import re
 
 from experiments.pages import cells
-from experiments.pages.differences import MARGIN, judged, no_drop, pair, summarize
+from experiments.pages.differences import pair, summarize
 from experiments.pages.library import RunRecords, counted, percent, short, wilson
 from experiments.pages.results import RECORDS, head, markdown_table
-from experiments.pages.scales import OWN, check_scale, is_smoke_test, words
+from experiments.pages.scales import check_scale, is_smoke_test, words
 
 _ABOUT = f"""All committed records. The folder of a record has its flags, environment
 and rounds; `resprune report FOLDER` writes its report.
@@ -16,16 +16,13 @@ and rounds; `resprune report FOLDER` writes its report.
   selection images is at least the initial one; cells with an arrow show both.
   Accuracies are in %, MACs and parameters of the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the paper, *own schedule* those of the
-  flagfile of a model that is not in the paper. This page gives such a run no verdict;
-  ResNet-29 is compared with its [controls](controls.md). *Smoke tests* show that
-  everything runs; their numbers support no claim.
+  flagfile of a model that is not in the paper. *Smoke tests* show that everything runs;
+  their numbers support no claim.
 - *digits/demo-fast* has the settings of *digits/demo*, run by version 0.1.0, which
   kept no models.
 - Several seeds: mean ± standard deviation over n seeds on the test set;
   {cells.COUNTED_SEEDS}. *Change*: selected minus initial model of the same seed in
-  percentage points, mean [95 % t interval]. *No loss*, where shown, holds if the
-  interval lies above -{100 * MARGIN:g} percentage points, fails if it lies below, and
-  is open otherwise.
+  percentage points, mean [95 % t interval]. The [front page](README.md) judges claims.
 - Single runs: ± half the width of the 95 % Wilson interval for the number of images."""
 _DATA = "data (train / selection / test)"
 _LONG = ("seeds", _DATA, "selected on", "MACs %", "change by seed", "epochs", "minutes")
@@ -166,13 +163,10 @@ def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
         if (run := name.split("/")[-1]) not in without and (not only or run in only)
     }
     rows = [_seeds_cells(n, runs) for n, runs in groups.items() if len(runs) >= least]
-    empty = {k for k in rows[0] if all(row[k] == "-" for row in rows)} if rows else ()
-    rows = [
-        {k: v for k, v in row.items() if k not in empty and not (brief and k in _LONG)}
-        for row in rows
-    ]
     if not rows:
         return ""
+    if brief:
+        rows = [{k: v for k, v in row.items() if k not in _LONG} for row in rows]
     return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
@@ -199,14 +193,9 @@ def _seeds_cells(name, runs):
     )
     first = next(iter(runs.values()))
     changes = (100 * (after[s] - before[s]) for s in sorted(before.keys() & after))
-    doubt, scale = "", words(name, first.scale)
-    if any(run.split == "test" for run in runs.values()):
-        doubt = "selected on the test set"
-    elif any(record["round"] == 0 for record in chosen.values()):
-        doubt = "nothing removed"
     return {
         "run": name,
-        "scale": scale,
+        "scale": words(name, first.scale),
         _DATA: _sizes(first),
         "selected on": cells.on_split(first.split),
         "seeds": records,
@@ -216,7 +205,6 @@ def _seeds_cells(name, runs):
         "selected": cells.percent(summarize(after.values())),
         "change": cells.points(change),
         "change by seed": ", ".join(f"{value:+.2f}" for value in changes),
-        "no loss": "-" if scale == OWN else judged(no_drop, change, doubt).state,
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",
         "processor": ", ".join(dict.fromkeys(map(_processor, runs.values()))),

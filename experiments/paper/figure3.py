@@ -138,7 +138,7 @@ def initial_accuracies(sources, name):
     found = {}
     for run in PRUNING_RUNS[name]:
         found.setdefault(BY_RUN[run].scale, []).append(run)
-    series = {scale: sources.fullest(*runs) for scale, runs in found.items()}
+    series = {scale: sources.first(*runs) for scale, runs in found.items()}
     return {scale: each.summary(each.initial()) for scale, each in series.items()}
 
 

@@ -46,7 +46,7 @@ branch before ω, and ‖ω·F(x)‖ / ‖x‖ what it adds relative to its shor
 - *Within the stages*: mean of the correlations of the stages. The paper plots the
   relation "in each residual block", that is, within each stage. Units of different
   stages have feature maps of different sizes, so their norms are not comparable.
-- *Monotone* holds if in every model, of at least two, the correlation of |ω| with
+- *Monotone* holds if in every model the correlation of |ω| with
   ‖ω·F(x)‖ within the stages is larger than the factor |ω| alone explains: exact test,
   one-sided, p < {_ALPHA}, over all exchanges of the branches ‖F(x)‖ between the units
   of a stage. It does not hold if the correlation is smaller than its mean over these
@@ -82,7 +82,7 @@ def make(records):
         drawings["figure5"] = draw(paint, shown, height=height)
     for scale, models in shown.items():
         words = f"{WORDS[scale]}, n = {len(models)}"
-        verdict = monotone(sources.series(RUN, scale).deciding(models))
+        verdict = judged(sources.series(RUN, scale), models)
         parts.append(
             f"## Rank correlation with |ω|, {words}\n\n{_correlations(models)}"
         )
@@ -133,6 +133,19 @@ def measuring(series, measured=()):
         for seed in series.runs
         if seed not in measured
     ]
+
+
+def judged(series, models):
+    """The `Verdict` on the models of a `Series`.
+
+    Args:
+        series: `Series`.
+        models: the result of `measured_points`.
+    """
+    verdict = monotone(series.deciding(models))
+    if models and (doubt := series.doubt(models)):
+        return Verdict(OPEN, f"{verdict.reason}; {doubt}")
+    return verdict
 
 
 def monotone(models):

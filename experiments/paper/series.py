@@ -9,7 +9,8 @@ from experiments.pages.scales import check_scale
 from experiments.paper.rows import Row
 
 # Records that were known when the rules of Figures 5 and 6 and of the first stage got
-# their present form. They are shown, but do not decide by these rules.
+# their present form. They, and runs that start from their models, are shown, but do not
+# decide by these rules.
 SEEN = ("c10-k2-seed0",)
 
 
@@ -51,6 +52,11 @@ class Series:
         return any(run.smoke for run in self.runs.values())
 
     @property
+    def complete(self):
+        """Whether all planned seeds are on record."""
+        return len(self.runs) == len(self.row.seeds)
+
+    @property
     def split(self):
         """The split that selects: `"validation"` or `"test"`."""
         return next(iter(self.runs.values())).split
@@ -75,6 +81,15 @@ class Series:
         """The precisions of the runs' trainings, each once, in alphabetical order."""
         recipes = (run.settings.get("recipe", {}) for run in self.runs.values())
         return sorted({recipe.get("precision", "float32") for recipe in recipes})
+
+    @property
+    def splits(self):
+        """By seed: a checksum of the data and of how they are divided, if known."""
+        found = {}
+        for seed, run in self.runs.items():
+            if checksum := run.settings.get("dataset", {}).get("fingerprint"):
+                found[seed] = checksum
+        return found
 
     @property
     def backends(self):
@@ -151,11 +166,16 @@ class Series:
             return "smoke records"
         if len(records) < len(self.runs):
             return f"only {len(records)} of {len(self.runs)} seeds have such a model"
+        # To judge after every seed until a claim holds would let it hold by chance.
+        if len(self.runs) > 1 and not self.complete:
+            planned = len(self.row.seeds)
+            return f"only {len(self.runs)} of {planned} planned seeds are finished"
         if chosen and any(run.split == "test" for run in self.runs.values()):
             return "selected on the test set"
-        kept = sum(record["round"] == 0 for record in records.values())
-        if chosen and kept:
-            return f"nothing removed in {kept} of {len(records)} seeds"
+        if chosen:
+            kept = sum(record["round"] == 0 for record in records.values())
+            if kept:
+                return f"nothing removed in {kept} of {len(records)} seeds"
         return ""
 
     def deciding(self, found):
@@ -165,13 +185,14 @@ class Series:
             found: a dict by seed.
 
         Returns:
-            `found` without the seeds in `SEEN`, or with them if there are no others.
+            `found` without the seeds of the records `SEEN` and of runs that start from
+            their models, or with them if there are no others.
         """
-        new = {
-            seed: value
-            for seed, value in found.items()
-            if f"{self.row.run}-seed{seed}" not in SEEN
-        }
+        new = {}
+        for seed, value in found.items():
+            known = {f"{self.row.run}-seed{seed}", *self.row.needs(seed)}
+            if not known & {*SEEN}:
+                new[seed] = value
         return new or found
 
     def spent(self, key, until=None):

@@ -38,14 +38,15 @@ class Sources:
         """
         return any(self.series(run).runs for run in runs)
 
-    def fullest(self, *runs):
-        """The series with the most recorded seeds; of equals, the first.
+    def first(self, *runs):
+        """The first series with all planned seeds, or else the first on record.
 
         Without any record it is the last series, which is run first.
         """
         found = [self.series(run) for run in runs]
         known = [series for series in found if series.runs]
-        return max(known, key=lambda series: len(series.runs), default=found[-1])
+        complete = [series for series in known if series.complete]
+        return (complete or known or found[-1:])[0]
 
     def result(self, title, name, about, *parts, **drawings):
         """The `Result` with the list of its records and of missing runs.

@@ -33,12 +33,15 @@ initial one on the images that select: held-out images, or the test set as in th
   initial one there, which is how the paper selects. It is shown for comparison; its
   accuracy on the test set cannot show a loss.
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
-  (holds), below (does not hold), or neither (open). One seed decides nothing.
+  (holds), below (does not hold), or neither (open). It is open until all planned seeds
+  are on record.
 - *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
   ImageNet. Our CIFAR models train on 45,000 images, because 5,000 are held out; the
   paper states no such split. Runs of different scales are never averaged. A quarter of
-  the epochs does not train to convergence: the page of controls compares runs of equal
-  epochs.
+  the epochs does not train to convergence, so any further training raises the accuracy:
+  there is no verdict, and the page of controls compares runs of equal epochs.
+- The target of a run limits the difference: the runs of 60 epochs per round end at the
+  paper's number of layers, and only those with its setting go on to 11.
 - *Image by image*: test images that the pruned model alone classifies wrongly or
   correctly, compared with the initial model of the same run, and p of McNemar's exact
   test. It tells whether two trained models differ, not what another seed would give."""
@@ -171,7 +174,9 @@ def _accuracy(found):
             for split in dict.fromkeys(("test", series.split)):
                 change = series.change(chosen, split)
                 verdict = judged(no_drop, change, series.doubt(chosen, chosen=True))
-                why = f"{verdict.state} ({verdict.reason})" if split == "test" else "-"
+                why = "-"
+                if split == "test" and series.row.scale == "paper":
+                    why = f"{verdict.state} ({verdict.reason})"
                 rows.append(
                     [
                         *_title(name, series),

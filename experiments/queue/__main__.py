@@ -106,8 +106,8 @@ in progress and {left} are planned. [Results](../docs/results/README.md) states 
 claims they decide.
 
 - *Scale*: full length means the paper's epochs, a quarter of the epochs a quarter of
-  them with the learning rate schedule compressed in proportion, own schedule the epochs
-  of the flagfile of a model that is not in the paper.
+  them with the epochs at which the learning rate drops scaled and rounded, own schedule
+  the epochs of the flagfile of a model that is not in the paper.
 - *Epochs*: of the row itself; rows that start from another run share its initial
   training.
 - *Hours on a CPU*: per seed, measured where a seed ran on a CPU, otherwise estimated

@@ -28,8 +28,9 @@ _SCHEDULE = flags.DEFINE_enum(
 _DROPS = flags.DEFINE_list(
     "drops",
     None,
-    "Fractions of the epochs after which the step schedule divides by ten. Default: as "
-    "in the paper, from epoch 81 and 122 of 200, on ImageNet from 31 and 61 of 90.",
+    "Where the step schedule divides by ten, as fractions of the epochs. Multiplied by "
+    "the number of epochs and rounded, each gives the first epoch with the lower rate. "
+    "Default: as in the paper, epochs 81 and 122 of 200, on ImageNet 31 and 61 of 90.",
 )
 _RETRAIN_SCHEDULE = flags.DEFINE_enum(
     "retrain_schedule",

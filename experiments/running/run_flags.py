@@ -18,7 +18,7 @@ SCALE = flags.DEFINE_enum(
     "paper",
     ["paper", "quarter", "smoke"],
     "paper: the values of the other flags. quarter: a quarter of their epochs, with "
-    "the schedule compressed in proportion; epochs from --epochs_of or --compute_of "
+    "the drops of the learning rate scaled; epochs from --epochs_of or --compute_of "
     "come from a run of this scale and are not divided. smoke: a test of minutes on a "
     "CPU with few images and epochs and, on small images, a narrow model. smoke "
     "replaces the values of a flagfile and refuses other values on the command line.",

@@ -74,7 +74,8 @@ def test_page(tmp_path):
     assert cells(page, "all")[1:] == expected
     assert cells(page, "stage 3")[1:] == expected
     # Seed 0 was known when the rule was written.
-    assert "Monotone: open (n = 1) (in 0 of 1 models, p = 1)." in page
+    missing = "only 2 of 3 planned seeds are finished"
+    assert f"Monotone: open (in 0 of 1 models, p = 1; {missing})." in page
     row = cells(page, "2", "stage1_unit3")
     assert row == ["2", "stage1_unit3", "0.2000", "0.5", "2.5", "0.5714"]
     texts = words(result.drawings["figure5.svg"])

@@ -46,7 +46,7 @@ def test_order():
         ("c10-r29", 40 + 30),
         ("c10-r29-restart", 30),
         ("c10-guided", 15 * 60),  # 56 -> 11, from the main chain's first net
-        ("c10-k4", 2 * 60),
+        ("c10-k4", 3 * 60),
         ("c10-retrain120", 8 * 120),
         ("c10-plain20", 200),
         ("c10-distilled47", 200),
