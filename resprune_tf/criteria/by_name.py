@@ -26,7 +26,7 @@ from resprune_tf.criteria.registry import (
     make,
 )
 from resprune_tf.data.dataset import Dataset
-from resprune_tf.data.examples import count_images
+from resprune_tf.data.examples import concatenated, count_images
 from resprune_tf.data.fit_data import ArraySplit, FitData
 from resprune_tf.nets.importance import SUFFIX
 from resprune_tf.system.advice import advice
@@ -268,13 +268,11 @@ def _is_pipeline(dataset):
 
 def _first(data, examples):
     """The first inputs of a pipeline."""
-    found = [
+    found = concatenated(
         keras.tree.map_structure(keras.ops.convert_to_numpy, inputs)
         for inputs in training_batches(data, examples=examples)
-    ]
-    return keras.tree.map_structure(
-        lambda *parts: np.concatenate(parts)[:examples], *found
     )
+    return keras.tree.map_structure(lambda array: array[:examples], found)
 
 
 def check_scores(

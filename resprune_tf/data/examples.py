@@ -128,6 +128,30 @@ def batch_count(images, batch_size):
     return -(-count_images(images) // batch_size)
 
 
+def concatenated(batches):
+    """Concatenates batches of inputs, as arrays.
+
+    Args:
+        batches: iterable of nested structures of arrays; at least one.
+
+    Raises:
+        ValueError: if the examples of two batches differ in shape.
+    """
+    batches = list(batches)
+    sizes = {
+        tuple(np.shape(array)[1:] for array in keras.tree.flatten(batch))
+        for batch in batches
+    }
+    if len(sizes) > 1:
+        first, second, *_ = sorted(sizes, key=str)
+        raise ValueError(
+            "All examples must have one shape, but batches of the pipeline have "
+            f"examples of {first} and {second}. Pad all batches to one length, or "
+            "pass a `criterion` on arrays."
+        )
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+
+
 def labelled_batches(images, labels, batch_size):
     """Yields pairs of a batch of images and its labels, in order."""
     for start in range(0, count_images(images), batch_size):

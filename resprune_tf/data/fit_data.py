@@ -314,10 +314,7 @@ class Pipeline:
         It is kept, because a pipeline may have to fill a shuffle buffer before it.
         """
         if self._first is None:
-            batches = self.dataset
-            if keras.backend.backend() != "tensorflow":
-                batches = batches.as_numpy_iterator()
-            self._first = next(iter(batches), None)
+            self._first = next(iter(self._batches()), None)
             if self._first is None:
                 raise self._empty()
         return self._first
@@ -330,7 +327,9 @@ class Pipeline:
             )
 
     def _batches(self):
-        return self.dataset
+        if keras.backend.backend() == "tensorflow":
+            return self.dataset
+        return self.dataset.as_numpy_iterator()  # JAX does not accept its tensors
 
     def sample(self, batch_size, seed):
         """Batches in the order of the pipeline."""

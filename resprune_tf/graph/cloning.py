@@ -130,9 +130,8 @@ def copy_state(source, target):
 
     The state comprises all variables, including those of seed generators, and what a
     layer saves by its own methods (`save_own_variables`, `save_assets`), such as an
-    adapted vocabulary. Regularizers and constraints of variables are taken over. Frozen
-    and quantized layers inside a layer, which its
-    configuration does not record, are frozen and quantized again.
+    adapted vocabulary. What no configuration records is taken over
+    (`take_over_unsaved`), and quantized layers inside a layer are quantized again.
 
     Args:
         source, target: layers, or operations without state.
@@ -154,15 +153,11 @@ def copy_state(source, target):
         _quantize_like(old, new)
         if keeps_own_state(old):
             _copy_own_state(old, new)
-        if new.trainable != old.trainable:
-            new._trainable = old.trainable  # the setter would change inner layers too
     for old, new in paired_variables(source, target):
         # A copy: on JAX a training step donates its buffers, so two variables must
         # not share one.
         new.assign(np.array(keras.ops.convert_to_numpy(old)))
-        if new.trainable != old.trainable:
-            new.trainable = old.trainable
-        take_over_penalties(old, new)
+    take_over_unsaved(source, target)
     for layer in target._flatten_layers():
         # Normalization caches its mean and variance outside its variables. Lookup
         # layers need no `finalize_state`: it would only end an `adapt`.
@@ -170,22 +165,49 @@ def copy_state(source, target):
             layer.finalize_state()
 
 
-def take_over_penalties(source, target):
-    """Sets the regularizer and the constraint of a variable like those of another.
+def take_over_unsaved(source, target):
+    """Takes over what neither configurations nor files of models record.
 
-    They may have been set on the variable itself, which neither the configuration of
-    its layer nor a file of its model records.
+    These are the `trainable` flags of layers inside a layer and of single variables,
+    and regularizers and constraints that were set on a variable.
+
+    Args:
+        source, target: an operation and its clone.
 
     Returns:
         bool, whether the target had others.
     """
     changed = False
-    for kind in PENALTIES:
-        wanted = getattr(source, kind)
-        if not _alike(wanted, getattr(target, kind)):
-            setattr(target, kind, wanted)
+    if not isinstance(source, keras.layers.Layer):
+        return changed
+    layers = zip(source._flatten_layers(), target._flatten_layers(), strict=False)
+    for old, new in layers:
+        if new.trainable != old.trainable:
+            new._trainable = old.trainable  # the setter would change inner layers too
             changed = True
+    for old, new in paired_variables(source, target):
+        if new.trainable != old.trainable:
+            new.trainable = old.trainable
+            changed = True
+        for kind in PENALTIES:
+            wanted = getattr(old, kind)
+            if not _alike(wanted, getattr(new, kind)):
+                setattr(new, kind, wanted)
+                changed = True
     return changed
+
+
+def has_unsaved(operation):
+    """Whether an operation may have settings that `take_over_unsaved` takes over."""
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    for layer in operation._flatten_layers():
+        # The configuration of the operation records its own flag.
+        if layer is not operation and not layer.trainable:
+            return True
+        if any(v.trainable != layer.trainable for v in layer._trainable_variables):
+            return True
+    return any(getattr(v, kind) for v in operation.variables for kind in PENALTIES)
 
 
 def _alike(first, second):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from resprune_tf.graph.cloning import paired_variables
 from resprune_tf.graph.running import as_tensors
@@ -118,7 +119,11 @@ def compile_like(
 def _repeat_settings(model, source, optimizer_state):
     lost = cause = None
     try:
-        model.compile_from_config(source.get_compile_config())
+        # Not `compile_from_config`, which ignores the settings if the class of the
+        # model has a `compile` of its own.
+        settings = keras.saving.deserialize_keras_object(source.get_compile_config())
+        keras.Model.compile(model, **settings)
+        model.optimizer.build(model.trainable_variables)
     except Exception as error:
         lost, cause = f"{type(error).__name__}: {error}", error
     else:
@@ -201,11 +206,11 @@ def _copy_slots(optimizer, new_optimizer, places, count):
             _copy_slots(value, new, places, count)
         elif isinstance(value, keras.Variable):
             if isinstance(new, keras.Variable) and new.shape == value.shape:
-                new.assign(value)
+                new.assign(_copied(value))
         elif isinstance(value, list) and len(value) == count and name not in _NO_SLOTS:
             for place, old_place, *_ in places:
                 if isinstance(value[old_place], keras.Variable):
-                    new[place].assign(value[old_place])
+                    new[place].assign(_copied(value[old_place]))
     # No configuration contains `exclude_from_weight_decay`.
     new_optimizer._exclude_from_weight_decay_pattern = getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
@@ -217,6 +222,11 @@ def _copy_slots(optimizer, new_optimizer, places, count):
         if optimizer._var_key(origin) in excluded
     }
     new_optimizer._exclude_from_weight_decay_cache = {}
+
+
+def _copied(variable):
+    # On JAX a training step donates its buffers, so variables must not share one.
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def inner_optimizer(optimizer):
@@ -247,6 +257,10 @@ def create_state(model, batch):
         return
     if not all(hasattr(values, "__array__") for values in keras.tree.flatten(batch)):
         return  # lists and sparse arrays, which `fit` converts
+    if any(tensor.shape[0] is not None for tensor in model.inputs):
+        return  # a part of the batch does not fit
+    if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
+        return  # the call would change its state
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     # Two examples, because a batch of one may be squeezed.

@@ -15,8 +15,7 @@ from resprune_tf import graph
 from resprune_tf.graph.cloning import (
     copy_state,
     keeps_own_state,
-    paired_variables,
-    take_over_penalties,
+    take_over_unsaved,
 )
 from resprune_tf.system.model_files import ModelFileError, check_layer
 
@@ -57,35 +56,31 @@ def copy_values(source, target):
         copy_state(old, new)
 
 
-def copy_penalties(source, target):
-    """Sets regularizers and constraints of variables like those of another model.
+def copy_unsaved(source, target):
+    """Sets what files do not record (`take_over_unsaved`) like in another model.
 
     Args:
         source, target: models whose layers of the same names are the same.
     """
     for old, new in pairs(source, target):
-        for first, second in paired_variables(old, new):
-            take_over_penalties(first, second)
+        take_over_unsaved(old, new)
 
 
-def with_penalties_of(model, loaded):
-    """A model from a file with the penalties of the model that was saved.
-
-    Neither configurations nor files contain regularizers and constraints that were set
-    on variables.
+def with_unsaved_of(model, loaded):
+    """A model from a file with those settings of the saved model that files lack.
 
     Args:
-        model: the `keras.Model` that was saved, or one that was built like it. Its
-            layers may have other names, because Keras numbers them.
-        loaded: the model from the file. Its variables get the penalties.
+        model: the functional `keras.Model` that was saved, or one that was built like
+            it. Its layers may have other names, because Keras numbers them.
+        loaded: the model from the file; it gets the settings.
 
     Returns:
-        `loaded`, or None if it has all penalties already.
+        `loaded`, or None if it has all settings already.
     """
-    changed = [
-        take_over_penalties(mine, theirs)
-        for mine, theirs in zip(model.variables, loaded.variables, strict=True)
-    ]
+    # Layers that are attached to a model, but are not part of its graph, are not in
+    # the file.
+    both = zip(model.operations, loaded.operations, strict=True)
+    changed = [take_over_unsaved(mine, theirs) for mine, theirs in both]
     return loaded if any(changed) else None
 
 

@@ -253,7 +253,10 @@ class LayerDeletion(keras.callbacks.Callback):
         if loss is not None and not math.isfinite(loss):
             self._diverged = f"the training loss became {float(loss)}"
             if not self._decides:
-                rate = logs.get("learning_rate", self.model.optimizer.learning_rate)
+                optimizer = self.model.optimizer
+                rate = logs.get("learning_rate")
+                if rate is None:  # MultiOptimizer has no single one
+                    rate = getattr(optimizer, "learning_rate", math.nan)
                 raise TrainingDiverged(
                     f"The training loss became {float(loss)} in epoch "
                     f"{epoch // self.parts + 1} of round {len(self.rounds)} at "

@@ -10,9 +10,11 @@ import warnings
 import keras
 import numpy as np
 
-from resprune_tf.graph.cloning import PENALTIES
+from resprune_tf import graph
+from resprune_tf.data.examples import concatenated
+from resprune_tf.graph.cloning import has_unsaved
 from resprune_tf.graph.cost import cost
-from resprune_tf.graph.transfer import copy_penalties, with_penalties_of
+from resprune_tf.graph.transfer import copy_unsaved, with_unsaved_of
 from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
@@ -166,11 +168,11 @@ class PruningRun:
         broken_before = broken(model)
         size = self._size(model)
         self._announce(number, size, removed, recipe)
-        trainer, callbacks, history, spent = self._training(
+        trainer, callbacks, history, spent, done = self._training(
             number, model, recipe, removed
         )
         try:
-            trainer.fit(len(history), callbacks)
+            trainer.fit(done, callbacks)
         except TrainingDiverged as error:
             return self._diverge(number, removed, recipe, str(error))
         if newly_broken := sorted(broken(model) - broken_before):
@@ -289,9 +291,7 @@ class PruningRun:
             inputs = training_batches(
                 self.data, examples=_SEARCH_EXAMPLES, seed=self.seed
             )
-            images = keras.tree.map_structure(
-                lambda *each: np.concatenate(each), *_limited(inputs, _SEARCH_BYTES)
-            )
+            images = concatenated(_limited(inputs, _SEARCH_BYTES))
         removed = self.deletion.select(
             scores,
             model,
@@ -304,8 +304,8 @@ class PruningRun:
         """Prepares the training of a round, from the saved state if there is one.
 
         Returns:
-            The trainer, its callbacks, the history of earlier epochs, and the seconds
-            that earlier processes spent on them.
+            The trainer, its callbacks, the history of earlier epochs, the seconds that
+            earlier processes spent on them, and the number of epochs that are done.
         """
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         teacher = self.teacher
@@ -320,13 +320,16 @@ class PruningRun:
             guidance=self.guidance if teacher is not None else None,
             strategy=self.strategy,
         )
+        # Whenever Keras loads a model, it draws a seed for generators without one.
+        with self.strategy.scope():
+            _restart_generators(trainer.model, seed)
         path = self.files.path / "state.npz"
         meta = checkpoint.read_meta(path)
-        history, spent = [], 0.0
+        history, spent, ended = [], 0.0, False
         if meta is not None and meta["round"] == number:
             with self.strategy.scope():
                 checkpoint.load_state(path, trainer.model)
-            history = meta["history"]
+            history, ended = meta["history"], meta.get("ended", False)
             spent = sum(epoch["seconds"] for epoch in history)
             done = len(history) / recipe.parts
             self._say(f"round {number}: continuing after epoch {done:g}")
@@ -337,7 +340,9 @@ class PruningRun:
         watchers = [*filter(None, (self.progress, self.status))]
         self.deletion.parts = recipe.parts
         callbacks = [*watchers, self.deletion, saving]
-        return trainer, callbacks, history, spent
+        # A callback may have ended the training early.
+        done = recipe.epochs * recipe.parts if ended else len(history)
+        return trainer, callbacks, history, spent, done
 
     def _finish(self, outcome, note):
         """Selects the last accepted round and writes `final.json`."""
@@ -444,20 +449,50 @@ class PruningRun:
         """Loads a model of the run directory by the name of its file."""
         record = next((each for each in self.rounds if each.model == name), None)
         model = load_run_model(self.files.path / name, record)
-        if self._penalized is not None:
-            copy_penalties(self._penalized, model)
+        if self._given is not None:
+            copy_unsaved(self._given, model)
+        _restart_adapters(model)
         return model
 
     @functools.cached_property
-    def _penalized(self):
-        """The initial model as saved, if variables of it need penalties; else None."""
-        variables = self.template.variables
-        if not any(getattr(v, kind) for v in variables for kind in PENALTIES):
+    def _given(self):
+        """The initial model as saved, if its file lacks settings of it; else None."""
+        template = graph.as_functional(self.template, "prune_and_retrain")
+        if not any(map(has_unsaved, template.operations)):
             return None
         path = self.files.path / INITIAL
         if not path.exists():  # in a directory unpacked from a state file
             path = self.files.path / self.rounds[0].model
-        return with_penalties_of(self.template, load_run_model(path))
+        loaded = graph.as_functional(load_run_model(path), "prune_and_retrain")
+        return with_unsaved_of(template, loaded)
+
+
+def _restart_generators(model, seed):
+    """Seeds the generators that were created without a seed, such as of dropout."""
+    generators = (
+        generator
+        for layer in model._flatten_layers()
+        for generator in getattr(layer, "_seed_generators", ())
+    )
+    for place, generator in enumerate(generators):
+        if generator._initial_seed is None:
+            state = np.array([seed, place << 16], generator.state.dtype)
+            generator.state.assign(state)
+
+
+def _restart_adapters(model):
+    """Draws the first factors of LoRA layers again, as `enable_lora` does.
+
+    A file contains the kernel with the adapter merged into it. Keras sets both factors
+    to 0 when it loads them, so neither would have a gradient.
+    """
+    for number, layer in enumerate(model._flatten_layers()):
+        if not getattr(layer, "lora_enabled", False):
+            continue
+        for name in ("lora_kernel_a", "lora_embeddings_a"):
+            if (factor := getattr(layer, name, None)) is not None:
+                initializer = keras.initializers.HeUniform(seed=number)
+                factor.assign(initializer(factor.shape, factor.dtype))
 
 
 def _limited(batches, most):

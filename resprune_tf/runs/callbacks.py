@@ -101,17 +101,17 @@ class Checkpoint(keras.callbacks.Callback):
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
         reason = self.stop.reason(ahead=1.5 * seconds)
         # The last epoch is saved too, because the evaluation after it may take long.
-        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        ended = bool(self.model.stop_training)  # by another callback
+        last = ended or epoch + 1 == self.params["epochs"]
         if reason or last or time.monotonic() >= self.next_saving:
-            self._save(epoch + 1)
+            self._save(epoch + 1, ended)
         if reason:
             raise RunInterrupted(reason)
 
-    def _save(self, epoch):
+    def _save(self, epoch, ended):
         begun = time.monotonic()
-        save_state(
-            self.path, self.model, **self.meta, epoch=epoch, history=self.history
-        )
+        progress = {"epoch": epoch, "ended": ended, "history": self.history}
+        save_state(self.path, self.model, **self.meta, **progress)
         ended = time.monotonic()
         self.next_saving = ended + (ended - begun) / SAVING_SHARE
 

@@ -30,13 +30,19 @@ def save_state(path, model, **meta):
         **meta: JSON values to save, such as the number of finished epochs.
     """
     arrays = {
-        f"{group}_{index}": keras.ops.convert_to_numpy(variable)
+        f"{group}_{index}": _storable(keras.ops.convert_to_numpy(variable))
         for group, variables in _groups(model).items()
         for index, variable in enumerate(variables)
     }
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), "uint8")
     with atomic_file(path) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, **arrays)
+
+
+def _storable(array):
+    """An array of a type that NumPy's files know; float32 contains all of bfloat16."""
+    known = array.dtype.kind in "biuf" and array.dtype.isbuiltin == 1
+    return array if known else array.astype("float32")
 
 
 def read_meta(path):

@@ -41,13 +41,16 @@ def fast_copy(model, precision="float32"):
     outputs = {id(tensor._keras_history.operation) for tensor in model.outputs}
     scales = scalable(whole)
 
-    def config_of(layer):
-        config = layer.get_config()
+    def is_reduced(layer):
         exact = isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
         is_float32 = layer.dtype_policy.name == "float32"
-        if precision == "bfloat16" and is_float32 and not exact:
-            if id(layer) not in outputs:
-                config["dtype"] = "mixed_bfloat16"
+        reduced = precision == "bfloat16" and is_float32 and not exact
+        return reduced and id(layer) not in outputs
+
+    def config_of(layer):
+        config = layer.get_config()
+        if is_reduced(layer):
+            config["dtype"] = "mixed_bfloat16"
         return config
 
     applied = {}
@@ -67,6 +70,8 @@ def fast_copy(model, precision="float32"):
         elif is_narrow_subsampling(operation):
             kind = SubsampledConv2D
         if id(operation) not in scales:
+            if kind is type(operation) and not is_reduced(operation):
+                return graph.clone_operation(operation)
             return kind.from_config(config_of(operation))
         scaled = scaled_kind(kind).from_config(config_of(operation))
         scaled.scale_by(applied[id(scales[id(operation)])])
@@ -184,6 +189,7 @@ def has_one_pass_form(layer):
     return (
         type(layer) is keras.layers.BatchNormalization
         and not layer.synchronized
+        and not getattr(layer, "renorm", False)
         and get_keras_mask(layer.output) is None
         and layer.axis in (-1, len(layer.output.shape) - 1)
     )

@@ -158,6 +158,8 @@ class FitRecipe(TrainingRecipe):
         if self.compile_fn is not None:
             return self
         check_compiled(model)
+        if not _has_rate(model.optimizer) and not (self.learning_rate or self.schedule):
+            return self
         return self.replace(
             learning_rate=self.learning_rate or trained_rate(model.optimizer),
             schedule=self.schedule or "warmup_linear",
@@ -241,6 +243,14 @@ class FitRecipe(TrainingRecipe):
             if each.compile_fn is None:
                 check_compiled(model)
             each._check_rate_callbacks()
+            rated = each.learning_rate or each.schedule not in (None, "constant")
+            if rated and each.compile_fn is None and not _has_rate(model.optimizer):
+                raise ValueError(
+                    f"The {type(model.optimizer).__name__} of '{model.name}' has no "
+                    "single learning rate, so `learning_rate` and `schedule` cannot "
+                    "change it. Pass `FitRecipe(compile_fn=...)`, a function that "
+                    "compiles a model, instead."
+                )
             if each.learning_rate is None and each.schedule not in (None, "constant"):
                 initial_rate(model.optimizer)  # raises if it is a schedule already
             if each.schedule in PER_STEP and each.steps(data) is None:
@@ -308,6 +318,11 @@ _RATE_CALLBACKS = (
 # For optimizers that scale their steps by past gradients, such as Adam.
 _ADAPTIVE_RATE = 5e-4
 _SGD_RATE = 0.02
+
+
+def _has_rate(optimizer):
+    """Whether an optimizer has a learning rate, unlike one that holds several."""
+    return "learning_rate" in inner_optimizer(optimizer).get_config()
 
 
 def trained_rate(optimizer) -> float:

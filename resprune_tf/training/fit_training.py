@@ -28,6 +28,8 @@ from resprune_tf.training.strategy import Strategy
 class _NoEmptyEpoch(keras.callbacks.Callback):
     """Raises an error after an epoch without a batch, of which Keras only warns."""
 
+    async_safe = True  # on JAX, Keras need not wait for the metrics of each step
+
     def on_epoch_begin(self, epoch, logs=None):
         self._batches = 0
 
@@ -163,7 +165,9 @@ class FitTrainer:
         copy_values(self.model, core)
         optimizer = inner_optimizer(self.model.optimizer)
         with self.strategy.scope():
-            steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+            # Batches, each of which updates the statistics; `iterations` would be the
+            # updates of the weights, which accumulated gradients make fewer.
+            steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
         self.recalibrated = refresh_statistics(
             core,
             self.data,

@@ -253,6 +253,11 @@ class Recalibration:
         for layer, pool in self._pools:
             layer.moving_mean.assign(ops.convert_to_numpy(pool.mean).copy())
             layer.moving_variance.assign(ops.convert_to_numpy(pool.variance).copy())
+            if getattr(layer, "renorm", False):
+                deviation = np.sqrt(ops.convert_to_numpy(pool.variance) + layer.epsilon)
+                layer.renorm_mean.assign(ops.convert_to_numpy(pool.mean).copy())
+                layer.renorm_stddev.assign(deviation)
+                layer.moving_stddev.assign(deviation.copy())
         return count
 
     def _is_estimated(self, layer):
@@ -278,8 +283,10 @@ class Recalibration:
                 graph.copy_state(old, new)
                 return
             graph.copy_state(old, new.inner)
-            # A frozen BatchNormalization does not use batch statistics.
+            # A frozen BatchNormalization does not use batch statistics, and one with
+            # `renorm` corrects them by its moving averages.
             new.inner.trainable = True
+            new.inner.renorm = False
 
         return graph.rebuild(model, clone=clone, copy=copy)
 

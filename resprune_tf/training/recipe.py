@@ -310,6 +310,13 @@ class Recipe(TrainingRecipe):
                 "metric. Received: "
                 f"monitor={removal.monitor!r}, mode={removal.mode!r}."
             )
+        if half := _in_float16(model):
+            raise ValueError(
+                f"Layers of '{model.name}' compute in float16 ({half}), which needs a "
+                "scaled loss; a Recipe does not scale it. Build the model in float32 "
+                'and pass `Recipe(precision="bfloat16")`, or use FitData with a '
+                "FitRecipe."
+            )
         if last := probabilities(model):
             raise ValueError(
                 f"'{model.name}' ends in '{last}', which outputs probabilities. For a "
@@ -346,3 +353,9 @@ class Recipe(TrainingRecipe):
         return Trainer(
             net, data, self, seed, teacher=teacher, guidance=guidance, strategy=strategy
         )
+
+
+def _in_float16(model):
+    """Name of a policy of a layer that computes in float16; None without one."""
+    policies = [layer.dtype_policy for layer in model._flatten_layers()]
+    return next((p.name for p in policies if p.compute_dtype == "float16"), None)

@@ -77,7 +77,7 @@ def scalable(model):
     These are layers that `absorbs` accepts, that are called once, and whose output is
     used by an `ImportanceScale` only. Not included are layers with an activity
     regularizer, whose loss ω would change, and a BatchNormalization without gamma,
-    which has no weight to multiply.
+    which has no weight to multiply, or with `renorm`, which has more statistics.
 
     Args:
         model: a functional `keras.Model`; nested models are searched too.
@@ -101,6 +101,7 @@ def scalable(model):
             and absorbs(producer)
             and producer.activity_regularizer is None
             and getattr(producer, "scale", True)
+            and not getattr(producer, "renorm", False)
         ):
             found[id(producer)] = node.operation
     return found

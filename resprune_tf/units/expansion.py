@@ -64,6 +64,7 @@ def expand(
     with deleting_new_nodes(model):
         if inputs is not None:
             outer = keras.Model(inputs, model(inputs), name=model.name)
+            outer.dtype_policy = model.dtype_policy  # `compile` reads it
         else:
             graph.check_functional(model, "expand")
             outer = model

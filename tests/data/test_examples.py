@@ -45,3 +45,14 @@ def test_refuses_what_is_no_array(images):
 def test_refuses_inputs_of_different_lengths():
     with pytest.raises(ValueError, match=r"lengths \[4, 5\]"):
         examples.check_images([IMAGES, IMAGES[:4]], 2)
+
+
+def test_batches_of_one_shape_are_concatenated():
+    batches = [{"a": np.ones((2, 3))}, {"a": np.zeros((1, 3))}]
+    assert examples.concatenated(iter(batches))["a"].tolist() == [
+        [1] * 3,
+        [1] * 3,
+        [0] * 3,
+    ]
+    with pytest.raises(ValueError, match=r"one shape.*\(\(3,\),\) and \(\(4,\),\)"):
+        examples.concatenated([*batches, {"a": np.ones((2, 4))}])

@@ -250,3 +250,16 @@ def test_a_pipeline_is_read_on_behind_the_epochs_that_are_done(repeats):
     assert first(3, 2) == [1, 2, 3, 4, 0]
     assert first(3, None) == first(0, 2) == [0, 1, 2, 3, 4]
     assert split.batch_size == 1
+
+
+def test_a_pipeline_gives_arrays_to_other_backends(monkeypatch):
+    """JAX does not accept TensorFlow's tensors."""
+    tf = pytest.importorskip("tensorflow")
+    x = np.arange(6, dtype="float32").reshape(6, 1)
+    pipeline = tf.data.Dataset.from_tensor_slices((x, x)).batch(2)
+    data = FitData(pipeline, pipeline)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    train = data.splits["train"]
+    batches = [train.first_batch(), *train.sample(2, 0)]
+    assert len(batches) == 4
+    assert all(isinstance(array, np.ndarray) for batch in batches for array in batch)

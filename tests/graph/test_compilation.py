@@ -285,3 +285,46 @@ def test_sparse_inputs_are_left_to_fit():
     x, y = numbers()
     create_state(model, (tf.sparse.from_dense(x), y))
     assert not model.optimizer.built
+
+
+def test_a_copied_optimizer_shares_nothing():
+    """On JAX a training step gives its buffers away."""
+    model = net()
+    model.compile(optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=False)
+    x, y = numbers()
+    model.fit(x, y, verbose=0)
+    smaller = rp.remove_units(model, "a", optimizer_state=True)
+    for each in (smaller, model):
+        each.fit(x, y, verbose=0)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnCompile(keras.Model):
+    """A model with settings of its own."""
+
+    def compile(self, optimizer="sgd", loss="mse", **settings):
+        super().compile(optimizer=optimizer, loss=loss, **settings)
+
+
+def test_a_class_with_its_own_compile_gets_the_settings_of_the_model():
+    model = net()
+    model = OwnCompile(model.inputs, model.outputs)
+    model.compile(optimizers.Adam(0.25), "mae", metrics=["mse"])
+    for twin in (OwnCompile.from_config(model.get_config()), graph.rebuild(model)):
+        rp.compile_like(twin, model)
+        assert type(twin.optimizer) is optimizers.Adam and twin.loss == "mae"
+        assert float(twin.optimizer.learning_rate) == 0.25
+        found = twin.evaluate(*numbers(), verbose=0, return_dict=True)
+        assert "mean_squared_error" in found or "mse" in found
+
+
+def test_batches_of_one_size_and_states_are_left_to_fit():
+    inputs = keras.Input(batch_shape=(4, 3, 5))
+    for stateful in (False, True):
+        layer = layers.LSTM(2, stateful=stateful)
+        model = keras.Model(inputs, layers.Dense(1)(layer(inputs)))
+        model.compile("adam", "mse", jit_compile=False)
+        x, y = np.ones((8, 3, 5), "float32"), np.ones((8, 1), "float32")
+        create_state(model, (x, y))
+        assert not model.optimizer.built
+        model.fit(x, y, batch_size=4, verbose=0)

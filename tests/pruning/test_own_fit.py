@@ -13,6 +13,7 @@ from resprune_tf.runs import callbacks
 from resprune_tf.system.whole_files import read_json, read_lines
 from resprune_tf.training import labels as labelled
 from resprune_tf.training.fit_check import FitSettings, _check_batched
+from resprune_tf.training.fit_training import FitTrainer
 from resprune_tf.training.recalibration import recalibrate
 from tests.conftest import outputs
 from tests.made.fits import (
@@ -332,6 +333,31 @@ def test_early_stopping_shortens_a_round_and_its_record_says_so():
     assert result.rounds[0].epochs == result.final["total_epochs"] == 2
 
 
+def test_a_training_that_ended_early_has_ended_when_it_continues(tmp_path, monkeypatch):
+    """The process dies while it measures the model."""
+
+    class Enough(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.left = 2
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.left -= 1
+            self.model.stop_training = not self.left
+
+    def go():
+        recipe = rp.FitRecipe(epochs=9, callbacks=lambda: [Enough()])
+        data = regression_data(batch_size=48)
+        return shorten(own(), data, recipe, max_rounds=0, run_dir=tmp_path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            FitTrainer, "measures", mock.Mock(side_effect=KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            go()
+    assert go().rounds[0].epochs == 2
+
+
 def test_settings_that_keras_cannot_repeat_come_from_a_function():
     def compile_fn(model):
         optimizer = keras.optimizers.AdamW(0.01)
@@ -384,6 +410,15 @@ def excluding():
     optimizer = keras.optimizers.AdamW(0.01)
     optimizer.exclude_from_weight_decay(var_names=["importance"])
     return optimizer
+
+
+def several():
+    """An optimizer that holds two others."""
+    optimizers = keras.optimizers
+    if not hasattr(optimizers, "MultiOptimizer"):
+        pytest.skip("This Keras has none.")
+    one, two = optimizers.SGD(0.01), optimizers.SGD(0.02)
+    return optimizers.MultiOptimizer(optimizers.OptimizerMap(one, {"head/.*": two}))
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -534,6 +569,12 @@ REFUSED = {
         {"recipe": rp.FitRecipe(1, lambda model: model.compile(SHARED, "mse"))},
         ValueError,
         "a new optimizer each time",
+    ),
+    "several learning rates": (
+        lambda: own(optimizer=several()),
+        {"recipe": rp.FitRecipe(1, learning_rate=0.1)},
+        ValueError,
+        "MultiOptimizer of 'mine' has no single learning rate.*compile_fn",
     ),
     "compiles nothing": (
         own,
@@ -738,57 +779,3 @@ def test_a_measure_of_another_kind_tells_of_no_example():
     assert labelled.classified(model, x, labels, accuracy, 3) is not None
     assert labelled.classified(model, x, labels, accuracy + 0.125, 3) is None
     assert labelled.classified(model, {"a": x, "b": x}, labels, accuracy, 3) is None
-
-
-def numbered(penalty, before):
-    """Two units of equal layers, named by Keras; a penalty on one of their variables.
-
-    Args:
-        penalty: sets a regularizer on the kernel of the first unit.
-        before: number of layers that are built before, which shifts the names.
-    """
-    keras.utils.clear_session(free_memory=False)
-    for _ in range(before):
-        keras.layers.Dense(3)
-    keras.utils.set_random_seed(0)
-    x = inputs = keras.Input((6,))
-    kernels = []
-    for _ in range(2):
-        layer = keras.layers.Dense(6, "relu")
-        x = keras.layers.Add()([x, layer(x)])
-        kernels.append(layer.kernel)
-    model = keras.Model(inputs, keras.layers.Dense(1)(x))
-    if penalty:
-        kernels[0].regularizer = keras.regularizers.L2(0.1)
-        kernels[0].constraint = keras.constraints.NonNeg()
-    return own(model)
-
-
-@pytest.mark.parametrize("before", [0, 1])
-def test_penalties_that_were_set_on_variables_last_through_a_run(tmp_path, before):
-    """Files of models do not contain them; names may differ when a run continues."""
-    settings = {"max_rounds": 1, "tolerance": 100, "run_dir": tmp_path}
-    settings["criterion"] = _second_first
-
-    def penalized(model):
-        found = [w.regularizer is not None for w in model.trainable_weights]
-        assert [w.constraint is not None for w in model.trainable_weights] == found
-        return found
-
-    shorten(numbered(True, 0), regression_data(), **settings)
-    result = shorten(numbered(True, before), regression_data(), **settings)
-    assert len(result.rounds[1].removed) == 1
-    assert penalized(result.model) == [True, False, False, False]
-    assert np.min(result.model.trainable_weights[0]) >= 0
-
-
-def _second_first(model):
-    """Scores by position: the last unit is removed first."""
-    return {unit.name: -number for number, unit in enumerate(rp.find_units(model))}
-
-
-def test_a_run_does_not_go_on_with_other_penalties(tmp_path):
-    settings = {"max_rounds": 0, "run_dir": tmp_path}
-    shorten(numbered(False, 0), regression_data(), **settings)
-    with pytest.raises(ValueError, match="model"):
-        shorten(numbered(True, 0), regression_data(), **settings)

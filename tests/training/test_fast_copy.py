@@ -122,3 +122,16 @@ def test_narrow_strided_pointwise_convolutions_are_subsampled_first(
     np.testing.assert_allclose(
         outputs(copy, images), outputs(model, images), rtol=1e-5, atol=1e-5
     )
+
+
+def test_what_is_not_changed_is_copied_as_elsewhere():
+    """A batch renormalization has more statistics; a Lambda has its function."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda pixels: 2 * pixels, name="twice")(image)
+    if "renorm" in keras.layers.BatchNormalization().get_config():
+        x = keras.layers.BatchNormalization(renorm=True, name="bn")(x)
+    model = keras.Model(image, x)
+    copy = fast_copy(model)
+    assert type(copy.layers[-1]) is type(model.layers[-1])
+    images = images_of(model)
+    np.testing.assert_array_equal(outputs(model, images), outputs(copy, images))

@@ -103,6 +103,7 @@ TESTS = (
     "tests/system/test_precision.py::test_evaluation_computes_in_exact_float32",
     "tests/training/test_batch_norm.py",
     "tests/graph/test_cloning.py",
+    "tests/graph/test_compilation.py::test_a_copied_optimizer_shares_nothing",
     "tests/training/test_fast_copy.py",
     "tests/units/test_removal.py::test_removal_equals_silencing_for_random_subsets",
     "tests/training/test_resident.py",

@@ -378,3 +378,37 @@ def test_batches_of_sparse_and_ragged_tensors(kind):
     norm = recalibrate(model, data, examples=4).get_layer("norm")
     assert norm.moving_mean.numpy() == pytest.approx([expected.mean()])
     assert norm.moving_variance.numpy() == pytest.approx([expected.var()])
+
+
+def test_batch_renormalization_gets_plain_statistics():
+    """Its corrections by moving averages would be those of another model."""
+    if "renorm" not in BN().get_config():
+        pytest.skip("This Keras has none.")
+    x = np.random.default_rng(0).normal(3, 2, size=(64, 3)).astype("float32")
+    net = net_of((3,), BN(renorm=True, name="bn"), BN(name="next"))
+    made = recalibrate(net, x)
+    layer = made.get_layer("bn")
+    assert_statistics(layer, x)
+    assert_statistics(made.get_layer("next"), outputs(net_of((3,), layer), x), 1e-4)
+    deviation = np.sqrt(x.var(axis=0) + layer.epsilon)
+    for each in (layer.moving_stddev, layer.renorm_stddev):
+        np.testing.assert_allclose(each, deviation, rtol=1e-5)
+    np.testing.assert_allclose(layer.renorm_mean, x.mean(axis=0), rtol=1e-5)
+
+
+def test_statistics_are_updated_in_every_step_that_only_accumulates(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "resprune_tf.training.fit_training.refresh_statistics",
+        lambda core, data, steps, *rest: found.append(steps) or 0,
+    )
+    x = np.ones((16, 3), "float32")
+    net = net_of((3,), BN(), layers.Dense(1))
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+    net.compile(optimizer, "mse", run_eagerly=True)
+    data = FitData((x, x[:, :1]), (x, x[:, :1]), batch_size=2)
+    trainer = FitRecipe(1).trainer(
+        net, data, 0, template=net, teacher=None, guidance=None, strategy=None
+    )
+    trainer.fit()
+    assert found == [8]

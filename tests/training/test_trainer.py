@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from resprune_tf import ImportanceScale, Recipe
+from resprune_tf import ImportanceScale, Recipe, prune_and_retrain
 from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.runs import callbacks
 from resprune_tf.runs.callbacks import (
@@ -285,3 +285,27 @@ def test_stop_requests_and_deadlines(tmp_path):
     with pytest.raises(RunInterrupted, match="time budget"):
         trainer().fit(callbacks=[saver])
     assert not (tmp_path / "t.npz").exists()
+
+
+def test_the_state_of_a_model_in_bfloat16(tmp_path):
+    """NumPy's files do not know this type."""
+    model = net_of((3,), keras.layers.Dense(2, dtype="bfloat16"))
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    randomise(model)
+    save_state(tmp_path / "s.npz", model, round=0)
+    before = [np.array(v, "float32") for v in model.variables]
+    randomise(model, seed=1)
+    load_state(tmp_path / "s.npz", model)
+    for old, new in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, np.array(new, "float32"))
+
+
+def test_float16_without_a_scaled_loss_is_refused():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = small_net()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="compute in float16.*scaled loss.*bfloat16"):
+        prune_and_retrain(model, toy_dataset(), RECIPE)

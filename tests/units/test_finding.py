@@ -511,7 +511,9 @@ def test_subclassed_models_are_opened_to_the_bottom(tmp_path):
     inputs = keras.Input((8, 8, 4))
     tower(inputs)
     randomise(tower)
+    tower.dtype_policy = "mixed_float16"
     opened = rp.expand(tower, inputs=inputs)
+    assert opened.dtype_policy.name == "mixed_float16"  # `compile` scales the loss
     x = images(8, 8, 4)
     np.testing.assert_array_equal(run(opened, x), run(tower, x))
     names = [u.name for u in rp.find_units(opened)]
