@@ -36,7 +36,7 @@ FLOORS = {
         {"bench", "removal_study", "torture"},
         {"claims"},
         {"cifar", "imagenet", "pipeline", "zoo", "queue", "costs"},
-        {"unit_norms", "cli_page"},
+        {"unit_norms", "initial_values", "cli_page"},
         {"tutorial", "reproduce", "verify"},
         {"rehearsal"},
     ),

@@ -1,16 +1,27 @@
 """Figure 6: the importances ω after the initial training."""
 
+import json
+import re
 import statistics
 
+import numpy as np
 from scipy import stats
 
 from experiments.pages.differences import FAILS, HOLDS, OPEN, Verdict, of_seeds
+from experiments.pages.library import RunRecords
 from experiments.pages.results import markdown_table
-from experiments.pages.scales import WORDS, suffix
+from experiments.pages.scales import WORDS, suffix, words
 from experiments.pages.style import COLORS, captioned, draw, legend, title
 from experiments.paper import published
 from experiments.paper.sources import Sources
 
+_INITIAL = "initial_values"  # folder of the records of `experiments.initial_values`
+_ABOUT_INITIAL = """How much of ω after the initial training comes from its random
+initial value, for which the seed was used again: Spearman's rank correlation of |ω|
+after and before (mean over n models, smallest to largest), and how many values have
+the sign that they were drawn with. A ranking by |ω| that depends on the initial values
+ranks, in part, by chance.
+"""
 RUN = "c10-k2"
 _SCALES = ("quarter", "paper")
 RUNS = [RUN + suffix(scale) for scale in _SCALES]
@@ -58,8 +69,47 @@ def make(records):
         _ABOUT,
         captioned("figure6.svg", _CAPTION),
         _table(found),
+        *_initial(records),
         figure6=draw(paint, panels, height=3.2),
     )
+
+
+def _initial(records):
+    """The section that compares ω with its random initial values, if these are known.
+
+    Args:
+        records: folder of all records.
+    """
+    runs = {}
+    for path in sorted((records / _INITIAL).glob("*.json")):
+        for name, before in json.loads(path.read_text("utf-8"))["runs"].items():
+            run = RunRecords.read(records / name)
+            group = runs.setdefault((re.sub(r"-seed\d+$", "", name), run.scale), [])
+            group.append((before, run.importances))
+    rows = []
+    for (name, scale), models in runs.items():
+        # By model: an array of (before, after) for each unit.
+        values = [
+            np.array([(before[unit], after[unit]) for unit in after])
+            for before, after in models
+        ]
+        ranks = [float(stats.spearmanr(*abs(each).T).statistic) for each in values]
+        kept = np.concatenate(values).prod(axis=1) > 0
+        spread = f" ({min(ranks):+.2f} to {max(ranks):+.2f})" if len(ranks) > 1 else ""
+        rows.append(
+            [
+                name,
+                words(name, scale),
+                str(len(models)),
+                f"{statistics.fmean(ranks):+.2f}{spread}",
+                f"{kept.sum()} of {len(kept)}",
+            ]
+        )
+    if not rows:
+        return []
+    columns = ["run", "scale", "n", "rank correlation with the initial |ω|"]
+    table = markdown_table([*columns, "values with the initial sign"], rows)
+    return [f"## Initial values\n\n{_ABOUT_INITIAL}\n{table}"]
 
 
 def pooled(runs):

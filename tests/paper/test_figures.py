@@ -1,5 +1,6 @@
 """Figures of made-up records, and of none: numbers on the page, text in the drawing."""
 
+import json
 import re
 
 import pytest
@@ -130,6 +131,23 @@ def test_figure6(tmp_path):
     texts = words(result.drawings["figure6.svg"])
     assert "modes in the paper" in texts and "full length (n = 1)" in texts
     assert not [t for t in texts if re.search("nan|inf", t)]
+
+
+def test_what_is_left_of_the_initial_values(tmp_path):
+    for seed in (0, 1):
+        keep(tmp_path, "c10-k2", seed, chain())
+    assert "Initial values" not in figure6.make(tmp_path).text
+    after = chain()[0]["importances"]
+    same = {unit: value / 2 for unit, value in after.items()}
+    reverse = {unit: -1 / value for unit, value in after.items()}
+    runs = {"cifar10/c10-k2-seed0": same, "cifar10/c10-k2-seed1": reverse}
+    (tmp_path / "initial_values").mkdir()
+    path = tmp_path / "initial_values" / "jax.json"
+    path.write_text(json.dumps({"runs": runs}))
+    page = figure6.make(tmp_path).text
+    assert cells(page, "cifar10/c10-k2")[1:] == [
+        *("full length", "2", "+0.00 (-1.00 to +1.00)", "15 of 30"),
+    ]
 
 
 @pytest.mark.parametrize(
