@@ -142,3 +142,30 @@ def test_the_page_refuses_a_record_of_another_scale(tmp_path):
     keep(tmp_path, "c10-k2-quarter", 0, chain(), scale="paper")
     with pytest.raises(ValueError, match="states --scale=quarter, but its"):
         queue.page(tmp_path)
+
+
+_UNPRUNED = {"units_per_round", "target_layers", "max_rounds"}
+_FROM_SCRATCH = _UNPRUNED | {"twin_of", "of_round", "retrain_epochs"}
+
+
+@pytest.mark.parametrize(
+    ("run", "control", "changed"),
+    [
+        ("c10-k2", "c10-restart", _UNPRUNED),
+        ("c10-k2", "c10-random", {"criterion"}),
+        ("c10-k2", "c10-largest", {"criterion"}),
+        ("c10-k2", "c10-small-lr", {"retrain_learning_rate", "retrain_schedule"}),
+        ("c10-k2", "c10-scratch-b", _FROM_SCRATCH | {"compute_of"}),
+        ("c10-k2", "c10-scratch-e", _FROM_SCRATCH | {"epochs_of"}),
+        ("c10-k2-quarter", "c10-restart-quarter", _UNPRUNED),
+        ("c10-k2-quarter", "c10-scratch-b-quarter", _FROM_SCRATCH | {"compute_of"}),
+        ("c10-r29", "c10-r29-restart", _UNPRUNED),
+        ("c10-r29", "c10-r29-random", {"criterion"}),
+        # --compute_of determines the epochs.
+        ("c10-r29", "c10-r29-scratch-b", _FROM_SCRATCH | {"compute_of", "epochs"}),
+    ],
+)
+def test_a_control_differs_only_in_what_it_controls(run, control, changed):
+    ours, theirs = settings(BY_RUN[run]), settings(BY_RUN[control])
+    differing = {name for name in ours if ours[name] != theirs[name]}
+    assert differing - {"run_dir", "start_from"} == changed
