@@ -28,7 +28,10 @@ models.
 
 - (a) One unit per round, retrained for 30, 60 or 120 epochs.
 - (b) k = 1, 2 or 4 units per round, retrained for 60 epochs; for k = 2 also at a
-  quarter of the epochs, from initial models of that scale."""
+  quarter of the epochs, from initial models of that scale.
+
+The runs end at the paper's numbers of layers, 32 and, for k = 4, 20. Fewer units per
+round also mean more epochs of retraining in all."""
 _CAPTION = """Figure 4. Test accuracy (%) on CIFAR-10 against the number of layers.
 Points are means over n seeds, bars one standard deviation; n by curve: {seeds}. From
 the text of the paper: its initial accuracy, {layers} layers as the smallest model that
@@ -103,7 +106,9 @@ def paint(figure, panels):
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, (curves, initial)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(name, curves), pad=20)
-        paint_curves(axes, curves, _TICKS, initial)
+        reached = {layers for curve in curves for layers in curve.points()}
+        ticks = [*_TICKS, *(n for n in (26, 20) if n >= min(reached, default=56))]
+        paint_curves(axes, curves, ticks, initial)
         mark_accuracy(axes, published.INITIAL_ACCURACY["cifar10"])
         if name.startswith("(b)"):
             mark_layers(axes, published.SMALLEST_BY_TWO, "paper, k = 2")
