@@ -41,9 +41,9 @@ seed on the test set (ImageNet: the validation images), in percentage points (pp
 - *Open*: records are missing, come from a smoke test, or the interval decides neither
   way. One seed decides nothing: *open (n = 1)*, or, if a test judges one model at a
   time, *observed once* or *contradicted once*.
-- A claim is judged once, when all planned seeds of its runs are on record; until then
-  it is open. Judged after every seed, a claim could hold by chance. A claim that is
-  then open stays open: seeds that are added afterwards do not decide it.
+- A claim is judged when all planned seeds of the runs that it names are on record;
+  until then it is open. Judged after every seed, a claim could hold by chance. For the
+  same reason, no seeds are planned afterwards for a claim that is then open.
 - *No loss*, *no worse*: the interval lies above -{100 * MARGIN:g} pp (ResNet-29:
   -{100 * controls.SHORT_MARGIN:g} pp, fixed before its first run). *To some extent*:
   above -{100 * _SOME_EXTENT:g} pp. *Better*, *below*, *raise*: above 0. *Like*: within
@@ -60,9 +60,9 @@ seed on the test set (ImageNet: the validation images), in percentage points (pp
   its first stage kept the fewest units, too.
 - Full-length claims of Table 1 and Figure 3 about CIFAR are decided by the setting of
   the paper, one unit and 200 epochs per round (`c10-paper`, `c100-paper`). As long as
-  it is not on record, another setting can confirm them, but not refute them: `c10-k2`,
-  with which the text of the paper reaches 32 layers, too, and `c100-main`. One run can
-  therefore decide two claims; the numbers name it.
+  its seeds are not all on record, another setting can confirm them, but not refute
+  them: `c10-k2`, with which the text of the paper reaches 32 layers, too, and
+  `c100-main`. One run can therefore decide two claims; the numbers name it.
 - Pruned models of Figures 3 and 4 were trained for more epochs in all than the plain
   and distilled models, and with one unit per round for more than with four, as in the
   paper. These claims do not tell how much of a difference comes from the longer

@@ -148,7 +148,7 @@ def make(records=RECORDS):
     briefs = [page.in_brief(records) for page in (removal_page, defaults_page)]
     parts += filter(None, briefs)
     parts.append(f"## What was run\n\n{_WORDS}\n{_runs(records)}")
-    if missing := _missing(groups):
+    if missing := _missing(groups, sources):
         parts.append(f"## What is open\n\n{_decide()}\n{missing}")
     parts.append(f"## Rules\n\n{claims.RULES}{cost_claims.RULES}")
     parts.append(f"## Pages\n\n{_pages(sources)}")
@@ -256,24 +256,21 @@ def _in_short(groups):
         f" It makes {counted(len(costs), 'claim')} about computational cost: "
         f"{_numbers(costs)}. "
     )
-    against = {}  # a claim is judged at each scale and mentioned once
-    for name, found in groups.items():
-        for claim in found:
-            state = claim.verdict.state
-            if name != "further" and state in _AGAINST:
-                title = f"[{claim.text}]({claim.page}.md)"
-                subject = f"{title} ({published.TITLES[claim.data]}) {_AGAINST[state]}"
-                against.setdefault(subject, []).append(claim.numbers)
+    against = [
+        f"[{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
+        f"{_AGAINST[claim.verdict.state]} {claim.numbers}"
+        for claim in trained + costs
+        if claim.verdict.state in _AGAINST
+    ]
     if not against:
         return f"{words}No record contradicts the paper so far."
-    sentences = (f"{subject} {'; '.join(each)}" for subject, each in against.items())
-    return f"{words}What contradicts the paper: {'. '.join(sentences)}."
+    return f"{words}What contradicts the paper: {'. '.join(against)}."
 
 
 _AGAINST = {
     FAILS: "does not hold:",
     IMPOSSIBLE: "is not reproducible; the nearest model has",
-    CONTRARY: "is contradicted once per scale (a verdict needs all planned seeds):",
+    CONTRARY: "is contradicted by one model (a verdict needs all planned seeds):",
 }
 _TO_RUN = (OPEN, ONCE, CONTRARY)  # claims that further seeds can decide
 
@@ -323,7 +320,7 @@ def _to_decide(found, done, speeds):
         needs = dict.fromkeys(need for claim in still for need in claim.needs)
         if needs or not any(claim.rows for claim in still):
             return ", ".join(f"`{need}`" for need in needs or [cost_records.COMMAND])
-        return "more seeds"
+        return _ALL_RUN
     hours = [known for run, _ in runs if (known := speeds.hours(BY_RUN[run]))]
     if not hours:  # only ImageNet is left
         return counted(len(runs), "run")
@@ -382,7 +379,10 @@ def _decide():
     return _DECIDE.format(**percents, imagenet=f"{least:.2f}")
 
 
-def _missing(groups):
+_ALL_RUN = "nothing (all planned seeds are on record)"
+
+
+def _missing(groups, sources):
     """The claims without a verdict and the rows that they need, by data and scale."""
     scales, needs = collections.defaultdict(list), collections.defaultdict(list)
     for name, claims_of in groups.items():
@@ -390,8 +390,14 @@ def _missing(groups):
             if claim.verdict.state.startswith(_TO_RUN):
                 scales[claim.data, claim.text].append(_SHORT[name])
                 needed = [f"`{need}`" for need in claim.needs]
-                needed = needed or [f"`{run}` (more seeds)" for run in claim.rows]
-                needed = needed or [f"`{cost_records.COMMAND}`"]
+                if not (needed or claim.rows):
+                    needed = [f"`{cost_records.COMMAND}`"]
+                needed = needed or [
+                    f"`{run}` (more seeds)"
+                    for run in claim.rows
+                    if not sources.planned(run).complete
+                ]
+                needed = needed or [_ALL_RUN]
                 needs[claim.data, claim.text] += needed
     lines = {}
     for (data, text), words in scales.items():

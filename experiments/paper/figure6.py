@@ -84,14 +84,16 @@ def _initial(records):
     for path in sorted((records / _INITIAL).glob("*.json")):
         for name, before in json.loads(path.read_text("utf-8"))["runs"].items():
             run = RunRecords.read(records / name)
-            group = runs.setdefault((re.sub(r"-seed\d+$", "", name), run.scale), [])
-            group.append((before, run.importances))
+            if not run.final or run.smoke:
+                continue
+            group = runs.setdefault((re.sub(r"-seed\d+$", "", name), run.scale), {})
+            group[name] = before, run.importances
     rows = []
     for (name, scale), models in runs.items():
         # By model: an array of (before, after) for each unit.
         values = [
             np.array([(before[unit], after[unit]) for unit in after])
-            for before, after in models
+            for before, after in models.values()
         ]
         ranks = [float(stats.spearmanr(*abs(each).T).statistic) for each in values]
         kept = np.concatenate(values).prod(axis=1) > 0
@@ -103,13 +105,20 @@ def _initial(records):
                 str(len(models)),
                 f"{statistics.fmean(ranks):+.2f}{spread}",
                 f"{kept.sum()} of {len(kept)}",
+                ", ".join(_seed_link(each) for each in models),
             ]
         )
     if not rows:
         return []
     columns = ["run", "scale", "n", "rank correlation with the initial |ω|"]
-    table = markdown_table([*columns, "values with the initial sign"], rows)
+    columns += ["values with the initial sign", "seeds"]
+    table = markdown_table(columns, rows)
     return [f"## Initial values\n\n{_ABOUT_INITIAL}\n{table}"]
+
+
+def _seed_link(name):
+    """A link to a record such as `digits/demo-seed3`, named by its seed."""
+    return f"[{name.rpartition('-seed')[2]}](../../records/{name})"
 
 
 def pooled(runs):

@@ -12,23 +12,28 @@ class CloneError(ValueError):
     """A layer cannot be rebuilt from its configuration. It is a ValueError."""
 
 
-def clone_operation(operation):
+def clone_operation(operation, policy=None):
     """Creates an operation with the same configuration, without values of variables.
 
     If a layer's `get_config` does not fit its constructor, the constructor arguments
     that Keras recorded are used instead. The name is preserved even if neither
     contains it.
 
+    Args:
+        operation: a layer or an operation.
+        policy: name of another dtype policy for a layer; None to keep its own.
+
     Raises:
         CloneError: if the operation cannot be created; the message names it.
     """
     if type(operation) is keras.layers.Lambda:
-        return _clone_lambda(operation)
+        return _clone_lambda(operation, policy)
+    changes = {} if policy is None else {"dtype": policy}
     try:
-        made = type(operation).from_config(operation.get_config())
+        made = type(operation).from_config({**operation.get_config(), **changes})
     except Exception as error:
         try:
-            made = _from_recorded_arguments(operation)
+            made = _from_recorded_arguments(operation, changes)
         except Exception:
             raise CloneError(
                 f"The layer '{operation.name}' of type {type(operation).__name__} "
@@ -77,7 +82,7 @@ def cloning(clone):
     return clone_by_user
 
 
-def _clone_lambda(layer):
+def _clone_lambda(layer, policy):
     # The configuration contains bytecode, which loses the variables of a closure. So
     # the function itself is reused.
     return keras.layers.Lambda(
@@ -86,18 +91,18 @@ def _clone_lambda(layer):
         mask=layer.mask,
         arguments=dict(layer.arguments),
         name=layer.name,
-        dtype=layer.dtype_policy,
+        dtype=policy or layer.dtype_policy,
         trainable=layer.trainable,
     )
 
 
-def _from_recorded_arguments(operation):
+def _from_recorded_arguments(operation, changes):
     config = dict(operation._auto_config.config)
     config["name"] = operation.name
     if isinstance(operation, keras.layers.Layer):
         config["trainable"] = operation.trainable
         config["dtype"] = keras.dtype_policies.serialize(operation.dtype_policy)
-    return type(operation).from_config(config)
+    return type(operation).from_config({**config, **changes})
 
 
 def rename(operation, name):
@@ -108,7 +113,7 @@ def rename(operation, name):
         recorded.config["name"] = name  # the default `get_config` returns this
 
 
-PENALTIES = ("regularizer", "constraint")  # attributes of a variable
+_PENALTIES = ("regularizer", "constraint")  # attributes of a variable
 
 
 def without_names(config):
@@ -175,39 +180,26 @@ def take_over_unsaved(source, target):
         source, target: an operation and its clone.
 
     Returns:
-        bool, whether the target had others.
+        List of texts, one for each setting that the target had not.
     """
-    changed = False
+    changed = []
     if not isinstance(source, keras.layers.Layer):
         return changed
     layers = zip(source._flatten_layers(), target._flatten_layers(), strict=False)
-    for old, new in layers:
+    for place, (old, new) in enumerate(layers):
         if new.trainable != old.trainable:
             new._trainable = old.trainable  # the setter would change inner layers too
-            changed = True
-    for old, new in paired_variables(source, target):
+            changed.append(f"layer {place}: trainable {old.trainable}")
+    for place, (old, new) in enumerate(paired_variables(source, target)):
         if new.trainable != old.trainable:
             new.trainable = old.trainable
-            changed = True
-        for kind in PENALTIES:
+            changed.append(f"variable {place}: trainable {old.trainable}")
+        for kind in _PENALTIES:
             wanted = getattr(old, kind)
             if not _alike(wanted, getattr(new, kind)):
                 setattr(new, kind, wanted)
-                changed = True
+                changed.append(f"variable {place}: {kind} {_described(wanted)}")
     return changed
-
-
-def has_unsaved(operation):
-    """Whether an operation may have settings that `take_over_unsaved` takes over."""
-    if not isinstance(operation, keras.layers.Layer):
-        return False
-    for layer in operation._flatten_layers():
-        # The configuration of the operation records its own flag.
-        if layer is not operation and not layer.trainable:
-            return True
-        if any(v.trainable != layer.trainable for v in layer._trainable_variables):
-            return True
-    return any(getattr(v, kind) for v in operation.variables for kind in PENALTIES)
 
 
 def _alike(first, second):
@@ -216,15 +208,23 @@ def _alike(first, second):
         return False
     if first is None or first is second:
         return True
+    texts = _configuration(first), _configuration(second)
+    return texts[0] is not None and texts[0] == texts[1]
+
+
+def _configuration(penalty):
+    """The configuration as text; None of a class without one, or with its own code."""
     try:
         # As text, because a configuration may contain arrays.
-        texts = [
-            json.dumps(keras.saving.serialize_keras_object(each), sort_keys=True)
-            for each in (first, second)
-        ]
-    except Exception:  # a class without a configuration, or with code of its own
-        return False
-    return texts[0] == texts[1]
+        config = keras.saving.serialize_keras_object(penalty)
+        return json.dumps(config, sort_keys=True)
+    except Exception:
+        return None
+
+
+def _described(penalty):
+    """A regularizer or constraint as text that other processes describe alike."""
+    return _configuration(penalty) or type(penalty).__name__
 
 
 def paired_variables(source, target):

@@ -66,22 +66,25 @@ def copy_unsaved(source, target):
         take_over_unsaved(old, new)
 
 
-def with_unsaved_of(model, loaded):
-    """A model from a file with those settings of the saved model that files lack.
+def copy_unsaved_by_place(model, loaded):
+    """Sets what files do not record like in the model that was saved.
 
     Args:
         model: the functional `keras.Model` that was saved, or one that was built like
             it. Its layers may have other names, because Keras numbers them.
-        loaded: the model from the file; it gets the settings.
+        loaded: the functional `keras.Model` from its file or configuration; changed.
 
     Returns:
-        `loaded`, or None if it has all settings already.
+        List of texts, one for each setting that `loaded` had not.
     """
     # Layers that are attached to a model, but are not part of its graph, are not in
     # the file.
     both = zip(model.operations, loaded.operations, strict=True)
-    changed = [take_over_unsaved(mine, theirs) for mine, theirs in both]
-    return loaded if any(changed) else None
+    return [
+        f"operation {place}, {change}"
+        for place, (mine, theirs) in enumerate(both)
+        for change in take_over_unsaved(mine, theirs)
+    ]
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:

@@ -10,7 +10,6 @@ import zlib
 import keras
 import numpy as np
 
-from resprune_tf.graph.cloning import PENALTIES
 from resprune_tf.system.checksum import checksum
 
 # Period of the projections. It is a prime, so it divides no size of a usual tensor.
@@ -32,34 +31,12 @@ def model_identity(model: keras.Model) -> dict:
         dict with `"architecture"`, a checksum of 8 hexadecimal digits, and `"weights"`,
         a list of four numbers to compare by `weights_agree`: the norm of all weights
         and three projections of them. A checksum of the weights would depend on the
-        rounding of the machine that initialized them. Regularizers and constraints of
-        variables are part of the architecture.
+        rounding of the machine that initialized them.
     """
-    number = zlib.crc32(_penalties(model), _architecture(model))
     return {
-        "architecture": f"{number:08x}",
+        "architecture": f"{_architecture(model):08x}",
         "weights": _projections(model.get_weights()),
     }
-
-
-def _penalties(model):
-    """Regularizers and constraints, which may be set on variables; b"" without any."""
-    found = [
-        (number, kind, _penalty(getattr(variable, kind)))
-        for number, variable in enumerate(model.variables)
-        for kind in PENALTIES
-        if getattr(variable, kind) is not None
-    ]
-    return json.dumps(found, sort_keys=True).encode() if found else b""
-
-
-def _penalty(penalty):
-    """The class and the configuration of a regularizer or constraint."""
-    try:
-        settings = _nameless(penalty.get_config(), {})
-    except Exception:  # a function, or a class without a configuration
-        settings = {}
-    return type(penalty).__name__, settings
 
 
 def _projections(weights):

@@ -190,7 +190,9 @@ def prune_and_retrain(
         )
     if initial == "as_given" and removal.removes and removal.by_importance:
         check_trained(model)
-    removal, checked = check_run(model, data, recipe, retrain_recipe, removal, strategy)
+    removal, checked, unsaved = check_run(
+        model, data, recipe, retrain_recipe, removal, strategy
+    )
     plan = Plan.check(model, removal, initial_ms=_initial_ms(run.directory))
     plan = plan.with_examples(recipe.examples_judged(data, removal.select_on))
     teacher = load_teacher(guidance, model)
@@ -209,7 +211,10 @@ def prune_and_retrain(
         "seed": run.seed,
         "backend": keras.backend.backend(),
         "strategy": {"name": strategy.name, "replicas": strategy.replicas},
-        "model": model_identity(model),
+        "model": {
+            **model_identity(model),
+            **({"unsaved": unsaved} if unsaved else {}),
+        },
     }
     with contextlib.ExitStack() as stack:
         files = _open(stack, run, model, settings)
@@ -223,6 +228,7 @@ def prune_and_retrain(
             guidance=guidance,
             teacher=teacher,
             template=model,
+            unsaved=bool(unsaved),
             seed=run.seed,
             strategy=strategy,
             stop=_stop_check(run),

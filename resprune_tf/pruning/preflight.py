@@ -6,6 +6,7 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from resprune_tf import graph
 from resprune_tf.graph import sharing
+from resprune_tf.graph.transfer import copy_unsaved_by_place
 from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.training.distillation import Guidance
 from resprune_tf.training.recipe import TrainingRecipe
@@ -36,23 +37,28 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
         strategy: a `Strategy`.
 
     Returns:
-        `(removal, settings)`: the `Removal` with its `mode`, and a dict of the further
-        settings of the recipes as JSON values.
+        `(removal, settings, unsaved)`: the `Removal` with its `mode`, a dict of the
+        further settings of the recipes as JSON values, and the result of
+        `check_saving`.
 
     Raises:
         ValueError: if they do not fit each other, or if the model changes when it is
             saved and loaded.
         TypeError: if the model is not functional.
     """
-    check_saving(model)
+    unsaved = check_saving(model)
     checked = recipe.check(model, data, retrain_recipe, removal, strategy)
-    return removal.replace(mode=checked.mode), checked.settings
+    return removal.replace(mode=checked.mode), checked.settings, unsaved
 
 
 def check_saving(model):
     """Checks that Keras restores a model from its configuration without changes.
 
     Every round loads the model of the previous round from its file.
+
+    Returns:
+        List of texts, one for each setting that no file records, such as the flag of a
+        layer inside a layer. A run has to set them again.
 
     Raises:
         ValueError: if Keras cannot build the model from its configuration, or changes
@@ -96,6 +102,8 @@ def check_saving(model):
             f"{_cannot_load(model)}: Keras does not keep all layers shared. In "
             f"particular, {difference}. Call the shared layer itself in both places."
         )
+    both = (graph.as_functional(each, "prune_and_retrain") for each in (model, loaded))
+    return copy_unsaved_by_place(*both)
 
 
 def _cannot_load(model):

@@ -12,9 +12,8 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.data.examples import concatenated
-from resprune_tf.graph.cloning import has_unsaved
 from resprune_tf.graph.cost import cost
-from resprune_tf.graph.transfer import copy_unsaved, with_unsaved_of
+from resprune_tf.graph.transfer import copy_unsaved, copy_unsaved_by_place
 from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
@@ -55,6 +54,7 @@ class PruningRun:
         guidance: a `Guidance`, or None.
         teacher: a `keras.Model` that is the teacher in every round, or None.
         template: the model as the user compiled it.
+        unsaved: whether it has settings that files do not record.
         seed: int.
         strategy: a `Strategy`.
         stop: a `StopCheck`.
@@ -73,6 +73,7 @@ class PruningRun:
         guidance,
         teacher,
         template,
+        unsaved,
         seed,
         strategy,
         stop,
@@ -83,6 +84,7 @@ class PruningRun:
         self.plan, self.rounds = deletion.plan, deletion.rounds
         self.recipe, self.retrain_recipe = recipe, retrain_recipe
         self.guidance, self.teacher, self.template = guidance, teacher, template
+        self.unsaved = unsaved
         self.seed, self.strategy, self.stop = seed, strategy, stop
         self.progress, self.status = progress, Status(files.path)
         self.monitored = monitored
@@ -449,22 +451,23 @@ class PruningRun:
         """Loads a model of the run directory by the name of its file."""
         record = next((each for each in self.rounds if each.model == name), None)
         model = load_run_model(self.files.path / name, record)
-        if self._given is not None:
+        if self.unsaved:
             copy_unsaved(self._given, model)
         _restart_adapters(model)
         return model
 
     @functools.cached_property
     def _given(self):
-        """The initial model as saved, if its file lacks settings of it; else None."""
-        template = graph.as_functional(self.template, "prune_and_retrain")
-        if not any(map(has_unsaved, template.operations)):
-            return None
+        """The initial model with the names of its file and all settings."""
         path = self.files.path / INITIAL
         if not path.exists():  # in a directory unpacked from a state file
             path = self.files.path / self.rounds[0].model
-        loaded = graph.as_functional(load_run_model(path), "prune_and_retrain")
-        return with_unsaved_of(template, loaded)
+        template, loaded = (
+            graph.as_functional(each, "prune_and_retrain")
+            for each in (self.template, load_run_model(path))
+        )
+        copy_unsaved_by_place(template, loaded)
+        return loaded
 
 
 def _restart_generators(model, seed):

@@ -99,16 +99,22 @@ class Checkpoint(keras.callbacks.Callback):
         logs = scalars(logs)
         done = (epoch + 1) / self.parts if self.parts > 1 else epoch + 1
         self.history.append({"epoch": done, **logs, "seconds": round(seconds, 3)})
+        if self.model.stop_training:
+            return  # another callback ends the training and may change the weights yet
         reason = self.stop.reason(ahead=1.5 * seconds)
         # The last epoch is saved too, because the evaluation after it may take long.
-        ended = bool(self.model.stop_training)  # by another callback
-        last = ended or epoch + 1 == self.params["epochs"]
+        last = epoch + 1 == self.params["epochs"]
         if reason or last or time.monotonic() >= self.next_saving:
-            self._save(epoch + 1, ended)
+            self._save(epoch + 1)
         if reason:
             raise RunInterrupted(reason)
 
-    def _save(self, epoch, ended):
+    def on_train_end(self, logs=None):
+        # The last of all callbacks.
+        if self.model.stop_training:
+            self._save(len(self.history), ended=True)
+
+    def _save(self, epoch, ended=False):
         begun = time.monotonic()
         progress = {"epoch": epoch, "ended": ended, "history": self.history}
         save_state(self.path, self.model, **self.meta, **progress)

@@ -70,8 +70,9 @@ def fast_copy(model, precision="float32"):
         elif is_narrow_subsampling(operation):
             kind = SubsampledConv2D
         if id(operation) not in scales:
-            if kind is type(operation) and not is_reduced(operation):
-                return graph.clone_operation(operation)
+            if kind is type(operation):
+                reduced = "mixed_bfloat16" if is_reduced(operation) else None
+                return graph.clone_operation(operation, reduced)
             return kind.from_config(config_of(operation))
         scaled = scaled_kind(kind).from_config(config_of(operation))
         scaled.scale_by(applied[id(scales[id(operation)])])

@@ -321,7 +321,9 @@ _SGD_RATE = 0.02
 
 
 def _has_rate(optimizer):
-    """Whether an optimizer has a learning rate, unlike one that holds several."""
+    """Whether a learning rate can be set; not if an optimizer holds several."""
+    if optimizer is None:
+        return True  # refused elsewhere
     return "learning_rate" in inner_optimizer(optimizer).get_config()
 
 

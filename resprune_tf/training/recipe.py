@@ -357,5 +357,11 @@ class Recipe(TrainingRecipe):
 
 def _in_float16(model):
     """Name of a policy of a layer that computes in float16; None without one."""
-    policies = [layer.dtype_policy for layer in model._flatten_layers()]
+    # These have a policy too, but compute nothing.
+    without = keras.Model, keras.layers.InputLayer
+    policies = [
+        layer.dtype_policy
+        for layer in model._flatten_layers()
+        if not isinstance(layer, without)
+    ]
     return next((p.name for p in policies if p.compute_dtype == "float16"), None)

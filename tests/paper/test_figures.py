@@ -145,7 +145,7 @@ def test_what_is_left_of_the_initial_values(tmp_path):
     path = tmp_path / "initial_values" / "jax.json"
     path.write_text(json.dumps({"runs": runs}))
     page = figure6.make(tmp_path).text
-    assert cells(page, "cifar10/c10-k2")[1:] == [
+    assert cells(page, "cifar10/c10-k2")[1:-1] == [
         *("full length", "2", "+0.00 (-1.00 to +1.00)", "15 of 30"),
     ]
 

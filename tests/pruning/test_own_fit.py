@@ -334,28 +334,32 @@ def test_early_stopping_shortens_a_round_and_its_record_says_so():
 
 
 def test_a_training_that_ended_early_has_ended_when_it_continues(tmp_path, monkeypatch):
-    """The process dies while it measures the model."""
+    """The process dies while it measures the model, whose best weights are back."""
 
-    class Enough(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            self.left = 2
+    def stopping():
+        options = {"mode": "max", "restore_best_weights": True}  # the first is the best
+        return [keras.callbacks.EarlyStopping("val_loss", patience=2, **options)]
 
-        def on_epoch_end(self, epoch, logs=None):
-            self.left -= 1
-            self.model.stop_training = not self.left
-
-    def go():
-        recipe = rp.FitRecipe(epochs=9, callbacks=lambda: [Enough()])
+    def go(folder="b"):
+        keras.utils.set_random_seed(0)
+        recipe = rp.FitRecipe(epochs=9, callbacks=stopping)
         data = regression_data(batch_size=48)
-        return shorten(own(), data, recipe, max_rounds=0, run_dir=tmp_path)
+        folder = tmp_path / folder
+        return shorten(own(), data, recipe, max_rounds=0, run_dir=folder)
 
+    unbroken = go("a")
     with monkeypatch.context() as patched:
         patched.setattr(
             FitTrainer, "measures", mock.Mock(side_effect=KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             go()
-    assert go().rounds[0].epochs == 2
+    broken = go()
+    assert broken.rounds[0].epochs == unbroken.rounds[0].epochs == 3
+    for ours, theirs in zip(
+        broken.model.get_weights(), unbroken.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_settings_that_keras_cannot_repeat_come_from_a_function():
@@ -569,6 +573,12 @@ REFUSED = {
         {"recipe": rp.FitRecipe(1, lambda model: model.compile(SHARED, "mse"))},
         ValueError,
         "a new optimizer each time",
+    ),
+    "no optimizer": (
+        lambda: own(optimizer=None),
+        {"initial": "as_given"},
+        ValueError,
+        "compile settings",
     ),
     "several learning rates": (
         lambda: own(optimizer=several()),

@@ -112,6 +112,40 @@ def test_what_is_frozen_inside_a_layer_stays_frozen():
     np.testing.assert_array_equal(head.bias, model.get_layer("head").bias)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Frozen(Block):
+    """A block that begins with a frozen layer."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense.trainable = False
+
+
+def test_what_is_unfrozen_inside_a_layer_is_trained():
+    x = inputs = keras.Input((6,))
+    block = Frozen(name="block")
+    x = keras.layers.Add(name="add")([x, block(x)])
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    block.dense.trainable = True
+    before = np.array(block.dense.kernel)
+    result = shorten(own(model), regression_data(), max_rounds=0)
+    after = result.model.get_layer("block").dense
+    assert after.trainable and not np.array_equal(before, after.kernel)
+
+
+def test_a_run_does_not_go_on_with_other_flags(tmp_path):
+    """The model in the run directory has lost them."""
+    settings = {"max_rounds": 0, "run_dir": tmp_path}
+    model = blocks()
+    model.get_layer("block1").dense.trainable = False
+    shorten(own(model), regression_data(), **settings)
+    loaded = keras.saving.load_model(tmp_path / "models" / "initial.keras")
+    with pytest.raises(ValueError, match="model"):
+        shorten(own(loaded), regression_data(), **settings)
+    loaded.get_layer("block1").dense.trainable = False
+    shorten(own(loaded), regression_data(), **settings)
+
+
 def test_layers_that_are_attached_to_a_model_are_no_part_of_it():
     model = numbered(True, 0)
     model.extra = keras.layers.Dense(2)

@@ -404,9 +404,10 @@ def checked(dataset, classes):
     image = keras.Input((8, 8, 3))
     logits = layers.Dense(classes)(layers.Flatten()(image))
     model, recipe = keras.Model(image, logits, name="net"), rp.Recipe(batch_size=8)
-    removal, settings = check_run(
+    removal, settings, unsaved = check_run(
         model, dataset, recipe, recipe, rp.Removal(), Strategy()
     )
+    assert not unsaved
     return removal.mode, settings
 
 

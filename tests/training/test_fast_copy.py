@@ -130,8 +130,13 @@ def test_what_is_not_changed_is_copied_as_elsewhere():
     x = keras.layers.Lambda(lambda pixels: 2 * pixels, name="twice")(image)
     if "renorm" in keras.layers.BatchNormalization().get_config():
         x = keras.layers.BatchNormalization(renorm=True, name="bn")(x)
-    model = keras.Model(image, x)
-    copy = fast_copy(model)
-    assert type(copy.layers[-1]) is type(model.layers[-1])
+    model = keras.Model(image, keras.layers.Flatten()(x))
     images = images_of(model)
+    for precision in ("float32", "bfloat16"):
+        copy = fast_copy(model, precision)
+        kinds = [type(layer) for layer in copy.layers]
+        assert kinds == [type(layer) for layer in model.layers]
+        policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+        assert copy.get_layer("twice").dtype_policy.name == policy
+    copy = fast_copy(model)
     np.testing.assert_array_equal(outputs(model, images), outputs(copy, images))

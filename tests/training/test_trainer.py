@@ -18,7 +18,7 @@ from resprune_tf.runs.callbacks import (
 )
 from resprune_tf.runs.checkpoint import load_state, read_meta, save_state
 from resprune_tf.training.fit_training import with_learning_rate
-from resprune_tf.training.recipe import L2SGD
+from resprune_tf.training.recipe import L2SGD, _in_float16
 from resprune_tf.training.trainer import Trainer, epoch_order, evaluate
 from tests.conftest import (
     net_of,
@@ -305,6 +305,10 @@ def test_float16_without_a_scaled_loss_is_refused():
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = small_net()
+        image = keras.Input((8, 8, 3))
+        flat = keras.layers.Flatten(dtype="float32")(image)
+        logits = keras.layers.Dense(3, dtype="float32")(flat)
+        assert _in_float16(keras.Model(image, logits)) is None
     finally:
         keras.config.set_dtype_policy("float32")
     with pytest.raises(ValueError, match="compute in float16.*scaled loss.*bfloat16"):
