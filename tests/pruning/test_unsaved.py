@@ -66,7 +66,7 @@ def test_a_run_does_not_go_on_with_other_penalties(tmp_path):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Block(keras.layers.Layer):
+class NormedBlock(keras.layers.Layer):
     """A normalized layer, whose inner layers no configuration of the block records."""
 
     def __init__(self, **kwargs):
@@ -87,7 +87,7 @@ def blocks(dropout=None):
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((6,))
     for number in (1, 2):
-        branch = Block(name=f"block{number}")(x)
+        branch = NormedBlock(name=f"block{number}")(x)
         if dropout:
             branch = keras.layers.Dropout(dropout)(branch)
         x = keras.layers.Add(name=f"add{number}")([x, branch])
@@ -113,7 +113,7 @@ def test_what_is_frozen_inside_a_layer_stays_frozen():
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Frozen(Block):
+class HalfFrozen(NormedBlock):
     """A block that begins with a frozen layer."""
 
     def __init__(self, **kwargs):
@@ -123,7 +123,7 @@ class Frozen(Block):
 
 def test_what_is_unfrozen_inside_a_layer_is_trained():
     x = inputs = keras.Input((6,))
-    block = Frozen(name="block")
+    block = HalfFrozen(name="block")
     x = keras.layers.Add(name="add")([x, block(x)])
     model = keras.Model(inputs, keras.layers.Dense(1)(x))
     block.dense.trainable = True
