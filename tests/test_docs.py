@@ -136,3 +136,12 @@ def test_the_readme_states_the_run_at_the_length_of_the_paper():
     assert f"The 32-layer model keeps {words} We infer the same units" in text
     numbers = f"was {100 * first:.2f} % before and {100 * last:.2f} % after (one seed)"
     assert numbers in text
+    quarter = Sources(RECORDS).series("c10-k2", "quarter")
+    (first,), (last,) = (
+        quarter.accuracies(found).values()
+        for found in (quarter.initial(), quarter.at(32))
+    )
+    numbers = f"{100 * first:.2f} % after the initial 50 epochs and {100 * last:.2f} %"
+    assert f"accuracy was {numbers} at 32 layers" in text
+    (end,) = quarter.at(32).values()
+    assert tuple(kept_units(end).values()) == kept
