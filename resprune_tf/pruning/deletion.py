@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -15,14 +14,10 @@ from resprune_tf.pruning.options import Removal
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
-from resprune_tf.runs.records import Round, model_name
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import in_words
-from resprune_tf.targets.measures import target_measures
-from resprune_tf.targets.target import COUNTED, Target
+from resprune_tf.targets.target import Target
 from resprune_tf.training.divergence import broken, fit_reason
-from resprune_tf.units.finding import find_units
-from resprune_tf.units.importances import importances
 from resprune_tf.units.removal import remove_units
 
 
@@ -47,7 +42,8 @@ class LayerDeletion(keras.callbacks.Callback):
             taken from the Keras metric.
         tolerance: accepted deterioration of `monitor`, in its own units.
         criterion: function from a model to `{unit name: score}`. The units with the
-            smallest scores are removed.
+            smallest scores are removed. Defaults to |ω|; a model without ω needs
+            another one, such as `criteria.block_influence(images)`.
         protected: names of units that are never removed, or patterns of names.
 
     Attributes:
@@ -116,27 +112,9 @@ class LayerDeletion(keras.callbacks.Callback):
         )
         self.plan = None  # needs the model
         self.rounds = []
-        self.parts = 1  # parts of an epoch, each of which Keras counts as an epoch
-        self._decides = True
         self._initial_model = None  # only if it is measured in turns with the others
         self._fit_arguments = {}  # set by `fit_with_deletion`
         self._reset()
-
-    @classmethod
-    def of_run(cls, plan, rounds):
-        """Creates the callback of `prune_and_retrain`.
-
-        During a training it only detects divergence. Between two trainings the run
-        calls `measure`, `record`, `score`, `select` and `delete`.
-
-        Args:
-            plan: the `Plan` of the run.
-            rounds: list of the finished `Round`s, to which the run appends.
-        """
-        deletion = cls(epochs=1)  # not used: the recipe determines the epochs
-        deletion.plan, deletion.removal = plan, plan.removal
-        deletion.rounds, deletion._decides = rounds, False
-        return deletion
 
     def _reset(self):
         self.pruned_model, self.removed, self.stop_reason = None, (), None
@@ -147,98 +125,10 @@ class LayerDeletion(keras.callbacks.Callback):
         """The better direction of `monitor`; None until it is known."""
         return self.removal.mode
 
-    # The steps of Algorithm 1 between two trainings.
-
-    def score(self, model: keras.Model) -> dict[str, float]:
-        """Returns the scores of the removable units, by name (line 5)."""
-        return self.plan.scores(model)
-
-    def select(
-        self,
-        scores: Mapping[str, float],
-        model: keras.Model,
-        images: Any = None,
-        on_step: Callable | None = None,
-    ) -> tuple[str, ...]:
-        """Returns the names of the units to remove next (line 6).
-
-        Args:
-            scores: dict from unit name to score.
-            model: the model from which to remove them; it is not changed.
-            images: training examples from which a search for several units re-estimates
-                the statistics of BatchNormalization; None to keep the statistics.
-            on_step: function that such a search calls with each `GreedyStep`.
-        """
-        measured = self.rounds[-1].measured if self.rounds else None
-        return self.plan.next_units(scores, model, images, on_step, measured)
-
-    def delete(self, model: keras.Model, units: Any) -> keras.Model:
-        """Returns a model without some units; it keeps the other weights (line 7).
-
-        Args:
-            model: a functional `keras.Model`; it is not changed.
-            units: names of units. If there are none, `model` itself is returned.
-        """
-        return remove_units(model, units) if units else model
-
-    def measure(
-        self,
-        model: keras.Model,
-        initial: keras.Model | None = None,
-        initial_ms: float | None = None,
-    ) -> dict:
-        """Measures everything that the target limits.
-
-        Args:
-            model: a functional `keras.Model`.
-            initial: the initial model if `Plan.in_turns`, else None.
-            initial_ms: the recorded latency of the initial model in milliseconds.
-
-        Returns:
-            dict from measure to number.
-        """
-        if initial is None:
-            return target_measures([model], self.plan.target)[0]
-        return target_measures([initial, model], self.plan.target, initial_ms)[1]
-
-    def record(self, model: keras.Model, size: dict, **fields: Any) -> Round:
-        """Creates the record of a trained model.
-
-        Args:
-            model: a functional `keras.Model`.
-            size: what `measure` returned for it.
-            **fields: further fields of `Round`.
-        """
-        return Round(
-            **{
-                "round": len(self.rounds),
-                "removed": (),
-                "units": tuple(unit.name for unit in find_units(model)),
-                "layers": size["layers"],
-                "parameters": size["parameters"],
-                "macs": size["macs"],
-                "importances": importances(model),
-                "scores": {},
-                "epochs": 0,
-                "train": {},
-                "validation": {},
-                "test": {},
-                "seconds": 0.0,
-                "model": model_name(len(self.rounds)),
-                "measured": {k: v for k, v in size.items() if k not in COUNTED},
-                "kept": {} if self.rounds else dict(self.plan.not_removable),
-                **fields,
-            }
-        )
-
-    # The methods that Keras calls during a training.
-
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._removed_before = self.removed
         self._reset()
         self._trained, self._logs, self._diverged = 0, {}, None
-        if not self._decides:
-            return
         self._broken_before = broken(self.model)
         if self.plan is None:
             self.plan = Plan.check(self.model, self.removal, default_target=False)
@@ -252,19 +142,7 @@ class LayerDeletion(keras.callbacks.Callback):
         loss = self._logs.get("loss")
         if loss is not None and not math.isfinite(loss):
             self._diverged = f"the training loss became {float(loss)}"
-            if not self._decides:
-                optimizer = self.model.optimizer
-                rate = logs.get("learning_rate")
-                if rate is None:  # MultiOptimizer has no single one
-                    rate = getattr(optimizer, "learning_rate", math.nan)
-                raise TrainingDiverged(
-                    f"The training loss became {float(loss)} in epoch "
-                    f"{epoch // self.parts + 1} of round {len(self.rounds)} at "
-                    f"learning rate {float(rate):g}."
-                )
             self.model.stop_training = True
-            return
-        if not self._decides:
             return
         monitor = self.removal.monitor
         if monitor and monitor not in self._logs:
@@ -279,8 +157,6 @@ class LayerDeletion(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        if not self._decides:
-            return
         if not self._trained:
             raise ValueError(
                 "`fit` trained no epoch, so the units to remove cannot be selected. "
@@ -304,11 +180,12 @@ class LayerDeletion(keras.callbacks.Callback):
                 "models cannot be compared with it. Check the metric and its data, or "
                 "pass another `monitor`."
             )
-        size = self.measure(
+        size = plan.measure(
             self.model, self._initial_model, plan.initial.get("latency_ms")
         )
         self.measures = size if plan.target is not None else None
-        record = self.record(
+        record = plan.record(
+            len(self.rounds),
             self.model,
             size,
             removed=self._removed_before,
@@ -327,12 +204,12 @@ class LayerDeletion(keras.callbacks.Callback):
         if self.stop_reason is not None:
             return
         try:
-            scores = self.score(self.model)
+            scores = plan.scores(self.model)
             self.rounds[-1] = dataclasses.replace(record, scores=scores)
             self.stop_reason = plan.reason_without_units(scores)
             if self.stop_reason is None:
-                removed = self.select(scores, self.model)
-                self.pruned_model = self.delete(self.model, removed)
+                removed = plan.next_units(scores, self.model, measured=record.measured)
+                self.pruned_model = remove_units(self.model, removed)
                 self.removed = removed
         except Exception as error:
             # The result of the trainings that are finished must not be lost.

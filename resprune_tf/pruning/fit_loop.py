@@ -71,7 +71,8 @@ def fit_with_deletion(
             for `LayerDeletion`.
         CloneError, TrainingDiverged: as for `LayerDeletion`.
 
-    >>> deletion = rp.LayerDeletion(epochs=10, monitor="val_accuracy")
+    >>> criterion = rp.criteria.block_influence(images[:512])  # or |ω| by default
+    >>> deletion = rp.LayerDeletion(10, monitor="val_accuracy", criterion=criterion)
     >>> smaller, rounds = rp.fit_with_deletion(
     ...     model, deletion, images, labels, validation_split=0.1
     ... )

@@ -12,7 +12,6 @@ import keras
 
 from resprune_tf import criteria, graph
 from resprune_tf.criteria.by_name import check_trained, usual_criterion
-from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.pruning.identity import model_identity
 from resprune_tf.pruning.options import Removal, RunOptions
 from resprune_tf.pruning.plan import Plan
@@ -47,7 +46,11 @@ class PruningResult:
             `FitData` it is compiled like the model that was passed.
         rounds: tuple of `Round`; the initial training is the first.
         selected: the `Round` of `model`.
-        final: dict, the record of the outcome as in `final.json`.
+        final: dict, the record of the outcome as in `final.json`: among others
+            `"stop_reason"`, `"target_reached"` (whether the last round that counts
+            meets the target), `"tolerance"` as a number, the initial and the selected
+            value of the monitored measure, `"total_epochs"`, `"total_seconds"`, and
+            `"diverged"` if a round did.
     """
 
     model: keras.Model
@@ -218,10 +221,9 @@ def prune_and_retrain(
     }
     with contextlib.ExitStack() as stack:
         files = _open(stack, run, model, settings)
-        deletion = LayerDeletion.of_run(plan, files.rounds)
         rounds = PruningRun(
             files,
-            deletion,
+            plan,
             data,
             recipe,
             retrain_recipe,
@@ -238,9 +240,9 @@ def prune_and_retrain(
         if run.start_from is not None and not files.rounds:
             rounds.take_over(run.start_from)
         final = rounds.complete(model, run.note)
-        selected = deletion.rounds[final["selected_round"]]
+        selected = files.rounds[final["selected_round"]]
         chosen = retrain_recipe.finish(rounds.load(selected.model), model)
-        return PruningResult(chosen, tuple(deletion.rounds), selected, final)
+        return PruningResult(chosen, tuple(files.rounds), selected, final)
 
 
 def _recipes(model, data, recipe, retrain_recipe, initial):

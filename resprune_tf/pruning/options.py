@@ -161,7 +161,9 @@ class RunOptions:
     """Where a run stores its records, and how it is started, stopped and displayed.
 
     Args:
-        directory: directory of the records. Defaults to a temporary one.
+        directory: directory of the records. By default a temporary one, which is
+            deleted at the end of the call: the run cannot be continued, and has no
+            files of the models of its rounds.
         seed: int, seed of the order of the examples and of their augmentation.
         start_from: directory of another run whose initial training is reused, so that
             several ways to continue can be compared from the same model. Its data,

@@ -14,6 +14,7 @@ from resprune_tf.runs.judging import (
     resolved,
     within_tolerance,
 )
+from resprune_tf.runs.records import Round, model_name
 from resprune_tf.system.wording import counted
 from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.measures import (
@@ -26,6 +27,7 @@ from resprune_tf.targets.measures import (
 from resprune_tf.targets.solving import solve_target
 from resprune_tf.targets.target import COUNTED, Target
 from resprune_tf.units.finding import chosen_units, find_units
+from resprune_tf.units.importances import importances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,8 +192,52 @@ class Plan:
             "protected": sorted(removal.protected),
         }
 
+    def measure(self, model, initial=None, initial_ms=None) -> dict:
+        """Measures everything that the target limits.
+
+        Args:
+            model: a functional `keras.Model`.
+            initial: the initial model if `in_turns`, else None.
+            initial_ms: the recorded latency of the initial model in milliseconds.
+
+        Returns:
+            dict from measure to number.
+        """
+        if initial is None:
+            return target_measures([model], self.target)[0]
+        return target_measures([initial, model], self.target, initial_ms)[1]
+
+    def record(self, number: int, model, size: dict, **fields) -> Round:
+        """Creates the record of a trained model.
+
+        Args:
+            number: number of the round, 0 for the initial training.
+            model: a functional `keras.Model`.
+            size: what `measure` returned for it.
+            **fields: further fields of `Round`.
+        """
+        return Round(
+            **{
+                "round": number,
+                "removed": (),
+                "units": tuple(unit.name for unit in find_units(model)),
+                **{name: size[name] for name in ("layers", "parameters", "macs")},
+                "importances": importances(model),
+                "scores": {},
+                "epochs": 0,
+                "train": {},
+                "validation": {},
+                "test": {},
+                "seconds": 0.0,
+                "model": model_name(number),
+                "measured": {k: v for k, v in size.items() if k not in COUNTED},
+                "kept": {} if number else dict(self.not_removable),
+                **fields,
+            }
+        )
+
     def scores(self, model) -> dict[str, float]:
-        """Returns the scores of the removable units; empty if there are none.
+        """Returns the scores of the removable units (Algorithm 1, line 5).
 
         Raises:
             ValueError: if a score is not finite, or not that of a unit of the model or
@@ -212,7 +258,7 @@ class Plan:
     def next_units(
         self, scores, model, images=None, on_step=None, measured=None
     ) -> tuple[str, ...]:
-        """Returns the units to remove in the next round; none if the run only retrains.
+        """Returns the units to remove next (line 6); none if the run only retrains.
 
         Args:
             scores: what `scores` returned for the model.

@@ -17,7 +17,7 @@ from resprune_tf.graph.transfer import copy_unsaved, copy_unsaved_by_place
 from resprune_tf.pruning.options import ALL
 from resprune_tf.pruning.run_check import load_run_model
 from resprune_tf.runs import checkpoint
-from resprune_tf.runs.callbacks import Checkpoint, TrainingDiverged
+from resprune_tf.runs.callbacks import Checkpoint, DivergenceCheck, TrainingDiverged
 from resprune_tf.runs.environment import environment
 from resprune_tf.runs.judging import (
     AUTO,
@@ -36,6 +36,7 @@ from resprune_tf.system.wording import busy_note, counted, in_words
 from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
+from resprune_tf.units.removal import remove_units
 
 # Training examples from which a search for several units re-estimates statistics.
 _SEARCH_EXAMPLES = 2048
@@ -47,7 +48,7 @@ class PruningRun:
 
     Args:
         files: the `RunDirectory`, locked by this process.
-        deletion: the `LayerDeletion` that selects and removes units.
+        plan: the `Plan` that decides what is removed and when the run ends.
         data: a `Dataset` or `FitData`.
         recipe: recipe of the initial training.
         retrain_recipe: recipe of each retraining.
@@ -65,7 +66,7 @@ class PruningRun:
     def __init__(
         self,
         files,
-        deletion,
+        plan,
         data,
         recipe,
         retrain_recipe,
@@ -80,8 +81,8 @@ class PruningRun:
         progress,
         monitored,
     ):
-        self.files, self.deletion, self.data = files, deletion, data
-        self.plan, self.rounds = deletion.plan, deletion.rounds
+        self.files, self.plan, self.data = files, plan, data
+        self.rounds = files.rounds
         self.recipe, self.retrain_recipe = recipe, retrain_recipe
         self.guidance, self.teacher, self.template = guidance, teacher, template
         self.unsaved = unsaved
@@ -115,7 +116,7 @@ class PruningRun:
 
     def _release(self):
         """Frees the memory of the models of a round before the next round."""
-        for watcher in filter(None, (self.progress, self.status, self.deletion)):
+        for watcher in filter(None, (self.progress, self.status)):
             watcher.set_model(None)
         self._release_memory()
 
@@ -136,8 +137,8 @@ class PruningRun:
             for line in read_lines(pathlib.Path(source) / "history.jsonl")
             if line["round"] == 0
         ]
-        scores = self.deletion.score(model)
-        record = self.deletion.record(model, self._size(model), scores=scores)
+        scores = self.plan.scores(model)
+        record = self.plan.record(0, model, self._size(model), scores=scores)
         shared = {"scores": scores, "measured": record.measured, "kept": record.kept}
         record = dataclasses.replace(first, **self.strategy.share(shared))
         self.files.add_round(record, history)
@@ -188,8 +189,8 @@ class PruningRun:
         on_splits = trainer.measures()
         if number == 0 and "file_bytes" in size:
             size = self._size(model)  # the zeros of an untrained model compress better
-        record = self.deletion.record(
-            model, size, removed=removed, correct=trainer.correct, **on_splits
+        record = self.plan.record(
+            number, model, size, removed=removed, correct=trainer.correct, **on_splits
         )
         # One worker provides the values that decide, because rounding may differ.
         decisive = ("importances", "validation", "test", "measured", "correct")
@@ -249,7 +250,7 @@ class PruningRun:
         """The scores of a model. An error states that its training is not lost."""
         say("Scoring the removable units ...")
         try:
-            return self.deletion.score(model)
+            return self.plan.scores(model)
         except Exception as error:
             self.files.release_criterion()
             kinds = (TypeError, ValueError)
@@ -263,9 +264,9 @@ class PruningRun:
     def _size(self, model):
         """Everything that the target limits, measured for a model."""
         if not self.rounds or not self.plan.in_turns:
-            return self.deletion.measure(model)
+            return self.plan.measure(model)
         first = self.rounds[0]
-        return self.deletion.measure(
+        return self.plan.measure(
             model, self.load(first.model), first.measured.get("latency_ms")
         )
 
@@ -278,12 +279,14 @@ class PruningRun:
         last = self.rounds[-1]
         model = self.load(last.model)
         removed = self._select(number, last.scores, model)
-        return self.deletion.delete(model, removed), removed, self.retrain_recipe
+        pruned = remove_units(model, removed) if removed else model
+        return pruned, removed, self.retrain_recipe
 
     def _select(self, number, scores, model):
         """Names of the units to remove before the training of a round."""
+        measured = self.rounds[-1].measured
         if self.plan.removal.units_per_round != ALL:
-            return self.deletion.select(scores, model)
+            return self.plan.next_units(scores, model, measured=measured)
         meta = checkpoint.read_meta(self.files.path / "state.npz")
         if meta is not None and meta["round"] == number and "removed" in meta:
             return tuple(meta["removed"])  # a second search may select other units
@@ -294,11 +297,12 @@ class PruningRun:
                 self.data, examples=_SEARCH_EXAMPLES, seed=self.seed
             )
             images = concatenated(_limited(inputs, _SEARCH_BYTES))
-        removed = self.deletion.select(
+        removed = self.plan.next_units(
             scores,
             model,
             images,
             lambda step: self._say(f"  {step.unit} (score {step.score:.4g})"),
+            measured,
         )
         return tuple(self.strategy.share({"removed": removed})["removed"])
 
@@ -337,11 +341,10 @@ class PruningRun:
             self._say(f"round {number}: continuing after epoch {done:g}")
         meta = {"round": number, "removed": list(removed)}
         saving = Checkpoint(path, meta, history, self.stop, recipe.parts)
-        # The deletion stops a diverged epoch before it is saved. The checkpoint comes
-        # last, so that the progress of an interrupted epoch is shown.
+        # A diverged epoch ends before it is saved. The checkpoint comes last, so that
+        # the progress of an interrupted epoch is shown.
         watchers = [*filter(None, (self.progress, self.status))]
-        self.deletion.parts = recipe.parts
-        callbacks = [*watchers, self.deletion, saving]
+        callbacks = [*watchers, DivergenceCheck(number, recipe.parts), saving]
         # A callback may have ended the training early.
         done = recipe.epochs * recipe.parts if ended else len(history)
         return trainer, callbacks, history, spent, done

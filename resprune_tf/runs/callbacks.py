@@ -24,6 +24,32 @@ class TrainingDiverged(RuntimeError):
     """The training loss or a weight became NaN or infinite."""
 
 
+class DivergenceCheck(keras.callbacks.Callback):
+    """Ends a training with TrainingDiverged if its loss becomes NaN or infinite.
+
+    Args:
+        number: number of the round.
+        parts: parts of an epoch, each of which Keras counts as an epoch.
+    """
+
+    def __init__(self, number, parts=1):
+        super().__init__()
+        self.number, self.parts = number, parts
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is None or math.isfinite(loss):
+            return
+        rate = logs.get("learning_rate")
+        if rate is None:  # MultiOptimizer has no single one
+            rate = getattr(self.model.optimizer, "learning_rate", math.nan)
+        raise TrainingDiverged(
+            f"The training loss became {float(loss)} in epoch "
+            f"{epoch // self.parts + 1} of round {self.number} at learning rate "
+            f"{float(rate):g}."
+        )
+
+
 class StopCheck:
     """Decides when to stop a run: on request, or when its time is used up.
 

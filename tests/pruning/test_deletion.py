@@ -319,7 +319,7 @@ def test_a_failed_removal_loses_nothing(monkeypatch):
     def fails(*arguments):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(LayerDeletion, "delete", fails)
+    monkeypatch.setattr("resprune_tf.pruning.deletion.remove_units", fails)
     deletion = LayerDeletion(epochs=1)
     with pytest.warns(UserWarning, match="cannot be removed: RuntimeError: no memory"):
         model, rounds = fit_with_deletion(compiled(), deletion, data(), **QUIET)

@@ -1,11 +1,8 @@
 """Targets that are measured, and units that are given, in the rounds of a run."""
 
-import types
-
 import pytest
 
 import resprune_tf as rp
-from resprune_tf import LayerDeletion
 from resprune_tf.pruning.plan import Plan
 from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_lines
 from tests.made.fits import dense_net, numbers, own, regression_data, shorten
@@ -155,12 +152,10 @@ def test_all_at_once_prunes_a_model_on_by_what_is_missing(monkeypatch, ratio, re
         monitor="mae",
     )
     plan = Plan.check(model, removal)
-    first = LayerDeletion.of_run(plan, []).select(plan.scores(model), model)
+    first = plan.next_units(plan.scores(model), model)
     assert len(first) == 3
     pruned = rp.remove_units(model, first)
-    last = types.SimpleNamespace(
-        measured={"latency_ms": 10 * ratio, "latency_ratio": ratio}
-    )
-    deletion = LayerDeletion.of_run(plan, [last])
+    measured = {"latency_ms": 10 * ratio, "latency_ratio": ratio}
+    further = plan.next_units(plan.scores(pruned), pruned, measured=measured)
     # 0.7 / 0.703 of 7 units is one unit less; 0.7 / 0.9 of them is two.
-    assert len(deletion.select(plan.scores(pruned), pruned)) == removed
+    assert len(further) == removed

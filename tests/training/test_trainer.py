@@ -1,17 +1,16 @@
 """Recipe, L2 through the momentum, order of images, exact resume."""
 
 import math
-from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 
 from resprune_tf import ImportanceScale, Recipe, prune_and_retrain
-from resprune_tf.pruning.deletion import LayerDeletion
 from resprune_tf.runs import callbacks
 from resprune_tf.runs.callbacks import (
     Checkpoint,
+    DivergenceCheck,
     RunInterrupted,
     StopCheck,
     TrainingDiverged,
@@ -265,10 +264,9 @@ def test_state_of_another_net_is_refused(tmp_path):
 
 def test_divergence_stops_and_keeps_the_last_state(tmp_path):
     diverging = trainer(Recipe(epochs=3, batch_size=16, learning_rate=1e30))
-    deletion = LayerDeletion.of_run(mock.Mock(), rounds=["first", "second"])
     saver = Checkpoint(tmp_path / "s.npz", {"round": 2}, [])
     with pytest.raises(TrainingDiverged, match="round 2 at learning rate"):
-        diverging.fit(callbacks=[deletion, saver])
+        diverging.fit(callbacks=[DivergenceCheck(number=2), saver])
     state = read_meta(tmp_path / "s.npz")
     assert state is None or all(np.isfinite(e["loss"]) for e in state["history"])
 
