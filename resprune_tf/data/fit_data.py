@@ -21,10 +21,10 @@ class FitData:
 
     Args:
         train, validation, test: each a tuple `(x, y)` or `(x, y, sample_weight)` of
-            arrays, or of nested structures of arrays, all of the same length; or a
-            `tf.data.Dataset` or `keras.utils.PyDataset` of such batches. Validation
-            data are evaluated after every epoch and select the model. `test` is
-            optional.
+            arrays of shape `(examples, ...)`, or of nested structures of such arrays;
+            or a `tf.data.Dataset` or `keras.utils.PyDataset` whose elements are batches
+            of them. Validation data are evaluated after every epoch and select the
+            model. `test` is optional, and only measured.
         batch_size: int, examples per step, for arrays. Pipelines keep their batches.
         name: str, name of the data in records.
         augment: for arrays only: function from a batch of training inputs and a
@@ -58,7 +58,7 @@ class FitData:
                 splits[name] = as_split(given, name, self.batch_size)
         if "test" in splits and splits["test"].repeats:
             raise ValueError(
-                "`test` repeats for ever, but is evaluated as a whole. Limit it with "
+                "`test` repeats endlessly, but is evaluated as a whole. Limit it with "
                 "`.take(batches)` of a tf.data.Dataset or `num_batches` of a PyDataset."
             )
         if self.augment is not None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from resprune_tf.deploy.fresh_process import in_fresh_process
-from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, known_as
+from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, check_runtime
 from resprune_tf.deploy.signature import names_in
 
 
@@ -23,7 +23,8 @@ def file_outputs(
 ) -> list[np.ndarray]:
     """Returns the outputs that a runtime computes from a file, such as of `export`.
 
-    With these outputs the deployed file can be evaluated instead of the Keras model.
+    The file runs in a new process that has only its runtime. With these outputs the
+    deployed file can be evaluated instead of the Keras model.
 
     Args:
         path: path of the file or folder.
@@ -39,9 +40,13 @@ def file_outputs(
         list of float32 arrays `(examples, ...)`, in the order of Keras.
 
     Raises:
+        ValueError: if there is no such runtime.
         RuntimeFailed: if the runtime cannot load or run the file.
+
+    >>> (logits,) = rp.file_outputs("out/model_int8.tflite", "litert", [images])
+    >>> accuracy = np.mean(logits.argmax(-1) == labels)
     """
-    name = RUNTIME_FORMATS[known_as(runtime)]
+    name = RUNTIME_FORMATS[check_runtime(runtime)]
     job = {
         "name": "predictions",
         "path": str(pathlib.Path(path).resolve()),
@@ -64,9 +69,10 @@ def file_inputs(path: str | os.PathLike, runtime: str) -> list[tuple]:
         that are not fixed are None, and the name of a NumPy dtype.
 
     Raises:
+        ValueError: if there is no such runtime.
         RuntimeFailed: if the runtime cannot load the file.
     """
-    kind = FORMATS[RUNTIME_FORMATS[known_as(runtime)]].runtime
+    kind = FORMATS[RUNTIME_FORMATS[check_runtime(runtime)]].runtime
     job = {"name": "inputs", "path": str(pathlib.Path(path).resolve())}
     found = in_fresh_process(kind, job)
     shapes = [

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import warnings
+from collections.abc import Sequence
 
 import keras
 
@@ -23,7 +24,7 @@ class ExportError(RuntimeError):
     """A model cannot be written, or the written file fails or has other outputs."""
 
 
-def check_formats(formats):
+def check_formats(formats: str | Sequence[str]) -> tuple[str, ...]:
     """Checks the formats of `export` before any work.
 
     Args:

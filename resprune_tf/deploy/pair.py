@@ -71,9 +71,9 @@ class ExportedPair:
 
     def __str__(self):
         batches = sorted({b for row in self.formats for b in row.latencies})
-        head = ["format", "kB", "of", "ratio"]
+        head = ["format", "kB", "unpruned", "ratio"]
         for batch in batches:
-            head += [f"ms, batch {batch}", "of", "ratio"]
+            head += [f"ms, batch {batch}", "unpruned", "ratio"]
         rows = (self._row(row, batches) for row in self.formats)
         loads = [x.load for f in self.formats for p in f.latencies.values() for x in p]
         return "\n".join(
@@ -82,7 +82,7 @@ class ExportedPair:
                 f"MACs: {self.cost.macs:,} of {self.unpruned_cost.macs:,}, "
                 f"ratio {self.macs_ratio:.3f}. Both models are folded. Times are "
                 "medians on the processor with "
-                f"{counted(self.threads, 'thread')}, measured in turns.",
+                f"{counted(self.threads, 'thread')}, in alternating calls.",
                 *filter(None, [busy_note(*loads)]),
             ]
         )

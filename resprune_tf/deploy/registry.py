@@ -127,6 +127,20 @@ def known_as(name: str) -> str:
     return ALIASES.get(name, name)
 
 
+def check_runtime(runtime: str) -> str:
+    """Returns the name of a runtime without its alias.
+
+    Raises:
+        ValueError: if there is no such runtime.
+    """
+    if known_as(runtime) not in RUNTIME_FORMATS:
+        raise ValueError(
+            f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
+            f"Received: {runtime!r}."
+        )
+    return known_as(runtime)
+
+
 def runtime_named(name: str) -> str:
     """The runtime of a name, which may also be that of its format, or an alias.
 

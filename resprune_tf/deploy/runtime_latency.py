@@ -14,7 +14,7 @@ from resprune_tf import graph
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import in_fresh_process
 from resprune_tf.deploy.latency import Latency, listed
-from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, known_as
+from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, check_runtime
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.progress import say, tracked
 from resprune_tf.system.wording import counted
@@ -65,12 +65,7 @@ def runtime_latencies(
     >>> np.median(small.ratios(full))
     """
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
-    models, runtime = listed(models), known_as(runtime)
-    if runtime not in RUNTIME_FORMATS:
-        raise ValueError(
-            f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
-            f"Received: {runtime!r}."
-        )
+    models, runtime = listed(models), check_runtime(runtime)
     files = [isinstance(model, str | os.PathLike) for model in models]
     for model, is_file in zip(models, files, strict=True):
         if not is_file:

@@ -40,7 +40,7 @@ _RECORDS = (
 _MODEL = re.compile(r"models/round-\d{2,}\.keras")
 
 
-def pack_run(run_dir, path):
+def pack_run(run_dir: str | os.PathLike, path: str | os.PathLike) -> int:
     """Writes the records, the state and the needed models of a run into one file.
 
     Args:
@@ -104,7 +104,7 @@ def needed_models(run_dir):
     return sorted({record.model for record in needed}) + teacher
 
 
-def unpack_run(path, run_dir):
+def unpack_run(path: str | os.PathLike, run_dir: str | os.PathLike) -> bool:
     """Updates a run directory from a packed run, if that has made more progress.
 
     Args:

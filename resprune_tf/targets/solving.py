@@ -62,6 +62,8 @@ def solve_target(
         TypeError: if `model` is not functional, `target` is not a `Target`, `scores`
             is not a dict, or `protected` is a string.
         ImportError: if a package is missing that a file format or runtime needs.
+        ExportError, RuntimeFailed: if a model of the search cannot be written in the
+            format of the target, or its runtime cannot run it.
         RuntimeError: if `scipy.optimize.milp` fails.
 
     Reference: branch and bound, by `scipy.optimize.milp`.
@@ -102,8 +104,8 @@ def solve_target(
 def achievable(
     model: keras.Model,
     target: Target | None = None,
-    protected: Sequence[str] = (),
     scores: Mapping[str, float] | None = None,
+    protected: Sequence[str] = (),
 ) -> Achievable:
     """Measures a model as it is and without all removable units.
 
@@ -111,16 +113,17 @@ def achievable(
         model: a functional `keras.Model`; it is not changed.
         target: a `Target` whose file size or latency limits are measured in addition
             to counts. It need not be possible to meet it.
-        protected: names of units that must not be removed, or patterns with `*`.
         scores: dict from unit name to score; units without one are not removed.
             Defaults to all removable units.
+        protected: names of units that must not be removed, or patterns with `*`.
 
     Returns:
         An `Achievable`, which prints as a table.
 
     Raises:
-        ValueError, TypeError, ImportError: as `solve_target`, except that the target
-            need not be possible; ValueError also if no unit can be removed.
+        ValueError, TypeError, ImportError, ExportError, RuntimeFailed: as
+            `solve_target`, except that the target need not be possible; ValueError also
+            if no unit can be removed.
 
     >>> print(achievable(resnet56()))
     """

@@ -10,7 +10,7 @@ import math
 import numbers
 from collections.abc import Mapping
 
-from resprune_tf.deploy.registry import known_as
+from resprune_tf.deploy.registry import FORMATS, check_runtime, known_as
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import busy_note
 
@@ -49,8 +49,9 @@ class Target:
         batch_size, threads: images per call, and processor threads of the runtime.
 
     Raises:
-        ValueError: if no limit is given, if one is out of range, if the `file_format`
-            or `runtime` of a limit is missing, or if one is given without a limit.
+        ValueError: if no limit is given, if one is out of range, or if the
+            `file_format` or `runtime` of a limit is missing or unknown, or given
+            without a limit.
 
     >>> Target(latency_ratio=0.7, runtime="litert", layers=32)
     """
@@ -79,6 +80,12 @@ class Target:
                     "The limits of a `Target` must be positive numbers. "
                     f"Received: {name}={limit!r}."
                 )
+            if name in ("layers", "units") and limit < 1:
+                raise ValueError(
+                    f"`{name}` is a number of {name}, at least 1; of the counts, only "
+                    f"`macs` and `parameters` can be fractions. Received: {name}="
+                    f"{limit}."
+                )
             if name.endswith("_ratio") and not limit < 1:
                 raise ValueError(
                     f"`{name}` is a fraction of the initial model's value, below 1. "
@@ -89,9 +96,15 @@ class Target:
                 "`file_bytes` must be at least 1 byte; a fraction of the initial file "
                 f"size is `file_ratio`. Received: file_bytes={self.file_bytes}."
             )
-        for name in ("file_format", "runtime"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, known_as(value))
+        if self.runtime is not None:
+            object.__setattr__(self, "runtime", check_runtime(self.runtime))
+        if self.file_format is not None:
+            object.__setattr__(self, "file_format", known_as(self.file_format))
+            if self.file_format not in FORMATS:
+                raise ValueError(
+                    f"`file_format` must be one of {', '.join(FORMATS)}. "
+                    f"Received: {self.file_format!r}."
+                )
         self._check_named("file_format", FILE, '"keras"')
         self._check_named("runtime", LATENCY, '"litert"')
         check_counts(batch_size=self.batch_size, threads=self.threads)
@@ -251,7 +264,8 @@ def format_measure(name: str, value: float) -> str:
 
 def _in_words(name, value, conditions):
     if name in COUNTED:
-        noun = name.removesuffix("s") if value == 1 else name
+        noun = "MACs" if name == "macs" else name
+        noun = noun.removesuffix("s") if value == 1 else noun
         return f"{format_measure(name, value)} {noun}"
     if name in FILE:
         of = "bytes" if name == "file_bytes" else "of the initial file"

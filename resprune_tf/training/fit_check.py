@@ -109,12 +109,12 @@ def _check_data(data, recipe, select_on):
     train, steps = data.splits["train"], recipe.fit_options.get("steps_per_epoch")
     if train.repeats and steps is None:
         raise ValueError(
-            "`train` repeats for ever. Pass "
+            "`train` repeats endlessly. Pass "
             '`FitRecipe(fit_options={"steps_per_epoch": ...})`.'
         )
     if data.splits["validation"].repeats and recipe.validation_steps is None:
         raise ValueError(
-            "`validation` repeats for ever. Pass "
+            "`validation` repeats endlessly. Pass "
             '`FitRecipe(fit_options={"validation_steps": ...})`, or limit it by '
             "`.take(batches)` of a tf.data.Dataset or `num_batches` of a PyDataset."
         )

@@ -113,7 +113,7 @@ def training_strategy(
     backend = keras.backend.backend()
     if name not in STRATEGIES:
         raise ValueError(
-            f"`strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}."
+            f"`name` must be one of {', '.join(STRATEGIES)}. Received: {name!r}."
         )
     if devices is not None and name != "mirrored":
         raise ValueError(

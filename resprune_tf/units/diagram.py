@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import typing
+from collections.abc import Mapping
+
+import keras
+
 from resprune_tf.graph.cost import cost
 from resprune_tf.system.wording import counted
 from resprune_tf.units.finding import find_units
 from resprune_tf.units.importances import importances
+
+if typing.TYPE_CHECKING:
+    import matplotlib.figure
 
 _PER_LINE = 12
 _WIDTH, _LINE = 0.82, 1.25  # of a box; from line to line
 _INK, _MUTED, _FIXED = "#24272c", "#6c7078", "#e6e4de"
 
 
-def draw_units(model, scores=None, label=None, path=None):
+def draw_units(
+    model: keras.Model,
+    scores: Mapping[str, float] | None = None,
+    label: str | None = None,
+    path: str | os.PathLike | None = None,
+) -> matplotlib.figure.Figure:
     """Draws the units of a model as boxes, one row per stage, coloured by score.
 
     Units that cannot be removed are grey. The percentage below a box is the share of

@@ -117,15 +117,14 @@ def find_units(model: keras.Model) -> Units:
     """Finds the residual units of any functional Keras model, by its graph.
 
     A residual unit ends with a merge: an addition (`keras.layers.Add`, `keras.ops.add`
-    or `x + y`), a subtraction, or a layer registered by `register_merge`. If one
-    addend, the shortcut, has the shape of the sum and is an ancestor of another
-    addend, the branch, the shortcut is an identity. Most such units are removable;
-    `Unit.reason` states why others are not. Each addition of `x + f(x) + g(x)` ends a
-    unit, and the shortcut of the second is the first sum; `layers.Add` of several
-    branches ends one unit. If no addend is an ancestor of another, but all are computed
-    from one tensor, the unit has a projection shortcut and cannot be removed. Other
-    additions are not units. A layer registered by `register_unit` is
-    a unit by itself.
+    or `x + y`), a subtraction, or a layer registered by `register_merge`. Its shortcut
+    is an identity if one addend has the shape of the sum and another addend, the
+    branch, is computed from it. Most such units are removable; `Unit.reason` states why
+    others are not. Each addition of `x + f(x) + g(x)` ends a unit, and the shortcut of
+    the second is the first sum; `layers.Add` of several branches ends one unit. If no
+    addend is computed from another, but all are computed from one tensor, the unit has
+    a projection shortcut and cannot be removed. Other additions are not units. A layer
+    registered by `register_unit` is a unit by itself.
 
     Nested functional models are searched to any depth. A unit in a model that is
     called several times is one unit; its removal affects every call. Layers that

@@ -84,7 +84,7 @@ def test_endless_pipelines():
 
     endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat()
     assert FitData(endless, (X, Y)).splits["train"].repeats
-    with pytest.raises(ValueError, match=r"`test` repeats for ever.*take"):
+    with pytest.raises(ValueError, match=r"`test` repeats endlessly.*take"):
         FitData((X, Y), (X, Y), endless)
 
 

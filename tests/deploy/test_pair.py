@@ -54,12 +54,15 @@ def test_the_table(monkeypatch, tmp_path):
     *lines, busy = str(found).splitlines()
     assert busy == busy_note(load)
     assert lines == [
-        "format  kB  of  ratio  ms, batch 1     of  ratio  ms, batch 32      of  ratio",
-        "keras    3   4  0.750            -      -      -             -       -      -",
-        "litert   3   4  0.750        1.000  2.000  0.500        32.000  64.000  0.500",
+        "format  kB  unpruned  ratio  ms, batch 1  unpruned  ratio  ms, batch 32  "
+        "unpruned  ratio",
+        "keras    3         4  0.750            -         -      -             -  "
+        "       -      -",
+        "litert   3         4  0.750        1.000     2.000  0.500        32.000  "
+        "  64.000  0.500",
         f"MACs: {macs[0]:,} of {macs[1]:,}, ratio {macs[0] / macs[1]:.3f}. Both models "
-        "are folded. Times are medians on the processor with 1 thread, measured in "
-        "turns.",
+        "are folded. Times are medians on the processor with 1 thread, in alternating "
+        "calls.",
     ]
 
 

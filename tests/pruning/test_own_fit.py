@@ -712,11 +712,11 @@ def test_arrays_are_judged_by_as_many_steps_as_fit_judges_by():
 @pytest.mark.parametrize("make", [repeated, Endless])
 def test_endless_validation_data_without_steps_are_refused(make, tmp_path):
     folder = tmp_path / "never"
-    with pytest.raises(ValueError, match="`validation` repeats for ever.*steps"):
+    with pytest.raises(ValueError, match="`validation` repeats endlessly.*steps"):
         shorten(own(), regression_data(validation=make()), run_dir=folder)
-    with pytest.raises(ValueError, match="`train` repeats for ever.*steps_per_epoch"):
+    with pytest.raises(ValueError, match="`train` repeats endlessly.*steps_per_epoch"):
         shorten(own(), rp.FitData(make(), numbers()), run_dir=folder)
-    with pytest.raises(ValueError, match="`test` repeats for ever.*whole"):
+    with pytest.raises(ValueError, match="`test` repeats endlessly.*whole"):
         regression_data(test=make())
     recipe = rp.FitRecipe(1, fit_options={"validation_steps": 2})
     with pytest.raises(ValueError, match="the same validation batches.*=2 in.*None in"):

@@ -72,6 +72,9 @@ def test_a_target_from_a_pruned_model_on():
         ({"macs": -0.5}, "macs=-0.5"),
         ({"file_bytes": 0.5}, "a fraction .* is `file_ratio`"),
         ({"latency_ratio": 1.5}, "below 1. Received: latency_ratio=1.5"),
+        ({"layers": 0.5}, "at least 1; .* can be fractions. Received: layers=0.5"),
+        ({"latency_ms": 1, "runtime": "trt"}, "one of tensorflow, litert.*'trt'"),
+        ({"file_bytes": 9, "file_format": "zip"}, "one of saved_model, .*'zip'"),
         ({"latency_ms": 0.5}, '`latency_ms` needs `runtime`, such as .*="litert"'),
         ({"file_ratio": 0.5}, "`file_ratio` needs `file_format`"),
         ({"layers": 3, "runtime": "litert"}, "belongs to a limit of latency_ms or"),
@@ -93,7 +96,7 @@ def test_senseless_targets(limits, message):
         ({"layers": 10}, "10 layers cannot be reached.*leaves 11"),
         (
             {"macs": 0.1},
-            "8,400,000 macs cannot be reached.*leaves 17,000,000 macs. "
+            "8,400,000 MACs cannot be reached.*leaves 17,000,000 MACs. "
             "Choose a larger target, such as macs=0.203.$",
         ),
         ({"layers": 56}, "requires no removal: the initial model has 56 layers"),
@@ -157,8 +160,8 @@ def test_what_cannot_be_reached_says_for_every_limit_what_can():
     with pytest.raises(ValueError) as error:
         target.resolve(FULL, SMALL, {"stage1_unit1": "it is protected"})
     assert str(error.value) == (
-        "The target of 10 layers, 42,000,000 macs cannot be reached: removing all "
-        "removable units leaves 11 layers, 17,000,000 macs. Choose a larger target. "
+        "The target of 10 layers, 42,000,000 MACs cannot be reached: removing all "
+        "removable units leaves 11 layers, 17,000,000 MACs. Choose a larger target. "
         "Units that cannot be removed: stage1_unit1 (it is protected)."
     )
 
