@@ -8,16 +8,16 @@ records; their runs must have used the backend of this call (`KERAS_BACKEND`). W
 """
 
 import argparse
-import json
 import sys
 
 from absl import flags
-from absl.testing import flagsaver
 
 from experiments import cifar
 from experiments.pages import manifest
+from experiments.pages.library import RunRecords
 from experiments.pages.results import RECORDS
 from experiments.running import quiet, run_flags
+from experiments.running.recorded_data import recorded_flags
 
 FOLDER = "initial_values"
 
@@ -42,16 +42,11 @@ def initial_values(record, data_dir=None):
         from resprune_tf.pruning.identity import model_identity
         from resprune_tf.system.checksum import weights_agree
 
-    arguments = [f"--flagfile={record / 'flags.txt'}"]
-    if data_dir is not None:
-        arguments.append(f"--data_dir={data_dir}")
-    with flagsaver.flagsaver():
-        flags.FLAGS(["initial_values", *arguments])
-        cifar.apply_scale()
+    with recorded_flags(record, data_dir, cifar):
         dataset = cifar.load_dataset()
         keras.utils.set_random_seed(run_flags.SEED.value)
         model = cifar.build_model(dataset)
-    settings = json.loads((record / "run.json").read_text(encoding="utf-8"))
+    settings = RunRecords.read(record).settings
     found, recorded = model_identity(model), settings.get("model", {})
     if not weights_agree(recorded.get("weights", [0.0]), found["weights"]):
         raise ValueError(

@@ -14,13 +14,12 @@ import pathlib
 import sys
 
 from absl import flags
-from absl.testing import flagsaver
 
 from experiments import cifar
 from experiments.pages import manifest
 from experiments.pages.library import RunRecords
 from experiments.running import quiet
-from experiments.running.recorded_data import check_data
+from experiments.running.recorded_data import check_data, recorded_flags
 
 NAME = "unit_norms.json"
 
@@ -53,7 +52,8 @@ def measure(run_dir, data_dir=None):
         from resprune_tf.criteria.sensitivity import unit_norms
         from resprune_tf.system.model_files import load_model
 
-    dataset = _dataset(run_dir, data_dir)
+    with recorded_flags(run_dir, data_dir, cifar):
+        dataset = cifar.load_dataset()
     check_data(dataset, run.settings)
     images = dataset.validation.images
     norms = unit_norms(load_model(model, compile=False), images)
@@ -68,17 +68,6 @@ def measure(run_dir, data_dir=None):
         },
     )
     return path
-
-
-def _dataset(run_dir, data_dir):
-    """The data set that the recorded flags of a run state."""
-    arguments = [f"--flagfile={run_dir / 'flags.txt'}"]
-    if data_dir is not None:
-        arguments.append(f"--data_dir={data_dir}")
-    with flagsaver.flagsaver():
-        flags.FLAGS(["unit_norms", *arguments])
-        cifar.apply_scale()
-        return cifar.load_dataset()
 
 
 def main(argv):

@@ -20,13 +20,13 @@ import re
 import sys
 
 from absl import flags
-from absl.testing import flagsaver
 
 from experiments import cifar, imagenet
 from experiments.pages import manifest
 from experiments.pages.library import RunRecords, counted
 from experiments.pages.results import RECORDS
 from experiments.running import quiet
+from experiments.running.recorded_data import recorded_flags
 
 # The number of correct images may differ by one per this many images.
 PER_DIFFERENCE = 2000
@@ -120,16 +120,11 @@ class _TestSets:
         return test
 
     def _read(self, folder, name, subset):
-        module = imagenet if name.startswith("imagenet") else cifar
-        arguments = [f"--flagfile={folder / 'flags.txt'}"]
-        if self._data_dir is not None:
-            arguments.append(f"--data_dir={self._data_dir}")
-        with flagsaver.flagsaver():
-            flags.FLAGS(["verify", *arguments])
-            module.apply_scale()
+        experiment = imagenet if name.startswith("imagenet") else cifar
+        with recorded_flags(folder, self._data_dir, experiment):
             if not subset:
                 flags.FLAGS["data_source"].value = "auto"  # all have the same images
-            dataset = module.load_dataset()
+            dataset = experiment.load_dataset()
         return dataset.test, dataset.fingerprint
 
 

@@ -1,4 +1,27 @@
-"""Whether data are those that a run was trained on."""
+"""The flags of a recorded run, and whether data are those that it was trained on."""
+
+import contextlib
+
+from absl import flags
+from absl.testing import flagsaver
+
+
+@contextlib.contextmanager
+def recorded_flags(folder, data_dir, experiment):
+    """Context in which the flags have the values of a run.
+
+    Args:
+        folder: directory of the run or of its record.
+        data_dir: folder of the data, or None for that of the run's command.
+        experiment: the module that made the run, `cifar` or `imagenet`.
+    """
+    arguments = [f"--flagfile={folder / 'flags.txt'}"]
+    if data_dir is not None:
+        arguments.append(f"--data_dir={data_dir}")
+    with flagsaver.flagsaver():
+        flags.FLAGS([folder.name, *arguments])
+        experiment.apply_scale()
+        yield
 
 
 def check_data(dataset, settings):
