@@ -242,7 +242,8 @@ def failure(result, target, monitor, args):
             written = "no earlier pruned model has a metric within the tolerance"
         return f"{diverged['reason']} This round is discarded; {written}."
     met = result.final["target_reached"]
-    if selected.round > 0 and (target is None or (met and selected is last)):
+    meets = target is None or (met and selected.round == last.round)
+    if selected.round > 0 and meets:
         return None
     values = [each.measure("validation", monitor) for each in (result.rounds[0], last)]
     change = " changed from {} to {}".format(

@@ -240,9 +240,9 @@ def prune_and_retrain(
         if run.start_from is not None and not files.rounds:
             rounds.take_over(run.start_from)
         final = rounds.complete(model, run.note)
-        selected = files.rounds[final["selected_round"]]
+        selected = rounds.rounds[final["selected_round"]]
         chosen = retrain_recipe.finish(rounds.load(selected.model), model)
-        return PruningResult(chosen, tuple(files.rounds), selected, final)
+        return PruningResult(chosen, tuple(rounds.rounds), selected, final)
 
 
 def _recipes(model, data, recipe, retrain_recipe, initial):
