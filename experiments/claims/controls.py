@@ -4,7 +4,7 @@ Controls are compared with a pruning run at its end, at a depth that was fixed
 beforehand, so held-out images select nothing here.
 """
 
-from experiments.pages.cells import COUNTED_SEEDS, each, hours, percent, points
+from experiments.pages.cells import COUNTED_SEEDS, each, hours, joined, percent, points
 from experiments.pages.differences import judged, no_drop, pair
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix, words
@@ -38,14 +38,15 @@ SHORT_CONTROLS = {
 }
 # The runs whose smallest models are shown; the last starts from another model.
 _SELECTED = (
+    (MAIN, "paper"),
     (MAIN, "quarter"),
-    *((run, "paper") for run in (MAIN, SINGLE, *[*BEYOND][1:], "c10-basic")),
+    *((run, "paper") for run in (SINGLE, *[*BEYOND][1:], "c10-basic")),
 )
 # Pruning runs with their controls: title, run, controls, scale, restart control.
 _GROUPS = (
     *(
         (f"Controls, {WORDS[scale]}", MAIN, CONTROLS, scale, RESTART)
-        for scale in ("quarter", "paper")
+        for scale in ("paper", "quarter")
     ),
     ("ResNet-29, eight seeds planned", SHORT, SHORT_CONTROLS, "paper", None),
     (
@@ -56,9 +57,10 @@ _GROUPS = (
         SINGLE_RESTART,
     ),
 )
-_ABOUT = f"""How much of the result is due to pruning, and how much to long training.
-CIFAR-10; every table compares one pruning run with its controls at one scale and seed
-by seed.
+_ABOUT = f"""How much of the result is due to pruning, and how much to long training:
+each control repeats a pruning run with one thing changed, such as nothing removed,
+random units removed, trained from scratch, or a small learning rate. CIFAR-10; every
+table compares one pruning run with its controls at one scale and seed by seed.
 
 - The models compared are those at the end of the pruning run, whose depth was fixed
   beforehand, so no images selected them. A control that removes nothing is compared
@@ -76,9 +78,12 @@ by seed.
 - *ResNet-29* is not in the paper and has its own schedule of 40 and 30 epochs; three of
   six removable units are removed at once. The margin for "no worse" is
   {100 * SHORT_MARGIN:g} percentage points, fixed before the first run."""
-_ABOUT_SELECTED = """Selected on held-out images unless the command of a run states
-otherwise. *Change*: from the initial model of the same seed, on the test set, in
-percentage points. c10-basic starts from the common ResNet-56 of basic units.
+_NONE = """No control of {} is finished, so the change of accuracy cannot be attributed
+to the removals.
+"""
+_ABOUT_SELECTED = """Selected on held-out images, except for runs with
+`--select_on=test`. *Change*: from the initial model of the same seed, on the test set,
+in percentage points. c10-basic starts from the common ResNet-56 of basic units.
 """
 RUNS = [
     run + suffix(scale)
@@ -97,13 +102,19 @@ def make(records=RECORDS):
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None
-    parts = []
+    parts, alone = [], []
     for title, main, controls, scale, restart in _GROUPS:
-        if table := _table(sources, main, controls, scale):
+        series = [sources.series(run, scale) for run in known([main, *controls], scale)]
+        if any(compared(series[0], each) for each in series[1:]):
+            table = _table(sources, main, controls, scale)
             parts.append(f"## {title}\n\n{table}")
+        elif series[0].runs:
+            alone.append(f"`{series[0].row.run}`")
         if restart and (table := _restarts(sources, main, restart, scale)):
             words = f"### Restarts of {main}, {WORDS[scale]}"
             parts.append(f"{words}\n\n{table}")
+    if alone:
+        parts.insert(0, _NONE.format(joined(alone, "or")))
     if table := _selected(sources):
         title = "## Smallest models that maintained accuracy"
         parts.append(f"{title}\n\n{_ABOUT_SELECTED}\n{table}")
@@ -152,7 +163,7 @@ def known(runs, scale):
 
 
 def _table(sources, reference, controls, scale):
-    """A pruning run and the controls that can be compared with it; "" without any."""
+    """A pruning run and the controls that can be compared with it."""
     columns = (
         "experiment,what is done,scale,layers,test,held-out,difference on test,"
         "difference pooled,epochs,hours,processor"
@@ -184,7 +195,7 @@ def _table(sources, reference, controls, scale):
                 series.processors,
             ]
         )
-    return markdown_table(columns.split(","), rows) if rows else ""
+    return markdown_table(columns.split(","), rows)
 
 
 def _restarts(sources, main, restart, scale):

@@ -9,6 +9,7 @@ from experiments.pages.differences import (
     OPEN,
     Verdict,
 )
+from experiments.pages.library import counted
 from experiments.paper import cost_records, published
 from experiments.paper.possible import AGREE, impossible
 
@@ -63,6 +64,8 @@ def faster(sources, name):
     )
     theirs = [published.COSTS[name][key] for key in ("backward", "forward")]
     numbers += f"; printed {theirs[0]:.0f} %, {theirs[1]:.0f} %"
+    machines = len({title for title, *_ in ratios})
+    numbers = f"on {counted(machines, 'machine')}, {numbers}"
     state = OPEN
     if all(ratio["p90"] < 1 for *_, ratio, _ in ratios):
         state = HOLDS

@@ -25,6 +25,7 @@ class Speeds:
         records: folder of all records.
 
     Attributes:
+        records: the folder.
         cpu, accelerator: seconds; `nan` without a record of a CPU.
         cpu_name: the CPU.
         begun: the `RunRecords` of all rows with a finished round; see `begun`.
@@ -32,7 +33,7 @@ class Speeds:
     """
 
     def __init__(self, records):
-        self.begun = begun(records)
+        self.records, self.begun = records, begun(records)
         runs = self.begun.values()
         cpu, known = (
             measured_epoch(runs, accelerator) or epoch_seconds(records, accelerator)
@@ -50,7 +51,7 @@ class Speeds:
         """
         if row.data == "imagenet":
             return None
-        work = rounds(row)
+        work = rounds(row, self.records)
         epochs = sum(number * share for number, share in work)
         accelerator = epochs * self.accelerator + COMPILE_SECONDS * len(work)
         return epochs * self.cpu / 3600, accelerator / 3600

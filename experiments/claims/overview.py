@@ -1,19 +1,18 @@
 """The front page of the results: what was found, what was run, what is still open."""
 
-import collections
+import math
 
-import numpy as np
-
-from experiments.claims import claims, controls, cost_claims
+from experiments.claims import claims, controls, cost_claims, findings
 from experiments.claims.estimates import Speeds, runs_of
 from experiments.pages import records_page
-from experiments.pages.cells import COUNTED_SEEDS
+from experiments.pages.cells import COUNTED_SEEDS, joined
 from experiments.pages.differences import (
     CONSISTENT,
     CONTRARY,
     FAILS,
     HOLDS,
     IMPOSSIBLE,
+    MARGIN,
     ONCE,
     OPEN,
     power,
@@ -30,13 +29,14 @@ from experiments.paper import (
     published,
     table1,
 )
-from experiments.paper.rows import BY_RUN, DECIDING_RUNS
+from experiments.paper.rows import BY_RUN, DECIDING_RUNS, retrainings
 from experiments.paper.sources import QUEUE, Sources
 from experiments.removal_study import defaults_page
 from experiments.removal_study import page as removal_page
 
 _TABLE_WORDS = """Every verdict follows from committed records by a [rule](#rules); none
-is set by hand, but three rules were changed after the first run had been seen. *Not
+is set by hand, but some rules were [changed](#changes-of-the-rules) after the first
+runs had been seen. For three claims, the paper gives reasons, but no numbers. *Not
 reproducible*: no pruned ResNet-56 of the described kind has the printed numbers.
 *Consistent*: our models have the printed numbers because their units, widths and
 strides were inferred from them. *Observed once*, *contradicted once*: by one model,
@@ -44,41 +44,48 @@ while a verdict needs all planned seeds. Hours are
 [estimates](../../experiments/queue.md) for all planned seeds without ImageNet, on one
 CPU or one accelerator. Some runs belong to several groups.
 """
-_WORDS = """A *pruning run* trains a model, removes residual units and retrains, round
-by round. The name of a run states its data set (`c10`, `c100`, `in`) and its setting:
-`main` removes one unit per round, `k2` two and `k4` four; `paper` trains for 200 epochs
-per round; `restart` retrains without removal; the [glossary](../glossary.md) explains
+_FOUND = """Accuracies: differences in percentage points, mean [95 % t interval], n
+seeds. The two scales are judged separately. ResNet-29 has its own schedule.
+"""
+_COSTS = """Times: medians in % of the original model, n paired calls of one pair of
+models on each machine.
+"""
+_WORDS = f"""A *pruning run* trains a model, removes residual units and retrains, round
+by round. *Initial*: the model before any removal. *Selected*: the smallest model whose
+accuracy on the held-out images is not below the initial one. *Last*: the model at the
+end of the run, which no images select. Accuracies are on the test set in %, mean ±
+standard deviation over n seeds; *last minus initial* is the mean difference for the
+same seed in percentage points [95 % t interval]; in *layers*, {COUNTED_SEEDS}.
+
+The name of a run states its data set (`c10`, `c100`, `in`) and its setting: `main`
+removes one unit per round, `k2` two and `k4` four; `paper` trains for 200 epochs per
+round; `restart` retrains without removal; the [glossary](../glossary.md) explains
 `scratch-e` and `scratch-b`, and [the queue](../../experiments/queue.md) describes every
 run. *Full length* means the paper's epochs: 200 on CIFAR and 90 on ImageNet for the
 initial training, and for each retraining the same number or one of those that the paper
 compares (30, 60, 120). *A quarter of the epochs* means 50, then 15 per retraining.
 *Own schedule*: ResNet-29 (`c10-r29`), with 40 epochs of initial training and 30 of
-retraining, and the digits are not in the paper. An initial training of 40 epochs does
-not converge, so its accuracy can also increase by the retraining alone; the controls
-with restarts will show how much. ω is the learned importance of a unit
-([the paper, as implemented](../paper.md)).
+retraining, and the digits are not in the paper. Initial trainings of 40 or 50 epochs do
+not converge, so accuracy can also increase by the retraining alone; the controls with
+restarts show how much.
 """
-_DEMONSTRATIONS = f"""Demonstrations on scikit-learn's digits, which are not part of the
-paper. *Initial*, *selected*: test accuracy in %, mean ± standard deviation over n
-seeds. *Layers*: {COUNTED_SEEDS}. *Change*: selected minus initial model of the same
-seed in percentage points, mean [95 % t interval]. All seeds have the same 360 test
-images, of which one is 0.28 percentage points, and the selected model was trained for
-more epochs than the initial one, so no verdict is given. `demo-fast` has the settings
-of `demo`, run by version 0.1.0.
+_DEMONSTRATIONS = """Demonstrations on scikit-learn's digits, which are not part of the
+paper. All seeds have the same 360 test images, of which one is 0.28 percentage points,
+and the later models were trained for more epochs than the initial one, so no verdict is
+given. `demo-fast` has the settings of `demo`, run by version 0.1.0.
 """
-_FOUND = """Accuracies: differences in percentage points, mean [95 % t interval], n
-seeds. Times: medians in % of the original model, n paired calls.
+_DECIDE = f"""Three seeds are planned for most runs, which is too few for claims of no
+loss. If nothing is lost, such a claim holds with a probability of {{three}} % at three
+seeds, {{eight}} % at eight and {{fifteen}} % at fifteen.{{refuted}} ResNet-29 has eight
+seeds and a larger margin, which gives {{short}} %
+([the assumed spread](../paper.md#how-a-claim-is-judged)).{{single}} By the rules of the
+first stage and of Figures 5 and 6, seed 0 at full length, which was known before them,
+does not decide. {QUEUE} has the commands.
 """
-_DECIDE = f"""A verdict needs all planned seeds of every run named; by the rules of the
-first stage and of Figures 5 and 6, seed 0 at full length does not decide. ImageNet and
-c10-small-lr-quarter are planned with one, which observes but decides nothing. If a
-model loses nothing, a claim of no loss holds with a probability of {{three}} % at three
-seeds, {{eight}} % at eight and {{fifteen}} % at fifteen, and that of ResNet-29, whose
-margin is larger, with {{short}} % at the eight planned
-([the assumed spread](../paper.md#how-a-claim-is-judged)). On ImageNet, the first stage
-has two removable units, too few for p < 0.05 in one model: if both were removed, p
-would be {{imagenet}}. {QUEUE} has the commands and the estimated hours.
-"""
+_REFUTED = """ If {loss:.2f} percentage points are lost, as by `{run}` (n = {n}), it is
+refuted with {three:.0f}, {eight:.0f} and {fifteen:.0f} %."""
+_SINGLE = """ Claims that need {runs} have one planned seed, which is not enough for a
+verdict."""
 _GROUPS = {
     "trained": ("Trained models", WORDS["paper"]),
     "quarter": ("Trained models, CIFAR-10", WORDS["quarter"]),
@@ -130,27 +137,31 @@ def make(records=RECORDS):
     Args:
         records: folder of all records.
     """
-    sources = Sources(records)
+    sources, speeds = Sources(records), Speeds(records)
     groups = grouped_claims(sources)
+    known = {run: sources.series(run) for run in BY_RUN}
+    done = {
+        (run, seed)
+        for run, series in known.items()
+        if not series.smoke
+        for seed in series.runs
+    }
     parts = [
-        head("Results", "overview", _in_short(groups)),
+        head("Results", "overview", _in_short(groups, done)),
+        *filter(None, [findings.bullets(sources, speeds.begun)]),
         *sources.warning(),
-        f"{_status(groups, sources)}\n{_TABLE_WORDS}",
+        f"{_status(groups, sources, done, speeds)}\n{_TABLE_WORDS}",
     ]
-    found = [
-        (name, claim)
-        for name, claims_of in groups.items()
-        for claim in claims_of
-        if not claim.needs
-    ]
-    if found:
-        parts.append(f"## What was found\n\n{_FOUND}\n{_table(found)}")
+    found = [_FOUND * bool(table := _found(groups)), table]
+    found += [_COSTS * bool(table := _costs(groups)), table]
     briefs = [page.in_brief(records) for page in (removal_page, defaults_page)]
-    parts += filter(None, briefs)
+    if found := [part for part in (*found, *briefs) if part]:
+        parts += ["## What was found\n", *found]
     parts.append(f"## What was run\n\n{_WORDS}\n{_runs(records)}")
-    if missing := _missing(groups, sources):
-        parts.append(f"## What is open\n\n{_decide()}\n{missing}")
+    if missing := _missing(groups, done, speeds):
+        parts.append(f"## What is open\n\n{_decide(groups, sources)}\n{missing}")
     parts.append(f"## Rules\n\n{claims.RULES}{cost_claims.RULES}")
+    parts.append(f"### Changes of the rules\n\n{claims.HISTORY}")
     parts.append(f"## Pages\n\n{_pages(sources)}")
     return Result("README", "\n".join(parts))
 
@@ -179,7 +190,7 @@ def accuracy_claims(sources):
     Returns:
         list of `Claim`, in the order of the paper's tables and figures.
     """
-    runs = {name: sources.first(*runs) for name, runs in DECIDING_RUNS.items()}
+    runs = {name: sources.series(run) for name, run in DECIDING_RUNS.items()}
     return [
         *(claims.no_loss(name, pruning) for name, pruning in runs.items()),
         *(claims.first_stage(name, pruning) for name, pruning in runs.items()),
@@ -225,8 +236,7 @@ def omitted(sources):
     known["models"] = any(records.glob("*/*/models/*.keras"))
     known["records"] = any(records.glob("*/*/rounds.jsonl"))
     known["table2"] = costs or bool(cost_records.own_models(records))
-    known["table3"] = costs or cost_records.all_models(records) != [*cost_records.PAPER]
-    known["figure7"] = costs
+    known["table3"] = known["figure7"] = costs
     return [
         name
         for name in _PAGES
@@ -234,65 +244,73 @@ def omitted(sources):
     ]
 
 
+# Verdicts after a number: of one claim, and of several.
 _COUNTED = {
-    "hold": HOLDS,
-    "fail": FAILS,
-    "consistent": CONSISTENT,
-    "not reproducible": IMPOSSIBLE,
-    "observed once": ONCE,
-    "contradicted once": CONTRARY,
+    HOLDS: ("holds", "hold"),
+    FAILS: ("does not hold", "do not hold"),
+    CONSISTENT: ("is consistent", "are consistent"),
+    IMPOSSIBLE: ("is not reproducible", "are not reproducible"),
+    ONCE: ("was observed once", "were observed once"),
+    CONTRARY: ("was contradicted once", "were contradicted once"),
+    OPEN: ("is open", "are open"),
 }
+_TO_RUN = (OPEN, ONCE, CONTRARY)  # claims that further seeds can decide
 
 
-def _in_short(groups):
+def _in_short(groups, done):
     """The first paragraph: what is decided, and what contradicts the paper."""
     trained, costs = groups["trained"], groups["times"] + groups["counts"]
-    words = f"The paper makes {counted(len(trained), 'claim')} about trained models"
-    if _open(trained) == len(trained):
-        words = f"**{words}; none of them is decided yet.**"
+    words = f"{counted(len(trained), 'claim')} about trained models"
+    if all(claim.verdict.state.startswith(_TO_RUN) for claim in trained):
+        runs = _needed_runs(trained)
+        known = len(runs & done)
+        words = (
+            f"**None of the paper's {words} is decided: a verdict needs all planned "
+            f"seeds, and {known} of {counted(len(runs), 'run')} at full length "
+            f"{'is' if known == 1 else 'are'} on record."
+        )
     else:
-        words = f"**{words}: {_numbers(trained)}.**"
+        words = f"**Of the paper's {words}, {_numbers(trained)}."
     words += (
-        f" It makes {counted(len(costs), 'claim')} about computational cost: "
-        f"{_numbers(costs)}. "
+        f" Of its {counted(len(costs), 'claim')} about computational cost, "
+        f"{_numbers(costs)}.**"
     )
     against = [
-        f"[{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
-        f"{_AGAINST[claim.verdict.state]} {claim.numbers}"
+        f" [{claim.text}]({claim.page}.md) ({published.TITLES[claim.data]}) "
+        f"{_AGAINST[claim.verdict.state]} {claim.numbers}."
         for claim in trained + costs
         if claim.verdict.state in _AGAINST
     ]
-    if not against:
-        return f"{words}No record contradicts the paper so far."
-    return f"{words}What contradicts the paper: {'. '.join(against)}."
+    return words + "".join(against or " No verdict contradicts the paper so far.")
 
 
 _AGAINST = {
     FAILS: "does not hold:",
     IMPOSSIBLE: "is not reproducible; the nearest model has",
-    CONTRARY: "is contradicted by one model (a verdict needs all planned seeds):",
 }
-_TO_RUN = (OPEN, ONCE, CONTRARY)  # claims that further seeds can decide
-
-
-def _open(found):
-    return sum(claim.verdict.state.startswith(OPEN) for claim in found)
 
 
 def _numbers(found):
-    """How many of some claims have each verdict, such as `5 hold, 1 open`."""
+    """How many of some claims have each verdict, such as `5 hold and 1 is open`."""
     states = [claim.verdict.state for claim in found]
-    counts = {word: states.count(state) for word, state in _COUNTED.items()}
-    counts["open"] = _open(found)
-    return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+    states = [OPEN if state.startswith(OPEN) else state for state in states]
+    return joined(
+        f"{number} {words[number > 1]}"
+        for state, words in _COUNTED.items()
+        if (number := states.count(state))
+    )
 
 
-def _status(groups, sources):
+def _needed_runs(found):
+    """The planned runs that some claims need, as `(row name, seed)`."""
+    return runs_of({run for claim in found for run in claim.rows})
+
+
+def _status(groups, sources, done, speeds):
     """The table of all kinds of claims: verdicts, runs, and what decides the rest."""
-    done = {(run, seed) for run in BY_RUN for seed in sources.series(run).runs}
-    speeds, rows = Speeds(sources.records), []
+    rows = []
     for name, found in groups.items():
-        runs = runs_of({run for claim in found for run in claim.rows})
+        runs = _needed_runs(found)
         finished = f"{len(runs & done)} of {counted(len(runs), 'run')}"
         if not runs:
             machines = cost_records.read_machines(sources.records)
@@ -315,24 +333,39 @@ def _to_decide(found, done, speeds):
     still = [claim for claim in found if claim.verdict.state.startswith(_TO_RUN)]
     if not still:
         return "-"
-    runs = runs_of({run for claim in still for run in claim.rows}) - done
+    runs = _needed_runs(still) - done
     if not runs:
-        needs = dict.fromkeys(need for claim in still for need in claim.needs)
-        if needs or not any(claim.rows for claim in still):
-            return ", ".join(f"`{need}`" for need in needs or [cost_records.COMMAND])
-        return _ALL_RUN
-    hours = [known for run, _ in runs if (known := speeds.hours(BY_RUN[run]))]
+        return ", ".join(f"`{command}`" for command in _commands(still)) or _ALL_RUN
+    hours = _hours(runs, speeds)
     if not hours:  # only ImageNet is left
         return counted(len(runs), "run")
-    cpu, accelerator = map(sum, zip(*hours, strict=True))
-    times = f"{cpu:,.0f} h on a CPU or {accelerator:,.0f} h on an accelerator"
-    return f"{counted(len(runs), 'run')}: {times}"
+    times = (
+        f"{number:,.0f} h on {device}"
+        for number, device in zip(hours, ("a CPU", "an accelerator"), strict=True)
+        if not math.isnan(number)  # no record of a CPU
+    )
+    return f"{counted(len(runs), 'run')}: {' or '.join(times)}"
+
+
+def _hours(runs, speeds):
+    """Estimated hours of some runs on a CPU and on an accelerator; None if unknown."""
+    hours = [known for run, _ in runs if (known := speeds.hours(BY_RUN[run]))]
+    return tuple(map(sum, zip(*hours, strict=True))) if hours else None
+
+
+def _commands(found):
+    """The commands that measure what some claims need besides runs."""
+    needs = [need for claim in found for need in claim.needs if need not in BY_RUN]
+    if not (needs or any(claim.rows for claim in found)):
+        needs = [cost_records.COMMAND]
+    return tuple(dict.fromkeys(needs))
 
 
 def _runs(records):
     """The recorded runs: those of the paper, unfinished ones, and all others."""
     ours = records_page.over_seeds(records, only=BY_RUN, brief=True)
-    begun = records_page.unfinished(records)
+    planned = {run: retrainings(row) for run, row in BY_RUN.items()}
+    begun = records_page.unfinished(records, planned)
     others = records_page.over_seeds(records, without=BY_RUN, brief=True)
     smoke = records_page.smoke_tests(records)
     parts = [ours or "No run of the paper's experiments is finished yet.\n"]
@@ -348,19 +381,41 @@ def _runs(records):
     return "\n".join(parts)
 
 
-def _table(found):
-    rows = [
-        [
-            f"[{claim.text}]({claim.page}.md)",
-            published.TITLES[claim.data],
-            _SHORT[name],
-            f"**{claim.verdict.state}**",
-            claim.numbers,
-        ]
-        for name, claim in found
+def _found(groups):
+    """The claims about trained models with a record, each once for both scales."""
+    rows = {}
+    for name, place in ("trained", 0), ("further", 0), ("quarter", 1):
+        for claim in groups[name]:
+            cells = rows.setdefault((claim.text, claim.data, claim.page), ["-", "-"])
+            cells[place] = "not run" if claim.needs else _judged(claim)
+    return _table(
+        ["claim", "data set", WORDS["paper"], WORDS["quarter"]],
+        {key: cells for key, cells in rows.items() if not {"-", "not run"} >= {*cells}},
+    )
+
+
+def _costs(groups):
+    """The measured claims about cost."""
+    found = [claim for name in ("times", "counts") for claim in groups[name]]
+    rows = {
+        (claim.text, claim.data, claim.page): [_judged(claim)]
+        for claim in found
+        if not claim.needs
+    }
+    return _table(["claim", "data set", "verdict"], rows)
+
+
+def _judged(claim):
+    return f"**{claim.verdict.state}**: {claim.numbers}"
+
+
+def _table(columns, rows):
+    """The table of cells by `(text, data set, page)` of claims; "" without any."""
+    lines = [
+        [f"[{text}]({page}.md)", published.TITLES[data], *cells]
+        for (text, data, page), cells in rows.items()
     ]
-    columns = ["claim", "data set", "scale", "verdict", "numbers"]
-    return markdown_table(columns, rows)
+    return markdown_table(columns, lines) if lines else ""
 
 
 def _label(page):
@@ -368,47 +423,76 @@ def _label(page):
     return title.split(":")[0].split(",")[0]
 
 
-def _decide():
-    full = np.array(published.INITIAL_UNITS["imagenet2012"])
-    lost = full.sum() - sum(published.SMALLEST_UNITS["imagenet2012"])
-    least = claims.chance([full], [[1, *full[1:-1], full[-1] - lost + full[0] - 1]])
-    short = controls.SHORT_MARGIN, len(BY_RUN[controls.SHORT].seeds)
-    chances = {"three": power(3), "eight": power(8), "fifteen": power(15)}
-    chances["short"] = power(short[1], short[0])
-    percents = {name: f"{100 * value:.0f}" for name, value in chances.items()}
-    return _DECIDE.format(**percents, imagenet=f"{least:.2f}")
+def _decide(groups, sources):
+    """How likely the planned seeds decide a claim of no loss."""
+
+    def percents(distance):
+        chances = {"three": power(3, distance), "eight": power(8, distance)}
+        chances["fifteen"] = power(15, distance)
+        return {name: 100 * chance for name, chance in chances.items()}
+
+    run, refuted = controls.MAIN, ""
+    series = sources.series(run)
+    change = series.change(series.at(published.SMALLEST_BY_TWO))
+    if change and not series.smoke and change.mean < -MARGIN:
+        loss = -change.mean
+        chances = percents(loss - MARGIN)
+        refuted = _REFUTED.format(loss=100 * loss, run=run, n=change.n, **chances)
+    needed = dict.fromkeys(
+        run
+        for found in groups.values()
+        for claim in found
+        for run in claim.rows
+        if len(BY_RUN[run].seeds) == 1
+    )
+    single = _SINGLE.format(runs=joined([f"`{run}`" for run in needed], "or"))
+    short = 100 * power(len(BY_RUN[controls.SHORT].seeds), controls.SHORT_MARGIN)
+    found = {name: f"{chance:.0f}" for name, chance in percents(MARGIN).items()}
+    text = _DECIDE.format(**found, short=f"{short:.0f}", refuted=refuted, single=single)
+    return " ".join(text.split()) + "\n"
 
 
 _ALL_RUN = "nothing (all planned seeds are on record)"
 
 
-def _missing(groups, sources):
-    """The claims without a verdict and the rows that they need, by data and scale."""
-    scales, needs = collections.defaultdict(list), collections.defaultdict(list)
-    for name, claims_of in groups.items():
-        for claim in claims_of:
+def _missing(groups, done, speeds):
+    """The table of the claims without a verdict and of the runs that decide them."""
+    grouped = {}
+    for name, found in groups.items():
+        for claim in found:
             if claim.verdict.state.startswith(_TO_RUN):
-                scales[claim.data, claim.text].append(_SHORT[name])
-                needed = [f"`{need}`" for need in claim.needs]
-                if not (needed or claim.rows):
-                    needed = [f"`{cost_records.COMMAND}`"]
-                needed = needed or [
-                    f"`{run}` (more seeds)"
-                    for run in claim.rows
-                    if not sources.planned(run).complete
-                ]
-                needed = needed or [_ALL_RUN]
-                needs[claim.data, claim.text] += needed
-    lines = {}
-    for (data, text), words in scales.items():
-        texts, runs = lines.setdefault((data, *words), ([], []))
-        texts.append(text)
-        runs += needs[data, text]
-    return "".join(
-        f"- {published.TITLES[data]}, {' and '.join(words)}: {'; '.join(texts)}. "
-        f"Needed: {', '.join(dict.fromkeys(runs))}.\n"
-        for (data, *words), (texts, runs) in lines.items()
-    )
+                needed = frozenset(runs_of(claim.rows))
+                key = claim.data, name, needed, _commands([claim])
+                grouped.setdefault(key, []).append(claim)
+    rows = []
+    for (data, name, needed, commands), found in grouped.items():
+        runs = list(dict.fromkeys(run for claim in found for run in claim.rows))
+        left = needed - done
+        before = sorted({run for run, _ in left} - {*runs})
+        words = ", ".join(f"`{need}`" for need in (*runs, *commands))
+        if before:
+            words += f"; before them {', '.join(f'`{run}`' for run in before)}"
+        if not (left or commands):
+            words += f": {_ALL_RUN}"
+        seeds = [
+            f"{sum((run, seed) in done for seed in planned)} of {len(planned)}"
+            for run in runs
+            for planned in [BY_RUN[run].seeds]
+        ]
+        hours = _hours(left, speeds)
+        known = hours and not math.isnan(hours[0])
+        rows.append(
+            [
+                published.TITLES[data],
+                "; ".join(claim.text for claim in found),
+                _SHORT[name],
+                words,
+                ", ".join(seeds) or "-",
+                f"{hours[0]:,.0f}" if known else "-",
+            ]
+        )
+    columns = ["data set", "claims", "scale", "decided by", "seeds on record"]
+    return markdown_table([*columns, "hours on a CPU"], rows) if rows else ""
 
 
 def _pages(sources):

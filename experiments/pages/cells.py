@@ -25,10 +25,13 @@ def points(paired):
     """A mean difference in percentage points: `+0.10 [-0.02, +0.22] (n = 3)`."""
     if paired is None:
         return "-"
+    mean, low, high = (
+        f"{round(100 * value, 2) + 0.0:+.2f}"  # + 0.0: no "-0.00"
+        for value in (paired.mean, paired.low or 0, paired.high or 0)
+    )
     if paired.low is None:
-        return f"{100 * paired.mean:+.2f} (n = 1)"
-    low, high = (f"{100 * end:+.2f}" for end in (paired.low, paired.high))
-    return f"{100 * paired.mean:+.2f} [{low}, {high}] (n = {paired.n})"
+        return f"{mean} (n = 1)"
+    return f"{mean} [{low}, {high}] (n = {paired.n})"
 
 
 def each(values):
@@ -48,6 +51,12 @@ def processor(run):
         told = counted(cores, "core") if cores else "? cores"
         return f"{machine.get('cpu', 'unknown')}, {told}"
     return devices
+
+
+def joined(parts, word="and"):
+    """Texts as a phrase, such as `a, b and c`."""
+    *first, last = parts
+    return f" {word} ".join(filter(None, [", ".join(first), last]))
 
 
 def hours(seconds):

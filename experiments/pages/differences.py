@@ -106,15 +106,17 @@ def above(paired, bound):
     return _judge(paired, bound, math.inf)
 
 
-def power(seeds, margin=MARGIN, sd=SEED_SD):
-    """Probability that a claim of no loss holds if there is no loss.
+def power(seeds, distance=MARGIN, sd=SEED_SD):
+    """Probability that an interval lies on the side of a bound where the truth lies.
+
+    By default: that a claim of no loss holds if there is no loss.
 
     Args:
         seeds: number of pairs, at least 2.
-        margin: accepted decrease.
+        distance: distance of the true difference from the bound.
         sd: standard deviation of the differences between seeds.
     """
-    shift = margin * math.sqrt(seeds) / sd
+    shift = distance * math.sqrt(seeds) / sd
     return float(stats.nct.sf(stats.t.ppf(0.975, seeds - 1), seeds - 1, shift))
 
 

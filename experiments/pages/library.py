@@ -11,4 +11,5 @@ RunRecords, wilson = _records.RunRecords, _records.wilson
 percent, short = _records.percent, _records.short
 Architecture = registry("nets.architecture").Architecture
 counted = registry("system.wording").counted
-compare_correct = registry("runs.paired").compare_correct
+_paired = registry("runs.paired")
+compare_correct, mcnemar = _paired.compare_correct, _paired.mcnemar

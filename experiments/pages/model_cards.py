@@ -5,6 +5,7 @@ import re
 from experiments.pages.cells import processor
 from experiments.pages.library import RunRecords, wilson
 from experiments.pages.results import RECORDS, Result, head, markdown_table
+from experiments.pages.scales import full_length_first
 
 _ABOUT = """Trained models in the records of pruning runs: for each finished run the
 model of round 0, which is not pruned, the selected model, which is the smallest that
@@ -55,6 +56,7 @@ def make(records=RECORDS):
             runs[path.parent.relative_to(records).as_posix()] = run
     if not runs:
         return None
+    runs = {name: runs[name] for name in sorted(runs, key=full_length_first)}
     groups = {re.sub(r"-seed\d+$", "", name): name for name in reversed(runs)}
     carded = [name for name in runs if name in groups.values()]  # of the first seed
     rows = []

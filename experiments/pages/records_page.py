@@ -5,28 +5,42 @@ import re
 
 from experiments.pages import cells
 from experiments.pages.differences import pair, summarize
-from experiments.pages.library import RunRecords, counted, percent, short, wilson
+from experiments.pages.library import RunRecords, percent, short, wilson
 from experiments.pages.results import RECORDS, head, markdown_table
-from experiments.pages.scales import check_scale, is_smoke_test, words
+from experiments.pages.scales import (
+    check_scale,
+    full_length_first,
+    is_smoke_test,
+    words,
+)
 
 _ABOUT = f"""All committed records. The folder of a record has its flags, environment
 and rounds; `resprune report FOLDER` writes its report.
 
-- *Initial*, *selected*: the initial model and the smallest one whose accuracy on the
-  selection images is at least the initial one; cells with an arrow show both.
-  Accuracies are in %, MACs and parameters of the selected model in % of the initial.
+- *Initial*, *selected*, *last*: the initial model, the smallest one whose accuracy on
+  the selection images is at least the initial one, and the one at the end of the run;
+  cells with an arrow show the first two. Accuracies are in %, MACs and parameters of
+  the selected model in % of the initial.
 - *Scale*: *full length* means the epochs of the paper, *own schedule* those of the
   flagfile of a model that is not in the paper. *Smoke tests* show that everything runs;
   their numbers support no claim.
 - *digits/demo-fast* has the settings of *digits/demo*, run by version 0.1.0, which
   kept no models.
 - Several seeds: mean ± standard deviation over n seeds on the test set;
-  {cells.COUNTED_SEEDS}. *Change*: selected minus initial model of the same seed in
-  percentage points, mean [95 % t interval]. The [front page](README.md) judges claims.
+  {cells.COUNTED_SEEDS}. *Change*: selected, or last, minus initial model of the same
+  seed in percentage points, mean [95 % t interval]. The [front page](README.md) judges
+  claims.
 - Single runs: ± half the width of the 95 % Wilson interval for the number of images."""
 _DATA = "data (train / selection / test)"
-_LONG = ("seeds", _DATA, "selected on", "MACs %", "change by seed", "epochs", "minutes")
-_LONG += ("processor",)
+_LONG = ("seeds", _DATA, "selected on", "MACs %", "change", "change by seed", "epochs")
+_LONG += ("minutes",)
+# Words of notes in older records, and what the pages say today.
+_WORDS = {
+    "Proof of function": "Smoke test",
+    "a proof that the JAX path works in pieces, not of accuracy": (
+        "a smoke test of the JAX path in pieces. No accuracy claim"
+    ),
+}
 _COLUMNS = (
     "record",
     "scale",
@@ -52,12 +66,17 @@ def records_page(records=RECORDS):
     repeated = {n for n, runs in _groups(records).items() if len(runs) > 1}
     rows, notes = [], []
     begun = _in_progress(records)
-    for path in sorted(records.glob("*/*/final.json")):
-        run = RunRecords.read(path.parent)
-        name = path.parent.relative_to(records).as_posix()
+    names = (
+        path.parent.relative_to(records).as_posix()
+        for path in records.glob("*/*/final.json")
+    )
+    for name in sorted(names, key=full_length_first):
+        run = RunRecords.read(records / name)
         check_scale(name, run.scale)
-        if run.final.get("note"):
-            notes.append(f"- {name}: {run.final['note']}\n")
+        if note := run.final.get("note"):
+            for old, new in _WORDS.items():
+                note = note.replace(old, new)
+            notes.append(f"- {name}: {note}\n")
         if _SEED.sub("", name) not in repeated:
             link = f"[{name}](../../records/{name})"
             rows.append([link, _scale(name, run), *_cells(run)])
@@ -117,16 +136,30 @@ def _unfinished(records):
             yield name, run
 
 
-def unfinished(records):
+def unfinished(records, planned):
     """The unfinished runs and their finished rounds, as text.
 
     Args:
         records: as for `records_page`.
+        planned: number of rounds after the initial training by name of the run; runs
+            of other names have none.
     """
     return ", ".join(
-        f"{name} ({_scale(name, run)}, {counted(len(run.rounds), 'round')} finished)"
+        f"{name} ({_scale(name, run)}, "
+        f"{finished(run, planned.get(_SEED.sub('', name.split('/')[-1])))})"
         for name, run in _unfinished(records)
     )
+
+
+def finished(run, planned=None):
+    """How far an unfinished run is, such as `round 1 of 4 finished`.
+
+    Args:
+        run: its `RunRecords`.
+        planned: number of rounds after its initial training, if known.
+    """
+    of = "" if planned is None else f" of {planned}"
+    return f"round {run.rounds[-1]['round']}{of} finished"
 
 
 def _in_progress(records):
@@ -142,8 +175,9 @@ def _in_progress(records):
         return []
     columns = ("record", "scale", "round", "layers", "epochs", "test accuracy, %")
     return [
-        "## In progress\n\nFinished rounds of unfinished runs. No mean and no claim "
-        f"uses them.\n\n{markdown_table(columns, rows)}"
+        "## In progress\n\nFinished rounds of unfinished runs. They enter no claim; "
+        "the [front page](README.md) shows those of restart controls.\n\n"
+        f"{markdown_table(columns, rows)}"
     ]
 
 
@@ -155,14 +189,16 @@ def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
         only: names of the runs to show, such as `"c10-main"`; all by default.
         without: names of runs to leave out.
         least: number of seeds that a run must have.
-        brief: whether to leave out links, epochs and minutes.
+        brief: whether to leave out links, the change of the selected model, epochs and
+            minutes.
     """
     groups = {
         name: runs
         for name, runs in _groups(records).items()
         if (run := name.split("/")[-1]) not in without and (not only or run in only)
     }
-    rows = [_seeds_cells(n, runs) for n, runs in groups.items() if len(runs) >= least]
+    names = sorted(groups, key=full_length_first)
+    rows = [_seeds_cells(n, groups[n]) for n in names if len(groups[n]) >= least]
     if not rows:
         return ""
     if brief:
@@ -173,19 +209,20 @@ def over_seeds(records=RECORDS, only=None, without=(), least=1, brief=False):
 def _seeds_cells(name, runs):
     firsts = {seed: run.rounds[0] for seed, run in runs.items()}
     chosen = {seed: run.selected for seed, run in runs.items()}
-    before, after = (
+    lasts = {seed: run.rounds[-1] for seed, run in runs.items()}
+    before, after, end = (
         {
             seed: accuracy
             for seed, record in found.items()
             if (accuracy := runs[seed].monitored(record, "test")) is not None
         }
-        for found in (firsts, chosen)
+        for found in (firsts, chosen, lasts)
     )
     change = pair(after, before)
     left = (100 * chosen[seed]["macs"] / firsts[seed]["macs"] for seed in runs)
     layers = (
         cells.each(record["layers"] for record in found.values())
-        for found in (firsts, chosen)
+        for found in (firsts, chosen, lasts)
     )
     minutes = summarize(run.final["total_seconds"] / 60 for run in runs.values())
     records = ", ".join(
@@ -199,12 +236,14 @@ def _seeds_cells(name, runs):
         _DATA: _sizes(first),
         "selected on": cells.on_split(first.split),
         "seeds": records,
-        "layers": " → ".join(layers),
+        "layers: initial, selected, last": " → ".join(layers),
         "MACs %": cells.each(f"{share:.1f}" for share in left),
         "initial": cells.percent(summarize(before.values())),
         "selected": cells.percent(summarize(after.values())),
+        "last": cells.percent(summarize(end.values())),
         "change": cells.points(change),
         "change by seed": ", ".join(f"{value:+.2f}" for value in changes),
+        "last minus initial": cells.points(pair(end, before)),
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",
         "processor": ", ".join(dict.fromkeys(map(_processor, runs.values()))),

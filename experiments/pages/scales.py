@@ -30,6 +30,16 @@ def suffix(scale):
     return f"-{scale}" if scale == "quarter" else ""
 
 
+def full_length_first(name):
+    """Sorts records by run and seed, with full length before other scales.
+
+    Args:
+        name: such as `"cifar10/c10-k2-quarter-seed0"`, with or without the seed.
+    """
+    run = re.sub(r"-seed\d+$", "", name)
+    return run.removesuffix("-quarter"), run, name
+
+
 def is_smoke_test(name, scale):
     """Whether a record is a smoke test, which supports no claim.
 

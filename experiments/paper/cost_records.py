@@ -10,6 +10,7 @@ import typing
 
 from experiments.pages.library import RunRecords
 from experiments.pages.results import background_load, short_commit
+from experiments.pages.scales import full_length_first
 from experiments.paper import published
 from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.series import kept_units
@@ -100,7 +101,7 @@ def own_models(records):
             run,
             PrunedModel(dataset, units),
         )
-    return found
+    return {name: found[name] for name in sorted(found, key=full_length_first)}
 
 
 def all_models(records):

@@ -58,7 +58,7 @@ def panel_title(text, curves):
 
 def seeds_of(curves):
     """The number of seeds of each curve, as text for a caption."""
-    return ", ".join(f"{c.label} {c.seeds}" for c in curves if c.points())
+    return ", ".join(f"{c.label} (n = {c.seeds})" for c in curves if c.points())
 
 
 def _span(counts):

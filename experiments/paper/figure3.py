@@ -138,8 +138,12 @@ def initial_accuracies(sources, name):
     found = {}
     for run in PRUNING_RUNS[name]:
         found.setdefault(BY_RUN[run].scale, []).append(run)
-    series = {scale: sources.first(*runs) for scale, runs in found.items()}
-    return {scale: each.summary(each.initial()) for scale, each in series.items()}
+    # Runs of one data set and scale share their initial models; the most are shown.
+    most = {
+        scale: max(map(sources.series, runs), key=lambda series: len(series.runs))
+        for scale, runs in found.items()
+    }
+    return {scale: each.summary(each.initial()) for scale, each in most.items()}
 
 
 def paint(figure, panels):

@@ -20,6 +20,7 @@ from experiments.paper.curves import (
     seeds_of,
     split_tables,
 )
+from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.sources import Sources
 
 _ABOUT = """Test accuracy on CIFAR-10 against the number of layers. Cells are the mean ±
@@ -37,6 +38,9 @@ Points are means over n seeds, bars one standard deviation; n by curve: {seeds}.
 the text of the paper: its initial accuracy, {layers} layers as the smallest model that
 maintained it with k = 2, and {accuracy} % at {at} layers with k = 4. Source: the
 records listed below."""
+_REPEATED = """The numbers are those of [Figure 3](figure3.md), which shows the same
+runs.
+"""
 _RETRAIN = {
     "c10-retrain30": ("30 epochs", line("vermilion", "^")),
     "c10-main": ("60 epochs", line("black", "o")),
@@ -65,11 +69,12 @@ def make(records):
         "(b) units removed per round": _panel(sources, _UNITS),
     }
     panels = {key: found for key, found in panels.items() if found[0]}
-    parts = [
-        f"## {name}, {words}\n\n{table}"
-        for name, (curves, _) in panels.items()
-        for _, words, table in split_tables(curves)
-    ]
+    parts = []
+    for name, (curves, _) in panels.items():
+        if all(each.series[0].row.run in PRUNING_RUNS["cifar10"] for each in curves):
+            parts.append(f"## {name}\n\n{_REPEATED}")
+            continue
+        parts += [f"## {name}, {w}\n\n{table}" for _, w, table in split_tables(curves)]
     at, accuracy = published.BY_FOUR
     caption = _CAPTION.format(
         seeds="; ".join(f"{key[:3]} {seeds_of(c)}" for key, (c, _) in panels.items()),

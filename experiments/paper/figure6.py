@@ -23,11 +23,13 @@ the sign that they were drawn with. A ranking by |ω| that depends on the initia
 ranks, in part, by chance.
 """
 RUN = "c10-k2"
-_SCALES = ("quarter", "paper")
+_SCALES = ("paper", "quarter")
 RUNS = [RUN + suffix(scale) for scale in _SCALES]
 _NEAR_ZERO = 0.1
 # Two bands of |ω| of equal width. Under the initial U(-1, 1) they have equal counts.
 _LOW, _HIGH = (0.0, 0.4), (0.5, 0.9)
+NEAR_ZERO = f"|ω| < {_LOW[1]}"
+NEAR_MODES = f"{_HIGH[0]} to {_HIGH[1]}"
 _SHARE = 0.4
 _ALPHA = 0.05
 _ABOUT = f"""The importances ω of the removable units of ResNet-56 on CIFAR-10 after the
@@ -138,14 +140,19 @@ def judged_modes(series):
     return Verdict(of_seeds(state, len(runs)), reason)
 
 
+def in_bands(values):
+    """How many values are near 0, and how many near the modes of the paper."""
+    return tuple(
+        sum(first <= abs(value) < last for value in values)
+        for first, last in (_LOW, _HIGH)
+    )
+
+
 def two_modes(values):
     """The `Verdict` on two modes of some values, such as those of one model."""
     if not (values := list(values)):
         return Verdict(OPEN, "not run")
-    low, high = (
-        sum(first <= abs(value) < last for value in values)
-        for first, last in (_LOW, _HIGH)
-    )
+    low, high = in_bands(values)
     reason = f"{high} of {len(values)} values near ±{published.MODE}, {low} near 0"
     scarce = stats.binomtest(high, len(values), _SHARE, "less").pvalue < _ALPHA
     if scarce or _significant(low, low + high):

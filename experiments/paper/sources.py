@@ -6,6 +6,7 @@ from experiments.paper.rows import BY_RUN
 from experiments.paper.series import Series
 
 QUEUE = "[The queue](../../experiments/queue.md)"
+_MOST_NAMED = 6  # longer lists of missing runs are only counted
 _SMOKE = (
     "> **These numbers mean nothing.** Some records were made at `--scale=smoke`: "
     "narrow models, few images and few epochs, to test that everything runs.\n"
@@ -40,16 +41,6 @@ class Sources:
             runs: names of rows, each with the suffix of its scale.
         """
         return any(self.series(run).runs for run in runs)
-
-    def first(self, *runs):
-        """The first series with all planned seeds, or else the first on record.
-
-        Without any record it is the last series, which is run first.
-        """
-        found = [self.series(run) for run in runs]
-        known = [series for series in found if series.runs]
-        complete = [series for series in known if series.complete]
-        return (complete or known or found[-1:])[0]
 
     def result(self, title, name, about, *parts, **drawings):
         """The `Result` with the list of its records and of missing runs.
@@ -92,8 +83,10 @@ class Sources:
             )
         text = "Records:\n\n" + "".join(lines) if lines else "No records yet.\n"
         if missing:
-            text += (
-                f"\nNot run yet: {', '.join(missing)}. {QUEUE} has the commands and "
-                "the order.\n"
-            )
+            listed = f"Not run yet: {', '.join(missing)}"
+            if len(missing) > _MOST_NAMED:
+                listed = (
+                    f"{len(missing)} planned runs that feed this page have no record"
+                )
+            text += f"\n{listed}. {QUEUE} has the commands and the order.\n"
         return text

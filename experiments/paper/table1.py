@@ -11,9 +11,11 @@ from experiments.pages.cells import (
     points,
 )
 from experiments.pages.differences import MARGIN, judged, no_drop, same_images
+from experiments.pages.library import mcnemar
 from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
+from experiments.paper.possible import impossible
 from experiments.paper.rows import PRUNING_RUNS
 from experiments.paper.series import kept_units
 from experiments.paper.sources import Sources
@@ -23,28 +25,38 @@ initial one on the images that select: held-out images, or the test set as in th
 
 - *Units*: residual units left in each stage; a unit has three convolutions.
   {COUNTED_SEEDS}. The paper states only the layers; we inferred its units from its
-  Table 2 (on CIFAR-10, where none fit exactly, the closest). *Difference*: our layers
-  minus the paper's.
+  Table 2. *Difference*: our layers minus the paper's.
+- *Closest smaller model*: the one that misses the initial accuracy by the fewest
+  images, and their number.
 - *Initial*, *selected*: accuracy in %, mean ± standard deviation over n seeds.
   *Change*: selected minus initial model of the same seed in percentage points, mean
   [95 % t interval]. It cannot be negative on the images that select the model, so the
   test set decides.
-- *On the test set*: the smallest model whose accuracy on the test set was at least the
-  initial one there, which is how the paper selects. It is shown for comparison; its
-  accuracy on the test set cannot show a loss.
 - *No loss*: the interval on the test set lies above -{100 * MARGIN:g} percentage points
   (holds), below (does not hold), or neither (open). It is open until all planned seeds
-  are on record.
-- *Scale*: full length is the paper's initial training of 200 epochs on CIFAR and 90 on
-  ImageNet. Our CIFAR models train on 45,000 images, because 5,000 are held out; the
-  paper states no such split. Runs of different scales are never averaged. A quarter of
-  the epochs does not train to convergence, so any further training raises the accuracy:
-  there is no verdict, and the page of controls compares runs of equal epochs.
+  are on record."""
+_ON_TEST = """The smallest model whose accuracy on the test set was at least the initial
+one there, which is how the paper selects. Its accuracy on the test set cannot show a
+loss.
+"""
+_IMAGES = """Images that the pruned model alone classifies wrongly or correctly,
+compared with the initial model of the same run, and p of McNemar's exact test. The test
+compares two trained models; it does not show what another seed would give. The target
+of a run fixed its last model beforehand, so test and held-out images are also tested
+together for this model.
+"""
+_NOTES = """- *Scale*: full length is the paper's initial training, 200 epochs on CIFAR
+  and 90 on ImageNet. Our CIFAR models train on 45,000 images, because 5,000 are held
+  out; the paper states no such split. Runs of different scales are never averaged. A
+  quarter of the epochs does not train to convergence, so any further training raises
+  the accuracy: there is no verdict, and [the controls](controls.md) compare runs of
+  equal epochs.
 - The target of a run limits the difference: the runs of 60 epochs per round end at the
   paper's number of layers, and only those with its setting go on to 11.
-- *Image by image*: test images that the pruned model alone classifies wrongly or
-  correctly, compared with the initial model of the same run, and p of McNemar's exact
-  test. It tells whether two trained models differ, not what another seed would give."""
+- On ImageNet, the first stage has two removable units, too few for p < 0.05 in one
+  model: if both were removed, p would be {imagenet:.2f}.
+"""
+_SPLITS = ("test", "validation")
 RUNS = [run for chains in PRUNING_RUNS.values() for run in chains]
 
 
@@ -64,12 +76,25 @@ def make(records):
         "table1",
         _ABOUT,
         f"## Layers\n\n{_layers(found)}",
-        f"## Selected on the test set, as in the paper\n\n{_as_in_paper(found)}",
+        f"## Selected on the test set, as in the paper\n\n{_ON_TEST}\n"
+        f"{_as_in_paper(found)}",
         *_same_size(found),
         f"## Accuracy\n\n{_accuracy(found)}",
         *_same_images(found),
         f"## Cost\n\n{_cost(found)}",
+        f"## Notes\n\n{_NOTES.format(imagenet=_least_imagenet())}",
     )
+
+
+def _least_imagenet():
+    """p of the first stage of one ImageNet model that loses all it can there."""
+    before = published.INITIAL_UNITS["imagenet2012"]
+    removed = sum(before) - sum(published.SMALLEST_UNITS["imagenet2012"])
+    removable = sum(before) - len(before)
+    # The first unit of the first stage stays, the others of that stage are removed.
+    first = before[0] - 1
+    others = math.comb(removable - first, removed - first)
+    return others / math.comb(removable, removed)
 
 
 def _title(name, series):
@@ -81,15 +106,15 @@ def _title(name, series):
 
 def _layers(found):
     columns = "data set,run,scale,n,units before,units after,convolutions after,"
-    columns += "layers before,layers after,difference"
+    columns += "layers before,layers after,difference,closest smaller model"
     rows = []
     for name in dict.fromkeys(name for name, _ in found):
         target = published.SMALLEST_LAYERS[name]
         before, after = published.INITIAL_UNITS[name], published.SMALLEST_UNITS[name]
         row = [published.TITLES[name], "paper", "-", "-"]
-        row += [_slashed(before), _slashed(after)]
+        row += [_slashed(before), inferred(name)]
         row += [_slashed([3 * count for count in after]), str(3 * sum(before) + 2)]
-        rows.append([*row, str(target), "-"])
+        rows.append([*row, str(target), "-", "-"])
         for series in (series for other, series in found if other == name):
             chosen = series.chosen().values()
             kept = [list(kept_units(record).values()) for record in chosen]
@@ -97,12 +122,16 @@ def _layers(found):
             rows.append(
                 [
                     *_title(name, series),
-                    each(_slashed(kept_units(record).values()) for record in first),
+                    each(map(units_left, first)),
                     each(map(_slashed, kept)),
                     each(_slashed(3 * count for count in counts) for counts in kept),
                     each(record["layers"] for record in first),
                     each(record["layers"] for record in chosen),
                     each(f"{record['layers'] - target:+d}" for record in chosen),
+                    each(
+                        _closest(run, run.selected, run.split)
+                        for run in series.runs.values()
+                    ),
                 ]
             )
     return markdown_table(columns.split(","), rows)
@@ -110,7 +139,8 @@ def _layers(found):
 
 def _as_in_paper(found):
     """The smallest model of each seed that is as accurate on the test set."""
-    columns = "data set,run,scale,n,layers,difference,initial,selected"
+    columns = "data set,run,scale,n,layers,difference,closest smaller model,initial,"
+    columns += "selected"
     rows = []
     for name, series in found:
         initial, smallest = series.initial(), {}
@@ -122,9 +152,27 @@ def _as_in_paper(found):
         target = published.SMALLEST_LAYERS[name]
         row = [*_title(name, series), each(layers)]
         row += [each(f"{number - target:+d}" for number in layers)]
+        row += [each(_closest(series.runs[s], r, "test") for s, r in smallest.items())]
         row += [percent(series.summary(r, "test")) for r in (initial, smallest)]
         rows.append(row)
     return markdown_table(columns.split(","), rows)
+
+
+def _closest(run, selected, split):
+    """The smaller model that misses the initial accuracy by the fewest images."""
+    first, images = run.monitored(run.rounds[0], split), run.examples(split)
+    if images is None:
+        return "-"
+    missed = [
+        (round(images * (first - accuracy)), record["layers"])
+        for record in run.rounds
+        if record["layers"] < selected["layers"]
+        and (accuracy := run.monitored(record, split)) is not None
+    ]
+    if not missed:
+        return "-"
+    number, layers = min(missed)
+    return f"{layers} layers: {number:,} of {images:,}"
 
 
 def _same_size(found):
@@ -133,26 +181,34 @@ def _same_size(found):
     for name, series in found:
         records = series.at(published.SMALLEST_LAYERS[name])
         if records:
-            kept = [
-                _slashed(kept_units(record).values()) for record in records.values()
-            ]
+            kept = map(units_left, records.values())
             title, words, scale, _ = _title(name, series)
             row = [title, words, scale, str(len(records))]
             row += [str(published.SMALLEST_LAYERS[name]), each(kept)]
-            row += [_slashed(published.SMALLEST_UNITS[name])]
-            rows.append([*row, f"{100 * _chance(name):.1f} %"])
+            row += [inferred(name)]
+            rows.append([*row, f"{100 * by_chance(name):.1f} %"])
     if not rows:
         return []
-    columns = "data set,run,scale,n,layers,units,units of the paper,by chance"
+    columns = "data set,run,scale,n,layers,units,paper's units (inferred),by chance"
     return [
         "## Units at the paper's number of layers\n\n"
-        "*Units of the paper*: inferred (see above). *By chance*: how often random "
-        "removal leaves them.\n\n"
+        "*By chance*: how often random removal leaves the paper's units.\n\n"
         f"{markdown_table(columns.split(','), rows)}"
     ]
 
 
-def _chance(name):
+def units_left(record):
+    """The units of a round by stage, such as `"1/5/4"`."""
+    return _slashed(kept_units(record).values())
+
+
+def inferred(name):
+    """The units that we infer for the paper's smallest model."""
+    note = " (nearest; none fits)" if impossible(name) else ""
+    return f"{_slashed(published.SMALLEST_UNITS[name])}{note}"
+
+
+def by_chance(name):
     """Probability that random removal leaves the units that the paper's model has."""
     before, after = published.INITIAL_UNITS[name], published.SMALLEST_UNITS[name]
     # The first unit of a stage is not removable.
@@ -193,7 +249,7 @@ def _accuracy(found):
 
 def _same_images(found):
     """The section that compares models image by image, if their images are known."""
-    columns = "data set,run,scale,seed,layers,model,newly wrong,newly right,p"
+    columns = "data set,run,scale,seed,layers,model,images,newly wrong,newly right,p"
     rows = []
     for name, series in found:
         for seed, run in series.runs.items():
@@ -201,15 +257,33 @@ def _same_images(found):
             for record in run.rounds[1:]:
                 if record is not run.selected and record is not last:
                     continue
-                if compared := same_images(first, record):
-                    title, words, scale, _ = _title(name, series)
-                    label = "selected" if record is run.selected else "last"
-                    counts = (compared["newly_wrong"], compared["newly_right"])
-                    row = [title, words, scale, str(seed), str(record["layers"]), label]
-                    rows.append([*row, *map(str, counts), f"{compared['p']:.2g}"])
+                title, words, scale, _ = _title(name, series)
+                label = "last" if record is last else "selected"
+                if record is last is run.selected:
+                    label = "selected, last"
+                row = [title, words, scale, str(seed), str(record["layers"]), label]
+                rows += [[*row, *cells] for cells in _compared(run, first, record)]
     if not rows:
         return []
-    return [f"## Image by image\n\n{markdown_table(columns.split(','), rows)}"]
+    table = markdown_table(columns.split(","), rows)
+    return [f"## Image by image\n\n{_IMAGES}\n{table}"]
+
+
+def _compared(run, first, record):
+    """Yields the cells of the comparison of two rounds by images."""
+    found = {split: same_images(first, record, split) for split in _SPLITS}
+    known = [split for split in _SPLITS if found[split]]
+    groups = [["test"]] if "test" in known else []
+    # Held-out images may have selected a model, but not the last one of a run.
+    if known == [*_SPLITS] and record is run.rounds[-1]:
+        groups.append(known)
+    for splits in groups:
+        wrong, right = (
+            sum(found[split][key] for split in splits)
+            for key in ("newly_wrong", "newly_right")
+        )
+        words = " and ".join(splits).replace("validation", "held-out")
+        yield words, str(wrong), str(right), f"{mcnemar(wrong, right):.2g}"
 
 
 def _cost(found):

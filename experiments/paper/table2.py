@@ -118,6 +118,8 @@ def _times_table(machine, models, not_run):
     columns = ["model", "measured", "paper", "ours", "difference", "paired (p10-p90)"]
     rows = []
     for model in models:
+        if model not in machine.pairs:
+            continue
         for measure in MEASURES[model.dataset]:
             theirs = None
             if model in PAPER:

@@ -10,6 +10,9 @@ from scipy import stats
 
 KINDS = ("plain", "recalibrated")
 FULL = ()  # no unit is removed
+# What the removal of a unit costs on all test images; a record states the accuracy and
+# the mean cross entropy in this order.
+HARMS = ("accuracy lost", "cross entropy gained")
 _RESAMPLES = 2000
 
 
@@ -38,6 +41,11 @@ class Network:
     def run(self):
         """The name of the model without its seed, such as `"c10-r29"`."""
         return re.sub(r"-seed\d+$", "", self.name)
+
+    @property
+    def family(self):
+        """The title without the seed, such as `"ResNet-29 of demo"`."""
+        return re.sub(r"-seed\d+$", "", self.title)
 
     @property
     def settings(self):
@@ -89,14 +97,15 @@ class Network:
         """Test accuracy without `units`, on all images or on the subset (`some`)."""
         return self._measured(units, kind, some)[0]
 
-    def loss(self, units, kind):
-        """Mean cross entropy on all test images."""
-        return self._measured(units, kind, False)[1]
-
-    def rises(self, kind):
-        """Increase of the loss without each unit."""
-        units = range(len(self.units))
-        return [self.loss([unit], kind) - self.loss(FULL, kind) for unit in units]
+    def harms(self, kind, what):
+        """What the removal of each unit costs; `what` is one of `HARMS`."""
+        place = HARMS.index(what)
+        sign = (-1, 1)[place]
+        full, *found = (
+            sign * self._measured(units, kind, False)[place]
+            for units in (FULL, *([unit] for unit in range(len(self.units))))
+        )
+        return [each - full for each in found]
 
     def _measured(self, units, kind, some):
         known = self.record["test_images"]
@@ -136,6 +145,16 @@ class Network:
             for draw in (0, 1)
         ]
         return [each["scores"] for each in found] if all(found) else []
+
+
+def omega_first(names):
+    """Names or labels of methods, with that of |ω| first."""
+    return sorted(names, key=lambda name: not name.startswith("importance"))
+
+
+def label(method):
+    """The name of a method on the page."""
+    return "importance (|ω|)" if method == "importance" else method
 
 
 def random_set_rank(network, method, count, kind):
@@ -179,10 +198,10 @@ def mean_rank(network, method, kind):
     return statistics.fmean([r for r in ranks if r is not None] or [math.nan])
 
 
-def rank_correlation(network, method, kind):
-    """Spearman's correlation of scores with the increase of the loss without a unit."""
+def rank_correlation(network, method, kind, what):
+    """Spearman's correlation of scores with the harm of removing each unit."""
     scores = network.scores()[method]
-    return float(stats.spearmanr(scores, network.rises(kind)).statistic)
+    return float(stats.spearmanr(scores, network.harms(kind, what)).statistic)
 
 
 def key(units):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.pages.style import COLORS, DASHES, legend, line, title
-from experiments.removal_study.methods import FULL, KINDS
+from experiments.removal_study.methods import FULL, KINDS, label
 
 _STYLES = {
     "importance": line("black", "*"),
@@ -75,6 +75,6 @@ def _paint_panel(axes, network, kind):
         if len(points) == 1:
             continue
         style = {"linewidth": 1.3, "markersize": 4, **_STYLES.get(method, {})}
-        axes.plot(*zip(*points, strict=True), label=method, **style)
+        axes.plot(*zip(*points, strict=True), label=label(method), **style)
     axes.set_xticks(places)
     axes.set_ylim(0, 100)

@@ -19,7 +19,8 @@ points; the spread over seeds was not measured.
   rewinding does (Renda et al., [arXiv:2003.02389](https://arxiv.org/abs/2003.02389)).
 - *Teacher*: distillation from the unpruned model, temperature 4, weight 0.7.
 - *Test*: accuracy on all 10,000 test images, in %. *Lost*: decrease from the unpruned
-  model, in percentage points.
+  model, in percentage points. Rows are ordered by test accuracy, so that of the first
+  rows is optimistic.
 
 The authors of the model trained it on all 50,000 training images and chose the
 checkpoint on the test images, so its own accuracy is slightly too high."""

@@ -2,32 +2,35 @@
 
 import itertools
 import math
+import statistics
 
 from experiments.pages.cells import spread
 from experiments.pages.differences import mean_interval, summarize
 from experiments.pages.results import markdown_table, short_commit
 from experiments.removal_study.methods import (
+    HARMS,
     KINDS,
     best_rank,
     correlation,
+    label,
     mean_rank,
+    random_set_rank,
     rank_correlation,
 )
 
-_OMEGA = "importance"  # the criterion that scores units by |ω|
+OMEGA = "importance"  # the criterion that scores units by |ω|
 _MEASURED = {"orders", "random sets", "greedy search"}  # parts of a study
 _BRIEF = 5  # units removed in the summary for the overview
+_COUNTS = (1, 2, 3, 5, 8)  # numbers of removed units whose percentiles are stated
 _ABOUT = """{n} models of [{run}](records.md) with different seeds: {layers} layers,
 {units} removable units, trained with ω on {data}. Criteria scored on {scored:,}
 training images, recalibration used {again:,}, and accuracies are measured on {test:,}
-test images, which were used neither for training nor for selection. All cells are means
-over the models.
+test images. All cells are means over the models.
 
-*Percentile*: of a method's choice among random sets of the same size, averaged over 1
-to {most} removed units; 50 is no better than chance. *Minus that of |ω|*: difference
-between the percentiles for the same model. *Rank correlation*: Spearman's, of
-the scores with the increase of the loss without each unit. Brackets contain 95 % t
-intervals over the models."""
+*Percentile*: averaged over 1 to {most} removed units. *Minus that of |ω|*: difference
+between the percentiles for the same model. *Accuracy lost*, *cross entropy gained*:
+Spearman's rank correlation of the scores with that change without each unit. Brackets
+contain 95 % t intervals over the models."""
 
 
 def by_run(networks):
@@ -67,28 +70,34 @@ def seeds_section(networks):
         test=facts["test_images"],
         most=first.most,
     )
-    columns = "method", *(f"percentile, {kind}" for kind in KINDS)
+    columns = "criterion", *(f"percentile, {kind}" for kind in KINDS)
     columns += (f"minus that of |ω|, {KINDS[-1]}",)
-    columns += tuple(f"rank correlation, {kind}" for kind in KINDS)
+    columns += tuple(f"{what}, {kind}" for what in HARMS for kind in KINDS)
     rows = []
     for name in first.methods:
-        ranks = [_mean(networks, mean_rank, name, kind, "{:.0f}") for kind in KINDS]
-        correlations = ["-", "-"]
+        ranks = [
+            mean_over(networks, mean_rank, name, kind, form="{:.0f}") for kind in KINDS
+        ]
+        correlations = ["-"] * 4
         if name in first.scores():
             correlations = [
-                _mean(networks, rank_correlation, name, kind, "{:+.2f}")
+                mean_over(networks, rank_correlation, name, kind, what, form="{:+.2f}")
+                for what in HARMS
                 for kind in KINDS
             ]
-        difference = _mean(networks, _above_omega, name, KINDS[-1], "{:+.1f}")
-        if name == _OMEGA:
+        difference = mean_over(networks, _above_omega, name, KINDS[-1], form="{:+.1f}")
+        if name == OMEGA:
             difference = "-"
-        rows.append([name, *ranks, difference, *correlations])
+        rows.append([label(name), *ranks, difference, *correlations])
     best = [_format([best_rank(n, k) for n in networks], "{:.0f}") for k in KINDS]
-    rows.append(["best of the random sets", *best, "-", "-", "-"])
+    rows.append(["best of the random sets", *best, *["-"] * 5])
+    full = summarize(network.accuracy((), "plain") for network in networks)
     return (
         f"\n## ResNet-{facts['layers']} of {first.run}, n = {n}\n\n{about}\n\n"
         f"{markdown_table(columns, rows)}\n"
-        "Test accuracy in %, mean ± standard deviation over the models:\n\n"
+        "Test accuracy in % by the number of removed units, mean ± standard deviation "
+        "over the models, with the mean percentile in parentheses; "
+        f"{spread(full)} with all units:\n\n"
         f"{_accuracies(networks)}\n"
         f"Command, for each seed: `{first.record['command']}`, "
         f"{origin(networks)}.\n"
@@ -102,62 +111,109 @@ def omega_in_brief(groups, page):
         groups: lists of `Network`s as from `by_run`.
         page: name of the page with the details.
     """
-    lines = [
-        f"- ResNet-{group[0].record['network']['layers']} of {group[0].run}, "
-        f"{_data(group[0])} (n = {len(group)}): {_selection(group)}\n"
-        for group in groups
-        if _OMEGA in group[0].scores()
-    ]
-    if not lines:
+    rows = [_selection(group) for group in groups if OMEGA in group[0].scores()]
+    if not rows:
         return ""
+    columns = ["model", "n", "not pruned", "units removed", "by |ω|"]
+    columns += ["by random choice (median)", "by the other criteria"]
+    columns += ["percentiles of |ω|", *(f"rank correlation, {what}" for what in HARMS)]
     return (
         "How well |ω| selects units was also measured without any retraining, after "
-        f"recalibration of BatchNormalization ([details]({page}.md)). Percentiles are "
-        "among random sets of the same size; 50 is no better than chance. Brackets: "
-        "95 % intervals over the models or, for one model, over its units.\n\n"
-        + "".join(lines)
+        f"recalibration of BatchNormalization ([details]({page}.md)). Accuracies are "
+        "means over n models in %. *Percentiles*: of the choice by |ω| among random "
+        "sets of the same size, by the number of removed units; 50 is no better than "
+        "chance. *Rank correlation*: Spearman's, of |ω| with what the removal of each "
+        "unit costs; brackets are 95 % intervals over the models or, for one model, "
+        f"over its units.\n\n{markdown_table(columns, rows)}"
     )
 
 
+def omega_percentiles(networks):
+    """Mean percentiles of the choice by |ω| after recalibration.
+
+    Args:
+        networks: list of `Network`s with different seeds.
+
+    Returns:
+        dict by number of removed units; empty without ω or without random sets.
+    """
+    if OMEGA not in networks[0].methods:
+        return {}
+    found = {}
+    for count in _COUNTS:
+        if count > networks[0].most:
+            break
+        ranks = [random_set_rank(n, OMEGA, count, KINDS[-1]) for n in networks]
+        if None not in ranks:
+            found[count] = statistics.fmean(ranks)
+    return found
+
+
+def by_number(ranks):
+    """Percentiles by the number of removed units, as text."""
+    counts = list(map(str, ranks))
+    listed = ", ".join(f"{rank:.0f}" for rank in ranks.values())
+    return f"{listed} for {', '.join(counts)} removed units"
+
+
 def _selection(networks):
-    """What is left of the accuracy by |ω| and by the other criteria."""
+    """The row of a run: what is left by |ω|, by chance and by the other criteria."""
     first, kind = networks[0], KINDS[-1]
     count = max(count for count in first.reported if count <= _BRIEF)
     left = {
         name: summarize(n.accuracy(n.chosen(name, count, kind), kind) for n in networks)
         for name in first.scores()
     }
-    own = 100 * left.pop(_OMEGA).mean
+    own = left.pop(OMEGA).mean
     others = [100 * summary.mean for summary in left.values()] or [math.nan]
     full = summarize(network.accuracy((), kind) for network in networks)
-    rank = _mean(networks, mean_rank, _OMEGA, kind, "{:.0f}")
-    rank = (
-        "not compared with random sets yet"
-        if rank == "-"
-        else f"mean percentile over 1 to {first.most} removed units: {rank}, of the "
-        f"best random sets {_format([best_rank(n, kind) for n in networks], '{:.0f}')}"
-    )
-    found = _mean(networks, rank_correlation, _OMEGA, kind, "{:+.2f}")
+    median = median_of_random(networks, count, kind)
+    ranks = omega_percentiles(networks)
+    return [
+        f"ResNet-{first.record['network']['layers']} of {first.run}, {_data(first)}",
+        str(len(networks)),
+        f"{100 * full.mean:.1f}",
+        str(count),
+        f"{100 * own:.1f}",
+        median,
+        f"{min(others):.1f} to {max(others):.1f}",
+        by_number(ranks) if ranks else "-",
+        *(omega_correlation(networks, what) for what in HARMS),
+    ]
+
+
+def omega_correlation(networks, what):
+    """The rank correlation of |ω| with a harm after recalibration, as text."""
+    first, kind = networks[0], KINDS[-1]
     if len(networks) == 1:
-        found = correlation(first.scores()[_OMEGA], first.rises(kind))
-    return (
-        f"accuracy {100 * full.mean:.1f} %; without {count} units chosen by |ω| "
-        f"{own:.1f} % ({rank}), by the other {len(others)} criteria {min(others):.1f} "
-        f"to {max(others):.1f} %. Spearman's rank correlation of |ω| with the increase "
-        f"of the loss without each unit: {found}."
-    )
+        return correlation(first.scores()[OMEGA], first.harms(kind, what))
+    return mean_over(networks, rank_correlation, OMEGA, kind, what, form="{:+.2f}")
+
+
+def median_of_random(networks, count, kind):
+    """Median accuracy of the random sets, a mean over the models, as text.
+
+    The images are stated if they are not all test images.
+    """
+    sets = [network.random_accuracies(count, kind) for network in networks]
+    if not all(sets):
+        return "-"
+    mean = statistics.fmean(map(statistics.median, sets))
+    images = networks[0].settings["subset_images"]
+    some = images < networks[0].record["network"]["test_images"]
+    return f"{100 * mean:.1f}" + f" (first {images:,} images)" * some
 
 
 def _above_omega(network, name, kind):
     """Mean percentile of a method minus that of |ω| for the same model."""
-    if _OMEGA not in network.methods:
+    if OMEGA not in network.methods:
         return math.nan
-    return mean_rank(network, name, kind) - mean_rank(network, _OMEGA, kind)
+    return mean_rank(network, name, kind) - mean_rank(network, OMEGA, kind)
 
 
-def _mean(networks, measure, name, kind, form):
+def mean_over(networks, measure, *arguments, form):
     """A mean over the models, with its interval if there are several."""
-    return _format([measure(network, name, kind) for network in networks], form)
+    return _format([measure(network, *arguments) for network in networks], form)
 
 
 def _format(values, form):
@@ -172,17 +228,20 @@ def _format(values, form):
 def _accuracies(networks):
     first = networks[0]
     shown = list(itertools.product(first.reported, KINDS))
-    full = summarize(network.accuracy((), "plain") for network in networks)
-    rows = [["no unit removed", *[spread(full)] * len(shown)]]
+    rows = []
     for name in first.methods:
         cells = []
         for count, kind in shown:
             chosen = [(n, n.chosen(name, count, kind)) for n in networks]
             known = all(units is not None and n.on_all(units) for n, units in chosen)
             values = (n.accuracy(units, kind) for n, units in chosen) if known else ()
-            cells.append(spread(summarize(values)))
-        rows.append([name, *cells])
-    return markdown_table(["method", *(f"{c} removed, {k}" for c, k in shown)], rows)
+            ranks = [random_set_rank(n, name, count, kind) for n in networks]
+            percentile = "" if None in ranks else f" ({statistics.fmean(ranks):.0f})"
+            cells.append(f"{spread(summarize(values))}{percentile}")
+        rows.append([label(name), *cells])
+    medians = [median_of_random(networks, count, kind) for count, kind in shown]
+    rows.append(["median of random sets", *medians])
+    return markdown_table(["criterion", *(f"{c}, {k}" for c, k in shown)], rows)
 
 
 def _data(network):

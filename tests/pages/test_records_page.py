@@ -60,6 +60,9 @@ def test_page_of_one_record(tmp_path):
         "Some CPU, 4 cores, tensorflow",
     ]
     assert page.endswith("Notes in the records:\n\n- digits/demo-seed0: A toy.\n")
+    made_record(tmp_path / "digits" / "proof-seed0", note="Proof of function on toys.")
+    page = records_page.records_page(tmp_path)
+    assert page.endswith("- digits/proof-seed0: Smoke test on toys.\n")
 
 
 def test_smoke_tests_are_labelled_and_not_averaged(tmp_path):
@@ -197,12 +200,14 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
         "digits (1,000 / 100 / 200)",
         "held-out images",
         "[0](../../records/cifar10/demo-seed0), [1](../../records/cifar10/demo-seed1)",
-        "29 → 23 (1), 26 (1)",
+        "29 → 23 (1), 26 (1) → 23",
         "60.0 (1), 80.0 (1)",
         "90.00 ± 0.00 (n = 2)",
         "88.50 ± 0.71 (n = 2)",
+        "88.00 ± 0.00 (n = 2)",
         "-1.50 [-7.85, +4.85] (n = 2)",
         "-2.00, -1.00",
+        "-2.00 [-2.00, -2.00] (n = 2)",
         "6",
         "1.5",
         "Some CPU, 4 cores, tensorflow",
@@ -219,15 +224,19 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
         text = "".join(json.dumps(line) + "\n" for line in rounds)
         (folder / "rounds.jsonl").write_text(text)
     table = records_page.over_seeds(tmp_path, least=2)
-    assert cells(table, "cifar10/fine")[9] == "+2.00 [+2.00, +2.00] (n = 3)"
+    assert cells(table, "cifar10/fine")[10] == "+2.00 [+2.00, +2.00] (n = 3)"
     assert "once" not in records_page.over_seeds(tmp_path, least=2)
     others = records_page.over_seeds(tmp_path, least=2, without=["demo"])
     assert "cifar10/fine" in others and "cifar10/demo" not in others
     only = records_page.over_seeds(tmp_path, only=["once"], brief=True)
     assert cells(only, "cifar10/once")[1:4] == [
         "full length",
-        "29 → 23",
+        "29 → 23 → 23",
         "90.00 (n = 1)",
+    ]
+    assert cells(only, "cifar10/once")[6:] == [
+        "-2.00 (n = 1)",
+        "Some CPU, 4 cores, tensorflow",
     ]
     assert "cifar10/demo" not in only and "minutes" not in only
 

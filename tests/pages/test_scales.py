@@ -7,7 +7,7 @@ from absl.testing import flagsaver
 import resprune_tf as rp
 from experiments import cifar, record
 from experiments.pages import records_page
-from experiments.pages.scales import check_scale, epochs
+from experiments.pages.scales import check_scale, epochs, full_length_first
 from experiments.paper.rows import BY_RUN
 from experiments.paper.series import Series
 from experiments.running import recipe_flags
@@ -80,6 +80,12 @@ def test_records_of_another_scale_than_their_name_are_refused(run, scale, tmp_pa
     with pytest.raises(ValueError, match="Name it after its scale"):
         record.keep(folder, tmp_path / "kept" / f"{run}-seed0")
     assert not (tmp_path / "kept").exists()
+
+
+def test_full_length_is_listed_first():
+    names = ["a/k2-quarter-seed0", "a/k2-seed0", "a/k2-seed1", "a/k1-seed0", "a/k3"]
+    expected = ["a/k1-seed0", "a/k2-seed0", "a/k2-seed1", "a/k2-quarter-seed0", "a/k3"]
+    assert sorted(names, key=full_length_first) == expected
 
 
 def test_a_smoke_test_may_have_any_name():

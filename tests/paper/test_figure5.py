@@ -75,7 +75,8 @@ def test_page(tmp_path):
     assert cells(page, "stage 3")[1:] == expected
     # Seed 0 was known when the rule was written.
     missing = "only 2 of 3 planned seeds are finished"
-    assert f"Monotone: open (in 0 of 1 models, p = 1; {missing})." in page
+    claim = "Within a stage, units with a smaller |ω| add less"
+    assert f"{claim}: open (not in the only model, p = 1; {missing})." in page
     row = cells(page, "2", "stage1_unit3")
     assert row == ["2", "stage1_unit3", "0.2000", "0.5", "2.5", "0.5714"]
     texts = words(result.drawings["figure5.svg"])
@@ -138,9 +139,10 @@ def test_scales_stand_apart(tmp_path):
     measured(tmp_path, 0, rising, run="c10-k2-quarter")
     result = figure5.make(tmp_path)
     assert "|ω|, a quarter of the epochs, n = 1" in result.text
-    assert "Monotone: observed once (in 1 of 1 models, p = 0.0046)." in result.text
+    assert "add less: observed once (in the only model, p = 0.0046)." in result.text
+    assert cells(result.text, "stage 3")[1:] == ["1", "+1.00", "+1.00", "+1.00"]
     assert "|ω|, full length" not in result.text
     assert len(words(result.drawings["figure5.svg"])) and "`c10-k2`" in result.text
     measured(tmp_path, 0, falling)
-    quarter, full = figure5.make(tmp_path).text.split("|ω|, full length, n = 1")
-    assert "Monotone: observed once" in quarter and "open (n = 1)" in full
+    full, quarter = figure5.make(tmp_path).text.split("|ω|, a quarter of the epochs, n")
+    assert "add less: observed once" in quarter and "add less: open (n = 1)" in full

@@ -16,7 +16,8 @@ def test_what_is_not_run_has_no_row(tmp_path):
     keep(tmp_path, "in-main", 0, chain("imagenet", accuracies=(0.7, 0.7)))
     page = table1.make(tmp_path).text
     assert cells(page, "CIFAR-10", "paper")[2:] == [
-        *("-", "-", "6/6/6", "1/5/4", "3/15/12", "56", "32", "-"),
+        *("-", "-", "6/6/6", "1/5/4 (nearest; none fits)", "3/15/12", "56", "32"),
+        *("-", "-"),
     ]
     assert cells(page, "ImageNet", "paper")[2:9] == [
         *("-", "-", "3/4/6/3", "2/2/5/3", "6/6/15/9", "50", "38"),
@@ -52,7 +53,8 @@ def test_units_at_the_layers_of_the_paper(tmp_path):
     part = page[page.index("## Units at the paper's number of layers") :]
     row = cells(part, "CIFAR-10", "c10-main")
     # By chance: 1 * 5 * 10 of the 6,435 choices of 8 of 15 units.
-    assert row[3:] == ["3", "32", "1/5/4 (2), 2/4/4 (1)", "1/5/4", "0.8 %"]
+    theirs = "1/5/4 (nearest; none fits)"
+    assert row[3:] == ["3", "32", "1/5/4 (2), 2/4/4 (1)", theirs, "0.8 %"]
 
 
 def test_the_smallest_model_as_the_paper_selects_it(tmp_path):
@@ -62,7 +64,8 @@ def test_the_smallest_model_as_the_paper_selects_it(tmp_path):
     page = table1.make(tmp_path).text
     row = cells(page[page.index("## Selected on the test set") :], "CIFAR-10", "c10-k2")
     # A smaller model counts even if a larger one was worse.
-    assert row[3:6] == ["2", "32 (1), 44 (1)", "+0 (1), +12 (1)"]
+    missed = "32 layers: 100 of 10,000 (1)"  # 38: by 200
+    assert row[3:7] == ["2", "32 (1), 44 (1)", "+0 (1), +12 (1)", f"- (1), {missed}"]
 
 
 def test_three_seeds(tmp_path):
@@ -83,6 +86,8 @@ def test_three_seeds(tmp_path):
         "56",
         "32 (2), 35 (1)",
         "+0 (2), +3 (1)",
+        # Held-out images: 0.1 points more than initially are 5 images.
+        "- (2), 32 layers: -5 of 5,000 (1)",
     ]
     # Changes -0.1, 0 and +0.2 points: mean 0.0333, sd 0.1528, half width 0.3795.
     accuracy = page[page.index("## Accuracy") :]
@@ -141,14 +146,24 @@ def test_smoke_records_are_told(tmp_path):
 
 
 def test_models_are_compared_image_by_image(tmp_path):
-    """8 images. McNemar by hand: 1 against 4 of 5 gives 2 (1 + 5) / 32."""
+    """8 images. McNemar by hand: 1 against 4 of 5 gives 2 (1 + 5) / 32.
+
+    Another 8 held-out images of the last model: together 3 against 4 of 7.
+    """
     rounds = chain(losses=(11, 11, 12, 33), accuracies=(0.91, 0.92, 0.91, 0.93, 0.9))
     for record, correct in zip(rounds, ("f0", "ff", "ff", "f0", "7f"), strict=True):
         record["correct"] = {"test": correct}
+    rounds[0]["correct"]["validation"], rounds[-1]["correct"]["validation"] = "ff", "fc"
+    rounds[-2]["correct"]["validation"] = "00"  # may have selected it: not counted
     keep(tmp_path, "c10-k2", 0, rounds, selected=-2)
     page = table1.make(tmp_path).text
     part = page[page.index("## Image by image") : page.index("## Cost")]
     layers = [str(record["layers"]) for record in rounds[-2:]]
     title = ["CIFAR-10", "c10-k2: two units per round", "full length", "0"]
-    for row in (["selected", "0", "0", "1"], ["last", "1", "4", "0.38"]):
+    for row in (
+        ["selected", "test", "0", "0", "1"],
+        ["last", "test", "1", "4", "0.38"],
+    ):
         assert f"| {' | '.join([*title, layers.pop(0), *row])} |" in part
+    assert "| 32 | last | test and held-out | 3 | 4 | 1 |" in part
+    assert part.count("test and held-out |") == 1

@@ -69,9 +69,8 @@ def test_times_beside_the_paper(tmp_path):
     cells = row(page, "CIFAR-10 1/5/4", "forward + backward, batch 32")
     assert cells == ["59.71", "60.00", "+0.29", "60.00 (55.00-65.00)"]
     # Of the other pairs there is no record yet.
-    assert row(page, "ImageNet 2/2/5/3", "forward, batch 1")[1:] == [
-        *("not run: command 1", "-", "-")
-    ]
+    times = page.text[page.text.index("## Times") :]
+    assert "ImageNet" not in times
     assert page.text.endswith("1. `python -m experiments.costs`\n")
 
 
@@ -85,7 +84,7 @@ def test_nets_of_our_own_runs(tmp_path):
     assert "## Times" not in page.text
     write_machine(tmp_path)
     page = table2.make(tmp_path)
-    assert row(page, OWN.title, "forward, batch 1")[:2] == ["-", "not run: command 1"]
+    assert f"| {OWN.title} | forward" not in page.text
     write_machine(tmp_path, made_pair(OWN))
     page = table2.make(tmp_path)
     assert row(page, OWN.title, "forward, batch 1") == [
@@ -119,14 +118,15 @@ def test_smoke_tests_and_demonstrations_are_not_in_the_tables(tmp_path):
 @pytest.mark.parametrize("maker", [table2, table3], ids=["table2", "table3"])
 def test_no_record_no_page(maker, tmp_path):
     assert maker.make(tmp_path) is None
-    own_run(tmp_path)  # its counts are known, its times and sizes are not
+    own_run(tmp_path)
     write_machine(tmp_path, made_pair(PAPER[0]))
     page = maker.make(tmp_path)
-    assert "not run: command 1" in page.text
-    assert page.text.endswith(
-        "Commands for what was not run:\n\n1. `python -m experiments.costs`\n"
-    )
     assert list(page.files) == [f"{page.name}.md"]
+    if maker is table2:  # the counts of the paper's other models are not measured
+        assert "not run: command 1" in page.text
+        assert page.text.endswith(
+            "Commands for what was not run:\n\n1. `python -m experiments.costs`\n"
+        )
 
 
 def test_an_original_net_has_one_row(tmp_path):
@@ -147,7 +147,5 @@ def test_sizes(tmp_path):
     assert row(page, "CIFAR-10", "1/5/4") == [
         *("32", "400,000", "80.00", "50.00 M", "62.50", "3.00 MB", "1.00 MB")
     ]
-    # The counts come from the run; the sizes of the files need a measurement.
-    counts = row(page, "CIFAR-10", "2/3/2")
-    assert counts[0] == "23" and counts[-2:] == ["not run: command 1"] * 2
-    assert counts[1:3] == ["240,000", "40.65"] and counts[4] == "60.00"
+    # The sizes of the files of our own run are not measured yet.
+    assert "2/3/2" not in page.text and "not run" not in page.text

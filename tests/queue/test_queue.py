@@ -5,9 +5,10 @@ import re
 import pytest
 
 from experiments.claims import estimates
-from experiments.paper.rows import BY_RUN, rounds, settings
+from experiments.paper.rows import BY_RUN, retrainings, rounds, settings
 from experiments.queue import __main__ as queue
 from experiments.queue.planned import PARTS, PLAN
+from experiments.running import budget
 from resprune_tf.system.whole_files import write_json
 from tests.made.pages import cells
 from tests.made.series import chain, keep
@@ -95,6 +96,29 @@ def test_scratch_b_spends_the_compute_of_the_pruning_run():
         assert abs(spent[0] - spent[1]) < 1
 
 
+def test_scratch_b_counts_as_its_command_once_the_pruning_run_is_on_record(tmp_path):
+    row = BY_RUN["c10-scratch-b"]
+    assert rounds(row, tmp_path) == rounds(row)
+    losses, accuracies = (11, 11, 12, 33), (0.9,) * 5
+    folder = keep(tmp_path, "c10-k2", 0, chain(losses=losses, accuracies=accuracies))
+    # MACs go by units here: 200 epochs of 18 units, 60 of 16, 14, 12 and 10.
+    ((epochs, share),) = rounds(row, tmp_path)
+    assert epochs == (200 * 18 + 60 * (16 + 14 + 12 + 10)) / 10
+    assert epochs == budget.epochs_of_compute(folder, 100_000, "last")  # the command
+    assert share == rounds(row)[0][1]
+    page = queue.page(tmp_path)
+    assert cells(page, "c10-scratch-b", "full length")[3] == f"{epochs:,}"
+    (folder / "final.json").unlink()
+    assert rounds(row, tmp_path) == rounds(row)
+
+
+@pytest.mark.parametrize(
+    ("run", "number"), [("c10-k2", 4), ("c10-restart-quarter", 4), ("c10-plain20", 0)]
+)
+def test_rounds_after_the_initial_training(run, number):
+    assert retrainings(BY_RUN[run]) == number
+
+
 def test_minutes_go_by_the_accelerator_that_was_measured(tmp_path):
     record = {
         "settings": {"depth": 56, "width": 16, "batch_size": 128},
@@ -129,11 +153,11 @@ def test_progress_and_hours_come_from_the_records(tmp_path):
     begun = keep(tmp_path, "c10-k2-quarter", 0, chain(accuracies=(0.9,)))
     (begun / "final.json").unlink()
     page = queue.page(tmp_path)
-    assert f"2 are done, 1 are\nin progress and {len(PLAN) - 3} are planned." in page
+    assert f"2 are done, 1 is\nin progress and {len(PLAN) - 3} are planned." in page
     row = cells(page, "c10-k2-quarter")
     assert row[4] == "2.0 (measured)"
     assert cells(page, "c10-random-quarter")[4] == "1.0 (measured)"
-    assert row[6] == "0 in progress (1 round finished); 1 done; 2 planned"
+    assert row[6] == "0 in progress (round 0 of 4 finished); 1 done; 2 planned"
     # 200 epochs in an hour: 18 s an epoch.
     assert "18 seconds per epoch of ResNet-56 (Swift CPU)" in page
 

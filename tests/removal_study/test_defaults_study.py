@@ -59,3 +59,22 @@ def test_the_page(tmp_path):
     assert "34.0 % of the MACs were removed; test accuracy changed by -0.50" in text
     assert "| 1 | a, b | 44 | 66.0 % | 10 | 91.00 | 92.50 |" in text
     assert text.count("Not run yet: ") == 1
+    assert "## The paper's schedule cut to 2 epochs per training" in text
+
+
+def test_the_overview_states_what_was_lost_before_any_removal(tmp_path):
+    assert defaults_page.in_brief(tmp_path) == ""
+    rounds = [
+        {**ROUND, "epochs": 2, "test": 0.9, "seconds": 1800.0},
+        {**ROUND, "macs": 60, "epochs": 2, "test": 0.89, "seconds": 1800.0},
+    ]
+    record = {"defaults": {"rounds": [ROUND]}, "paper": {"rounds": rounds}}
+    path = tmp_path / defaults.PLACE
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    text = defaults_page.in_brief(tmp_path)
+    assert (
+        "test accuracy changed by -4.00 percentage points, from 93.00 % to 89.00 % "
+        "(1.0 h). Of this change, -3.00 percentage points came from the 2 epochs "
+        "before the first removal, and -1.00 from the removals and their retraining."
+    ) in text

@@ -151,10 +151,12 @@ def test_the_page_says_what_the_record_says(record):
     assert "resnet32: not run: command 1" in text
     for name in page.NETS[1:]:
         assert f"--net={name} --data_dir=DATA`" in text
-    row = cells(text.split("after removal, recalibrated")[1], "taylor")
+    row = cells(text.split("by the number of removed units:")[1], "taylor")
     (unit, *_) = found["orders"]["taylor"]
     accuracy = 100 * found["test_images"][str(unit)]["recalibrated"][0]
-    assert row[1].startswith(f"{accuracy:.1f} (")
+    assert row[2].startswith(f"{accuracy:.1f} (")
+    assert text.count("## How many images scores need") == 1
+    assert cells(text.split("## Time")[1], "taylor")[1].isdigit()
     assert {"ResNet-20, plain", "greedy leave_one_out"} <= set(
         words(result.drawings["removal_study.svg"])
     )
@@ -167,10 +169,11 @@ def test_a_study_without_random_sets_is_shown(record, tmp_path):
     (tmp_path / page.FOLDER / "resnet20.json").write_text(json.dumps(found))
     result = page.make(tmp_path)
     assert "Random sets: not measured yet." in result.text
-    row = cells(result.text.split("after removal, recalibrated")[1], "taylor")
+    row = cells(result.text.split("by the number of removed units:")[1], "taylor")
     (unit, *_) = found["orders"]["taylor"]
     accuracy = 100 * found["test_images"][str(unit)]["recalibrated"][0]
-    assert row[1] == f"{accuracy:.1f}"  # without a percentile
+    assert row[2] == f"{accuracy:.1f}"  # without a percentile
+    assert "In short" not in result.text
     assert "random sets, 90 %" not in words(result.drawings["removal_study.svg"])
 
 
@@ -181,7 +184,7 @@ def test_a_model_of_a_run_is_named_after_it(record, tmp_path):
     (tmp_path / page.FOLDER / "mine-seed0.json").write_text(json.dumps(found))
     text = page.make(tmp_path).text
     assert "## ResNet-14 of mine-seed0" in text and "50.00 % recorded" in text
-    assert "initial models of [records](records.md)" in text
+    assert "- *ResNet-56 of NAME*, for example, is the initial model of a run" in text
 
 
 def test_the_initial_model_of_a_record():

@@ -59,3 +59,4 @@ def test_the_page(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("| sgd")]
     assert [line.split("|")[6].strip() for line in lines] == ["91.86", "91.23"]
     assert "29.45 %" in text and "72.00 %" in text
+    assert "Rows are ordered by test accuracy" in text

@@ -7,7 +7,12 @@ import pytest
 
 from experiments.removal_study import page
 from experiments.removal_study.__main__ import main
-from experiments.removal_study.methods import Network, mean_rank, rank_correlation
+from experiments.removal_study.methods import (
+    HARMS,
+    Network,
+    mean_rank,
+    rank_correlation,
+)
 from experiments.removal_study.seeds import by_run, seeds_section
 from tests.made.pages import cells
 
@@ -48,6 +53,7 @@ def made(folder, name, omega, greedy=True):
             "recalibrated_on": 16,
             "subset_images": 20,
             "most": 2,
+            "seed": 0,
         },
         "environment": {"cpu": "a processor", "keras": "3", "backend": "tensorflow"},
         "parts": {
@@ -61,7 +67,10 @@ def made(folder, name, omega, greedy=True):
             "test_images": 20,
         },
         "scores": {
-            "8 images, draw 0": {n: {"scores": each} for n, each in scores.items()}
+            "8 images, draw 0": {
+                n: {"scores": each, "processor_seconds": 1.0}
+                for n, each in scores.items()
+            }
         },
         "orders": orders,
         "test_images": measured,
@@ -74,7 +83,7 @@ def made(folder, name, omega, greedy=True):
         },
     }
     if greedy:
-        found = {"order": [0, 1], "seconds": 1.0}
+        found = {"order": [0, 1], "processor_seconds": 2.0}
         record["greedy"] = {"cka": {"plain": found, "recalibrated": found}}
     path = folder / page.FOLDER / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
@@ -91,8 +100,13 @@ def test_ranks_and_correlations_of_one_model(tmp_path):
     assert mean_rank(network, "importance", "plain") == pytest.approx(
         (100 * 3.5 / 4 + 100 * 5.5 / 6) / 2
     )
-    assert rank_correlation(network, "importance", "plain") == pytest.approx(1)
-    assert rank_correlation(network, "cka", "recalibrated") == pytest.approx(0.8)
+    for what in HARMS:
+        args = "plain", what
+        assert rank_correlation(network, "importance", *args) == pytest.approx(1)
+        args = "recalibrated", what
+        assert rank_correlation(network, "cka", *args) == pytest.approx(0.8)
+    assert network.harms("plain", HARMS[0]) == pytest.approx([0, 0.01, 0.02, 0.03])
+    assert network.harms("plain", HARMS[1]) == pytest.approx([0, 0.1, 0.2, 0.3])
     assert network.run == "mine"
 
 
@@ -106,20 +120,21 @@ def test_the_seeds_of_a_run_are_together(tmp_path):
 
 def test_a_section_shows_means_with_intervals(tmp_path):
     networks = [made(tmp_path, f"mine-seed{s}", w) for s, w in enumerate((BEST, WORST))]
-    text = seeds_section(networks)
+    text = seeds_section(networks).replace("\\|", "!")
     assert "## ResNet-14 of mine, n = 2" in text and "scikit-learn's digits" in text
     row = cells(text, "importance")
     # Of two values, the half-width is 12.706 standard errors.
     assert row[1].startswith("50 [") and row[3] == "-"
-    assert row[4].startswith("+0.00 [-12.71, +12.71]")
-    assert cells(text, "greedy cka")[4:] == ["-", "-"]
+    assert row[-4:] == ["+0.00 [-12.71, +12.71]"] * 4
+    assert cells(text, "greedy cka")[4:] == ["-"] * 4
     # Percentiles of `cka` are 77 of both models, those of |ω| 90 and 10.
     assert cells(text, "cka")[3].startswith("+27.1 [")
-    row = cells(text.split("standard deviation over")[1], "importance")
-    assert row[1:3] == ["88.50 ± 2.12", "93.50 ± 2.12"]  # 90 and 87 %, and 5 more
-    assert cells(text.split("standard deviation over")[1], "no unit removed")[1] == (
-        "90.00 ± 0.00"
-    )
+    table = text.split("standard deviation over")[1]
+    row = cells(table, "importance")
+    # 90 and 87 %, and 5 more; percentiles 87.5 and 12.5.
+    assert row[-4:-2] == ["88.50 ± 2.12 (50)", "93.50 ± 2.12 (50)"]
+    assert cells(table, "median of random sets")[1:3] == ["88.5", "93.5"]
+    assert "in parentheses; 90.00 ± 0.00 with all units:" in " ".join(text.split())
     assert "`study --record=digits/mine-seed0`, 0.2 h in all" in text
 
 
@@ -145,16 +160,33 @@ def test_the_page_draws_single_models_only(tmp_path, monkeypatch):
 def test_the_overview_says_how_well_omega_selects(tmp_path):
     assert page.in_brief(tmp_path) == ""
     made(tmp_path, "mine-seed0", WORST)
-    text = page.in_brief(tmp_path)
-    assert "- ResNet-14 of mine, scikit-learn's digits (n = 1): accuracy 95" in text
-    omega = "90.0 % (mean percentile over 1 to 2 removed units: 10, of the best"
-    assert f"without 2 units chosen by |ω| {omega} random sets 90)" in text
-    assert "without each unit: -1.00 [-1.00, -1.00]." in text
+    row = cells(page.in_brief(tmp_path), "ResNet-14 of mine, scikit-learn's digits")
+    # Of all pairs of units, the median costs 3 of 0 to 5 percentage points.
+    assert row[1:] == [
+        *("1", "95.0", "2", "90.0", "92.0", "94.0 to 94.0"),
+        "12, 8 for 1, 2 removed units",
+        *["-1.00 [-1.00, -1.00]"] * 2,
+    ]
     for seed in (0, 1):
         made(tmp_path, f"mine-seed{seed}", BEST)
-    text = page.in_brief(tmp_path)
-    omega = "94.0 % (mean percentile over 1 to 2 removed units: 90 [90, 90], of the"
-    assert "(n = 2)" in text and f"chosen by |ω| {omega}" in text
+    row = cells(page.in_brief(tmp_path), "ResNet-14 of mine")
+    assert row[1:5] == ["2", "95.0", "2", "94.0"]
+    assert row[7:] == ["88, 92 for 1, 2 removed units", *["+1.00 [+1.00, +1.00]"] * 2]
+
+
+def test_the_page_begins_with_what_was_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "draw", lambda *_, **__: "")
+    made(tmp_path, "mine-seed0", BEST)
+    text = page.make(tmp_path).text
+    assert "- |ω| has 90 in ResNet-14 of mine (n = 1): 88, 92 for 1, 2 removed" in text
+    assert "[Scoring units](../scores.md) gives advice." in text
+    assert "on CIFAR-10: " not in text
+    path = tmp_path / page.FOLDER / "mine-seed0.json"
+    path.write_text(path.read_text().replace("digits/mine", "cifar10/mine"))
+    text = page.make(tmp_path).text
+    assert (
+        "- `importance` chose most reliably on CIFAR-10: 90 to 90 in 1 model." in text
+    )
 
 
 def test_data_are_needed_except_for_the_digits(monkeypatch):
