@@ -151,6 +151,19 @@ def test_the_readme_has_the_run_at_the_length_of_the_paper():
     ) in README
 
 
+def test_the_readme_compares_the_pruned_model_with_the_restart_control():
+    ends = []
+    for run in ("c10-restart", "c10-k2"):
+        series = Sources(RECORDS).series(run, "quarter")
+        (accuracy,) = series.accuracies(series.last()).values()
+        ends.append(100 * accuracy)
+    assert (
+        "nothing removed ends at {:.2f} %, the pruned model at {:.2f} %".format(*ends)
+    ) in README
+    costs = f"the removal costs {ends[0] - ends[1]:.2f} percentage points"
+    assert costs in README
+
+
 def test_the_readme_states_which_claims_are_decided():
     groups = overview.grouped_claims(Sources(RECORDS))
     undecided = {OPEN, OPEN_ONCE, ONCE, CONTRARY}
