@@ -29,6 +29,7 @@ from resprune_tf.system.advice import advice
 from resprune_tf.system.progress import Reporter, is_shown, shown, tracked
 from resprune_tf.training import recalibration
 from resprune_tf.units.finding import find_units, scored_units
+from resprune_tf.units.table import unsearched
 
 
 def compare_scores(
@@ -88,7 +89,10 @@ def compare_scores(
     example_loss(loss)
     found, units = find_units(model), scored_units(model)
     if not units:
-        raise ValueError(f"'{model.name}' has no removable unit that could be scored.")
+        raise ValueError(
+            f"'{model.name}' has no removable unit that could be scored."
+            f"{unsearched(found)}"
+        )
 
     def create(name):
         check_possible(name, model, units, labels, loss)

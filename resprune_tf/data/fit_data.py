@@ -11,6 +11,7 @@ import numpy as np
 
 from resprune_tf.system.checksum import checksum
 from resprune_tf.system.counts import check_counts
+from resprune_tf.system.wording import in_words
 
 SPLITS = ("train", "validation", "test")
 
@@ -33,7 +34,8 @@ class FitData:
             run uses the same images as an uninterrupted one.
 
     Raises:
-        TypeError: if a split is none of these.
+        TypeError: if a split is none of these, or `augment` is not a function of
+            inputs and a generator.
         ValueError: if arrays differ in length or are empty, if a pipeline has no batch,
             if `batch_size` < 1, or if `test` repeats endlessly.
 
@@ -67,6 +69,7 @@ class FitData:
                     "`augment` can be used with arrays only. Received: `train` of type "
                     f"{type(self.train).__name__}. Augment in the pipeline itself."
                 )
+            _check_augment(self.augment, splits["train"].first_batch()[0])
             splits["train"].augment = self.augment
         object.__setattr__(self, "splits", splits)
 
@@ -91,6 +94,19 @@ class FitData:
         return f"{value:08x}"
 
 
+def _check_augment(augment, inputs):
+    """Tries a function on a batch; raises a TypeError if it cannot be called so."""
+    inputs = keras.tree.map_structure(np.copy, inputs)  # it may change them
+    try:
+        augment(inputs, np.random.default_rng(0))
+    except Exception as error:
+        raise TypeError(
+            "`augment` must be a function from a batch of inputs and a "
+            "numpy.random.Generator to inputs, such as random_crop_flip(). "
+            f"Received: {augment!r}, which fails on the first batch: {in_words(error)}"
+        ) from error
+
+
 def as_split(given, name, batch_size=32):
     """Wraps one split of `FitData`, which describes arguments and errors."""
     if hasattr(given, "cardinality"):  # without importing TensorFlow
@@ -102,6 +118,18 @@ def as_split(given, name, batch_size=32):
     raise TypeError(
         f"`{name}` must be `(x, y)` or `(x, y, sample_weight)` of arrays, a "
         f"tf.data.Dataset or a keras.utils.PyDataset. Received: {type(given).__name__}."
+    )
+
+
+def _of_text(array):
+    return array.dtype.kind in "OSU" and array.ndim > 0
+
+
+def text_labels(name):
+    """The message that the labels of a split are text."""
+    return (
+        f"The labels of `{name}` are text or other objects. Number the classes from 0: "
+        "`y = np.unique(labels, return_inverse=True)[1]`."
     )
 
 
@@ -127,7 +155,10 @@ class ArraySplit:
         self.arrays = keras.tree.map_structure(np.asarray, tuple(given))
         self.batch_size = batch_size
         arrays = keras.tree.flatten(self.arrays)
-        if any(array.dtype.kind in "OSU" and array.ndim for array in arrays):
+        labels = keras.tree.flatten(self.arrays[1])
+        if any(map(_of_text, labels)):
+            raise ValueError(text_labels(name))
+        if any(map(_of_text, arrays)):
             raise ValueError(
                 f"Keras trains on arrays of numbers only. `{name}` contains text or "
                 "other objects: pass a tf.data.Dataset of batches, "

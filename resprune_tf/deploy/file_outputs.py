@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-import keras
 import numpy as np
 
 from resprune_tf.deploy.fresh_process import in_fresh_process
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, check_runtime
-from resprune_tf.deploy.signature import names_in
+from resprune_tf.system.counts import check_counts
 
 
 def file_outputs(
     path: str | os.PathLike,
     runtime: str,
-    inputs: Sequence[np.ndarray],
-    model: keras.Model | None = None,
+    inputs: np.ndarray | Mapping[str, np.ndarray],
     batch_size: int = 32,
 ) -> list[np.ndarray]:
     """Returns the outputs that a runtime computes from a file, such as of `export`.
@@ -29,31 +27,93 @@ def file_outputs(
     Args:
         path: path of the file or folder.
         runtime: one of the runtimes of `runtime_latencies`.
-        inputs: arrays `(examples, ...)`, one per input. A LiteRT file whose inputs or
-            outputs are quantized receives and returns the values that its integers
-            stand for.
-        model: the Keras model that was written; `inputs` are in the order of its
-            inputs. By default they are in the order of the file.
+        inputs: array `(examples, ...)`; for a file with several inputs a dict from
+            their names to arrays. A LiteRT file whose inputs or outputs are quantized
+            receives and returns the values that its integers stand for.
         batch_size: examples per call, unless the file has a fixed batch size.
 
     Returns:
         list of float32 arrays `(examples, ...)`, in the order of Keras.
 
     Raises:
-        ValueError: if there is no such runtime.
+        ValueError: if there is no such runtime, `batch_size` < 1, there is no example,
+            or the inputs differ from those of the file in names, shape or length.
+        TypeError: if `inputs` is neither an array nor a dict of arrays.
+        FileNotFoundError: if there is no such file.
         RuntimeFailed: if the runtime cannot load or run the file.
 
-    >>> (logits,) = rp.file_outputs("out/model_int8.tflite", "litert", [images])
+    >>> (logits,) = rp.file_outputs("out/model_int8.tflite", "litert", images)
     >>> accuracy = np.mean(logits.argmax(-1) == labels)
     """
-    name = RUNTIME_FORMATS[check_runtime(runtime)]
+    check_counts(batch_size=batch_size)
+    runtime = check_runtime(runtime)
+    if not pathlib.Path(path).exists():
+        raise FileNotFoundError(
+            f"'{path}' does not exist. Pass a path of a file that `export` wrote."
+        )
+    shapes = {name: shape for name, shape, _ in file_inputs(path, runtime)}
+    arrays = _by_name(inputs, shapes, path)
+    for name, array in arrays.items():
+        _check_shape(name, array.shape, shapes[name])
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name}: {len(x)}" for name, x in arrays.items())
+        raise ValueError(f"The inputs differ in their number of examples: {lengths}.")
+    return run_file(path, runtime, list(arrays.values()), list(arrays), batch_size)
+
+
+def _by_name(inputs, shapes, path):
+    """The inputs as a dict from the names of the file to arrays."""
+    names = ", ".join(shapes)
+    if not isinstance(inputs, Mapping):
+        if isinstance(inputs, (list, tuple)) or not hasattr(inputs, "shape"):
+            raise TypeError(
+                "`inputs` must be an array, or a dict from the names of the inputs to "
+                f"arrays: '{path}' has {names}. Received: {type(inputs).__name__}."
+            )
+        if len(shapes) > 1:
+            raise ValueError(
+                f"'{path}' has the inputs {names}. Pass a dict from these names to "
+                "arrays. Received: one array."
+            )
+        inputs = dict.fromkeys(shapes, inputs)
+    if set(inputs) != set(shapes):
+        raise ValueError(
+            f"'{path}' has the inputs {names}. Received: {', '.join(inputs)}."
+        )
+    return {name: np.asarray(inputs[name]) for name in shapes}
+
+
+def _check_shape(name, given, expected):
+    """Checks the shape of an input. The file may fix the size of its batches."""
+    fits = len(given) == len(expected) and all(
+        size in (None, own) for size, own in zip(expected[1:], given[1:], strict=True)
+    )
+    if not fits or not given or not given[0]:
+        sizes = ", ".join("any" if n is None else str(n) for n in expected[1:])
+        raise ValueError(
+            f"The input '{name}' must have the shape (examples{', ' * bool(sizes)}"
+            f"{sizes}), with at least one example. Received: {given}."
+        )
+
+
+def run_file(path, runtime, inputs, names=None, batch_size=32):
+    """As `file_outputs`, without its checks.
+
+    Args:
+        path, batch_size: as for `file_outputs`.
+        runtime: name of a runtime.
+        inputs: list of arrays `(examples, ...)`, one per input.
+        names: names of the inputs in the file, in the order of `inputs`. The name of a
+            single input is not needed, because some writers change it.
+    """
     job = {
         "name": "predictions",
         "path": str(pathlib.Path(path).resolve()),
-        "names": None if model is None else names_in(name, model),
+        "names": names,
         "batch_size": batch_size,
     }
-    results = in_fresh_process(FORMATS[name].runtime, job, list(inputs))
+    format = FORMATS[RUNTIME_FORMATS[runtime]]
+    results = in_fresh_process(format.runtime, job, list(inputs))
     return [results[str(index)] for index in range(len(results))]
 
 

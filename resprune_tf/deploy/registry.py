@@ -128,17 +128,17 @@ def known_as(name: str) -> str:
 
 
 def check_runtime(runtime: str) -> str:
-    """Returns the name of a runtime without its alias.
+    """Returns the name of a runtime, which may be given as by `runtime_named`.
 
     Raises:
         ValueError: if there is no such runtime.
     """
-    if known_as(runtime) not in RUNTIME_FORMATS:
+    if runtime_named(runtime) not in RUNTIME_FORMATS:
         raise ValueError(
             f"`runtime` must be one of {', '.join(RUNTIME_FORMATS)}. "
             f"Received: {runtime!r}."
         )
-    return known_as(runtime)
+    return runtime_named(runtime)
 
 
 def runtime_named(name: str) -> str:

@@ -100,10 +100,12 @@ def fit_with_deletion(
 
     if make_callbacks is not None:
         check_callbacks(make_callbacks, "make_callbacks")
+    given = fit_arguments(model, args, kwargs)
+    _check_monitor(deletion.removal.monitor, given)
     splits = check_fit_arguments(model, args, kwargs)
     batch = splits["train"].first_batch() if "train" in splits else None
     rounds, best, removed, release_memory = [], model, (), Release()
-    deletion._fit_arguments = fit_arguments(model, args, kwargs)
+    deletion._fit_arguments = given
     while True:
         if batch is not None:  # so that `fit` traces its step once
             create_state(model, batch)
@@ -124,3 +126,14 @@ def fit_with_deletion(
         release_memory()
         with graph.scope_of(model):
             compile_fn(model)
+
+
+def _check_monitor(monitor, given):
+    """Raises a ValueError if a value of validation is monitored without such data."""
+    validated = given.get("validation_data") is not None
+    validated = validated or given.get("validation_split")
+    if monitor and monitor.startswith("val_") and not validated:
+        raise ValueError(
+            f"`monitor={monitor!r}` needs validation data. Pass `validation_data` or "
+            "`validation_split`."
+        )

@@ -184,6 +184,9 @@ def prune_and_retrain(
     if guidance == "auto":
         loss = recipe.loss(model) if initial == "as_given" else None
         guidance = usual_guidance(model, loss)
+    removal, checked, unsaved = check_run(
+        model, data, recipe, retrain_recipe, removal, strategy
+    )
     if removal.criterion is None:
         trained = initial == "as_given"
         removal = removal.replace(
@@ -193,9 +196,6 @@ def prune_and_retrain(
         )
     if initial == "as_given" and removal.removes and removal.by_importance:
         check_trained(model)
-    removal, checked, unsaved = check_run(
-        model, data, recipe, retrain_recipe, removal, strategy
-    )
     plan = Plan.check(model, removal, initial_ms=_initial_ms(run.directory))
     plan = plan.with_examples(recipe.examples_judged(data, removal.select_on))
     teacher = load_teacher(guidance, model)

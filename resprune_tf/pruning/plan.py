@@ -20,6 +20,7 @@ from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.measures import (
     extent,
     names_of,
+    none_removable,
     removable_units,
     stay_to_learn,
     target_measures,
@@ -103,6 +104,8 @@ class Plan:
         removal = removal.replace(units=units, protected=tuple(sorted(protected)))
         if removal.max_rounds == 0:
             return cls(removal, None, initial=target_measures([model])[0], **fields)
+        if removal.removes and not removable:
+            raise ValueError(none_removable(found, not_removable))
         scores = check_scores(removal.criterion(model), found)
         if removal.units_per_round == 0:
             return cls(removal, None, initial=target_measures([model])[0], **fields)
@@ -113,10 +116,7 @@ class Plan:
         # The earlier reasons explain why there is no score.
         fields["not_removable"] = {**excluded, **not_removable}
         if not removable:
-            reasons = ", ".join(
-                f"{name} ({reason})" for name, reason in excluded.items()
-            )
-            raise ValueError(f"No unit of '{model.name}' can be removed: {reasons}.")
+            raise ValueError(none_removable(found, excluded))
         for name in units or ():
             if name not in scores:
                 raise ValueError(

@@ -314,11 +314,11 @@ def check_same_start(path, settings: dict) -> None:
 def _changes(old, new):
     """The differences between two settings as text; empty if they are the same."""
     old, new = _flatten(old), _flatten(new)
-    changes = [
-        _change(key, old.get(key), new.get(key))
-        for key in sorted({*old, *new})
-        if not _same(key, old.get(key), new.get(key))
-    ]
+    keys = [k for k in sorted({*old, *new}) if not _same(k, old.get(k), new.get(k))]
+    if any(key.startswith("dataset.") for key in keys):
+        # A criterion may use examples of the data.
+        keys = [key for key in keys if key != "criterion_code"]
+    changes = [_change(key, old.get(key), new.get(key)) for key in keys]
     return "; ".join(dict.fromkeys(changes))
 
 

@@ -17,6 +17,7 @@ from resprune_tf.targets.target import FILE, LATENCY, LOAD, check_target
 from resprune_tf.units.finding import removal_of
 from resprune_tf.units.removal import remove_units
 from resprune_tf.units.search import search
+from resprune_tf.units.table import unsearched
 
 
 def measure(model):
@@ -172,6 +173,17 @@ def stay_to_learn(model, units):
     calls, _ = trace(whole, removal_of(units))
     learns = any(getattr(call.operation, "trainable_weights", ()) for call in calls)
     return int(bool(units and whole.trainable_weights) and not learns)
+
+
+def none_removable(found, not_removable):
+    """The message that no unit of a model can be removed.
+
+    Args:
+        found: `Units` of the model.
+        not_removable: dict from the name of each unit to the reason.
+    """
+    reasons = "".join(f"\n  {name}: {why}." for name, why in not_removable.items())
+    return f"No unit of '{found.model}' can be removed.{reasons}{unsearched(found)}"
 
 
 def removable_units(found, names, protected=()):

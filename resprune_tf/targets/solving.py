@@ -12,7 +12,12 @@ from resprune_tf import graph
 from resprune_tf.criteria.by_name import check_scores
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
-from resprune_tf.targets.measures import extent, pruned_measures, removable_units
+from resprune_tf.targets.measures import (
+    extent,
+    none_removable,
+    pruned_measures,
+    removable_units,
+)
 from resprune_tf.targets.savings import outermost, unit_savings
 from resprune_tf.targets.solution import Achievable, Solution
 from resprune_tf.targets.target import LOAD, Target, check_target
@@ -143,8 +148,7 @@ def candidates(found, names, protected):
     """As `removable_units`, but raises a ValueError if no unit may be removed."""
     units, not_removable = removable_units(found, names, protected)
     if not units:
-        reasons = "".join(f"\n  {name}: {why}." for name, why in not_removable.items())
-        raise ValueError(f"No unit of '{found.model}' can be removed.{reasons}")
+        raise ValueError(none_removable(found, not_removable))
     return units, not_removable
 
 

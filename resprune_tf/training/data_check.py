@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
-from resprune_tf.data.fit_data import Pipeline, as_split
+from resprune_tf.data.fit_data import Pipeline, as_split, text_labels
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.advice import advice
 from resprune_tf.training.labels import check_targets
@@ -32,8 +32,8 @@ def check_splits(model, splits):
 
     Raises:
         ValueError: for NaN or infinite numbers, for pixels in another range than the
-            first layer of the model or another split expects, and for labels that the
-            loss does not accept.
+            first layer of the model or another split expects, and for labels that are
+            missing, are text or are not accepted by the loss.
     """
     peaks = {}
     for name, split in splits.items():
@@ -46,7 +46,14 @@ def check_splits(model, splits):
                 check_scale(model, tensor, array, f"`{name}`")
                 peak = np.max(np.abs(bounds(array)))
                 peaks.setdefault(tensor.name, {})[name] = peak
+        if y is None and model.loss is not None:
+            raise ValueError(
+                f"`{name}` has no labels, which the loss of '{model.name}' needs. Its "
+                "batches must be (x, y), or (x, y, sample_weight)."
+            )
         if y is not None:
+            if any(np.asarray(each).dtype.kind in "OSU" for each in _dense(y)):
+                raise ValueError(text_labels(name))
             check_targets(model, y, name)
     for found in peaks.values():
         _check_alike(found)
@@ -228,6 +235,15 @@ def _arrays(values):
     """The arrays of numbers in a nested structure."""
     found = map(_numbers, keras.tree.flatten(values))
     return [array for array in found if array is not None]
+
+
+def _dense(values):
+    """The tensors of a nested structure that NumPy can represent."""
+    for value in keras.tree.flatten(values):
+        try:
+            yield np.asarray(value)
+        except (TypeError, ValueError):  # ragged or sparse
+            continue
 
 
 def _numbers(value):

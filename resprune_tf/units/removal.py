@@ -12,6 +12,7 @@ from resprune_tf.graph.call_names import call_labels
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.compilation import compile_like
 from resprune_tf.units.finding import chosen_units, find_units, removal_of
+from resprune_tf.units.table import unsearched
 
 
 def remove_units(
@@ -59,6 +60,8 @@ def remove_units(
     found = find_units(model)
     removable = [unit.name for unit in found if unit.removable]
     offer = f"Removable units of '{model.name}': {', '.join(removable) or 'none'}."
+    if not removable:
+        offer += unsearched(found)
     chosen = chosen_units(units, found, offer)
     for unit in chosen:
         if not unit.removable:

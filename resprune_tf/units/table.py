@@ -33,19 +33,25 @@ def unit_table(units):
         drop = advice(" (`drop_branches` removes the branches of projection units)")
         lines += [f"Cannot be removed whole{drop}:"]
         lines += reasons
-    if units.opaque:
-        openers = advice(
-            "`expand` opens such layers, `register_unit` declares one a residual unit",
-            "--expand opens such layers",
+    return "\n".join(lines) + unsearched(units)
+
+
+def unsearched(units):
+    """The layers that were not searched, as lines of text; empty if there are none."""
+    if not units.opaque:
+        return ""
+    openers = advice(
+        "`expand` opens such layers, `register_unit` declares one a residual unit",
+        "--expand opens such layers",
+    )
+    lines = [f"Not searched ({openers}):"]
+    for each in units.opaque:
+        shape = "shape kept, may be residual" if each.residual else "shape changes"
+        lines.append(
+            f"  {each.name} ({each.kind}): {counted(each.layers, 'layer')} inside, "
+            f"{each.parameters:,} parameters, {shape}."
         )
-        lines.append(f"Not searched ({openers}):")
-        for each in units.opaque:
-            shape = "shape kept, may be residual" if each.residual else "shape changes"
-            lines.append(
-                f"  {each.name} ({each.kind}): {counted(each.layers, 'layer')} inside, "
-                f"{each.parameters:,} parameters, {shape}."
-            )
-    return "\n".join(lines)
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _macs(unit):

@@ -2,10 +2,12 @@
 
 import types
 
+import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from resprune_tf.deploy import file_outputs as made
 from resprune_tf.deploy import registry, runtimes
 from resprune_tf.deploy.export import _tolerances
 from resprune_tf.deploy.file_outputs import file_inputs, file_outputs
@@ -86,8 +88,60 @@ def test_a_file_is_asked_for_its_inputs_and_its_outputs(tmp_path):
     ((_, shape, dtype),) = file_inputs(path, "litert")
     assert (shape, dtype) == ((None, 4), "float32")
     x = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
-    (found,) = file_outputs(path, "tflite", [x], net, batch_size=3)
+    (found,) = file_outputs(path, "tflite", x, batch_size=3)
     np.testing.assert_allclose(found, outputs(net, x), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_inputs_of_a_file_are_given_by_name(tmp_path):
+    """LiteRT and ONNX order them differently, and both have the same shape."""
+    zeta, alpha = (keras.Input((4,), name=name) for name in ("zeta", "alpha"))
+    mixed = layers.Dense(3)(layers.Dense(8)(zeta) - 2 * layers.Dense(8)(alpha))
+    net = keras.Model([zeta, alpha], mixed)
+    randomise(net)
+    given = np.random.default_rng(0).normal(size=(2, 7, 4)).astype("float32")
+    by_name = dict(zip(("zeta", "alpha"), given, strict=True))
+    for runtime, format in (("litert", "litert"), ("onnx", "onnx")):
+        path = write_folded(format, net, tmp_path)
+        (found,) = file_outputs(path, runtime, by_name)
+        np.testing.assert_allclose(found, outputs(net, list(given)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        ([np.ones((5, 2))], TypeError, "must be an array, or a dict .*: list"),
+        (np.ones((5, 2)), ValueError, "has the inputs a, b. Pass a dict"),
+        ({"a": np.ones((5, 2)), "c": 1}, ValueError, "inputs a, b. Received: a, c"),
+        ({"a": np.ones(2), "b": np.ones((5, 3))}, ValueError, r"'a' .*\(examples, 2\)"),
+        (
+            {"a": np.ones((5, 2)), "b": np.ones((0, 3))},
+            ValueError,
+            r"'b' .*\(examples, any\), with at least one.*\(0, 3\)",
+        ),
+        (
+            {"a": np.ones((5, 2)), "b": np.ones((4, 3))},
+            ValueError,
+            "number of examples: a: 5, b: 4",
+        ),
+    ],
+)
+def test_inputs_that_a_file_does_not_have(
+    tmp_path, monkeypatch, inputs, error, message
+):
+    known = [("a", (None, 2), "float32"), ("b", (None, None), "float32")]
+    monkeypatch.setattr(made, "file_inputs", lambda *_: known)
+    path = tmp_path / "model.tflite"
+    path.touch()
+    with pytest.raises(error, match=message):
+        file_outputs(path, "litert", inputs)
+
+
+def test_files_and_runtimes_that_do_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.tflite' does not exist"):
+        file_outputs(tmp_path / "none.tflite", "litert", np.ones((5, 2)))
+    with pytest.raises(ValueError, match="`runtime` must be one of .*'keras'"):
+        file_outputs(tmp_path, "keras", np.ones((5, 2)))
 
 
 def test_aliases_and_files_name_their_runtime(tmp_path):

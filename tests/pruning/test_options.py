@@ -108,7 +108,7 @@ def test_patterns_protect_all_units_that_they_fit(protected, left):
     removal = rp.Removal(protected=protected, monitor="mae", mode="min")
     if not left:
         with pytest.raises(
-            ValueError, match=r"No unit .* can be removed: .*it is protected"
+            ValueError, match=r"No unit .* can be removed.\n.*: it is protected"
         ):
             Plan.check(model, removal)
         return

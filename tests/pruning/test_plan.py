@@ -41,7 +41,7 @@ def test_scores_are_checked_before_any_work(tmp_path, scores, error, message):
     [
         (
             {"protected": ["unit1", "unit2"]},
-            r"No unit of 'mine' can be removed: unit1 \(it is",
+            "No unit of 'mine' can be removed.\n  unit1: it is protected",
         ),
         ({"units": ["unit1", "unit2"]}, "'unit2' of `units` has no score .*: unit1"),
     ],

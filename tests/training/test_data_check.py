@@ -10,8 +10,13 @@ from keras import layers
 
 import resprune_tf as rp
 from resprune_tf.data.examples import bounds, check_finite
+from resprune_tf.data.fit_data import as_split
 from resprune_tf.pruning.preflight import check_run
-from resprune_tf.training.data_check import check_fit_arguments, check_scale
+from resprune_tf.training.data_check import (
+    check_fit_arguments,
+    check_scale,
+    check_splits,
+)
 from resprune_tf.training.recalibration import recalibrate
 from resprune_tf.training.strategy import Strategy
 from tests.conftest import toy_dataset
@@ -128,6 +133,18 @@ FAULTS = {
     "fractions": (lambda x, y: (x, y / 2), "must be integers.*cut off"),
     "NaN labels": (lambda x, y: (x, np.where(y == 1, np.nan, y)), "Labels of.*NaN"),
 }
+
+
+@pytest.mark.parametrize("labels", [None, ["a", "b", "c", "d"]])
+def test_pipelines_without_labels_or_with_text(known, labels):
+    import tensorflow as tf
+
+    x = np.zeros((4, *known.input_shape[1:]), "float32")
+    given = x if labels is None else (x, labels)
+    pipeline = tf.data.Dataset.from_tensor_slices(given).batch(2)
+    told = "`test` has no labels" if labels is None else "labels of `test` are text"
+    with pytest.raises(ValueError, match=told):
+        check_splits(known, {"test": as_split(pipeline, "test")})
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -8,6 +8,7 @@ from keras.src.backend import get_keras_mask
 
 import resprune_tf as rp
 from resprune_tf.graph.tracing import trace
+from resprune_tf.pruning.plan import Plan
 from tests.conftest import randomise
 
 
@@ -469,6 +470,14 @@ def test_opaque_layers_are_named_and_can_be_registered_or_opened():
     assert all(o.residual and o.kind == "Block" for o in found.opaque)
     assert "`expand` opens such layers" in str(found)
     x = images(8, 8, 4)
+    for call in (
+        lambda: rp.remove_units(model, "first"),
+        lambda: rp.achievable(model),
+        lambda: rp.compare_scores(model, x),
+        lambda: Plan.check(model, rp.Removal()),
+    ):
+        with pytest.raises(ValueError, match="Not searched .`expand` opens such lay"):
+            call()
     calls = len(model.get_layer("first").first._inbound_nodes)
     opened = rp.expand(model, Block)
     bag = keras.Sequential([keras.Input((8, 8, 4)), Block(4)], name="bag")
