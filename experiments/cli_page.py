@@ -24,18 +24,18 @@ PAGE = ROOT / "docs" / "cli.md"
 SESSION = RECORDS / "cli" / "session.json"
 # The commands of the session. The page may show only some of them.
 STEPS = (
-    "resprune inspect net.keras",
-    "resprune scores net.keras --data digits "
+    "resprune inspect model.keras",
+    "resprune scores model.keras --data digits "
     "--criteria block_influence,taylor,leave_one_out",
-    "resprune prune net.keras --data digits --target macs=0.7 --epochs 6 "
-    "--tolerance 0.01 --out short",
-    "resprune compare net.keras short/pruned.keras --data digits --runtime litert",
-    "resprune export short/pruned.keras --formats litert,litert_int8,onnx "
-    "--data digits --beside net.keras --out deploy",
-    "resprune prune net.keras --data digits --epochs 0 --recalibrate "
+    "resprune prune model.keras --data digits --target macs=0.7 --epochs 6 "
+    "--tolerance 0.01 --out small",
+    "resprune compare model.keras small/pruned.keras --data digits --runtime litert",
+    "resprune export small/pruned.keras --formats litert,litert_int8,onnx "
+    "--data digits --beside model.keras --out deploy",
+    "resprune prune model.keras --data digits --epochs 0 --recalibrate "
     "--target macs=0.8 --out once",
     # This target cannot be reached: exit code 1.
-    "resprune prune net.keras --data digits --epochs 0 --target macs=0.05 --out no",
+    "resprune prune model.keras --data digits --epochs 0 --target macs=0.05 --out no",
 )
 # A block of the page that shows a command and its output.
 _BLOCK = re.compile(r"^```\n\$ (.*)\n(?:.*\n)*?```$", re.MULTILINE)
@@ -70,7 +70,7 @@ def make_model():
     x = layers.BatchNormalization(momentum=0.9)(x)
     x = layers.GlobalAveragePooling2D()(layers.Activation("relu")(x))
     outputs = layers.Dense(10, activation="softmax")(x)
-    model = keras.Model(image, outputs, name="digits_net")
+    model = keras.Model(image, outputs, name="digits_model")
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     digits = load_dataset("digits")
     model.fit(digits.train.images, digits.train.labels, epochs=15, verbose=0)
@@ -84,7 +84,7 @@ def record():
     # An import of JAX sets this variable, which would change the output.
     variables.pop("TF_CPP_MIN_LOG_LEVEL", None)
     with tempfile.TemporaryDirectory() as folder:
-        make_model().save(pathlib.Path(folder) / "net.keras")
+        make_model().save(pathlib.Path(folder) / "model.keras")
         for command in STEPS:
             print(f"$ {command}", flush=True)
             done = subprocess.run(

@@ -59,11 +59,11 @@ def make_parser():
         "deployment. No Python code is needed.\n"
         + textwrap.fill(f"A model is {values.MODEL_FILE}.", 80),
         epilog="a first session:\n"
-        "  resprune inspect net.keras\n"
-        "  resprune prune net.keras --data images.npz --target macs=0.7 "
-        "--tolerance 0.01 --out short\n"
-        "  resprune compare net.keras short/pruned.keras --data images.npz\n"
-        "  resprune export short/pruned.keras --formats litert --out deploy\n"
+        "  resprune inspect model.keras\n"
+        "  resprune prune model.keras --data images.npz --target macs=0.7 "
+        "--tolerance 0.01 --out small\n"
+        "  resprune compare model.keras small/pruned.keras --data images.npz\n"
+        "  resprune export small/pruned.keras --formats litert --out deploy\n"
         f"\nexit codes:{codes}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

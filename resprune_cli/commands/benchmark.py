@@ -26,7 +26,8 @@ def add_parser(commands):
         examples=[
             (
                 "latency in 8 bits, and accuracy of the 8-bit file",
-                "resprune benchmark net.keras --runtime litert_int8 --data images.npz",
+                "resprune benchmark model.keras --runtime litert_int8 "
+                "--data images.npz",
             ),
             (
                 "an exported file",

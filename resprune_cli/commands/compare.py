@@ -26,11 +26,11 @@ def add_parser(commands):
         examples=[
             (
                 "cost and latency on LiteRT",
-                "resprune compare net.keras short/pruned.keras --runtime litert",
+                "resprune compare model.keras small/pruned.keras --runtime litert",
             ),
             (
                 "accuracy as well",
-                "resprune compare net.keras short/pruned.keras --data images.npz",
+                "resprune compare model.keras small/pruned.keras --data images.npz",
             ),
         ],
     )

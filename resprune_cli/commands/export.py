@@ -37,12 +37,12 @@ def add_parser(commands):
         examples=[
             (
                 "for phones in float32",
-                "resprune export short/pruned.keras --formats litert --out deploy",
+                "resprune export small/pruned.keras --formats litert --out deploy",
             ),
             (
                 "in 8 bits, compared with the unpruned model",
-                "resprune export short/pruned.keras --formats litert_int8,onnx "
-                "--data images.npz --beside net.keras --out deploy",
+                "resprune export small/pruned.keras --formats litert_int8,onnx "
+                "--data images.npz --beside model.keras --out deploy",
             ),
         ],
     )
@@ -133,7 +133,7 @@ def run(args):
             with quiet():
                 made = rp.export(model, args.out, **options)
             result = {"files": [_file(each) for each in made]}
-            text = _table(result["files"])
+            text = _table(result["files"], options)
         else:
             unpruned = model_file.load(args.beside, args)
             with quiet():
@@ -141,7 +141,7 @@ def run(args):
                     model, unpruned, args.out, threads=args.threads, **options
                 )
             result = _pair(pair)
-            files = _table(result["files"])
+            files = _table(result["files"], options)
             text = f"{files}\n\nCompared with the unpruned model:\n{pair}"
     except (TypeError, ValueError, ImportError) as error:
         raise WrongUse(str(error)) from error
@@ -178,9 +178,12 @@ def _pair(pair):
     }
 
 
-def _table(files):
+def _table(files, options):
     from resprune_tf.units.table import aligned
 
+    same = "same class"
+    if "images" in options:
+        same += f" (n = {len(options['images'])})"
     agreements = [file["agreement"] for file in files]
     rows = [
         (
@@ -191,5 +194,5 @@ def _table(files):
         )
         for file, agreement in zip(files, agreements, strict=True)
     ]
-    head = ("written", "bytes", "outputs differ by", "same class")
+    head = ("written", "bytes", "outputs differ by", same)
     return "\n".join(aligned(head, *rows))

@@ -26,11 +26,11 @@ def add_parser(commands):
         examples=[
             (
                 "the units as a table and as a picture",
-                "resprune inspect net.keras --picture units.svg",
+                "resprune inspect model.keras --picture units.svg",
             ),
             (
                 "the units and their scores on your images",
-                "resprune inspect net.keras --scores --data images.npz",
+                "resprune inspect model.keras --scores --data images.npz",
             ),
         ],
     )

@@ -62,18 +62,18 @@ def add_parser(commands):
         examples=[
             (
                 "to 70% of the MACs, with retraining on a folder of images",
-                "resprune prune net.keras --data photos --target macs=0.7 "
-                "--tolerance 0.01 --out short",
+                "resprune prune model.keras --data photos --target macs=0.7 "
+                "--tolerance 0.01 --out small",
             ),
             (
                 "to 70% of the latency on LiteRT, without retraining or labels",
-                "resprune prune net.keras --data images.npz --epochs 0 --recalibrate "
-                "--target latency=0.7 --runtime litert --out short",
+                "resprune prune model.keras --data images.npz --epochs 0 --recalibrate "
+                "--target latency=0.7 --runtime litert --out small",
             ),
             (
                 "until the accuracy decreases by more than half a percentage point",
-                "resprune prune net.keras --data photos --stop-on-drop "
-                "--tolerance 0.005 --out short",
+                "resprune prune model.keras --data photos --stop-on-drop "
+                "--tolerance 0.005 --out small",
             ),
         ],
     )

@@ -20,8 +20,8 @@ def add_parser(commands):
             it at the end. This command writes it again, also for an unfinished run.
             """,
         examples=[
-            ("the report of an unfinished run", "resprune report short"),
-            ("show the traceback of an error", "resprune report short --debug"),
+            ("the report of an unfinished run", "resprune report small"),
+            ("show the traceback of an error", "resprune report small --debug"),
         ],
     )
     parser.add_argument(

@@ -27,11 +27,11 @@ def add_parser(commands):
         examples=[
             (
                 "all criteria on images by class",
-                "resprune scores net.keras --data photos",
+                "resprune scores model.keras --data photos",
             ),
             (
                 "two criteria on 200 images",
-                "resprune scores net.keras --data images.npz "
+                "resprune scores model.keras --data images.npz "
                 "--criteria block_influence,taylor --score-examples 200",
             ),
         ],

@@ -9,10 +9,11 @@ from resprune_cli.start import quiet
 from resprune_cli.work import data_source, measuring, model_file
 from resprune_tf.deploy.example_inputs import CALIBRATION_IMAGES, images_to_calibrate
 from resprune_tf.deploy.export import ExportError
-from resprune_tf.deploy.file_outputs import file_outputs
+from resprune_tf.deploy.file_outputs import run_file
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import RuntimeFailed
 from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS
+from resprune_tf.deploy.signature import names_in
 from resprune_tf.system.progress import say
 from resprune_tf.system.wording import busy_note, counted
 
@@ -72,7 +73,8 @@ def outputs(path, runtime, examples, model, args, name=None):
     of_model = f" of {name}" if name else ""
     count = counted(len(examples[0]), "example")
     say(f"Running the {runtime} file{of_model} on {count} ...")
-    return file_outputs(path, runtime, examples, model, args.batch_size)
+    names = None if model is None else names_in(RUNTIME_FORMATS[runtime], model)
+    return run_file(path, runtime, examples, names, args.batch_size)
 
 
 def measures_of_outputs(found, labels, like, args, name=None):

@@ -41,11 +41,11 @@ def test_help_explains_and_shows_examples(command, capsys):
 def test_every_example_of_the_help_is_understood(capsys, tmp_path, monkeypatch):
     """As far as arguments go; their files are made for the occasion."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "short").mkdir()
-    (tmp_path / "short" / "run.json").write_text("{}")
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "run.json").write_text("{}")
     (tmp_path / "photos").mkdir()
     (tmp_path / "deploy").mkdir()
-    write_empty(tmp_path, "net.keras", "short/pruned.keras")
+    write_empty(tmp_path, "model.keras", "small/pruned.keras")
     write_npz(tmp_path / "images.npz")
     write_empty(tmp_path, "deploy/model.tflite")
     parser = make_parser()
@@ -157,8 +157,8 @@ def test_without_a_command_there_is_help(capsys):
 
 
 def test_formats_and_runtimes_have_other_names(tmp_path):
-    write_empty(tmp_path, "net.keras")
-    net, parser = str(tmp_path / "net.keras"), make_parser()
+    write_empty(tmp_path, "model.keras")
+    net, parser = str(tmp_path / "model.keras"), make_parser()
     args = parser.parse_args(["export", net, "--formats", "tflite,int8", "--out", "x"])
     assert args.formats == ["litert", "litert_int8"]
     args = parser.parse_args(["compare", net, net, "--runtime", "int8"])
@@ -170,13 +170,13 @@ def test_a_target_is_given_once():
         limits(["macs=0.5", "macs=0.6"])
 
 
-PRUNE = "prune net.keras --out out"
+PRUNE = "prune model.keras --out out"
 
 
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("shrink net.keras", "invalid choice: 'shrink'"),
+        ("shrink model.keras", "invalid choice: 'shrink'"),
         ("inspect none.keras", "there is no file 'none.keras'"),
         ("inspect net.h5", "'net.h5' is damaged or incomplete: it is not an HDF5 file"),
         ("inspect net.weights.h5", "assigned by the order of the layers"),
@@ -189,33 +189,39 @@ PRUNE = "prune net.keras --out out"
         ("benchmark net.onnx --loss mse", "need --data"),
         (f"{PRUNE} --data digits --target flops=9M --target macs=9M", "limit the same"),
         ("inspect broken.keras", "'broken.keras' is damaged or incomplete"),
-        ("compare net.keras broken.keras", "'broken.keras' is damaged or incomplete"),
+        ("compare model.keras broken.keras", "'broken.keras' is damaged or incomplete"),
         (
-            "scores net.keras --data broken.npz",
+            "scores model.keras --data broken.npz",
             "--data 'broken.npz' is damaged or incomplete",
         ),
         (
-            "export net.keras --formats onnx --out file",
+            "export model.keras --formats onnx --out file",
             "'file' is a file, not a folder",
         ),
-        ("export net.keras --formats , --out out", "No format is named. Known: saved"),
-        ("inspect net.keras --scores", "--scores needs --data"),
-        ("inspect net.keras --data digits", "needs --scores"),
-        ("inspect net.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
         (
-            "inspect net.keras --pictur a.png",
+            "export model.keras --formats , --out out",
+            "No format is named. Known: saved",
+        ),
+        ("inspect model.keras --scores", "--scores needs --data"),
+        ("inspect model.keras --data digits", "needs --scores"),
+        ("inspect model.keras --picture a.jpg", "must end in .svg, .png or .pdf"),
+        (
+            "inspect model.keras --pictur a.png",
             "unrecognized arguments: --pictur a.png. Did you mean --picture instead of",
         ),
         (f"{PRUNE} --data digits --epochs -3", "'-3' is not an integer >= 0"),
         *(
-            (f"scores net.keras --data digits --seed {seed}", f"'{seed}' is not an int")
+            (
+                f"scores model.keras --data digits --seed {seed}",
+                f"'{seed}' is not an int",
+            )
             for seed in (-1, 2**32, 0.5, "one")
         ),
-        ("scores net.keras", "arguments are required: --data"),
-        ("scores net.keras --data x.npz", "There is no file --data 'x.npz'"),
-        ("scores net.keras --data mnist", "is neither a folder nor an .npz file"),
-        ("scores net.keras --data mnist --data-dir x", "no folder --data-dir 'x'"),
-        ("scores net.keras --data digits --criteria size", "no criterion 'size'"),
+        ("scores model.keras", "arguments are required: --data"),
+        ("scores model.keras --data x.npz", "There is no file --data 'x.npz'"),
+        ("scores model.keras --data mnist", "is neither a folder nor an .npz file"),
+        ("scores model.keras --data mnist --data-dir x", "no folder --data-dir 'x'"),
+        ("scores model.keras --data digits --criteria size", "no criterion 'size'"),
         (f"{PRUNE} --data digits", "extent of pruning"),
         (f"{PRUNE} --target macs=0.5", "--data is missing: retraining needs it"),
         (f"{PRUNE} --epochs 0 --data digits", "--epochs 0 needs a --target"),
@@ -253,20 +259,20 @@ PRUNE = "prune net.keras --out out"
             "--tolerance needs --data",
         ),
         (
-            "inspect net.keras --import my-layers.py",
+            "inspect model.keras --import my-layers.py",
             "is not the name of a Python module",
         ),
-        ("inspect net.keras --import ./file.py", "such as mylayers for the file"),
-        ("export net.keras --formats h5 --out out", "no format 'h5'"),
-        ("export net.keras --formats litert_int8 --out out", "on real examples"),
-        ("compare net.keras net.keras --loss mse", "need --data"),
+        ("inspect model.keras --import ./file.py", "such as mylayers for the file"),
+        ("export model.keras --formats h5 --out out", "no format 'h5'"),
+        ("export model.keras --formats litert_int8 --out out", "on real examples"),
+        ("compare model.keras model.keras --loss mse", "need --data"),
     ],
 )
 def test_wrong_use_is_told_in_a_line_before_anything_is_read(
     line, message, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    write_empty(tmp_path, "net.keras", "net.h5", "net.weights.h5", "net.txt")
+    write_empty(tmp_path, "model.keras", "net.h5", "net.weights.h5", "net.txt")
     write_empty(tmp_path, "net.onnx")
     for name in ("broken.keras", "broken.npz", "file"):
         (tmp_path / name).write_text("no archive")

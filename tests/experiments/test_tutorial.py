@@ -39,7 +39,7 @@ def test_the_notebook_runs_from_top_to_bottom(page, tmp_path, in_this_process):
     # They print something at the same places as in the page.
     printed = [bool(cell.printed) for cell in tutorial.cells_of_page(page)]
     assert [bool(cell.printed) for cell in cells] == printed
-    assert "test accuracy of the int8 file: " in cells[-2].printed
+    assert any("accuracy of the int8 file: " in cell.printed for cell in cells)
     assert {path.name for path in folder.glob("*.svg")} == pictures(page)
     assert (folder / "export" / "model_int8.tflite").exists()
 
