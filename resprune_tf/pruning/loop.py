@@ -31,6 +31,7 @@ from resprune_tf.runs.records import (
 )
 from resprune_tf.system.checksum import checksum
 from resprune_tf.system.whole_files import write_text
+from resprune_tf.targets.target import LOAD, format_measure
 from resprune_tf.training.distillation import Guidance, load_teacher, usual_guidance
 from resprune_tf.training.recipe import TrainingRecipe
 from resprune_tf.units.table import aligned
@@ -67,13 +68,15 @@ class PruningResult:
 
     def __str__(self):
         monitor, split = self._judged()
-        head = ("round", "layers", "parameters", "MACs", f"{split} {monitor}")
+        limited = [name for name in self.rounds[0].measured if name != LOAD]
+        head = ("round", "layers", "parameters", "MACs", *limited, f"{split} {monitor}")
         rows = [
             (
                 f"{each.round}{' *' if each.round == self.selected.round else ''}",
                 f"{each.layers}",
                 f"{each.parameters:,}",
                 f"{each.macs:,}",
+                *(format_measure(name, each.measured[name]) for name in limited),
                 format_value(monitor, each.measure(split, monitor)),
                 ", ".join(each.removed) or "-",
             )

@@ -376,14 +376,19 @@ def _check_strategy(data, strategy):
 def check_callbacks(make, name="callbacks"):
     """Raises a ValueError for callbacks that carry state from one model to another.
 
-    These are callbacks that are returned more than once, and `BackupAndRestore`, which
-    would silently load the weights of one model into another, by position.
+    Such callbacks are those that are returned more than once, and `BackupAndRestore`,
+    which would silently load the weights of one model into another, by position. A
+    TypeError is raised if the function does not return a list.
 
     Args:
         make: function without arguments that returns a list of Keras callbacks.
         name: name of the argument, for the messages.
     """
     first, second = make(), make()
+    if not isinstance(first, (list, tuple)):
+        raise TypeError(
+            f"`{name}` must return a list of callbacks. Received: {first!r}."
+        )
     for callback in first:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(

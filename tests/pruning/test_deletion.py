@@ -243,10 +243,11 @@ def test_what_serves_one_round_alone_is_refused_before_training(tmp_path):
     same = [NeverTrained()]
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup.weights.h5")
     for make, message in (
+        (NeverTrained, "`make_callbacks` must return a list of callbacks. Received"),
         (lambda: same, "`make_callbacks` must make new.*the same NeverTrained twice"),
         (lambda: [backup], "must not contain a BackupAndRestore"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             fit_with_deletion(compiled(), LayerDeletion(1), data(), make_callbacks=make)
     once, new = (
         (batch for batch in data()),

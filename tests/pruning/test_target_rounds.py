@@ -27,6 +27,13 @@ def test_a_latency_is_measured_in_every_round(tmp_path, monkeypatch):
     first, second = result.rounds
     assert first.measured == {"latency_ms": 10, "latency_ratio": 1}
     assert second.measured == pytest.approx({"latency_ms": 8, "latency_ratio": 0.8})
+    lines = str(result).replace(" *", "").splitlines()
+    head, *rows = (line.split() for line in lines[:3])
+    place = head.index("latency_ms")
+    assert [row[place : place + 2] for row in rows] == [
+        ["10", "100.0%"],
+        ["8", "80.0%"],
+    ]
     assert calls == [
         ("litert", 2, 8, 1),  # what the target lies between
         ("litert", 1, 8, 1),
