@@ -195,7 +195,8 @@ class Runner:
         run_dir, kept = self.folders.runs / entry.run, self._record(entry)
         now = record.progress(run_dir)
         if now[0] and now > record.progress(kept) and (finished or not now[1]):
-            record.keep(run_dir, kept, models=True)
+            small = entry.row.data != "imagenet"  # 2 MB per model instead of 100
+            record.keep(run_dir, kept, models=small or not now[1])
 
     def _command(self, entry):
         """Arguments of the child process."""

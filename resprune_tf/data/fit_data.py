@@ -96,15 +96,27 @@ class FitData:
 
 def _check_augment(augment, inputs):
     """Tries a function on a batch; raises a TypeError if it cannot be called so."""
+    expected = (
+        "`augment` must be a function from a batch of inputs and a "
+        "numpy.random.Generator to as many inputs, such as random_crop_flip(). "
+        f"Received: {augment!r}, which "
+    )
     inputs = keras.tree.map_structure(np.copy, inputs)  # it may change them
     try:
-        augment(inputs, np.random.default_rng(0))
+        found = augment(inputs, np.random.default_rng(0))
     except Exception as error:
         raise TypeError(
-            "`augment` must be a function from a batch of inputs and a "
-            "numpy.random.Generator to inputs, such as random_crop_flip(). "
-            f"Received: {augment!r}, which fails on the first batch: {in_words(error)}"
+            f"{expected}fails on the first batch: {in_words(error)}"
         ) from error
+    before, after = (
+        [np.shape(each)[:1] for each in keras.tree.flatten(batch)]
+        for batch in (inputs, found)
+    )
+    if before != after:
+        kinds = ", ".join(type(each).__name__ for each in keras.tree.flatten(found))
+        raise TypeError(
+            f"{expected}returns other numbers of inputs or examples: {kinds}."
+        )
 
 
 def as_split(given, name, batch_size=32):
@@ -125,12 +137,11 @@ def _of_text(array):
     return array.dtype.kind in "OSU" and array.ndim > 0
 
 
-def text_labels(name):
-    """The message that the labels of a split are text."""
-    return (
-        f"The labels of `{name}` are text or other objects. Number the classes from 0: "
-        "`y = np.unique(labels, return_inverse=True)[1]`."
-    )
+TEXT_LABELS = (
+    "are text or other objects. Number the classes from 0, alike in all splits: arrays "
+    "by `np.searchsorted(np.unique(train_labels), labels)`, a pipeline by "
+    "`keras.layers.StringLookup(num_oov_indices=0)`."
+)
 
 
 class ArraySplit:
@@ -157,7 +168,7 @@ class ArraySplit:
         arrays = keras.tree.flatten(self.arrays)
         labels = keras.tree.flatten(self.arrays[1])
         if any(map(_of_text, labels)):
-            raise ValueError(text_labels(name))
+            raise ValueError(f"Labels of `{name}` {TEXT_LABELS}")
         if any(map(_of_text, arrays)):
             raise ValueError(
                 f"Keras trains on arrays of numbers only. `{name}` contains text or "

@@ -101,7 +101,8 @@ def fit_with_deletion(
     if make_callbacks is not None:
         check_callbacks(make_callbacks, "make_callbacks")
     given = fit_arguments(model, args, kwargs)
-    _check_monitor(deletion.removal.monitor, given)
+    if make_callbacks is None:  # which may log further values
+        _check_monitor(deletion.removal.monitor, given)
     splits = check_fit_arguments(model, args, kwargs)
     batch = splits["train"].first_batch() if "train" in splits else None
     rounds, best, removed, release_memory = [], model, (), Release()

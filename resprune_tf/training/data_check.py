@@ -13,7 +13,7 @@ import numpy as np
 
 from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
-from resprune_tf.data.fit_data import Pipeline, as_split, text_labels
+from resprune_tf.data.fit_data import Pipeline, as_split
 from resprune_tf.graph.outputs import decides
 from resprune_tf.system.advice import advice
 from resprune_tf.training.labels import check_targets
@@ -46,14 +46,12 @@ def check_splits(model, splits):
                 check_scale(model, tensor, array, f"`{name}`")
                 peak = np.max(np.abs(bounds(array)))
                 peaks.setdefault(tensor.name, {})[name] = peak
-        if y is None and model.loss is not None:
+        if y is None and _needs_labels(model.loss):
             raise ValueError(
                 f"`{name}` has no labels, which the loss of '{model.name}' needs. Its "
                 "batches must be (x, y), or (x, y, sample_weight)."
             )
         if y is not None:
-            if any(np.asarray(each).dtype.kind in "OSU" for each in _dense(y)):
-                raise ValueError(text_labels(name))
             check_targets(model, y, name)
     for found in peaks.values():
         _check_alike(found)
@@ -237,13 +235,13 @@ def _arrays(values):
     return [array for array in found if array is not None]
 
 
-def _dense(values):
-    """The tensors of a nested structure that NumPy can represent."""
-    for value in keras.tree.flatten(values):
-        try:
-            yield np.asarray(value)
-        except (TypeError, ValueError):  # ragged or sparse
-            continue
+def _needs_labels(losses):
+    """Whether a `loss` of `compile` cannot be computed without labels."""
+    return losses is not None and not any(
+        isinstance(loss, keras.losses.Loss)
+        and type(loss).__call__ is not keras.losses.Loss.__call__
+        for loss in keras.tree.flatten(losses)
+    )
 
 
 def _numbers(value):

@@ -6,6 +6,7 @@ from keras.src.trainers.compile_utils import get_loss
 
 from resprune_tf import graph
 from resprune_tf.data.examples import bounds, check_finite
+from resprune_tf.data.fit_data import TEXT_LABELS
 from resprune_tf.graph.outputs import loss_name, names_of_outputs
 
 # These need labels of the shape of the output. They broadcast other shapes silently.
@@ -95,8 +96,8 @@ def check_targets(model, y, name):
         name: name of the split, for the messages.
 
     Raises:
-        ValueError: for labels that are NaN or infinite, are not class indices, have
-            another shape than the loss needs, or other names than the outputs.
+        ValueError: for labels that are NaN, infinite or text, are not class indices,
+            have another shape than the loss needs, or other names than the outputs.
     """
     losses = _by_output(model.loss, model)
     if losses is not None and isinstance(y, dict):
@@ -145,6 +146,8 @@ def check_labels(output, loss, labels, name="Labels"):
     function = getattr(found, "fn", found)
     if not getattr(function, "__module__", "").startswith("keras."):
         return
+    if labels.dtype.kind in "OSU" and labels.ndim:
+        raise ValueError(f"{name} {TEXT_LABELS}")
     check_finite(name, labels)
     _check_shape(output, function, loss, labels, name)
     if function is keras.losses.binary_crossentropy:

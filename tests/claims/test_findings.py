@@ -23,7 +23,8 @@ def test_without_records_nothing_is_said(tmp_path):
     rounds = chain(losses=LOSSES, accuracies=ACCURACIES)
     keep(tmp_path, "c10-k2", 0, rounds, scale="smoke")
     keep(tmp_path, "c10-restart", 0, unpruned(*ACCURACIES), scale="smoke")
-    assert lines(tmp_path) == []
+    found = Sources(tmp_path), estimates.begun(tmp_path)
+    assert findings.bullets(*found) == ""
 
 
 def test_one_run(tmp_path):

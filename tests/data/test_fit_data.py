@@ -72,9 +72,11 @@ def test_the_order_is_a_function_of_seed_and_epoch():
         ({"train": (X, Y[:9])}, ValueError, "same number.*Received: 9, 10 examples"),
         ({"test": (X[:0], Y[:0])}, ValueError, "`test`.*not 0.*Received: 0"),
         ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1"),
-        ({"train": (X, Y.astype(str))}, ValueError, "labels of `train` are text.*uniq"),
+        ({"train": (X, Y.astype(str))}, ValueError, "Labels of `train` are text.*uniq"),
         ({"train": (X.astype(str), Y)}, ValueError, "`train` contains text.*pass a tf"),
         ({"augment": "flip"}, TypeError, "`augment` must be a function.*'flip'"),
+        ({"augment": lambda x, rng: None}, TypeError, "returns other .*: NoneType"),
+        ({"augment": lambda x, rng: x[:1]}, TypeError, "other numbers of inputs or ex"),
         ({"augment": lambda x: x}, TypeError, "fails on the first batch: .*1 posit"),
     ],
 )

@@ -146,6 +146,23 @@ def test_the_callback_stops_at_a_latency(monkeypatch):
         fixed.fit(x, y, callbacks=[deletion], verbose=0)
 
 
+def test_a_set_is_chosen_by_what_the_last_round_measured(monkeypatch):
+    """In a run as in the callback."""
+    fake_latencies(monkeypatch, lambda net: 2 + 2 * len(rp.find_units(net)))
+    given, decide = [], Plan.next_units
+
+    def spy(self, scores, model, images=None, on_step=None, measured=None):
+        given.append(measured)
+        return decide(self, scores, model, images, on_step, measured)
+
+    monkeypatch.setattr(Plan, "next_units", spy)
+    result = run_to(LATENCY, None, units_per_round="all")
+    assert given == [result.rounds[0].measured]
+    deletion = rp.LayerDeletion(epochs=1, units_per_round="all", target=LATENCY)
+    rp.fit_with_deletion(own(dense_net(units=4)), deletion, *numbers(16), verbose=0)
+    assert given[1:] == [deletion.rounds[0].measured]
+
+
 @pytest.mark.parametrize("ratio, removed", [(0.703, 1), (0.9, 2)])
 def test_all_at_once_prunes_a_model_on_by_what_is_missing(monkeypatch, ratio, removed):
     """Of 10 units of 1 ms, 7 may stay; timed again, they take a little longer."""

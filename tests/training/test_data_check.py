@@ -142,9 +142,38 @@ def test_pipelines_without_labels_or_with_text(known, labels):
     x = np.zeros((4, *known.input_shape[1:]), "float32")
     given = x if labels is None else (x, labels)
     pipeline = tf.data.Dataset.from_tensor_slices(given).batch(2)
-    told = "`test` has no labels" if labels is None else "labels of `test` are text"
+    told = "`test` has no labels" if labels is None else "Labels of `test` are text"
     with pytest.raises(ValueError, match=told):
         check_splits(known, {"test": as_split(pipeline, "test")})
+
+
+class OfOutputs(keras.losses.Loss):
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return keras.ops.mean(y_pred)
+
+
+class OfText(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(y_pred, axis=-1)
+
+
+def test_labels_that_no_loss_of_keras_reads():
+    import tensorflow as tf
+
+    x = np.zeros((4, 3), "float32")
+    image = keras.Input((3,))
+    first, second = layers.Dense(1, name="o"), layers.Dense(1, name="p")
+    outputs = {"o": first(image), "p": second(image)}
+    text = np.array(["a"] * 4)
+    for loss, given in (
+        ({"o": "mse"}, (x, {"o": np.zeros((4, 1)), "p": text})),
+        ({"o": "mse", "p": OfText()}, (x, {"o": np.zeros((4, 1)), "p": text})),
+        (OfOutputs(), x),
+    ):
+        model = keras.Model(image, outputs if isinstance(loss, dict) else outputs["o"])
+        model.compile("sgd", loss)
+        pipeline = tf.data.Dataset.from_tensor_slices(given).batch(2)
+        check_splits(model, {"train": as_split(pipeline, "train")})
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

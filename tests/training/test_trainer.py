@@ -271,6 +271,13 @@ def test_divergence_stops_and_keeps_the_last_state(tmp_path):
     assert state is None or all(np.isfinite(e["loss"]) for e in state["history"])
 
 
+def test_a_divergence_is_in_an_epoch_not_in_a_part_of_one():
+    check = DivergenceCheck(number=1, parts=4)
+    check.on_epoch_end(9, {"loss": 1.0})
+    with pytest.raises(TrainingDiverged, match="nan in epoch 3 of round 1 at .* 0.5"):
+        check.on_epoch_end(9, {"loss": float("nan"), "learning_rate": 0.5})
+
+
 def test_stop_requests_and_deadlines(tmp_path):
     asked = iter([None] * 6 + ["enough"])
     stop = StopCheck(lambda: next(asked))
