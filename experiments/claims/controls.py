@@ -5,7 +5,7 @@ beforehand, so held-out images select nothing here.
 """
 
 from experiments.pages.cells import COUNTED_SEEDS, each, hours, joined, percent, points
-from experiments.pages.differences import judged, no_drop, pair
+from experiments.pages.differences import image_by_image, judged, no_drop, pair
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix, words
 from experiments.paper.rows import BY_RUN
@@ -85,6 +85,10 @@ _ABOUT_SELECTED = """Selected on held-out images, except for runs with
 `--select_on=test`. *Change*: from the initial model of the same seed, on the test set,
 in percentage points. c10-basic starts from the common ResNet-56 of basic units.
 """
+_IMAGES = """Images that the control alone classifies wrongly or correctly, and p of
+McNemar's exact test, which compares two trained models. It does not show what another
+seed would give.
+"""
 RUNS = [
     run + suffix(scale)
     for _, main, controls, scale, _ in _GROUPS
@@ -108,6 +112,8 @@ def make(records=RECORDS):
         if any(compared(series[0], each) for each in series[1:]):
             table = _table(sources, main, controls, scale)
             parts.append(f"## {title}\n\n{table}")
+            if images := _by_images(series):
+                parts.append(f"{_IMAGES}\n{images}")
         elif series[0].runs:
             alone.append(f"`{series[0].row.run}`")
         if restart and (table := _restarts(sources, main, restart, scale)):
@@ -196,6 +202,17 @@ def _table(sources, reference, controls, scale):
             ]
         )
     return markdown_table(columns.split(","), rows)
+
+
+def _by_images(series):
+    """The last model of a pruning run and its controls, image by image; "" without."""
+    columns = ["control", "seed", "images", "control wrong", "control right", "p"]
+    (main, *controls), rows = series, []
+    for control in controls:
+        for seed, record in compared(main, control).items():
+            found = image_by_image(main.last()[seed], record)
+            rows += [[control.row.run, str(seed), *cells] for cells in found]
+    return markdown_table(columns, rows) if rows else ""
 
 
 def _restarts(sources, main, restart, scale):

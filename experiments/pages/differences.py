@@ -9,7 +9,7 @@ import typing
 
 from scipy import stats
 
-from experiments.pages.library import compare_correct
+from experiments.pages.library import compare_correct, mcnemar
 
 MARGIN = 0.002  # 0.2 percentage points: a smaller decrease counts as no loss
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
@@ -53,19 +53,34 @@ class Verdict(typing.NamedTuple):
     reason: str
 
 
-def same_images(first, second, split="test"):
-    """Compares the models of two rounds image by image, by McNemar's test.
+def image_by_image(first, second, selected=False):
+    """Compares the models of two rounds image by image, by McNemar's exact test.
 
     Args:
-        first, second: records of rounds. None is returned if one of them does not list
-            the images that its model classifies correctly.
-        split: `"test"` or `"validation"`.
+        first, second: records of rounds.
+        selected: whether held-out images may have selected one of the models. They
+            are then left out.
 
-    Returns:
-        The dict of `compare_correct`, or None.
+    Yields:
+        Texts `(images, newly wrong, newly right, p)`, for the test images and for the
+        images of both splits; nothing if a record does not list which images its model
+        classifies correctly.
     """
-    known = [record.get("correct", {}).get(split) for record in (first, second)]
-    return compare_correct(*known) if all(known) else None
+    found = {}
+    for split in ("test", "validation"):
+        correct = [record.get("correct", {}).get(split) for record in (first, second)]
+        if all(correct):
+            found[split] = compare_correct(*correct)
+    groups = [["test"]] if "test" in found else []
+    if len(found) == 2 and not selected:
+        groups.append([*found])
+    for splits in groups:
+        wrong, right = (
+            sum(found[split][key] for split in splits)
+            for key in ("newly_wrong", "newly_right")
+        )
+        words = " and ".join(splits).replace("validation", "held-out")
+        yield words, str(wrong), str(right), f"{mcnemar(wrong, right):.2g}"
 
 
 def summarize(values):

@@ -10,8 +10,7 @@ from experiments.pages.cells import (
     percent,
     points,
 )
-from experiments.pages.differences import MARGIN, judged, no_drop, same_images
-from experiments.pages.library import mcnemar
+from experiments.pages.differences import MARGIN, image_by_image, judged, no_drop
 from experiments.pages.results import markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
@@ -56,7 +55,6 @@ _NOTES = """- *Scale*: full length is the paper's initial training, 200 epochs o
 - On ImageNet, the first stage has two removable units, too few for p < 0.05 in one
   model: if both were removed, p would be {imagenet:.2f}.
 """
-_SPLITS = ("test", "validation")
 RUNS = [run for chains in PRUNING_RUNS.values() for run in chains]
 
 
@@ -262,28 +260,13 @@ def _same_images(found):
                 if record is last is run.selected:
                     label = "selected, last"
                 row = [title, words, scale, str(seed), str(record["layers"]), label]
-                rows += [[*row, *cells] for cells in _compared(run, first, record)]
+                # Held-out images may have selected a model, but not the last one.
+                pairs = image_by_image(first, record, selected=record is not last)
+                rows += [[*row, *cells] for cells in pairs]
     if not rows:
         return []
     table = markdown_table(columns.split(","), rows)
     return [f"## Image by image\n\n{_IMAGES}\n{table}"]
-
-
-def _compared(run, first, record):
-    """Yields the cells of the comparison of two rounds by images."""
-    found = {split: same_images(first, record, split) for split in _SPLITS}
-    known = [split for split in _SPLITS if found[split]]
-    groups = [["test"]] if "test" in known else []
-    # Held-out images may have selected a model, but not the last one of a run.
-    if known == [*_SPLITS] and record is run.rounds[-1]:
-        groups.append(known)
-    for splits in groups:
-        wrong, right = (
-            sum(found[split][key] for split in splits)
-            for key in ("newly_wrong", "newly_right")
-        )
-        words = " and ".join(splits).replace("validation", "held-out")
-        yield words, str(wrong), str(right), f"{mcnemar(wrong, right):.2g}"
 
 
 def _cost(found):

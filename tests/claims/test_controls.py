@@ -53,6 +53,19 @@ def test_arms_are_compared_at_the_end_of_the_pruning_run(tmp_path):
     ]
 
 
+def test_controls_are_compared_image_by_image(tmp_path):
+    for run, rounds, correct in (
+        ("c10-k2", chain(losses=LOSSES, accuracies=(0.9, 0.9, 0.9)), ("f0", "f0")),
+        ("c10-restart", unpruned(0.9, 0.9, 0.9), ("7f", "ff")),
+    ):
+        rounds[-1]["correct"] = dict(zip(("test", "validation"), correct, strict=True))
+        keep(tmp_path, run, 0, rounds)
+    page = controls.make(tmp_path).text
+    row = "| c10-restart | 0 | {} | {} | {} | {} |"
+    assert row.format("test", 1, 4, 0.38) in page
+    assert row.format("test and held-out", 1, 8, 0.039) in page
+
+
 def test_restarts_are_compared_round_by_round(tmp_path):
     main_of(tmp_path)
     keep(tmp_path, "c10-restart", 1, unpruned(0.93, 0.95, 0.96))
