@@ -59,8 +59,8 @@ seed on the test set (ImageNet: the validation images), in percentage points (pp
   (Figure 4b). At a quarter of the epochs, `c10-k2-quarter` is the only pruning run, so
   it decides there.
 - At a quarter of the epochs there is no claim of no loss, because the initial model is
-  not trained to convergence and gains by any further training. There the pruned model
-  is compared with the full model after the same restarts.
+  not trained to convergence and can gain by further training alone. There the pruned
+  model is compared with the full model after the same restarts.
 - Pruned models of Figures 3 and 4 were trained for more epochs in all than the plain
   and distilled models, and with one unit per round for more than with four, as in the
   paper. These claims do not show how much of a difference comes from the longer

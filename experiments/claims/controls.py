@@ -58,9 +58,9 @@ _GROUPS = (
     ),
 )
 _ABOUT = f"""How much of the result is due to pruning, and how much to long training:
-each control repeats a pruning run with one thing changed, such as nothing removed,
-random units removed, trained from scratch, or a small learning rate. CIFAR-10; every
-table compares one pruning run with its controls at one scale and seed by seed.
+each control makes one change: nothing is removed, random units are removed, the pruned
+model is trained from scratch, or the learning rate is small. CIFAR-10; every table
+compares one pruning run with its controls at one scale and seed by seed.
 
 - The models compared are those at the end of the pruning run, whose depth was fixed
   beforehand, so no images selected them. A control that removes nothing is compared
@@ -78,8 +78,8 @@ table compares one pruning run with its controls at one scale and seed by seed.
 - *ResNet-29* is not in the paper and has its own schedule of 40 and 30 epochs; three of
   six removable units are removed at once. The margin for "no worse" is
   {100 * SHORT_MARGIN:g} percentage points, fixed before the first run."""
-_NONE = """No control of {} is finished, so the change of accuracy cannot be attributed
-to the removals.
+_NONE = """No control of {} is finished,
+so the changes of accuracy there cannot be attributed to the removals.
 """
 _ABOUT_SELECTED = """Selected on held-out images, except for runs with
 `--select_on=test`. *Change*: from the initial model of the same seed, on the test set,
@@ -115,10 +115,10 @@ def make(records=RECORDS):
             if images := _by_images(series):
                 parts.append(f"{_IMAGES}\n{images}")
         elif series[0].runs:
-            alone.append(f"`{series[0].row.run}`")
+            alone.append(f"`{series[0].row.run}` ({words(main, scale)})")
         if restart and (table := _restarts(sources, main, restart, scale)):
-            words = f"### Restarts of {main}, {WORDS[scale]}"
-            parts.append(f"{words}\n\n{table}")
+            subtitle = f"### Restarts of {main}, {WORDS[scale]}"
+            parts.append(f"{subtitle}\n\n{table}")
     if alone:
         parts.insert(0, _NONE.format(joined(alone, "or")))
     if table := _selected(sources):

@@ -153,7 +153,7 @@ def _recipe(run):
     return (
         f"Recipe: SGD, learning rate {recipe['learning_rate']:g}, batch size "
         f"{recipe['batch_size']}, {recipe.get('precision', 'float32')}, "
-        f"{recipe['epochs']} epochs, then {again['epochs']} epochs after each removal; "
+        f"{recipe['epochs']} epochs, then {again['epochs']} epochs per retraining; "
         f"{run.total('epochs')} in all."
         + (" These are a quarter of the paper's." if run.scale == "quarter" else "")
     )

@@ -32,7 +32,7 @@ layers. Cells are the mean ± standard deviation over n seeds, in %.
 
 Our CIFAR models train on 45,000 images, because 5,000 are held out; the paper states no
 such split. Runs of different scales are never averaged, and a curve at a quarter of the
-epochs is compared with its own initial accuracy only."""
+epochs is compared only with its own initial accuracy and its controls."""
 _CAPTION = """Figure 3. Test accuracy (%) against the number of layers. Points are means
 over n seeds, bars one standard deviation; n by curve: {seeds}. The grey band marks the
 smallest model that maintained the initial accuracy in the paper. Source: the records

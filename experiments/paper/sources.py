@@ -86,7 +86,7 @@ class Sources:
             listed = f"Not run yet: {', '.join(missing)}"
             if len(missing) > _MOST_NAMED:
                 listed = (
-                    f"{len(missing)} planned runs that feed this page have no record"
+                    f"{len(missing)} planned runs that feed this page are not finished"
                 )
             text += f"\n{listed}. {QUEUE} has the commands and the order.\n"
         return text

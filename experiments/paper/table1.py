@@ -47,11 +47,12 @@ together for this model.
 _NOTES = """- *Scale*: full length is the paper's initial training, 200 epochs on CIFAR
   and 90 on ImageNet. Our CIFAR models train on 45,000 images, because 5,000 are held
   out; the paper states no such split. Runs of different scales are never averaged. A
-  quarter of the epochs does not train to convergence, so any further training raises
-  the accuracy: there is no verdict, and [the controls](controls.md) compare runs of
-  equal epochs.
-- The target of a run limits the difference: the runs of 60 epochs per round end at the
-  paper's number of layers, and only those with its setting go on to 11.
+  quarter of the epochs does not train to convergence, so further training alone can
+  raise the accuracy: there is no verdict on the loss, and [the controls](controls.md)
+  compare runs of equal epochs.
+- The target of a run limits the difference: the runs of 60 epochs per round (15 at a
+  quarter) end at the paper's number of layers, and only those with its setting go on
+  to 11.
 - On ImageNet, the first stage has two removable units, too few for p < 0.05 in one
   model: if both were removed, p would be {imagenet:.2f}.
 """

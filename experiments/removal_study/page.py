@@ -160,7 +160,7 @@ def _in_short(found):
         if ranks := omega_percentiles(group):
             mean = mean_over(group, mean_rank, OMEGA, kind, form="{:.0f}")
             lines.append(
-                f"|ω| has {mean} in {group[0].family} (n = {len(group)}): "
+                f"|ω| reaches {mean} on {group[0].family} (n = {len(group)}): "
                 f"{by_number(ranks)}."
             )
     gained = []

@@ -90,8 +90,10 @@ def test_scales_are_never_paired(tmp_path):
     page = controls.make(tmp_path).text
     assert "| c10-random" not in page  # it lacks the pruning run of its scale
     assert "## Controls, " not in page
-    assert "No control of `c10-k2-quarter` is finished, so the change" in page
-    assert "\n19 planned runs that feed this page have no record. [The queue]" in page
+    assert (
+        "No control of `c10-k2-quarter` (a quarter of the epochs) is finished" in page
+    )
+    assert "\n19 planned runs that feed this page are not finished. [The queue]" in page
     keep(tmp_path, "c10-random-quarter", 0, chain(losses=LOSSES, accuracies=(0.9,) * 3))
     page = controls.make(tmp_path).text
     assert "No control of" not in page
@@ -127,7 +129,10 @@ def test_smallest_models(tmp_path):
         "260 (1), 320 (1)",
     ]
     assert "| c10-basic" not in page
-    assert "No control of `c10-k2` is finished" in controls.make(tmp_path).text
+    assert (
+        "No control of `c10-k2` (full length) is finished"
+        in controls.make(tmp_path).text
+    )
 
 
 def test_without_records_there_is_no_page(tmp_path):

@@ -33,7 +33,7 @@ def test_one_run_at_a_quarter_of_the_epochs_is_shown(figure, tmp_path):
     assert sum("(n = 1)" in text for text in texts) == 1  # the only panel
     assert "- c10-k2-quarter, a quarter of the epochs: seeds [0]" in result.text
     if figure is figure3:
-        assert "\n35 planned runs that feed this page have no record." in result.text
+        assert "\n35 planned runs that feed this page are not finished." in result.text
     else:
         assert "Not run yet: " in result.text and "`c10-k2`" in result.text
     assert "not run" not in texts
@@ -74,7 +74,7 @@ def test_figure3(tmp_path):
     assert cells(page, "47")[3:] == ["91.00 (n = 1)", "-"]
     assert cells(page, "11")[3:] == ["-", "90.00 (n = 1)"]
     # What is missing is counted: the paper's setting, 5 plain models, ...
-    assert "\n32 planned runs that feed this page have no record. [The queue]" in page
+    assert "\n32 planned runs that feed this page are not finished. [The queue]" in page
     held_out = page[page.index("## CIFAR-10, held-out images") :]
     assert cells(held_out, "50")[1] == "92.00 ± 1.41 (n = 2)"
     ours = "full length 93.00 ± 0.00 (n = 2); a quarter of the epochs 92.00 (n = 1)"

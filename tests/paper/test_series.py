@@ -143,7 +143,7 @@ def test_a_page_lists_what_it_used_and_what_is_not_run(tmp_path):
     assert "`c10-plain47`, `c10-plain38`, `c10-plain29`. [The queue]" in page
     assert not sources.on_record(["c10-plain20"])
     page = sources.result("T", "t", "About.").text
-    assert "\n7 planned runs that feed this page have no record. [The queue]" in page
+    assert "\n7 planned runs that feed this page are not finished. [The queue]" in page
 
 
 def test_records_that_a_rule_was_made_for_decide_only_alone(tmp_path):

@@ -178,7 +178,9 @@ def test_the_page_begins_with_what_was_found(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "draw", lambda *_, **__: "")
     made(tmp_path, "mine-seed0", BEST)
     text = page.make(tmp_path).text
-    assert "- |ω| has 90 in ResNet-14 of mine (n = 1): 88, 92 for 1, 2 removed" in text
+    assert (
+        "- |ω| reaches 90 on ResNet-14 of mine (n = 1): 88, 92 for 1, 2 removed" in text
+    )
     assert "[Scoring units](../scores.md) gives advice." in text
     assert "on CIFAR-10: " not in text
     path = tmp_path / page.FOLDER / "mine-seed0.json"
