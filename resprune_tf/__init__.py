@@ -61,6 +61,7 @@ from resprune_tf.deploy.latency import latencies as latencies
 from resprune_tf.deploy.latency import latency as latency
 from resprune_tf.deploy.pair import ExportedPair as ExportedPair
 from resprune_tf.deploy.pair import export_pair as export_pair
+from resprune_tf.deploy.runtime_latency import device_latencies as device_latencies
 from resprune_tf.deploy.runtime_latency import runtime_latencies as runtime_latencies
 from resprune_tf.graph.cloning import CloneError as CloneError
 from resprune_tf.graph.compilation import compile_like as compile_like

@@ -1,5 +1,6 @@
 """Scales: the length of runs relative to the paper, and its part of their names."""
 
+import math
 import re
 
 # Divisors of the epochs. Schedules are fractions of the epochs, so they follow.
@@ -23,6 +24,16 @@ def words(name, scale):
 def epochs(number, scale):
     """Epochs at a scale, given those at full length; at least 1."""
     return max(1, round(number / DIVISORS[scale]))
+
+
+def epochs_of_compute(rounds, macs):
+    """Epochs in which a model uses as much compute as recorded rounds.
+
+    Args:
+        rounds: records of rounds, dicts with `epochs` and `macs`.
+        macs: MACs of the model.
+    """
+    return math.ceil(sum(r["epochs"] * r["macs"] for r in rounds) / macs)
 
 
 def suffix(scale):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import math
 import re
 
 from absl import flags
@@ -282,4 +281,4 @@ def _recorded_epochs(values, records):
         return None
     done = RunRecords.read(folder).rounds
     # The pruned model of the last round is the one that is trained from scratch.
-    return math.ceil(sum(r["epochs"] * r["macs"] for r in done) / done[-1]["macs"])
+    return scales.epochs_of_compute(done, done[-1]["macs"])

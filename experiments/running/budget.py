@@ -1,8 +1,8 @@
 """Epochs, compute and units of a finished run, for runs that are compared with it."""
 
-import math
 import pathlib
 
+from experiments.pages import scales
 from experiments.pages.library import RunRecords
 
 
@@ -39,8 +39,7 @@ def epochs(run_dir, of_round="selected"):
 
 def epochs_of_compute(run_dir, macs, of_round="selected"):
     """Epochs in which a model of `macs` uses the compute of a run up to a round."""
-    spent = sum(r["epochs"] * r["macs"] for r in _rounds(run_dir, of_round))
-    return math.ceil(spent / macs)
+    return scales.epochs_of_compute(_rounds(run_dir, of_round), macs)
 
 
 def precision(run_dir):

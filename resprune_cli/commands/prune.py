@@ -107,6 +107,8 @@ def check(args):
         )
     if args.runtime and "latency" not in measured:
         raise WrongUse("--runtime needs --target latency=..., which is missing.")
+    if args.latency_command:
+        _check_latency_command(args, measured)
     if args.file_format and "file" not in measured:
         raise WrongUse("--file-format needs --target size=..., which is missing.")
     if "file" in measured and args.file_format is None:
@@ -117,6 +119,18 @@ def check(args):
         _check_retraining(args)
     _check_judging(args, labelled)
     result_files.check_pruned_out(args)
+
+
+def _check_latency_command(args, measured):
+    if "latency" not in measured:
+        raise WrongUse(
+            "--latency-command needs --target latency=..., which is missing."
+        )
+    if (args.runtime_batch, args.threads) != (1, 1):
+        raise WrongUse(
+            "--runtime-batch and --threads apply to this processor, but "
+            "--latency-command measures the latency. Set them in that program."
+        )
 
 
 def _check_without_retraining(args):

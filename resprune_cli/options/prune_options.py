@@ -26,9 +26,20 @@ def add_target_options(parser):
         help="format of the exported file for a size target (default keras).",
     )
     usage.add_runtime_option(
-        group, help="runtime on which a latency target is measured, on this processor."
+        group,
+        help="runtime on which a latency target is measured, on this processor "
+        "unless there is a --latency-command.",
     )
     usage.add_latency_options(group, " for a latency target")
+    group.add_argument(
+        "--latency-command",
+        metavar="COMMAND",
+        type=values.command,
+        help="program that measures the latency target on another device, such as a "
+        "phone. The path of an exported model for --runtime is appended to COMMAND. "
+        "The last line of the output must be the time of one call in milliseconds. The "
+        "program is called three times per model, without a shell.",
+    )
 
 
 def add_choice_options(parser):

@@ -5,6 +5,8 @@ This module does not import the library.
 
 import argparse
 import pathlib
+import shlex
+import shutil
 import zipfile
 
 from resprune_cli.options.registries import registry
@@ -176,6 +178,21 @@ def _number(text, fits, wanted):
     if not fits(value):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number {wanted}.")
     return value
+
+
+def command(text):
+    """A program and its arguments, split as by a shell."""
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}.") from error
+    if not parts or shutil.which(parts[0]) is None:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' does not begin with a program that can be run. Write "
+            "./measure.sh for a program in the current folder, and make it executable "
+            "(chmod +x measure.sh)."
+        )
+    return parts
 
 
 def augmentation(text):

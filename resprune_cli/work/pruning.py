@@ -15,6 +15,7 @@ from resprune_cli.work import (
     retraining,
     without_retraining,
 )
+from resprune_cli.work.latency_command import latency_fn
 from resprune_cli.work.outcome import Outcome
 from resprune_tf import Target, find_units, write_report
 from resprune_tf.graph.compilation import check_steps
@@ -92,6 +93,7 @@ def _pruned(model, args):
             runtime=args.runtime,
             batch_size=args.runtime_batch,
             threads=args.threads,
+            latency_fn=args.latency_command and latency_fn(args.latency_command),
         )
     data, splits = None, {}
     if args.data is not None:

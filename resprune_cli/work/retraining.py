@@ -91,8 +91,8 @@ def prune(model, data, splits, target, args):
             )
         except (rp.RunInterrupted, StopNow) as error:
             raise Stopped(f"Stopped: {error}.", stop.code) from error
-        except RuntimeFailed as error:
-            # Ctrl-C also ends the process in which the latency is measured.
+        except (RuntimeFailed, Failed) as error:
+            # Ctrl-C also ends the process that measures the latency.
             if (reason := stop.reason()) is None:
                 raise
             raise Stopped(f"Stopped: {reason}.", stop.code) from error

@@ -23,11 +23,12 @@ class Latency:
     Attributes:
         median_ms, mean_ms, p10_ms, p90_ms: statistics of `runs` calls after warm-up.
         runs: number of timed calls.
-        batch_size: images per call.
+        batch_size: images per call; None if `device_latencies` measured it.
         backward: whether the gradients were computed too.
         precision: dtype policy of most layers with weights, such as `"float32"`, or
             `"as written"` for a file.
-        device: name of the accelerator, or `"cpu"`.
+        device: name of the accelerator, or `"cpu"`; for `device_latencies`, the name of
+            the function that measured.
         backend: Keras backend in use, `"tensorflow"` or `"jax"`.
         runtime: what ran the model: the Keras backend, or the `runtime` of
             `runtime_latencies`.
@@ -41,7 +42,7 @@ class Latency:
     p10_ms: float
     p90_ms: float
     runs: int
-    batch_size: int
+    batch_size: int | None
     backward: bool
     precision: str
     device: str

@@ -141,6 +141,20 @@ def check_runtime(runtime: str) -> str:
     return runtime_named(runtime)
 
 
+def check_latency_fn(latency_fn) -> None:
+    """Raises a TypeError unless `latency_fn` can be called."""
+    if not callable(latency_fn):
+        raise TypeError(
+            "`latency_fn` must be a function of the path of a file that returns the "
+            f"time of one call in milliseconds. Received: {latency_fn!r}."
+        )
+
+
+def name_of(function: Callable) -> str:
+    """The name of a function, or of the class of another callable object."""
+    return getattr(function, "__name__", type(function).__qualname__)
+
+
 def runtime_named(name: str) -> str:
     """The runtime of a name, which may also be that of its format, or an alias.
 

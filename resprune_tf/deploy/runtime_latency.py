@@ -1,12 +1,13 @@
-"""Latency of models on the runtimes LiteRT, ONNX Runtime and TensorFlow."""
+"""Latency of written models: on a runtime here, or by a function on another device."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -14,7 +15,13 @@ from resprune_tf import graph
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.fresh_process import in_fresh_process
 from resprune_tf.deploy.latency import Latency, listed
-from resprune_tf.deploy.registry import FORMATS, RUNTIME_FORMATS, check_runtime
+from resprune_tf.deploy.registry import (
+    FORMATS,
+    RUNTIME_FORMATS,
+    check_latency_fn,
+    check_runtime,
+    name_of,
+)
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.progress import say, tracked
 from resprune_tf.system.wording import counted
@@ -66,34 +73,15 @@ def runtime_latencies(
     """
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
     models, runtime = listed(models), check_runtime(runtime)
-    files = [isinstance(model, str | os.PathLike) for model in models]
-    for model, is_file in zip(models, files, strict=True):
-        if not is_file:
-            graph.as_functional(model, "runtime_latencies")
-        elif not pathlib.Path(model).exists():
-            raise FileNotFoundError(
-                f"'{model}' does not exist. Pass a path of a file that `export` wrote."
-            )
     format = RUNTIME_FORMATS[runtime]
-    if not all(files):
-        check_formats(format)
-    with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
-        paths = list(map(pathlib.Path, models)) if all(files) else []
-        remaining = list(zip(models, files, strict=True))[len(paths) :]
-        for model, is_file in tracked(remaining, f"Writing models for {runtime}"):
-            if is_file:
-                paths.append(pathlib.Path(model))
-            else:
-                place = pathlib.Path(folder) / str(len(paths))
-                place.mkdir()
-                paths.append(write_folded(format, model, place))
+    with as_files(models, format, "runtime_latencies") as paths:
         say(
             f"Timing on {runtime}, batch size {batch_size}: "
             f"{counted(len(models), 'model')} in turns ..."
         )
         job = {
             "name": "times",
-            "paths": [str(path.resolve()) for path in paths],
+            "paths": list(map(str, paths)),
             "batch_size": batch_size,
             "runs": runs,
             "warmup": warmup,
@@ -106,11 +94,124 @@ def runtime_latencies(
             own,
             batch_size=batch_size,
             backward=False,
-            precision="as written" if is_file else FORMATS[format].precision,
+            precision="as written" if is_path(model) else FORMATS[format].precision,
             device="cpu",
             backend=keras.backend.backend(),
             runtime=runtime,
             load=None if math.isnan(load) else load,
         )
-        for own, is_file in zip(results["times"].T, files, strict=True)
+        for own, model in zip(results["times"].T, models, strict=True)
     )
+
+
+def device_latencies(
+    models: Sequence[keras.Model],
+    format: str,
+    latency_fn: Callable[[str], float],
+    runs: int = 3,
+) -> tuple[Latency, ...]:
+    """Times models in turns by a function of the caller, such as on a phone or board.
+
+    All models are folded (see `fold`) and written first. Then each run calls
+    `latency_fn` once with the file of every model.
+
+    Args:
+        models: list of one or more functional `keras.Model`s, or paths of files that
+            `export` wrote in this format.
+        format: a format of `export`. A calibrated format uses noise, which does not
+            affect latency.
+        latency_fn: function of the absolute path of a file (for `"saved_model"`, of a
+            folder) that returns the time of one call of that model in milliseconds. It
+            decides on warm-up, repeated calls, batch size and threads. Files that were
+            written here are deleted afterwards.
+        runs: int, calls of `latency_fn` per model.
+
+    Returns:
+        tuple of `Latency`, one per model. `small.ratios(full)` compares two of them.
+
+    Raises:
+        ValueError: if `latency_fn` does not return a positive number; if the format is
+            unknown or cannot be written here; if `runs` is below 1 or there is no
+            model.
+        TypeError: if a model is not functional, if `models` is a single model, or if
+            `latency_fn` cannot be called.
+        ImportError, FileNotFoundError, ExportError: as for `runtime_latencies`.
+
+    >>> full, small = rp.device_latencies([model, smaller], "litert", time_on_phone)
+    """
+    check_counts(runs=runs)
+    check_latency_fn(latency_fn)
+    models, (format,) = listed(models), check_formats(format)
+    device = name_of(latency_fn)
+    times = [[] for _ in models]
+    with as_files(models, format, "device_latencies") as paths:
+        turns = [(i, path) for _ in range(runs) for i, path in enumerate(paths)]
+        for i, path in tracked(turns, f"Timing by {device}"):
+            times[i].append(_positive(latency_fn(str(path)), device))
+    return tuple(
+        Latency.of(
+            own,
+            batch_size=None,
+            backward=False,
+            precision="as written" if is_path(model) else FORMATS[format].precision,
+            device=device,
+            backend=keras.backend.backend(),
+            runtime=FORMATS[format].runtime,
+        )
+        for own, model in zip(times, models, strict=True)
+    )
+
+
+def _positive(time, device):
+    """The result of a `latency_fn` as a float; raises a ValueError otherwise."""
+    try:
+        value = float(time)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(
+            "`latency_fn` must return the time of one call in milliseconds, a positive "
+            f"number. Received from {device}: {time!r}."
+        )
+    return value
+
+
+def is_path(model):
+    """Whether a model is given as the path of its file."""
+    return isinstance(model, str | os.PathLike)
+
+
+@contextlib.contextmanager
+def as_files(models, format, purpose):
+    """Context with the absolute paths of models, written in a format if necessary.
+
+    Args:
+        models: list of functional `keras.Model`s or paths.
+        format: name of a format of `export`.
+        purpose: name of the caller for error messages.
+
+    Raises:
+        TypeError, ImportError, FileNotFoundError, ValueError, ExportError: as
+            `runtime_latencies` does.
+    """
+    for model in models:
+        if not is_path(model):
+            graph.as_functional(model, purpose)
+        elif not pathlib.Path(model).exists():
+            raise FileNotFoundError(
+                f"'{model}' does not exist. Pass a path of a file that `export` wrote."
+            )
+    remaining = [model for model in models if not is_path(model)]
+    if remaining:
+        check_formats(format)
+    with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
+        written = []
+        for model in tracked(remaining, f"Writing models as {format}"):
+            place = pathlib.Path(folder) / str(len(written))
+            place.mkdir()
+            written.append(write_folded(format, model, place))
+        each = iter(written)
+        yield [
+            pathlib.Path(model if is_path(model) else next(each)).resolve()
+            for model in models
+        ]

@@ -16,6 +16,7 @@ from resprune_tf.runs.callbacks import TrainingDiverged
 from resprune_tf.runs.judging import AUTO, direction
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import in_words
+from resprune_tf.targets.measures import measure
 from resprune_tf.targets.target import Target
 from resprune_tf.training.divergence import broken, fit_reason
 from resprune_tf.units.removal import remove_units
@@ -180,9 +181,14 @@ class LayerDeletion(keras.callbacks.Callback):
                 "models cannot be compared with it. Check the metric and its data, or "
                 "pass another `monitor`."
             )
-        size = plan.measure(
-            self.model, self._initial_model, plan.initial.get("latency_ms")
-        )
+        failure = None
+        try:
+            size = plan.measure(
+                self.model, self._initial_model, plan.initial.get("latency_ms")
+            )
+        except Exception as error:  # such as a device that cannot be reached
+            failure = f"the model cannot be measured: {in_words(error)}"
+            size = measure(self.model)
         self.measures = size if plan.target is not None else None
         record = plan.record(
             len(self.rounds),
@@ -200,6 +206,9 @@ class LayerDeletion(keras.callbacks.Callback):
                 f"{monitor} went from {first:.6g} to {values[monitor]:.6g}"
             )
             return
+        if failure:
+            self._stop_unfinished(failure)
+            return
         self.stop_reason = plan.reason_to_stop(self.rounds)
         if self.stop_reason is not None:
             return
@@ -212,10 +221,13 @@ class LayerDeletion(keras.callbacks.Callback):
                 self.pruned_model = remove_units(self.model, removed)
                 self.removed = removed
         except Exception as error:
-            # The result of the trainings that are finished must not be lost.
             what = "removed" if self.rounds[-1].scores else "scored"
-            self.stop_reason = f"the units cannot be {what}: {in_words(error)}"
-            warnings.warn(self.stop_reason, stacklevel=2)
+            self._stop_unfinished(f"the units cannot be {what}: {in_words(error)}")
+
+    def _stop_unfinished(self, failure):
+        """Ends the removal with a warning; the finished trainings are not lost."""
+        self.stop_reason = failure
+        warnings.warn(failure, stacklevel=3)
 
     def _end_diverged(self, what):
         """Ends the removal after a divergence; raises if it is the first training."""

@@ -9,7 +9,7 @@ import numpy as np
 from resprune_tf import graph
 from resprune_tf.deploy.formats import check_formats, write_folded
 from resprune_tf.deploy.registry import RUNTIME_FORMATS
-from resprune_tf.deploy.runtime_latency import runtime_latencies
+from resprune_tf.deploy.runtime_latency import device_latencies, runtime_latencies
 from resprune_tf.graph.cost import cost
 from resprune_tf.graph.tracing import trace
 from resprune_tf.system.disk import size_of
@@ -53,7 +53,7 @@ def target_measures(models, target=None, initial_ms=None):
 
     Raises:
         TypeError, ValueError, ImportError, RuntimeError: as `cost`, `fold` and
-            `runtime_latencies` do.
+            `runtime_latencies` or `device_latencies` do.
     """
     found = [measure(model) for model in models]
     limits = target.limits if target is not None else {}
@@ -86,15 +86,19 @@ def pruned_measures(model, pruned, target, initial):
 
 
 def latency_ratios(models, target):
-    """Latencies of models relative to the first one, on a target's runtime.
+    """Latencies of models relative to the first one, as a target specifies.
 
     Returns:
         `(latency of the first in ms, list of ratios, load)`: medians over the turns,
         and `Latency.load`.
     """
-    times = runtime_latencies(
-        models, target.runtime, batch_size=target.batch_size, threads=target.threads
-    )
+    if target.latency_fn is not None:
+        format = RUNTIME_FORMATS[target.runtime]
+        times = device_latencies(models, format, target.latency_fn)
+    else:
+        times = runtime_latencies(
+            models, target.runtime, batch_size=target.batch_size, threads=target.threads
+        )
     ratios = [float(np.median(each.ratios(times[0]))) for each in times]
     return times[0].median_ms, ratios, times[0].load
 

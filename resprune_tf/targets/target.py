@@ -8,9 +8,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from resprune_tf.deploy.registry import FORMATS, check_runtime, known_as
+from resprune_tf.deploy.registry import (
+    FORMATS,
+    check_latency_fn,
+    check_runtime,
+    known_as,
+    name_of,
+)
 from resprune_tf.system.counts import check_counts
 from resprune_tf.system.wording import busy_note
 
@@ -47,11 +53,17 @@ class Target:
         file_format: format of the file, one of those of `export`.
         runtime: runtime for the latency, one of those of `runtime_latencies`.
         batch_size, threads: images per call, and processor threads of the runtime.
+        latency_fn: function that measures the latency on another device, as for
+            `device_latencies`: it receives the path of a model that was written for the
+            `runtime`, and returns the time of one call in ms. By default, the runtime
+            is timed on the processor of this machine.
 
     Raises:
+        TypeError: if `latency_fn` cannot be called.
         ValueError: if no limit is given, if one is out of range, or if the
             `file_format` or `runtime` of a limit is missing or unknown, or given
-            without a limit.
+            without a limit; or if `latency_fn` is given without a limit of the latency,
+            or with `batch_size` or `threads`.
 
     >>> Target(latency_ratio=0.7, runtime="litert", layers=32)
     """
@@ -68,6 +80,7 @@ class Target:
     runtime: str | None = None
     batch_size: int = 1
     threads: int = 1
+    latency_fn: Callable[[str], float] | None = None
 
     def __post_init__(self):
         if not self.limits:
@@ -108,6 +121,23 @@ class Target:
         self._check_named("file_format", FILE, '"keras"')
         self._check_named("runtime", LATENCY, '"litert"')
         check_counts(batch_size=self.batch_size, threads=self.threads)
+        if self.latency_fn is not None:
+            self._check_latency_fn()
+
+    def _check_latency_fn(self):
+        check_latency_fn(self.latency_fn)
+        if self.runtime is None:
+            raise ValueError(
+                f"`latency_fn` belongs to a limit of {' or '.join(LATENCY)}, but none "
+                "is given. Add one, or leave out `latency_fn`."
+            )
+        if (self.batch_size, self.threads) != (1, 1):
+            raise ValueError(
+                "`batch_size` and `threads` belong to the runtime of this machine, but "
+                f"`latency_fn={name_of(self.latency_fn)}` measures the latency. Leave "
+                "them out, and set them in that function. Received: batch_size="
+                f"{self.batch_size}, threads={self.threads}."
+            )
 
     def _check_named(self, name, measures, example):
         limited = [measure for measure in measures if measure in self.limits]
@@ -133,7 +163,9 @@ class Target:
         found = {}
         if self.file_format is not None:
             found["file_format"] = self.file_format
-        if self.runtime is not None:
+        if self.latency_fn is not None:
+            found.update(runtime=self.runtime, latency_fn=name_of(self.latency_fn))
+        elif self.runtime is not None:
             for name in ("runtime", "batch_size", "threads"):
                 found[name] = getattr(self, name)
         return found
@@ -178,7 +210,7 @@ class Target:
         if limits["file_ratio"] is None and self.file_bytes is None:
             limits["file_format"] = None
         if limits["latency_ratio"] is None:
-            limits["runtime"] = None
+            limits["runtime"] = limits["latency_fn"] = None
         return dataclasses.replace(self, **limits)
 
     def resolve(
@@ -271,7 +303,7 @@ def _in_words(name, value, conditions):
         of = "bytes" if name == "file_bytes" else "of the initial file"
         return f"{format_measure(name, value)} {of} as '{conditions['file_format']}'"
     of = "ms" if name == "latency_ms" else "of the initial latency"
-    return (
-        f"{format_measure(name, value)} {of} on {conditions['runtime']} at batch size "
-        f"{conditions['batch_size']}"
-    )
+    measured = f"{format_measure(name, value)} {of} on {conditions['runtime']}"
+    if "latency_fn" in conditions:
+        return f"{measured}, measured by {conditions['latency_fn']}"
+    return f"{measured} at batch size {conditions['batch_size']}"

@@ -231,6 +231,19 @@ PRUNE = "prune model.keras --out out"
             f"{PRUNE} --data digits --target macs=0.5 --runtime litert",
             "--runtime needs",
         ),
+        *(
+            (f"{PRUNE} --data digits --target {target} {options}", message)
+            for target, options, message in (
+                ("macs=0.5", "--latency-command true", "needs --target latency=..."),
+                (
+                    "latency=0.5 --runtime litert",
+                    "--latency-command true --threads 2",
+                    "--runtime-batch and --threads apply to this processor",
+                ),
+                ("latency=5ms", "--latency-command true", "needs the runtime"),
+                ("latency=5ms", "--latency-command ./none.sh", "'./none.sh' does not"),
+            )
+        ),
         (
             f"{PRUNE} --data digits --target macs=0.5 --file-format onnx",
             "needs --target size",

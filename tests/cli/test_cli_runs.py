@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from resprune_cli.options.usage import Failed
 from resprune_cli.work import data_source, measuring, pruning, retraining
 from resprune_cli.work.comparing import table
 from resprune_tf import (
@@ -333,6 +334,30 @@ def test_pruning_to_a_latency(given, tmp_path, capsys, monkeypatch):
     assert {(runtime, batch) for runtime, _, batch, _ in calls} == {("litert", 2)}
 
 
+def test_pruning_to_a_latency_that_a_command_measures(given, tmp_path, capsys):
+    script = tmp_path / "measure.py"
+    script.write_text(
+        "import os, sys\nprint('pushed')\nprint(os.path.getsize(sys.argv[2]) / 1e3)\n"
+    )
+    command = f"'{sys.executable}' {script} --device"
+    argv = ["prune", given / "net.keras", "--epochs", 0, "--criterion", "random"]
+    argv += ["--target", "latency=0.9", "--runtime", "litert"]
+    argv += ["--out", tmp_path / "out", "--latency-command"]
+    told = resprune_json(capsys, *argv, command)
+    assert told["solution"]["target"]["latency_fn"].endswith("measure.py --device")
+    assert told["solution"]["measures"]["latency_ratio"] <= 0.9 and told["removed"]
+    for code, message in (
+        ("print('3 ms')", r"must be the time of one call.* It printed:\n3 ms"),
+        ("", r"It printed:\n\(nothing\)"),
+        ("print(0)", r"a positive number. It printed:\n0"),
+        ("sys.exit('no device')", r"exit status 1 for .*tflite. It pr.*:\nno device"),
+    ):
+        script.write_text(f"import sys\n{code}\n")
+        exit_code, _, err = resprune(capsys, *argv, command)
+        assert exit_code == 1 and re.search(message, err), err
+        assert "--latency-command" in err
+
+
 def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
     scaled = add_importance(net)
     for unit, value in (("unit1", 0.5), ("unit2", -0.1), ("unit3", 0.9)):
@@ -510,20 +535,21 @@ def test_retraining_stops_when_asked_and_goes_on(given, tmp_path, capsys):
     assert code == 2 and "a run with --schedule cosine" in err and not out
 
 
+@pytest.mark.parametrize("kind", [RuntimeFailed, Failed])
 @pytest.mark.parametrize("stopped", [True, False])
-def test_ctrl_c_while_a_latency_is_measured(stopped, given, tmp_path, capsys):
+def test_ctrl_c_while_a_latency_is_measured(stopped, kind, given, tmp_path, capsys):
     """It also ends the process that measures, which is an error without a stop."""
 
     def measure(*_, **__):
         if stopped:
             os.kill(os.getpid(), signal.SIGINT)
-        raise RuntimeFailed("KeyboardInterrupt")
+        raise kind("KeyboardInterrupt")
 
     with mock.patch("resprune_tf.prune_and_retrain", measure):
         code, out, err = resprune(capsys, *retrained(given, tmp_path))
     again = "Stopped: SIGINT received. The same command continues the run."
     assert (code, again in out) == ((130, True) if stopped else (1, False)), err
-    assert stopped or "RuntimeFailed: KeyboardInterrupt" in err
+    assert stopped or "KeyboardInterrupt" in err
 
 
 def test_a_finished_run_is_judged_anew_by_another_tolerance(given, tmp_path, capsys):

@@ -1,5 +1,8 @@
 """Runtime latency: what is timed and how, never how fast it is."""
 
+import pathlib
+
+import keras
 import numpy as np
 import pytest
 from keras import layers
@@ -7,7 +10,7 @@ from keras import layers
 import resprune_tf.deploy.runtime_latency as timing
 from resprune_tf.deploy import formats
 from resprune_tf.deploy.fresh_process import RuntimeFailed
-from resprune_tf.deploy.runtime_latency import runtime_latencies
+from resprune_tf.deploy.runtime_latency import device_latencies, runtime_latencies
 from resprune_tf.nets.importance import ImportanceScale
 from tests.conftest import net_of
 
@@ -89,3 +92,41 @@ def test_says_what_is_wrong(tmp_path):
     flexible = net_of((None,), lambda x: x + 1)
     with pytest.raises(RuntimeFailed, match="must be fixed, except the batch"):
         runtime_latencies([flexible], "onnxruntime")
+
+
+def test_a_function_times_the_written_models_in_turns(tmp_path):
+    """The function gets each file, folded, in every turn; paths stay as they are."""
+    own = tmp_path / "own.keras"
+    net_of((4,), layers.Dense(1)).save(own)
+    calls = []
+
+    def on_phone(path):
+        assert pathlib.Path(path).is_absolute()
+        loaded = keras.saving.load_model(path)
+        calls.append([type(layer).__name__ for layer in loaded.layers[1:]])
+        return np.float32(loaded.layers[-1].units * 10 + len(calls))
+
+    net = net_of((4,), layers.Dense(2), layers.BatchNormalization())
+    small, full = device_latencies([own, net], "keras", on_phone, runs=2)
+    assert calls == [["Dense"]] * 4
+    assert small.times_ms == (11, 13) and full.times_ms == (22, 24)
+    assert (full.device, full.runtime, full.runs) == ("on_phone", "keras", 2)
+    assert (small.precision, full.precision) == ("as written", "float32")
+    assert full.batch_size is None and full.load is None
+    assert small.ratios(full) == [11 / 22, 13 / 24]
+    assert own.exists()
+
+
+def test_a_function_that_does_not_time(tmp_path):
+    net = net_of((4,), lambda x: x + 1)
+    for wrong in (None, 0.0, -1, float("nan"), float("inf"), "3 ms", [1.0]):
+        with pytest.raises(ValueError, match=r"in milliseconds, a pos.* <lambda>: "):
+            device_latencies([net], "keras", lambda path, wrong=wrong: wrong)
+    with pytest.raises(TypeError, match="`latency_fn` must be a function.*'adb'"):
+        device_latencies([net], "keras", "adb")
+    with pytest.raises(ValueError, match="`runs` must be an integer >= 1"):
+        device_latencies([net], "keras", float, runs=0)
+    with pytest.raises(FileNotFoundError, match="none.keras' does not exist"):
+        device_latencies([tmp_path / "none.keras"], "keras", float)
+    with pytest.raises(ZeroDivisionError):  # an error of the function is its own
+        device_latencies([net], "keras", lambda path: 1 / 0)

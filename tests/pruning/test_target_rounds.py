@@ -1,5 +1,8 @@
 """Targets that are measured, and units that are given, in the rounds of a run."""
 
+import dataclasses
+import pathlib
+
 import pytest
 
 import resprune_tf as rp
@@ -70,6 +73,31 @@ def test_a_latency_is_measured_in_every_round(tmp_path, monkeypatch):
     fake_latencies(monkeypatch, lambda net: 100 + len(rp.find_units(net)))
     again = run_to(LATENCY, tmp_path / "again", max_rounds=3)
     assert again.rounds == result.rounds
+
+
+def test_a_latency_of_another_device_limits_a_run(tmp_path):
+    """Its function decides before training, and in every round; a run names it."""
+    timed = []
+
+    def on_phone(path):
+        timed.append(pathlib.Path(path).name)
+        return pathlib.Path(path).stat().st_size / 1000
+
+    target = rp.Target(latency_ratio=0.8, runtime="litert", latency_fn=on_phone)
+    met = dataclasses.replace(target, latency_ms=1e6, latency_ratio=None)
+    with pytest.raises(rp.TargetMet, match="ms on litert, measured by on_phone"):
+        run_to(met, None)
+    assert timed == ["model.tflite"] * 6
+    result = run_to(target, tmp_path)
+    assert result.selected.measured["latency_ratio"] <= 0.8
+    assert read_json(tmp_path / "run.json")["target"] == {
+        "latency_ratio": 0.8,
+        "runtime": "litert",
+        "latency_fn": "on_phone",
+    }
+    here = dataclasses.replace(target, latency_fn=None)
+    with pytest.raises(RunDirectoryError, match="target.latency_fn"):
+        run_to(here, tmp_path)
 
 
 def test_a_file_is_measured_in_every_round(tmp_path):
@@ -144,6 +172,24 @@ def test_the_callback_stops_at_a_latency(monkeypatch):
     deletion = rp.LayerDeletion(epochs=1, target=rp.Target(layers=1))
     with pytest.raises(ValueError, match="cannot be reached: .* leaves 2 layers"):
         fixed.fit(x, y, callbacks=[deletion], verbose=0)
+
+
+def test_the_callback_keeps_its_trainings_if_a_device_is_lost():
+    def on_phone(path):
+        if deletion.rounds:
+            raise OSError("no device")
+        return 5.0 + pathlib.Path(path).stat().st_size / 1000
+
+    target = rp.Target(latency_ratio=0.9, runtime="litert", latency_fn=on_phone)
+    deletion = rp.LayerDeletion(epochs=1, target=target)
+    net = own(dense_net(units=4))
+    with pytest.warns(UserWarning, match="cannot be measured: OSError: no device"):
+        shorter, rounds = rp.fit_with_deletion(net, deletion, *numbers(16), verbose=0)
+    assert [each.removed for each in rounds] == [(), ("unit1",)]
+    assert set(deletion.rounds[0].measured) == {"latency_ms", "latency_ratio"}
+    assert deletion.rounds[1].measured == {}
+    assert len(rp.find_units(shorter)) == 3
+    assert deletion.stop_reason.endswith("no device.")
 
 
 def test_a_set_is_chosen_by_what_the_last_round_measured(monkeypatch):

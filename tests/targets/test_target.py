@@ -90,6 +90,40 @@ def test_senseless_targets(limits, message):
         Target(**limits)
 
 
+def test_a_latency_of_another_device():
+    def on_phone(path):
+        raise AssertionError("not called here")
+
+    target = Target(latency_ms=4, runtime="litert_int8", latency_fn=on_phone)
+    assert str(target) == "4 ms on litert_int8, measured by on_phone"
+    assert target.conditions == {"runtime": "litert_int8", "latency_fn": "on_phone"}
+    rest = target.from_here({"latency_ms": 5, "latency_ratio": 1})
+    assert rest.latency_fn is on_phone and rest.limits == {"latency_ratio": 0.8}
+    both = dataclasses.replace(target, macs=0.5)
+    rest = both.from_here({"latency_ms": 3, "latency_ratio": 1})
+    assert rest == Target(macs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "message"),
+    [
+        ({"latency_fn": "phone.sh"}, TypeError, "a function of the path.*'phone.sh'"),
+        ({"batch_size": 8}, ValueError, "Leave them out.* batch_size=8, threads=1"),
+        ({"threads": 2}, ValueError, "`latency_fn=float` measures.* threads=2"),
+        (
+            {"latency_ms": None, "runtime": None, "layers": 3},
+            ValueError,
+            "`latency_fn` belongs to a limit of latency_ms or latency_ratio",
+        ),
+        ({"runtime": None}, ValueError, "`latency_ms` needs `runtime`"),
+    ],
+)
+def test_senseless_functions_of_latency(fields, kind, message):
+    given = {"latency_ms": 4, "runtime": "litert", "latency_fn": float, **fields}
+    with pytest.raises(kind, match=message):
+        Target(**given)
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
@@ -172,5 +206,5 @@ def test_every_spelling_of_the_page_is_a_target():
     spellings = re.findall("`([^`]+)`", table)
     named = {name for text in spellings for name in eval(f"Target({text})").limits}
     assert named == {field.name for field in dataclasses.fields(Target)} - {
-        *("file_format", "runtime", "batch_size", "threads")
+        *("file_format", "runtime", "batch_size", "threads", "latency_fn")
     }
