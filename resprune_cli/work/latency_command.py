@@ -1,11 +1,13 @@
 """Measures the latency of a file by a command of the user: `--latency-command`."""
 
+import errno
 import math
 import subprocess
 
 from resprune_cli.options.usage import Failed
 
 _LINES = 8  # of the output of a command that failed
+_NO_INTERPRETER = " A script needs a first line such as #!/bin/sh."
 
 
 def latency_fn(command):
@@ -32,7 +34,10 @@ def latency_fn(command):
                 errors="replace",
             )
         except OSError as error:
-            raise Failed(f"--latency-command '{text}': {error.strerror}.") from error
+            raise Failed(
+                f"--latency-command '{text}': {error.strerror}."
+                + _NO_INTERPRETER * (error.errno == errno.ENOEXEC)
+            ) from error
         lines = done.stdout.strip().splitlines()
         printed = "\n".join(lines[-_LINES:]) or "(nothing)"
         if done.returncode:

@@ -356,6 +356,10 @@ def test_pruning_to_a_latency_that_a_command_measures(given, tmp_path, capsys):
         exit_code, _, err = resprune(capsys, *argv, command)
         assert exit_code == 1 and re.search(message, err), err
         assert "--latency-command" in err
+    script.write_text("echo 3")
+    script.chmod(0o755)
+    _, _, err = resprune(capsys, *argv, script, "--out", tmp_path / "other")
+    assert "Exec format error. A script needs a first line such as #!/bin/sh." in err
 
 
 def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):
