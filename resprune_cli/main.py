@@ -23,7 +23,7 @@ from resprune_cli.commands import (
 )
 from resprune_cli.options import values
 from resprune_cli.options.registries import registry
-from resprune_cli.options.usage import Failed, WrongUse, as_options
+from resprune_cli.options.usage import Failed, ProgramFailed, WrongUse, as_options
 from resprune_cli.start import OUT_OF_TIME, Stopped, start
 
 # A second copy of the module, which reports before the library is imported.
@@ -41,7 +41,7 @@ _PRINTERS = ("inspect", "scores", "compare", "benchmark", "report")
 EXIT_CODES = {
     0: "done.",
     1: "failed: the target is unreachable, accuracy fell by more than the tolerance, "
-    "or the exported model does not match.",
+    "the exported model does not match, or the --latency-command failed.",
     2: "wrong use: an argument, a file or the data are unsuitable.",
     OUT_OF_TIME: "stopped by --minutes; the same command continues the run.",
     "128 + N": "stopped by signal N (130: Ctrl-C); the same command continues the run.",
@@ -121,7 +121,8 @@ def main(argv=None):
         with for_commands(), shown(reporter):
             return args.run(args) or 0
     except (WrongUse, Failed) as error:
-        if full := _full_disk(args, error):
+        # A program's output may state that another disk is full, such as a phone's.
+        if not isinstance(error, ProgramFailed) and (full := _full_disk(args, error)):
             return _end(args, 1, full)
         return _end(args, 1 if isinstance(error, Failed) else 2, error)
     except Stopped as stopped:

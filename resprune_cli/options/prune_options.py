@@ -37,8 +37,9 @@ def add_target_options(parser):
         type=values.command,
         help="program that measures the latency target on another device, such as a "
         "phone. The path of an exported model for --runtime is appended to COMMAND. "
-        "The last line of the output must be the time of one call in milliseconds. The "
-        "program is called three times per model, without a shell.",
+        "The last line of its standard output must be the time of one call in "
+        "milliseconds. Whenever models are compared, the program is called three times "
+        "per model, without a shell.",
     )
 
 

@@ -38,6 +38,10 @@ class Failed(Exception):
     """The request cannot be met: exit code 1."""
 
 
+class ProgramFailed(Failed):
+    """A program of the user failed. The message has its output: exit code 1."""
+
+
 def warn(text, args):
     """Prints a warning at once, on standard error if the command prints JSON."""
     print(text, file=sys.stderr if args.json else sys.stdout, flush=True)

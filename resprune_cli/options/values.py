@@ -4,6 +4,7 @@ This module does not import the library.
 """
 
 import argparse
+import os
 import pathlib
 import shlex
 import shutil
@@ -186,6 +187,7 @@ def command(text):
         parts = shlex.split(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}': {error}.") from error
+    parts[:1] = map(os.path.expanduser, parts[:1])
     if not parts or shutil.which(parts[0]) is None:
         raise argparse.ArgumentTypeError(
             f"'{text}' does not begin with a program that can be run. Write "

@@ -6,6 +6,7 @@ This module does not import Keras, so that commands can list them fast.
 import dataclasses
 import functools
 import importlib
+import inspect
 import os
 import pathlib
 from collections.abc import Callable
@@ -151,8 +152,20 @@ def check_latency_fn(latency_fn) -> None:
 
 
 def name_of(function: Callable) -> str:
-    """The name of a function, or of the class of another callable object."""
-    return getattr(function, "__name__", type(function).__qualname__)
+    """The name of a function or callable object, with the arguments of a `partial`.
+
+    >>> name_of(functools.partial(print, "phone 1", end=""))
+    "print('phone 1', end='')"
+    """
+    if isinstance(function, functools.partial):
+        arguments = [
+            *map(repr, function.args),
+            *(f"{name}={value!r}" for name, value in function.keywords.items()),
+        ]
+        return f"{name_of(function.func)}({', '.join(arguments)})"
+    if inspect.ismethod(function):
+        return f"{type(function.__self__).__name__}.{function.__name__}"
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def runtime_named(name: str) -> str:

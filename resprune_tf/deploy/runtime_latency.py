@@ -106,7 +106,7 @@ def runtime_latencies(
 
 def device_latencies(
     models: Sequence[keras.Model],
-    format: str,
+    runtime: str,
     latency_fn: Callable[[str], float],
     runs: int = 3,
 ) -> tuple[Latency, ...]:
@@ -117,22 +117,21 @@ def device_latencies(
 
     Args:
         models: list of one or more functional `keras.Model`s, or paths of files that
-            `export` wrote in this format.
-        format: a format of `export`. A calibrated format uses noise, which does not
-            affect latency.
-        latency_fn: function of the absolute path of a file (for `"saved_model"`, of a
-            folder) that returns the time of one call of that model in milliseconds. It
-            decides on warm-up, repeated calls, batch size and threads. Files that were
-            written here are deleted afterwards.
+            `export` wrote for this runtime.
+        runtime: a runtime of `runtime_latencies`, which decides the format of the
+            files.
+        latency_fn: function of the absolute path of a file (for `"tensorflow"`, of the
+            folder of a SavedModel) that returns the time of one call of that model in
+            milliseconds. It decides on warm-up, repeated calls, batch size and threads.
+            Files that were written here are deleted afterwards.
         runs: int, calls of `latency_fn` per model.
 
     Returns:
         tuple of `Latency`, one per model. `small.ratios(full)` compares two of them.
 
     Raises:
-        ValueError: if `latency_fn` does not return a positive number; if the format is
-            unknown or cannot be written here; if `runs` is below 1 or there is no
-            model.
+        ValueError: if `latency_fn` does not return a positive number, and as for
+            `runtime_latencies`.
         TypeError: if a model is not functional, if `models` is a single model, or if
             `latency_fn` cannot be called.
         ImportError, FileNotFoundError, ExportError: as for `runtime_latencies`.
@@ -141,8 +140,8 @@ def device_latencies(
     """
     check_counts(runs=runs)
     check_latency_fn(latency_fn)
-    models, (format,) = listed(models), check_formats(format)
-    device = name_of(latency_fn)
+    models, runtime = listed(models), check_runtime(runtime)
+    format, device = RUNTIME_FORMATS[runtime], name_of(latency_fn)
     times = [[] for _ in models]
     with as_files(models, format, "device_latencies") as paths:
         turns = [(i, path) for _ in range(runs) for i, path in enumerate(paths)]
@@ -156,7 +155,7 @@ def device_latencies(
             precision="as written" if is_path(model) else FORMATS[format].precision,
             device=device,
             backend=keras.backend.backend(),
-            runtime=FORMATS[format].runtime,
+            runtime=runtime,
         )
         for own, model in zip(times, models, strict=True)
     )
@@ -212,6 +211,6 @@ def as_files(models, format, purpose):
             written.append(write_folded(format, model, place))
         each = iter(written)
         yield [
-            pathlib.Path(model if is_path(model) else next(each)).resolve()
+            pathlib.Path(model if is_path(model) else next(each)).absolute()
             for model in models
         ]

@@ -55,14 +55,16 @@ class LayerDeletion(keras.callbacks.Callback):
         accepted: whether the last training did not diverge and its monitored value was
             within the tolerance.
         measures: dict from measure to number, for the model just trained; a latency is
-            measured in turns with the initial model. None without a target.
+            measured in turns with the initial model. None without a target. If the
+            measurement failed, it has counts only.
         stop_reason: why nothing more is removed, or None.
 
     Raises (out of `fit`):
         ValueError: if `fit` trains no epoch, if the model has no removable unit, if a
             score is not finite or not that of a unit, or if `monitor` is not logged or
-            its direction is unknown. If scoring or removing units fails after a
-            training, with any error, the removal ends with a warning instead.
+            its direction is unknown. If measuring the model, or scoring or removing
+            units fails after a training, with any error, the removal ends with a
+            warning instead.
         CloneError: if a layer cannot be cloned; before any training.
         TypeError: if the model is not functional, or if the criterion does not return
             a dict before the first training.
@@ -200,6 +202,8 @@ class LayerDeletion(keras.callbacks.Callback):
         )
         self.rounds.append(record)
         self.accepted = plan.accepts(record, self.rounds)
+        if failure:
+            self._stop_unfinished(failure)
         if not self.accepted:
             first = plan.value(self.rounds[0])
             self.stop_reason = (
@@ -207,7 +211,6 @@ class LayerDeletion(keras.callbacks.Callback):
             )
             return
         if failure:
-            self._stop_unfinished(failure)
             return
         self.stop_reason = plan.reason_to_stop(self.rounds)
         if self.stop_reason is not None:

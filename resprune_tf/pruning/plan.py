@@ -18,6 +18,7 @@ from resprune_tf.runs.records import Round, model_name
 from resprune_tf.system.wording import counted
 from resprune_tf.targets.greedy import greedy_search
 from resprune_tf.targets.measures import (
+    check_measurable,
     extent,
     names_of,
     none_removable,
@@ -26,7 +27,7 @@ from resprune_tf.targets.measures import (
     target_measures,
 )
 from resprune_tf.targets.solving import solve_target
-from resprune_tf.targets.target import COUNTED, Target
+from resprune_tf.targets.target import COUNTED, LATENCY, Target
 from resprune_tf.units.finding import chosen_units, find_units
 from resprune_tf.units.importances import importances
 
@@ -44,7 +45,8 @@ class Plan:
         not_removable: dict from each other unit of the initial model to the reason why
             it is not removed.
         initial: dict from measure to number, for the initial model.
-        savings: dict from measure to the average saving per removed unit.
+        savings: dict from measure to the average saving per removed unit. In a run that
+            continues with a latency target, it has counts only.
         must_remain: number of candidates that must remain, whichever they are: 1 if no
             other layer has trainable weights, else 0.
         fewest_units: number of units after the removal of all removable units.
@@ -74,7 +76,7 @@ class Plan:
             default_target: whether a missing target is replaced by the number of units
                 after the removal of all removable units.
             initial_ms: latency in ms of round 0 of a run that continues. The target was
-                checked when the run began, and is not checked by other timings again.
+                checked when the run began, so nothing is timed or written again.
 
         Raises:
             ValueError: if a setting is out of range for this model, or if a score is
@@ -144,8 +146,11 @@ class Plan:
                 f"removable units of '{model.name}'. Received: {per_round}."
             )
         target = removal.target
-        initial, smallest = extent(model, names, target, initial_ms)
-        if target is not None and initial_ms is not None:
+        continued = initial_ms is not None
+        if continued and target is not None:
+            check_measurable(model, target)
+        initial, smallest = extent(model, names, None if continued else target)
+        if continued and target is not None:
             target = target.absolute(initial)
         elif target is not None:
             why = {u.name: "no other layer has trainable weights" for u in remaining}
@@ -395,14 +400,22 @@ class Plan:
             limits = self.target.limits
         units = max(
             (
-                math.ceil((size[name] - limit) / self.savings[name])
+                math.ceil((size[name] - limit) / saving)
                 for name, limit in limits.items()
-                if size[name] > limit and self.savings[name] > 0
+                if size[name] > limit and (saving := self._saving(name, size)) > 0
             ),
             default=0,
         )
         needed = min(units, 1) if per_round == ALL else math.ceil(units / per_round)
         return max(0, min(needed, self.max_rounds - number))
+
+    def _saving(self, name, size):
+        """The average saving per removed unit, of all units or of those removed yet."""
+        if name in self.savings:
+            return self.savings[name]
+        ratio = size["latency_ratio" if name in LATENCY else "file_ratio"]
+        removed = self.initial["units"] - size["units"]
+        return size[name] * (1 / ratio - 1) / removed if removed else 0
 
 
 def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:

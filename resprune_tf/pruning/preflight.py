@@ -5,6 +5,7 @@ import warnings
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from resprune_tf import graph
+from resprune_tf.deploy.registry import name_of
 from resprune_tf.graph import sharing
 from resprune_tf.graph.transfer import copy_unsaved_by_place
 from resprune_tf.pruning.options import Removal, RunOptions
@@ -42,10 +43,17 @@ def check_run(model, data, recipe, retrain_recipe, removal, strategy):
         `check_saving`.
 
     Raises:
-        ValueError: if they do not fit each other, or if the model changes when it is
-            saved and loaded.
+        ValueError: if they do not fit each other, if the model changes when it is saved
+            and loaded, or if several workers would use one `latency_fn`.
         TypeError: if the model is not functional.
     """
+    target = removal.target
+    if strategy.workers > 1 and target is not None and target.latency_fn is not None:
+        raise ValueError(
+            f"`latency_fn={name_of(target.latency_fn)}` would be called by each of the "
+            f"{strategy.workers} workers at the same time, but measures one device. "
+            "Train with one worker, or use another limit than the latency."
+        )
     unsaved = check_saving(model)
     checked = recipe.check(model, data, retrain_recipe, removal, strategy)
     return removal.replace(mode=checked.mode), checked.settings, unsaved

@@ -169,11 +169,10 @@ class PruningRun:
         started = time.monotonic()
         model, removed, recipe = self._next_model(number)
         broken_before = broken(model)
-        size = self._size(model)
+        size = self._saved(number).get("size") or self._size(model)
         self._announce(number, size, removed, recipe)
-        trainer, callbacks, history, spent, done = self._training(
-            number, model, recipe, removed
-        )
+        saved = {"round": number, "removed": list(removed), "size": size}
+        trainer, callbacks, history, spent, done = self._training(model, recipe, saved)
         try:
             trainer.fit(done, callbacks)
         except TrainingDiverged as error:
@@ -287,9 +286,8 @@ class PruningRun:
         measured = self.rounds[-1].measured
         if self.plan.removal.units_per_round != ALL:
             return self.plan.next_units(scores, model, measured=measured)
-        meta = checkpoint.read_meta(self.files.path / "state.npz")
-        if meta is not None and meta["round"] == number and "removed" in meta:
-            return tuple(meta["removed"])  # a second search may select other units
+        if "removed" in (saved := self._saved(number)):
+            return tuple(saved["removed"])  # a second search may select other units
         self._say(f"round {number}: choosing the units to remove")
         images = None
         if not self.plan.removal.by_importance and has_statistics(model):
@@ -306,13 +304,27 @@ class PruningRun:
         )
         return tuple(self.strategy.share({"removed": removed})["removed"])
 
-    def _training(self, number, model, recipe, removed):
+    def _saved(self, number):
+        """What was saved with the state of a round that was stopped, or an empty dict.
+
+        These are the removed units, the size of the model and the history.
+        """
+        meta = checkpoint.read_meta(self.files.path / "state.npz")
+        return meta if meta is not None and meta["round"] == number else {}
+
+    def _training(self, model, recipe, saved):
         """Prepares the training of a round, from the saved state if there is one.
+
+        Args:
+            model: the model to train.
+            recipe: its `TrainingRecipe`.
+            saved: dict of JSON values to save with the state; see `_saved`.
 
         Returns:
             The trainer, its callbacks, the history of earlier epochs, the seconds that
             earlier processes spent on them, and the number of epochs that are done.
         """
+        number = saved["round"]
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         teacher = self.teacher
         if teacher is None and self.guidance is not None and number > 0:
@@ -330,17 +342,15 @@ class PruningRun:
         with self.strategy.scope():
             _restart_generators(trainer.model, seed)
         path = self.files.path / "state.npz"
-        meta = checkpoint.read_meta(path)
         history, spent, ended = [], 0.0, False
-        if meta is not None and meta["round"] == number:
+        if meta := self._saved(number):
             with self.strategy.scope():
                 checkpoint.load_state(path, trainer.model)
             history, ended = meta["history"], meta.get("ended", False)
             spent = sum(epoch["seconds"] for epoch in history)
             done = len(history) / recipe.parts
             self._say(f"round {number}: continuing after epoch {done:g}")
-        meta = {"round": number, "removed": list(removed)}
-        saving = Checkpoint(path, meta, history, self.stop, recipe.parts)
+        saving = Checkpoint(path, saved, history, self.stop, recipe.parts)
         # A diverged epoch ends before it is saved. The checkpoint comes last, so that
         # the progress of an interrupted epoch is shown.
         watchers = [*filter(None, (self.progress, self.status))]

@@ -93,8 +93,7 @@ def latency_ratios(models, target):
         and `Latency.load`.
     """
     if target.latency_fn is not None:
-        format = RUNTIME_FORMATS[target.runtime]
-        times = device_latencies(models, format, target.latency_fn)
+        times = device_latencies(models, target.runtime, target.latency_fn)
     else:
         times = runtime_latencies(
             models, target.runtime, batch_size=target.batch_size, threads=target.threads
@@ -142,14 +141,13 @@ def check_measurable(model, target):
         check_formats(RUNTIME_FORMATS[target.runtime])
 
 
-def extent(model, units, target=None, initial_ms=None):
+def extent(model, units, target=None):
     """Measures of a model with and without `units`: the range of possible targets.
 
     Args:
         model: a functional `keras.Model`; it is not changed.
         units: names of the removable units, at least one.
         target: `Target` whose limits are measured in addition to counts, or None.
-        initial_ms: as for `target_measures`.
 
     Returns:
         tuple of two dicts from measure to number.
@@ -160,7 +158,7 @@ def extent(model, units, target=None, initial_ms=None):
     if target is not None:
         check_measurable(model, target)
     pruned = remove_units(model, units)
-    return tuple(target_measures([model, pruned], target, initial_ms))
+    return tuple(target_measures([model, pruned], target))
 
 
 def stay_to_learn(model, units):

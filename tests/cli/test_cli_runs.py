@@ -335,31 +335,40 @@ def test_pruning_to_a_latency(given, tmp_path, capsys, monkeypatch):
 
 
 def test_pruning_to_a_latency_that_a_command_measures(given, tmp_path, capsys):
-    script = tmp_path / "measure.py"
+    script = tmp_path / "my tools" / "measure.py"
+    script.parent.mkdir()
     script.write_text(
         "import os, sys\nprint('pushed')\nprint(os.path.getsize(sys.argv[2]) / 1e3)\n"
+        "print(17, file=sys.stderr)\n"
     )
-    command = f"'{sys.executable}' {script} --device"
+    command = f"'{sys.executable}' '{script}' --device"
     argv = ["prune", given / "net.keras", "--epochs", 0, "--criterion", "random"]
     argv += ["--target", "latency=0.9", "--runtime", "litert"]
     argv += ["--out", tmp_path / "out", "--latency-command"]
     told = resprune_json(capsys, *argv, command)
-    assert told["solution"]["target"]["latency_fn"].endswith("measure.py --device")
+    recorded = told["solution"]["target"]["latency_fn"]
+    assert recorded.endswith("/my tools/measure.py' --device")
     assert told["solution"]["measures"]["latency_ratio"] <= 0.9 and told["removed"]
     for code, message in (
-        ("print('3 ms')", r"must be the time of one call.* It printed:\n3 ms"),
-        ("", r"It printed:\n\(nothing\)"),
-        ("print(0)", r"a positive number. It printed:\n0"),
-        ("sys.exit('no device')", r"exit status 1 for .*tflite. It pr.*:\nno device"),
+        ("print('3 ms')", "must be the time of one call.* standard output:\n3 ms\n"),
+        ("", r"standard output:\n\(nothing\)\nIts standard error:\n\(nothing\)"),
+        ("print(0)", "a positive number.\nIts standard output:\n0"),
+        (
+            "sys.exit('phone: No space left on device')",
+            "exit status 1 for .*tflite.\n.*\nphone: No space left on device",
+        ),
     ):
         script.write_text(f"import sys\n{code}\n")
         exit_code, _, err = resprune(capsys, *argv, command)
-        assert exit_code == 1 and re.search(message, err), err
+        assert exit_code == 1 and re.search(message, err, re.DOTALL), err
         assert "--latency-command" in err
-    script.write_text("echo 3")
     script.chmod(0o755)
-    _, _, err = resprune(capsys, *argv, script, "--out", tmp_path / "other")
-    assert "Exec format error. A script needs a first line such as #!/bin/sh." in err
+    for start in ("", "#!/bin/sh\r\n"):
+        script.write_text(f"{start}echo 3")
+        code, _, err = resprune(
+            capsys, *argv, f"'{script}'", "--out", tmp_path / "other"
+        )
+        assert code == 1 and "A script needs a first line such as #!/bin/sh" in err
 
 
 def test_importances_of_a_model_are_its_scores(net, tmp_path, capsys):

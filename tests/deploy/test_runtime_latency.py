@@ -1,8 +1,8 @@
 """Runtime latency: what is timed and how, never how fast it is."""
 
+import functools
 import pathlib
 
-import keras
 import numpy as np
 import pytest
 from keras import layers
@@ -10,6 +10,7 @@ from keras import layers
 import resprune_tf.deploy.runtime_latency as timing
 from resprune_tf.deploy import formats
 from resprune_tf.deploy.fresh_process import RuntimeFailed
+from resprune_tf.deploy.registry import name_of
 from resprune_tf.deploy.runtime_latency import device_latencies, runtime_latencies
 from resprune_tf.nets.importance import ImportanceScale
 from tests.conftest import net_of
@@ -94,39 +95,67 @@ def test_says_what_is_wrong(tmp_path):
         runtime_latencies([flexible], "onnxruntime")
 
 
-def test_a_function_times_the_written_models_in_turns(tmp_path):
+def test_a_function_times_the_written_models_in_turns(tmp_path, monkeypatch):
     """The function gets each file, folded, in every turn; paths stay as they are."""
-    own = tmp_path / "own.keras"
-    net_of((4,), layers.Dense(1)).save(own)
-    calls = []
+    (tmp_path / "blob").write_bytes(b"1")
+    own = tmp_path / "own.tflite"
+    own.symlink_to(tmp_path / "blob")
+    written, calls = [], []
+
+    def write(name, model, folder, calibration):
+        assert name == "litert_int8" and calibration is not None
+        written.append([type(layer).__name__ for layer in model.layers[1:]])
+        (folder / "model_int8.tflite").write_bytes(b"22")
+        return folder / "model_int8.tflite"
 
     def on_phone(path):
-        assert pathlib.Path(path).is_absolute()
-        loaded = keras.saving.load_model(path)
-        calls.append([type(layer).__name__ for layer in loaded.layers[1:]])
-        return np.float32(loaded.layers[-1].units * 10 + len(calls))
+        calls.append(pathlib.Path(path))
+        return np.float32(10 * calls[-1].stat().st_size + len(calls))
 
+    monkeypatch.setattr(formats, "write", write)
     net = net_of((4,), layers.Dense(2), layers.BatchNormalization())
-    small, full = device_latencies([own, net], "keras", on_phone, runs=2)
-    assert calls == [["Dense"]] * 4
+    small, full = device_latencies([own, net], "int8", on_phone, runs=2)
+    assert written == [["Dense", "Identity"]]
+    assert calls == [own, calls[1]] * 2 and calls[1].name == "model_int8.tflite"
     assert small.times_ms == (11, 13) and full.times_ms == (22, 24)
-    assert (full.device, full.runtime, full.runs) == ("on_phone", "keras", 2)
-    assert (small.precision, full.precision) == ("as written", "float32")
+    assert (full.device, full.runtime, full.runs) == ("on_phone", "litert_int8", 2)
+    assert (small.precision, full.precision) == ("as written", "int8")
     assert full.batch_size is None and full.load is None
     assert small.ratios(full) == [11 / 22, 13 / 24]
-    assert own.exists()
+    assert own.exists() and not calls[1].exists()
+    monkeypatch.setattr(timing, "check_formats", None)  # nothing to write
+    monkeypatch.chdir(tmp_path)
+    device_latencies([own.name], "litert", on_phone, runs=1)
+    assert calls[-1] == own
 
 
 def test_a_function_that_does_not_time(tmp_path):
-    net = net_of((4,), lambda x: x + 1)
+    net = tmp_path / "net.onnx"
+    net.touch()
     for wrong in (None, 0.0, -1, float("nan"), float("inf"), "3 ms", [1.0]):
         with pytest.raises(ValueError, match=r"in milliseconds, a pos.* <lambda>: "):
-            device_latencies([net], "keras", lambda path, wrong=wrong: wrong)
+            device_latencies([net], "onnx", lambda path, wrong=wrong: wrong)
     with pytest.raises(TypeError, match="`latency_fn` must be a function.*'adb'"):
-        device_latencies([net], "keras", "adb")
+        device_latencies([net], "onnx", "adb")
+    with pytest.raises(ValueError, match="`runtime` must be one of.*'keras'"):
+        device_latencies([net], "keras", float)
     with pytest.raises(ValueError, match="`runs` must be an integer >= 1"):
-        device_latencies([net], "keras", float, runs=0)
-    with pytest.raises(FileNotFoundError, match="none.keras' does not exist"):
-        device_latencies([tmp_path / "none.keras"], "keras", float)
+        device_latencies([net], "onnx", float, runs=0)
+    with pytest.raises(FileNotFoundError, match="none.onnx' does not exist"):
+        device_latencies([tmp_path / "none.onnx"], "onnx", float)
     with pytest.raises(ZeroDivisionError):  # an error of the function is its own
-        device_latencies([net], "keras", lambda path: 1 / 0)
+        device_latencies([net], "onnx", lambda path: 1 / 0)
+
+
+def test_names_of_functions():
+    class Phone:
+        def time(self, path):
+            pass
+
+        def __call__(self, path):
+            pass
+
+    assert name_of(test_names_of_functions) == "test_names_of_functions"
+    assert (name_of(Phone()), name_of(Phone().time)) == ("Phone", "Phone.time")
+    on_phone = functools.partial(functools.partial(int, "3"), base=8)
+    assert name_of(on_phone) == "int('3', base=8)"

@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+import types
 
 import pytest
 
 import resprune_tf as rp
 from resprune_tf.pruning.plan import Plan
+from resprune_tf.pruning.preflight import check_run
 from resprune_tf.system.whole_files import RunDirectoryError, read_json, read_lines
 from tests.made.fits import dense_net, numbers, own, regression_data, shorten
 from tests.made.latency import fake_latencies
@@ -77,27 +79,97 @@ def test_a_latency_is_measured_in_every_round(tmp_path, monkeypatch):
 
 def test_a_latency_of_another_device_limits_a_run(tmp_path):
     """Its function decides before training, and in every round; a run names it."""
-    timed = []
+    timed, lost_after = [], 999
 
     def on_phone(path):
-        timed.append(pathlib.Path(path).name)
-        return pathlib.Path(path).stat().st_size / 1000
+        if len(timed) == lost_after:
+            raise OSError("no device")
+        assert pathlib.Path(path).name == "model.tflite"
+        timed.append(pathlib.Path(path).stat().st_size / 1000)
+        return timed[-1]
 
-    target = rp.Target(latency_ratio=0.8, runtime="litert", latency_fn=on_phone)
+    target = rp.Target(latency_ratio=0.65, runtime="litert", latency_fn=on_phone)
     met = dataclasses.replace(target, latency_ms=1e6, latency_ratio=None)
     with pytest.raises(rp.TargetMet, match="ms on litert, measured by on_phone"):
         run_to(met, None)
-    assert timed == ["model.tflite"] * 6
+    assert len(timed) == 6
+    timed.clear()
+    lost_after = 6 + 3 + 6  # both ends, round 0, round 1
+    with pytest.raises(OSError, match="no device"):
+        run_to(target, tmp_path)
+    assert len(read_lines(tmp_path / "rounds.jsonl")) == 2
+    first, *_, full, small = timed[6:]
+    timed.clear()
+    lost_after = 6  # of round 2: what was measured is kept
     result = run_to(target, tmp_path)
-    assert result.selected.measured["latency_ratio"] <= 0.8
+    assert len(result.rounds) == 3 and len(timed) == 6
+    ratios = [1.0, small / full, timed[-1] / timed[-2]]
+    assert ratios[1] > 0.65 >= ratios[2]
+    for record, ratio in zip(result.rounds, ratios, strict=True):
+        assert record.measured["latency_ratio"] == ratio
+        assert record.measured["latency_ms"] == first * ratio
     assert read_json(tmp_path / "run.json")["target"] == {
-        "latency_ratio": 0.8,
+        "latency_ratio": 0.65,
         "runtime": "litert",
         "latency_fn": "on_phone",
     }
+    again = run_to(target, tmp_path)  # finished: no device is needed
+    assert again.rounds == result.rounds and len(timed) == 6
     here = dataclasses.replace(target, latency_fn=None)
     with pytest.raises(RunDirectoryError, match="target.latency_fn"):
         run_to(here, tmp_path)
+
+
+def test_a_round_that_was_stopped_is_not_timed_again(tmp_path):
+    timed = []
+
+    def on_phone(path):
+        timed.append(path)
+        return pathlib.Path(path).stat().st_size / 1000
+
+    target = rp.Target(latency_ratio=0.5, runtime="litert", latency_fn=on_phone)
+
+    def should_stop():  # between two epochs of round 1
+        saved = (tmp_path / "state.npz").exists()
+        return "a test" if len(timed) == 15 and saved else None
+
+    def run(**settings):
+        net, data = own(dense_net(units=4)), regression_data(batch_size=48)
+        settings = {"target": target, "max_rounds": 1, "tolerance": 9.0, **settings}
+        return shorten(net, data, rp.FitRecipe(epochs=2), run_dir=tmp_path, **settings)
+
+    with pytest.raises(rp.RunInterrupted, match="a test"):
+        run(should_stop=should_stop)
+    assert len(read_lines(tmp_path / "rounds.jsonl")) == 1
+    result = run()
+    assert len(timed) == 15
+    assert 0.8 < result.rounds[1].measured["latency_ratio"] < 0.9
+
+
+def test_several_workers_do_not_share_a_device():
+    target = rp.Target(latency_ratio=0.5, runtime="litert", latency_fn=float)
+    with pytest.raises(ValueError, match="`latency_fn=float` would be called .* 2 wor"):
+        check_run(
+            *(dense_net(), None, None, None),
+            rp.Removal(target=target),
+            types.SimpleNamespace(workers=2),
+        )
+
+
+def test_the_rounds_that_follow_are_estimated_from_those_before():
+    """Where the smallest model was not timed: in a run that continues."""
+    plan = Plan.check(
+        dense_net(units=8),
+        rp.Removal(
+            target=rp.Target(latency_ms=5, runtime="litert"),
+            criterion=rp.criteria.random(0),
+            monitor="mae",
+        ),
+        initial_ms=10.0,
+    )
+    size = {**plan.initial, "units": 6, "latency_ms": 8.0, "latency_ratio": 0.8}
+    assert plan.later_rounds(2, size) == 3  # a unit takes 1 ms
+    assert plan.later_rounds(1, {**size, "units": 8}) == 0
 
 
 def test_a_file_is_measured_in_every_round(tmp_path):
