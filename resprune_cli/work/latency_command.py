@@ -1,13 +1,18 @@
 """Measures the latency of a file by a program of the user: `--latency-command`."""
 
+import errno
 import math
-import pathlib
 import shlex
+import shutil
 import subprocess
 
 from resprune_cli.options.usage import ProgramFailed
 
 _LINES = 8  # of the output of a program that failed
+_FIRST_LINE = (
+    " A script needs a first line such as #!/bin/sh, and lines that end without a "
+    "carriage return (as on Linux, not as on Windows)."
+)
 
 
 def latency_fn(command):
@@ -34,12 +39,8 @@ def latency_fn(command):
                 errors="replace",
             )
         except OSError as error:
-            hint = ""
-            if pathlib.Path(command[0]).exists():
-                hint = (
-                    " A script needs a first line such as #!/bin/sh, and lines that "
-                    "end without a carriage return (as on Linux, not as on Windows)."
-                )
+            missing = error.errno == errno.ENOENT and shutil.which(command[0])
+            hint = _FIRST_LINE if missing or error.errno == errno.ENOEXEC else ""
             raise ProgramFailed(
                 f"--latency-command {text}: {error.strerror}.{hint}"
             ) from error

@@ -152,20 +152,30 @@ def check_latency_fn(latency_fn) -> None:
 
 
 def name_of(function: Callable) -> str:
-    """The name of a function or callable object, with the arguments of a `partial`.
+    """The name of a function or callable object, which is the same in every process.
+
+    That is its `__name__`, if it has one. A `partial` has the name of its function, and
+    the arguments that are numbers, text or paths.
 
     >>> name_of(functools.partial(print, "phone 1", end=""))
     "print('phone 1', end='')"
     """
-    if isinstance(function, functools.partial):
+    if isinstance(function, functools.partial) and not hasattr(function, "__name__"):
         arguments = [
-            *map(repr, function.args),
-            *(f"{name}={value!r}" for name, value in function.keywords.items()),
+            *map(_argument, function.args),
+            *(f"{k}={_argument(v)}" for k, v in function.keywords.items()),
         ]
         return f"{name_of(function.func)}({', '.join(arguments)})"
     if inspect.ismethod(function):
-        return f"{type(function.__self__).__name__}.{function.__name__}"
+        owner = function.__self__
+        owner = owner if inspect.isclass(owner) else type(owner)
+        return f"{owner.__name__}.{function.__name__}"
     return getattr(function, "__name__", type(function).__name__)
+
+
+def _argument(value):
+    plain = str, bytes, bool, int, float, type(None), os.PathLike
+    return repr(value) if isinstance(value, plain) else type(value).__name__
 
 
 def runtime_named(name: str) -> str:

@@ -273,8 +273,11 @@ def _recipes(model, data, recipe, retrain_recipe, initial):
 
 def _initial_ms(folder):
     """Latency in ms of round 0 of a run that continues; None if there is none."""
-    rounds = [] if folder is None else read_rounds(folder)
-    return rounds[0].measured.get("latency_ms") if rounds else None
+    if folder is None:
+        return None
+    if rounds := read_rounds(folder):
+        return rounds[0].measured.get("latency_ms")
+    return checkpoint.measured(pathlib.Path(folder) / "state.npz", 0).get("latency_ms")
 
 
 def _open(stack, run, model, settings):

@@ -398,11 +398,14 @@ class Plan:
         limits = {"units": self.fewest_units}
         if self.target is not None:
             limits = self.target.limits
+        remaining = size["units"] - self.fewest_units
         units = max(
             (
-                math.ceil((size[name] - limit) / saving)
+                math.ceil(min(remaining, (size[name] - limit) / saving))
+                if (saving := self._saving(name, size)) > 0
+                else remaining
                 for name, limit in limits.items()
-                if size[name] > limit and (saving := self._saving(name, size)) > 0
+                if size[name] > limit
             ),
             default=0,
         )

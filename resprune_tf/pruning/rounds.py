@@ -33,7 +33,8 @@ from resprune_tf.system.memory import Release
 from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.system.wording import busy_note, counted, in_words
-from resprune_tf.targets.target import LOAD
+from resprune_tf.targets.measures import file_bytes, measure
+from resprune_tf.targets.target import COUNTED, LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
 from resprune_tf.units.removal import remove_units
@@ -138,7 +139,7 @@ class PruningRun:
             if line["round"] == 0
         ]
         scores = self.plan.scores(model)
-        record = self.plan.record(0, model, self._size(model), scores=scores)
+        record = self.plan.record(0, model, self._size(model, 0), scores=scores)
         shared = {"scores": scores, "measured": record.measured, "kept": record.kept}
         record = dataclasses.replace(first, **self.strategy.share(shared))
         self.files.add_round(record, history)
@@ -169,9 +170,10 @@ class PruningRun:
         started = time.monotonic()
         model, removed, recipe = self._next_model(number)
         broken_before = broken(model)
-        size = self._saved(number).get("size") or self._size(model)
+        size = self._size(model, number)
         self._announce(number, size, removed, recipe)
-        saved = {"round": number, "removed": list(removed), "size": size}
+        measured = {k: v for k, v in size.items() if k not in COUNTED}
+        saved = {"round": number, "removed": list(removed), "measured": measured}
         trainer, callbacks, history, spent, done = self._training(model, recipe, saved)
         try:
             trainer.fit(done, callbacks)
@@ -187,7 +189,8 @@ class PruningRun:
         self._say(f"round {number}: measuring {self.plan.removal.monitor}")
         on_splits = trainer.measures()
         if number == 0 and "file_bytes" in size:
-            size = self._size(model)  # the zeros of an untrained model compress better
+            # The zeros of an untrained model compress better.
+            size["file_bytes"] = file_bytes(model, self.plan.target.file_format)
         record = self.plan.record(
             number, model, size, removed=removed, correct=trainer.correct, **on_splits
         )
@@ -260,8 +263,14 @@ class PruningRun:
                 "and repeat the same call, which continues from there."
             ) from error
 
-    def _size(self, model):
-        """Everything that the target limits, measured for a model."""
+    def _size(self, model, number):
+        """Everything that the target limits, measured for the model of a round.
+
+        File size and latency are not measured again if the round was stopped.
+        """
+        path = self.files.path / "state.npz"
+        if measured := checkpoint.measured(path, number):
+            return {**measure(model), **measured}
         if not self.rounds or not self.plan.in_turns:
             return self.plan.measure(model)
         first = self.rounds[0]
@@ -307,7 +316,7 @@ class PruningRun:
     def _saved(self, number):
         """What was saved with the state of a round that was stopped, or an empty dict.
 
-        These are the removed units, the size of the model and the history.
+        These are the removed units, what was measured of the model, and the history.
         """
         meta = checkpoint.read_meta(self.files.path / "state.npz")
         return meta if meta is not None and meta["round"] == number else {}

@@ -76,6 +76,25 @@ def epochs_done(path, round):
     return meta["epoch"] if meta.get("round") == round else 0
 
 
+def measured(path, round):
+    """File size and latency of the model of a round, from its state file.
+
+    Returns:
+        dict from measure to number, as `Round.measured`. It is empty if the file does
+        not exist or contains another round.
+
+    Raises:
+        RunDirectoryError: if the file is damaged.
+    """
+    meta = read_meta(path) or {}
+    found = meta.get("measured", {}) if meta.get("round") == round else {}
+    if not isinstance(found, dict) or not all(
+        isinstance(value, int | float) for value in found.values()
+    ):
+        raise damaged(path, "its `measured` is not a dict from names to numbers")
+    return found
+
+
 def load_state(path, model):
     """Sets all variables of a compiled model from a state file.
 

@@ -242,6 +242,7 @@ PRUNE = "prune model.keras --out out"
                 ),
                 ("latency=5ms", "--latency-command true", "needs the runtime"),
                 ("latency=5ms", "--latency-command ./none.sh", "'./none.sh' does not"),
+                ("latency=5ms", "--latency-command ~/none.sh", "'~/none.sh' does not"),
             )
         ),
         (

@@ -338,7 +338,8 @@ def test_pruning_to_a_latency_that_a_command_measures(given, tmp_path, capsys):
     script = tmp_path / "my tools" / "measure.py"
     script.parent.mkdir()
     script.write_text(
-        "import os, sys\nprint('pushed')\nprint(os.path.getsize(sys.argv[2]) / 1e3)\n"
+        "import os, sys\nprint('pushed')\n"
+        "print(os.path.getsize(sys.argv[2]) / 1e3, flush=True)\n"
         "print(17, file=sys.stderr)\n"
     )
     command = f"'{sys.executable}' '{script}' --device"

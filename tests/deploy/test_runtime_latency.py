@@ -155,7 +155,17 @@ def test_names_of_functions():
         def __call__(self, path):
             pass
 
+        @classmethod
+        def new(cls):
+            pass
+
     assert name_of(test_names_of_functions) == "test_names_of_functions"
     assert (name_of(Phone()), name_of(Phone().time)) == ("Phone", "Phone.time")
     on_phone = functools.partial(functools.partial(int, "3"), base=8)
     assert name_of(on_phone) == "int('3', base=8)"
+    on_phone = functools.partial(int, Phone())
+    assert name_of(on_phone) == "int(Phone)"  # no address, which another process lacks
+    on_phone.__name__ = "pixel8"
+    assert name_of(on_phone) == "pixel8"
+    assert name_of(dict.fromkeys) == "fromkeys"
+    assert name_of(Phone.new) == "Phone.new"

@@ -146,6 +146,25 @@ def test_a_round_that_was_stopped_is_not_timed_again(tmp_path):
     assert 0.8 < result.rounds[1].measured["latency_ratio"] < 0.9
 
 
+def test_a_run_that_was_stopped_in_round_0_is_not_checked_again(tmp_path, monkeypatch):
+    """By other timings its target might be met already."""
+    target = rp.Target(latency_ms=9, runtime="litert")
+
+    def run(**settings):
+        net, data = own(dense_net(units=4)), regression_data(batch_size=48)
+        settings = {"target": target, "max_rounds": 1, "tolerance": 9.0, **settings}
+        return shorten(net, data, rp.FitRecipe(epochs=2), run_dir=tmp_path, **settings)
+
+    fake_latencies(monkeypatch, lambda net: 2 + 2 * len(rp.find_units(net)))
+    with pytest.raises(rp.RunInterrupted, match="a test"):
+        run(should_stop=lambda: (tmp_path / "state.npz").exists() and "a test")
+    assert not (tmp_path / "rounds.jsonl").exists()
+    calls = fake_latencies(monkeypatch, lambda net: 1 + len(rp.find_units(net)))
+    result = run()
+    assert [record.measured["latency_ms"] for record in result.rounds] == [10, 8]
+    assert len(calls) == 1  # of round 1
+
+
 def test_several_workers_do_not_share_a_device():
     target = rp.Target(latency_ratio=0.5, runtime="litert", latency_fn=float)
     with pytest.raises(ValueError, match="`latency_fn=float` would be called .* 2 wor"):
@@ -159,7 +178,7 @@ def test_several_workers_do_not_share_a_device():
 def test_the_rounds_that_follow_are_estimated_from_those_before():
     """Where the smallest model was not timed: in a run that continues."""
     plan = Plan.check(
-        dense_net(units=8),
+        dense_net(units=8, importance=False),
         rp.Removal(
             target=rp.Target(latency_ms=5, runtime="litert"),
             criterion=rp.criteria.random(0),
@@ -169,7 +188,9 @@ def test_the_rounds_that_follow_are_estimated_from_those_before():
     )
     size = {**plan.initial, "units": 6, "latency_ms": 8.0, "latency_ratio": 0.8}
     assert plan.later_rounds(2, size) == 3  # a unit takes 1 ms
-    assert plan.later_rounds(1, {**size, "units": 8}) == 0
+    for ratio in (0.999, 1.0, 1.001):  # noise: no more than the units that are left
+        noisy = {"units": 7, "latency_ms": 10 * ratio, "latency_ratio": ratio}
+        assert plan.later_rounds(1, {**size, **noisy}) == 7
 
 
 def test_a_file_is_measured_in_every_round(tmp_path):
@@ -260,6 +281,7 @@ def test_the_callback_keeps_its_trainings_if_a_device_is_lost():
     assert [each.removed for each in rounds] == [(), ("unit1",)]
     assert set(deletion.rounds[0].measured) == {"latency_ms", "latency_ratio"}
     assert deletion.rounds[1].measured == {}
+    assert set(deletion.measures) == {"layers", "units", "macs", "parameters"}
     assert len(rp.find_units(shorter)) == 3
     assert deletion.stop_reason.endswith("no device.")
 
