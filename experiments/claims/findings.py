@@ -25,6 +25,7 @@ def bullets(sources, begun):
         *_importances(sources),
         *_criterion(sources.records),
         *_restarts(begun),
+        *_other_controls(sources),
     ]
     if not items:
         return ""
@@ -159,4 +160,28 @@ def _restarts(begun):
             f"{means[1]}, {points(pair(pruned, first))}. Pruned minus full: "
             f"{points(pair(pruned, full))}.{state}"
         )
+    return found
+
+
+def _other_controls(sources):
+    """The controls of the pruning run but for that of the restarts, next to it."""
+    found = []
+    for scale in WORDS:
+        main, *others = (
+            sources.series(run, scale)
+            for run in controls.known([controls.MAIN, *controls.CONTROLS], scale)
+        )
+        pruned, parts = main.accuracies(main.last()), []
+        for series in others:
+            own = series.accuracies(controls.compared(main, series))
+            run = series.row.run.removesuffix(suffix(scale))
+            if own and run != controls.RESTART and not series.smoke:
+                what = controls.CONTROLS[run]
+                accuracy = f"{100 * statistics.fmean(own.values()):.2f} %"
+                parts.append(f"{what}: {accuracy}, {points(pair(pruned, own))}")
+        if parts:
+            found.append(
+                f"*Other controls* ({WORDS[scale]}), accuracy on the test set, and "
+                f"pruned minus control: {'; '.join(parts)}."
+            )
     return found

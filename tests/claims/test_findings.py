@@ -5,7 +5,7 @@ import pytest
 from experiments.claims import estimates, findings
 from experiments.paper.rows import BY_RUN
 from experiments.paper.sources import Sources
-from tests.made.series import chain, keep, unpruned
+from tests.made.series import chain, keep, single, unpruned
 from tests.removal_study.test_seeds import BEST, made
 
 LOSSES = (11, 11, 12, 33)  # to 32 layers, (1, 5, 4)
@@ -23,6 +23,7 @@ def test_without_records_nothing_is_said(tmp_path):
     rounds = chain(losses=LOSSES, accuracies=ACCURACIES)
     keep(tmp_path, "c10-k2", 0, rounds, scale="smoke")
     keep(tmp_path, "c10-restart", 0, unpruned(*ACCURACIES), scale="smoke")
+    keep(tmp_path, "c10-random", 0, rounds, scale="smoke")
     found = Sources(tmp_path), estimates.begun(tmp_path)
     assert findings.bullets(*found) == ""
 
@@ -79,6 +80,22 @@ def test_the_restart_control_is_compared_as_far_as_it_is(finished, tmp_path):
             "44 layers, has 93.00 %, +0.00 (n = 1). Pruned minus full: -1.10 (n = 1). "
             "The control is not finished."
         )
+
+
+def test_other_controls_are_compared_at_the_end(tmp_path):
+    keep(tmp_path, "c10-k2-quarter", 0, chain(losses=LOSSES, accuracies=ACCURACIES))
+    before = lines(tmp_path)
+    random = chain(losses=(33, 33, 22, 22), accuracies=(0.93, *[0.95] * 3, 0.931))
+    keep(tmp_path, "c10-random-quarter", 0, random)
+    keep(tmp_path, "c10-scratch-b-quarter", 0, single(32, 0.92))
+    keep(tmp_path, "c10-scratch-b-quarter", 1, single(32, 0.9))  # no pruning run yet
+    *others, text = lines(tmp_path)
+    assert others == before
+    assert text == (
+        "- *Other controls* (a quarter of the epochs), accuracy on the test set, and "
+        "pruned minus control: random units removed: 93.10 %, -0.60 (n = 1); the "
+        "pruned model from scratch, for as much compute: 92.00 %, +0.50 (n = 1)."
+    )
 
 
 def test_seeds_that_are_behind_are_left_out(tmp_path):
