@@ -1,6 +1,6 @@
 """Verifies the committed records: all files, and the accuracy of all models.
 
-    python -m experiments.verify [--data_dir=DATA] [--records=DIR]
+    python -m experiments.verify [NAME ...] [--data_dir=DATA] [--records=DIR]
     python -m experiments.verify --renew
 
 Compares every file under records/ with its SHA-256 hash in records/SHA256SUMS. Loads
@@ -9,6 +9,8 @@ real test set. The digits are part of scikit-learn; a record on other data is sk
 where the data are missing. The number of correct images may differ by 1 in 2,000,
 because processors add floating-point numbers in different orders; for the 360 digits
 that allows no difference. Exit status: 0 if everything agrees, 1 otherwise.
+
+With names of records, such as `cifar10/c10-k2-seed0`, only their models are measured.
 
 `--renew` writes records/SHA256SUMS again, after records were added or replaced.
 """
@@ -128,17 +130,22 @@ class _TestSets:
         return dataset.test, dataset.fingerprint
 
 
-def check_models(records, data_dir=None):
+def check_models(records, data_dir=None, names=()):
     """Checks all models in the records of finished and unfinished runs.
 
     Args:
         records: folder of the records.
         data_dir: folder of the data sets, or None.
+        names: names of the records to check; all if empty.
 
     Returns:
         list of `Check`, in the order of the records.
     """
-    paths = sorted(records.glob("*/*/models/*"))
+    paths = [
+        path
+        for path in sorted(records.glob("*/*/models/*"))
+        if not names or path.parents[1].relative_to(records).as_posix() in names
+    ]
     tests, checks = _TestSets(data_dir), []
     for count, path in enumerate(paths, start=1):
         folder = path.parents[1]
@@ -230,6 +237,13 @@ def _parser():
         "their models.",
     )
     parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="records whose models are measured, such as cifar10/c10-k2-seed0 "
+        "(default: all)",
+    )
+    parser.add_argument(
         "--records",
         type=pathlib.Path,
         default=RECORDS,
@@ -256,6 +270,9 @@ def main(argv=None):
     for folder in filter(None, (records, arguments.data_dir)):
         if not pathlib.Path(folder).is_dir():
             parser.error(f"there is no folder '{folder}'")
+    for name in arguments.names:
+        if not (records / name / "models").is_dir():
+            parser.error(f"there is no record '{name}' with models in '{records}'")
     if arguments.renew:
         changes = manifest.renew(records)
         print("\n".join([*changes, f"{records / manifest.NAME}: written"]))
@@ -264,7 +281,7 @@ def main(argv=None):
     print("Starting Keras ...", flush=True)
     with quiet.quiet_start():
         import resprune_tf  # noqa: F401
-    checks = check_models(records, arguments.data_dir)
+    checks = check_models(records, arguments.data_dir, arguments.names)
     failed = sum(check.wrong for check in checks)
     skipped = sum(check.result.startswith("skipped") for check in checks)
     print(f"\n{table(checks)}\n" if checks else "There are no models.")

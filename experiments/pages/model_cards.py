@@ -164,7 +164,8 @@ def _removed(run):
     for line in run.rounds:
         later = line["round"] > run.selected["round"]
         (after if later else before).extend(line["removed"])
-    text = f"Removed up to the selected round: {', '.join(before) or 'nothing'}."
+    by = f" by the criterion `{run.settings['criterion']}`" if before or after else ""
+    text = f"Removed{by} up to the selected round: {', '.join(before) or 'nothing'}."
     if after:
         text += (
             f" Removed after it, up to round {run.rounds[-1]['round']}, the last: "

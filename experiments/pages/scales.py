@@ -8,7 +8,8 @@ import re
 DIVISORS = {"paper": 1, "quarter": 4, "smoke": 1}
 WORDS = {"paper": "full length", "quarter": "a quarter of the epochs"}
 OWN = "own schedule"  # of models that are not in the paper
-_OWN = re.compile(r"^digits/|\bc10-r29\b")
+# Runs of the paper's models, which have its epochs at full length.
+_PLANNED = re.compile(r"(^|/)(c10|c100|in)-(?!r29\b)")
 
 
 def words(name, scale):
@@ -18,7 +19,7 @@ def words(name, scale):
         name: such as `"cifar10/c10-k2"` or `"digits/demo-seed0"`.
         scale: value of `--scale` in its flags.
     """
-    return OWN if scale == "paper" and _OWN.search(name) else WORDS[scale]
+    return OWN if scale == "paper" and not _PLANNED.search(name) else WORDS[scale]
 
 
 def epochs(number, scale):

@@ -20,7 +20,8 @@ def read(folder, data_dir):
         ValueError: if there is no such record, it contains no model of round 0, or the
             data are not those of the run.
     """
-    model = load_record_model(folder.name, 0, records=folder.parent)
+    name = f"{folder.parent.name}/{folder.name}"
+    model = load_record_model(name, 0, records=folder.parents[1])
     run = RunRecords.read(folder)
     settings = run.settings
     dataset = load_dataset(settings["dataset"]["name"], data_dir, seed=settings["seed"])

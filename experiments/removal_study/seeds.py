@@ -21,7 +21,7 @@ from experiments.removal_study.methods import (
 OMEGA = "importance"  # the criterion that scores units by |ω|
 _MEASURED = {"orders", "random sets", "greedy search"}  # parts of a study
 _BRIEF = 5  # units removed in the summary for the overview
-_COUNTS = (1, 2, 3, 5, 8)  # numbers of removed units whose percentiles are stated
+_COUNTS = range(1, 9)  # numbers of removed units whose percentiles are stated
 _ABOUT = """{n} models of [{run}](records.md) with different seeds: {layers} layers,
 {units} removable units, trained with ω on {data}. Criteria scored on {scored:,}
 training images, recalibration used {again:,}, and accuracies are measured on {test:,}
@@ -151,9 +151,12 @@ def omega_percentiles(networks):
 
 def by_number(ranks):
     """Percentiles by the number of removed units, as text."""
-    counts = list(map(str, ranks))
+    counts = list(ranks)
     listed = ", ".join(f"{rank:.0f}" for rank in ranks.values())
-    return f"{listed} for {', '.join(counts)} removed units"
+    stated = ", ".join(map(str, counts))
+    if len(counts) > 2 and counts == [*range(counts[0], counts[-1] + 1)]:
+        stated = f"{counts[0]} to {counts[-1]}"
+    return f"{listed} for {stated} removed units"
 
 
 def _selection(networks):

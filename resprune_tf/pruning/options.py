@@ -85,9 +85,12 @@ class Removal:
         if self.target is not None:
             check_target(self.target)
         if self.criterion is not None and not callable(self.criterion):
+            hint = ""
+            if isinstance(self.criterion, str):
+                hint = f" Pass `criteria.named({self.criterion!r}, dataset)`."
             raise TypeError(
                 "`criterion` must be a function from a model to a score for each unit, "
-                f"such as `criteria.importance`. Received: {self.criterion!r}."
+                f"such as `criteria.importance`. Received: {self.criterion!r}.{hint}"
             )
         if self.select_on not in ("validation", "test"):
             raise ValueError(

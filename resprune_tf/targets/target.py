@@ -253,6 +253,12 @@ class Target:
                 f"units leaves {target.listing(smallest)}. "
                 f"Choose a larger target{', such as ' if shares else ''}{shares}."
             )
+            for name in ("macs", "parameters"):
+                if (limit := self.limits.get(name, 0)) and 1 <= limit <= 100:
+                    message += (
+                        f" `{name}={limit:g}` is a number; a fraction of the initial "
+                        f"model is below 1, such as `{name}=0.6`."
+                    )
             if not_removable:
                 stay = (f"{name} ({reason})" for name, reason in not_removable.items())
                 message += f" Units that cannot be removed: {', '.join(stay)}."

@@ -113,6 +113,20 @@ def test_data_that_are_missing_or_ordered_differently(records, capsys, tmp_path)
     assert "of 2 models 0 agree with their records, 0 do not, 2 were skipped" in text
 
 
+def test_only_the_named_records_are_measured(records, capsys):
+    other = records / "digits" / "other-seed0"
+    shutil.copytree(records / NAME, other)
+    (other / "models" / "round-00.keras").unlink()
+    verify.main([f"--records={records}", "--renew"])
+    capsys.readouterr()
+    assert verify.main([f"--records={records}", "digits/other-seed0"]) == 0
+    text = capsys.readouterr().out
+    assert "of 1 model 1 agree" in text and NAME not in text
+    with pytest.raises(SystemExit):
+        verify.main([f"--records={records}", "digits/none"])
+    assert "there is no record 'digits/none' with models" in capsys.readouterr().err
+
+
 def test_arguments_are_checked_first(tmp_path, capsys):
     with pytest.raises(SystemExit):
         verify.main([f"--records={tmp_path / 'no'}"])

@@ -34,6 +34,7 @@ def write_model_record(folder, selected=1):
     data = {"name": "digits", "train": 1077, "validation": 360, "test": 360}
     recipe = {"learning_rate": 0.1, "batch_size": 64, "epochs": 2}
     run = {"dataset": data, "recipe": recipe, "seed": 3, "backend": "jax"}
+    run["criterion"] = "largest"
     final = make_final(lines, selected, test_examples=360, selection_examples=360)
     environment = {"cpu": "Some CPU", "cores": 4, "devices": "1 H200"}
     write_records(folder, lines, final, run=run, environment=environment)

@@ -30,7 +30,7 @@ def test_a_card(tmp_path):
         "Trained on digits: 1,077 training, 360 validation and 360 test images.",
         "Seed 3, backend jax, 1 H200.",
         "2 epochs, then 2 epochs per retraining; 4 in all.\n",
-        "Removed up to the selected round: stage1_unit2.\n",
+        "Removed by the criterion `largest` up to the selected round: stage1_unit2.\n",
         "UCI publishes it under CC BY 4.0.",
         "validation images (n = 360): 50.00 % (44.86 to 55.14 %) in round 0, ",
     ):

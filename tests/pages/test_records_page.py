@@ -196,7 +196,7 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
     row = records_page.over_seeds(tmp_path, least=2).splitlines()[2]
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "cifar10/demo",
-        "full length",
+        "own schedule",
         "digits (1,000 / 100 / 200)",
         "held-out images",
         "[0](../../records/cifar10/demo-seed0), [1](../../records/cifar10/demo-seed1)",
@@ -213,7 +213,7 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
         "Some CPU, 4 cores, tensorflow",
     ]
     page = records_page.records_page(tmp_path)
-    assert cells(page, "cifar10/demo", "full length")
+    assert cells(page, "cifar10/demo", "own schedule")
     assert cells(page, "[cifar10/once-seed0]") and "| [cifar10/demo" not in page
     for seed in range(3):
         rounds = make_rounds(0.9, 0.92, test=0.9 - 0.01 * seed)
@@ -230,7 +230,7 @@ def test_runs_of_several_seeds_are_summed_up(tmp_path):
     assert "cifar10/fine" in others and "cifar10/demo" not in others
     only = records_page.over_seeds(tmp_path, only=["once"], brief=True)
     assert cells(only, "cifar10/once")[1:4] == [
-        "full length",
+        "own schedule",
         "29 → 23 → 23",
         "90.00 (n = 1)",
     ]

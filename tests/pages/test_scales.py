@@ -7,7 +7,7 @@ from absl.testing import flagsaver
 import resprune_tf as rp
 from experiments import cifar, record
 from experiments.pages import records_page
-from experiments.pages.scales import check_scale, epochs, full_length_first
+from experiments.pages.scales import check_scale, epochs, full_length_first, words
 from experiments.paper.rows import BY_RUN
 from experiments.paper.series import Series
 from experiments.running import recipe_flags
@@ -23,6 +23,23 @@ pytestmark = pytest.mark.usefixtures("command_line")
 )
 def test_epochs(number, scale, expected):
     assert epochs(number, scale) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "expected"),
+    [
+        ("cifar10/c10-k2-seed0", "paper", "full length"),
+        ("c100-paper", "paper", "full length"),
+        ("imagenet/in-main-seed0", "paper", "full length"),
+        ("cifar10/c10-k2-quarter", "quarter", "a quarter of the epochs"),
+        # Runs that the paper does not have, with epochs of their own.
+        ("cifar10/mine-seed0", "paper", "own schedule"),
+        ("cifar10/c10-r29-random-seed0", "paper", "own schedule"),
+        ("digits/demo-seed0", "paper", "own schedule"),
+    ],
+)
+def test_only_runs_of_the_paper_have_its_length(name, scale, expected):
+    assert words(name, scale) == expected
 
 
 def recipes(*arguments):

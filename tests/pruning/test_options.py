@@ -13,7 +13,11 @@ from tests.made.fits import dense_net, own, regression_data, regression_net, sho
     ("fields", "error", "message"),
     [
         ({"target": 0.7}, TypeError, r"such as Target\(layers=32\). Received: 0.7"),
-        ({"criterion": "taylor"}, TypeError, "`criterion` must be a func.*'taylor'"),
+        (
+            {"criterion": "taylor"},
+            TypeError,
+            "must be a func.*'taylor'. Pass `criteria.named.'taylor', dataset",
+        ),
         ({"protected": "unit1"}, TypeError, r"a sequence of names.*\('unit1',\)"),
         ({"select_on": "train"}, ValueError, '"validation" or "test".*\'train\''),
         ({"mode": "up"}, ValueError, '"min" or "max".*up'),

@@ -133,6 +133,10 @@ def test_senseless_functions_of_latency(fields, kind, message):
             "8,400,000 MACs cannot be reached.*leaves 17,000,000 MACs. "
             "Choose a larger target, such as macs=0.203.$",
         ),
+        (
+            {"parameters": 60},
+            "`parameters=60` is a number; a fraction .* such as `parameters=0.6`",
+        ),
         ({"layers": 56}, "requires no removal: the initial model has 56 layers"),
         ({"layers": 80}, "requires no removal"),
     ],
