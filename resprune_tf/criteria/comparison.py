@@ -106,14 +106,17 @@ def compare_scores(
         recalibration.recalibrate(model, images, batch_size) if recalibrate else model
     )
     scores, failed = {}, {}
+    # Functions of the caller come first: they may fail, and others take long.
+    order = sorted(chosen, key=lambda name: chosen[name] not in (criteria or ()))
     with _watched(verbose):
         # The criteria take very different times.
-        for name in tracked(chosen, "Scoring units by {}".format, even=False):
+        for name in tracked(order, "Scoring units by {}".format, even=False):
             try:
                 returned = chosen[name](model if name == "leave_one_out" else given)
                 scores[name] = _of_all(name, check_scores(returned, found), units)
-            except ValueError as error:
-                if criteria is not None:
+            except Exception as error:
+                if criteria is not None or not isinstance(error, ValueError):
+                    error.add_note(f"The error is that of the criterion '{name}'.")
                     raise
                 failed[name] = error
     if failed and not set(scores).intersection(ON_EXAMPLES):
@@ -123,7 +126,7 @@ def compare_scores(
         model=model.name,
         images=count_images(images),
         units={u.name: {"parameters": u.parameters, "macs": u.macs} for u in units},
-        scores=scores,
+        scores={name: scores[name] for name in chosen if name in scores},
         omitted={**omitted, **{name: str(error) for name, error in failed.items()}},
         unscored={
             unit.name: "no ω, which others have" if unit.removable else "not removable"
@@ -181,12 +184,12 @@ def _chosen(criteria, create):
 
 
 def _of_all(name, scores, units):
-    """The scores in the order of the units; every unit must have one."""
+    """The scores of `units` in their order; every one of them must have a score."""
     expected = [unit.name for unit in units]
-    if set(scores) != set(expected):
+    if missing := [unit for unit in expected if unit not in scores]:
         raise ValueError(
             f"The criterion '{name}' must score the units {', '.join(expected)}. "
-            f"Received: {', '.join(scores) or 'no scores'}."
+            f"Scores are missing for {', '.join(missing)}."
         )
     return {unit: scores[unit] for unit in expected}
 

@@ -14,7 +14,7 @@ from resprune_tf.criteria import sensitivity
 from resprune_tf.criteria.comparison import compare_scores
 from resprune_tf.nets.importance import ImportanceScale
 from resprune_tf.units.finding import find_units
-from tests.conftest import images_of, net_of
+from tests.conftest import images_of, net_of, small_net
 from tests.made.foreign_nets import flat, segmenter
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,11 @@ def test_what_is_asked_for_must_be_possible(net):
         (["taylor"], None, "taylor needs labels"),
         (["importance"], None, "no ImportanceScale"),
         (["random"], LABELS[:5], "5 labels for 6 images"),
-        ([lambda model: {"a": 1.0}], None, "must score the units a, b, c. Received: a"),
+        (
+            [lambda model: {"a": 1.0}],
+            None,
+            "the units a, b, c. Scores are missing for b, c",
+        ),
         ([lambda model: {"d": 1.0}], None, "has no unit 'd', which has a score"),
         ([nowhere], None, "score of 'a' must be a finite number. Received: nan"),
         ([nowhere, nowhere], None, "Two criteria have the name 'nowhere'"),
@@ -92,6 +96,40 @@ def test_what_is_asked_for_must_be_possible(net):
     with pytest.raises(ValueError, match="no removable unit"):
         plain = net_of((4, 4, 3), layers.Conv2D(3, 3))
         compare_scores(plain, images_of(plain))
+
+
+def test_own_criteria_come_first_and_are_named_if_they_fail(net):
+    called = []
+
+    def mine(model):
+        called.append("mine")
+        return dict.fromkeys((unit.name for unit in find_units(model)), 1.0)
+
+    def failing(model):
+        called.append("failing")
+        raise KeyError("a")
+
+    table = compare_scores(net, images_of(net), criteria=["random", mine])
+    assert list(table.scores) == ["random", "mine"]  # the columns are as asked for
+    with (
+        mock.patch("resprune_tf.criteria.comparison.make", lambda *_: pytest.fail),
+        pytest.raises(KeyError) as error,
+    ):
+        compare_scores(net, images_of(net), criteria=["random", mine, failing])
+    assert error.value.__notes__ == ["The error is that of the criterion 'failing'."]
+    assert called == ["mine", "mine", "failing"]
+
+
+def test_units_that_stay_may_have_a_score():
+    net = small_net()
+    units = find_units(net)
+    assert not all(unit.removable for unit in units)
+
+    def mine(model):
+        return {unit.name: 1.0 for unit in units}
+
+    table = compare_scores(net, images_of(net), criteria=[mine])
+    assert list(table.scores["mine"]) == [u.name for u in units if u.removable]
 
 
 class Size:
