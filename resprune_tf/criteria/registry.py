@@ -17,9 +17,14 @@ class Criterion:
 
     Attributes:
         module: module of `resprune_tf.criteria` with a function of this name.
-        takes: what the function is called with: `"model"` if it is the criterion
-            itself; `"seed"`, `"examples"` or `"labels"` (examples, their labels and a
-            `loss`) if it returns the criterion.
+        takes: what the function is called with:
+
+            - `"model"`: `f(model)`; it is the criterion itself. The others return it.
+            - `"seed"`: `f(seed)`.
+            - `"examples"`: `f(images, batch_size=..., recalibrate=...)`. The images
+              have any dtype that the model takes, such as uint8 pixels.
+            - `"labels"`: `f(images, labels, batch_size=..., recalibrate=...,
+              loss=...)`.
         options: names of further arguments of `make` that it takes.
         compared: whether `compare_scores` includes it by default. Criteria that are
             the opposite of another one, or that train, are not included.

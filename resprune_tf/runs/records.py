@@ -74,8 +74,9 @@ class Round:
             BatchNormalization were estimated again after a short training; 0 if the
             statistics of the training were kept.
         correct: dict from split to the examples that a classifier classifies correctly:
-            one bit per example, as hexadecimal digits padded with zeros. Empty if this
-            is unknown, as for a `tf.data.Dataset`.
+            one bit per example, the first example being the highest bit of the first
+            of the hexadecimal digits, padded with zeros at the end. Empty if this is
+            unknown, as for a `tf.data.Dataset`.
         kept: dict from each unit that cannot be removed to the reason; in round 0 only.
     """
 
