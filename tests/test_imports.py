@@ -31,7 +31,7 @@ FLOORS = {
     ),
     "experiments": (
         {"pages"},
-        {"record"},
+        {"compare", "record"},
         {"running", "paper"},
         {"bench", "removal_study", "torture"},
         {"claims"},
