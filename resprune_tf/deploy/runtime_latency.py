@@ -74,7 +74,7 @@ def runtime_latencies(
     check_counts(batch_size=batch_size, runs=runs, warmup=warmup, threads=threads)
     models, runtime = listed(models), check_runtime(runtime)
     format = RUNTIME_FORMATS[runtime]
-    with as_files(models, format, "runtime_latencies") as paths:
+    with _as_files(models, format, "runtime_latencies") as paths:
         say(
             f"Timing on {runtime}, batch size {batch_size}: "
             f"{counted(len(models), 'model')} in turns ..."
@@ -89,18 +89,11 @@ def runtime_latencies(
         }
         results = in_fresh_process(FORMATS[format].runtime, job)
     load = float(results["load"])
-    return tuple(
-        Latency.of(
-            own,
-            batch_size=batch_size,
-            backward=False,
-            precision="as written" if is_path(model) else FORMATS[format].precision,
-            device="cpu",
-            backend=keras.backend.backend(),
-            runtime=runtime,
-            load=None if math.isnan(load) else load,
-        )
-        for own, model in zip(results["times"].T, models, strict=True)
+    return _latencies(
+        *(results["times"].T, models, runtime),
+        batch_size=batch_size,
+        device="cpu",
+        load=None if math.isnan(load) else load,
     )
 
 
@@ -143,19 +136,24 @@ def device_latencies(
     models, runtime = listed(models), check_runtime(runtime)
     format, device = RUNTIME_FORMATS[runtime], name_of(latency_fn)
     times = [[] for _ in models]
-    with as_files(models, format, "device_latencies") as paths:
+    with _as_files(models, format, "device_latencies") as paths:
         turns = [(i, path) for _ in range(runs) for i, path in enumerate(paths)]
         for i, path in tracked(turns, f"Timing by {device}"):
             times[i].append(_positive(latency_fn(str(path)), device))
+    return _latencies(times, models, runtime, batch_size=None, device=device)
+
+
+def _latencies(times, models, runtime, **fields):
+    """The `Latency` of each model, from the times of its calls."""
+    written = FORMATS[RUNTIME_FORMATS[runtime]].precision
     return tuple(
         Latency.of(
             own,
-            batch_size=None,
             backward=False,
-            precision="as written" if is_path(model) else FORMATS[format].precision,
-            device=device,
+            precision="as written" if _is_path(model) else written,
             backend=keras.backend.backend(),
             runtime=runtime,
+            **fields,
         )
         for own, model in zip(times, models, strict=True)
     )
@@ -175,13 +173,13 @@ def _positive(time, device):
     return value
 
 
-def is_path(model):
+def _is_path(model):
     """Whether a model is given as the path of its file."""
     return isinstance(model, str | os.PathLike)
 
 
 @contextlib.contextmanager
-def as_files(models, format, purpose):
+def _as_files(models, format, purpose):
     """Context with the absolute paths of models, written in a format if necessary.
 
     Args:
@@ -194,13 +192,13 @@ def as_files(models, format, purpose):
             `runtime_latencies` does.
     """
     for model in models:
-        if not is_path(model):
+        if not _is_path(model):
             graph.as_functional(model, purpose)
         elif not pathlib.Path(model).exists():
             raise FileNotFoundError(
                 f"'{model}' does not exist. Pass a path of a file that `export` wrote."
             )
-    remaining = [model for model in models if not is_path(model)]
+    remaining = [model for model in models if not _is_path(model)]
     if remaining:
         check_formats(format)
     with tempfile.TemporaryDirectory(prefix="resprune-") as folder:
@@ -211,6 +209,6 @@ def as_files(models, format, purpose):
             written.append(write_folded(format, model, place))
         each = iter(written)
         yield [
-            pathlib.Path(model if is_path(model) else next(each)).absolute()
+            pathlib.Path(model if _is_path(model) else next(each)).absolute()
             for model in models
         ]

@@ -212,6 +212,11 @@ class Plan:
             return target_measures([model], self.target)[0]
         return target_measures([initial, model], self.target, initial_ms)[1]
 
+    @staticmethod
+    def not_counted(size: dict) -> dict:
+        """Returns file size and latency among the measures of a model."""
+        return {name: value for name, value in size.items() if name not in COUNTED}
+
     def record(self, number: int, model, size: dict, **fields) -> Round:
         """Creates the record of a trained model.
 
@@ -235,7 +240,7 @@ class Plan:
                 "test": {},
                 "seconds": 0.0,
                 "model": model_name(number),
-                "measured": {k: v for k, v in size.items() if k not in COUNTED},
+                "measured": self.not_counted(size),
                 "kept": {} if number else dict(self.not_removable),
                 **fields,
             }

@@ -34,7 +34,7 @@ from resprune_tf.system.progress import say
 from resprune_tf.system.whole_files import atomic_file, read_lines, write_json
 from resprune_tf.system.wording import busy_note, counted, in_words
 from resprune_tf.targets.measures import file_bytes, measure
-from resprune_tf.targets.target import COUNTED, LOAD
+from resprune_tf.targets.target import LOAD
 from resprune_tf.training.divergence import broken
 from resprune_tf.training.recalibration import has_statistics, training_batches
 from resprune_tf.units.removal import remove_units
@@ -172,7 +172,7 @@ class PruningRun:
         broken_before = broken(model)
         size = self._size(model, number)
         self._announce(number, size, removed, recipe)
-        measured = {k: v for k, v in size.items() if k not in COUNTED}
+        measured = self.plan.not_counted(size)
         saved = {"round": number, "removed": list(removed), "measured": measured}
         trainer, callbacks, history, spent, done = self._training(model, recipe, saved)
         try:
@@ -318,8 +318,7 @@ class PruningRun:
 
         These are the removed units, what was measured of the model, and the history.
         """
-        meta = checkpoint.read_meta(self.files.path / "state.npz")
-        return meta if meta is not None and meta["round"] == number else {}
+        return checkpoint.read_round(self.files.path / "state.npz", number)
 
     def _training(self, model, recipe, saved):
         """Prepares the training of a round, from the saved state if there is one.

@@ -67,13 +67,22 @@ def read_meta(path):
         raise damaged(path, error) from None
 
 
+def read_round(path, round):
+    """The JSON values of a state file, as `read_meta`, if they are those of a round.
+
+    They are an empty dict if the file does not exist or contains another round.
+    """
+    meta = read_meta(path) or {}
+    return meta if meta.get("round") == round else {}
+
+
 def epochs_done(path, round):
     """Number of finished epochs of a round in a state file.
 
     It is 0 if the file does not exist or contains another round.
     """
-    meta = read_meta(path) or {}
-    return meta["epoch"] if meta.get("round") == round else 0
+    meta = read_round(path, round)
+    return meta["epoch"] if meta else 0
 
 
 def measured(path, round):
@@ -86,8 +95,7 @@ def measured(path, round):
     Raises:
         RunDirectoryError: if the file is damaged.
     """
-    meta = read_meta(path) or {}
-    found = meta.get("measured", {}) if meta.get("round") == round else {}
+    found = read_round(path, round).get("measured", {})
     if not isinstance(found, dict) or not all(
         isinstance(value, int | float) for value in found.values()
     ):
