@@ -103,13 +103,28 @@ def commands():
             yield path.name, shlex.split(line, comments=True)
 
 
+def with_printed_flagfile(argument, document, folder):
+    """The argument, with a flag file that the document itself prints in its place."""
+    path = ROOT / argument.partition("=")[2]
+    if not argument.startswith("--flagfile=") or path.exists():
+        return argument
+    text = next(p for p in DOCUMENTS if p.name == document).read_text()
+    (printed,) = re.findall(r"^```\n((?:--\S+\n)+)```$", text, re.MULTILINE)
+    (folder / path.name).write_text(printed)
+    return f"--flagfile={folder / path.name}"
+
+
 @pytest.mark.parametrize(("document", "words"), [*commands()], ids=str)
-def test_documented_commands_are_understood(document, words, monkeypatch):
+def test_documented_commands_are_understood(document, words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     name, *arguments = words
     assert importlib.util.find_spec(name.rstrip("`,"))
     if name in ("experiments.cifar", "experiments.imagenet"):
         module = importlib.import_module(name)
-        given = [a for a in arguments if a.startswith("--") and "..." not in a]
+        given = [
+            with_printed_flagfile(a, document, tmp_path)
+            for a in arguments
+            if a.startswith("--") and "..." not in a
+        ]
         with flags_of(module, given):
             module.apply_scale()
