@@ -83,6 +83,7 @@ def run(args):
         "cost": None if cost is None else dataclasses.asdict(cost),
         "units": [_unit(unit) for unit in units],
         "opaque": [dataclasses.asdict(each) for each in units.opaque],
+        "possible_merges": [dataclasses.asdict(e) for e in units.possible_merges],
         "achievable": None,
     }
     lines = [str(units), "", _cost_text(result)]

@@ -219,8 +219,9 @@ def _size(model, path):
 
 
 def _closed(model):
-    """Names of the layers that may contain units which are not found."""
-    return [each.name for each in find_units(model).opaque]
+    """Names of the layers that may contain or end units which are not found."""
+    units = find_units(model)
+    return [each.name for each in (*units.opaque, *units.possible_merges)]
 
 
 def _outputs(models, files, examples, of_classes, args, known=()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,8 @@ from resprune_tf.nets.architecture import UnitId
 from resprune_tf.nets.importance import ImportanceScale
 from resprune_tf.units import merges
 from resprune_tf.units.expansion import is_composite
-from resprune_tf.units.search import alike, search
+from resprune_tf.units.own_merges import PossibleMerge, alike, possible_merges
+from resprune_tf.units.search import search
 from resprune_tf.units.survey import Survey
 from resprune_tf.units.table import unit_table
 
@@ -103,9 +105,19 @@ class Units(list):
         opaque: tuple of `Opaque`: layers that were not searched and may contain units.
     """
 
-    def __init__(self, units: Iterable[Unit], model: str, opaque: tuple[Opaque, ...]):
+    def __init__(self, units: Iterable[Unit], model: Any, opaque: tuple[Opaque, ...]):
         super().__init__(units)
-        self.model, self.opaque = model, opaque
+        self.model, self.opaque = model.name, opaque
+        self._model = model
+
+    @functools.cached_property
+    def possible_merges(self) -> tuple[PossibleMerge, ...]:
+        """Layers that `register_merge` could declare ends of units.
+
+        Each is of a class of the user's own, or a `Lambda`, and returned one of its
+        inputs for zeros in place of the others, of which one is computed from it.
+        """
+        return possible_merges(graph.as_functional(self._model, "find_units"))
 
     def __str__(self):
         return unit_table(self)
@@ -173,7 +185,7 @@ def find_units(model: keras.Model) -> Units:
                 branches=branches,
             )
         )
-    return Units(units, model.name, tuple(_opaque(survey)))
+    return Units(units, model, tuple(_opaque(survey)))
 
 
 def chosen_units(units, found, offer):

@@ -17,6 +17,7 @@ _MERGES = {
     # It adds its second input, times a constant, to its first.
     CustomScaleLayer: (0,),
 }
+_EXACT = frozenset(_MERGES)  # where the branch is zero, these return the shortcut
 _UNITS = set()
 
 
@@ -24,7 +25,8 @@ def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
     """Registers a layer class that adds residual branches to a shortcut.
 
     The output must equal the shortcut if all other inputs are zero, because removing
-    a unit replaces the output by the shortcut.
+    a unit replaces the output by the shortcut. `find_units` computes this for one
+    random input. A unit whose merge returns something else cannot be removed.
 
     Args:
         kind: class of the layer or operation. Register subclasses separately, as they
@@ -74,6 +76,16 @@ def check_kind(kind, purpose):
 def is_unit(operation):
     """Whether an operation was registered as a whole residual unit."""
     return type(operation) in _UNITS
+
+
+def is_registered(kind):
+    """Whether a class is a merge, or was registered as a merge or as a whole unit."""
+    return kind in _MERGES or kind in _UNITS
+
+
+def is_exact(kind):
+    """Whether a class of merges is known to return the shortcut of a silent branch."""
+    return kind in _EXACT
 
 
 def shortcut_places(node):

@@ -17,6 +17,7 @@ from resprune_tf import graph
 from resprune_tf.graph.ancestry import Ancestry
 from resprune_tf.graph.call_names import before_identities
 from resprune_tf.units import merges
+from resprune_tf.units.own_merges import alike, returns_shortcut
 
 
 class Found(typing.NamedTuple):
@@ -79,6 +80,11 @@ def search(level, path=(), seen=None):
         kind, reason, shortcut, start = judged
         place = [tensor is shortcut for tensor in addends].index(True)
         branches = (*inputs[:place], *inputs[place + 1 :])
+        if reason is None and not _exact(node, place):
+            reason = (
+                f"its merge ({type(operation).__name__}) does not return the shortcut "
+                "where the branch is 0, so removing it would change what remains"
+            )
         if reason is None and not _learned(start, branches):
             # `x + sigmoid(x)` and the like are activation functions, written out.
             reason = (
@@ -182,6 +188,12 @@ def _misfit(shortcut, total):
     return f"has another {which} than the sum, so it cannot replace it"
 
 
+def _exact(node, place):
+    """Whether a merge returns its shortcut where the branch is 0, as far as known."""
+    known = merges.is_exact(type(node.operation))
+    return known or returns_shortcut(node, place) is not False
+
+
 def _different(tensors):
     """Tensors without repetition."""
     return list({id(tensor): tensor for tensor in tensors}.values())
@@ -203,8 +215,3 @@ def _learned(start, branches):
         seen.add(id(node))
         waiting.extend(node.input_tensors)
     return False
-
-
-def alike(tensor, other):
-    """Whether one symbolic tensor can replace another: same shape, same dtype."""
-    return (tensor.shape, tensor.dtype) == (other.shape, other.dtype)

@@ -5,7 +5,7 @@ from resprune_tf.system.wording import counted
 
 
 def unit_table(units):
-    """Describes `Units` as text: each unit, its cost, and layers not searched.
+    """Describes `Units` as text: each unit, its cost, and where more may be.
 
     Args:
         units: `Units`; see `find_units`.
@@ -37,21 +37,42 @@ def unit_table(units):
 
 
 def unsearched(units):
-    """The layers that were not searched, as lines of text; empty if there are none."""
-    if not units.opaque:
-        return ""
+    """Layers that were not searched or may be merges, as lines; empty if none."""
+    lines = [*_opaque(units.opaque), *_possible_merges(units.possible_merges)]
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _opaque(layers):
+    if not layers:
+        return []
     openers = advice(
         "`expand` opens such layers, `register_unit` declares one a residual unit",
         "--expand opens such layers",
     )
     lines = [f"Not searched ({openers}):"]
-    for each in units.opaque:
+    for each in layers:
         shape = "shape kept, may be residual" if each.residual else "shape changes"
         lines.append(
             f"  {each.name} ({each.kind}): {counted(each.layers, 'layer')} inside, "
             f"{each.parameters:,} parameters, {shape}."
         )
-    return "".join(f"\n{line}" for line in lines)
+    return lines
+
+
+def _possible_merges(layers):
+    calls = {}
+    for each in layers:
+        places = ", ".join(map(str, each.shortcuts)) + "," * (len(each.shortcuts) == 1)
+        call = f"register_merge({each.kind}, shortcuts=({places}))"
+        calls.setdefault(call, []).append(each.name)
+    if not calls:
+        return []
+    where = advice("", " in a module that --import names")
+    return [
+        f"Possibly merges, as they return one input if the others are 0. To declare "
+        f"them{where}:",
+        *(f"  `{call}`: {', '.join(names)}." for call, names in calls.items()),
+    ]
 
 
 def _macs(unit):

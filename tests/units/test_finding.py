@@ -453,7 +453,10 @@ def test_registered_merges_end_units():
     inputs = keras.Input((8, 8, 4))
     model = keras.Model(inputs, GatedSum(name="gated")([inputs, conv("f")(inputs)]))
     assert rp.find_units(model) == []
+    with pytest.raises(ValueError, match=r"`register_merge\(GatedSum, shortcuts=\(0"):
+        rp.remove_units(model, "gated")
     rp.register_merge(GatedSum, shortcuts=(0,))
+    assert not rp.find_units(model).possible_merges
     assert [u.name for u in rp.find_units(model)] == ["gated"]
     assert_removal_is_exact(model, "gated", images(8, 8, 4))
     with pytest.raises(TypeError, match="a class of Keras layers.*Received: <function"):
