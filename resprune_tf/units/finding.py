@@ -47,6 +47,7 @@ class Unit:
         uncounted: paths of operations in `layers` that multiply but cannot be counted
             (see `Cost`). If there are any, the removal saves more than `macs`.
         contains: names of the units that are removed along with it.
+        weights: the `keras.Variable`s that `parameters` counts, of this model.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Unit:
     shortcut: Any = dataclasses.field(repr=False, compare=False)
     start: Any = dataclasses.field(repr=False, compare=False)
     branches: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
+    weights: tuple[keras.Variable, ...] = dataclasses.field(repr=False, compare=False)
 
     @property
     def removable(self) -> bool:
@@ -183,6 +185,7 @@ def find_units(model: keras.Model) -> Units:
                 shortcut=shortcut,
                 start=start,
                 branches=branches,
+                weights=lost.weights,
             )
         )
     return Units(units, model, tuple(_opaque(survey)))

@@ -17,7 +17,8 @@ class Lost(typing.NamedTuple):
     Attributes:
         nodes: ids of the nodes without a remaining call, in order of computation.
         operations: operations without a remaining call, in order of computation.
-        parameters: number of their parameters, unless another operation has them too.
+        weights: their parameters, as variables, unless another operation has them too.
+        parameters: number of these parameters.
         macs: MACs of all deleted calls, for one example; None if the model has unknown
             sizes.
         uncounted: paths of the deleted operations that have no rule for MACs.
@@ -25,6 +26,7 @@ class Lost(typing.NamedTuple):
 
     nodes: tuple
     operations: tuple
+    weights: tuple
     parameters: int
     macs: int | None
     uncounted: tuple
@@ -84,10 +86,13 @@ class Survey:
             for index, call in lost.items()
             if id(call.node) in nodes and self._macs[index] is None
         ]
+        operations = tuple(operations.values())
+        sizes = self._parameters(operations)
         return Lost(
             nodes=tuple(nodes),
-            operations=tuple(operations.values()),
-            parameters=self._parameters(operations.values()),
+            operations=operations,
+            weights=_variables(operations, sizes),
+            parameters=sum(sizes.values()),
             macs=self._saved(lost),
             uncounted=tuple(dict.fromkeys(uncounted)),
         )
@@ -111,11 +116,12 @@ class Survey:
         }
 
     def _parameters(self, operations):
+        """Sizes of the parameters of deleted operations, by the ids of the variables."""
         own = collections.Counter()
         for operation in operations:
             own.update(dict.fromkeys(self._sizes[id(operation)], 1))
         sizes = parameter_sizes(operations)
-        return sum(n for key, n in sizes.items() if own[key] == self._holders[key])
+        return {k: n for k, n in sizes.items() if own[k] == self._holders[k]}
 
     @functools.cached_property
     def _holders(self):
@@ -161,3 +167,9 @@ def _count(call):
         return count_macs(call)
     except ValueError:
         return _OPEN
+
+
+def _variables(operations, ids):
+    """The variables with these ids, in the order of the operations."""
+    weights = [v for each in operations for v in getattr(each, "weights", ())]
+    return tuple({id(v): v for v in weights if id(v) in ids}.values())

@@ -2,6 +2,8 @@
 
 import json
 import math
+import pathlib
+import re
 from unittest import mock
 
 import keras
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import resprune_tf
 from resprune_tf import criteria
 from resprune_tf.criteria import sensitivity
 from resprune_tf.criteria.comparison import compare_scores
@@ -33,6 +36,22 @@ def net():
 
 # Those that look at labels and are compared where none are named.
 LABELLED = ["taylor", "leave_one_out"]
+
+
+def test_the_criterion_of_the_documentation_scores_each_unit():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "scores.md"
+    (example,) = re.findall(
+        r"```python\n(def mean_magnitude.*?)```", page.read_text(), re.S
+    )
+    model = small_net()
+    x = images_of(model, 6)
+    names = {"rp": resprune_tf, "np": np, "model": model, "x": x, "y": LABELS % 3}
+    exec(example, names)
+    scores = names["table"].scores["mean_magnitude"]
+    units = [unit for unit in find_units(model) if unit.removable]
+    assert list(scores) == [unit.name for unit in units]
+    values = np.concatenate([np.ravel(weight) for weight in units[0].weights])
+    assert scores[units[0].name] == pytest.approx(np.abs(values).mean())
 
 
 def test_every_criterion_is_there_unless_it_needs_labels():

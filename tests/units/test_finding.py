@@ -170,6 +170,7 @@ def test_a_shared_layer_stays_while_another_unit_needs_it():
     model = keras.Model(inputs, x)
     first = rp.find_units(model)[0]
     assert first.layers == ("a_add",) and first.parameters == 0
+    assert not first.weights
     assert first.macs == 8 * 8 * 9 * 4 * 4
     shorter = assert_removal_is_exact(model, "a", images(8, 8, 4))
     assert shorter.count_params() == model.count_params()

@@ -140,6 +140,9 @@ def test_parameters_say_what_removal_saves(net, shorter_by_one):
         if unit.importance:
             saved = trainable(net) - trainable(shorter_by_one[unit.name])
             assert saved == unit.parameters + 1  # and its ω
+            assert saved == sum(int(np.prod(w.shape)) for w in unit.weights) + 1
+            kept = {w.path for w in shorter_by_one[unit.name].weights}
+            assert not kept & {w.path for w in unit.weights}
 
 
 def test_shorter_net_saves_loads_and_trains(tmp_path):
