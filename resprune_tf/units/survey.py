@@ -116,7 +116,7 @@ class Survey:
         }
 
     def _parameters(self, operations):
-        """Sizes of the parameters of deleted operations, by the ids of the variables."""
+        """Sizes of the parameters of deleted operations, by the id of the variable."""
         own = collections.Counter()
         for operation in operations:
             own.update(dict.fromkeys(self._sizes[id(operation)], 1))
