@@ -18,7 +18,8 @@ measures the initial model of a run whose record in records/cifar10 contains it,
 --record=digits/NAME that of a run on the digits, which needs no --data_dir.
 
 There is one record per model in records/removal_study. Recorded parts are not measured
-again, so the command can be stopped and repeated; --again measures everything again.
+again, so the command can be stopped and repeated, and a criterion that is registered
+later is added; --again measures everything again.
 """
 
 import pathlib
@@ -64,6 +65,11 @@ def main():
                 raise ValueError(
                     f"'{path}' was measured with other settings: {record['settings']}. "
                     "Give the same settings, or --again."
+                )
+            if record and name not in NETS and record["run"] != name:
+                raise ValueError(
+                    f"'{path}' has the measurements of '{record['run']}', not of "
+                    f"'{name}'. Rename one of these records."
                 )
             if accuracy is not None:
                 record["published_accuracy"] = accuracy

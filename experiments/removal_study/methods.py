@@ -14,6 +14,7 @@ FULL = ()  # no unit is removed
 # the mean cross entropy in this order.
 HARMS = ("accuracy lost", "cross entropy gained")
 _RESAMPLES = 2000
+_FEWEST = 5  # units of a bootstrap interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,11 +214,14 @@ def correlation(first, second):
     """Spearman's correlation with its 95 % percentile bootstrap interval, as text.
 
     Args:
-        first, second: sequences of numbers, one of each for a unit.
+        first, second: sequences of numbers, one of each for a unit. Of fewer than five
+            units there is no interval: most resamples would contain two or three.
     """
     first, second = np.array(first), np.array(second)
     found = stats.spearmanr(first, second).statistic
     count = len(first)
+    if count < _FEWEST:
+        return f"{found:+.2f}"
     rows = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
     distinct = 1 + (np.diff(np.sort(rows, axis=1), axis=1) > 0).sum(axis=1)
     rows = rows[distinct > 2]

@@ -258,6 +258,8 @@ def origin(networks):
     """Hours, processor, versions and commits of some studies, as a phrase."""
     facts = networks[0].record["environment"]
     parts = [part for n in networks for part in n.record["parts"].values()]
+    for part in parts:  # that a part was measured again, and again
+        parts += [part["before"]] if "before" in part else []
     commits = dict.fromkeys(short_commit(part["commit"] or "-") for part in parts)
     hours = sum(part["seconds"] for part in parts) / 3600
     together = " in all" if len(networks) > 1 else ""

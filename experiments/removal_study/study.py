@@ -89,15 +89,18 @@ class Study:
         self.calibration = self.augmented(settings.recalibrated_on, settings.seed)
 
     def run(self):
-        """Runs all parts that are not in the record."""
+        """Runs all parts that are not in the record, or lack a new criterion."""
         facts = self.record["environment"] = environment()
         parts = self.record.setdefault("parts", {})
+        added = self._unscored()
         for name, part in PARTS.items():
-            if name in parts:
+            before = parts.get(name)
+            if before and not (added and name in _OF_CRITERIA):
                 continue
             begun, cpu = time.monotonic(), time.process_time()
             started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            print(f"{self.model.name}: {name} ...", flush=True)
+            new = f" ({', '.join(added)})" if before else ""
+            print(f"{self.model.name}: {name}{new} ...", flush=True)
             part(self)
             parts[name] = {
                 "started": started,
@@ -105,9 +108,23 @@ class Study:
                 "processor_seconds": round(time.process_time() - cpu, 1),
                 "commit": facts.get("commit"),
             }
+            if before:
+                parts[name]["before"] = before
             self.save()
             done = f"{parts[name]['seconds']:.0f} s, {len(parts)} of {len(PARTS)} parts"
             print(f"{self.model.name}: {name} done: {done}", flush=True)
+
+    def _unscored(self):
+        """Names of the criteria that were registered after the scores were recorded."""
+        if "scores" not in self.record.get("parts", {}):
+            return []
+        known = self.record["scores"][f"{self.settings.scored_on} images, draw 0"]
+        scaled = any(unit.importance for unit in scored_units(self.model))
+        return [
+            name
+            for name in self.criteria(self.settings.scored_on, 0)
+            if name not in known and (scaled or name != "importance")
+        ]
 
     def save(self):
         """Writes the record."""
@@ -376,3 +393,5 @@ PARTS: dict[str, typing.Callable] = {
     "recalibration": _recalibration,
     "other images": _draws,
 }
+# They go on where they were: what is recorded is not measured again.
+_OF_CRITERIA = ("scores", "orders", "other images")

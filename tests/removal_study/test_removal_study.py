@@ -128,6 +128,37 @@ def record(model, dataset, tmp_path_factory):
     return path
 
 
+class Extended(Interrupted):
+    """A study after two more criteria were registered, one of which scores no unit."""
+
+    def criteria(self, count, draw):
+        def reverse(model):
+            names = reversed(self.removals.units)
+            return {name: float(place) for place, name in enumerate(names)}
+
+        found = super().criteria(count, draw)
+        return {**found, "reverse": reverse, "importance": lambda model: {}}
+
+
+def test_a_criterion_that_is_registered_later_is_added(record, model, dataset, capsys):
+    before = json.loads(record.read_text())
+    path = record.with_name("extended.json")
+    Extended(model, dataset, SETTINGS, 0.0, json.loads(record.read_text()), path).run()
+    after = json.loads(path.read_text())
+    assert "scores (reverse) ..." in capsys.readouterr().out
+    assert after["orders"] == {**before["orders"], "reverse": [3, 2, 1, 0]}
+    for draw, own in after["scores"].items():
+        assert own["reverse"]
+        assert {**own, **before["scores"][draw]} == own  # the others are unchanged
+    assert all(
+        own == after["subset_images"][k] for k, own in before["subset_images"].items()
+    )
+    assert after["parts"]["orders"]["before"] == before["parts"]["orders"]
+    assert after["parts"]["random sets"] == before["parts"]["random sets"]
+    Extended(model, dataset, SETTINGS, 0.0, json.loads(path.read_text()), path).run()
+    assert capsys.readouterr().out == ""  # nothing is left to measure
+
+
 def test_a_study_continues_where_it_was(record, model, dataset, capsys):
     found = json.loads(record.read_text())
     assert list(found["parts"]) == list(study.PARTS)

@@ -10,6 +10,7 @@ from experiments.removal_study.__main__ import main
 from experiments.removal_study.methods import (
     HARMS,
     Network,
+    correlation,
     mean_rank,
     rank_correlation,
 )
@@ -157,6 +158,13 @@ def test_the_page_draws_single_models_only(tmp_path, monkeypatch):
     assert "## Summary" not in text
 
 
+def test_an_interval_needs_five_units():
+    assert correlation([1, 2, 3, 4], [1, 2, 4, 3]) == "+0.80"
+    assert correlation(range(5), range(5)) == "+1.00 [+1.00, +1.00]"
+    low = float(correlation(range(5), [0, 1, 2, 4, 3]).split("[")[1].split(",")[0])
+    assert -1 <= low < 0.9
+
+
 def test_the_overview_says_how_well_omega_selects(tmp_path):
     assert page.in_brief(tmp_path) == ""
     made(tmp_path, "mine-seed0", WORST)
@@ -165,7 +173,7 @@ def test_the_overview_says_how_well_omega_selects(tmp_path):
     assert row[1:] == [
         *("1", "95.0", "2", "90.0", "92.0", "94.0 to 94.0"),
         "12, 8 for 1, 2 removed units",
-        *["-1.00 [-1.00, -1.00]"] * 2,
+        *["-1.00"] * 2,  # too few units for an interval
     ]
     for seed in (0, 1):
         made(tmp_path, f"mine-seed{seed}", BEST)
