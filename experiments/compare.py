@@ -13,6 +13,7 @@ trained models, which does not show what another seed would give.
 
 import argparse
 import glob
+import os
 import pathlib
 import re
 import sys
@@ -122,7 +123,9 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     try:
         runs = runs_of(arguments.run), runs_of(arguments.control)
-        print(comparison(*runs, arguments.selected))
+        print(comparison(*runs, arguments.selected), flush=True)
+    except BrokenPipeError:  # such as `| head`, which reads some lines only
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - flushed when Python exits
     except ValueError as error:
         sys.exit(f"error: {error}")
     return 0

@@ -161,7 +161,9 @@ def main(argv):
         keep(arguments.run_dir, arguments.record, arguments.models)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"{arguments.record}: written; `make reproduce` regenerates the pages")
+    rounds, finished = progress(arguments.record)
+    state = f"{rounds} rounds" + ("" if finished else ", run not finished")
+    print(f"{arguments.record}: written ({state}); `make reproduce` updates the pages")
 
 
 if __name__ == "__main__":

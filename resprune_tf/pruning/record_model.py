@@ -26,7 +26,7 @@ def load_record_model(
 
     Args:
         name: folder of the record below `records`, such as `"digits/small-seed0"`, or
-            the absolute path of a run directory.
+            the path of a run directory.
         round: int, number of the round. Defaults to the selected round. Records contain
             the models of round 0 and of the selected round; small records contain more.
         records: path of the folder `records` of a checkout. Defaults to `records` in
@@ -45,8 +45,9 @@ def load_record_model(
     >>> logits = model.predict(images)
     """
     records = pathlib.Path(records)
-    folder = records / name
-    if not (folder / "rounds.jsonl").is_file():
+    folders = records / name, pathlib.Path(name)
+    folder = next((f for f in folders if (f / "rounds.jsonl").is_file()), None)
+    if folder is None:
         raise ValueError(_no_record(records, name))
     rounds = read_rounds(folder)
     if round is None:
