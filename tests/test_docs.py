@@ -153,7 +153,7 @@ def test_the_readme_has_the_run_at_the_length_of_the_paper():
 
 def test_the_readme_compares_the_pruned_model_with_the_restart_control():
     ends = []
-    for run in ("c10-restart", "c10-k2", "c10-random", "c10-scratch-b"):
+    for run in ("c10-restart", "c10-k2", "c10-random", "c10-scratch-b", "c10-small-lr"):
         series = Sources(RECORDS).series(run, "quarter")
         (accuracy,) = series.accuracies(series.last()).values()
         ends.append(100 * accuracy)
@@ -161,8 +161,9 @@ def test_the_readme_compares_the_pruned_model_with_the_restart_control():
         "nothing removed, ends at {:.2f} %, the pruned model at {:.2f} %".format(*ends)
     ) in README
     assert (
-        f"Removing random units instead ends at {ends[2]:.2f} %, and the pruned "
-        f"architecture trained from scratch for as much compute at {ends[3]:.2f} %."
+        f"Removing random units instead ends at {ends[2]:.2f} %, the pruned "
+        f"architecture trained from scratch for as much compute at {ends[3]:.2f} %, "
+        f"and retraining from a small learning rate at {ends[4]:.2f} %."
     ) in README
     below = f"is {ends[0] - ends[1]:.2f} percentage points below the control"
     assert below in README
