@@ -5,7 +5,7 @@
 RUN and CONTROL are folders of finished runs or records without `-seed0`, such as
 `records/cifar10/c10-k2-quarter` and `records/cifar10/c10-random-quarter`. The models of
 the last round are compared, or, with --selected, those that were selected. Accuracies
-and differences (control minus run) are in % and percentage points, the interval of the
+and differences (run minus control) are in % and percentage points, the interval of the
 mean is a 95 % t interval over the seeds. *Control wrong*, *control right*: images that
 the control alone classifies wrongly or correctly, with p of McNemar's exact test of two
 trained models, which does not show what another seed would give.
@@ -86,13 +86,13 @@ def comparison(first, second, selected=False):
             for place in (0, 1)
         ]
         means = (percent(summarize(each.values())) for each in accuracies)
-        rows.append([words, *means, points(pair(*reversed(accuracies)))])
+        rows.append([words, *means, points(pair(*accuracies))])
     parts = [
         ", ".join(
             f"seed {seed}: {both[0]['layers']} and {both[1]['layers']} layers"
             for seed, both in pairs.items()
         ),
-        markdown_table(["images", "run", "control", "control minus run"], rows),
+        markdown_table(["images", "run", "control", "run minus control"], rows),
     ]
     images = [
         [str(seed), *cells]

@@ -20,6 +20,7 @@ from experiments.pages.differences import (
     Verdict,
     above,
     equal,
+    excluded,
     judged,
     no_drop,
     of_seeds,
@@ -43,6 +44,8 @@ seed on the test set (ImageNet: the validation images), in percentage points (pp
 - A claim is judged when all planned seeds of the runs that it names are on record;
   until then it is open. Judged after every seed, a claim could hold by chance. For the
   same reason, no seeds are planned afterwards for a claim that is then open.
+- *Can no longer hold* (or *fail*): whatever the remaining planned seeds give. If one
+  of three seeds lies below a bound, no interval of the three lies above it.
 - *No loss*, *no worse*: the interval lies above -{100 * MARGIN:g} pp (ResNet-29:
   -{100 * controls.SHORT_MARGIN:g} pp, fixed before its first run). *To some extent*:
   above -{100 * _SOME_EXTENT:g} pp. *Better*, *below*, *raise*: above 0. *Like*: within
@@ -100,6 +103,7 @@ class Claim(typing.NamedTuple):
         page: name of the result with the details.
         needs: what is missing: names of rows without a record, or a command.
         rows: names of the rows whose records decide.
+        lost: verdicts that the planned seeds can no longer reach.
     """
 
     text: str
@@ -109,6 +113,15 @@ class Claim(typing.NamedTuple):
     page: str
     needs: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def outlook(self):
+        """What the planned seeds can no longer decide, as a phrase; "" otherwise."""
+        if len(self.lost) > 1:
+            return "can no longer be decided"
+        words = {HOLDS: "hold", FAILS: "fail"}
+        return "".join(f"can no longer {words[state]}" for state in self.lost)
 
 
 def _missing(*series):
@@ -124,7 +137,13 @@ def not_run(needs):
 def _claim(text, data, page, series, doubts, paired, judge):
     """A claim that an interval decides, unless its records leave doubts."""
     needs, rows = _missing(*series), tuple(each.row.run for each in series)
-    verdict = judged(judge, paired, *doubts)
+    verdict, lost = judged(judge, paired, *doubts), ()
+    planned = len(set.intersection(*(set(each.row.seeds) for each in series)))
+    finished = min(len(each.runs) for each in series)
+    # Not for seeds that lack such a model, smoke tests and a single planned seed.
+    usable = paired and not any(each.smoke for each in series)
+    if usable and planned > finished == paired.n:
+        lost = tuple(excluded(judge, paired, planned))
     if needs:
         numbers = not_run(needs)
     elif paired is None:
@@ -133,7 +152,10 @@ def _claim(text, data, page, series, doubts, paired, judge):
         runs = " and ".join(rows)
         notes = [*_mixed(series), *filter(None, doubts)]
         numbers = "; ".join([points(paired), runs, *notes])
-    return Claim(text, data, verdict, numbers, page, needs, rows)
+    claim = Claim(text, data, verdict, numbers, page, needs, rows, lost)
+    if claim.outlook:
+        numbers += f"; {claim.outlook} with {planned} seeds"
+    return claim._replace(numbers=numbers)
 
 
 def _mixed(series):

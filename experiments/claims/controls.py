@@ -10,6 +10,7 @@ from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix, words
 from experiments.paper.rows import BY_RUN
 from experiments.paper.sources import Sources
+from experiments.paper.table1 import units_left
 
 MAIN, RESTART = "c10-k2", "c10-restart"
 # Controls that start from the initial model of `MAIN`, or train once.
@@ -17,7 +18,7 @@ CONTROLS = {
     RESTART: "the full model with the same restarts, nothing removed",
     "c10-random": "random units removed",
     "c10-scratch-b": "the pruned model from scratch, for as much compute",
-    "c10-small-lr": "retrained from a small learning rate",
+    "c10-small-lr": "retrained at a small, constant learning rate (0.001)",
     "c10-largest": "units with the largest |ω| removed",
     "c10-scratch-e": "the pruned model from scratch, for as many epochs",
 }
@@ -58,8 +59,7 @@ _GROUPS = (
     ),
 )
 _ABOUT = f"""How much of the result is due to pruning, and how much to long training:
-each control makes one change: nothing is removed, random units are removed, the pruned
-model is trained from scratch, or the learning rate is small. CIFAR-10; every table
+the controls differ from the pruning run as their rows state. CIFAR-10; every table
 compares one pruning run with its controls at one scale and seed by seed.
 
 - The models compared are those at the end of the pruning run, whose depth was fixed
@@ -67,9 +67,12 @@ compares one pruning run with its controls at one scale and seed by seed.
   after the same round, and a model trained from scratch after its training.
 - *Test*, *held-out*: accuracy in %, mean ± standard deviation over n seeds, on 10,000
   test and 5,000 held-out images.
-- *Difference*: control minus pruning run of the same seed in percentage points, mean
-  [95 % t interval]. *Pooled*: on test and held-out images together, which reduces the
-  standard deviation due to the number of images by a factor of 0.82.
+- *Pruned minus control*: of the same seed, in percentage points, mean [95 % t
+  interval]. *Pooled*: on test and held-out images together, which multiplies the
+  standard deviation due to the number of images by 0.82.
+- *Units*: left in each stage. *MACs %*, *parameters %*: of the initial model of the
+  pruning run. Random units have the same MACs in every stage, but not as many
+  parameters.
 - *Epochs*, *hours*: per seed, from the start of the initial training. In all columns,
   {COUNTED_SEEDS}.
 - A quarter of the epochs does not train a model to convergence. A pruning run is
@@ -84,6 +87,13 @@ so the changes of accuracy there cannot be attributed to the removals.
 _ABOUT_SELECTED = """Selected on held-out images, except for runs with
 `--select_on=test`. *Change*: from the initial model of the same seed, on the test set,
 in percentage points. c10-basic starts from the common ResNet-56 of basic units.
+"""
+_SAME = """Units that the pruning run and the control both removed:
+
+{}
+
+The random order depends only on the seed and the names of the units, so it is the same
+at every scale.
 """
 _IMAGES = """Images that the control alone classifies wrongly or correctly, and p of
 McNemar's exact test, which compares two trained models. It does not show what another
@@ -112,6 +122,7 @@ def make(records=RECORDS):
         if any(compared(series[0], each) for each in series[1:]):
             table = _table(sources, main, controls, scale)
             parts.append(f"## {title}\n\n{table}")
+            parts += _same_units(series)
             if images := _by_images(series):
                 parts.append(f"{_IMAGES}\n{images}")
         elif series[0].runs:
@@ -156,10 +167,10 @@ def compared(main, series):
 
 
 def difference(main, series, split="test"):
-    """`Paired` accuracies of a control minus those at the end of the pruning run."""
+    """`Paired` accuracies at the end of the pruning run minus those of a control."""
     return pair(
-        series.accuracies(compared(main, series), split),
         main.accuracies(main.last(), split),
+        series.accuracies(compared(main, series), split),
     )
 
 
@@ -171,8 +182,9 @@ def known(runs, scale):
 def _table(sources, reference, controls, scale):
     """A pruning run and the controls that can be compared with it."""
     columns = (
-        "experiment,what is done,scale,layers,test,held-out,difference on test,"
-        "difference pooled,epochs,hours,processor"
+        "experiment,what is done,layers,units,MACs %,parameters %,test,held-out,"
+        "pruned minus control (test),pruned minus control (pooled),epochs,hours,"
+        "processor"
     )
     what = {reference: "the pruning run itself", **controls}
     main, rows = sources.series(reference, scale), []
@@ -182,12 +194,17 @@ def _table(sources, reference, controls, scale):
         if not found:
             continue
         seconds = series.spent("seconds", found).values()
+        whole = main.initial()
         rows.append(
             [
                 series.row.run,
                 what[run],
-                words(run, scale),
                 each(record["layers"] for record in found.values()),
+                each(units_left(record) for record in found.values()),
+                *(
+                    each(f"{100 * found[s][key] / whole[s][key]:.1f}" for s in found)
+                    for key in ("macs", "parameters")
+                ),
                 *(
                     percent(series.summary(found, split))
                     for split in ("test", "validation")
@@ -202,6 +219,28 @@ def _table(sources, reference, controls, scale):
             ]
         )
     return markdown_table(columns.split(","), rows)
+
+
+def _same_units(series):
+    """How many units a pruning run and a control with other units both removed."""
+    (main, *controls), found = series, []
+    ends = main.last()
+    for control in controls:
+        for seed, record in compared(main, control).items():
+            run = control.runs[seed]
+            if not run.removals or len(run.rounds) == 1:
+                continue
+            whole = main.initial()[seed]
+            both = ends[seed], record
+            lost, other = ({*whole["units"]} - {*each["units"]} for each in both)
+            if lost == other or len(lost) != len(other):
+                continue
+            chance = len(lost) ** 2 / len(whole["importances"])
+            found.append(
+                f"- `{control.row.run}`, seed {seed}: {len(lost & other)} of "
+                f"{len(lost)} ({chance:.1f} expected by chance)"
+            )
+    return [_SAME.format("\n".join(found))] * bool(found)
 
 
 def _by_images(series):
@@ -222,7 +261,7 @@ def _restarts(sources, main, restart, scale):
         return ""
     columns = ["round", f"layers of {main.row.run}"]
     columns += [f"{series.row.run}, test" for series in (main, restart)]
-    columns += ["difference on test", "difference pooled"]
+    columns += [f"pruned minus control ({split})" for split in ("test", "pooled")]
     rows = []
     numbers = {r["round"] for run in main.runs.values() for r in run.rounds}
     for number in sorted(numbers):
@@ -236,8 +275,8 @@ def _restarts(sources, main, restart, scale):
                 *(
                     points(
                         pair(
-                            restart.accuracies(theirs, split),
                             main.accuracies(ours, split),
+                            restart.accuracies(theirs, split),
                         )
                     )
                     for split in ("test", "pooled")

@@ -3,8 +3,9 @@
 import statistics
 
 from experiments.claims import controls
-from experiments.pages.cells import each, points, spread
+from experiments.pages.cells import each, joined, points, spread
 from experiments.pages.differences import pair, summarize
+from experiments.pages.library import counted
 from experiments.pages.scales import WORDS, suffix
 from experiments.paper import figure6, published, table1
 from experiments.paper.rows import BY_RUN, PRUNING_RUNS, retrainings
@@ -67,8 +68,10 @@ def _accuracy(sources):
         "can come from the retraining alone."
     )
     paper = published.INITIAL_ACCURACY["cifar10"]
+    smallest = {published.SMALLEST_LAYERS[name] for name, *_ in _smallest(sources)}
+    depths = f"{joined(map(str, sorted(smallest)))} layers"
     return [
-        f"*Accuracy.* The paper reports no loss at these depths (CIFAR-10: {paper} % "
+        f"*Accuracy.* The paper reports no loss at {depths} (CIFAR-10: {paper} % "
         f"before).{caveat * quarter}{''.join(lines)}"
     ]
 
@@ -100,9 +103,9 @@ def _importances(sources):
     low, high = figure6.in_bands(values)
     return [
         "*Importance.* After the initial training, |ω| lies between "
-        f"{', '.join(ranges)}. Of the {len(values)} values, {low} are near 0 "
-        f"({figure6.NEAR_ZERO}), where the paper has no mode, and {high} near "
-        f"±{published.MODE} ({figure6.NEAR_MODES}), where it has two. The size of ω "
+        f"{', '.join(ranges)}. Of the {len(values)} values, {low} lie near 0 "
+        f"({figure6.NEAR_ZERO}) and {high} near ±{published.MODE} "
+        f"({figure6.NEAR_MODES}), where the paper has its two modes. The size of ω "
         "depends on the weight decay, which the paper does not state."
     ]
 
@@ -153,9 +156,12 @@ def _restarts(begun):
         layers = each(both[0][last]["layers"] for both in pairs.values())
         means = [f"{100 * statistics.fmean(v.values()):.2f} %" for v in (full, pruned)]
         state = "" if last == planned else " The control is not finished."
+        done = counted(last, "restart")
+        if last != planned:
+            done = f"{last} of {planned} restarts"
         found.append(
-            f"*Restart control* ({WORDS[scale]}). After {last} of {planned} restarts "
-            f"with nothing removed, the full model has {means[0]}, "
+            f"*Restart control* ({WORDS[scale]}). After {done} with nothing removed, "
+            f"the full model has {means[0]}, "
             f"{points(pair(full, first))}; the pruned one, with {layers} layers, has "
             f"{means[1]}, {points(pair(pruned, first))}. Pruned minus full: "
             f"{points(pair(pruned, full))}.{state}"

@@ -75,8 +75,9 @@ and the later models were trained for more epochs than the initial one, so no ve
 given. `demo-fast` has the settings of `demo`, run by version 0.1.0.
 """
 _DECIDE = f"""Three seeds are planned for most runs, which is too few for claims of no
-loss. If nothing is lost, such a claim holds with a probability of {{three}} % at three
-seeds, {{eight}} % at eight and {{fifteen}} % at fifteen.{{refuted}} ResNet-29 has eight
+loss. Before any seed is known, and if nothing is lost, such a claim holds with a
+probability of {{three}} % at three seeds, {{eight}} % at eight and {{fifteen}} % at
+fifteen.{{refuted}} ResNet-29 has eight
 seeds and a larger margin, which gives {{short}} %
 ([the assumed spread](../paper.md#how-a-claim-is-judged)).{{single}} By the rules of the
 first stage and of Figures 5 and 6, seed 0 at full length, which was known before them,
@@ -269,6 +270,8 @@ def _in_short(groups, done):
             f"seeds, and {known} of {counted(len(runs), 'run')} at full length "
             f"{'is' if known == 1 else 'are'} on record."
         )
+        if lost := sum(HOLDS in claim.lost for claim in trained):
+            words += f" {_NO_LONGER[lost > 1].format(lost)}"
     else:
         words = f"**Of the paper's {words}, {_numbers(trained)}."
     words += (
@@ -284,6 +287,10 @@ def _in_short(groups, done):
     return words + "".join(against or " No verdict contradicts the paper so far.")
 
 
+_NO_LONGER = (
+    "One of them [can no longer hold](#rules), whatever the remaining seeds give.",
+    "{} of them [can no longer hold](#rules), whatever the remaining seeds give.",
+)
 _AGAINST = {
     FAILS: "does not hold:",
     IMPOSSIBLE: "is not reproducible; the nearest model has",
@@ -387,10 +394,10 @@ def _found(groups):
     for name, place in ("trained", 0), ("further", 0), ("quarter", 1):
         for claim in groups[name]:
             cells = rows.setdefault((claim.text, claim.data, claim.page), ["-", "-"])
-            cells[place] = "not run" if claim.needs else _judged(claim)
+            cells[place] = claim.numbers if claim.needs else _judged(claim)
     return _table(
         ["claim", "data set", WORDS["paper"], WORDS["quarter"]],
-        {key: cells for key, cells in rows.items() if not {"-", "not run"} >= {*cells}},
+        {key: c for key, c in rows.items() if any(map(_is_judged, c))},
     )
 
 
@@ -403,6 +410,10 @@ def _costs(groups):
         if not claim.needs
     }
     return _table(["claim", "data set", "verdict"], rows)
+
+
+def _is_judged(cell):
+    return cell.startswith("**")
 
 
 def _judged(claim):
@@ -484,7 +495,7 @@ def _missing(groups, done, speeds):
         rows.append(
             [
                 published.TITLES[data],
-                "; ".join(claim.text for claim in found),
+                "; ".join(map(_with_outlook, found)),
                 _SHORT[name],
                 words,
                 ", ".join(seeds) or "-",
@@ -493,6 +504,10 @@ def _missing(groups, done, speeds):
         )
     columns = ["data set", "claims", "scale", "decided by", "seeds on record"]
     return markdown_table([*columns, "hours on a CPU"], rows) if rows else ""
+
+
+def _with_outlook(claim):
+    return f"{claim.text} ({claim.outlook})" if claim.outlook else claim.text
 
 
 def _pages(sources):

@@ -3,6 +3,7 @@
 Accuracies and their differences are fractions.
 """
 
+import functools
 import math
 import statistics
 import typing
@@ -23,6 +24,10 @@ CONSISTENT = "consistent"
 # Standard deviation of the difference of two retrainings between seeds, for 10,000 test
 # images: from the public results of Renda et al., arXiv:2003.02389; see docs/paper.md.
 SEED_SD = 0.0025
+# How far the differences of further seeds may be from those on record: from 0.001
+# percentage points to all images.
+_SIZES = [10 ** (-exponent / 50) for exponent in range(251)]
+_STEPS = [0, *_SIZES, *(-size for size in _SIZES)]
 
 
 class Summary(typing.NamedTuple):
@@ -107,9 +112,17 @@ def mean_interval(values):
     summary = summarize(values)
     if summary is None or summary.sd is None:
         return summary and Paired(*summary, None, None)
-    quantile = float(stats.t.ppf(0.975, summary.n - 1))
-    half = quantile * summary.sd / math.sqrt(summary.n)
+    return _interval(summary)
+
+
+def _interval(summary):
+    half = _quantile(summary.n - 1) * summary.sd / math.sqrt(summary.n)
     return Paired(*summary, summary.mean - half, summary.mean + half)
+
+
+@functools.cache
+def _quantile(freedom):
+    return float(stats.t.ppf(0.975, freedom))
 
 
 def above(paired, bound):
@@ -133,6 +146,33 @@ def power(seeds, distance=MARGIN, sd=SEED_SD):
     """
     shift = distance * math.sqrt(seeds) / sd
     return float(stats.nct.sf(stats.t.ppf(0.975, seeds - 1), seeds - 1, shift))
+
+
+def excluded(judge, paired, seeds):
+    """The verdicts that a rule can no longer reach, whatever the remaining seeds give.
+
+    Results that are all equal spread least, so they reach a verdict if any do. An
+    interval of three seeds, for example, cannot lie above a bound if the first
+    difference lies below it.
+
+    Args:
+        judge: function from `Paired` to a `Verdict`.
+        paired: `Paired` of the seeds on record.
+        seeds: number of planned seeds.
+
+    Returns:
+        list of `HOLDS` and `FAILS`, or one of them, or none.
+    """
+    left = seeds - paired.n
+    reached = {judge(paired).state} if not left else set()
+    squares = (paired.sd or 0) ** 2 * (paired.n - 1)
+    for step in _STEPS if left else ():
+        value = paired.mean + step
+        mean = (paired.n * paired.mean + left * value) / seeds
+        distance = step**2 * paired.n * left / seeds
+        sd = math.sqrt((squares + distance) / (seeds - 1))
+        reached.add(judge(_interval(Summary(mean, sd, seeds))).state)
+    return [state for state in (HOLDS, FAILS) if state not in reached]
 
 
 def judged(judge, paired, *doubts):

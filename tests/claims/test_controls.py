@@ -33,20 +33,22 @@ def test_arms_are_compared_at_the_end_of_the_pruning_run(tmp_path):
     main, other = read(tmp_path, "c10-k2"), read(tmp_path, "c10-random")
     found = controls.compared(main, other)
     assert {seed: r["layers"] for seed, r in found.items()} == {0: 44, 1: 44}
-    # 0.90 - 0.92 and 0.90 - 0.93: mean -2.5 points, sd 0.71, half width 6.35.
+    # 0.92 - 0.90 and 0.93 - 0.90: mean 2.5 points, sd 0.71, half width 6.35.
     page = section(controls.make(tmp_path).text, "Controls, full length")
     assert cells(page, "c10-random")[2:] == [
-        "full length",
         "44",
+        "2/6/6",
+        "77.8",
+        "77.8",
         "90.00 ± 0.00 (n = 2)",
         "89.00 ± 0.00 (n = 2)",
-        "-2.50 [-8.85, +3.85] (n = 2)",
-        "-2.50 [-8.85, +3.85] (n = 2)",
+        "+2.50 [-3.85, +8.85] (n = 2)",
+        "+2.50 [-3.85, +8.85] (n = 2)",
         "320",
         "3.00",
         "1 H200",
     ]
-    assert cells(page, "c10-k2")[4:7] == [
+    assert cells(page, "c10-k2")[6:9] == [
         "92.50 ± 0.71 (n = 2)",
         "91.50 ± 0.71 (n = 2)",
         "-",
@@ -71,17 +73,29 @@ def test_restarts_are_compared_round_by_round(tmp_path):
     keep(tmp_path, "c10-restart", 1, unpruned(0.93, 0.95, 0.96))
     page = controls.make(tmp_path).text
     table = section(page, "Controls, full length")
-    assert cells(table, "c10-restart")[3:7] == [
-        *("56", "96.00 (n = 1)", "95.00 (n = 1)", "+3.00 (n = 1)"),
+    assert cells(table, "c10-restart")[2:9] == [
+        *("56", "6/6/6", "100.0", "100.0"),
+        *("96.00 (n = 1)", "95.00 (n = 1)", "-3.00 (n = 1)"),
     ]
     rounds = section(page, "Restarts of c10-k2, full length")
     assert cells(rounds, "0")[1:5] == [
         *("56", "93.00 ± 0.00 (n = 2)", "93.00 (n = 1)", "+0.00 (n = 1)"),
     ]
-    assert cells(rounds, "1")[4:] == ["+1.00 (n = 1)", "+1.00 (n = 1)"]
+    assert cells(rounds, "1")[4:] == ["-1.00 (n = 1)", "-1.00 (n = 1)"]
     assert cells(rounds, "2")[1:5] == [
-        *("44", "92.50 ± 0.71 (n = 2)", "96.00 (n = 1)", "+3.00 (n = 1)"),
+        *("44", "92.50 ± 0.71 (n = 2)", "96.00 (n = 1)", "-3.00 (n = 1)"),
     ]
+
+
+def test_units_that_a_control_removed_too_are_counted(tmp_path):
+    main_of(tmp_path)
+    for seed, losses in ((0, (12, 13)), (1, LOSSES)):
+        rounds = chain(losses=losses, accuracies=(0.93, 0.91, 0.90))
+        keep(tmp_path, "c10-random", seed, rounds)
+    page = controls.make(tmp_path).text
+    # 2 of the 4 units in both; 4 of 4 are expected to share 4 * 4 / 15.
+    assert "- `c10-random`, seed 0: 2 of 4 (1.1 expected by chance)" in page
+    assert "`c10-random`, seed 1: " not in page  # the same units
 
 
 def test_scales_are_never_paired(tmp_path):
@@ -99,8 +113,9 @@ def test_scales_are_never_paired(tmp_path):
     assert "No control of" not in page
     quarter = section(page, "Controls, a quarter of the epochs")
     row = cells(quarter, "c10-k2-quarter")
-    assert row[2:4] == ["a quarter of the epochs", "44"]
-    assert cells(page, "c10-random-quarter")[3:5] == ["44", "90.00 (n = 1)"]
+    assert row[2:4] == ["44", "2/6/6"]
+    found = cells(page, "c10-random-quarter")
+    assert (found[2], found[6]) == ("44", "90.00 (n = 1)")
 
 
 def test_a_model_that_is_trained_once_is_compared_as_it_is(tmp_path):
@@ -108,8 +123,8 @@ def test_a_model_that_is_trained_once_is_compared_as_it_is(tmp_path):
     keep(tmp_path, "c10-scratch-b", 1, single(44, 0.95, epochs=320))
     page = section(controls.make(tmp_path).text, "Controls, full length")
     found = cells(page, "c10-scratch-b")
-    assert found[3:5] == ["44", "95.00 (n = 1)"]
-    assert found[6:] == ["+2.00 (n = 1)", "+2.00 (n = 1)", "320", "1.00", "1 H200"]
+    assert (found[2], found[6]) == ("44", "95.00 (n = 1)")
+    assert found[8:] == ["-2.00 (n = 1)", "-2.00 (n = 1)", "320", "1.00", "1 H200"]
 
 
 def test_smallest_models(tmp_path):

@@ -31,7 +31,7 @@ def test_without_records_nothing_is_said(tmp_path):
 def test_one_run(tmp_path):
     keep(tmp_path, "c10-k2", 0, chain(losses=LOSSES, accuracies=ACCURACIES))
     assert lines(tmp_path) == [
-        "- *Accuracy.* The paper reports no loss at these depths (CIFAR-10: 92.88 % "
+        "- *Accuracy.* The paper reports no loss at 32 layers (CIFAR-10: 92.88 % "
         "before).",
         "  - CIFAR-10, 32 layers, `c10-k2` (full length): test 93.00 → 92.50 %, "
         "-0.50 (n = 1); held-out images 92.00 → 91.50 %, -0.50 (n = 1).",
@@ -40,9 +40,9 @@ def test_one_run(tmp_path):
         "numbers in 0.8 % of the cases.",
         # |ω| is 0.2 + 0.04 i for the 15 units i of 18 that are removable.
         "- *Importance.* After the initial training, |ω| lies between 0.24 and 0.88 in "
-        "`c10-k2`. Of the 15 values, 4 are near 0 (|ω| < 0.4), where the paper has no "
-        "mode, and 9 near ±0.7 (0.5 to 0.9), where it has two. The size of ω depends "
-        "on the weight decay, which the paper does not state.",
+        "`c10-k2`. Of the 15 values, 4 lie near 0 (|ω| < 0.4) and 9 near ±0.7 (0.5 to "
+        "0.9), where the paper has its two modes. The size of ω depends on the weight "
+        "decay, which the paper does not state.",
     ]
 
 
@@ -69,7 +69,7 @@ def test_the_restart_control_is_compared_as_far_as_it_is(finished, tmp_path):
     text = lines(tmp_path)[-1]
     if finished:
         assert text == (
-            "- *Restart control* (full length). After 4 of 4 restarts with nothing "
+            "- *Restart control* (full length). After 4 restarts with nothing "
             "removed, the full model has 94.30 %, +1.30 (n = 1); the pruned one, with "
             "32 layers, has 92.50 %, -0.50 (n = 1). Pruned minus full: -1.80 (n = 1)."
         )
@@ -105,7 +105,7 @@ def test_seeds_that_are_behind_are_left_out(tmp_path):
         keep(tmp_path, "c10-restart", seed, rounds)
     text = lines(tmp_path)[-1]
     assert "Pruned minus full: -0.50 [-0.50, -0.50] (n = 2)." in text
-    assert "After 4 of 4" in text and "not finished" not in text
+    assert "After 4 restarts" in text and "not finished" not in text
 
 
 def test_how_omega_selects(tmp_path):

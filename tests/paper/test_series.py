@@ -1,5 +1,6 @@
 """Statistics over seeds, against values worked out by hand."""
 
+import functools
 import math
 
 import numpy as np
@@ -25,6 +26,32 @@ def test_summaries():
     assert differences.summarize([0.9]) == Summary(0.9, None, 1)
     mean, sd, n = differences.summarize([1.0, 2.0, 6.0])
     assert (mean, n) == (3.0, 3) and sd == pytest.approx(math.sqrt(7))
+
+
+def test_verdicts_that_no_seed_can_bring_any_more():
+    """|t| of -d, a, a is below 2 for any d and a > 0, and 4.3 is needed."""
+
+    def lost(values, seeds, judge=differences.no_drop):
+        return differences.excluded(judge, differences.mean_interval(values), seeds)
+
+    assert lost([-0.0041], 3) == [HOLDS]
+    assert lost([-0.0019], 3) == [FAILS]
+    assert lost([-0.0041], 8) == []
+    assert lost([-0.0041, 0.5], 3) == [HOLDS, FAILS]
+    assert lost([0.01, 0.011], 3) == [FAILS]
+    assert lost([0.01], 3, differences.equal) == [HOLDS]
+    # All seeds are known: what the rule says remains.
+    assert lost([0.01, 0.01, 0.011], 3) == [FAILS]
+    assert lost([-0.01, 0.01], 2) == [HOLDS, FAILS]
+    # The best that a third seed can do, found in steps of 0.01 points.
+    first = [0.0, 0.01]
+    best = max(
+        differences.mean_interval([*first, step / 10_000]).low
+        for step in range(-1000, 1000)
+    )
+    for bound, expected in ((best - 1e-5, False), (best + 1e-5, True)):
+        judge = functools.partial(differences.above, bound=bound)
+        assert (HOLDS in lost(first, 3, judge)) == expected
 
 
 def test_pairs_are_of_the_same_seed():
