@@ -8,6 +8,8 @@ from experiments.pages.cells import COUNTED_SEEDS, each, hours, joined, percent,
 from experiments.pages.differences import image_by_image, judged, no_drop, pair
 from experiments.pages.results import RECORDS, markdown_table
 from experiments.pages.scales import WORDS, suffix, words
+from experiments.pages.style import captioned, draw, legend, line, title
+from experiments.paper.curves import Curve, paint_curves, panel_title, seeds_of
 from experiments.paper.rows import BY_RUN
 from experiments.paper.sources import Sources
 from experiments.paper.table1 import units_left
@@ -81,6 +83,31 @@ compares one pruning run with its controls at one scale and seed by seed.
 - *ResNet-29* is not in the paper and has its own schedule of 40 and 30 epochs; three of
   six removable units are removed at once. The margin for "no worse" is
   {100 * SHORT_MARGIN:g} percentage points, fixed before the first run."""
+_CAPTION = """Test accuracy (%) against the number of layers, of pruning runs and their
+controls. Points are means over n seeds, bars one standard deviation; n by curve:
+{}. A control that removes nothing keeps all its layers; each of its points stands at
+the number of layers that the pruning run has after as many epochs. A model that is
+trained once is one point. Source: the records listed below."""
+# By the end of the run's name.
+_LABELS = {
+    "-restart": "nothing removed, same restarts",
+    "-random": "random units removed",
+    "-scratch-b": "from scratch, as much compute",
+    "-small-lr": "small, constant learning rate",
+    "-largest": "largest |ω| removed",
+    "-scratch-e": "from scratch, as many epochs",
+    "-guided": "cosine, teacher, Taylor scores",
+    "-cosine": "cosine schedule",
+}
+_STYLES = (
+    line("blue", "D"),
+    line("purple", "v"),
+    line("black", "o", hollow=True),
+    line("green", "s"),
+    line("orange", "^"),
+    line("sky", "P"),
+    line("vermilion", "X"),
+)
 _NONE = """No control of {} is finished,
 so the changes of accuracy there cannot be attributed to the removals.
 """
@@ -116,12 +143,13 @@ def make(records=RECORDS):
     sources = Sources(records)
     if not sources.on_record(RUNS):
         return None
-    parts, alone = [], []
-    for title, main, controls, scale, restart in _GROUPS:
+    parts, alone, panels = [], [], {}
+    for words_of, main, controls, scale, restart in _GROUPS:
         series = [sources.series(run, scale) for run in known([main, *controls], scale)]
         if any(compared(series[0], each) for each in series[1:]):
             table = _table(sources, main, controls, scale)
-            parts.append(f"## {title}\n\n{table}")
+            parts.append(f"## {words_of}\n\n{table}")
+            panels[words_of] = _curves(series)
             parts += _same_units(series)
             if images := _by_images(series):
                 parts.append(f"{_IMAGES}\n{images}")
@@ -133,9 +161,39 @@ def make(records=RECORDS):
     if alone:
         parts.insert(0, _NONE.format(joined(alone, "or")))
     if table := _selected(sources):
-        title = "## Smallest models that maintained accuracy"
-        parts.append(f"{title}\n\n{_ABOUT_SELECTED}\n{table}")
-    return sources.result("Controls, and beyond the paper", "controls", _ABOUT, *parts)
+        subtitle = "## Smallest models that maintained accuracy"
+        parts.append(f"{subtitle}\n\n{_ABOUT_SELECTED}\n{table}")
+    drawings = {}
+    if panels:
+        seeds = "; ".join(f"{t}: {seeds_of(c)}" for t, c in panels.items())
+        parts.insert(0, captioned("controls.svg", _CAPTION.format(seeds)))
+        drawings["controls"] = draw(paint, panels, height=3.6 * len(panels))
+    heading = "Controls, and beyond the paper"
+    return sources.result(heading, "controls", _ABOUT, *parts, **drawings)
+
+
+def _curves(series):
+    """The `Curve`s of a pruning run and of its controls with records."""
+    main, found = series[0], []
+    for one, style in zip(series, _STYLES[: len(series)], strict=True):
+        run = one.row.run.removesuffix(suffix(one.row.scale))
+        labels = (text for end, text in _LABELS.items() if run.endswith(end))
+        label = "the pruning run" if one is main else next(labels)
+        keeps = run.endswith("-restart")
+        found.append(Curve(label, (one,), style, main if keeps else None))
+    return found
+
+
+def paint(figure, panels):
+    """Draws a panel for each pruning run with controls."""
+    rows = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axes, (name, curves) in zip(rows, panels.items(), strict=True):
+        (main,) = curves[0].series
+        title(axes, panel_title(name, curves))
+        initial = {main.row.scale: main.summary(main.initial())}
+        paint_curves(axes, curves, main.layers, initial)
+        axes.set_ylabel("test accuracy (%)")
+    legend(figure, rows, columns=2)
 
 
 def compared(main, series):

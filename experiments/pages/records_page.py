@@ -229,6 +229,8 @@ def _seeds_cells(name, runs):
         f"[{seed}](../../records/{name}-seed{seed})" for seed in sorted(runs)
     )
     first = next(iter(runs.values()))
+    # A run with one round is a training only, so its last model is its first.
+    rounds = any(len(run.rounds) > 1 for run in runs.values())
     changes = (100 * (after[s] - before[s]) for s in sorted(before.keys() & after))
     return {
         "run": name,
@@ -241,9 +243,9 @@ def _seeds_cells(name, runs):
         "initial": cells.percent(summarize(before.values())),
         "selected": cells.percent(summarize(after.values())),
         "last": cells.percent(summarize(end.values())),
-        "change": cells.points(change),
-        "change by seed": ", ".join(f"{value:+.2f}" for value in changes),
-        "last minus initial": cells.points(pair(end, before)),
+        "change": cells.points(change) if rounds else "-",
+        "change by seed": ", ".join(f"{v:+.2f}" for v in changes) if rounds else "-",
+        "last minus initial": cells.points(pair(end, before)) if rounds else "-",
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",
         "processor": ", ".join(dict.fromkeys(map(_processor, runs.values()))),

@@ -146,12 +146,20 @@ def initial_accuracies(sources, name):
     return {scale: each.summary(each.initial()) for scale, each in most.items()}
 
 
+def _ticks(name, curves):
+    """The numbers of layers on the axis, down to the first below all models."""
+    lowest = min(min(points) for curve in curves if (points := curve.points()))
+    lowest = min(lowest, published.SMALLEST_LAYERS[name])
+    below = [layers for layers in _TICKS[name] if layers <= lowest]
+    return [layers for layers in _TICKS[name] if layers >= max(below, default=0)]
+
+
 def paint(figure, panels):
     """Draws a panel for each data set."""
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, (curves, initial)) in zip(row, panels.items(), strict=True):
         title(axes, panel_title(published.TITLES[name], curves), pad=20)
-        paint_curves(axes, curves, _TICKS[name], initial)
+        paint_curves(axes, curves, _ticks(name, curves), initial)
         layers = published.SMALLEST_LAYERS[name]
         mark_layers(axes, layers, f"paper: {layers} layers")
         if name in published.INITIAL_ACCURACY:

@@ -44,10 +44,11 @@ the values in each of these bands. The claim does not hold if in every model
 significantly fewer lie in the higher band than in the lower, or than these
 {100 * _SHARE:.0f} %. The latter condition was added when seed 0 at full length was
 known, which has no value in either band; so that model is shown, but does not decide
-once there are others. With a single model, the verdict is *observed once* or
-*contradicted once*. The size of ω depends on the weight decay, because ω can exchange
-its scale with the weights of its branch. The paper does not state the decay; ours is
-1e-4."""
+once there are others. The test treats the values of one model as independent, although
+they were trained together, so p may be too small. With a single model, the verdict is
+*observed once* or *contradicted once*. The size of ω depends on the weight decay,
+because ω can exchange its scale with the weights of its branch. The paper does not
+state the decay; ours is 1e-4."""
 _CAPTION = f"""Figure 6. Histogram of the importances ω (no unit) after the initial
 training, bins of 0.1; n is the number of models. Grey: the expected counts of the
 initial distribution U(-1, 1). Dashed lines: the two modes of the paper, near

@@ -164,21 +164,24 @@ def _selection(networks):
     first, kind = networks[0], KINDS[-1]
     count = max(count for count in first.reported if count <= _BRIEF)
     left = {
-        name: summarize(n.accuracy(n.chosen(name, count, kind), kind) for n in networks)
+        name: summarize(
+            n.accuracy(n.chosen(name, count, kind), kind, some=True) for n in networks
+        )
         for name in first.scores()
     }
     own = left.pop(OMEGA).mean
     others = [100 * summary.mean for summary in left.values()] or [math.nan]
-    full = summarize(network.accuracy((), kind) for network in networks)
-    median = median_of_random(networks, count, kind)
+    full = summarize(n.accuracy((), kind, some=True) for n in networks)
+    median = _median(networks, count, kind)
     ranks = omega_percentiles(networks)
     return [
-        f"ResNet-{first.record['network']['layers']} of {first.run}, {_data(first)}",
+        f"ResNet-{first.record['network']['layers']} of {first.run}, {_data(first)}"
+        f"{_some_images(first)}",
         str(len(networks)),
         f"{100 * full.mean:.1f}",
         str(count),
         f"{100 * own:.1f}",
-        median,
+        "-" if median is None else f"{100 * median:.1f}",
         f"{min(others):.1f} to {max(others):.1f}",
         by_number(ranks) if ranks else "-",
         *(omega_correlation(networks, what) for what in HARMS),
@@ -198,13 +201,21 @@ def median_of_random(networks, count, kind):
 
     The images are stated if they are not all test images.
     """
+    mean = _median(networks, count, kind)
+    return "-" if mean is None else f"{100 * mean:.1f}{_some_images(networks[0])}"
+
+
+def _median(networks, count, kind):
+    """Mean over the models of the median accuracy of random sets; None if unknown."""
     sets = [network.random_accuracies(count, kind) for network in networks]
-    if not all(sets):
-        return "-"
-    mean = statistics.fmean(map(statistics.median, sets))
-    images = networks[0].settings["subset_images"]
-    some = images < networks[0].record["network"]["test_images"]
-    return f"{100 * mean:.1f}" + f" (first {images:,} images)" * some
+    return statistics.fmean(map(statistics.median, sets)) if all(sets) else None
+
+
+def _some_images(network):
+    """The images on which all sets were measured, if they are not all; "" if all."""
+    images = network.settings["subset_images"]
+    some = images < network.record["network"]["test_images"]
+    return f" (first {images:,} images)" * some
 
 
 def _above_omega(network, name, kind):

@@ -87,6 +87,27 @@ def test_restarts_are_compared_round_by_round(tmp_path):
     ]
 
 
+def test_each_control_has_a_curve_of_its_own(tmp_path):
+    main_of(tmp_path)
+    main = read(tmp_path, "c10-k2")
+    for runs in (controls.CONTROLS, controls.BEYOND, controls.SHORT_CONTROLS):
+        series = [main, *(read(tmp_path, run) for run in runs)]
+        curves = controls._curves(series)
+        assert len({curve.label for curve in curves}) == len(series)
+        assert len({curve.style["color"] for curve in curves}) == len(series)
+        for curve in curves:  # drawn beside the pruning run if nothing is removed
+            keeps = curve.series[0].row.run.endswith("-restart")
+            assert curve.beside is (main if keeps else None)
+    assert "controls.svg" not in controls.make(tmp_path).files
+    keep(tmp_path, "c10-restart", 0, unpruned(0.93, 0.95, 0.96))
+    keep(tmp_path, "c10-random", 0, chain(losses=LOSSES, accuracies=(0.93,) * 3))
+    page = controls.make(tmp_path)
+    assert "(controls.svg)" in page.text
+    for label in ("the pruning run", "nothing removed, same", "random units removed"):
+        assert label in page.files["controls.svg"]
+    assert "from scratch" not in page.files["controls.svg"]  # no record
+
+
 def test_units_that_a_control_removed_too_are_counted(tmp_path):
     main_of(tmp_path)
     for seed, losses in ((0, (12, 13)), (1, LOSSES)):
