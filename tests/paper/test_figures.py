@@ -8,6 +8,7 @@ import pytest
 from experiments.pages.differences import FAILS, HOLDS, OPEN
 from experiments.paper import figure3, figure4, figure5, figure6
 from experiments.paper.rows import BY_RUN
+from experiments.paper.sources import Sources
 from tests.made.pages import cells, words
 from tests.made.series import chain, keep, single, unpruned
 
@@ -48,6 +49,15 @@ def test_one_run_at_a_quarter_of_the_epochs_is_shown(figure, tmp_path):
     if figure is not figure6:
         assert "initial, a quarter of the epochs" in texts
         assert "initial, full length" not in texts
+
+
+def test_the_axis_of_figure3_ends_below_all_models(tmp_path):
+    keep(tmp_path, "c10-k2", 0, chain(losses=(11,), accuracies=(0.92, 0.91)))
+    curves = figure3.curves_of(Sources(tmp_path), "cifar10")
+    assert figure3._ticks("cifar10", curves) == [56, 47, 38, 29]  # the paper's 32 fit
+    keep(tmp_path, "c10-plain20", 0, single(20, 0.91))
+    curves = figure3.curves_of(Sources(tmp_path), "cifar10")
+    assert figure3._ticks("cifar10", curves) == [56, 47, 38, 29, 20]
 
 
 def test_figure3(tmp_path):
