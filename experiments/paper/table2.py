@@ -94,11 +94,12 @@ def _note():
 def _own_table(own):
     """Counts come from the records of the runs: they need no measurement."""
     columns = ["record (n = 1)", "scale", "training images", "model", "layers", "MACs"]
-    columns += ["parameters", "accuracy maintained"]
+    columns += ["parameters", "accuracy maintained", "change on test images, pp"]
     rows = []
     for name, (run, model) in own.items():
         first, last = run.rounds[0], run.selected
         maintained = "yes" if run.within_tolerance(last) else "no"
+        tests = [run.monitored(record, "test") for record in (first, last)]
         rows.append(
             [
                 f"[{name}](../../records/{name})",
@@ -109,6 +110,7 @@ def _own_table(own):
                 f"{100 * last['macs'] / first['macs']:.2f}",
                 f"{100 * last['parameters'] / first['parameters']:.2f}",
                 f"{maintained}, on the {on_split(run.split)}",
+                "-" if None in tests else f"{100 * (tests[1] - tests[0]):+.2f}",
             ]
         )
     return markdown_table(columns, rows)

@@ -424,4 +424,4 @@ def test_the_history_of_the_rules_states_the_record():
         if seed == 0
     )
     text = " ".join(claims.HISTORY.split())
-    assert f"in which it lost {100 * loss:.2f} pp at 32 layers" in text
+    assert f"in which `c10-k2` lost {100 * loss:.2f} pp at 32 layers" in text

@@ -77,8 +77,9 @@ def test_times_beside_the_paper(tmp_path):
 def test_nets_of_our_own_runs(tmp_path):
     own_run(tmp_path)
     page = table2.make(tmp_path)
-    *cells, kept = row(page, f"[{RUN}](../../records/{RUN})")
-    assert kept == "yes, on the held-out images" and cells == [
+    *cells, kept, change = row(page, f"[{RUN}](../../records/{RUN})")
+    assert (kept, change) == ("yes, on the held-out images", "-2.00")
+    assert cells == [
         *("full length", "45,000", "CIFAR-10 2/3/2", "56 → 23", "60.00", "40.65")
     ]
     assert "## Times" not in page.text
