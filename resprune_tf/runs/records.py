@@ -312,6 +312,12 @@ def check_same_start(path, settings: dict) -> None:
         )
 
 
+_OTHER_UNITS = (
+    "other units were found in the same model: if it has merges or units of your own, "
+    "call `register_merge` and `register_unit` as before"
+)
+
+
 def _changes(old, new):
     """The differences between two settings as text; empty if they are the same."""
     old, new = _flatten(old), _flatten(new)
@@ -320,6 +326,8 @@ def _changes(old, new):
         # A criterion may use examples of the data.
         keys = [key for key in keys if key != "criterion_code"]
     changes = [_change(key, old.get(key), new.get(key)) for key in keys]
+    if "initial.units" in keys and not any(key.startswith("model") for key in keys):
+        changes.append(_OTHER_UNITS)
     return "; ".join(dict.fromkeys(changes))
 
 

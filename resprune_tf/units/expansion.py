@@ -12,10 +12,16 @@ import keras
 import numpy as np
 
 from resprune_tf import graph
+from resprune_tf.graph import trial
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.tracing import deleting_new_nodes
 from resprune_tf.system.advice import advice
 from resprune_tf.units import merges
+
+# Sizes that stand for open ones, large enough for the strides of common models.
+_BATCH, _OPEN = 2, 64
+_MOST = 2**26  # values of the inputs of a layer that is checked alone
+_TOLERANCES = 1e-4, 1e-5
 
 
 def expand(
@@ -219,7 +225,43 @@ def _run(node):
                 f"its operation '{each.operation.name}' uses a weight directly. Move "
                 "it into a layer that owns the weight."
             )
+    _check_values(node, outputs, inside)
     return outputs, inside
+
+
+def _check_values(node, outputs, inside):
+    """Raises a ValueError unless the nodes inside compute what the layer does.
+
+    A call of a layer on symbolic tensors may depend on what is unknown there: `if`s on
+    values, or a size such as `ops.shape(x)[0]`, which is None.
+    """
+    tensors = node.input_tensors
+    if trial.values_in(tensors, _BATCH, _OPEN) > _MOST:
+        return  # the whole model is compared at the end
+    rng = np.random.default_rng(0)
+    values = {id(t): trial.random_value(t, _BATCH, _OPEN, rng) for t in tensors}
+    try:
+        with keras.StatelessScope():
+            expected = trial.call_node(node, values)
+    except Exception:  # these sizes may not fit the layer
+        return
+    try:
+        with keras.StatelessScope():
+            for each in inside:
+                found = trial.call_node(each, values)
+                values.update(zip(map(id, each.outputs), found, strict=True))
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            "its layers and operations cannot be called one by one. A size that "
+            "depends on the input, such as `ops.shape(x)[0]`, is None while a layer is "
+            f"opened; `reshape` accepts -1 instead. The error: {first}"
+        ) from error
+    if not trial.close([values[id(t)] for t in outputs], expected, *_TOLERANCES):
+        raise ValueError(
+            "its `call` does more than call layers and operations: on random inputs, "
+            "these compute other outputs."
+        )
 
 
 def _check_training(layer, node, args, kwargs):
@@ -322,8 +364,7 @@ def _check(model, expanded):
     rng = np.random.default_rng(0)
 
     def values(tensor):
-        # Large enough for the strides of common models, where the size is open.
-        shape = [2, *(size or 64 for size in tensor.shape[1:])]
+        shape = [_BATCH, *(size or _OPEN for size in tensor.shape[1:])]
         return rng.normal(size=shape).astype(tensor.dtype)
 
     inputs = keras.tree.map_structure(values, expanded._inputs_struct)
@@ -334,7 +375,7 @@ def _check(model, expanded):
     )
     for expected, found in pairs:
         expected, found = map(keras.ops.convert_to_numpy, (expected, found))
-        if not np.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
+        if not np.allclose(found, expected, *_TOLERANCES, equal_nan=True):
             raise ValueError(
                 f"Expanding layers of '{model.name}' changes its outputs, by "
                 f"{np.abs(found - expected).max():.3g}: the `call` of one of them does "

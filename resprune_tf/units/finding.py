@@ -16,8 +16,7 @@ from resprune_tf.nets.architecture import UnitId
 from resprune_tf.nets.importance import ImportanceScale
 from resprune_tf.units import merges
 from resprune_tf.units.expansion import is_composite
-from resprune_tf.units.own_merges import PossibleMerge, alike, possible_merges
-from resprune_tf.units.search import search
+from resprune_tf.units.search import PossibleMerge, alike, possible_merges, search
 from resprune_tf.units.survey import Survey
 from resprune_tf.units.table import unit_table
 
@@ -114,10 +113,10 @@ class Units(list):
 
     @functools.cached_property
     def possible_merges(self) -> tuple[PossibleMerge, ...]:
-        """Layers that `register_merge` could declare ends of units.
+        """Layers that `register_merge` could declare the ends of removable units.
 
-        Each is of a class of the user's own, or a `Lambda`, and returned one of its
-        inputs for zeros in place of the others, of which one is computed from it.
+        Each is of a class of the user's own, or a `Lambda`. It is called once with
+        random values.
         """
         return possible_merges(graph.as_functional(self._model, "find_units"))
 

@@ -24,15 +24,18 @@ _UNITS = set()
 def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
     """Registers a layer class that adds residual branches to a shortcut.
 
-    The output must equal the shortcut if all other inputs are zero, because removing
-    a unit replaces the output by the shortcut. `find_units` computes this for one
-    random input. A unit whose merge returns something else cannot be removed.
+    The output must equal the shortcut where the branches are zero, because removing a
+    unit replaces the output by the shortcut. A branch is an input that is computed from
+    the shortcut; other inputs, such as a gate, may have any value. `find_units` calls
+    the layer on random values, with random masks and random values of its trainable
+    weights. A unit whose merge returns something else cannot be removed.
 
     Args:
         kind: class of the layer or operation. Register subclasses separately, as they
             may compute something else.
-        shortcuts: positions of the inputs that may be the shortcut, in the order of
-            the call, from 0; None if any input may be.
+        shortcuts: positions of the inputs that may be the shortcut, from 0, in the
+            order of the call, with keyword arguments last and the entries of a dict
+            in alphabetical order; None if any input may be.
 
     Raises:
         TypeError: if `kind` is not a class of Keras layers or operations.

@@ -12,6 +12,7 @@ from resprune_tf.graph.call_names import call_labels
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.compilation import compile_like
 from resprune_tf.units.finding import chosen_units, find_units, removal_of
+from resprune_tf.units.search import inexact
 from resprune_tf.units.table import unsearched
 
 
@@ -107,6 +108,11 @@ def drop_branches(
                 advice = f"It cannot be removed: {unit.reason}"
             raise ValueError(
                 f"Unit '{unit.name}' has an identity shortcut. {advice}. {offer}"
+            )
+        place = [t is unit.shortcut for t in unit.merge.input_tensors].index(True)
+        if why := inexact(unit.merge, place):
+            raise ValueError(
+                f"The branch of unit '{unit.name}' cannot be dropped: {why}. {offer}"
             )
     return _without(model, chosen, found, clone, optimizer_state)
 

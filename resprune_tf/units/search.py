@@ -11,13 +11,16 @@ unit. Its shortcut contains operations, so its input cannot replace the sum.
 """
 
 import collections
+import dataclasses
 import typing
+
+import keras
 
 from resprune_tf import graph
 from resprune_tf.graph.ancestry import Ancestry
 from resprune_tf.graph.call_names import before_identities
 from resprune_tf.units import merges
-from resprune_tf.units.own_merges import alike, returns_shortcut
+from resprune_tf.units.own_merges import returns_shortcut, uses_branches
 
 
 class Found(typing.NamedTuple):
@@ -77,14 +80,23 @@ def search(level, path=(), seen=None):
         judged = _judge(ancestry, [addends[place] for place in places], addends, total)
         if judged is None:
             continue
-        kind, reason, shortcut, start = judged
+        kind, reason, shortcut, start, apart = judged
         place = [tensor is shortcut for tensor in addends].index(True)
-        branches = (*inputs[:place], *inputs[place + 1 :])
-        if reason is None and not _exact(node, place):
+        beside = ()
+        if reason is None and apart and merges.is_exact(type(operation)):
             reason = (
-                f"its merge ({type(operation).__name__}) does not return the shortcut "
-                "where the branch is 0, so removing it would change what remains"
+                f"it also adds {_named(apart)}, which is not computed from its "
+                "shortcut and would be removed as well"
             )
+        elif reason is None:
+            # What else a merge of the user's own takes may be a gate.
+            beside = {i for i, t in enumerate(addends) if any(t is a for a in apart)}
+            reason = inexact(node, place, beside) or None
+        branches = tuple(
+            tensor
+            for index, tensor in enumerate(inputs)
+            if index != place and index not in beside
+        )
         if reason is None and not _learned(start, branches):
             # `x + sigmoid(x)` and the like are activation functions, written out.
             reason = (
@@ -104,8 +116,9 @@ def _judge(ancestry, candidates, addends, total):
         total: output of the merge.
 
     Returns:
-        None for an addition that ends no unit, else `(kind, reason, shortcut, start)`.
-        The branch is computed from `start`: the shortcut or a part of it.
+        None for an addition that ends no unit, else `(kind, reason, shortcut, start,
+        apart)`. The branch is computed from `start`: the shortcut or a part of it. The
+        list `apart` has the addends that are not.
     """
     times = collections.Counter(map(id, addends))
 
@@ -128,7 +141,7 @@ def _judge(ancestry, candidates, addends, total):
             f"its shortcut passes through {_named([shortcut])}, so its input cannot "
             "replace its output"
         )
-        return "projection", reason, shortcut, shortcut
+        return "projection", reason, shortcut, shortcut, []
     shortcuts, starts = map(_different, zip(*(usable or found), strict=True))
     shortcut, start = ancestry.with_fewest_ancestors(shortcuts), starts[0]
     others = [tensor for tensor in addends if tensor is not shortcut]
@@ -141,12 +154,7 @@ def _judge(ancestry, candidates, addends, total):
         # addend should remain is ambiguous.
         several = shortcuts if len(shortcuts) > 1 else starts
         reason = f"any of {_named(several)} could be its shortcut"
-    elif apart:
-        reason = (
-            f"it also adds {_named(apart)}, which is not computed from its shortcut "
-            "and would be removed as well"
-        )
-    return "identity", reason, shortcut, start
+    return "identity", reason, shortcut, start, apart
 
 
 def _shortcuts(ancestry, candidates, addends):
@@ -188,10 +196,101 @@ def _misfit(shortcut, total):
     return f"has another {which} than the sum, so it cannot replace it"
 
 
-def _exact(node, place):
-    """Whether a merge returns its shortcut where the branch is 0, as far as known."""
-    known = merges.is_exact(type(node.operation))
-    return known or returns_shortcut(node, place) is not False
+def inexact(node, place, beside=()):
+    """Why a shortcut cannot replace the output of a merge; "" if it can.
+
+    Args:
+        node: node of the merge.
+        place: position of the shortcut among its inputs.
+        beside: positions of the inputs that are no branches.
+    """
+    kind = type(node.operation)
+    if merges.is_exact(kind):
+        return ""
+    if len(node.outputs) > 1:
+        return f"its merge ({kind.__name__}) has several outputs"
+    found = returns_shortcut(node, place, beside)
+    if found is None:
+        return (
+            f"its merge ({kind.__name__}) cannot be run by itself, so it is not known "
+            "whether it returns the shortcut where the branch is 0"
+        )
+    if not found:
+        return (
+            f"its merge ({kind.__name__}) does not always return the shortcut where "
+            "the branch is 0, so removing it would change what remains; an addition "
+            "followed by another layer can be removed"
+        )
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PossibleMerge:
+    """A layer that `register_merge` could declare the end of a removable unit.
+
+    Attributes:
+        name: path of the layer.
+        kind: name of its class.
+        shortcuts: positions of the inputs that it returns where its branches are 0,
+            for random values; the argument of `register_merge`.
+    """
+
+    name: str
+    kind: str
+    shortcuts: tuple[int, ...]
+
+
+def possible_merges(model):
+    """The layers that are not registered, but may end removable units.
+
+    They are of classes of the user's own, or `Lambda`s. Each is called on random
+    values.
+
+    Args:
+        model: a functional model.
+
+    Returns:
+        tuple of `PossibleMerge`, in order of computation.
+    """
+    found = {}
+    for path, level in graph.levels(model):
+        order = graph.nodes(level)
+        ancestry = Ancestry(order)
+        for node in order:
+            kind, inputs = type(node.operation), node.input_tensors
+            known = _is_kerass(kind) or merges.is_registered(kind)
+            if known or len(inputs) < 2 or len(node.outputs) > 1:
+                continue
+            name = "/".join((*path, node.operation.name))
+            places = _possible_shortcuts(ancestry, node)
+            if places and name not in found:
+                found[name] = PossibleMerge(name, kind.__name__, places)
+    return tuple(found.values())
+
+
+def _possible_shortcuts(ancestry, node):
+    """Positions of the inputs that make a node the end of a removable unit."""
+    addends = list(map(before_identities, node.input_tensors))
+    total, found = node.outputs[0], []
+    for place, addend in enumerate(addends):
+        judged = _judge(ancestry, [addend], addends, total)
+        if judged is None:
+            continue
+        kind, reason, _, start, apart = judged
+        if kind != "identity" or reason or not _learned(start, node.input_tensors):
+            continue
+        beside = {i for i, t in enumerate(addends) if any(t is a for a in apart)}
+        if returns_shortcut(node, place, beside) and uses_branches(node, place):
+            found.append(place)
+    return tuple(found)
+
+
+def _is_kerass(kind):
+    """Whether an operation is one of Keras's own, whose merges are all registered.
+
+    A `Lambda` does what its function does.
+    """
+    return kind is not keras.layers.Lambda and kind.__module__.startswith("keras.")
 
 
 def _different(tensors):
@@ -215,3 +314,8 @@ def _learned(start, branches):
         seen.add(id(node))
         waiting.extend(node.input_tensors)
     return False
+
+
+def alike(tensor, other):
+    """Whether one symbolic tensor can replace another: same shape, same dtype."""
+    return (tensor.shape, tensor.dtype) == (other.shape, other.dtype)

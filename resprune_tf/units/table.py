@@ -60,18 +60,21 @@ def _opaque(layers):
 
 
 def _possible_merges(layers):
-    calls = {}
+    names, shortcuts = {}, {}
     for each in layers:
-        places = ", ".join(map(str, each.shortcuts)) + "," * (len(each.shortcuts) == 1)
-        call = f"register_merge({each.kind}, shortcuts=({places}))"
-        calls.setdefault(call, []).append(each.name)
-    if not calls:
+        names.setdefault(each.kind, []).append(each.name)
+        shortcuts.setdefault(each.kind, set()).update(each.shortcuts)
+    if not names:
         return []
     where = advice("", " in a module that --import names")
     return [
-        f"Possibly merges, as they return one input if the others are 0. To declare "
-        f"them{where}:",
-        *(f"  `{call}`: {', '.join(names)}." for call, names in calls.items()),
+        "Possibly merges, as they return their shortcut where the branch is 0. To "
+        f"declare them{where}:",
+        *(
+            f"  `register_merge({kind}, shortcuts={tuple(sorted(places))})`: "
+            f"{', '.join(names[kind])}."
+            for kind, places in shortcuts.items()
+        ),
     ]
 
 

@@ -451,6 +451,9 @@ def test_refuses_no_images(name, options, message):
 
 @pytest.mark.parametrize("name", criteria.LABELLED)
 def test_refuses_missing_labels(name):
+    for labels in ({"a": [1, 2]}, [np.zeros((4, 2)), np.zeros((4, 3))]):
+        with pytest.raises(ValueError, match="labels of several outputs: .*Select one"):
+            criteria.taylor(np.zeros((4, 8, 8, 3)), labels)
     with pytest.raises(ValueError, match="3 labels for 4 images"):
         getattr(criteria, name)(np.zeros((4, 8, 8, 3)), np.zeros(3, "int32"))
 

@@ -9,6 +9,7 @@ from keras.src.backend import get_keras_mask
 import resprune_tf as rp
 from resprune_tf.graph.tracing import trace
 from resprune_tf.pruning.plan import Plan
+from resprune_tf.units import expansion
 from tests.conftest import randomise
 
 
@@ -633,7 +634,7 @@ class Regularized(Block):
         (FrozenNorm, "passes `training=False` to 'norm', .* lost in training"),
         (Regularized, "an activity regularizer, which would be lost"),
         (OwnWeight, "'block' of type OwnWeight cannot be expanded: it has weights of"),
-        (Deceiver, "changes its outputs, by"),
+        (Deceiver, "'block' of type Deceiver .* `call` does more than call layers"),
         (GatedSum, "has no layer of the kinds GatedSum"),
     ],
 )
@@ -644,6 +645,51 @@ def test_what_cannot_be_opened_is_refused(kind, message):
     randomise(model)
     with pytest.raises(ValueError, match=message):
         rp.expand(model, kind)
+
+
+def test_what_is_too_large_to_be_compared_alone_is_compared_in_the_model(monkeypatch):
+    monkeypatch.setattr(expansion, "_MOST", 0)
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, Deceiver(4, name="block")(inputs))
+    with pytest.raises(ValueError, match="changes its outputs, by"):
+        rp.expand(model, kinds=Deceiver)
+
+
+class OfBatch(Block):
+    """Reshapes with the size of the batch, which is unknown when it is opened."""
+
+    def call(self, inputs):
+        batch = keras.ops.shape(inputs)[0]
+        flat = keras.ops.reshape(self.norm(self.first(inputs)), (batch, -1))
+        return keras.ops.reshape(flat, (batch, *inputs.shape[1:]))
+
+
+class Around(Block):
+    """A block that contains such a layer."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.inner = OfBatch(4, name="inner")
+        self.inner.build(input_shape)
+
+    def call(self, inputs):
+        return inputs + self.inner(inputs)
+
+
+def test_a_layer_that_cannot_be_opened_stays_closed_in_an_open_one():
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, conv("last")(Around(4, name="block")(inputs)))
+    randomise(model)
+    opened = rp.expand(model)
+    (unit,) = rp.find_units(opened)
+    assert unit.removable and "block_inner" in unit.layers
+    np.testing.assert_array_equal(
+        run(opened, images(8, 8, 4)), run(model, images(8, 8, 4))
+    )
+    assert_removal_is_exact(opened, unit.name, images(8, 8, 4))
+    why = "'inner' of type OfBatch cannot be expanded: .* `reshape` accepts -1"
+    with pytest.raises(ValueError, match=why):
+        rp.expand(model, kinds=(Around, OfBatch))
 
 
 def test_why_all_stays_closed_is_told():
