@@ -188,12 +188,12 @@ def test_a_failed_criterion_may_be_replaced_by_one_without_a_checksum(tmp_path):
 
 
 def test_other_units_in_the_same_model_may_be_unregistered():
-    old = {"initial": {"units": 5, "layers": 9}, "model": {"weights": "abc"}, "seed": 1}
+    old = {"initial": {"units": 5, "layers": 9}, "model": {"graph": "abc"}, "seed": 1}
     new = {**old, "initial": {"units": 2, "layers": 9}}
     assert "initial.units: 5 there, 2 now; other units" in records._changes(old, new)
     assert "`register_merge` and `register_unit` as before" in records._changes(
         old, new
     )
-    other = {**new, "model": {"layers": "def"}}
+    other = {**new, "model": {"graph": "def"}}
     assert "register_merge" not in records._changes(old, other)
     assert "register_merge" not in records._changes(old, {**old, "seed": 2})
