@@ -90,18 +90,21 @@ def check_images(images, batch_size):
 
 def check_label_count(images, labels):
     """Raises a ValueError unless there is one array of as many labels as images."""
+    count = count_images(images)
     if isinstance(labels, dict) or (
-        isinstance(labels, (list, tuple)) and any(np.ndim(each) > 1 for each in labels)
+        isinstance(labels, (list, tuple))
+        and len(labels) != count
+        and all(np.ndim(each) and len(each) == count for each in labels)
     ):
         raise ValueError(
             "Labels must be one array. Received labels of several outputs: "
             f"{type(labels).__name__} of {len(labels)}. Select one output, by "
             "`keras.Model(model.inputs, model.outputs[0])`, and pass its labels."
         )
-    if len(labels) != count_images(images):
+    if len(labels) != count:
         raise ValueError(
             "There must be one label for each image. "
-            f"Received: {len(labels)} labels for {count_images(images)} images."
+            f"Received: {len(labels)} labels for {count} images."
         )
 
 

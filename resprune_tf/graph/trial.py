@@ -22,7 +22,7 @@ def shape_of(tensor, batch, size):
 
 
 def random_value(tensor, batch, size, rng):
-    """A random value of a symbolic tensor: in (-1, 1), 0 to 7, or either bool.
+    """A random value of a symbolic tensor: in (-1, 1), 0 or 1, or either bool.
 
     Args:
         tensor, batch, size: as for `shape_of`.
@@ -32,21 +32,32 @@ def random_value(tensor, batch, size, rng):
     if dtype == "bool":
         value = rng.random(shape, "float32") < 0.5
     elif keras.backend.is_int_dtype(dtype):
-        value = rng.integers(0, 8, shape)
+        value = rng.integers(0, 2, shape)  # valid ids of any table
     else:
         value = 2 * rng.random(shape, "float32") - 1
     return keras.ops.convert_to_tensor(value, dtype=dtype)
 
 
-def give_mask(value, tensor, batch, size, rng):
-    """Gives a value a random Keras mask, if its symbolic tensor has a mask.
+def give_masks(values, tensors, batch, size, rng=None):
+    """Gives values Keras masks, where their symbolic tensors have masks.
 
     Args:
-        value: tensor; its mask is set.
-        tensor, batch, size, rng: as for `random_value`.
+        values: dict from `id(tensor)` to a value, whose mask is set.
+        tensors: the symbolic tensors. Those that share a mask get the same.
+        batch, size: as for `shape_of`.
+        rng: for random masks; None for masks that hide nothing.
     """
-    if (mask := get_keras_mask(tensor)) is not None:
-        set_keras_mask(value, random_value(mask, batch, size, rng))
+    made = {}
+    for tensor in tensors:
+        mask = get_keras_mask(tensor)
+        if mask is None:
+            continue
+        if id(mask) not in made:
+            if rng is None:
+                made[id(mask)] = keras.ops.ones(shape_of(mask, batch, size), "bool")
+            else:
+                made[id(mask)] = random_value(mask, batch, size, rng)
+        set_keras_mask(values[id(tensor)], made[id(mask)])
 
 
 def values_in(tensors, batch, size):

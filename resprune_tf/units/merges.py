@@ -28,7 +28,8 @@ def register_merge(kind: Any, shortcuts: Sequence[int] | None = None) -> None:
     unit replaces the output by the shortcut. A branch is an input that is computed from
     the shortcut; other inputs, such as a gate, may have any value. `find_units` calls
     the layer on random values, with random masks and random values of its trainable
-    weights. A unit whose merge returns something else cannot be removed.
+    weights. A unit whose merge returns something else cannot be removed. A merge that
+    fails on such values, for example because it needs related open sizes, is trusted.
 
     Args:
         kind: class of the layer or operation. Register subclasses separately, as they

@@ -6,6 +6,8 @@ values to find out, with random values in place of its trainable weights, becaus
 training changes them.
 """
 
+import contextlib
+import math
 import weakref
 
 import keras
@@ -14,10 +16,12 @@ from keras.src.backend import get_keras_mask
 
 from resprune_tf.graph import trial
 
-# Sizes that stand for open ones. Some layers join several examples, such as the frames
-# of a video, so that only a multiple of their number can be a batch.
-_BATCHES, _OPEN = (2, 48), 8
+# Sizes of the batch and of other open axes, the first that fit. Some layers join
+# examples, such as the frames of a video, or divide an image into windows.
+_SIZES = ((2, 8), (48, 8), (2, 56), (2, 64), (1, 8))
 _MOST = 2**26  # values of all inputs; larger calls are not tried
+_LARGEST = 1000.0  # of the shortcut's values, so that limits of a merge show
+_HASHED = 100_000  # values of weights; the results of larger merges are not kept
 # Relative differences: half a step of rounding.
 _STEPS = {"float16": 2**-11, "bfloat16": 2**-8}
 _STEP = 2**-24
@@ -36,10 +40,14 @@ def returns_shortcut(node, place, beside=()):
     Returns:
         bool, for random values; None if the merge cannot be run by itself.
     """
+    state = _state(node.operation)
     known = _KNOWN.setdefault(node, {})
-    key = place, *sorted(beside)
+    key = place, tuple(sorted(beside)), state
     if key not in known:
-        known[key] = _each_batch(_returns_shortcut, node, place, beside)
+        found = _each_size(_returns_shortcut, node, place, beside)
+        if state is None or found is None:
+            return found
+        known[key] = found
     return known[key]
 
 
@@ -52,22 +60,47 @@ def uses_branches(node, place):
     Returns:
         bool; None if the merge cannot be run by itself.
     """
-    return _each_batch(_uses_branches, node, place)
+    return _each_size(_uses_branches, node, place)
 
 
-def _each_batch(measure, node, *arguments):
-    """The result for the first batch size that the merge can process, or None."""
-    for batch in _BATCHES:
-        if trial.values_in(node.input_tensors, batch, _OPEN) > _MOST:
-            break
+def _state(operation):
+    """What a merge depends on besides its inputs; None if that is too large."""
+    if not isinstance(operation, keras.layers.Layer):
+        return ()
+    weights = [v for v in operation.weights if keras.backend.is_float_dtype(v.dtype)]
+    if sum(math.prod(v.shape) for v in weights) > _HASHED:
+        return None
+    plain = (bool, int, float, str, tuple)
+    settings = {k: v for k, v in vars(operation).items() if isinstance(v, plain)}
+    values = [keras.ops.convert_to_numpy(keras.ops.cast(v, "float32")) for v in weights]
+    return repr(sorted(settings.items())), *(value.tobytes() for value in values)
+
+
+def _each_size(measure, node, *arguments):
+    """The result for the first sizes that the merge can process, or None."""
+    for sizes in _SIZES:
+        if trial.values_in(node.input_tensors, *sizes) > _MOST:
+            continue
         try:
-            return measure(node, batch, *arguments)
+            return measure(node, sizes, *arguments)
         except Exception:  # code of the layer, which may raise anything
             continue
     return None
 
 
-def _returns_shortcut(node, batch, place, beside):
+def _returns_shortcut(node, sizes, place, beside):
+    # Roots and logarithms of gates and weights need positive values.
+    for positive in (False, True):
+        with contextlib.suppress(_NotFinite):
+            return _returns(node, sizes, place, beside, positive)
+    raise _NotFinite
+
+
+class _NotFinite(Exception):
+    pass
+
+
+def _returns(node, sizes, place, beside, positive):
     shortcut = node.input_tensors[place]
     step = _STEPS.get(shortcut.dtype, _STEP)
     tensors = node.input_tensors
@@ -76,26 +109,33 @@ def _returns_shortcut(node, batch, place, beside):
         rng = np.random.default_rng(0)
         values = {}
         for index, tensor in enumerate(tensors):
-            value = trial.random_value(tensor, batch, _OPEN, rng)
+            value = trial.random_value(tensor, *sizes, rng)
             if tensor.dtype == "bool":
                 value = value if masked else keras.ops.ones_like(value)
-            elif index != place and index not in beside:
+            elif index == place:
+                if keras.backend.is_float_dtype(tensor.dtype):
+                    spread = _LARGEST ** rng.random(value.shape, "float32")
+                    value = value * keras.ops.cast(spread, tensor.dtype)
+            elif index not in beside:
                 value = keras.ops.zeros_like(value)
-            if masked:
-                trial.give_mask(value, tensor, batch, _OPEN, rng)
+            elif positive:
+                value = keras.ops.abs(value)
             values[id(tensor)] = value
-        output, _ = _call(node, values, rng)
+        trial.give_masks(values, tensors, *sizes, rng if masked else None)
+        output, _ = _call(node, values, rng, positive)
+        if not keras.ops.all(keras.ops.isfinite(output)):
+            raise _NotFinite
         if not trial.close([output], [values[id(shortcut)]], step):
             return False
     return True
 
 
-def _uses_branches(node, batch, place):
+def _uses_branches(node, sizes, place):
     rng = np.random.default_rng(1)
     outputs = []
     for scale in (0, 1):
         values = {
-            id(tensor): trial.random_value(tensor, batch, _OPEN, rng) * scale
+            id(tensor): trial.random_value(tensor, *sizes, rng) * scale
             for tensor in node.input_tensors
             if tensor.dtype != "bool"
         }
@@ -103,8 +143,9 @@ def _uses_branches(node, batch, place):
         values[id(shortcut)] = keras.ops.ones_like(values[id(shortcut)])
         for tensor in node.input_tensors:
             if tensor.dtype == "bool":
-                shape = trial.shape_of(tensor, batch, _OPEN)
+                shape = trial.shape_of(tensor, *sizes)
                 values[id(tensor)] = keras.ops.ones(shape, "bool")
+        trial.give_masks(values, node.input_tensors, *sizes)
         output, losses = _call(node, values, np.random.default_rng(2))
         if losses:
             return False
@@ -112,13 +153,19 @@ def _uses_branches(node, batch, place):
     return not trial.close(*([output] for output in outputs), _STEP)
 
 
-def _call(node, values, rng):
+def _call(node, values, rng, positive=False):
     """The first output of a merge with random weights, and the losses that it adds."""
     weights = []
     if isinstance(node.operation, keras.layers.Layer):
         for layer in node.operation._flatten_layers():
             weights += layer._trainable_variables
-    state = [(v, trial.random_value(v, 1, 1, rng)) for v in weights]
+    state = []
+    for weight in weights:
+        value = trial.random_value(weight, 1, 1, rng)
+        value = keras.ops.abs(value) if positive else value
+        if weight.constraint is not None:
+            value = weight.constraint(value)
+        state.append((weight, value))
     with keras.StatelessScope(state, collect_losses=True) as scope:
         output, *_ = trial.call_node(node, values)
     return output, scope.losses

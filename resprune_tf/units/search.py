@@ -209,13 +209,8 @@ def inexact(node, place, beside=()):
         return ""
     if len(node.outputs) > 1:
         return f"its merge ({kind.__name__}) has several outputs"
-    found = returns_shortcut(node, place, beside)
-    if found is None:
-        return (
-            f"its merge ({kind.__name__}) cannot be run by itself, so it is not known "
-            "whether it returns the shortcut where the branch is 0"
-        )
-    if not found:
+    # A merge that cannot be run by itself is trusted, as it was registered.
+    if returns_shortcut(node, place, beside) is False:
         return (
             f"its merge ({kind.__name__}) does not always return the shortcut where "
             "the branch is 0, so removing it would change what remains; an addition "

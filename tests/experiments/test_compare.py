@@ -64,7 +64,7 @@ def test_selected_models(records, capsys):
     compare.main([*names, "--selected"])
     text = capsys.readouterr().out
     assert "seed 0: 50 and 50 layers" in text and "McNemar" not in text
-    assert rows(text)[1][3] == "-10.00 [-10.00, -10.00] (n = 2)"
+    assert rows(text)[1][3] == "+10.00 [+10.00, +10.00] (n = 2)"
     assert len(rows(text)) == 3  # these rounds list no images
 
 

@@ -647,6 +647,26 @@ def test_what_cannot_be_opened_is_refused(kind, message):
         rp.expand(model, kind)
 
 
+def test_a_block_behind_a_mask_is_opened():
+    class Recurrent(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = layers.LSTM(4, return_sequences=True)
+            self.supports_masking = True
+
+        def build(self, shape):
+            self.inner.build(shape)
+
+        def call(self, x):
+            return x + self.inner(x)
+
+    words = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(7, 4, mask_zero=True)(words)
+    model = keras.Model(words, Recurrent(name="block")(x))
+    (unit,) = rp.find_units(rp.expand(model))
+    assert unit.removable
+
+
 def test_what_is_too_large_to_be_compared_alone_is_compared_in_the_model(monkeypatch):
     monkeypatch.setattr(expansion, "_MOST", 0)
     inputs = keras.Input((8, 8, 4))

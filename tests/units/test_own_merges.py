@@ -61,7 +61,7 @@ def test_layers_that_return_no_input_are_not_suggested(call):
     assert "merge" not in str(units)
 
 
-def test_layers_that_cannot_be_run_alone_are_neither_suggested_nor_removable():
+def test_layers_that_cannot_be_run_alone_are_trusted_but_not_suggested():
     def call(self, tensors):
         if self.broken:
             raise ValueError("not now")
@@ -73,7 +73,7 @@ def test_layers_that_cannot_be_run_alone_are_neither_suggested_nor_removable():
     assert not rp.find_units(model).possible_merges
     rp.register_merge(kind, shortcuts=(1,))
     (unit,) = rp.find_units(model)
-    assert "cannot be run by itself" in unit.reason
+    assert unit.removable
 
 
 def test_layers_of_one_tensor_and_layers_of_keras_are_not_suggested():
@@ -256,8 +256,54 @@ def test_branches_of_inexact_merges_are_not_dropped():
         rp.drop_branches(model, "m")
 
 
+@pytest.mark.parametrize("limit", [1, 6, 100])
+def test_limits_of_a_merge_are_seen(limit):
+    kind = own(lambda self, t: keras.ops.clip(t[0] + t[1], -limit, limit))
+    assert not possible(kind())
+
+
+def test_masks_that_are_always_there_are_given():
+    def call(self, t, mask=None):
+        return t[0] + t[1] * keras.ops.cast(mask[1], t[0].dtype)[..., None]
+
+    kind = own(call, supports_masking=True, compute_mask=lambda self, t, mask: mask[0])
+    words = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(7, 4, mask_zero=True)(words)
+    model = keras.Model(words, kind(name="m")([x, layers.Dense(4)(x)]))
+    (found,) = rp.find_units(model).possible_merges
+    assert found.shortcuts == (0,)
+    rp.register_merge(kind, shortcuts=(0,))
+    assert rp.find_units(model)[0].removable
+
+
+def test_gates_and_weights_may_have_to_be_positive():
+    def build(self, shapes):
+        self.g = self.add_weight(shape=(64,), initializer="ones", constraint="non_neg")
+
+    rooted = own(lambda self, t: t[1] + keras.ops.sqrt(self.g) * t[0], build=build)
+    assert possible(rooted(name="m"), shape=(64,)) == [("m", (1,))]
+    kind = own(lambda self, x, y, gate: x + y * keras.ops.sqrt(gate))
+    x, condition = keras.Input((4,)), keras.Input((3,))
+    gate = layers.Dense(4, activation="sigmoid")(condition)
+    y = kind(name="m")(x, layers.Dense(4)(x), gate)
+    (found,) = rp.find_units(keras.Model([x, condition], y)).possible_merges
+    assert found.shortcuts == (0,)
+
+
+def test_a_class_may_be_the_gate():
+    def build(self, *shapes):
+        self.table = layers.Embedding(3, 4)
+        self.table.build((None,))
+
+    kind = own(lambda self, x, y, label: x + y * self.table(label), build=build)
+    x, label = keras.Input((4,)), keras.Input((), dtype="int32")
+    y = kind(name="m")(x, layers.Dense(4)(x), label)
+    (found,) = rp.find_units(keras.Model([x, label], y)).possible_merges
+    assert found.shortcuts == (0,)
+
+
 def test_each_merge_is_called_once():
-    kind = own(lambda self, t: t[1] + t[0])
+    kind = own(lambda self, t: self.factor * t[1] + t[0], factor=1.0)
     rp.register_merge(kind, shortcuts=(1,))
     model = net(kind(name="m"))
     with mock.patch.object(
@@ -265,7 +311,10 @@ def test_each_merge_is_called_once():
     ) as call:
         for _ in range(3):
             rp.find_units(model)
-    assert call.call_count == 1
+        assert call.call_count == 1
+        model.get_layer("m").factor = 0.5  # a change is seen
+        (unit,) = rp.find_units(model)
+        assert call.call_count == 2 and not unit.removable
 
 
 def test_what_a_merge_does_in_training_or_with_masks_does_not_matter():
