@@ -90,7 +90,7 @@ def search(level, path=(), seen=None):
             )
         elif reason is None:
             # What else a merge of the user's own takes may be a gate.
-            beside = {i for i, t in enumerate(addends) if any(t is a for a in apart)}
+            beside = _positions(addends, apart)
             reason = inexact(node, place, beside) or None
         branches = tuple(
             tensor
@@ -274,10 +274,15 @@ def _possible_shortcuts(ancestry, node):
         kind, reason, _, start, apart = judged
         if kind != "identity" or reason or not _learned(start, node.input_tensors):
             continue
-        beside = {i for i, t in enumerate(addends) if any(t is a for a in apart)}
+        beside = _positions(addends, apart)
         if returns_shortcut(node, place, beside) and uses_branches(node, place):
             found.append(place)
     return tuple(found)
+
+
+def _positions(tensors, some):
+    """The positions of some of the tensors."""
+    return {i for i, t in enumerate(tensors) if any(t is each for each in some)}
 
 
 def _is_kerass(kind):
