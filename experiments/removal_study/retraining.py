@@ -1,11 +1,15 @@
-"""Compares ways to retrain a trained model after five units are removed at once.
+"""Compares ways to retrain a trained model, and criteria after retraining.
 
     python -m experiments.removal_study.retraining --pretrained=DIR --data_dir=DATA
+    python -m experiments.removal_study.retraining --compare=criteria \\
+        --pretrained=DIR --data_dir=DATA
 
-The model is the public CIFAR-10 ResNet-32 of the removal study, without the five units
-with the smallest block influence. Each way is a run of `prune_and_retrain` that starts
-from the model as given. A recorded way is not run again and a stopped run continues, so
-the command can be stopped and repeated.
+The model is the public CIFAR-10 ResNet-32 of the removal study, without five units that
+are removed at once. The first command removes those with the smallest block influence
+and retrains in several ways, with one seed. The second one retrains in one way, and
+several criteria choose the units, with several seeds. Each run of `prune_and_retrain`
+starts from the model as given. A recorded run is not repeated and a stopped run
+continues, so a command can be stopped and repeated.
 """
 
 import dataclasses
@@ -18,7 +22,10 @@ from experiments.removal_study.defaults import folders_parser
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.removal_study.retraining"
-PLACE = pathlib.Path("retraining", "resnet32.json")
+PLACES = {
+    "ways": pathlib.Path("retraining", "resnet32.json"),
+    "criteria": pathlib.Path("retraining", "resnet32-criteria.json"),
+}
 UNITS = 5
 
 
@@ -65,6 +72,40 @@ WAYS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A criterion that chooses the units to remove.
+
+    Attributes:
+        criterion: one of `rp.criteria.NAMES`.
+        examples: number of training images that it uses.
+        recalibrate: whether the model is recalibrated on them for each score.
+    """
+
+    criterion: str
+    examples: int = 512
+    recalibrate: bool = False
+
+    @property
+    def name(self):
+        """Such as `"leave_one_out-recalibrated"`."""
+        return f"{self.criterion}{'-recalibrated' * self.recalibrate}"
+
+
+# Fixed, with the seeds, before the first of these runs. `random` chooses other units
+# for every seed.
+CHOICES = (
+    Choice("block_influence"),
+    Choice("random"),
+    Choice("leave_one_out", examples=1024, recalibrate=True),
+    Choice("taylor"),
+    Choice("cka"),
+    Choice("output_norm"),
+)
+SEEDS = range(5)
+CHOSEN_WAY = Way("sgd", 0.02, teacher=True)
+
+
 def main():
     parser = _parser()
     arguments = parser.parse_args()
@@ -76,32 +117,50 @@ def main():
         import resprune_tf as rp
         from experiments.removal_study.public_models import read_model
         from resprune_tf.runs.environment import environment
-    path = RECORDS / PLACE
-    try:
-        dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=arguments.seed)
-        model = read_model("resnet32", arguments.pretrained)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    # The authors padded the crops with black.
-    dataset = dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0))
-    record = manifest.read_record(path) or {"ways": {}}
+    part = arguments.compare
+    path = RECORDS / PLACES[part]
+    record = manifest.read_record(path) or {part: {}}
     record["command"] = (
         f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
         "--pretrained=DIR --data_dir=DATA"
     )
-    for way in WAYS[: arguments.ways]:
-        if way.name in record["ways"]:
+    for name, way, choice, seed in _planned(arguments):
+        if name in record[part]:
             continue
-        print(f"{way.name} ...", flush=True)
-        found = _run(rp, model, dataset, way, arguments)
-        record["ways"][way.name] = {**found, "environment": environment()}
+        print(f"{name} ...", flush=True)
+        try:
+            dataset = rp.load_dataset("cifar10", arguments.data_dir, seed=seed)
+            model = read_model("resnet32", arguments.pretrained)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+        # The authors padded the crops with black.
+        dataset = dataclasses.replace(dataset, mean=(0.0, 0.0, 0.0))
+        found = _run(rp, model, dataset, way, choice, seed, arguments.runs / name)
+        record[part][name] = {**found, "environment": environment()}
         manifest.write_record(path, record)
     print(f"finished: {path}")
 
 
-def _run(rp, model, dataset, way, arguments):
-    """The results of one way as JSON values."""
-    criterion = rp.criteria.named("block_influence", dataset, seed=arguments.seed)
+def _planned(arguments):
+    """Yields name, `Way`, `Choice` and seed of every run of a command."""
+    if arguments.compare == "criteria":
+        for seed in SEEDS:
+            for choice in CHOICES:
+                yield f"{choice.name}-seed{seed}", CHOSEN_WAY, choice, seed
+    else:
+        for way in WAYS[: arguments.ways]:
+            yield way.name, way, CHOICES[0], arguments.seed
+
+
+def _run(rp, model, dataset, way, choice, seed, folder):
+    """The results of one run as JSON values."""
+    criterion = rp.criteria.named(
+        choice.criterion,
+        dataset,
+        seed=seed,
+        examples=choice.examples,
+        recalibrate=choice.recalibrate,
+    )
     chosen = sorted(scores := criterion(model), key=scores.get)[:UNITS]
     result = rp.prune_and_retrain(
         model,
@@ -112,12 +171,13 @@ def _run(rp, model, dataset, way, arguments):
         removal=rp.Removal(
             units=chosen, units_per_round=UNITS, criterion=criterion, tolerance=0.99
         ),
-        run=rp.RunOptions(arguments.runs / way.name, seed=arguments.seed),
+        run=rp.RunOptions(folder, seed=seed),
     )
     given, last = result.rounds
     pruned = rp.remove_units(model, chosen)
     return {
         **dataclasses.asdict(way),
+        "criterion": choice.name,
         "removed": list(last.removed),
         "macs_ratio": last.macs / given.macs,
         "given": given.test["accuracy"],
@@ -126,7 +186,7 @@ def _run(rp, model, dataset, way, arguments):
         "retrained": last.test["accuracy"],
         "train": last.train["accuracy"],
         "seconds": last.seconds,
-        "seed": arguments.seed,
+        "seed": seed,
     }
 
 
@@ -159,6 +219,13 @@ def _recipe(rp, way):
 
 def _parser():
     parser = folders_parser(COMMAND, __doc__)
+    parser.add_argument(
+        "--compare",
+        choices=PLACES,
+        default="ways",
+        help="ways to retrain with one seed, or criteria with several "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--ways", type=int, help="run only the first N ways")
     return parser
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import types
 
 import pytest
 
@@ -23,8 +22,9 @@ def test_a_way_is_a_run_of_the_trained_network(tmp_path, monkeypatch):
     dataset = dataclasses.replace(
         toy_dataset(train=256), class_names=tuple("0123456789")
     )
-    arguments = types.SimpleNamespace(seed=0, runs=tmp_path)
-    found = retraining._run(rp, net, dataset, way, arguments)
+    choice = retraining.CHOICES[0]
+    folder = tmp_path / way.name
+    found = retraining._run(rp, net, dataset, way, choice, 0, folder)
     assert way.name == "adam-0.0005-warmup_linear-1-teacher"
     assert len(found["removed"]) == 1 and 0 < found["macs_ratio"] < 1
     assert all(0 <= found[k] <= 1 for k in ("given", "removed_only", "retrained"))
@@ -49,7 +49,7 @@ def test_the_page(tmp_path):
         "seed": 0,
         "environment": {"cpu": "a processor", "commit": "abc"},
     }
-    path = tmp_path / retraining.PLACE
+    path = tmp_path / retraining.PLACES["ways"]
     path.parent.mkdir(parents=True)
     taught = {**row, "teacher": True, "retrained": 0.9186}
     record = {"command": "this", "ways": {"one": row, "two": taught}}
@@ -59,4 +59,53 @@ def test_the_page(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("| sgd")]
     assert [line.split("|")[6].strip() for line in lines] == ["91.86", "91.23"]
     assert "29.45 %" in text and "72.00 %" in text
-    assert "Rows are ordered by test accuracy" in text
+    assert "ordered by\n  test accuracy" in text and "Criteria" not in text
+
+
+def test_the_page_compares_criteria_over_seeds(tmp_path):
+    run = {
+        "removed": ["a", "b"],
+        "macs_ratio": 0.657,
+        "given": 0.9263,
+        "removed_only": 0.3,
+        "recalibrated": 0.7,
+        "environment": {"cpu": "a processor"},
+    }
+    accuracies = {
+        ("block_influence", 0): 0.92,
+        ("block_influence", 1): 0.91,
+        ("random", 0): 0.90,
+        ("random", 1): 0.91,
+        ("taylor", 0): 0.89,
+    }
+    runs = {
+        f"{name}-seed{seed}": {
+            **run,
+            "criterion": name,
+            "seed": seed,
+            "retrained": accuracy,
+        }
+        for (name, seed), accuracy in accuracies.items()
+    }
+    runs["block_influence-seed1"]["removed"] = ["b", "c"]
+    path = tmp_path / retraining.PLACES["criteria"]
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"command": "this", "criteria": runs}))
+    text = retraining_page.make(tmp_path).text
+    rows = {
+        cells[1]: cells[2:-1]
+        for line in text.splitlines()
+        if (cells := [cell.strip() for cell in line.split("|")])[0] == "" and cells[1:]
+    }
+    assert rows["block_influence"] == [
+        "2",
+        "30.00 ± 0.00",
+        "70.00 ± 0.00",
+        "91.50 ± 0.71",
+        "+1.00 [-11.71, +13.71] (n = 2)",
+        "b (2), a (1), c (1)",
+    ]
+    assert rows["random"][4] == "-" and rows["taylor"][4] == "-1.00 (n = 1)"
+    assert "leave_one_out-recalibrated" not in rows
+    assert "Not run yet" in text and "taylor-seed1" in text
+    assert "seeds 0 and 1; on a processor" in text
