@@ -25,7 +25,7 @@ from absl import flags
 
 from experiments import cifar, imagenet
 from experiments.pages import manifest
-from experiments.pages.library import RunRecords, counted
+from experiments.pages.library import RunRecords, counted, first_line
 from experiments.pages.results import RECORDS
 from experiments.running import quiet
 from experiments.running.recorded_data import recorded_flags
@@ -157,8 +157,7 @@ def check_models(records, data_dir=None, names=()):
         except SkippedError as error:
             check.result = f"skipped: {error}"
         except Exception as error:  # a damaged file can raise anything
-            lines = str(error).splitlines() or [type(error).__name__]
-            check.result = f"WRONG: {lines[0]}"
+            check.result = f"WRONG: {first_line(error)}"
         checks.append(check)
     return checks
 

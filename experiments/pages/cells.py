@@ -26,12 +26,16 @@ def points(paired):
     if paired is None:
         return "-"
     mean, low, high = (
-        f"{round(100 * value, 2) + 0.0:+.2f}"  # + 0.0: no "-0.00"
-        for value in (paired.mean, paired.low or 0, paired.high or 0)
+        signed(100 * (value or 0)) for value in (paired.mean, paired.low, paired.high)
     )
     if paired.low is None:
         return f"{mean} (n = 1)"
     return f"{mean} [{low}, {high}] (n = {paired.n})"
+
+
+def signed(value):
+    """A number with its sign and two decimal places, such as `+0.10`, never `-0.00`."""
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def each(values):

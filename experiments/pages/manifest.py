@@ -8,6 +8,7 @@ which `resprune report` writes.
 """
 
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -18,9 +19,8 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 def read_record(path):
     """The content of a JSON record; an empty dict if there is no file."""
-    from resprune_tf.system.whole_files import read_json
-
-    return read_json(path) or {}
+    path = pathlib.Path(path)
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def write_record(path, content):

@@ -244,7 +244,9 @@ def _seeds_cells(name, runs):
         "selected": cells.percent(summarize(after.values())),
         "last": cells.percent(summarize(end.values())),
         "change": cells.points(change) if rounds else "-",
-        "change by seed": ", ".join(f"{v:+.2f}" for v in changes) if rounds else "-",
+        "change by seed": ", ".join(cells.signed(v) for v in changes)
+        if rounds
+        else "-",
         "last minus initial": cells.points(pair(end, before)) if rounds else "-",
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",

@@ -26,10 +26,7 @@ class Sources:
 
     def series(self, run, scale="paper"):
         """The `Series` of a row, given by its name at full length and its scale."""
-        return self.planned(run + suffix(scale))
-
-    def planned(self, run):
-        """The `Series` of a row, given by its name."""
+        run += suffix(scale)
         if run not in self._used:
             self._used[run] = Series.read(self.records, BY_RUN[run])
         return self._used[run]

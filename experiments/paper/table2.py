@@ -1,6 +1,6 @@
 """Table 2: what the smallest models cost, in % of the original ones."""
 
-from experiments.pages.cells import on_split
+from experiments.pages.cells import on_split, signed
 from experiments.pages.results import NotRun, Result, head, markdown_table
 from experiments.pages.scales import WORDS
 from experiments.paper import published
@@ -76,7 +76,7 @@ def _counts_table(machines, not_run):
             row.append(f"{theirs:.2f}" + (", not reproducible" if odd else ""))
             if found:
                 ours = share(found, key)
-                row += [f"{ours:.2f}", _difference(ours, theirs)]
+                row += [f"{ours:.2f}", signed(ours - theirs)]
             else:
                 row += [not_run.cell(COMMAND), "-"]
         rows.append(row)
@@ -143,12 +143,8 @@ def _times_table(machine, models, not_run):
                 [
                     *row,
                     f"{ours:.2f}",
-                    "-" if theirs is None else _difference(ours, theirs),
+                    "-" if theirs is None else signed(ours - theirs),
                     f"{ratio['median']:.2f} ({ratio['p10']:.2f}-{ratio['p90']:.2f})",
                 ]
             )
     return markdown_table(columns, rows)
-
-
-def _difference(ours, theirs):
-    return f"{round(ours - theirs, 2) + 0.0:+.2f}"  # + 0.0: no "-0.00"

@@ -9,13 +9,14 @@ import sys
 import tarfile
 
 from experiments import record
+from experiments.pages.cells import joined
 from experiments.pages.results import ROOT
 
-# Folders of a data set within the data folder or within its folder `tfds`.
+# What the data folder has, if it has a data set; see the readers in `resprune_tf.data`.
 _DATA = {
-    "cifar10": ("cifar10", "cifar-10-batches-bin"),
-    "cifar100": ("cifar100", "cifar-100-binary"),
-    "imagenet": ("imagenet2012",),
+    "cifar10": ("cifar10", "tfds/cifar10", "cifar-10-batches-bin", "data_batch_1.bin"),
+    "cifar100": ("cifar100", "tfds/cifar100", "cifar-100-binary", "train.bin"),
+    "imagenet": ("imagenet2012", "tfds/imagenet2012"),
 }
 
 
@@ -62,9 +63,8 @@ def obstacle(entry, folders):
         if problem := _missing(entry, name, folders):
             return problem
     names = _DATA[entry.row.data]
-    places = [folders.data, folders.data / "tfds"]
-    if not any((place / name).is_dir() for place in places for name in names):
-        return f"no {' or '.join(names)} in --data_dir={folders.data}"
+    if not any((folders.data / name).exists() for name in names):
+        return f"no {joined(names, 'or')} in --data_dir={folders.data}"
     begun = settings(folders.runs / entry.run, folders.state(entry.run))
     precision = begun.get("recipe", {}).get("precision")
     if precision == "bfloat16" and not native_bfloat16():

@@ -31,11 +31,7 @@ def add_parser(commands):
         help="folder of a run: --out of `resprune prune`, or `RunOptions.directory` in "
         "Python.",
     )
-    parser.add_argument(
-        "--debug",
-        action="store_true",
-        help="show the Python traceback of an error.",
-    )
+    usage.add_debug(parser)
     parser.set_defaults(imports=())
 
 

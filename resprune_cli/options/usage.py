@@ -60,11 +60,6 @@ _OPTIONS = {
 }
 
 
-def first_line(error) -> str:
-    """The first line of an error's message; the name of its type if that is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def as_options(message) -> str:
     """Replaces the library's arguments in a message by the options.
 
@@ -142,7 +137,12 @@ def add_trust_options(parser):
         help="input size, such as 224,224,3, for a model whose input has open sizes. "
         "MACs and latency depend on them. The output model has this input size.",
     )
-    group.add_argument(
+    add_debug(group)
+
+
+def add_debug(parser):
+    """Adds the option for debugging."""
+    parser.add_argument(
         "--debug",
         action="store_true",
         help="show the Python traceback of an error.",

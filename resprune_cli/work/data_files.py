@@ -7,11 +7,11 @@ import pathlib
 import numpy as np
 
 from resprune_cli.options.archives import archive_layout
-from resprune_cli.options.usage import WrongUse, first_line
+from resprune_cli.options.usage import WrongUse
 from resprune_cli.work.memory import check_memory
 from resprune_tf.data.examples import check_finite
 from resprune_tf.data.registry import BUILT_IN
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import counted, first_line
 
 
 def splits_of(args, shape):

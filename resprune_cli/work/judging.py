@@ -1,10 +1,11 @@
 """Determines the measure and the tolerance by which pruned models are judged."""
 
 from resprune_cli.options.tolerances import check_tolerance
-from resprune_cli.options.usage import WrongUse, first_line
+from resprune_cli.options.usage import WrongUse
 from resprune_cli.work import measuring
 from resprune_tf.runs.judging import AUTO, direction, is_accuracy
 from resprune_tf.system.progress import say
+from resprune_tf.system.wording import first_line
 
 
 def choose_monitor(model, splits, args):

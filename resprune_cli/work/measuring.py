@@ -9,13 +9,13 @@ import numpy as np
 from scipy import special
 
 from resprune_cli.options.archives import NUMBER_CLASSES
-from resprune_cli.options.usage import WrongUse, first_line, warn
+from resprune_cli.options.usage import WrongUse, warn
 from resprune_cli.work import data_source
 from resprune_tf.graph.outputs import decides, probabilities
 from resprune_tf.runs.callbacks import EvaluationProgress
 from resprune_tf.runs.judging import format_p, format_value
 from resprune_tf.system.progress import say
-from resprune_tf.system.wording import counted
+from resprune_tf.system.wording import counted, first_line
 from resprune_tf.training.labels import check_targets, classified
 
 _CROSS_ENTROPIES = {

@@ -6,10 +6,11 @@ import warnings
 
 import keras
 
-from resprune_cli.options.usage import WrongUse, first_line
+from resprune_cli.options.usage import WrongUse
 from resprune_tf import ImportanceScale, compile_like, expand, graph, with_input_shape
 from resprune_tf.system.model_files import ModelFileError, load_model, read_config
 from resprune_tf.system.progress import say
+from resprune_tf.system.wording import first_line
 
 _CLASS = ("class_name", "module", "registered_name")
 # Packages whose classes Keras finds without `--import`.
@@ -163,13 +164,9 @@ def without_importances(model):
     """
 
     def clone(operation):
-        if type(operation) is not ImportanceScale:
-            return graph.clone_operation(operation)
-        return keras.layers.Rescaling(
-            float(keras.ops.convert_to_numpy(operation.importance)),
-            dtype=operation.dtype_policy,
-            name=operation.name,
-        )
+        if type(operation) is ImportanceScale:
+            return operation.to_rescaling()
+        return graph.clone_operation(operation)
 
     def copy(old, new):
         if type(old) is not ImportanceScale:

@@ -25,8 +25,9 @@ from resprune_tf.criteria.registry import (
     check_name,
     make,
 )
+from resprune_tf.criteria.scoring import with_details
 from resprune_tf.data.dataset import Dataset
-from resprune_tf.data.examples import concatenated, count_images
+from resprune_tf.data.examples import concatenated
 from resprune_tf.data.fit_data import ArraySplit, FitData
 from resprune_tf.nets.importance import SUFFIX
 from resprune_tf.system.advice import advice
@@ -161,9 +162,8 @@ def named(
             criterion = _in_memory(build, batch_size, least)
         else:
             criterion = build(batch_size=batch_size)
-        details = [f"{count_images(images)} images", f"seed {seed}"]
-        details += loss_details(loss) + ["recalibrated"] * recalibrate
-        criterion.__name__ = f"{name}({', '.join(details)})"
+        details = [f"seed {seed}", *loss_details(loss)]
+        with_details(criterion, images, name, recalibrate, details)
         # A pipeline that shuffles begins with other images every time.
         criterion.arrays_vary = _is_pipeline(dataset)
         return criterion

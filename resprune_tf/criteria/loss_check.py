@@ -10,6 +10,7 @@ from resprune_tf.criteria.example_loss import example_loss
 from resprune_tf.data.examples import take_labels
 from resprune_tf.graph.outputs import loss_name, probabilities
 from resprune_tf.system.advice import advice
+from resprune_tf.system.wording import first_line
 from resprune_tf.training.labels import check_labels, check_range
 
 _OF_LOGITS = (
@@ -142,8 +143,8 @@ def _check_given(model, labels, loss):
     try:
         example_loss(loss)(rows, ops.zeros((count, *shape)))
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"The loss {loss_name(loss)} cannot be computed from labels of shape "
-            f"{labels.shape} and outputs of shape {(None, *shape)}: {reason}"
+            f"{labels.shape} and outputs of shape {(None, *shape)}: "
+            f"{first_line(error)}"
         ) from error

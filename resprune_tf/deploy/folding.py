@@ -63,11 +63,7 @@ def fold(model: keras.Model) -> keras.Model:
             convolution = depthwise[id(operation)]
             return lambda x, *_, **__: convolution(x)  # drops `training` and `mask`
         if type(operation) is ImportanceScale:
-            return layers.Rescaling(
-                float(_value(operation.importance)),
-                dtype=operation.dtype_policy,
-                name=operation.name,
-            )
+            return operation.to_rescaling()
         if id(operation) in absorbed:
             _, shift = absorbed[id(operation)]
             return _clone_with_parameters(operation, shift)

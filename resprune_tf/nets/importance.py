@@ -65,6 +65,14 @@ class ImportanceScale(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
+    def to_rescaling(self) -> keras.layers.Rescaling:
+        """Returns a layer of Keras that multiplies by the present ω.
+
+        It has the same name and dtype policy. Models with it load without this package.
+        """
+        value = float(keras.ops.convert_to_numpy(self.importance))
+        return keras.layers.Rescaling(value, dtype=self.dtype_policy, name=self.name)
+
     def get_config(self):
         return {
             **super().get_config(),

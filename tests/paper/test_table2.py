@@ -46,11 +46,6 @@ def test_counts_beside_the_paper(tmp_path):
     assert "not run" not in page.text
 
 
-def test_a_difference_that_rounds_to_zero_has_no_minus():
-    assert table2._difference(90.497, 90.5) == "+0.00"
-    assert table2._difference(90.49, 90.5) == "-0.01"
-
-
 def test_times_beside_the_paper(tmp_path):
     pair = made_pair(PAPER[0])
     pair["times"]["forward, batch 1"]["shortened"]["mean_ms"] = 7.7

@@ -163,8 +163,8 @@ def test_what_is_missing_is_named(folders, capsys):
     for reason in (
         "it needs the initial model of c10-k2-quarter-seed0, which is missing",
         "it needs c10-k2-seed0, which is not finished",
-        "no cifar100 or cifar-100-binary in --data_dir=",
-        "no imagenet2012 in --data_dir=",
+        "no cifar100, tfds/cifar100, cifar-100-binary or train.bin in --data_dir=",
+        "no imagenet2012 or tfds/imagenet2012 in --data_dir=",
     ):
         assert f"skipped: {reason}" in out
     assert not kept(folders)
