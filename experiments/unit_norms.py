@@ -3,9 +3,10 @@
     python -m experiments.unit_norms runs/c10-k2-quarter-seed0 --data_dir=DATA
 
 Uses the model after round 0 of a CIFAR run, finished or not, and the images that the
-run held out of training. Writes `unit_norms.json` to the run directory, from where
-`experiments.record` copies it: measure first, then record the run.
-`resprune_tf.criteria.sensitivity.UnitNorms` explains the norms.
+run held out of training. The folder is a run directory, or a record with models. Writes
+`unit_norms.json` to it; from a run directory, `experiments.record` copies it, so
+measure first and then record the run. `resprune_tf.criteria.sensitivity.UnitNorms`
+explains the norms.
 """
 
 import argparse
@@ -86,8 +87,8 @@ def main(argv):
     except (ValueError, flags.Error) as error:
         sys.exit(f"error: {error}")
     print(
-        f"{path}: written. Record the run with `python -m experiments.record`, then "
-        "run `make reproduce-figure5`."
+        f"{path}: written. If this is a run directory, record the run with `python -m "
+        "experiments.record`. Then run `make reproduce-figure5`."
     )
 
 

@@ -156,6 +156,15 @@ def test_the_readme_has_the_run_at_the_length_of_the_paper():
     ) in README
 
 
+def test_the_readme_has_the_numbers_of_seeds_of_its_figure():
+    long, short, control = (
+        len(Sources(RECORDS).series(*run).runs)
+        for run in (("c10-k2",), ("c10-k2", "quarter"), ("c10-restart", "quarter"))
+    )
+    assert f"(full length n = {long}, a quarter n = {short})" in README
+    assert f"nothing removed (n = {control})" in README
+
+
 def test_the_readme_compares_the_pruned_model_with_the_controls():
     runs = ("c10-restart", "c10-scratch-b", "c10-random", "c10-small-lr")
     pruned, *others = (

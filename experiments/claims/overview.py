@@ -347,7 +347,7 @@ def _to_decide(found, done, speeds):
     if not hours:  # only ImageNet is left
         return counted(len(runs), "run")
     times = (
-        f"{number:,.0f} h on {device}"
+        f"{number:,.{0 if number >= 10 else 1}f} h on {device}"
         for number, device in zip(hours, ("a CPU", "an accelerator"), strict=True)
         if not math.isnan(number)  # no record of a CPU
     )
