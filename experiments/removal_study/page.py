@@ -72,7 +72,8 @@ _RUNS = """- *ResNet-56 of NAME*, for example, is the initial model of a run of
   nor for selection. Several seeds of one run are shown as means over these models.
 """
 _CAPTION = """Accuracy (%) on test images against the number of units removed, without
-retraining. Images: {subsets}. One model per row (n = 1). The band contains 90 % of the
+retraining. Left: plain. Right: recalibrated. Images: {subsets}. One model per row
+(n = 1). The band contains 90 % of the
 random sets of the same size, the dotted line is their median. Source:
 `records/{folder}/`."""
 

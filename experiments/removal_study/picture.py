@@ -28,7 +28,8 @@ def paint(figure, networks):
     for row, network in zip(grid, networks, strict=True):
         for axes, kind in zip(row, KINDS, strict=True):
             _paint_panel(axes, network, kind)
-            title(axes, f"{network.title}, {kind}")
+            # Long names leave no room for both.
+            title(axes, network.title if kind == KINDS[0] else kind)
         row[0].set_ylabel("test accuracy (%)")
     for axes in grid[-1]:
         axes.set_xlabel("number of units removed")

@@ -188,7 +188,7 @@ def test_the_page_says_what_the_record_says(record):
     assert row[2].startswith(f"{accuracy:.1f} (")
     assert text.count("## How many images scores need") == 1
     assert cells(text.split("## Time")[1], "taylor")[1].isdigit()
-    assert {"ResNet-20, plain", "greedy leave_one_out"} <= set(
+    assert {"ResNet-20", "recalibrated", "greedy leave_one_out"} <= set(
         words(result.drawings["removal_study.svg"])
     )
 
