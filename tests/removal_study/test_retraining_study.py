@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 import resprune_tf as rp
-from experiments.removal_study import retraining, retraining_page
+from experiments.removal_study import public_models, retraining, retraining_page
 from experiments.removal_study.public_models import build_resnet
 from tests.conftest import randomise, toy_dataset
 
@@ -32,6 +32,43 @@ def test_a_way_is_a_run_of_the_trained_network(tmp_path, monkeypatch):
     assert settings["guidance"]["weight"] == 0.7
     assert settings["recipe"]["epochs"] == 0
     json.dumps(found)
+
+
+def test_the_command_compares_criteria(tmp_path, monkeypatch, capsys):
+    def read_model(name, folder):
+        assert (name, folder) == ("resnet32", "weights")
+        net = build_resnet("small", 2, widths=(4,), size=8)
+        randomise(net)
+        return net
+
+    monkeypatch.setattr(public_models, "read_model", read_model)
+    monkeypatch.setattr(
+        rp,
+        "load_dataset",
+        lambda *_, seed: dataclasses.replace(
+            toy_dataset(train=256, seed=seed), class_names=tuple("0123456789")
+        ),
+    )
+    monkeypatch.setattr(retraining, "RECORDS", tmp_path)
+    monkeypatch.setattr(retraining, "UNITS", 1)
+    monkeypatch.setattr(retraining, "SEEDS", range(2))
+    monkeypatch.setattr(retraining, "CHOICES", retraining.CHOICES[:3])
+    way = dataclasses.replace(retraining.CHOSEN_WAY, epochs=1)
+    monkeypatch.setattr(retraining, "CHOSEN_WAY", way)
+    folders = ["--pretrained=weights", "--data_dir=data", f"--runs={tmp_path / 'runs'}"]
+    monkeypatch.setattr("sys.argv", ["retraining", "--compare=criteria", *folders])
+    retraining.main()
+    record = json.loads((tmp_path / retraining.PLACES["criteria"]).read_text())
+    names = ("block_influence", "random", "leave_one_out-recalibrated")
+    assert list(record["criteria"]) == [f"{n}-seed{s}" for s in (0, 1) for n in names]
+    assert record["command"].endswith(
+        "retraining --compare=criteria --pretrained=DIR --data_dir=DATA"
+    )
+    page = retraining_page.make(tmp_path).text
+    assert "leave_one_out-recalibrated | 2 |" in page and "Not run yet" in page
+    assert f"finished: {tmp_path}" in capsys.readouterr().out
+    retraining.main()  # nothing is left to do
+    assert "..." not in capsys.readouterr().out.replace("Starting Keras ...", "")
 
 
 def test_the_page(tmp_path):
