@@ -135,9 +135,13 @@ class Network:
         return [100 * (again - plain) for plain, again in pairs]
 
     def scores(self):
-        """Scores of all units by criterion, on the images that selected units."""
+        """Scores of all units by criterion, on the images that selected units.
+
+        Without criteria that were added later and whose choices are not measured yet.
+        """
         own = self.record["scores"][f"{self.settings['scored_on']} images, draw 0"]
-        return {name: found["scores"] for name, found in own.items()}
+        measured = self.record.get("orders", own)
+        return {name: own[name]["scores"] for name in own if name in measured}
 
     def draws(self, name, size):
         """Scores of a criterion on two draws of images; empty without them."""

@@ -74,7 +74,7 @@ def seeds_section(networks):
     columns += (f"minus that of |ω|, {KINDS[-1]}",)
     columns += tuple(f"{what}, {kind}" for what in HARMS for kind in KINDS)
     rows = []
-    for name in first.methods:
+    for name in _in_all(networks):
         ranks = [
             mean_over(networks, mean_rank, name, kind, form="{:.0f}") for kind in KINDS
         ]
@@ -102,6 +102,12 @@ def seeds_section(networks):
         f"Command, for each seed: `{first.record['command']}`, "
         f"{origin(networks)}.\n"
     )
+
+
+def _in_all(networks):
+    """The methods that the records of all models have, in the order of the first."""
+    first, *others = (network.methods for network in networks)
+    return [name for name in first if all(name in other for other in others)]
 
 
 def omega_in_brief(groups, page):
@@ -167,7 +173,8 @@ def _selection(networks):
         name: summarize(
             n.accuracy(n.chosen(name, count, kind), kind, some=True) for n in networks
         )
-        for name in first.scores()
+        for name in _in_all(networks)
+        if name in first.scores()
     }
     own = left.pop(OMEGA).mean
     others = [100 * summary.mean for summary in left.values()] or [math.nan]
@@ -243,7 +250,7 @@ def _accuracies(networks):
     first = networks[0]
     shown = list(itertools.product(first.reported, KINDS))
     rows = []
-    for name in first.methods:
+    for name in _in_all(networks):
         cells = []
         for count, kind in shown:
             chosen = [(n, n.chosen(name, count, kind)) for n in networks]

@@ -92,14 +92,18 @@ class Study:
         """Runs all parts that are not in the record, or lack a new criterion."""
         facts = self.record["environment"] = environment()
         parts = self.record.setdefault("parts", {})
-        added = self._unscored()
+        if added := self._unscored():
+            # Noted in the record, so that a call that is stopped here continues.
+            for name in parts.keys() & set(_OF_CRITERIA):
+                parts[name]["lacks"] = added
+            self.save()
         for name, part in PARTS.items():
             before = parts.get(name)
-            if before and not (added and name in _OF_CRITERIA):
+            if before and "lacks" not in before:
                 continue
             begun, cpu = time.monotonic(), time.process_time()
             started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            new = f" ({', '.join(added)})" if before else ""
+            new = f" ({', '.join(before['lacks'])})" if before else ""
             print(f"{self.model.name}: {name}{new} ...", flush=True)
             part(self)
             parts[name] = {
@@ -109,7 +113,9 @@ class Study:
                 "commit": facts.get("commit"),
             }
             if before:
-                parts[name]["before"] = before
+                parts[name]["before"] = {
+                    k: v for k, v in before.items() if k != "lacks"
+                }
             self.save()
             done = f"{parts[name]['seconds']:.0f} s, {len(parts)} of {len(PARTS)} parts"
             print(f"{self.model.name}: {name} done: {done}", flush=True)
@@ -259,11 +265,12 @@ def _single(study):
 def _orders(study):
     """The order of the units by each criterion, and the model without them."""
     scores = study.record["scores"][f"{study.settings.scored_on} images, draw 0"]
-    orders = study.record["orders"] = {
+    orders = {
         name: np.argsort(found["scores"], kind="stable").tolist()
         for name, found in scores.items()
     }
     _measure_orders(study, list(orders.values()))
+    study.record["orders"] = orders  # all of them are measured
 
 
 def _measure_orders(study, orders):

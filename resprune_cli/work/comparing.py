@@ -221,7 +221,8 @@ def _size(model, path):
 def _closed(model):
     """Names of the layers that may contain or end units which are not found."""
     units = find_units(model)
-    return [each.name for each in (*units.opaque, *units.possible_merges)]
+    found = (*units.opaque, *units.possible_merges)
+    return list(dict.fromkeys(each.name for each in found))
 
 
 def _outputs(models, files, examples, of_classes, args, known=()):

@@ -93,6 +93,7 @@ def check_label_count(images, labels):
     count = count_images(images)
     if isinstance(labels, dict) or (
         isinstance(labels, (list, tuple))
+        and labels
         and len(labels) != count
         and all(np.ndim(each) and len(each) == count for each in labels)
     ):

@@ -1,5 +1,6 @@
 """Calls single nodes of a graph on values of their own."""
 
+import contextlib
 import inspect
 import math
 
@@ -76,7 +77,28 @@ def call_node(node, values):
     args, kwargs = node.arguments.fill_in(values)
     if "training" in inspect.signature(node.operation.call).parameters:
         kwargs = {**kwargs, "training": False}
-    return keras.tree.flatten(node.operation(*args, **kwargs))
+    with _untraced():
+        return keras.tree.flatten(node.operation(*args, **kwargs))
+
+
+@contextlib.contextmanager
+def _untraced():
+    """Runs `tf.function`s of the user step by step.
+
+    A trace would store the values of a `StatelessScope` as constants, and later calls
+    of the user's model would use them; a trace from earlier would ignore the values.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def close(found, expected, rtol, atol=0.0):

@@ -7,6 +7,7 @@ training changes them.
 """
 
 import contextlib
+import hashlib
 import math
 import weakref
 
@@ -22,9 +23,10 @@ _SIZES = ((2, 8), (48, 8), (2, 56), (2, 64), (1, 8))
 _MOST = 2**26  # values of all inputs; larger calls are not tried
 _LARGEST = 1000.0  # of the shortcut's values, so that limits of a merge show
 _HASHED = 100_000  # values of weights; the results of larger merges are not kept
-# Relative differences: half a step of rounding.
+# Relative differences: half a step of rounding in half precision, two steps otherwise,
+# because `a * (x / a)` differs from `x` by one.
 _STEPS = {"float16": 2**-11, "bfloat16": 2**-8}
-_STEP = 2**-24
+_STEP = 2**-22
 _KNOWN = weakref.WeakKeyDictionary()
 
 
@@ -72,8 +74,11 @@ def _state(operation):
         return None
     plain = (bool, int, float, str, tuple)
     settings = {k: v for k, v in vars(operation).items() if isinstance(v, plain)}
-    values = [keras.ops.convert_to_numpy(keras.ops.cast(v, "float32")) for v in weights]
-    return repr(sorted(settings.items())), *(value.tobytes() for value in values)
+    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+    for weight in weights:
+        value = keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
+        digest.update(value.tobytes())
+    return digest.digest()
 
 
 def _each_size(measure, node, *arguments):

@@ -159,6 +159,29 @@ def test_a_criterion_that_is_registered_later_is_added(record, model, dataset, c
     assert capsys.readouterr().out == ""  # nothing is left to measure
 
 
+def test_an_added_criterion_survives_a_stop(
+    record, model, dataset, monkeypatch, tmp_path
+):
+    def stop(study):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "stopped.json"
+    begun = json.loads(record.read_text())
+    with monkeypatch.context() as patch:
+        patch.setitem(study.PARTS, "orders", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Extended(model, dataset, SETTINGS, 0.0, begun, path).run()
+    stopped = json.loads(path.read_text())
+    # Pages show it when its choices are measured.
+    assert "reverse" not in Network("stopped", stopped).scores()
+    Extended(model, dataset, SETTINGS, 0.0, stopped, path).run()
+    after = json.loads(path.read_text())
+    assert "reverse" in after["orders"]
+    assert all(own["reverse"] for own in after["scores"].values())
+    assert not any("lacks" in part for part in after["parts"].values())
+    assert "reverse" in Network("stopped", after).scores()
+
+
 def test_a_study_continues_where_it_was(record, model, dataset, capsys):
     found = json.loads(record.read_text())
     assert list(found["parts"]) == list(study.PARTS)

@@ -317,6 +317,46 @@ def test_each_merge_is_called_once():
         assert call.call_count == 2 and not unit.removable
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function")
+def test_traced_merges_are_checked_and_not_changed():
+    import tensorflow as tf
+
+    def build(self, shape):
+        self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
+
+    @tf.function
+    def adds(self, t, training=None):
+        return t[1] + self.gain * t[0]
+
+    model = net(own(adds, build=build)(name="m"))
+    x = np.ones((2, 4), "float32")  # the batch of the check
+    before = model(x)  # another trace than that of `training=False`
+    assert [each.shortcuts for each in rp.find_units(model).possible_merges] == [(1,)]
+    np.testing.assert_array_equal(model(x, training=False), before)
+    model.get_layer("m").gain.assign(5.0)
+    assert np.abs(model(x, training=False) - before).max() > 1e-3
+    assert not tf.config.functions_run_eagerly()
+
+    @tf.function
+    def scales(self, t):
+        return self.gain * t[1] + t[0]
+
+    kind = own(scales, build=build)
+    rp.register_merge(kind, shortcuts=(1,))
+    model = net(kind(name="m"))
+    model.get_layer("m").gain.assign(1.0)
+    model(x)  # a trace with a gain of 1, which must not decide
+    (unit,) = rp.find_units(model)
+    assert not unit.removable
+
+
+def test_rounding_of_a_step_is_no_difference():
+    kind = own(lambda self, t: 0.7 * (t[1] / 0.7 + t[0]))
+    rp.register_merge(kind, shortcuts=(1,))
+    (unit,) = rp.find_units(net(kind(name="m")))
+    assert unit.removable
+
+
 def test_what_a_merge_does_in_training_or_with_masks_does_not_matter():
     def call(self, inputs, keep=None, training=False):
         x, branch = inputs
