@@ -59,7 +59,8 @@ def comparison(first, second, selected=False):
         selected: whether the selected models are compared instead of the last.
 
     Raises:
-        ValueError: if no seed has both runs, or if the data of a seed differ.
+        ValueError: if no seed has both runs, if the data of a seed differ, or if no
+            split has the accuracies of all runs.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
@@ -81,12 +82,18 @@ def comparison(first, second, selected=False):
     }
     rows = []
     for words, name in _SPLITS.items():
+        if not all(name in record for both in pairs.values() for record in both):
+            continue  # no such images, or another metric
         accuracies = [
             {seed: both[place][name] for seed, both in pairs.items()}
             for place in (0, 1)
         ]
         means = (percent(summarize(each.values())) for each in accuracies)
         rows.append([words, *means, points(pair(*accuracies))])
+    if not rows:
+        raise ValueError(
+            "the runs have no accuracies in common: their rounds record other metrics."
+        )
     parts = [
         ", ".join(
             f"seed {seed}: {both[0]['layers']} and {both[1]['layers']} layers"

@@ -68,6 +68,23 @@ def test_selected_models(records, capsys):
     assert len(rows(text)) == 3  # these rounds list no images
 
 
+def test_splits_without_accuracies_are_left_out(records, capsys):
+    def drop(name):
+        for path in records.glob("*/rounds.jsonl"):
+            rounds = [json.loads(line) for line in path.read_text().splitlines()]
+            for record in rounds:
+                del record[name]
+            path.write_text("".join(json.dumps(record) + "\n" for record in rounds))
+
+    names = [str(records / name) for name in ("c10-k2", "c10-random")]
+    drop("test_accuracy")
+    compare.main(names)
+    assert rows(capsys.readouterr().out)[1][0] == "held-out"
+    drop("validation_accuracy")
+    with pytest.raises(SystemExit, match="no accuracies in common"):
+        compare.main(names)
+
+
 def test_what_cannot_be_compared(records):
     run = str(records / "c10-k2")
     with pytest.raises(SystemExit, match="no finished run in .*c10-main-seed0'"):
