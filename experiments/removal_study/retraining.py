@@ -109,6 +109,11 @@ CHOSEN_WAY = Way("sgd", 0.02, teacher=True)
 def main():
     parser = _parser()
     arguments = parser.parse_args()
+    if arguments.compare == "criteria" and (arguments.seed or arguments.ways):
+        parser.error(
+            "--seed and --ways are for --compare=ways. Criteria are compared for seeds "
+            f"{SEEDS[0]} to {SEEDS[-1]}."
+        )
     print("Starting Keras ...", flush=True)
     with quiet_start():
         from resprune_tf.system.memory import keep_memory

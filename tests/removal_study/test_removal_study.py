@@ -140,9 +140,11 @@ class Extended(Interrupted):
         return {**found, "reverse": reverse, "importance": lambda model: {}}
 
 
-def test_a_criterion_that_is_registered_later_is_added(record, model, dataset, capsys):
+def test_a_criterion_that_is_registered_later_is_added(
+    record, model, dataset, capsys, tmp_path
+):
     before = json.loads(record.read_text())
-    path = record.with_name("extended.json")
+    path = tmp_path / "extended.json"
     Extended(model, dataset, SETTINGS, 0.0, json.loads(record.read_text()), path).run()
     after = json.loads(path.read_text())
     assert "scores (reverse) ..." in capsys.readouterr().out

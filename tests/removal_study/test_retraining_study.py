@@ -34,6 +34,15 @@ def test_a_way_is_a_run_of_the_trained_network(tmp_path, monkeypatch):
     json.dumps(found)
 
 
+def test_options_of_the_ways_do_not_fit_the_criteria(monkeypatch, capsys):
+    folders = ["--pretrained=weights", "--data_dir=data", "--compare=criteria"]
+    for option in ("--seed=1", "--ways=2"):
+        monkeypatch.setattr("sys.argv", ["retraining", *folders, option])
+        with pytest.raises(SystemExit):
+            retraining.main()
+        assert "are compared for seeds 0 to 4" in capsys.readouterr().err
+
+
 def test_the_command_compares_criteria(tmp_path, monkeypatch, capsys):
     def read_model(name, folder):
         assert (name, folder) == ("resnet32", "weights")
