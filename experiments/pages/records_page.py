@@ -231,7 +231,10 @@ def _seeds_cells(name, runs):
     first = next(iter(runs.values()))
     # A run with one round is a training only, so its last model is its first.
     rounds = any(len(run.rounds) > 1 for run in runs.values())
-    changes = (100 * (after[s] - before[s]) for s in sorted(before.keys() & after))
+    changes = (
+        cells.signed(100 * (after[seed] - before[seed]))
+        for seed in sorted(before.keys() & after)
+    )
     return {
         "run": name,
         "scale": words(name, first.scale),
@@ -244,9 +247,7 @@ def _seeds_cells(name, runs):
         "selected": cells.percent(summarize(after.values())),
         "last": cells.percent(summarize(end.values())),
         "change": cells.points(change) if rounds else "-",
-        "change by seed": ", ".join(cells.signed(v) for v in changes)
-        if rounds
-        else "-",
+        "change by seed": ", ".join(changes) if rounds else "-",
         "last minus initial": cells.points(pair(end, before)) if rounds else "-",
         "epochs": cells.each(run.final["total_epochs"] for run in runs.values()),
         "minutes": f"{minutes.mean:.1f}",

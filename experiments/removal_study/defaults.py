@@ -47,10 +47,7 @@ def main():
         rounds, how = part(rp, net, arguments)
         record[name] = {**how, "rounds": rounds, "environment": environment()}
         record["net"], record["seed"] = NET, arguments.seed
-        record["command"] = (
-            f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
-            "--pretrained=DIR --data_dir=DATA"
-        )
+        record["command"] = recorded_command(parser, arguments)
         manifest.write_record(path, record)
     print(f"finished: {path}")
 
@@ -132,6 +129,12 @@ def _lines(rounds):
         }
         for each in rounds
     ]
+
+
+def recorded_command(parser, arguments):
+    """The command that a record states, without the folders of this machine."""
+    words = command(parser, arguments, ("pretrained", "data_dir", "runs"))
+    return f"{words} --pretrained=DIR --data_dir=DATA"
 
 
 def folders_parser(name, description):

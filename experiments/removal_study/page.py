@@ -73,9 +73,8 @@ _RUNS = """- *ResNet-56 of NAME*, for example, is the initial model of a run of
 """
 _CAPTION = """Accuracy (%) on test images against the number of units removed, without
 retraining. Left: plain. Right: recalibrated. Images: {subsets}. One model per row
-(n = 1). The band contains 90 % of the
-random sets of the same size, the dotted line is their median. Source:
-`records/{folder}/`."""
+(n = 1). The band contains 90 % of the random sets of the same size, the dotted line is
+their median. Source: `records/{folder}/`."""
 
 
 def make(records):

@@ -17,8 +17,8 @@ import pathlib
 import sys
 
 from experiments.pages import manifest
-from experiments.pages.results import RECORDS, command
-from experiments.removal_study.defaults import folders_parser
+from experiments.pages.results import RECORDS
+from experiments.removal_study.defaults import folders_parser, recorded_command
 from experiments.running.quiet import quiet_start
 
 COMMAND = "python -m experiments.removal_study.retraining"
@@ -125,10 +125,7 @@ def main():
     part = arguments.compare
     path = RECORDS / PLACES[part]
     record = manifest.read_record(path) or {part: {}}
-    record["command"] = (
-        f"{command(parser, arguments, ('pretrained', 'data_dir', 'runs'))} "
-        "--pretrained=DIR --data_dir=DATA"
-    )
+    record["command"] = recorded_command(parser, arguments)
     for name, way, choice, seed in _planned(arguments):
         if name in record[part]:
             continue
